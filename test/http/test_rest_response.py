@@ -25,13 +25,16 @@ from support.transport import Stopwatch, eventually, rest_client
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
-    ApiTimeoutError,
     ConnectionException,
     ProtocolException,
     ResponseDecodeError,
 )
 
 CHUNKED = head(transfer_encoding="chunked")
+
+
+def joined(received):
+    return b"".join(iter(received.read_available, b""))
 
 
 def with_length(*pieces: bytes) -> bytes:
@@ -63,6 +66,7 @@ def test_bytes_are_there_when_they_have_come(begin, rest, reusable):
 
 CUT = {
     "content-length": [head(content_length="10"), b"one", CLOSE],
+    "of the longest content-length": [head(content_length="9" * 18), b"one", CLOSE],
     "inside a chunk": [CHUNKED, b"6\r\none", CLOSE],
     "after a chunk": [CHUNKED, chunk(b"one"), CLOSE],
     "inside a chunk's size": [CHUNKED, chunk(b"one"), b"0", CLOSE],
@@ -83,9 +87,40 @@ def test_a_cut_is_never_a_clean_end(script):
         assert eventually(lambda: not server.still_open)
 
 
-def test_the_last_chunk_ends_the_body_without_its_trailer():
-    with SocketServer([CHUNKED, chunk(b"one"), b"0\r\n", CLOSE]) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b"one"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+WHOLE = {
+    "the last chunk without a trailer": ([CHUNKED, chunk(b"one"), b"0\r\n", CLOSE], b"one"),
+    "after informational responses": (
+        EARLY + b"HTTP/1.1 100 Continue\r\n\r\n" + response(b"one"),
+        b"one",
+    ),
+    "after 19 of them": (EARLY * 19 + response(b"one"), b"one"),
+    "line feeds alone": (b"HTTP/1.1 200 OK\ncontent-length: 3\n\none", b"one"),
+    "a dripping head": (drip(response(b"one"), 0.003), b"one"),
+    "a head with the longest line": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n" + b"a: ".ljust(65_535, b"b") + b"\r\n\r\none",
+        b"one",
+    ),
+    "100 lines of headers": (
+        head(content_length="3", **{f"x{n}": "y" for n in range(99)}) + b"one",
+        b"one",
+    ),
+    "the transfer coding identity": (
+        head(transfer_encoding="Identity", content_length="3") + b"one",
+        b"one",
+    ),
+    "identity without a length": ([head(transfer_encoding="identity"), b"one", CLOSE], b"one"),
+    "no bytes that are coded": (head(content_encoding="gzip", content_length="0"), b""),
+    "204 that is coded": (head(204, content_encoding="gzip"), b""),
+    "a length with zeros": ([head(content_length="0" * 30 + "3"), b"one"], b"one"),
+}
+
+
+@pytest.mark.parametrize(("script", "body"), WHOLE.values(), ids=WHOLE)
+def test_a_body_that_is_whole(script, body):
+    with SocketServer(script) as server, rest_client() as client:
+        assert client.request("GET", server.url).data == body
+        assert joined(client.request("GET", server.url, stream=True)) == body
 
 
 @pytest.mark.parametrize(
@@ -96,7 +131,7 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
         [CHUNKED, b"1000000000000000\r\none"],  # bytes in one chunk: a petabyte
         [CHUNKED, b"3\r\nonetwo\r\n"],
         [head(content_length="five"), b"12345"],
-        [head(content_length="9" * 5_000), b"12345"],
+        [head(content_length="9" * 19), b"12345"],
         [head(content_length="+5"), b"12345"],
         [head(content_length="\xb2"), b"12"],  # a superscript two
         [head(transfer_encoding="magic"), b"12345"],
@@ -108,8 +143,9 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
         b"HTTP/1.1 200OK\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n x: folded into nothing\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-        b"HTTP/1.1 102 Processing\r\n\r\n" * 50,
-        head(**{f"x{n}": "y" for n in range(200)}),
+        EARLY * 20,
+        head(content_length="0", **{f"x{n}": "y" for n in range(100)}),
+        b"HTTP/1.1 200 OK\r\n" + b"a: ".ljust(65_536, b"b") + b"\r\ncontent-length: 0\r\n\r\n",
         [b"HTTP/1.1 200 OK\r\na: b\r\n", b" c\r\n" * 50_000, STALL],
     ],
 )
@@ -121,18 +157,6 @@ def test_broken_framing_is_a_protocol_error(script):
     ):
         client.request("GET", server.url + "/", safe=True, _request_timeout=2)
     assert len(server.requests) == 1
-
-
-def test_the_20th_informational_response_in_a_row_ends_the_call():
-    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
-    with SocketServer(early * 19 + response(b'"a"')) as server, rest_client() as client:
-        assert client.request("GET", server.url).data == b'"a"'
-    with (
-        SocketServer([early * 20, "close"]) as server,
-        rest_client() as client,
-        pytest.raises(ProtocolException, match="20 responses, all informational"),
-    ):
-        client.request("GET", server.url)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +184,6 @@ def test_headers_as_they_come():
     assert headers["X-ONE"] == "1, 2"
     assert headers.getlist("x-one") == ["1", "2"]
     assert (headers["x-folded"], headers["x-empty"], headers["x-latin"]) == ("a b c", "", "é")
-    bare = b"HTTP/1.1 200 OK\ncontent-length: 1\n\nx"
-    with SocketServer(bare) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b"x"
 
 
 def test_a_value_has_no_line_of_its_own():
@@ -241,36 +262,12 @@ def test_a_server_of_http_1_0_has_to_say_that_it_keeps_the_connection(options, c
     assert server.connections == connections
 
 
-def test_the_coding_identity_is_none():
-    responses = (
-        head(transfer_encoding="Identity", content_length="3") + b"one",
-        [head(transfer_encoding="identity"), b"two", CLOSE],
-    )
-    with SocketServer(*responses) as server, rest_client() as client:
-        assert [client.request("GET", server.url + "/").data for _ in responses] == [b"one", b"two"]
-
-
-def test_a_line_that_is_too_long():
-    with pytest.raises(ProtocolException):
-        headers_of(b"x: " + b"y" * 70_000 + b"\r\n")
-
-
 def test_a_close_is_seen_in_each_line_of_its_header():
     script = response(b"x").replace(b"\r\n\r\n", b"\r\nconnection: te\r\nconnection: close\r\n\r\n")
     with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
             assert client.request("GET", server.url + "/").data == b"x"
     assert server.connections == 2
-
-
-def test_informational_responses_are_passed_over():
-    early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
-    with (
-        SocketServer(early + b"HTTP/1.1 100 Continue\r\n\r\n" + response(b'"a"')) as server,
-        rest_client() as client,
-    ):
-        received = client.request("GET", server.url + "/")
-    assert (received.status, received.data) == (200, b'"a"')
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -283,50 +280,54 @@ def test_responses_without_body(status, framing):
     assert server.connections == 1
 
 
-CODINGS = {
-    "gzip": gzip.compress(b"x" * 5000),
-    "x-gzip": gzip.compress(b"x" * 2500) + gzip.compress(b"x" * 2500),
-    "deflate": zlib.compress(b"x" * 5000),
-    "identity": b"x" * 5000,
+X = b"x" * 500
+GZIP = gzip.compress(X, mtime=0)
+CODED = {
+    "gzip": ("gzip", GZIP),
+    "x-gzip of two members": ("x-gzip", gzip.compress(X[:250]) + gzip.compress(X[250:])),
+    "gzip in capitals": ("GZIP", GZIP),
+    "gzip and none": ("gzip , identity", GZIP),
+    "none": ("identity", X),
+    "deflate": ("deflate", zlib.compress(X)),
+    "bare deflate": ("deflate", zlib.compress(X)[2:-4]),
+    "padding behind gzip": ("gzip", GZIP + b"\0" * 512),
+    "gzip behind stray bytes": ("gzip", GZIP + b"?" + gzip.compress(b"y")),
+    "a line feed behind gzip": ("gzip", GZIP + b"\n"),
+    "a line end behind gzip": ("gzip", GZIP + b"\r\n"),
+    "half a beginning behind gzip": ("gzip", GZIP + b"\x1fx"),
+    "more behind deflate": ("deflate", zlib.compress(X) + b"more"),
+    "an empty gzip between": (
+        "gzip",
+        gzip.compress(X[:250]) + gzip.compress(b"") * 3 + gzip.compress(X[250:]),
+    ),
 }
 
 
-@pytest.mark.parametrize("stray", [b"\n", b"\0", b"\r\n", b"\x1fx", b"more"])
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_what_follows_gzip_and_is_no_gzip_counts_for_nothing(stray, stream):
-    script = response(gzip.compress(b"x" * 500) + stray, content_encoding="gzip")
+@pytest.mark.parametrize(("coding", "body"), CODED.values(), ids=CODED)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_coded_body_however_it_is_cut_and_read(coding, body, size):
+    chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
+    script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
     with SocketServer(script) as server, rest_client() as client:
-        received = client.request("GET", server.url + "/", stream=stream, _request_timeout=5)
-        assert b"".join(iter(received.read_available, b"")) if stream else received.data
-        assert stream or received.data == b"x" * 500
+        received = client.request("GET", server.url)
+        assert received.data == received.response.data == X
+        assert joined(client.request("GET", server.url, stream=True)) == X
+        begun = client.request("GET", server.url, stream=True)
+        first = begun.read_available()
+        assert first + begun.read() == X
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize("cut", [1, 2, 9, 15])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
-    second = gzip.compress(b"y" * 500)
-    script = response(gzip.compress(b"x" * 500) + second[:cut], content_encoding="gzip")
+    script = response(GZIP + gzip.compress(b"y" * 500)[:cut], content_encoding="gzip")
     with (
         SocketServer(script) as server,
         rest_client() as client,
         pytest.raises(ResponseDecodeError, match="too early"),
     ):
-        client.request("GET", server.url + "/", stream=stream, _request_timeout=5).read()
-
-
-@pytest.mark.parametrize("coding", CODINGS)
-def test_content_codings(coding):
-    script = response(CODINGS[coding], content_encoding=coding)
-    with SocketServer(script) as server, rest_client() as client:
-        received = client.request("GET", server.url + "/")
-        assert received.data == b"x" * 5000
-        assert received.response.data == b"x" * 5000
-
-
-def test_bare_deflate():
-    raw = zlib.compress(b"x" * 5000)[2:-4]
-    with SocketServer(response(raw, content_encoding="deflate")) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b"x" * 5000
+        client.request("GET", server.url, stream=stream, _request_timeout=5).read()
 
 
 def test_coded_content_comes_when_it_is_flushed():
@@ -346,54 +347,6 @@ def test_coded_content_comes_when_it_is_flushed():
         assert received.read_available() == b"one"
         gate.open()
         assert received.read() == b"two"
-
-
-STREAMED = {
-    **CODINGS,
-    "GZIP": CODINGS["gzip"],
-    "gzip, identity": CODINGS["gzip"],
-}
-
-
-@pytest.mark.parametrize("coding", STREAMED)
-@pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_a_coded_body_in_pieces(coding, size):
-    body = STREAMED[coding]
-    if len(body) > 4_000 and size < 1_000:
-        size = 500
-    chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
-    script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
-        for _ in range(2):
-            received = client.request("GET", server.url + "/", stream=True)
-            assert b"".join(iter(received.read_available, b"")) == b"x" * 5000
-        begun = client.request("GET", server.url + "/", stream=True)
-        first = begun.read_available()
-        assert first + begun.read() == b"x" * 5000
-        assert server.connections == 1
-
-
-UNUSUAL = {
-    "bare deflate": ("deflate", zlib.compress(b"x" * 5000)[2:-4]),
-    "padding behind gzip": ("gzip", gzip.compress(b"x" * 5000) + b"\0" * 512),
-    "gzip behind stray bytes": ("gzip", gzip.compress(b"x" * 5000) + b"?" + gzip.compress(b"y")),
-    "more behind deflate": ("deflate", zlib.compress(b"x" * 5000) + b"more"),
-    "an empty gzip between": (
-        "gzip",
-        gzip.compress(b"x" * 2500) + gzip.compress(b"") * 3 + gzip.compress(b"x" * 2500),
-    ),
-}
-
-
-@pytest.mark.parametrize(("coding", "body"), UNUSUAL.values(), ids=UNUSUAL)
-@pytest.mark.parametrize("size", [1, 100_000])
-def test_unusual_codings_in_pieces_as_in_whole(coding, body, size):
-    chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
-    script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b"x" * 5000
-        received = client.request("GET", server.url + "/", stream=True)
-        assert b"".join(iter(received.read_available, b"")) == b"x" * 5000
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -434,12 +387,8 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
         assert received.read_available() == b""
 
 
-def zipped(content: bytes) -> bytes:
-    return gzip.compress(content, mtime=0)  # so that the tests have the same names in each process
-
-
 def compressed(coding: str, content: bytes) -> bytes:
-    return zipped(content) if coding == "gzip" else zlib.compress(content)
+    return gzip.compress(content, mtime=0) if coding == "gzip" else zlib.compress(content)
 
 
 MEMBERS = {"gzip": 3, "deflate": 1}  # as many as a body of the coding may have
@@ -464,8 +413,8 @@ def test_a_member_that_ends_where_a_piece_does_is_decoded_once(coding, stray, si
 def test_no_member_of_gzip_is_read_after_stray_bytes():
     script = [
         head(transfer_encoding="chunked", content_encoding="gzip"),
-        chunk(zipped(b"first") + b"stray"),
-        chunk(zipped(b"second")) + chunk(b""),
+        chunk(gzip.compress(b"first") + b"stray"),
+        chunk(gzip.compress(b"second")) + chunk(b""),
     ]
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=5)
@@ -495,13 +444,13 @@ def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
     "coding, body",
     [
         ("gzip", b"this is no gzip"),
-        ("gzip", zipped(b"x" * 5000)[:-12]),
+        ("gzip", gzip.compress(b"x" * 5000)[:-12]),
         ("deflate", b"this is no deflate"),
         ("deflate", zlib.compress(b"x" * 5000)[:-5]),
         ("deflate", b"x"),
-        ("gzip", zipped(b"x") + zipped(b"y" * 5000)[:-12]),
-        ("gzip, gzip", zipped(zipped(b"x" * 5000)[:-12])),
-        ("gzip, gzip", zipped(zipped(b"x" * 5000))[:-12]),
+        ("gzip", gzip.compress(b"x") + gzip.compress(b"y" * 5000)[:-12]),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000)[:-12])),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000))[:-12]),
         ("magic", b"x"),
     ],
 )
@@ -573,17 +522,6 @@ def test_an_unread_response_closes_its_connection(way_out):
         del received
         gc.collect()
         assert eventually(lambda: not server.still_open)
-
-
-@pytest.mark.parametrize("seconds", [1.0, (5, 0.5)])
-def test_reading_ends_in_time(seconds):
-    script = [CHUNKED, *([chunk(b"one"), 0.3] * 3), STALL]
-    with SocketServer(script) as server, rest_client() as client, Stopwatch() as all_of_it:
-        received = client.request("GET", server.url + "/", stream=True, _request_timeout=seconds)
-        with pytest.raises(ApiTimeoutError):
-            while received.read_available():
-                pass
-    assert all_of_it.seconds < 5
 
 
 def test_urllib3s_response_reads_the_body_and_returns_the_connection():
@@ -659,16 +597,3 @@ def test_urllib3s_response_of_a_body_that_was_read():
             received = client.request("GET", server.url + "/")
             assert read(received.response) == received.data == b"onetwo"
         assert server.connections == 1
-
-
-def test_a_dripping_head_is_still_read():
-    with SocketServer([*drip(response(b'"slow"'), 0.003)]) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b'"slow"'
-
-
-@pytest.mark.parametrize("status", [200, 204])
-def test_no_bytes_need_no_decoding(status):
-    script = head(status, content_encoding="gzip", content_length="0")
-    with SocketServer(script) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b""
-        assert client.request("GET", server.url + "/", stream=True).read_available() == b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import gzip
-import logging
 import signal
 import sys
 import threading
@@ -20,7 +19,6 @@ from support.socket_server import (
     RESET,
     STALL,
     SocketServer,
-    chunk,
     head,
     response,
     serve_each,
@@ -116,30 +114,6 @@ def test_a_slot_is_given_back_although_another_client_becomes_garbage(
         assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
 
 
-class Interrupt(BaseException):
-    pass
-
-
-def test_an_interrupted_wait_for_a_slot_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    with (
-        SocketServer([0.2, FINE]) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-        ThreadPoolExecutor(3) as threads,
-    ):
-        first = threads.submit(client.request, "GET", server.url)
-        assert eventually(lambda: server.requests)
-        with monkeypatch.context() as patched, pytest.raises(Interrupt):
-            patched.setattr(Slots, "wait", _interrupt)
-            client.request("GET", server.url, _request_timeout=2)
-        others = [threads.submit(client.request, "GET", server.url) for _ in range(3)]
-        assert [call.result().status for call in (first, *others)] == [200] * 4
-    assert server.most_open == 1
-
-
-def _interrupt(*_: object) -> None:
-    raise Interrupt
-
-
 def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
     with (
         SocketServer([0.3, FINE]) as server,
@@ -183,30 +157,6 @@ def test_closing_again_and_again_while_calls_are_made() -> None:
         closing.result()
         client.close()
         assert eventually(lambda: not server.still_open)
-
-
-def test_more_streams_than_slots_are_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    begun = [head(transfer_encoding="chunked"), chunk(b"one")]
-    release = threading.Event()
-
-    def serve(connection: Any) -> None:
-        while connection.read_request() is not None:
-            connection.play(begun)
-            release.wait(5)
-            connection.play(chunk(b""))
-
-    with (
-        SocketServer(handler=serve) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-        caplog.at_level(logging.WARNING),
-    ):
-        streams = [client.request("GET", server.url, stream=True) for _ in range(3)]
-        release.set()
-        assert [stream.read() for stream in streams] == [b"one"] * 3
-        assert server.connections == 3
-        assert client.request("GET", server.url, stream=True).status == 200
-        assert server.connections == 3  # those that are idle are used again
-    assert not caplog.records
 
 
 def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:

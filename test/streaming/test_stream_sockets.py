@@ -6,7 +6,6 @@ Each server sends exactly the bytes of its script (see `support.socket_server`).
 from __future__ import annotations
 
 import gc
-import gzip
 import json
 import logging
 import threading
@@ -22,7 +21,6 @@ from support.socket_server import (
     CLOSE,
     RESET,
     STALL,
-    Connection,
     Gate,
     SocketServer,
     chunk,
@@ -37,9 +35,7 @@ from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
     ApiValueError,
-    ConnectionException,
     NotFoundException,
-    ProtocolException,
     ResponseDecodeError,
     ServiceException,
 )
@@ -122,28 +118,11 @@ ONE, TWO = event(1), event(2)
 GZIPPED = gzip_pieces(ONE, TWO)
 FRAMINGS: dict[str, tuple[bytes, bytes, list[Any]]] = {
     "chunked": (CHUNKED + chunk(ONE), chunk(TWO) + chunk(b""), []),
-    "several chunks an event": (
-        CHUNKED + b"".join(chunk(ONE[i : i + 5]) for i in range(0, len(ONE), 5)),
-        chunk(TWO) + chunk(b""),
-        [],
-    ),
-    "content length": (sized(len(ONE + TWO)) + ONE, TWO, []),
-    "until close, HTTP/1.0": (
-        b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ONE,
-        TWO,
-        [CLOSE],
-    ),
-    "until close, HTTP/1.1": (CLOSED + ONE, TWO, [CLOSE]),
     "gzip in chunks": (
         head(content_type=EVENT_STREAM, transfer_encoding="chunked", content_encoding="gzip")
         + chunk(GZIPPED[0]),
         chunk(GZIPPED[1]) + chunk(b""),
         [],
-    ),
-    "gzip until close": (
-        head(content_type=EVENT_STREAM, connection="close", content_encoding="gzip") + GZIPPED[0],
-        GZIPPED[1],
-        [CLOSE],
     ),
     "a lone CR": (
         CHUNKED + chunk(ONE.replace(b"\n", b"\r")),
@@ -164,14 +143,6 @@ def test_the_first_event_before_the_second_is_sent(
         gate.open()
         assert numbers(stream) == [2]
         assert stream.closed
-
-
-@pytest.mark.parametrize("size", [1, 3, 50])
-def test_the_cuts_do_not_matter(size: int) -> None:
-    body = b"".join(map(event, range(20)))
-    cuts = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
-    with SocketServer(CHUNKED + b"".join(cuts) + chunk(b"")) as server, client(server) as runs:
-        assert numbers(runs.get_run_stream("r")) == list(range(20))
 
 
 def test_an_event_over_the_clients_limit() -> None:
@@ -304,79 +275,6 @@ def test_close_from_another_thread(begin: bytes) -> None:
 
 # --- Bodies that break off ----------------------------------------------------------------------
 
-GZIP = head(content_type=EVENT_STREAM, transfer_encoding="chunked", content_encoding="gzip")
-WRONG_SUM = gzip.compress(ONE)[:-8] + b"x" * 8
-
-WHOLE = ""  # the framing is whole, so that the connection can be used again
-
-# The bytes up to the first event, those after it, how the body ends, what that is.
-BROKEN: dict[str, tuple[bytes, bytes, str, type[Exception]]] = {
-    "a chunk cut short": (CHUNKED + chunk(ONE), b"ff\r\nid: 2\n", CLOSE, ConnectionException),
-    "no last chunk": (CHUNKED + chunk(ONE), b"", CLOSE, ConnectionException),
-    "cut in a chunk's size": (CHUNKED + chunk(ONE), b"1", CLOSE, ConnectionException),
-    "content length cut short": (
-        sized(len(ONE) + 50) + ONE,
-        b"id: 2\n",
-        CLOSE,
-        ConnectionException,
-    ),
-    "no chunk size": (CHUNKED + chunk(ONE), b"oops\r\n", STALL, ProtocolException),
-    "gzip cut short": (GZIP + chunk(GZIPPED[0]), chunk(b""), WHOLE, ResponseDecodeError),
-    "no gzip after it": (
-        GZIP + chunk(WRONG_SUM[:-8]),
-        chunk(WRONG_SUM[-8:]) + chunk(b""),
-        WHOLE,
-        ResponseDecodeError,
-    ),
-}
-
-
-def check_interruption(steps: list[Any], cause: type[Exception], gate: Gate | None = None) -> None:
-    with SocketServer(steps, IDLE) as server, client(server) as runs:
-        stream = runs.get_run_stream("r")
-        assert number_of(next(stream)) == 1
-        if gate is not None:
-            gate.open()
-        with pytest.raises(StreamInterrupted) as caught:
-            next(stream)
-        assert caught.value.last_event_id == "1"
-        assert isinstance(caught.value.__cause__, cause)
-        assert stream.closed
-        runs.search_runs({})
-        assert connections(server) == (1 if steps[-1] == WHOLE else 2)
-
-
-@pytest.mark.parametrize(("begin", "rest", "end", "cause"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_body_is_no_clean_end(
-    begin: bytes, rest: bytes, end: str, cause: type[Exception]
-) -> None:
-    gate = Gate()
-    check_interruption([begin, gate, rest, end], cause, gate)
-
-
-# Where the last bytes of a gzip member are wrong, zlib keeps back the bytes that arrived with them.
-AT_ONCE = {name: case for name, case in BROKEN.items() if name != "no gzip after it"}
-
-
-@pytest.mark.parametrize(("begin", "rest", "end", "cause"), AT_ONCE.values(), ids=AT_ONCE.keys())
-def test_whole_events_come_before_the_error_even_in_one_packet(
-    begin: bytes, rest: bytes, end: str, cause: type[Exception]
-) -> None:
-    check_interruption([begin + rest, end], cause)
-
-
-@pytest.mark.parametrize("begin", [CHUNKED + chunk(ONE), sized(1000) + ONE, CLOSED + ONE])
-def test_a_reset_is_no_clean_end(begin: bytes) -> None:
-    gate = Gate()  # a reset overtakes what the client has not read yet
-    with SocketServer([begin, gate, RESET]) as server, client(server) as runs:
-        stream = runs.get_run_stream("r")
-        assert number_of(next(stream)) == 1
-        gate.open()
-        with pytest.raises(StreamInterrupted) as caught:
-            next(stream)
-        assert caught.value.last_event_id == "1"
-        assert isinstance(caught.value.__cause__, ConnectionException)
-
 
 def test_an_interrupted_stream_is_not_retried() -> None:
     with SocketServer([CHUNKED + chunk(ONE), CLOSE]) as server, client(server) as runs:
@@ -390,44 +288,26 @@ def test_an_interrupted_stream_is_not_retried() -> None:
 
 def test_an_idle_stream_runs_into_the_silence_limit() -> None:
     with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server) as runs:
-        stream = runs.get_run_stream("r", _request_timeout=(5, 1))
+        stream = runs.get_run_stream("r", _request_timeout=(5, 0.5))
         assert number_of(next(stream)) == 1
         start = time.monotonic()
         with pytest.raises(ApiTimeoutError):
             next(stream)
-        assert 0.8 < time.monotonic() - start < 5
+        assert 0.4 < time.monotonic() - start < 5
         assert (stream.closed, stream.last_event_id) == (True, "1")
         wait_until(lambda: server.still_open == 0)
-
-
-@pytest.mark.slow
-def test_the_silence_limit_is_for_each_read() -> None:
-    steps: list[Any] = [CHUNKED]
-    for number in range(6):
-        steps += [chunk(event(number)), 0.4]
-    with SocketServer([*steps, chunk(b"")]) as server, client(server) as runs:
-        assert len(list(runs.get_run_stream("r", _request_timeout=(5, 2)))) == 6
 
 
 @pytest.mark.parametrize("drip", [b": ping\n\n", b"x"], ids=["comments", "an unfinished line"])
 def test_a_drip_without_an_event_ends_at_the_deadline(drip: bytes) -> None:
     with SocketServer([CHUNKED, *[chunk(drip), 0.02] * 500]) as server, client(server) as runs:
         start = time.monotonic()
-        stream = runs.get_run_stream("r", _request_timeout=1)
+        stream = runs.get_run_stream("r", _request_timeout=0.5)
         with pytest.raises(ApiTimeoutError):
             next(stream)
-        assert 0.9 < time.monotonic() - start < 5
+        assert 0.4 < time.monotonic() - start < 5
         assert stream.closed
         wait_until(lambda: server.still_open == 0)
-
-
-def test_the_clients_own_limit_for_streams() -> None:
-    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server:  # noqa: SIM117
-        with client(server, stream_timeout=(5, 1)) as runs:
-            stream = runs.get_run_stream("r")
-            next(stream)
-            with pytest.raises(ApiTimeoutError):
-                next(stream)
 
 
 # --- Other responses than a stream ----------------------------------------------------------------
@@ -466,21 +346,21 @@ def test_a_content_type_with_parameters(content_type: str) -> None:
     assert only.data == "é"
 
 
-def test_404_before_the_stream() -> None:
-    script = response(b'"no such run"', 404)
-    with SocketServer(script, chunked()) as server, client(server) as runs:
-        with pytest.raises(NotFoundException) as caught:
+@pytest.mark.parametrize(
+    ("script", "error", "used"),
+    [
+        (response(b'"no such run"', 404), NotFoundException, 1),
+        ([response(b'"no such run"', 500), CLOSE], ServiceException, 2),
+    ],
+    ids=["404", "500"],
+)
+def test_an_error_before_the_stream(script: Any, error: type[ApiException], used: int) -> None:
+    with SocketServer(script, chunked()) as server, client(server, retries=False) as runs:
+        with pytest.raises(error) as caught:
             runs.get_run_stream("r")
         assert caught.value.data == "no such run"
         with runs.get_run_stream("r"):
-            assert connections(server) == 1
-
-
-def test_500_before_the_stream() -> None:
-    with SocketServer([response(b"", 500), CLOSE]) as server:  # noqa: SIM117
-        with client(server, retries=False) as runs:
-            with pytest.raises(ServiceException):
-                runs.get_run_stream("r")
+            assert connections(server) == used
 
 
 def unexpected(status: int, length: int | None = None) -> bytes:
@@ -514,7 +394,7 @@ def test_an_unexpected_response_without_an_end(
     error: type[ApiException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 1)
+    monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 0.4)
     with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
         start = time.monotonic()
         with pytest.raises(error) as caught:
@@ -538,16 +418,15 @@ def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream()
 
 def test_an_unexpected_response_waits_for_no_longer_than_the_call_may_take() -> None:
     # The rest comes within the time that it is waited for otherwise.
-    script = [unexpected(404, 100), b"no", 1.5, b"body", STALL]
+    script = [unexpected(404, 100), b"no", 1.0, b"body", STALL]
     with SocketServer(script) as server, client(server) as runs:
         with pytest.raises(NotFoundException) as caught:
-            runs.get_run_stream("r", _request_timeout=1)
+            runs.get_run_stream("r", _request_timeout=0.5)
         assert caught.value.body == "no"
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_to_a_stream(status: int) -> None:
-    moved = response(b"", status, location="/runs/r/stream/")
+def test_a_redirect_to_a_stream() -> None:
+    moved = response(b"", 307, location="/runs/r/stream/")
     with SocketServer(moved, chunked(ONE)) as server, client(server) as runs:
         assert numbers(runs.get_run_stream("r")) == [1]
         assert [request.path for request in server.requests] == [
@@ -583,14 +462,6 @@ def test_a_final_status_that_still_says_pending() -> None:
 
 
 # --- Waiting for an event for a time ------------------------------------------------------------
-
-COMMENT = b": still here\n\n"
-
-
-def comments(connection: Connection) -> None:
-    """Send comments until the peer has gone or the server stops."""
-    while not connection.server.stopping.wait(0.01):
-        connection.sock.sendall(chunk(COMMENT))
 
 
 def next_within(stream: Stream, seconds: float) -> int:
@@ -638,16 +509,6 @@ def test_giving_up_within_the_size_of_a_chunk_loses_nothing() -> None:
         assert time.monotonic() - begun < 5
         gate.open()
         assert numbers(stream) == [2]
-
-
-def test_comments_alone_do_not_make_a_wait_longer() -> None:
-    with SocketServer([CHUNKED, comments]) as server, client(server) as runs:
-        stream = runs.get_run_stream("r")
-        for seconds in (0, 0.3, 0.1):
-            begun = time.monotonic()
-            assert within(stream, seconds) is None
-            assert seconds <= time.monotonic() - begun < seconds + 2
-        stream.close()
 
 
 def test_events_that_are_there_need_no_wait() -> None:
