@@ -286,22 +286,6 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
-    def proxy(connection):
-        connection.read_request()
-        connection.play([2.0, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
-
-    with (
-        SocketServer(handler=proxy) as server,
-        rest_client(proxy=server.url) as client,
-        Stopwatch() as call,
-        pytest.raises(ApiTimeoutError),
-    ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=3)
-    assert call.seconds < 4.5  # and not 2 + 3
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [
