@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import socket
@@ -43,15 +42,12 @@ SLOW = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("safe", [True, False])
-def test_the_total_holds(safe):
+def test_the_total_holds():
     def call(name):
         with SocketServer(SLOW[name]) as server, rest_client(retries=9) as client:
             with Stopwatch() as clock:
                 try:
-                    outcome = client.request(
-                        "GET", server.url + "/", _request_timeout=1.5, safe=safe
-                    )
+                    outcome = client.request("GET", server.url, _request_timeout=1.5, safe=True)
                 except ApiTimeoutError as error:
                     outcome = error
             return clock.seconds, outcome
@@ -60,9 +56,7 @@ def test_the_total_holds(safe):
         outcomes = dict(zip(SLOW, threads.map(call, SLOW), strict=True))
     for name, (seconds, outcome) in outcomes.items():
         assert seconds < 4, name
-        if name.startswith("503") and not safe:
-            assert outcome.status == 503
-        elif name.startswith("503"):
+        if name.startswith("503"):
             assert outcome.status in (503, None)  # a random wait decides which comes first
         else:
             assert isinstance(outcome, TimeoutError), name
@@ -84,12 +78,12 @@ def test_a_silent_connection_ends_by_the_read_limit():
 
 @pytest.mark.slow
 def test_the_read_limit_is_for_silence_not_for_the_whole():
-    begin = head(content_length="10")
+    begin = head(content_length="8")
     # A head has the limit as a whole, once it has begun; the body after it has not.
-    script = [begin[:9], 0.05, begin[9:], *drip(b"0123456789", 0.2)]
+    script = [begin[:9], 0.05, begin[9:], *drip(b"01234567", 0.2)]
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
-    assert received.data == b"0123456789"
+    assert received.data == b"01234567"
 
 
 @pytest.mark.parametrize("timeout", [0.5, (5, 0.5)], ids=["total", "read"])
@@ -125,13 +119,13 @@ def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
 
 @pytest.mark.slow
 def test_silences_with_a_byte_between_them_do_not_add_up():
-    script = [head(content_length="6"), *drip(b"123456", 0.6)]
+    script = [head(content_length="6"), *drip(b"123456", 0.4)]
     with SocketServer(script) as server, rest_client() as client:
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.6))
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.2))
         came, waits = b"", 0
         while len(came) < 6:
             try:
-                came += received.read_available(wait=0.4)
+                came += received.read_available(wait=0.3)
             except NothingYet:
                 waits += 1
     assert came == b"123456"
@@ -189,11 +183,11 @@ def test_connecting_ends_in_time(full_backlog):
     url = f"http://127.0.0.1:{full_backlog}/"
     with rest_client() as client:
         with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection to"):
-            client.request("POST", url, body=b"", _request_timeout=(0.4, 5))
+            client.request("POST", url, body=b"", _request_timeout=(0.2, 5))
         assert call.seconds < 3
     with rest_client(retries=9) as client:
         with Stopwatch() as call, pytest.raises(ApiTimeoutError) as failure:
-            client.request("POST", url, body=b"", _request_timeout=1.0)
+            client.request("POST", url, body=b"", _request_timeout=0.5)
         assert call.seconds < 4
         assert not failure.value.ambiguous
 
@@ -202,8 +196,8 @@ def test_all_addresses_together_end_in_time(full_backlog, monkeypatch):
     address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", full_backlog))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 5)
     with rest_client() as client, Stopwatch() as call, pytest.raises(ApiTimeoutError):
-        client.request("GET", "http://acp.invalid/", _request_timeout=1.0)
-    assert call.seconds < 4
+        client.request("GET", "http://acp.invalid/", _request_timeout=0.5)
+    assert call.seconds < 2
 
 
 def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog, monkeypatch):
@@ -211,7 +205,7 @@ def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog,
         ports = (full_backlog, server.port)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        received = client.request("GET", "http://acp.invalid/", _request_timeout=2.0)
+        received = client.request("GET", "http://acp.invalid/", _request_timeout=1.0)
     assert received.status == 200
 
 
@@ -290,14 +284,14 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
     "script",
     [
         drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2),
-        [0.7, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", STALL],
+        [0.4, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", STALL],
     ],
     ids=["drip", "silence after it"],
 )
 def test_a_socks_proxy_ends_in_time(script):
     def proxy(connection):
         connection.sock.recv(3)
-        connection.play([0.7, b"\x05", 0.7, b"\x00"])
+        connection.play([0.4, b"\x05", 0.4, b"\x00"])
         connection.sock.recv(100)
         connection.play(script)
 
@@ -307,8 +301,8 @@ def test_a_socks_proxy_ends_in_time(script):
         Stopwatch() as call,
         pytest.raises(ApiTimeoutError),
     ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=3)
-    assert call.seconds < 4.5  # and not 2.1 + 3
+        client.request("GET", "https://acp.invalid/", _request_timeout=1.6)
+    assert call.seconds < 2.7  # and not 1.2 + 1.6
 
 
 def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
@@ -327,7 +321,7 @@ def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
         rest_client(proxy=f"socks5h://127.0.0.1:{proxy.port}") as client,
     ):
         with pytest.raises(ApiTimeoutError):
-            client.request("GET", server.url, _request_timeout=1)
+            client.request("GET", server.url, _request_timeout=0.5)
         assert eventually(lambda: proxy.still_open == 0)
 
 
@@ -397,30 +391,16 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
         assert call.seconds < 3
 
 
-def test_waiting_for_a_pool_slot_ends_in_time():
-    with SocketServer([STALL]) as server, rest_client(connection_pool_maxsize=1) as client:
-
-        def hold():
-            with contextlib.suppress(ApiException):
-                client.request("GET", server.url, _request_timeout=10)
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        assert eventually(lambda: server.requests, 5)
-        with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
-            client.request("GET", server.url, _request_timeout=0.4, safe=True)
-    holder.join()  # its connection ends with the server
-    assert call.seconds < 4
-    assert len(server.requests) == 1
-
-
 @pytest.mark.slow
 def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
-    monkeypatch.setattr(retry, "_HELD", 0.2)
+    monkeypatch.setattr(retry, "_HELD", 0.1)
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
     assert block == Timeout(connect=5, read=40, window=30)
     for status in (408, 502, 503, 504, 524):
-        with SocketServer([0.3, response(b"", status)]) as server, rest_client(retries=3) as client:
+        with (
+            SocketServer([0.2, response(b"", status)]) as server,
+            rest_client(retries=3) as client,
+        ):
             received = client.request("GET", server.url, _request_timeout=block, safe=True)
         assert received.status == status
         assert len(server.requests) == 1
@@ -437,16 +417,16 @@ def test_a_window_of_0_holds_nothing_and_is_retried(script):
 @pytest.mark.slow
 @pytest.mark.parametrize(("timeout", "outcome"), [((5, 5), ApiTimeoutError), (None, 200), (3, 200)])
 def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well(timeout, outcome):
-    slow = [head(content_length="12"), *drip(b'"0123456789"', 0.1)]
+    slow = [head(content_length="12"), *drip(b'"0123456789"', 0.05)]
     with (
         SocketServer(slow) as server,
-        rest_client(timeout=timeout, total_timeout=0.5) as client,
+        rest_client(timeout=timeout, total_timeout=0.2) as client,
         Stopwatch() as clock,
     ):
         if isinstance(outcome, int):
             assert client.request("GET", server.url).status == outcome
             return
-        with pytest.raises(outcome, match=r"not complete within the call's 0\.5 s"):
+        with pytest.raises(outcome, match=r"not complete within the call's 0\.2 s"):
             client.request("GET", server.url)
         assert clock.stop() < 5
         # A timeout of this call is all that bounds it, and streams have none.
@@ -462,24 +442,11 @@ def test_a_long_poll_outlasts_the_total_of_other_calls():
     assert (timeout.total, timeout.read) == (7, 60)
 
 
-def test_the_deadline_of_a_call_stays_while_a_shorter_one_is_set_for_its_body(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 0.1)
-    script = [head(404, content_length="9") + b"a", STALL]
+def test_a_body_that_an_error_quotes_has_three_seconds_and_the_call_its_deadline():
+    script = head(404, content_length="1") + b"a"
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=60)
-        deadline = received._incoming.attempt.deadline
         assert received.read_beginning() == b"a"
-        assert isinstance(received.fault, ApiTimeoutError)
-        assert received._incoming.attempt.deadline is deadline
-        assert deadline.remaining() > 50
-
-
-def test_an_error_waits_three_seconds_for_what_it_quotes():
-    script = [head(404, content_length="9") + b"a", STALL]
-    with SocketServer(script) as server, rest_client() as client:
-        received = client.request("GET", server.url, stream=True, _request_timeout=60)
-        with Stopwatch() as quoting:
-            assert received.read_beginning() == b"a"
-    assert 2.9 < quoting.seconds < 5.9
+        attempt = received._incoming.attempt
+    assert 0 < attempt.until.remaining() <= 3
+    assert attempt.deadline.remaining() > 40

@@ -18,6 +18,7 @@ from support.socket_server import (
     CLOSE,
     RESET,
     STALL,
+    Gate,
     SocketServer,
     head,
     response,
@@ -187,8 +188,9 @@ def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
 
 
 def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
+    gate = Gate()
     with (
-        SocketServer([1.0, FINE], FINE) as server,
+        SocketServer([gate, FINE], FINE) as server,
         rest_client(connection_pool_maxsize=1) as client,
         ThreadPoolExecutor(1) as threads,
     ):
@@ -198,6 +200,7 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
             client.request("GET", server.url, _request_timeout=0.1)
         with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: "):
             client.request("GET", server.url, _request_timeout=(9, 0.15))
+        gate.open()
         assert first.result().status == 200
         for _ in range(3):
             assert client.request("GET", server.url, _request_timeout=1).status == 200

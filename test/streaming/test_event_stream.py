@@ -108,16 +108,6 @@ def test_skipped_events_are_only_raw() -> None:
     ]
 
 
-def test_both_iterations_take_from_one_stream() -> None:
-    stream = stream_of(numbers(1, 2, 3), numbers(4))
-    assert next(stream) == 1
-    raw = stream.raw_events()
-    assert next(raw).data == "2"
-    assert next(stream) == 3
-    assert [event.data for event in raw] == ["4"]
-    assert stream.closed
-
-
 @pytest.mark.parametrize("pieces", [[], [b""], [b": only\n\n"], [b"data: unfinished\n"]])
 def test_no_event_at_all(pieces: list[bytes]) -> None:
     stream = stream_of(*pieces)
@@ -262,13 +252,6 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
             attempt()
 
 
-def test_an_empty_stream_ends_without_an_error_the_first_time() -> None:
-    stream = stream_of()
-    assert list(stream) == []
-    with pytest.raises(ApiValueError):
-        list(stream)
-
-
 def test_a_typed_iteration_raises_after_a_raw_one_reached_the_end() -> None:
     stream = stream_of(numbers(1, 2))
     for value in stream:
@@ -303,18 +286,10 @@ def test_the_excerpt_is_bounded() -> None:
     stream = stream_of(b"data: " + b"x" * 100_000 + b"\n\n")
     with pytest.raises(StreamDecodeError) as caught:
         next(stream)
-    assert len(caught.value.excerpt) <= 1000
-    assert len(str(caught.value)) <= 2000
+    assert caught.value.excerpt == "x" * 200
+    assert len(str(caught.value)) <= 240
     assert caught.value.body == "x" * 100_000
     stream.close()
-
-
-def test_every_undecodable_event_raises() -> None:
-    stream = stream_of(b"data: {\n\n" * 3 + numbers(1))
-    for _ in range(3):
-        with pytest.raises(StreamDecodeError):
-            next(stream)
-    assert list(stream) == [1]
 
 
 def test_another_error_of_the_decoder_is_not_hidden() -> None:

@@ -80,11 +80,3 @@ def test_the_reference_parser_agrees_with_the_table() -> None:
         yield "reference", found
 
     assert unlike_the_table(attempts) == []
-
-
-def test_one_parser_after_another_shares_nothing() -> None:
-    clean = outcome([b"data: a\n\n"])
-    assert clean == ((ServerSentEvent("message", "a", ""),), "", None)
-    for case in CASES:
-        assert outcome([case.stream]) == outcome([case.stream]), case.name
-        assert outcome([b"data: a\n\n"]) == clean, case.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
@@ -170,7 +169,7 @@ def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
 
 @pytest.mark.parametrize(
     "line",
-    [b"data: " + b"x" * 8 * MIB, b"\n".join([b"data: some text"] * (128 * KIB))],
+    [b"data: " + b"x" * 4 * MIB, b"\n".join([b"data: some text"] * (64 * KIB))],
     ids=["one line", "many lines"],
 )
 @pytest.mark.parametrize("size", [64 * KIB, 16 * MIB], ids=["in chunks", "at once"])
@@ -181,24 +180,10 @@ def test_a_large_event_is_held_little_more_than_twice(line: bytes, size: int) ->
 
 
 def test_an_endless_stream_takes_constant_memory() -> None:
-    chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
+    chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(300))
     few = peak_growth(lambda: feed_all([chunk] * 10))
     many = peak_growth(lambda: feed_all([chunk] * 100))
     assert many < few + 64 * KIB
-
-
-def resident_peak() -> int:
-    unit = 1 if sys.platform == "darwin" else KIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-@pytest.mark.slow
-def test_64_mib_of_small_events_leave_the_process_as_it_was() -> None:
-    chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
-    feed_all([chunk] * 10)
-    before = resident_peak()
-    assert feed_all(chunk for _ in range(64 * MIB // len(chunk))) > 1_000_000
-    assert resident_peak() - before < 8 * MIB
 
 
 def test_no_more_than_the_limit_is_held() -> None:
