@@ -7,15 +7,14 @@ import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
+from support.moments import Interrupt, Moment
 from support.socket_server import SocketServer, response, serve_each
 from support.transport import eventually, in_use, pool_of, rest_client
 
@@ -35,40 +34,6 @@ THE_POOL = [module.__file__ for module in (attempt, pool, slots)]
 THE_CONNECTION = [module.__file__ for module in (connection, incoming)]
 
 
-class Interrupt(BaseException):
-    pass
-
-
-class InterruptAt:
-    """Raises `Interrupt` at the n-th line or opcode of some files, as a signal's handler might."""
-
-    def __init__(self, number: int, files: list[str]) -> None:
-        self.left = number
-        self.files = files
-
-    def __enter__(self) -> InterruptAt:
-        self.before = sys.gettrace()
-        sys.settrace(self.enter)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self.before)
-
-    def enter(self, frame: Any, event: str, argument: object) -> Any:
-        if frame.f_code.co_filename not in self.files:
-            return None
-        frame.f_trace_opcodes = True
-        return self.step
-
-    def step(self, frame: Any, event: str, argument: object) -> Any:
-        if event in ("line", "opcode"):
-            self.left -= 1
-            if not self.left:
-                sys.settrace(None)
-                raise Interrupt
-        return self.step
-
-
 def interrupted(work: Callable[[], object], number: int, files: list[str]) -> Interrupt | None:
     """Do some work, interrupted at its n-th moment; gives the interrupt, None if the work is done.
 
@@ -77,7 +42,7 @@ def interrupted(work: Callable[[], object], number: int, files: list[str]) -> In
     """
     for _ in range(5):
         try:
-            with InterruptAt(number, files):
+            with Moment(number, files):
                 work()
         except Interrupt as error:
             return error

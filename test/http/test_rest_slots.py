@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
-import signal
 import sys
 import threading
 import time
@@ -26,9 +24,9 @@ from support.socket_server import (
 )
 from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client
 
-from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
+from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http import pool, slots
+from acp_client_v0_1._http import slots
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
@@ -81,38 +79,6 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
             with pytest.raises(ApiException, match="reset"):
                 client.request("GET", server.url, _request_timeout=2)
     assert server.most_open == 1
-
-
-def test_a_slot_is_given_back_although_another_client_becomes_garbage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A client that is garbage closes its connections in whichever thread finds it so."""
-    undecodable = response(b"x", content_encoding="magic")
-    original = pool.Incoming
-    others: list[rest.RESTClientObject] = []
-
-    def after_collecting(*arguments: Any) -> Any:
-        if others:
-            others.clear()
-            gc.collect()
-            assert eventually(lambda: not other_server.still_open)
-        return original(*arguments)
-
-    monkeypatch.setattr(pool, "Incoming", after_collecting)
-    with (
-        SocketServer(undecodable, undecodable, FINE) as server,
-        SocketServer(FINE) as other_server,
-        rest_client(connection_pool_maxsize=1) as client,
-    ):
-        for _ in range(2):
-            other = rest.RESTClientObject(Configuration())
-            other.request("GET", other_server.url, _request_timeout=5)
-            others.append(other)
-            del other
-            with pytest.raises(ApiException, match="magic"):
-                client.request("GET", server.url, _request_timeout=(5, 0.5))
-            assert not others
-        assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
 
 
 def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
@@ -206,33 +172,6 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
             assert client.request("GET", server.url, _request_timeout=1).status == 200
             time.sleep(0.01)
     assert server.most_open == 1
-
-
-@pytest.mark.timeout(method="thread")  # it uses the alarm itself
-def test_a_stream_that_ends_within_a_call_does_not_take_its_slot() -> None:
-    def serve(connection: Any) -> None:
-        while (request := connection.read_request()) is not None:
-            if request.path == "/stream":
-                connection.play([head(content_length="2"), b"1", 0.05, b"2"])
-            elif request.path == "/fails":
-                connection.play([0.4, RESET])
-            else:
-                connection.play(FINE)
-
-    ends: list[bytes] = []
-    with SocketServer(handler=serve) as server, rest_client(connection_pool_maxsize=1) as client:
-        stream = client.request("GET", server.url + "/stream", stream=True)
-        assert stream.read_available() == b"1"
-        before = signal.signal(signal.SIGALRM, lambda *_: ends.append(stream.read()))
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.15)
-            with pytest.raises(ApiException):
-                client.request("GET", server.url + "/fails")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        assert ends == [b"2"]
-        assert client.request("GET", server.url, _request_timeout=1).status == 200
 
 
 def steps_of_a_queue(waiting: int) -> int:

@@ -135,27 +135,16 @@ def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
 # --- Ways out -----------------------------------------------------------------------------------
 
 
-def test_close_is_idempotent() -> None:
-    stream = stream_of(numbers(1))
-    stream.close()
-    stream.close()
-    assert response_of(stream).closes == 1
-
-
-def test_close_drops_what_was_read_ahead() -> None:
-    stream = stream_of(numbers(1, 2))
-    assert next(stream) == 1
-    stream.close()
-    assert next(stream, "the end") == "the end"
-
-
-def test_close_ends_an_iteration_over_raw_events() -> None:
+def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     stream = stream_of(numbers(1, 2, 3), numbers(4))
     raw = stream.raw_events()
-    next(raw)
+    assert [next(stream), next(raw).data] == [1, "2"]
     stream.close()
+    stream.close()
+    assert next(stream, "the end") == "the end"
     assert list(raw) == []
-    assert stream.last_event_id == "1"
+    assert stream.last_event_id == "2"
+    assert response_of(stream).closes == 1
 
 
 def test_a_stream_that_could_not_be_made_is_no_trouble() -> None:

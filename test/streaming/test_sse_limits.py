@@ -114,15 +114,8 @@ def test_the_limit_is_exact() -> None:
 
 
 FRAGMENTS = [
-    b"data: xxxxxx",
-    b"data:",
-    b"\n",
-    b"\n\n",
-    b"\r",
-    b"\r\n",
-    b": xxxxxxxx",
-    b"id: 1",
-    b"\xff",
+    *(b"data: xxxxxx", b"data:", b": xxxxxxxx", b"id: 1", b"\xff"),
+    *(b"\n", b"\n\n", b"\r", b"\r\n"),
 ]
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
 import pytest
+from support.moments import Interrupt, Moment
 from support.socket_server import STALL, Gate, SocketServer, chunk, head
 from support.transport import eventually, rest_client
 
@@ -142,36 +142,15 @@ def test_a_signals_handler_may_close_and_look_what_is_left() -> None:
 
 @pytest.mark.slow
 def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
-    class Interrupt(BaseException):
-        pass
-
-    left = 0
-
-    def step(frame: Any, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename != _reader.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        left -= event in ("line", "opcode")
-        if not left:
-            sys.settrace(None)
-            raise Interrupt
-        return step
-
-    before, number, interrupted = sys.gettrace(), 0, True
+    number, interrupted = 0, True
     while interrupted:
-        number, interrupted = number + 1, False
+        number += 1
         with stream_of(events(1), events(2), chunk(b"")) as (stream, _):
             raw = stream.raw_events()
             assert next(raw).id == "1"
-            left = number
-            try:
-                sys.settrace(step)
+            with suppress(Interrupt), Moment(number, [_reader.__file__]) as moment:
                 stream.close()
-            except Interrupt:
-                interrupted = True
-            finally:
-                sys.settrace(before)
+            interrupted = moment.struck
             reader = threading.Thread(target=list, args=(raw,), daemon=True)
             reader.start()
             reader.join(8)
@@ -180,31 +159,14 @@ def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
 
 
 def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
-    left, closes = 0, True
-
-    def step(frame: Any, event: str, _: object) -> Any:
-        nonlocal left, closes
-        if frame.f_code.co_filename != _reader.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        left -= event in ("line", "opcode")
-        if not left:
-            sys.settrace(None)
-            closes = True
-            stream.close()
-        return step
-
-    before, number = sys.gettrace(), 0
+    number, closes = 0, True
     while closes:
-        number, closes = number + 1, False
+        number += 1
         with stream_of(events(1, 2), events(3), chunk(b"")) as (stream, _):
-            left = number
-            try:
-                sys.settrace(step)
+            with Moment(number, [_reader.__file__], stream.close) as moment:
                 raw, other = stream.raw_events(), stream.raw_events()
                 taken = ids(islice(raw, 1))
-            finally:
-                sys.settrace(before)
+            closes = moment.struck
             if closes:
                 assert taken in ([], ["1"])
                 assert (stream.closed, ids(raw), ids(other)) == (True, [], []), number

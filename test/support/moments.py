@@ -1,0 +1,51 @@
+"""What strikes at any moment, as a signal's handler may: at the n-th line or opcode of files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Interrupt(BaseException):
+    """As a signal's handler may raise it."""
+
+
+def interrupt() -> None:
+    raise Interrupt
+
+
+class Moment:
+    """Calls a function once, at the n-th line or opcode of some files within the ``with``.
+
+    Attributes:
+        struck: True once the function was called.
+    """
+
+    def __init__(
+        self, number: int, files: Sequence[str | None], strike: Callable[[], object] = interrupt
+    ) -> None:
+        self._left, self._files, self._strike = number, files, strike
+        self.struck = False
+
+    def __enter__(self) -> Moment:
+        self._before = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _enter(self, frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in self._files:
+            return None
+        frame.f_trace_opcodes = True
+        return self._step
+
+    def _step(self, frame: Any, event: str, argument: object) -> Any:
+        self._left -= event in ("line", "opcode")
+        if not self._left and not self.struck:
+            sys.settrace(None)
+            self.struck = True
+            self._strike()
+        return self._step
