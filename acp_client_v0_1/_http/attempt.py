@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Callable
 
@@ -98,16 +97,15 @@ class Attempt:
 
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
-    ) -> float:
+    ) -> float | None:
         """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
-        seconds = self.until.bound(self.silence)
-        until = time.monotonic() + (1e6 if seconds is None else seconds)
+        limit = self.until.earlier(self.silence)
         # Bytes that TLS, or TLS in TLS, has decrypted already do not show on the socket.
-        while (left := until - time.monotonic()) > calls.step and not decrypted(sock):
+        while limit.remaining() > calls.step and not decrypted(sock):
             if wait_for_read(sock, calls.step):
                 break
             calls.step = watch()
-        return max(left, 0.001)
+        return limit.bound()
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""

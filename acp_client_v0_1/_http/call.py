@@ -125,7 +125,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
         # The server should have percent-encoded these bytes.
-        location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location.strip())
+        location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
     except ValueError as error:

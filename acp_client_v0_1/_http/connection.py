@@ -37,6 +37,7 @@ from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
+from acp_client_v0_1._http.incoming import PIECE
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
@@ -47,9 +48,6 @@ _STALE = 2.0
 
 # A web server, unlike a proxy, responds to CONNECT with one of these statuses and a page.
 _NO_TUNNELS = (200, 400, 404, 405, 501)
-
-# The read timeout bounds the sending of each piece of this many bytes.
-_PIECE = 65_536
 
 # These characters are encoded in a path or query (RFC 3986, section 3.3). "%" is not among them,
 # because it begins a character that the caller has encoded.
@@ -128,11 +126,12 @@ class Connection(HTTPConnection):
         attempt = self._attempt
         view = memoryview(head if body is None else head + body)
         try:
-            # The read timeout limits silence. A large body on a slow connection may take longer.
-            for start in range(0, len(view), _PIECE):
+            # The read timeout limits silence, here while a piece is sent. A large body on a slow
+            # connection may take longer.
+            for start in range(0, len(view), PIECE):
                 attempt.limit(self.sock)
                 attempt.sent = True
-                piece = view[start : start + _PIECE]
+                piece = view[start : start + PIECE]
                 sent = _written(self.sock, piece)
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
@@ -166,7 +165,7 @@ class Connection(HTTPConnection):
         # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
-        head, page = final_head(lambda: self._attempt.receive(self.sock, _PIECE))
+        head, page = final_head(lambda: self._attempt.receive(self.sock, PIECE))
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""

@@ -42,7 +42,7 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (BaseException, ConnectionException),
 )
 
-_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Several versions of OpenSSL raise these errors if a server does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
@@ -87,7 +87,7 @@ def public_error(
 def refused_tunnel(words: object) -> int | None:
     """Return the status with which a proxy refused a tunnel, if the text is about that."""
     refused = _REFUSED_TUNNEL.search(str(words))
-    return None if refused is None else int(refused[1][:3])
+    return None if refused is None else int(refused[1])
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
     from acp_client_v0_1._http.proxies import Proxy
 
-_PIECE = 65_536  # bytes to receive at once
+PIECE = 65_536  # bytes to receive at once
 _SHORTEST_WAIT = 0.001  # seconds
 
 
@@ -119,22 +119,21 @@ class Incoming:
     def _receive(self, until: float | None = None) -> bytes:
         attempt = self.attempt
         longest = attempt.timeout.read or math.inf
+        wait = None
         if until is not None:
             wait = min(until - time.monotonic(), longest - self._quiet)
-            attempt.silence = max(wait, _SHORTEST_WAIT)
+            attempt.silence = wait = max(wait, _SHORTEST_WAIT)
         try:
-            data = attempt.receive(self.sock, _PIECE)
+            data = attempt.receive(self.sock, PIECE)
         except TimeoutError:
-            if until is not None:
-                self._quiet += attempt.silence or 0.0
+            if wait is not None:
+                self._quiet += wait
                 if not attempt.until.expired and self._quiet < longest:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            if self._fate:
-                # If another thread closes the socket, TLS raises anything, even AttributeError.
-                raise self._ended() from error
-            if not is_cut(error):
+            # If another thread closes the socket, TLS raises anything, even AttributeError.
+            if not (self._fate or is_cut(error)):
                 raise
             self._no_notify = True
             data = b""

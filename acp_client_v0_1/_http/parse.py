@@ -175,8 +175,7 @@ class Framing:
         Content that precedes a fault is returned; the next call raises `BadFraming`.
         """
         if self.ends_before_eof:
-            if len(data) > self._left:
-                data, self.rest = data[: self._left], data[self._left :]
+            data, self.rest = data[: self._left], data[self._left :]
             self._left -= len(data)
             self.complete = not self._left
         return data
@@ -229,7 +228,7 @@ class _Chunked(Framing):
             self._fault = fault
         if self.complete:
             self.rest = data[position:]
-        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        return b"".join(pieces)
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         """Take all complete chunks at once, and return where they end.

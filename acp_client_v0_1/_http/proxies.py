@@ -23,7 +23,7 @@ _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Proxy:
     """A proxy, with credentials and headers that its text does not show."""
 

@@ -25,14 +25,13 @@ from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
-from acp_client_v0_1._http.incoming import Incoming
+from acp_client_v0_1._http.incoming import PIECE, Incoming
 from acp_client_v0_1._http.retry import failure_of_status
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
-_PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
 # These limit how much an error quotes of an unexpected response to a stream: it may have no end,
@@ -91,8 +90,9 @@ class RESTResponse:
         self.method: str = call.method
         self.data: bytes | None = None
         self.fault: ApiException | None = None
-        self.attempts: int = 1
-        self.elapsed: float = 0.0
+        # The loop of attempts sets both.
+        self.attempts: int
+        self.elapsed: float
         self._call = call
         self._incoming = incoming
         self._limit = limit
@@ -191,11 +191,11 @@ class RESTResponse:
         if self.data is None:
             attempt = self._incoming.attempt
             attempt.until = attempt.deadline.earlier(_QUOTED_WITHIN).earlier(attempt.timeout.read)
-            self.data = self._gathered(_MOST_QUOTED, quoted=True)
+            self.data = self._gathered(_MOST_QUOTED, quoted=True)[:_MOST_QUOTED]
             self.close()
         return self.data
 
-    def read_available(self, limit: int = _PIECE, *, wait: float | None = None) -> bytes:
+    def read_available(self, limit: int = PIECE, *, wait: float | None = None) -> bytes:
         """Return the bytes of the body that have arrived, decoded, and wait only if there are none.
 
         Args:
@@ -245,17 +245,14 @@ class RESTResponse:
         pieces: list[bytes] = []
         size = 0
         try:
-            while size <= most and (piece := self._read(_PIECE, None)):
+            while size <= most and (piece := self._read(PIECE, None)):
                 pieces.append(piece)
                 size += len(piece)
-                if self._decoder is None and self._incoming.finished:
-                    # The body is complete, so the read that would return b"" is saved.
-                    break
         except ApiException as error:
             if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):
                 raise
             self.fault = error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:

@@ -199,7 +199,7 @@ class Server:
         self.operations |= frozenset((operation,))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often to retry, after what, and with which backoff."""
 
@@ -246,7 +246,7 @@ class RetryPolicy:
         return status in self.statuses or failure.kind == "limited"
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache
 def _counted(retries: int) -> RetryPolicy:
     # This is cached because each handle makes a view of its client without retries.
     return RetryPolicy(total=retries)

@@ -56,7 +56,7 @@ class Slots:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
         # Until this time of the monotonic clock, no further thread sweeps.
-        self._next_sweep = 0.0
+        self._next_sweep = time.monotonic()
 
     def join(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""

@@ -100,7 +100,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     return parts, port
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
         raise ApiValueError(

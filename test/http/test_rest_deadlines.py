@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import socket
 import threading
@@ -12,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, eventually, in_use, rest_client
+from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client
 
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
+from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Slot
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
@@ -62,6 +62,31 @@ def test_the_total_holds():
             assert isinstance(outcome, TimeoutError), name
             assert any(isinstance(cause, TimeoutError) for cause in causes(outcome)), name
             assert "1.5 s" in str(outcome), name
+
+
+def test_a_wait_of_more_than_the_read_limit_ends_by_that():
+    with SocketServer([head(content_length="9"), STALL]) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.2))
+        with pytest.raises(ApiTimeoutError, match=r"nothing more of the body within 0\.2 s"):
+            received.read_available(wait=30)
+
+
+def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
+    steps = []
+
+    def watch():
+        steps.append(1)
+        return 0.3
+
+    with SocketServer([STALL]) as server, rest_client() as client, Interruptible(watch, 0.3):
+        for timeout in ((5, 0.5), 0.5):
+            with Stopwatch() as call, pytest.raises(ApiTimeoutError):
+                client.request("GET", server.url, _request_timeout=timeout)
+            assert 0.45 < call.seconds < 3
+        with Stopwatch() as call, pytest.raises(ConnectionException):
+            threading.Timer(0.1, server.stop).start()
+            client.request("GET", server.url, _request_timeout=None)
+    assert len(steps) == 2
 
 
 def test_a_silent_connection_ends_by_the_read_limit():
@@ -253,19 +278,16 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
         assert eventually(lambda: not hanging)
 
 
-def test_a_look_up_that_hangs_in_the_parent_counts_for_nothing_in_a_child(monkeypatch):
-    slots = [Slot() for _ in range(64)]
-    assert all(map(dial._threads.join, slots))
+def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
+    slots = [Slot() for _ in range(65)]
+    assert [dial._threads.join(slot) for slot in slots] == [True] * 64 + [False]
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         url = f"http://localhost:{server.port}/"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = int(client.request("GET", url, _request_timeout=3).data != b'"a"')
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def look_up():
+            assert client.request("GET", url, _request_timeout=3).data == b'"a"'
+
+        assert in_child(look_up)() == 0
 
 
 def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
@@ -448,5 +470,5 @@ def test_a_body_that_an_error_quotes_has_three_seconds_and_the_call_its_deadline
         received = client.request("GET", server.url, stream=True, _request_timeout=60)
         assert received.read_beginning() == b"a"
         attempt = received._incoming.attempt
-    assert 0 < attempt.until.remaining() <= 3
+    assert 1 < attempt.until.remaining() <= 3
     assert attempt.deadline.remaining() > 40

@@ -137,7 +137,10 @@ def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -
             client.request("GET", server.url)
         assert caught.value.limit == limit
         assert caught.value.body == "x" * limit
-        assert client.request("GET", server.url).data == b"x" * limit
+        for _ in range(2):
+            assert client.request("GET", server.url).data == b"x" * limit
+        same = server.requests[1].connection == server.requests[2].connection
+        assert same is (framing != "close-delimited")
 
 
 def test_a_response_without_a_limit() -> None:
@@ -152,13 +155,13 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
         bomb = gzip.compress(b"x" * 64 * MIB) * 20
         script: Any = response(bomb, 404, content_encoding="gzip")
     else:  # what it would wait for never comes
-        script = [head(404, content_length="9000000000") + b"x" * 2 * MIB, STALL]
+        script = [head(300, content_length="9000000000") + b"x" * 2 * MIB, STALL]
     with SocketServer(script) as server, rest_client() as client:
         tracemalloc.start()
         received = client.request("GET", server.url, _request_timeout=30)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert (received.status, received.data) == (404, b"x" * MIB)
+        assert (received.status, received.data) == (404 if coded else 300, b"x" * MIB)
         assert eventually(lambda: not server.still_open)
     assert most < 12 * MIB
 
@@ -193,11 +196,12 @@ def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
 def test_control_characters_of_a_status_line_reach_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rude = b"HTTP/1.1 502 \x1b[31mRed\x07\x9b2J\x00\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n"
+    reason = b"\x1b[31mRed \xe9\x80\x07\x9f2J\x00"
+    rude = b"HTTP/1.1 502 %b\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n" % reason
     with SocketServer(rude) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         with rest_client() as client:
             received = client.request("GET", server.url)
-            assert received.reason.isprintable()
+            assert received.reason == "[31mRed é   2J"
             assert received.headers["x-a"].isprintable()
         with rest_client(Retry(1, backoff_factor=0), proxy=server.url) as client:
             with pytest.raises(ProxyException) as caught:

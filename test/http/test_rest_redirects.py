@@ -82,10 +82,13 @@ def test_the_number_of_redirects_is_bounded():
     with (
         SocketServer(redirect(307, "/again")) as server,
         rest_client(retries=3) as client,
-        pytest.raises(ProtocolException, match="more than 10 redirects"),
+        pytest.raises(ProtocolException, match="more than 10 redirects") as failure,
     ):
         client.request("GET", server.url, safe=True)
     assert len(server.requests) == 11
+    error = failure.value
+    assert (error.status, error.method, error.sent) == (307, "GET", True)
+    assert error.url == server.url + "/again"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_impossible_targets_are_refused(location):
 
 def test_https_is_not_left_for_http():
     call = a_call(target=parse_target("https://host/a"))
-    with pytest.raises(ProtocolException, match="from https to http"):
+    with pytest.raises(ProtocolException, match="from https to http://host is not followed"):
         redirected(call, 307, "http://host/a", 0)
     assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
 

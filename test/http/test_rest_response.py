@@ -6,6 +6,7 @@ import contextlib
 import gc
 import gzip
 import threading
+import time
 import tracemalloc
 import zlib
 
@@ -130,6 +131,7 @@ def test_a_body_that_is_whole(script, body):
         [CHUNKED, b"-5\r\n"],
         [CHUNKED, b"1000000000000000\r\none"],  # bytes in one chunk: a petabyte
         [CHUNKED, b"3\r\nonetwo\r\n"],
+        [b"\n", STALL],
         [head(content_length="five"), b"12345"],
         [head(content_length="9" * 19), b"12345"],
         [head(content_length="+5"), b"12345"],
@@ -178,17 +180,20 @@ def headers_of(lines: bytes):
 
 
 def test_headers_as_they_come():
-    headers = headers_of(
-        b"X-One: 1\r\nx-one:2 \r\nX-Folded: a\r\n  b\r\n\tc\r\nX-Empty:\r\nX-Latin: \xe9\r\n"
-    )
+    headers = headers_of(b"X-One: 1\r\nx-one:2 \r\nX-Empty:\r\nX-Latin: \xe9\ta\r\n")
     assert headers["X-ONE"] == "1, 2"
     assert headers.getlist("x-one") == ["1", "2"]
-    assert (headers["x-folded"], headers["x-empty"], headers["x-latin"]) == ("a b c", "", "é")
+    assert (headers["x-empty"], headers["x-latin"]) == ("", "é\ta")
+    for fold in (b"\r\n  ", b"\r\n\t", b"\n "):
+        assert headers_of(b"X-Folded: a" + fold + b"b\r\n")["x-folded"] == "a b"
 
 
 def test_a_value_has_no_line_of_its_own():
-    headers = headers_of(b"X-One: a\rContent-Length: 9\r\nX-Two: a\0b\r\n")
-    assert (headers["x-one"], headers["x-two"]) == ("a Content-Length: 9", "a b")
+    headers = headers_of(
+        b"X-One: a\rContent-Length: 9\r\nX-Two: a\0\x08\x0b\x1f\x7fb\x1b \r\nX-Three: a\t\x1b~\r\n"
+    )
+    assert headers["x-one"] == "a Content-Length: 9"
+    assert (headers["x-two"], headers["x-three"]) == ("a     b", "a\t ~")
     assert headers["content-length"] == "0"
 
 
@@ -200,7 +205,7 @@ def test_lines_that_are_no_headers(line):
 
 def test_lengths_that_agree_are_one_and_others_none():
     for lengths, error in (
-        (b"1, 1", None),
+        (b"1 , 1", None),
         (b"1, 2", ProtocolException),
         (b"1\r\ncontent-length: 1", None),
         (b"\t1 \t", None),
@@ -440,20 +445,19 @@ def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
                 client.request("GET", server.url, _request_timeout=5)
 
 
-@pytest.mark.parametrize(
-    "coding, body",
-    [
-        ("gzip", b"this is no gzip"),
-        ("gzip", gzip.compress(b"x" * 5000)[:-12]),
-        ("deflate", b"this is no deflate"),
-        ("deflate", zlib.compress(b"x" * 5000)[:-5]),
-        ("deflate", b"x"),
-        ("gzip", gzip.compress(b"x") + gzip.compress(b"y" * 5000)[:-12]),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000)[:-12])),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000))[:-12]),
-        ("magic", b"x"),
-    ],
-)
+BAD_CODINGS = {
+    "no gzip": ("gzip", b"this is no gzip"),
+    "gzip that is cut": ("gzip", GZIP[:-12]),
+    "no deflate": ("deflate", b"this is no deflate"),
+    "deflate that is cut": ("deflate", zlib.compress(X)[:-5]),
+    "one byte of deflate": ("deflate", b"x"),
+    "a second gzip that is cut": ("gzip", GZIP + GZIP[:-12]),
+    "two codings": ("gzip, gzip", gzip.compress(GZIP)),
+    "an unknown coding": ("magic", b"x"),
+}
+
+
+@pytest.mark.parametrize(("coding", "body"), BAD_CODINGS.values(), ids=BAD_CODINGS)
 def test_broken_coding_is_a_decode_error(coding, body):
     script = response(body, content_encoding=coding)
     with SocketServer(script) as server, rest_client(retries=2) as client:
@@ -555,6 +559,35 @@ def test_the_stock_surface():
     assert received.getheaders()["x-thing"] == "1"
     assert received.read() == received.data == received.response.data == b'"a"'
     assert repr(received) == "<RESTResponse GET 200 Scripted>"
+    raw = received.response
+    assert (raw.status, raw.reason, raw.headers["x-thing"]) == (200, "Scripted", "1")
+    assert (raw.version, raw.version_string, raw.url) == (11, "HTTP/1.1", received.url)
+
+
+def test_urllib3s_response_to_head_has_no_body():
+    with SocketServer(head(content_length="5")) as server, rest_client() as client:
+        assert client.request("HEAD", server.url, stream=True).response.read() == b""
+
+
+def test_as_much_is_read_at_once_as_has_come_up_to_64_kib():
+    body = bytes(4 * PIECE)
+    plain, coded = response(body), response(gzip.compress(body), content_encoding="gzip")
+    with SocketServer(plain, coded) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True)
+        time.sleep(0.1)
+        assert len(received.read_available()) < PIECE  # of which the head took some
+        assert len(received.read_available(10 * PIECE)) == PIECE
+        received.close()
+        assert len(client.request("GET", server.url, stream=True).read_available()) == PIECE
+
+
+def test_of_a_body_that_is_quoted_64_kib_are_kept():
+    begin = head(404, content_encoding="gzip", content_length="9999999")
+    script = [begin + gzip.compress(bytes(4 * PIECE)), STALL]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True)
+        assert received.read_beginning() == bytes(PIECE)
+        assert eventually(lambda: not server.still_open)
 
 
 @pytest.mark.parametrize("amount", [1, 2, 7, None])

@@ -16,7 +16,13 @@ from support.socket_server import RESET, SocketServer, response
 from support.transport import Stopwatch, a_call, rest_client
 from urllib3.util import Retry
 
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy, failure_of_status, retry_after
+from acp_client_v0_1._http.retry import (
+    Attempts,
+    RetryPolicy,
+    failure_of_status,
+    retry_after,
+    was_held,
+)
 from acp_client_v0_1.exceptions import ConnectionException, ProxyException
 
 BUSY = response(b'"busy"', 503)
@@ -61,15 +67,23 @@ def test_the_details_of_a_urllib3_retry():
     assert clock.seconds < 4.5
 
 
-@pytest.mark.parametrize(("status", "sent"), [(429, 2), (407, 1), (501, 1), (502, 2)])
-def test_a_refusal_of_a_proxy_is_retried_if_its_status_may_pass(status, sent):
-    with HttpProxy(refuse=response(b"", status)) as proxy:
+@pytest.mark.parametrize(
+    ("status", "sent", "doubt"),
+    [
+        *((200, 1, True), (300, 1, False), (400, 1, True), (404, 1, True)),
+        *((405, 1, True), (407, 1, False), (429, 2, False), (501, 1, True), (502, 2, False)),
+    ],
+)
+def test_a_refusal_of_a_proxy_is_retried_if_its_status_may_pass(status, sent, doubt):
+    page = b"page" if status == 200 else b""
+    with HttpProxy(refuse=response(page, status)) as proxy:
         with (
             rest_client(proxy=proxy.url, retries=quick(1)) as client,
-            pytest.raises(ProxyException, match=str(status)),
+            pytest.raises(ProxyException, match=str(status)) as refused,
         ):
             client.request("POST", "https://acp.invalid/", safe=False)
         assert len(proxy.requests) == sent
+    assert ("; is it a proxy?" in str(refused.value)) is doubt
 
 
 @pytest.mark.slow
@@ -96,19 +110,51 @@ def test_a_wait_beyond_the_deadline_fails_at_once():
     assert len(server.requests) == 1
 
 
-def test_a_server_that_asks_for_too_much_is_not_waited_for():
-    with Stopwatch() as clock:
-        assert requests_for(3, response(b"", 503, retry_after="3600"), FINE) == (1, 503)
-    assert clock.seconds < 30
-
-
-def test_what_a_status_says_beside_its_kind():
-    every = {status: failure_of_status(status) for status in range(300, 1000)}
+def test_what_each_status_says():
+    every = {status: failure_of_status(status) for status in range(100, 1000)}
+    kinds = {
+        "limited": {429},
+        "lost": {408, *range(500, 1000)} - {501},
+        "lacks": {405, 501},
+        "missing": {404},
+        "denied": {401, 403},
+        "moved": set(range(300, 400)),
+    }
+    for kind, statuses in kinds.items():
+        assert {s for s, f in every.items() if f.kind == kind} == statuses
+    assert {f.kind for f in every.values()} - {*kinds} == {"refused"}
     # A long poll may end so if a proxy cuts it; many proxies limit by 503.
     assert {s for s, f in every.items() if f.cut} == {408, 502, 503, 504, *range(520, 600)}
     assert {s for s, f in every.items() if f.limits} == {429, 503}
     assert {s for s, f in every.items() if f.conflict} == {409}
     assert not any(failure.no_single_retry for failure in every.values())
+
+
+def test_a_long_poll_that_lasted_a_second_or_its_window_was_held():
+    held = [(30, 1.0), (1, 1.0), (0.5, 0.5)]
+    assert all(was_held(*case) for case in held)
+    assert not any(was_held(*case) for case in [(30, 0.9), (0.5, 0.4), (0, 9.0), (None, 9.0)])
+
+
+def test_a_retry_after_of_300_seconds_is_waited_for_and_no_longer_one():
+    attempts = Attempts(RetryPolicy())
+    for seconds, wait in (("300", 300), ("301", None)):
+        assert attempts.after_response(a_call(), 503, {"retry-after": seconds}, 0.1) == wait
+
+
+def test_the_parts_of_a_retry_policy():
+    endless = [math.inf] * 3
+    assert RetryPolicy.of(None) == RetryPolicy(3, *endless, None, 0.5, 8.0, True)
+    given = Retry(
+        9, connect=1, read=2, status=3, status_forcelist=[404],
+        backoff_factor=0.1, backoff_max=7, respect_retry_after_header=False,
+    )  # fmt: skip
+    assert RetryPolicy.of(given) == RetryPolicy(9, 1, 2, 3, frozenset({404}), 0.1, 7, False)
+    assert RetryPolicy.of(Retry(True, connect=None)).total == math.inf
+    refused = ConnectionException(reason="refused")
+    attempts = Attempts(RetryPolicy.of(given))
+    waits = [attempts.after_failure(a_call(), refused, 0.1) for _ in range(2)]
+    assert [wait is None for wait in waits] == [False, True]
 
 
 DATES = (
@@ -124,6 +170,7 @@ def test_reading_retry_after():
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:09 GMT", "date": date}) == 9
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:09 -0000", "date": date}) == 9
     assert retry_after({"retry-after": date}) == 0
+    assert retry_after({"retry-after": date, "date": "Wed, 21 Oct 2015 07:28:09 GMT"}) == 0
     for nonsense in ("", "-1", "+1", "1.5", "1_0", "soon", "٣", *DATES):
         assert retry_after({"retry-after": nonsense}) is None
     assert retry_after({}) is None
@@ -200,6 +247,7 @@ def test_an_observer_stands_around_each_attempt():
         client.observer = Observer()
         response = client.request("GET", server.url, safe=True, route="/runs/{run_id}")
     assert (response.attempts, response.status) == (3, 200)
+    assert 0 < response.elapsed < 15
     assert seen == [("GET", "/runs/{run_id}", number) for number in range(3)]
     assert [r.headers["traceparent"] for r in server.requests] == ["00-0", "00-1", "00-2"]
 

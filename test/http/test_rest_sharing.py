@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from support.socket_server import STALL, SocketServer, chunk, head, response, serve_each
-from support.transport import eventually, in_use, pool_of, rest_client
+from support.transport import eventually, in_child, in_use, pool_of, rest_client
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1._http.pool import Pool
@@ -56,11 +55,13 @@ def test_streams_take_no_pool_slot():
         streams = [client.request("GET", server.url + "/stream", stream=True) for _ in range(3)]
         for _ in range(3):
             assert client.request("GET", server.url, _request_timeout=5).data == b'"a"'
+        client.close()  # the idle one, while the others lead to its pool
+        assert eventually(lambda: server.still_open == 3)
         for open_stream in streams:
             assert open_stream.read_available() == b"one"
             open_stream.close()
         assert server.most_open == 4
-        assert eventually(lambda: server.still_open == 1)
+        assert eventually(lambda: not server.still_open)
 
 
 @pytest.mark.load
@@ -68,27 +69,18 @@ def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"
         children = []
+
+        def call(number):
+            for path in (f"/child/{number}/0", f"/child/{number}/1"):
+                assert client.request("GET", server.url + path).data == path.encode()
+
         for number in range(80):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    responses = [
-                        client.request("GET", f"{server.url}/child/{number}/{n}").data
-                        for n in range(2)
-                    ]
-                    expected = [f"/child/{number}/{n}".encode() for n in range(2)]
-                    code = 0 if responses == expected else 2
-                finally:
-                    os._exit(code)
-            children.append(child)
+            children.append(in_child(partial(call, number)))
             mine = f"/parent/{number}"
             assert client.request("GET", server.url + mine, safe=True).data == mine.encode()
             if len(children) == 10:
-                assert [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children] == [
-                    0
-                ] * 10
-                children = []
+                assert [ended() for ended in children] == [0] * 10
+                children.clear()
         parents = {r.connection for r in server.requests if not r.path.startswith("/child")}
     assert len(parents) == 1
 
@@ -105,22 +97,20 @@ def test_a_child_does_not_disturb_its_parents_stream():
     with SocketServer(handler=serve) as server, rest_client() as client:
         stream = client.request("GET", server.url, stream=True)
         assert stream.read_available() == b"one"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                with pytest.raises(ProtocolError, match="another process"):
-                    stream.response.read1(3)
-                with pytest.raises(ConnectionException, match="another process"):
-                    stream.read_available()
-                stream.abort()
-                stream.close()
-                del stream
-                gc.collect()
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def disturb():
+            nonlocal stream
+            with pytest.raises(ProtocolError, match="another process"):
+                stream.response.read1(3)
+            with pytest.raises(ConnectionException, match="another process"):
+                stream.read_available()
+            stream.abort()
+            stream.close()
+            assert stream.response.closed
+            del stream
+            gc.collect()
+
+        assert in_child(disturb)() == 0
         release.set()
         assert stream.read() == b"two"
 
@@ -168,17 +158,12 @@ def test_a_child_that_reads_the_stream_of_its_parent_gets_an_error():
         reader = threading.Thread(target=list, args=(events,), daemon=True)
         reader.start()
         assert eventually(lambda: events.reader._in_read)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            signal.alarm(4)
-            try:
+
+        def read():
+            with pytest.raises(StreamInterrupted):
                 next(events)
-            except StreamInterrupted:
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        assert in_child(read)() == 0
         events.close()
         reader.join(5)
         assert not reader.is_alive()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import queue
 import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.moments import Interrupt
 from support.operations import CASES
 from support.socket_server import (
     CLOSE,
@@ -232,6 +235,25 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
             thread.result()
     assert clock.seconds < 6
     assert in_use(few) == 0
+
+
+def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, waits = Slots(1), [0.2, 0.2, 0.05]
+    holder, slot, kept = Slot(), Slot(), few._next_sweep
+    assert (few.join(holder), few.join(slot)) == (True, False)
+
+    def got(wake: Any, seconds: float) -> None:
+        assert seconds == waits.pop(0)
+        assert kept + 0.1 < few._next_sweep < kept + 10
+        raise queue.Empty if waits else Interrupt
+
+    monkeypatch.setattr(slots, "got", got)
+    left = iter([9.0, 8.0, 0.05])
+    deadline: Any = SimpleNamespace(remaining=lambda: next(left))
+    with pytest.raises(Interrupt):
+        few.wait(slot, deadline)
 
 
 def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:

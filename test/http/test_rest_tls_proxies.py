@@ -203,10 +203,17 @@ def test_without_a_setting_the_systems_certificates_are_trusted(certificates, mo
 
 
 def test_names_that_are_asserted(certificates, secure):
-    with secure(FINE, names=["acp.invalid"]) as (client, server):
-        with pytest.raises(TLSException, match=r"127\.0\.0\.1") as failure:
-            client.request("GET", server.url)
-        assert "ssl_ca_cert" not in str(failure.value)  # another CA would not help
+    with secure(FINE, names=["acp.invalid"]) as (_, server):
+        for settings, words in (
+            ({}, r"127\.0\.0\.1"),
+            ({"tls_server_name": "other.invalid"}, "other.invalid"),
+        ):
+            with (
+                rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
+                pytest.raises(TLSException, match=words) as failure,
+            ):
+                client.request("GET", server.url)
+            assert "ssl_ca_cert" not in str(failure.value)  # another CA would not help
         for allowed in (
             {"tls_server_name": "acp.invalid"},
             {"assert_hostname": "acp.invalid"},
@@ -509,13 +516,17 @@ def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificate
                 client.request("GET", url, _request_timeout=5)
 
 
-def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(outer):
-    with (
-        rest_client(proxy=outer.url, retries=3) as client,
-        pytest.raises(TLSException, match="proxy does not connect: its certificate is refused"),
-    ):
-        client.request("GET", "http://acp.invalid/", safe=True)
-    assert outer.connections == 1
+@pytest.mark.parametrize("trusted", [False, True], ids=["unknown CA", "another name"])
+def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates, trusted):
+    context = certificates.server("other.invalid")
+    with HttpProxy(ssl_context=context) as proxy:
+        settings = tunnel_of(certificates, proxy) if trusted else {"proxy": proxy.url}
+        words = "proxy does not connect: its certificate is refused"
+        with rest_client(retries=3, **settings) as client:
+            for url in ("http://acp.invalid/", "https://acp.invalid/"):
+                with pytest.raises(TLSException, match=words):
+                    client.request("GET", url, safe=True)
+        assert proxy.connections == 2
 
 
 def test_a_proxy_that_is_not_there():
@@ -697,13 +708,28 @@ def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed
             received.read()
 
 
+def test_whatever_a_socket_raises_that_another_thread_closes_the_response_was_aborted(monkeypatch):
+    class Closing:
+        settimeout = gettimeout = print
+
+        def recv(self, size):
+            received.abort()
+            raise AttributeError("'NoneType' object has no attribute 'read'")
+
+    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True)
+        monkeypatch.setattr(received._incoming, "sock", Closing())
+        with pytest.raises(ConnectionException, match="aborted"):
+            received.read()
+
+
 def test_abort_wakes_a_read_of_tls_within_tls(secure, tunnel):
     with secure([head(content_length="9"), b"a", STALL], **tunnel) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=5)
         assert received.read_available() == b"a"
         timer = threading.Timer(0.2, received.abort)
         timer.start()
-        with Stopwatch() as read, pytest.raises(ConnectionException):
+        with Stopwatch() as read, pytest.raises(ConnectionException, match="aborted"):
             received.read_available()
         timer.join()
         assert read.seconds < 4

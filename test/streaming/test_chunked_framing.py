@@ -6,8 +6,10 @@ The transport takes together the chunks that have come together; none of this ma
 from __future__ import annotations
 
 import random
+import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head
@@ -15,7 +17,7 @@ from support.transport import rest_client
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
-from acp_client_v0_1._http.parse import final_head, framing_of
+from acp_client_v0_1._http.parse import BadFraming, Framing, final_head, framing_of
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, TransportException
 from acp_client_v0_1.streaming import StreamInterrupted
 
@@ -144,11 +146,11 @@ BROKEN = {
 
 # Of the first chunk, so that no data comes before the fault.
 MISSING_ENDS = {
-    "nothing": b"3\r\nabc",
-    "more data": b"3\r\nabcdef\r\n",
-    "a line feed": b"3\r\nabc\n",
-    "two line feeds": b"3\r\nabc\n\n",
-    "the wrong order": b"3\r\nabc\n\r",
+    "nothing": (b"3\r\nabc", r"3\\r"),
+    "more data": (b"3\r\nabcdef\r\n", "de"),
+    "a line feed": (b"3\r\nabc\n", r"\\n3?"),
+    "two line feeds": (b"3\r\nabc\n\n", r"\\n\\n"),
+    "the wrong order": (b"3\r\nabc\n\r", r"\\n\\r"),
 }
 
 
@@ -169,15 +171,17 @@ def test_events_before_a_fault_are_out_and_it_is_no_clean_end(
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
-@pytest.mark.parametrize("chunk_without_end", MISSING_ENDS.values(), ids=MISSING_ENDS)
-def test_data_that_does_not_end_with_its_chunk(chunk_without_end: bytes, together: bool) -> None:
+@pytest.mark.parametrize(("chunk_without_end", "found"), MISSING_ENDS.values(), ids=MISSING_ENDS)
+def test_data_that_does_not_end_with_its_chunk(
+    chunk_without_end: bytes, found: str, together: bool
+) -> None:
     # If the two bytes went unseen, the rest of each of these would be read as well-framed.
     rest = b"3\r\ndef\r\n0\r\n\r\n"
     steps = [CHUNKED, chunk_without_end + rest, CLOSE]
     if not together:
         steps[1:2] = [chunk_without_end, 0.05, rest]
     with SocketServer(steps) as server, rest_client() as client:
-        with pytest.raises(ProtocolException):
+        with pytest.raises(ProtocolException, match=f"followed by b'{found}', not by CR LF"):
             client.request("GET", server.url + "/", _request_timeout=5)
         streamed = client.request("GET", server.url + "/", stream=True, _request_timeout=5)
         assert streamed.read_available() == b"abc"
@@ -212,9 +216,48 @@ def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> 
                 client.request("GET", server.url + "/", _request_timeout=5)
 
 
-def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
+def framing_of_chunks() -> Framing:
     head, _ = final_head(lambda: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    framing, _ = framing_of(head, "GET")
+    return framing_of(head, "GET")[0]
+
+
+@pytest.mark.parametrize("before", [b"", b"1\r\nx\r\n", b"0\r\n"], ids=["first", "next", "trailer"])
+@pytest.mark.parametrize("cut", [4_000, 8_192, 10_000])
+def test_a_line_has_8_192_bytes_at_most(before: bytes, cut: int) -> None:
+    for length, fits in ((8_192, True), (8_193, False)):
+        framing, line = framing_of_chunks(), b"1;".ljust(length - 2, b"a") + b"\r\n"
+        framing.take(before)
+        with nullcontext() if fits else pytest.raises(BadFraming, match="too long: b'1;aaa"):
+            framing.take(line[:cut])
+            framing.take(line[cut:])
+
+
+def test_a_trailer_has_100_lines_at_most() -> None:
+    for lines, fits in ((99, True), (100, False)):
+        framing = framing_of_chunks()
+        with nullcontext() if fits else pytest.raises(BadFraming, match="more than 100 lines"):
+            framing.take(b"0\r\n" + b"a: b\r\n" * lines + b"\r\n")
+        assert framing.complete
+
+
+def test_small_chunks_that_come_together_cost_a_few_calls_each() -> None:
+    framing, data, calls = framing_of_chunks(), chunk(b"0123456789") * 1_000, 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        assert framing.take(data) == b"0123456789" * 1_000
+    finally:
+        sys.setprofile(before)
+    assert calls < 3_100
+
+
+def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
+    framing = framing_of_chunks()
     tracemalloc.start()
     try:
         for start in range(0, 20_000, 1_000):

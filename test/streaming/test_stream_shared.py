@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from support.moments import Interrupt, Moment
 from support.socket_server import STALL, Gate, SocketServer, chunk, head
-from support.transport import eventually, rest_client
+from support.transport import eventually, in_child, rest_client
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
@@ -253,18 +252,7 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
 def test_a_child_that_forgets_or_closes_the_stream_leaves_it_to_its_parent() -> None:
     with stream_of(events(1), 0.5, events(2), chunk(b"")) as (stream, _):
         assert next(stream).id == "1"
-        for leave in (stream.close, None):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    if leave is not None:
-                        leave()
-                    else:
-                        finalizer = stream.reader._finalizer
-                        finalizer()  # as when the last reference to the stream is gone
-                    code = 0
-                finally:
-                    os._exit(code)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        # The finalizer runs when the last reference to the stream is gone.
+        for leave in (stream.close, stream.reader._finalizer):
+            assert in_child(leave)() == 0
         assert ids(stream) == ["2"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -70,6 +72,21 @@ def eventually(condition: Any, seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def in_child(work: Callable[[], object]) -> Callable[[], int]:
+    """Do some work in a forked process; give what waits for its exit code, 0 if nothing failed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(15)  # a child that hangs ends here
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return lambda: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def a_call(seconds: float | None = None, **changes: Any) -> Call:
