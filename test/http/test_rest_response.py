@@ -226,53 +226,35 @@ def test_lengths_that_agree_are_one_and_others_none():
                 client.request("GET", server.url + "/")
 
 
-DOUBTFUL = {
-    "chunks and a length": [head(transfer_encoding="chunked", content_length="4")],
-    "chunks and no length": [head(transfer_encoding="chunked", content_length="x")],
-    "chunks in HTTP/1.0": [
-        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n"
-    ],
+ONE_CHUNK = chunk(b"one") + chunk(b"")
+OLD = b"HTTP/1.0 200 OK\r\n"
+TWO_CONNECTIONS = b"connection: te\r\nconnection: close\r\ncontent-length: 3\r\n\r\none"
+# How a response says, or does not say, that its connection can be used again.
+LAST_WORDS = {
+    "chunks and a length": (head(transfer_encoding="chunked", content_length="4") + ONE_CHUNK, 2),
+    "chunks and no length": (head(transfer_encoding="chunked", content_length="x") + ONE_CHUNK, 2),
+    "chunks in HTTP/1.0": (
+        OLD + b"connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n" + ONE_CHUNK,
+        2,
+    ),
+    "a length in HTTP/1.0": (OLD + b"content-length: 3\r\n\r\none", 2),
+    "HTTP/1.0 and close": (OLD + b"connection: close\r\ncontent-length: 3\r\n\r\none", 2),
+    "kept in HTTP/1.0": (OLD + b"connection: Keep-Alive\r\ncontent-length: 3\r\n\r\none", 1),
+    "close in the second line": (b"HTTP/1.1 200 OK\r\n" + TWO_CONNECTIONS, 2),
+    "close in capitals": (response(b"one", connection="CLOSE"), 2),
+    "another option": (response(b"one", connection="x"), 1),
+    **{f"status {s}": (response(b"one", s), 1) for s in (404, 407, 409, 499)},
+    **{f"status {s}": (response(b"one", s), 2) for s in (408, 500, 599)},
 }
 
 
-@pytest.mark.parametrize("begin", DOUBTFUL.values(), ids=DOUBTFUL)
-def test_a_doubtful_framing_is_read_but_its_connection_not_used_again(begin):
-    script = [*begin, chunk(b"one"), chunk(b"")]
+@pytest.mark.parametrize(("script", "connections"), LAST_WORDS.values(), ids=LAST_WORDS)
+def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
     with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
-            assert client.request("GET", server.url + "/").data == b"one"
-            assert eventually(lambda: not server.still_open)
-    assert server.connections == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "connections"), [(404, 1), (407, 1), (408, 2), (409, 1), (500, 2), (599, 2)]
-)
-def test_a_connection_is_not_used_again_after_a_status_for_which_servers_close_it(
-    status, connections
-):
-    script = response(b'"x"', status)
-    with SocketServer(script) as server, rest_client() as client:
-        for _ in range(2):
-            assert client.request("GET", server.url).status == status
+            assert client.request("GET", server.url).data == b"one"
+            assert connections == 1 or eventually(lambda: not server.still_open)
     assert server.connections == connections
-
-
-@pytest.mark.parametrize(("options", "connections"), [("Keep-Alive", 1), ("x", 2), ("close", 2)])
-def test_a_server_of_http_1_0_has_to_say_that_it_keeps_the_connection(options, connections):
-    script = response(b'"x"', connection=options).replace(b"HTTP/1.1", b"HTTP/1.0")
-    with SocketServer(script) as server, rest_client() as client:
-        for _ in range(2):
-            assert client.request("GET", server.url).data == b'"x"'
-    assert server.connections == connections
-
-
-def test_a_close_is_seen_in_each_line_of_its_header():
-    script = response(b"x").replace(b"\r\n\r\n", b"\r\nconnection: te\r\nconnection: close\r\n\r\n")
-    with SocketServer(script) as server, rest_client() as client:
-        for _ in range(2):
-            assert client.request("GET", server.url + "/").data == b"x"
-    assert server.connections == 2
 
 
 @pytest.mark.parametrize("status", [204, 304])

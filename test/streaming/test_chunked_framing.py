@@ -104,11 +104,6 @@ def test_each_chunk_line_is_another() -> None:
     assert b"".join(pieces_of(script, cut=1_000_000)) == body
 
 
-def test_small_chunks_come_together() -> None:
-    script = CHUNKED + chunk(b"0123456789") * 2_000 + LAST
-    assert len(pieces_of(script, cut=1_000_000)) < 100
-
-
 @pytest.mark.parametrize(
     "data",
     [b"data: 0\n\n", b"\r\n0\r\n\r\n", b"5\r\nabcde\r\n", b"\n0\r\n"],
@@ -193,17 +188,6 @@ def test_data_that_does_not_end_with_its_chunk(
         assert server.connections == 3  # none of them is used again
 
 
-@pytest.mark.parametrize("fault", [name for name in BROKEN if "size" in name or "trailer" in name])
-def test_a_whole_body_with_a_fault_in_it(fault: str) -> None:
-    rest, end, cause = BROKEN[fault]
-    with SocketServer([CHUNKED + chunk(b"abc") + rest, end]) as server, rest_client() as client:
-        with pytest.raises(cause):
-            client.request("GET", server.url + "/", _request_timeout=5)
-        raw = client.request("GET", server.url + "/", stream=True, _request_timeout=5).response
-        with pytest.raises(ProtocolError):
-            list(raw.stream())
-
-
 @pytest.mark.parametrize("promise", [b"7FFFFFFFFFFFFFF", b"10000000000"])
 def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> None:
     responses = (
@@ -267,14 +251,6 @@ def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
     finally:
         tracemalloc.stop()
     assert most < 700_000
-
-
-def test_a_large_chunk_that_comes_in_many_reads() -> None:
-    body = random.Random(0).randbytes(5_000_003)
-    with SocketServer(CHUNKED + chunk(body) + LAST) as server, rest_client() as client:
-        for _ in range(2):
-            assert client.request("GET", server.url + "/").data == body
-        assert server.connections == 1
 
 
 def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:

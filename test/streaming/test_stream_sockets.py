@@ -27,10 +27,10 @@ from support.socket_server import (
     head,
     response,
 )
+from support.transport import eventually, pool_of
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -88,11 +88,6 @@ def client(server: SocketServer, **settings: Any) -> Iterator[RunsApi]:
     configuration = Configuration(host=server.url, **settings)
     with ApiClient(configuration) as api_client:
         yield RunsApi(api_client)
-
-
-def connections(server: SocketServer) -> int:
-    """Count the connections that requests came over."""
-    return len({request.connection for request in server.requests})
 
 
 def test_a_coding_that_nobody_knows_is_no_interruption():
@@ -159,13 +154,6 @@ def test_an_event_over_the_clients_limit() -> None:
 # --- Ways out: the connection is used again, or gone --------------------------------------------
 
 
-def test_the_end_gives_the_connection_back() -> None:
-    with SocketServer(chunked(ONE, TWO), chunked()) as server, client(server) as runs:
-        assert numbers(runs.get_run_stream("r")) == [1, 2]
-        with runs.get_run_stream("r"):
-            assert connections(server) == 1
-
-
 @pytest.mark.parametrize(
     "script",
     [chunked(), sized(0), head(204), chunked(b": only a comment\n\n")],
@@ -176,7 +164,7 @@ def test_an_empty_stream_gives_the_connection_back(script: bytes) -> None:
         with runs.get_run_stream("r") as stream:
             assert list(stream) == []
         with runs.get_run_stream("r"):
-            assert connections(server) == 1
+            assert server.connections == 1
 
 
 def leave_with(stream: Stream) -> None:
@@ -201,20 +189,6 @@ def close_unread(stream: Stream) -> None:
 
 
 WAYS_OUT: list[Callable[[Stream], None]] = [leave_with, raise_in_the_loop, close_it, close_unread]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def waiting_in_the_pool(runs: RunsApi, server: SocketServer) -> int:
-    """How many open connections the pool holds."""
-    pools = runs.api_client.rest_client._pools
-    pool = pools.pool(parse_target(server.url + "/").origin)
-    return sum(connection.sock is not None for connection in pool.idle)
 
 
 def read_all(stream: Stream) -> None:
@@ -247,9 +221,9 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
         for made in range(1, 4):
             leave(runs.get_run_stream("r"))
             gc.collect()
-            assert waiting_in_the_pool(runs, server) == idle
+            assert len(pool_of(runs.api_client.rest_client).idle) == idle
             assert server.connections == (1 if idle else made)
-        wait_until(lambda: server.still_open == idle)
+        assert eventually(lambda: server.still_open == idle)
 
 
 @pytest.mark.parametrize("begin", [CHUNKED + chunk(ONE), sized(10_000) + ONE, CLOSED + ONE])
@@ -270,7 +244,7 @@ def test_close_from_another_thread(begin: bytes) -> None:
         assert time.monotonic() - seconds[0] < 4
         thread.join()
         assert stream.closed
-        wait_until(lambda: server.still_open == 0)
+        assert eventually(lambda: server.still_open == 0)
 
 
 # --- Bodies that break off ----------------------------------------------------------------------
@@ -295,7 +269,7 @@ def test_an_idle_stream_runs_into_the_silence_limit() -> None:
             next(stream)
         assert 0.4 < time.monotonic() - start < 5
         assert (stream.closed, stream.last_event_id) == (True, "1")
-        wait_until(lambda: server.still_open == 0)
+        assert eventually(lambda: server.still_open == 0)
 
 
 @pytest.mark.parametrize("drip", [b": ping\n\n", b"x"], ids=["comments", "an unfinished line"])
@@ -307,7 +281,7 @@ def test_a_drip_without_an_event_ends_at_the_deadline(drip: bytes) -> None:
             next(stream)
         assert 0.4 < time.monotonic() - start < 5
         assert stream.closed
-        wait_until(lambda: server.still_open == 0)
+        assert eventually(lambda: server.still_open == 0)
 
 
 # --- Other responses than a stream ----------------------------------------------------------------
@@ -360,7 +334,7 @@ def test_an_error_before_the_stream(script: Any, error: type[ApiException], used
             runs.get_run_stream("r")
         assert caught.value.data == "no such run"
         with runs.get_run_stream("r"):
-            assert connections(server) == used
+            assert server.connections == used
 
 
 def unexpected(status: int, length: int | None = None) -> bytes:
@@ -404,7 +378,7 @@ def test_an_unexpected_response_without_an_end(
         body = caught.value.body or ""
         assert body.startswith(kept)
         assert len(body) < 200_000
-        wait_until(lambda: server.still_open == 0)
+        assert eventually(lambda: server.still_open == 0)
 
 
 def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
