@@ -1,4 +1,7 @@
-"""An interrupt at whatever moment costs no slot and no lock: a call that follows works."""
+"""An interrupt at whatever moment costs no slot and no lock: a call that follows works.
+
+Most run under `sys.settrace`, so that coverage.py sees nothing of them.
+"""
 
 from __future__ import annotations
 

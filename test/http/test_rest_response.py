@@ -317,28 +317,9 @@ def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
         client.request("GET", server.url, stream=stream, _request_timeout=5).read()
 
 
-def test_coded_content_comes_when_it_is_flushed():
-    packer = zlib.compressobj(wbits=31)
-    first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
-    second = packer.compress(b"two") + packer.flush()
-    gate = Gate()
-    script = [
-        head(transfer_encoding="chunked", content_encoding="gzip"),
-        chunk(first),
-        gate,
-        chunk(second),
-        chunk(b""),
-    ]
-    with SocketServer(script) as server, rest_client() as client:
-        received = client.request("GET", server.url + "/", stream=True)
-        assert received.read_available() == b"one"
-        gate.open()
-        assert received.read() == b"two"
-
-
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_little_that_decodes_to_much_is_given_in_pieces(coding):
-    comments = b":\n" * 16_000_000
+    comments = b":\n" * 4_000_000
     body = gzip.compress(comments, 6) if "gzip" in coding else zlib.compress(comments, 6)
     script = response(body, content_encoding=coding)
     with SocketServer(script) as server, rest_client() as client:
@@ -362,7 +343,7 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
         head(transfer_encoding="chunked", content_encoding="gzip"),
         chunk(flushed),
         gate,
-        chunk(packer.flush()) + chunk(b""),
+        chunk(packer.compress(b"more") + packer.flush()) + chunk(b""),
     ]
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url + "/", stream=True)
@@ -371,7 +352,7 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
             came += received.read_available()
         gate.open()
         assert came == body
-        assert received.read_available() == b""
+        assert received.read() == b"more"
 
 
 def compressed(coding: str, content: bytes) -> bytes:

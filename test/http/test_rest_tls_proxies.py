@@ -493,15 +493,6 @@ def test_tls_settings_of_an_https_proxy(outer, tunnel):
     assert copy.deepcopy(Configuration(proxy_ssl_context=own)).proxy_ssl_context is own
 
 
-def test_a_proxy_that_refuses(certificates):
-    script = response(b"", 407, "Proxy Authentication Required")
-    with HttpProxy(refuse=script) as proxy, rest_client(proxy=proxy.url, retries=3) as client:
-        with pytest.raises(ProxyException, match="407"):
-            client.request("GET", "https://acp.invalid/", safe=True)
-        assert len(proxy.requests) == 1
-        assert client.request("GET", "http://acp.invalid/", safe=True).status == 407
-
-
 def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificates):
     other = certificates.server("acp.invalid")
     with (

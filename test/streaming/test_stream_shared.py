@@ -1,4 +1,7 @@
-"""Streams that more than one party holds: two iterations, a signal's handler, a cycle, a child."""
+"""Streams that more than one party holds: two iterations, a signal's handler, a cycle, a child.
+
+`Moment` uses `sys.settrace`, so that coverage.py does not see what it interrupts.
+"""
 
 from __future__ import annotations
 

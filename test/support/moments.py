@@ -20,13 +20,14 @@ class Moment:
 
     Attributes:
         struck: True once the function was called.
+        steps: How many lines and opcodes have run.
     """
 
     def __init__(
         self, number: int, files: Sequence[str | None], strike: Callable[[], object] = interrupt
     ) -> None:
-        self._left, self._files, self._strike = number, files, strike
-        self.struck = False
+        self._number, self._files, self._strike = number, files, strike
+        self.steps, self.struck = 0, False
 
     def __enter__(self) -> Moment:
         self._before = sys.gettrace()
@@ -43,8 +44,8 @@ class Moment:
         return self._step
 
     def _step(self, frame: Any, event: str, argument: object) -> Any:
-        self._left -= event in ("line", "opcode")
-        if not self._left and not self.struck:
+        self.steps += event in ("line", "opcode")
+        if self.steps == self._number and not self.struck:
             sys.settrace(None)
             self.struck = True
             self._strike()
