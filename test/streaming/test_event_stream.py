@@ -333,8 +333,12 @@ def test_raw_events_raise_as_well() -> None:
 
 
 def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None:
+    waits: list[float] = []
+
     class Comments(FakeResponse):
         def read_available(self, *, wait: float | None = None) -> bytes:
+            assert wait is not None
+            waits.append(wait)
             return b": still here\n\n"
 
     reader = EventStream(Comments(), as_json).reader
@@ -343,4 +347,6 @@ def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None
         with pytest.raises(NothingYet):
             reader.advance(seconds)
         assert seconds <= time.monotonic() - began < 5
+    assert waits[0] == 0
+    assert all(0 <= wait <= 0.05 for wait in waits)
     assert not reader.closed

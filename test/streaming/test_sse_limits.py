@@ -219,6 +219,19 @@ def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
     assert twice < 2.2 * once
 
 
+@pytest.mark.parametrize("before", [b"", SMALL * 3, b"data: x\n\n"], ids=["first", "after", "late"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        *(SMALL, b"id: 1\nevent: e\ndata: x\n\n", b"id:1\nevent:e\ndata:x\n\n"),
+        *(b"event: e\nid: 1\ndata: x\n\n", b"event: e\ndata: x\n\n", b"event:e\ndata:x\n\n"),
+        *(b"data: x\n\n", b"data:x\n\n", b"id: 1\ndata: x\n\n"),
+    ],
+)
+def test_blocks_of_one_shape_take_five_calls_each(block: bytes, before: bytes) -> None:
+    assert calls([before + block * 500]) < 2_700
+
+
 # --- Use ----------------------------------------------------------------------------------------
 
 
