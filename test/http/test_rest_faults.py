@@ -67,15 +67,6 @@ def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
         started[0].__exit__()
 
 
-def test_a_name_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with rest_client() as client, pytest.raises(NameResolutionException, match="not known"):
-        client.request("GET", "http://acp.invalid/")
-
-
 @pytest.mark.parametrize("proxy", [None, "http://a..b:3128"])
 @pytest.mark.parametrize("seconds", [None, 2])
 def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
@@ -86,17 +77,6 @@ def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with rest_client(proxy=proxy) as client, pytest.raises(ApiException, match="not a valid"):
         client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
-
-
-def test_a_reset_while_connecting_is_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reset(*_: object) -> None:
-        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-
-    monkeypatch.setattr(connections, "dial", reset)
-    with rest_client() as client, pytest.raises(ConnectionException, match="reset") as failure:
-        client.request("POST", "http://127.0.0.1:9/", body=b"{}")
-    assert not failure.value.ambiguous
-    assert isinstance(causes(failure.value)[-1], ConnectionResetError)
 
 
 def test_an_ambiguous_status_says_so() -> None:
@@ -121,17 +101,6 @@ def test_an_early_response_to_a_large_body_is_read() -> None:
             assert error.ambiguous  # the reset may overtake the response
         else:
             assert received.status == 413
-
-
-def test_100_alternating_500s_and_posts_without_a_connection_error() -> None:
-    responses = []
-    for _ in range(100):
-        responses += [[response(b'"broken"', 500), CLOSE], response(b'"made"')]
-    with SocketServer(*responses) as server, rest_client() as client:
-        for _ in range(100):
-            assert client.request("GET", server.url + "/").status == 500
-            assert client.request("POST", server.url + "/", body=b"{}").status == 200
-    assert len(server.requests) == 200
 
 
 def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:

@@ -94,18 +94,18 @@ def test_the_number_of_redirects_is_bounded():
 @pytest.mark.parametrize(
     "location",
     [
-        *("ftp://127.0.0.1/", "http://user:planted@127.0.0.1/", "http://", "http://a b/"),
-        *("http://h:x/", "http://127.0.0.1\\.acp.invalid/", "/a\\b"),
+        *("ftp://127.0.0.1/", "http://user:planted@127.0.0.1/", "http://a b/", "/a\\b"),
+        *("http://h:x/", "http://127.0.0.1\\.acp.invalid/", "http://[bad", "http://[::1", "//["),
     ],
 )
 def test_impossible_targets_are_refused(location):
-    with (
-        SocketServer(redirect(307, location)) as server,
-        rest_client(retries=3) as client,
-        pytest.raises(ProtocolException) as failure,
-    ):
-        client.request("GET", server.url, safe=True)
-    assert "planted" not in repr(failure.value)
+    script = [head(307, location=location, content_length="9"), STALL]
+    with SocketServer(script) as server, rest_client(retries=3) as client:
+        with pytest.raises(ProtocolException, match="redirect") as failure:
+            client.request("GET", server.url, safe=True, stream=True)
+        assert "planted" not in repr(failure.value)
+        assert len(server.requests) == 1
+        assert eventually(lambda: not server.still_open)
 
 
 def test_https_is_not_left_for_http():
@@ -118,16 +118,6 @@ def test_https_is_not_left_for_http():
 def test_a_redirect_without_location_is_a_response():
     with SocketServer(head(307, content_length="0")) as server, rest_client() as client:
         assert client.request("GET", server.url).status == 307
-
-
-@pytest.mark.parametrize("location", ["http://[bad", "http://[::1", "//["])
-def test_a_location_that_is_no_url(location):
-    script = [head(307, location=location, content_length="9"), STALL]
-    with SocketServer(script) as server, rest_client(retries=2) as client:
-        with pytest.raises(ProtocolException, match="redirect"):
-            client.request("GET", server.url + "/", safe=True, stream=True)
-        assert len(server.requests) == 1
-        assert eventually(lambda: not server.still_open)
 
 
 def test_a_location_that_is_not_encoded_is_encoded_byte_by_byte():

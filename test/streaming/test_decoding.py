@@ -74,13 +74,6 @@ def test_two_results_share_nothing() -> None:
     assert (two.id, two.model_fields_set) == ("7", {"id", "event", "data"})
 
 
-@pytest.mark.parametrize("id", ["", "7", "not a uuid"])
-def test_the_id_is_the_last_one_or_empty(id: str) -> None:
-    decoded = decode(event(RESULT, id=id))
-    assert decoded is not None
-    assert decoded.id == id
-
-
 def test_only_events_of_the_contract_are_decoded() -> None:
     unnamed = decode(event(RESULT, name="message"))
     assert unnamed is not None

@@ -72,16 +72,6 @@ def test_typed_events_between_raw_ones_are_not_lost() -> None:
         assert ids(raw) == []
 
 
-def test_two_iterations_over_raw_events_take_turns() -> None:
-    with stream_of(*BATCHES) as (stream, _):
-        one, two = stream.raw_events(), stream.raw_events()
-        seen = []
-        for event in one:
-            seen.append(event.id)
-            seen += [other.id for other in [next(two, None)] if other is not None]
-        assert seen == ALL
-
-
 @pytest.mark.parametrize("iterate", [next, list, lambda stream: list(stream.raw_events())])
 def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[Any], Any]) -> None:
     gate = Gate()

@@ -410,31 +410,6 @@ def test_a_redirect_to_a_stream() -> None:
         assert server.requests[1].headers["accept"].startswith(EVENT_STREAM)
 
 
-# --- What real servers do -----------------------------------------------------------------------
-
-
-def served(body: bytes, **settings: Any) -> Any:
-    """Give the typed events of a body that came in one chunk."""
-    with SocketServer(chunked(body)) as server, client(server, **settings) as runs:
-        return list(runs.get_run_stream("r"))
-
-
-def test_a_keep_alive_colon_without_a_line_end() -> None:
-    # It swallows the line that comes next: here an id, there the event's name.
-    lines = event(1).split(b"\n")
-    swallowed_id = b":" + event(1)
-    swallowed_name = lines[0] + b"\n:" + b"\n".join(lines[1:])
-    items = served(event(0) + swallowed_id + swallowed_name)
-    assert [(item.id, number_of(item)) for item in items] == [("0", 0), ("0", 1), ("1", 1)]
-    assert {item.event for item in items} == {"agent_event"}
-
-
-def test_a_final_status_that_still_says_pending() -> None:
-    data = {"type": "result", "run_id": "not-a-uuid", "status": "pending", "result": {"x": None}}
-    (item,) = served(b"data: %b\n\n" % json.dumps(data).encode())
-    assert item.data.actual_instance.status == "pending"
-
-
 # --- Waiting for an event for a time ------------------------------------------------------------
 
 
@@ -470,19 +445,6 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
         assert next(stream).id == "2"
         with pytest.raises(StopIteration):
             next_within(stream, 15)
-
-
-def test_giving_up_within_the_size_of_a_chunk_loses_nothing() -> None:
-    size, gate = b"%x\r\n" % len(TWO), Gate()
-    script = [CHUNKED + chunk(ONE) + size[:1], gate, size[1:] + TWO + b"\r\n" + chunk(b"")]
-    with SocketServer(script) as server, client(server) as runs:
-        stream = runs.get_run_stream("r")
-        assert within(stream, 15) == 1
-        begun = time.monotonic()
-        assert within(stream, 0.1) is None
-        assert time.monotonic() - begun < 5
-        gate.open()
-        assert numbers(stream) == [2]
 
 
 def test_events_that_are_there_need_no_wait() -> None:
