@@ -10,13 +10,14 @@ import http.client
 import os
 import socket
 import ssl
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, SocketServer, response
-from support.transport import a_call, causes, eventually, rest_client
+from support.transport import a_call, causes, eventually, pool_of, rest_client
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
@@ -167,19 +168,25 @@ def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type)
 
 
 @pytest.mark.parametrize(
-    ("connected", "reading", "url", "hint"),
+    ("how", "url", "hint"),
     [
-        (True, False, "http://h/", True),
-        (False, False, "http://h/", False),  # it has served calls before
-        (True, True, "http://h/", False),  # it has sent a head
-        (True, False, "https://h/", False),
+        ({"connected": True}, "http://h/", True),
+        ({}, "http://h/", False),  # it has served calls before
+        ({"connected": True, "reading": True}, "http://h/", False),  # it has sent a head
+        ({"connected": True}, "https://h/", False),
     ],
 )
 def test_tls_is_thought_of_where_a_first_request_gets_no_response(
-    connected: bool, reading: bool, url: str, hint: bool
+    how: dict[str, bool], url: str, hint: bool
 ) -> None:
-    call = a_call(9, target=parse_target(url))
-    failure = public_error(
-        ConnectionResetError(104, "reset"), call, sent=True, reading=reading, connected=connected
-    )
-    assert ("if the server expects TLS" in str(failure)) is hint
+    reset, call = ConnectionResetError(104, "reset"), a_call(9, target=parse_target(url))
+    assert ("if the server expects TLS" in str(public_error(reset, call, sent=True, **how))) is hint
+
+
+def test_a_connection_is_audited_as_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "audit", lambda *event: seen.append(event))
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        client.request("GET", server.url)
+        (connection,) = pool_of(client).idle
+    assert seen == [("http.client.connect", connection, "127.0.0.1", server.port)]

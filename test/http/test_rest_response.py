@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import gzip
+import random
 import threading
 import time
 import tracemalloc
@@ -162,15 +163,28 @@ def test_broken_framing_is_a_protocol_error(script):
 
 
 @pytest.mark.parametrize(
-    "begin", [b"HTTP/1.1 200 OK\r\n0\r\n", b"0\r\n", b"HTTP/1.1 200 OK\r\na: b\n0\r\n"]
+    ("begin", "words"),
+    [
+        (b"", "the connection was closed without a response"),
+        (b"HTTP/1.1 200 OK\r\n0\r\n", "the connection was closed in the middle of the head"),
+        (b"HTTP/1.1 200 OK\r\na: b\n0\r\n", "the connection was closed in the middle of the head"),
+        (b"0\r\n", "is another kind of server, which sends '0'"),
+    ],
 )
-def test_a_head_that_looks_like_a_last_chunk_is_cut(begin):
+def test_a_head_that_is_cut_is_no_response(begin, words):
     with (
         SocketServer([begin, CLOSE]) as server,
         rest_client() as client,
-        pytest.raises((ConnectionException, ProtocolException)),
+        pytest.raises((ConnectionException, ProtocolException), match=words),
     ):
-        client.request("GET", server.url + "/", _request_timeout=5)
+        client.request("GET", server.url, _request_timeout=5)
+
+
+def test_bare_deflate_refers_back_by_up_to_32_kib():
+    content = random.Random(1).randbytes(30_000) * 2
+    script = response(zlib.compress(content)[2:-4], content_encoding="deflate")
+    with SocketServer(script) as server, rest_client() as client:
+        assert client.request("GET", server.url).data == content
 
 
 def headers_of(lines: bytes):

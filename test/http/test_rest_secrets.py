@@ -274,3 +274,14 @@ def test_a_number_that_json_lacks_is_not_sent():
             with pytest.raises(ApiValueError, match="body cannot be sent as JSON"):
                 client.request("POST", server.url, body=body)
         assert not server.connections
+
+
+def test_the_kind_of_a_body_is_named_in_any_case():
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        headers = {"CONTENT-type": "Multipart/Form-Data"}
+        client.request("POST", server.url, headers, post_params=[("a", "b")])
+        client.request("POST", server.url, {"CONTENT-type": "application/x-own"}, {"a": 1})
+    form, own = server.requests
+    assert form.headers["content-type"].startswith("multipart/form-data; boundary=")
+    assert (own.headers["content-type"], own.body) == ("application/x-own", b'{"a": 1}')
+    assert all(r.raw_head.lower().count(b"content-type:") == 1 for r in server.requests)

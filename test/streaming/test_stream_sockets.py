@@ -91,13 +91,11 @@ def client(server: SocketServer, **settings: Any) -> Iterator[RunsApi]:
 
 
 def test_a_coding_that_nobody_knows_is_no_interruption():
-    script = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE]
-    with (
-        SocketServer(script) as server,
-        client(server) as runs,
-        pytest.raises(ResponseDecodeError, match=r"returned 200: .*'snow'.* not supported"),
-    ):
-        runs.get_run_stream("r")
+    script = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE, STALL]
+    with SocketServer(script) as server, client(server) as runs:
+        with pytest.raises(ResponseDecodeError, match=r"returned 200: .*'snow'.* not supported"):
+            runs.get_run_stream("r")
+        assert eventually(lambda: not server.still_open)
 
 
 # --- Promptness: the first event is out before the second one is sent ---------------------------
