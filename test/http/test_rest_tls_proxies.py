@@ -23,6 +23,7 @@ from support.socket_server import (
     STALL,
     Connection,
     SocketServer,
+    chunk,
     head,
     response,
 )
@@ -479,11 +480,18 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
 
 
 @pytest.mark.usefixtures("words_for_eof")
-@pytest.mark.parametrize("status", [300, 404])
-def test_a_status_outweighs_a_missing_close_notify(secure, status):
-    with secure([head(status, connection="close"), b'"gone"', CLOSE]) as (client, server):
-        received = client.request("DELETE", server.url)
-    assert (received.status, received.data) == (status, b'"gone"')
+@pytest.mark.parametrize(
+    "script",
+    [
+        [head(300, connection="close"), b'"a"', CLOSE],
+        [head(404, connection="close"), b'"a"', CLOSE],
+        [head(transfer_encoding="chunked"), chunk(b'"a"'), b"0\r\n", CLOSE],
+    ],
+    ids=["300", "404", "last chunk"],
+)
+def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
+    with secure(script) as (client, server):
+        assert client.request("DELETE", server.url).data == b'"a"'
 
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
