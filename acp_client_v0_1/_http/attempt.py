@@ -22,6 +22,8 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import decrypted, shut_down
 
+PIECE = 65_536  # bytes to send, receive and read at once
+
 
 class _Thread(threading.local):
     calls: Interruptible | None = None
@@ -86,14 +88,14 @@ class Attempt:
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None
 
-    def receive(self, sock: socket.socket, size: int) -> bytes:
+    def receive(self, sock: socket.socket) -> bytes:
         """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
         if calls is not None and calls.watch is not None:
             set_limit(sock, self._watch(sock, calls, calls.watch))
         else:
             self.limit(sock)
-        return sock.recv(size)
+        return sock.recv(PIECE)
 
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]

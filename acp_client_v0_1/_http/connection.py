@@ -33,11 +33,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.attempt import Attempt
+from acp_client_v0_1._http.attempt import PIECE, Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
-from acp_client_v0_1._http.incoming import PIECE
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
@@ -165,7 +164,7 @@ class Connection(HTTPConnection):
         # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
-        head, page = final_head(lambda: self._attempt.receive(self.sock, PIECE))
+        head, page = final_head(lambda: self._attempt.receive(self.sock))
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
     from acp_client_v0_1._http.proxies import Proxy
 
-PIECE = 65_536  # bytes to receive at once
 _SHORTEST_WAIT = 0.001  # seconds
 
 
@@ -124,7 +123,7 @@ class Incoming:
             wait = min(until - time.monotonic(), longest - self._quiet)
             attempt.silence = wait = max(wait, _SHORTEST_WAIT)
         try:
-            data = attempt.receive(self.sock, PIECE)
+            data = attempt.receive(self.sock)
         except TimeoutError:
             if wait is not None:
                 self._quiet += wait

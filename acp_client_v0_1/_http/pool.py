@@ -121,7 +121,6 @@ class Pools:
         self._maxsize = configuration.connection_pool_maxsize
         self._context = cache(partial(tls_context, configuration))
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
-        self._parents: list[dict[Origin, Pool]] = []
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
         """Send a request on a connection of the attempt, and read the head of the response."""
@@ -162,11 +161,9 @@ class Pools:
         """Return the pools of this process. A forked process starts without any.
 
         Closing the parent's idle connections here sends nothing, so they stay open for the parent.
-        Its pools are kept, so that no finalizer runs for them in this process.
         """
         pid, pools = self._process
         if pid != os.getpid():
-            self._parents.append(pools)
             for pool in pools.values():
                 _close_all(pool.idle)
             pools = {}

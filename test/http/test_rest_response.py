@@ -276,8 +276,10 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
 def test_responses_without_body(status, framing):
     script = head(status, **framing)
     with SocketServer(script) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/").data == b""
-        assert client.request("HEAD", server.url + "/").data == b""
+        unread = client.request("GET", server.url, stream=True)
+        assert client.request("GET", server.url).data == b""
+        assert client.request("HEAD", server.url).data == b""
+        assert unread.read_available() == b""
     assert server.connections == 1
 
 

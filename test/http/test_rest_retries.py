@@ -164,6 +164,16 @@ DATES = (
 )
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 def test_reading_retry_after():
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     assert retry_after({"retry-after": " 7 "}) == 7
