@@ -424,28 +424,30 @@ def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
                 client.request("GET", server.url, _request_timeout=5)
 
 
+# What is wrong, and whether the connection can be used again, as the body was read to its end.
 BAD_CODINGS = {
-    "no gzip": ("gzip", b"this is no gzip"),
-    "gzip that is cut": ("gzip", GZIP[:-12]),
-    "no deflate": ("deflate", b"this is no deflate"),
-    "deflate that is cut": ("deflate", zlib.compress(X)[:-5]),
-    "one byte of deflate": ("deflate", b"x"),
-    "a second gzip that is cut": ("gzip", GZIP + GZIP[:-12]),
-    "two codings": ("gzip, gzip", gzip.compress(GZIP)),
-    "an unknown coding": ("magic", b"x"),
+    "no gzip": ("gzip", b"this is no gzip", "incorrect header check", True),
+    "gzip that is cut": ("gzip", GZIP[:-12], "it ends too early", True),
+    "no deflate": ("deflate", b"this is no deflate", "invalid", True),
+    "deflate that is cut": ("deflate", zlib.compress(X)[:-5], "it ends too early", True),
+    "one byte of deflate": ("deflate", b"x", "it ends too early", True),
+    "a second gzip that is cut": ("gzip", GZIP + GZIP[:-12], "it ends too early", True),
+    "two codings": ("gzip, gzip", gzip.compress(GZIP), "more than one coding", False),
+    "an unknown coding": ("magic", b"x", "not supported", False),
 }
 
 
-@pytest.mark.parametrize(("coding", "body"), BAD_CODINGS.values(), ids=BAD_CODINGS)
-def test_broken_coding_is_a_decode_error(coding, body):
+@pytest.mark.parametrize(("coding", "body", "words", "kept"), BAD_CODINGS.values(), ids=BAD_CODINGS)
+def test_broken_coding_is_a_decode_error(coding, body, words, kept):
     script = response(body, content_encoding=coding)
     with SocketServer(script) as server, rest_client(retries=2) as client:
-        with pytest.raises(ResponseDecodeError):
-            client.request("GET", server.url + "/", safe=True)
+        with pytest.raises(ResponseDecodeError, match=words):
+            client.request("GET", server.url, safe=True)
         assert len(server.requests) == 1
-        streamed = client.request("GET", server.url + "/", stream=True)
-        with pytest.raises(ResponseDecodeError):
+        streamed = client.request("GET", server.url, stream=True)
+        with pytest.raises(ResponseDecodeError, match=words):
             list(iter(streamed.read_available, b""))
+        assert server.connections == (1 if kept else 2)
 
 
 def test_bytes_beyond_the_body_never_reach_the_next_response():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,6 +18,7 @@ from support.socket_server import STALL, SocketServer, chunk, head, response, se
 from support.transport import eventually, in_child, in_use, pool_of, rest_client
 from urllib3.exceptions import ProtocolError
 
+from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1.exceptions import ConnectionException, StreamInterrupted
 from acp_client_v0_1.rest import RESTClientObject
@@ -205,6 +207,17 @@ def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
         pool.put(connection)
     assert len(pool.idle) == kept
     assert [stub.closed for stub in connections] == [False] * kept + [True] * (90 - kept)
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_call():
+    with SocketServer(response(b"x")) as server, rest_client() as client:
+        with Interruptible(lambda: 1.0, 1.0) as calls:
+            client.request("GET", server.url)
+        kept = weakref.ref(calls)
+        del calls
+        gc.collect()
+        assert len(pool_of(client).idle) == 1
+        assert kept() is None
 
 
 def test_socket_options_join_those_of_urllib3():

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 import pytest
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head
-from support.transport import rest_client
+from support.transport import eventually, rest_client
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
@@ -186,6 +186,7 @@ def test_data_that_does_not_end_with_its_chunk(
         with pytest.raises(ProtocolError):
             list(raw.stream())
         assert server.connections == 3  # none of them is used again
+        assert eventually(lambda: not server.still_open)
 
 
 @pytest.mark.parametrize("promise", [b"7FFFFFFFFFFFFFF", b"10000000000"])
