@@ -596,7 +596,8 @@ def test_urllib3s_response_waits_after_a_read_that_did_not():
     ):
         streamed = client.request("GET", server.url + "/", stream=True)
         with pytest.raises(NothingYet):
-            streamed.read_available(wait=0.01)
+            streamed.read_available(wait=0)
+        assert streamed._incoming.sock.gettimeout() == 0.001
         assert streamed.response.read() == b"one"
 
 

@@ -29,7 +29,7 @@ from support.transport import Stopwatch, eventually, in_use, pool_of, rest_clien
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import slots
-from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.slots import Flag, Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -253,3 +253,17 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few.leave(weakref.ref(waiting[0]))
     assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
     assert waiting[3].wake is not None and waiting[3].wake.empty()
+
+
+def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
+    flag = Flag()
+    with Stopwatch() as clock:
+        assert not flag.wait(0.1)
+    assert clock.seconds > 0.09
+    timer = threading.Timer(0.1, flag.set)
+    timer.start()
+    with Stopwatch() as clock:
+        assert flag.wait(15)
+    assert 0.05 < clock.seconds < 10
+    timer.join()
+    assert flag.is_set() and flag.wait()
