@@ -217,9 +217,7 @@ class SSEParser:
         if lines[0] == _LF and not self._line.begun:
             return b"", b"\n", lines[1:]
         # find() is much faster for one byte than for two, and the open block's line may be long.
-        end = lines.find(b"\n")
-        if lines[end + 1 : end + 2] != b"\n":
-            end = lines.find(b"\n\n", end)
+        end = lines.find(b"\n\n", lines.find(b"\n"))
         return (lines[:end], b"\n\n", lines[end + 2 :]) if end >= 0 else (lines, b"", b"")
 
     def _end_block(self, block: bytes, events: list[ServerSentEvent]) -> None:

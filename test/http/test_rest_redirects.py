@@ -54,6 +54,18 @@ def test_another_origin_gets_no_credentials(status):
     assert other.requests[0].headers["host"] == f"127.0.0.1:{other.port}"
 
 
+def test_a_response_that_redirects_is_closed_and_its_body_not_waited_for():
+    closed = []
+
+    def look(_):
+        closed.append(eventually(lambda: server.still_open == 1))
+
+    script = [head(307, location="/there", content_length="9"), STALL]
+    with SocketServer(script, [look, FINE]) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=20)
+        assert (received.read(), closed) == (b'"fine"', [True])
+
+
 def test_credentials_do_not_come_back():
     with (
         SocketServer(FINE) as other,

@@ -12,10 +12,11 @@ import time
 
 import pytest
 from support.proxies import HttpProxy
-from support.socket_server import RESET, SocketServer, response
-from support.transport import Stopwatch, a_call, rest_client
+from support.socket_server import RESET, STALL, SocketServer, head, response
+from support.transport import Stopwatch, a_call, eventually, rest_client
 from urllib3.util import Retry
 
+from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.retry import (
     Attempts,
     RetryPolicy,
@@ -211,6 +212,19 @@ def test_no_wait_is_begun_that_would_pass_the_deadline():
     waits = [Attempts(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
     assert {type(wait) for wait in waits} <= {float, type(None)}
     assert all(wait is None or wait < 1 for wait in waits)
+
+
+def test_a_response_is_closed_before_the_wait_for_the_next(monkeypatch):
+    closed = []
+
+    def sleep(deadline, seconds):
+        closed.append(eventually(lambda: not server.still_open))
+
+    monkeypatch.setattr(Deadline, "sleep", sleep)
+    script = [head(503, content_length="9"), STALL]
+    with SocketServer(script, FINE) as server, rest_client(quick(1)) as client:
+        received = client.request("GET", server.url, safe=True, stream=True)
+        assert (received.read(), closed) == (b'"fine"', [True])
 
 
 def test_each_attempt_is_logged(caplog):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,13 +15,19 @@ from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdat
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.streaming import (
+    EventStream,
     ServerSentEvent,
+    StreamDecodeError,
     event_decoder,
 )
 
 RESULT = {"type": "result", "run_id": "r", "status": "pending", "result": {"a": [1, None]}}
 UPDATE = {"type": "custom", "run_id": "r", "status": "success", "update": {"text": "é\u2028"}}
-decode = event_decoder(RunOutputStream)
+
+
+def decode(event: ServerSentEvent) -> RunOutputStream | None:
+    """Decode an event with a decoder of its own: the function is cached otherwise."""
+    return event_decoder.__wrapped__(RunOutputStream)(event)
 
 
 def event(data: object, name: str = "agent_event", id: str = "7") -> ServerSentEvent:
@@ -82,22 +90,37 @@ def test_only_events_of_the_contract_are_decoded() -> None:
     assert decode(event(RESULT, name="Agent_event")) is None
 
 
+NOT_JSON, ONLY_A_TYPE = "Invalid JSON: ", {"type": "result"}
 BAD = {
-    "no JSON": "{",
-    "nothing": "",
-    "text after it": json.dumps(RESULT) + "x",
-    "another type of payload": {**RESULT, "type": "novel"},
-    "no type": {"run_id": "r", "status": "pending", "result": {}},
-    "a field is missing": {"type": "result", "run_id": "r", "status": "pending"},
-    "a field is wrong": {**RESULT, "run_id": 1},
-    "a list": [RESULT],
-    "null": "null",
-    "deep": "[" * 100_000,
-    "a lone surrogate": '{"type": "\\ud800"}',
+    "no JSON": ("{", NOT_JSON),
+    "nothing": ("", NOT_JSON),
+    "text after it": (json.dumps(RESULT) + "x", NOT_JSON),
+    "another type of payload": (
+        {**RESULT, "type": "novel"},
+        "Input tag 'novel' found using 'type'",
+    ),
+    "no type": ({"run_id": "r"}, "Unable to extract tag using discriminator 'type'"),
+    "a field is missing": (
+        {**ONLY_A_TYPE, "run_id": "r", "status": "pending"},
+        "result.result: Field",
+    ),
+    "three fields are missing": (ONLY_A_TYPE, "result.run_id: Field required (and 2 more)"),
+    "a field is wrong": ({**RESULT, "run_id": 1}, "result.run_id: Input should be a valid string"),
+    "a list": ([RESULT], "Input should be an object"),
+    "null": ("null", "Input should be an object"),
+    "deep": ("[" * 100_000, NOT_JSON),
+    "a lone surrogate": ('{"type": "\\ud800"}', "Input tag "),
 }
 
 
-@pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
-def test_what_does_not_fit(data: object) -> None:
-    with pytest.raises(ValidationError):
-        decode(event(data))
+@pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD.keys())
+def test_what_does_not_fit(data: object, reason: str) -> None:
+    line = f"data: {event(data).data}\n\n".encode()
+    response: Any = SimpleNamespace(
+        status=200, headers={}, method="GET", url="http://h/", close=print,
+        read_available=lambda wait: line,
+    )  # fmt: skip
+    with EventStream(response, decode) as stream, pytest.raises(StreamDecodeError) as caught:
+        next(stream)
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert f"cannot be decoded: {reason}" in str(caught.value)

@@ -147,6 +147,19 @@ def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     assert response_of(stream).closes == 1
 
 
+def test_an_iteration_that_has_begun_ends_without_an_error_when_the_stream_is_closed() -> None:
+    stream = stream_of(numbers(1))
+    begun = iter(stream)
+    stream.close()
+    assert next(begun, "the end") == "the end"
+
+
+def test_a_stream_that_is_open_at_the_end_of_the_process_is_left_to_the_system() -> None:
+    stream = stream_of()
+    assert not stream.reader._finalizer.atexit
+    stream.close()
+
+
 def test_a_stream_that_could_not_be_made_is_no_trouble() -> None:
     with pytest.raises(exceptions.ApiValueError):
         stream_of(max_event_bytes=0)

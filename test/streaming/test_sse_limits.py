@@ -231,6 +231,10 @@ def test_blocks_of_one_shape_take_five_calls_each(block: bytes, before: bytes) -
 # --- Use ----------------------------------------------------------------------------------------
 
 
+def test_the_first_event_of_acp_takes_fewer_calls_than_that_of_another_name() -> None:
+    assert calls([SMALL]) < calls([SMALL.replace(b"agent_", b"other_")])
+
+
 def test_any_bytes_like_chunk() -> None:
     parser = SSEParser()
     assert parser.feed(bytearray(b"data: ")) == []
