@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from support.socket_server import STALL, SocketServer, head, response
 from support.transport import a_call, eventually, rest_client
@@ -26,7 +28,8 @@ def redirect(status: int, location: str) -> bytes:
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_the_same_origin_keeps_everything(status):
+def test_the_same_origin_keeps_everything(status, caplog):
+    caplog.set_level(logging.INFO, "acp_client_v0_1")
     with SocketServer(redirect(status, "/runs/"), FINE) as server, rest_client() as client:
         received = client.request(
             "POST", server.url + "/runs", headers=CREDENTIALS, body=b'{"a":1}'
@@ -37,6 +40,9 @@ def test_the_same_origin_keeps_everything(status):
     assert (second.method, second.path, second.body) == ("POST", "/runs/", b'{"a":1}')
     assert second.headers == first.headers
     assert server.connections == 1
+    (record,) = caplog.records
+    assert record.getMessage() == f"POST /runs: redirected to {server.url}"
+    assert (record.levelno, record.status, record.method) == (logging.INFO, status, "POST")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -59,6 +59,7 @@ def test_the_details_of_a_urllib3_retry():
     assert requests_for(only_500, BUSY, FINE) == (1, 503)
     assert requests_for(only_500, response(b"", 500), FINE) == (2, 200)
     assert requests_for(only_500, response(b"", 429), FINE) == (2, 200)
+    assert requests_for(quick(3, status_forcelist=[300]), response(b"", 300), FINE) == (2, 200)
     only_404 = quick(3, status_forcelist=[404])
     assert requests_for(only_404, response(b"", 404), FINE) == (2, 200)
     assert requests_for(only_404, response(b"", 404), FINE, safe=False) == (1, 404)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.streaming import EventTooLarge, ServerSentEvent, SSEParser
+from acp_client_v0_1.streaming.parser import DEFAULT_MAX_EVENT_BYTES
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -121,7 +122,8 @@ def test_the_outcome_does_not_depend_on_the_chunks(stream: bytes, size: int, lim
 
 
 @pytest.mark.parametrize("bad", [0, -1, "1", 1.5, None, True])
-def test_a_limit_that_is_no_positive_integer(bad: Any) -> None:
+def test_a_limit_is_a_positive_integer_and_by_default_64_mib(bad: Any) -> None:
+    assert DEFAULT_MAX_EVENT_BYTES == 64 * MIB
     error = ApiValueError if type(bad) is int else ApiTypeError
     with pytest.raises(error, match="max_event_bytes"):
         SSEParser(max_event_bytes=bad)
