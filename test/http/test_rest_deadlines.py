@@ -22,11 +22,7 @@ from acp_client_v0_1._http.slots import Slot
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTimeoutError,
-    ConnectionException,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, ConnectionException
 
 CHUNKED = head(transfer_encoding="chunked")
 

@@ -26,11 +26,7 @@ from support.socket_server import (
 from support.transport import Stopwatch, eventually, rest_client
 
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1.exceptions import (
-    ConnectionException,
-    ProtocolException,
-    ResponseDecodeError,
-)
+from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
 
 CHUNKED = head(transfer_encoding="chunked")
 

@@ -14,12 +14,7 @@ from pydantic import ValidationError
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.streaming import (
-    EventStream,
-    ServerSentEvent,
-    StreamDecodeError,
-    event_decoder,
-)
+from acp_client_v0_1.streaming import EventStream, ServerSentEvent, StreamDecodeError, event_decoder
 
 RESULT = {"type": "result", "run_id": "r", "status": "pending", "result": {"a": [1, None]}}
 UPDATE = {"type": "custom", "run_id": "r", "status": "success", "update": {"text": "é\u2028"}}

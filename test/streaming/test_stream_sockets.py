@@ -17,16 +17,7 @@ from operator import length_hint
 from typing import Any
 
 import pytest
-from support.socket_server import (
-    CLOSE,
-    RESET,
-    STALL,
-    Gate,
-    SocketServer,
-    chunk,
-    head,
-    response,
-)
+from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, chunk, head, response
 from support.transport import eventually, pool_of
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
@@ -40,11 +31,7 @@ from acp_client_v0_1.exceptions import (
     ServiceException,
 )
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
-from acp_client_v0_1.streaming import (
-    EventStream,
-    EventTooLarge,
-    StreamInterrupted,
-)
+from acp_client_v0_1.streaming import EventStream, EventTooLarge, StreamInterrupted
 
 Stream = EventStream[RunOutputStream]
 EVENT_STREAM = "text/event-stream"
