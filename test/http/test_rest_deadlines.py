@@ -438,10 +438,7 @@ def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
     assert block == Timeout(connect=5, read=40, window=30)
     for status in (408, 502, 503, 504, 524):
-        with (
-            SocketServer([0.2, response(b"", status)]) as server,
-            rest_client(retries=3) as client,
-        ):
+        with SocketServer([0.2, response(b"", status)]) as server, rest_client(retries=3) as client:
             received = client.request("GET", server.url, _request_timeout=block, safe=True)
         assert received.status == status
         assert len(server.requests) == 1

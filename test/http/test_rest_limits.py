@@ -167,9 +167,7 @@ def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
     assert most < 2.5 * len(body)
 
 
-def test_control_characters_of_a_status_line_reach_nobody(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCaptureFixture) -> None:
     reason = b"\x1b[31mRed \xe9\x80\x07\x9f2J\x00"
     rude = b"HTTP/1.1 502 %b\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n" % reason
     with SocketServer(rude) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):

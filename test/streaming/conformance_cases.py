@@ -80,10 +80,7 @@ LINES: dict[str, tuple[list[bytes], list[ServerSentEvent]]] = {
     "one event": ([b"data: a", b""], [ev("a")]),
     "two events": ([b"data: a", b"", b"data: b", b""], [ev("a"), ev("b")]),
     "two data lines": ([b"data: a", b"data: b", b""], [ev("a\nb")]),
-    "all fields": (
-        [b"event: e", b"id: 7", b"data: a", b""],
-        [ev("a", "e", "7")],
-    ),
+    "all fields": ([b"event: e", b"id: 7", b"data: a", b""], [ev("a", "e", "7")]),
     "as ACP servers send": (
         [b"id: 1", b"event: agent_event", b"data: {}", b""] * 2,
         [ev("{}", "agent_event", "1")] * 2,

@@ -30,13 +30,7 @@ def event(data: object, name: str = "agent_event", id: str = "7") -> ServerSentE
 
 
 @pytest.mark.parametrize(
-    "data",
-    [
-        RESULT,
-        UPDATE,
-        {**RESULT, "unknown": 1, "status": "paused"},
-        {**UPDATE, "update": {}},
-    ],
+    "data", [RESULT, UPDATE, {**RESULT, "unknown": 1, "status": "paused"}, {**UPDATE, "update": {}}]
 )
 def test_equal_to_the_models_own_reading(data: dict[str, object]) -> None:
     decoded = decode(event(data))

@@ -104,11 +104,7 @@ FRAMINGS: dict[str, tuple[bytes, bytes, list[Any]]] = {
         chunk(GZIPPED[1]) + chunk(b""),
         [],
     ),
-    "a lone CR": (
-        CHUNKED + chunk(ONE.replace(b"\n", b"\r")),
-        chunk(b"\n" + TWO) + chunk(b""),
-        [],
-    ),
+    "a lone CR": (CHUNKED + chunk(ONE.replace(b"\n", b"\r")), chunk(b"\n" + TWO) + chunk(b""), []),
 }
 
 
@@ -330,10 +326,7 @@ def unexpected(status: int, length: int | None = None) -> bytes:
 
 # Steps, and how much of the body is kept at least.
 UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
-    "it drips": (
-        lambda status: [unexpected(status), *[chunk(b"no"), 0.02] * 200],
-        "nonono",
-    ),
+    "it drips": (lambda status: [unexpected(status), *[chunk(b"no"), 0.02] * 200], "nonono"),
     "it stalls": (lambda status: [unexpected(status, 100), b"no", STALL], "no"),
     "it never begins": (lambda status: [unexpected(status, 100), STALL], ""),
     "it is cut": (lambda status: [unexpected(status, 100), b"no", CLOSE], "no"),
