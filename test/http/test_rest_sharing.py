@@ -209,6 +209,30 @@ def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
     assert [stub.closed for stub in connections] == [False] * kept + [True] * (90 - kept)
 
 
+def test_another_thread_can_interrupt_the_call_under_way_and_no_later_one():
+    calls = Interruptible()
+
+    def interrupt():
+        assert eventually(lambda: server.requests)
+        calls.interrupt()
+
+    with (
+        SocketServer([STALL], response(b"x")) as server,
+        rest_client() as client,
+        ThreadPoolExecutor(1) as threads,
+        calls,
+    ):
+        calls.interrupt()
+        interrupting = threads.submit(interrupt)
+        with pytest.raises(ConnectionException, match="closed without a response"):
+            client.request("GET", server.url, _request_timeout=15)
+        interrupting.result()
+        for _ in range(2):
+            assert client.request("GET", server.url).data == b"x"
+            calls.interrupt()
+        assert server.connections == 2
+
+
 def test_an_idle_connection_keeps_nothing_of_its_last_call():
     with SocketServer(response(b"x")) as server, rest_client() as client:
         with Interruptible(lambda: 1.0, 1.0) as calls:
