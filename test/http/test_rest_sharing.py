@@ -67,7 +67,7 @@ def test_streams_take_no_pool_slot():
 
 
 @pytest.mark.load
-def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
+def test_40_forks_with_a_warm_connection_and_no_response_of_another_process():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"
         children = []
@@ -76,7 +76,7 @@ def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
             for path in (f"/child/{number}/0", f"/child/{number}/1"):
                 assert client.request("GET", server.url + path).data == path.encode()
 
-        for number in range(80):
+        for number in range(40):
             children.append(in_child(partial(call, number)))
             mine = f"/parent/{number}"
             assert client.request("GET", server.url + mine, safe=True).data == mine.encode()
@@ -87,7 +87,7 @@ def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
         for request in server.requests:
             caller = request.path.rpartition("/")[0] if "/child" in request.path else "parent"
             used.setdefault(caller, set()).add(request.connection)
-    assert [len(connections) for connections in used.values()] == [1] * 81
+    assert [len(connections) for connections in used.values()] == [1] * 41
 
 
 def test_a_child_does_not_disturb_its_parents_stream():

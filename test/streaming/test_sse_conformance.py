@@ -64,7 +64,7 @@ def test_streams_are_parsed_alike_at_every_split_point() -> None:
 def test_streams_that_come_in_random_chunks_are_parsed_alike() -> None:
     def attempts(case: Case) -> Iterator[tuple[object, Outcome]]:
         generator = random.Random(SEED)
-        for _ in range(20):
+        for _ in range(8):
             chunks = list(random_chunks(case.stream, generator))
             yield chunks, outcome(chunks)
 

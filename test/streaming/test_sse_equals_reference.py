@@ -57,13 +57,13 @@ def check(stream: bytes, sizes: list[int]) -> None:
 
 
 @pytest.mark.slow
-@settings(steady, max_examples=1000)
+@settings(steady, max_examples=400)
 @given(stream=streams, sizes=chunk_sizes)
 def test_events_ids_and_retry_equal_the_reference(stream: bytes, sizes: list[int]) -> None:
     check(stream, sizes)
 
 
-@settings(steady, max_examples=300)
+@settings(steady, max_examples=150)
 @given(
     shape=st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map(b"".join),
     count=st.integers(2, 12),

@@ -109,7 +109,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(derandomize=True, database=None, max_examples=500)
+@settings(derandomize=True, database=None, max_examples=250)
 @given(
     stream=st.lists(st.sampled_from(FRAGMENTS), max_size=20).map(b"".join),
     size=st.integers(1, 40),
