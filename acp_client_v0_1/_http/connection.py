@@ -74,7 +74,7 @@ def request_head(
         lines.append(f"Host: {host}")
     if "accept-encoding" not in names:
         lines.append("Accept-Encoding: identity")
-    if "content-length" not in names and (body is not None or method not in _BODILESS):
+    if body is not None or method not in _BODILESS:
         lines.append(f"Content-Length: {len(body or b'')}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join((*lines, "", "")).encode("latin-1")

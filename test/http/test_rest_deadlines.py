@@ -344,6 +344,20 @@ def test_a_socks_proxy_ends_in_time(script):
     assert call.seconds < 2.7  # and not 1.2 + 1.6
 
 
+def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline():
+    def proxy(connection):
+        connection.sock.recv(3)
+        connection.stall()
+
+    with (
+        SocketServer(handler=proxy) as server,
+        rest_client(proxy=f"socks5h://127.0.0.1:{server.port}") as client,
+    ):
+        with pytest.raises(ApiTimeoutError):
+            client.request("GET", "https://acp.invalid/", _request_timeout=0.3)
+        assert eventually(lambda: in_use(dial._threads) == 0)
+
+
 def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
     """With no ResourceWarning: warnings are errors here."""
 

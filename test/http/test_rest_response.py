@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import gzip
+import operator
 import random
 import threading
 import time
@@ -470,16 +471,18 @@ def test_bytes_beyond_an_empty_body_end_the_connection(begin):
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("way", ["abort", "close"])
-def test_abort_and_close_from_another_thread_wake_a_blocked_read(way):
+@pytest.mark.parametrize("way", ["abort", "close", "response.shutdown", "response.release_conn"])
+def test_what_ends_a_response_from_another_thread_wakes_a_blocked_read(way):
     with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
-        received = client.request("GET", server.url + "/", stream=True)
+        received = client.request("GET", server.url, stream=True)
         assert received.read_available() == b"one"
-        threading.Timer(0.2, getattr(received, way)).start()
+        end = operator.attrgetter(way)(received)
+        threading.Timer(0.2, end).start()
         with Stopwatch() as blocked, pytest.raises(ConnectionException, match="aborted"):
             received.read_available()
-    assert blocked.seconds < 5
-    getattr(received, way)()
+        assert blocked.seconds < 5
+        end()
+        assert eventually(lambda: not server.still_open)
 
 
 def test_abort_after_the_end_does_not_touch_the_next_call():

@@ -285,3 +285,25 @@ def test_the_kind_of_a_body_is_named_in_any_case():
     assert form.headers["content-type"].startswith("multipart/form-data; boundary=")
     assert (own.headers["content-type"], own.body) == ("application/x-own", b'{"a": 1}')
     assert all(r.raw_head.lower().count(b"content-type:") == 1 for r in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "length"),
+    [
+        *(("GET", None, None), ("DELETE", None, None), ("GET", b"ab", "2")),
+        *(("POST", None, "0"), ("PATCH", None, "0"), ("POST", b"ab", "2")),
+    ],
+)
+def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
+    method, body, length
+):
+    own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip"}
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        for headers in ({}, own):
+            client.request(method, server.url, headers, body)
+    plain, changed = (request.headers for request in server.requests)
+    assert plain.get("content-length") == changed.get("content-length") == length
+    assert (plain["host"], plain["accept-encoding"]) == (f"127.0.0.1:{server.port}", "identity")
+    assert (changed["host"], changed["accept-encoding"]) == ("acp.invalid", "gzip")
+    heads = [request.raw_head.lower() for request in server.requests]
+    assert all(head.count(b"host:") == head.count(b"accept-encoding:") == 1 for head in heads)

@@ -20,6 +20,7 @@ from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.pool import Pool
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ConnectionException, StreamInterrupted
 from acp_client_v0_1.rest import RESTClientObject
 from acp_client_v0_1.streaming import EventStream
@@ -118,6 +119,20 @@ def test_a_child_does_not_disturb_its_parents_stream():
         assert in_child(disturb)() == 0
         release.set()
         assert stream.read() == b"two"
+
+
+def test_a_child_closes_its_copies_of_the_connections_that_are_idle():
+    """Otherwise those that its parent closes would stay open for their server."""
+    with SocketServer(handler=echo) as server, rest_client() as client:
+        client.request("GET", server.url)
+        pool = pool_of(client)
+
+        def call():
+            assert client.request("GET", server.url).status == 200
+            assert not pool.idle
+
+        assert in_child(call)() == 0
+        assert len(pool.idle) == 1
 
 
 CHILD_ENDS = """
@@ -231,6 +246,16 @@ def test_another_thread_can_interrupt_the_call_under_way_and_no_later_one():
             assert client.request("GET", server.url).data == b"x"
             calls.interrupt()
         assert server.connections == 2
+
+
+def test_a_client_that_is_never_closed_closes_its_connections_when_it_is_garbage():
+    """With no ResourceWarning: warnings are errors here."""
+    with SocketServer(response(b"x")) as server:
+        client = RESTClientObject(Configuration(retries=False))
+        assert client.request("GET", server.url).status == 200
+        del client
+        gc.collect()
+        assert eventually(lambda: not server.still_open)
 
 
 def test_an_idle_connection_keeps_nothing_of_its_last_call():

@@ -75,8 +75,9 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
         SocketServer(head(307, location=other.url, content_length="0")) as server,
         rest_client(connection_pool_maxsize=1) as client,
     ):
-        assert client.request("GET", server.url, _request_timeout=8).status == 200
+        received = client.request("GET", server.url, _request_timeout=8)
         assert eventually(lambda: not other.still_open)
+        assert received.status == 200
         for _ in range(2):
             with pytest.raises(ApiException, match="reset"):
                 client.request("GET", server.url, _request_timeout=2)
