@@ -217,7 +217,11 @@ def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
     assert twice < 2.2 * once
 
 
-@pytest.mark.parametrize("before", [b"", SMALL * 3, b"data: x\n\n"], ids=["first", "after", "late"])
+@pytest.mark.parametrize(
+    "before",
+    [b"", SMALL * 3, b"data: x\n\n", b"data: x\ndata: y\n\n" * 3],
+    ids=["first", "after ACP's", "after another", "after some that have no shape"],
+)
 @pytest.mark.parametrize(
     "block",
     [
@@ -226,8 +230,8 @@ def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
         *(b"data: x\n\n", b"data:x\n\n", b"id: 1\ndata: x\n\n"),
     ],
 )
-def test_blocks_of_one_shape_take_five_calls_each(block: bytes, before: bytes) -> None:
-    assert calls([before + block * 500]) < 2_700
+def test_blocks_of_one_shape_take_few_calls_each(block: bytes, before: bytes) -> None:
+    assert calls([before + block * 500]) < 4_000
 
 
 # --- Use ----------------------------------------------------------------------------------------
@@ -277,14 +281,15 @@ def test_retry_has_as_many_digits_as_python_converts(zeros: int, size: int) -> N
         assert parser.retry == expected
 
 
-def test_retry_obeys_pythons_limit_of_digits() -> None:
+@pytest.mark.parametrize(("limit", "most"), [(640, 640), (0, 4300)], ids=["fewer", "any number"])
+def test_retry_obeys_pythons_limit_of_digits(limit: int, most: int) -> None:
     parser, before = SSEParser(), sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(640)
+    sys.set_int_max_str_digits(limit)
     try:
-        parser.feed(b"retry: " + b"9" * 640 + b"\nretry: " + b"8" * 641 + b"\n")
+        parser.feed(b"retry: " + b"9" * most + b"\nretry: " + b"8" * (most + 1) + b"\n")
     finally:
         sys.set_int_max_str_digits(before)
-    assert parser.retry == 10**640 - 1
+    assert parser.retry == 10**most - 1
 
 
 def test_an_event_cannot_be_changed() -> None:
