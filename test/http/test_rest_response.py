@@ -130,6 +130,7 @@ def test_a_body_that_is_whole(script, body):
         [CHUNKED, b"1000000000000000\r\none"],  # bytes in one chunk: a petabyte
         [CHUNKED, b"3\r\nonetwo\r\n"],
         [b"\n", STALL],
+        [b"HTTP/1.1 200 OK\r\na: ".ljust(70_000, b"b"), STALL],
         [head(content_length="five"), b"12345"],
         [head(content_length="9" * 19), b"12345"],
         [head(content_length="+5"), b"12345"],

@@ -20,6 +20,7 @@ from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.retry import (
     Attempts,
     RetryPolicy,
+    backoff,
     failure_of_status,
     retry_after,
     was_held,
@@ -206,6 +207,11 @@ def test_waits_grow_with_full_jitter():
         longest = min(8, 0.5 * 2**number)
         assert 0 <= min(seen) < 0.2 * longest
         assert 0.8 * longest < max(seen) <= longest
+
+
+def test_a_backoff_doubles_64_times_at_most():
+    bounds = [backoff(retries, 0.5, math.inf) for retries in (0, 1, 63, 64, 65, 10_000)]
+    assert bounds == [0.5, 1, 2.0**62, 2.0**63, 2.0**63, 2.0**63]
 
 
 def test_no_wait_is_begun_that_would_pass_the_deadline():
