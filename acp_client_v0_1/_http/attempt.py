@@ -68,7 +68,7 @@ class Interruptible:
 class Attempt:
     """One attempt of a call, in a ``with``: its limits, and how far it has come."""
 
-    def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool = False) -> None:
+    def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool) -> None:
         self.deadline = deadline
         self.timeout = timeout
         # These two bound the next wait: a point in time, and the longest silence in seconds.

@@ -89,7 +89,7 @@ class Connection(HTTPConnection):
         self.via = via
         # Connecting, sending and receiving are done for an attempt. There is none while it is idle.
         self._attempt: Any = None
-        self._idle_since = 0.0
+        self._idle_since: float
 
     def mark_idle(self) -> None:
         """Note that the connection is idle from now on."""
