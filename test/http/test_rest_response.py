@@ -7,10 +7,11 @@ import gc
 import gzip
 import operator
 import random
+import socket
 import threading
-import time
 import tracemalloc
 import zlib
+from functools import partial
 
 import pytest
 from support.socket_server import (
@@ -553,9 +554,11 @@ def test_urllib3s_response_to_head_has_no_body():
 def test_as_much_is_read_at_once_as_has_come_up_to_64_kib():
     body = bytes(4 * PIECE)
     plain, coded = response(body), response(gzip.compress(body), content_encoding="gzip")
-    with SocketServer(plain, coded) as server, rest_client() as client:
+    large = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * PIECE)]
+    with SocketServer(plain, coded) as server, rest_client(socket_options=large) as client:
         received = client.request("GET", server.url, stream=True)
-        time.sleep(0.1)
+        peek = partial(received._incoming.sock.recv, 4 * PIECE, socket.MSG_PEEK)
+        assert eventually(lambda: len(peek()) > 2 * PIECE)
         assert len(received.read_available()) < PIECE  # of which the head took some
         assert len(received.read_available(10 * PIECE)) == PIECE
         received.close()

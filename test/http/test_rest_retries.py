@@ -169,7 +169,7 @@ DATES = (
 
 @pytest.fixture
 def in_tokyo(monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("TZ", "JST-9")
     time.tzset()
     yield
     monkeypatch.undo()
