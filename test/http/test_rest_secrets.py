@@ -258,6 +258,13 @@ def test_what_is_no_token_as_a_whole_is_no_name_of_a_cookie(key):
         RequestAuth.of({"in": "cookie", "key": key, "value": "v"})
 
 
+def test_what_a_cookie_and_a_query_keep_of_a_credential():
+    headers, auth = {}, {"key": "k/1", "value": "a=b/c:d; é"}
+    RequestAuth.of({**auth, "in": "cookie", "key": "k"}).add_cookie(headers)
+    assert headers == {"Cookie": "k=a=b/c:d%3B%20%C3%A9"}
+    assert RequestAuth.of({**auth, "in": "query"}).query == "k/1=a%3Db/c%3Ad%3B%20%C3%A9"
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_number_in_a_header_has_1024_bits(sign):
     with SocketServer(response(b'"a"')) as server, rest_client() as client:

@@ -254,6 +254,8 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few.leave(weakref.ref(waiting[0]))
     assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
     assert waiting[3].wake is not None and waiting[3].wake.empty()
+    del few._line[1]  # another, which an interrupt kept from waking the next
+    assert few.wait(waiting[3], Deadline.after(0))
 
 
 def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
