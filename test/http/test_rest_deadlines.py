@@ -84,7 +84,7 @@ def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
         assert 0 < len(steps) <= 2
 
 
-def test_a_watched_call_may_have_no_limit():
+def test_a_watched_call_to_a_name_may_have_no_limit():
     def watch():
         server.stop()
         return 0.1
@@ -95,7 +95,7 @@ def test_a_watched_call_may_have_no_limit():
         Interruptible(watch, 0.1),
         pytest.raises(ConnectionException, match="without a response"),
     ):
-        client.request("GET", server.url)
+        client.request("GET", f"http://localhost:{server.port}")
 
 
 def test_a_silent_connection_ends_by_the_read_limit():
