@@ -67,6 +67,7 @@ def test_bytes_are_there_when_they_have_come(begin, rest, reusable):
 CUT = {
     "content-length": [head(content_length="10"), b"one", CLOSE],
     "of the longest content-length": [head(content_length="9" * 18), b"one", CLOSE],
+    "inside the largest chunk": [CHUNKED, b"FFFFFFFFFFFFFFF\r\none", CLOSE],
     "inside a chunk": [CHUNKED, b"6\r\none", CLOSE],
     "after a chunk": [CHUNKED, chunk(b"one"), CLOSE],
     "inside a chunk's size": [CHUNKED, chunk(b"one"), b"0", CLOSE],

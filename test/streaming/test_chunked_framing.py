@@ -189,18 +189,6 @@ def test_data_that_does_not_end_with_its_chunk(
         assert eventually(lambda: not server.still_open)
 
 
-@pytest.mark.parametrize("promise", [b"7FFFFFFFFFFFFFF", b"10000000000"])
-def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> None:
-    responses = (
-        [CHUNKED, promise + b"\r\nabc", CLOSE],
-        [head(content_length=str(int(promise, 16))), b"abc", CLOSE],
-    )
-    with SocketServer(*responses) as server, rest_client() as client:
-        for _ in responses:
-            with pytest.raises(ConnectionException):
-                client.request("GET", server.url + "/", _request_timeout=5)
-
-
 def framing_of_chunks() -> Framing:
     head, _ = final_head(lambda: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     return framing_of(head, "GET")[0]

@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
@@ -334,14 +334,6 @@ def test_an_event_that_is_too_large() -> None:
     assert caught.value.limit == 100
     assert caught.value.method == "GET"
     assert response_of(stream).reads == 1  # nothing more was waited for
-    assert stream.closed
-
-
-def test_raw_events_raise_as_well() -> None:
-    stream = stream_of(numbers(1), ConnectionException(reason="reset"))
-    events: Iterable[ServerSentEvent] = stream.raw_events()
-    with pytest.raises(StreamInterrupted):
-        list(events)
     assert stream.closed
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 
 from conformance_cases import CASES, Case
 from reference_parser import ReferenceParser
 
 from acp_client_v0_1.streaming import ServerSentEvent, SSEParser
-
-SEED = 20_260_101
 
 # The events, the last id and the reconnection time.
 Outcome = tuple[tuple[ServerSentEvent, ...], str, int | None]
@@ -21,14 +18,6 @@ def outcome(chunks: Iterable[bytes]) -> Outcome:
     events = [event for chunk in chunks for event in parser.feed(chunk)]
     parser.close()
     return tuple(events), parser.last_event_id, parser.retry
-
-
-def random_chunks(stream: bytes, generator: random.Random) -> Iterator[bytes]:
-    begin = 0
-    while begin < len(stream):
-        size = generator.choice((0, 1, 1, 2, 3, 5, 8, 13, 40, 200))
-        yield stream[begin : begin + size]
-        begin += size
 
 
 def unlike_the_table(attempts: Callable[[Case], Iterable[tuple[object, Outcome]]]) -> list[str]:
@@ -57,16 +46,6 @@ def test_streams_are_parsed_alike_at_every_split_point() -> None:
     def attempts(case: Case) -> Iterator[tuple[object, Outcome]]:
         for split in range(len(case.stream) + 1):
             yield split, outcome([case.stream[:split], case.stream[split:]])
-
-    assert unlike_the_table(attempts) == []
-
-
-def test_streams_that_come_in_random_chunks_are_parsed_alike() -> None:
-    def attempts(case: Case) -> Iterator[tuple[object, Outcome]]:
-        generator = random.Random(SEED)
-        for _ in range(8):
-            chunks = list(random_chunks(case.stream, generator))
-            yield chunks, outcome(chunks)
 
     assert unlike_the_table(attempts) == []
 
