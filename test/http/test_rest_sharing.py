@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from support.socket_server import STALL, SocketServer, chunk, head, response, serve_each
+from support.socket_server import STALL, Gate, SocketServer, chunk, head, response, serve_each
 from support.transport import eventually, in_child, in_use, pool_of, rest_client
 from urllib3.exceptions import ProtocolError
 
@@ -92,15 +92,10 @@ def test_40_forks_with_a_warm_connection_and_no_response_of_another_process():
 
 
 def test_a_child_does_not_disturb_its_parents_stream():
-    release = threading.Event()
-
-    def serve(connection):
-        connection.read_request()
-        connection.play([head(transfer_encoding="chunked"), chunk(b"one")])
-        release.wait(5)
-        connection.play([chunk(b"two"), chunk(b"")])
-
-    with SocketServer(handler=serve) as server, rest_client() as client:
+    gate = Gate()
+    chunked = head(transfer_encoding="chunked")
+    script = [chunked, chunk(b"one"), gate, chunk(b"two"), chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         stream = client.request("GET", server.url, stream=True)
         assert stream.read_available() == b"one"
 
@@ -117,7 +112,7 @@ def test_a_child_does_not_disturb_its_parents_stream():
             gc.collect()
 
         assert in_child(disturb)() == 0
-        release.set()
+        gate.open()
         assert stream.read() == b"two"
 
 
