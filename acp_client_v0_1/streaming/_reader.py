@@ -192,7 +192,7 @@ class EventReader:
 def _explanation(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    fault, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    fault, *others = error.errors()
     place = ".".join(map(str, fault["loc"]))
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}: {fault['msg']}{more}" if place else f"{fault['msg']}{more}"

@@ -173,6 +173,28 @@ def test_no_more_than_the_limit_is_held() -> None:
     assert peak_growth(work) < 2.5 * MIB
 
 
+@pytest.mark.parametrize(
+    "unfinished",
+    [b"data: " + b"x" * 2_000_000, b"x" * 2_000_000, b"data: some text\n" * 120_000],
+    ids=["data", "unknown", "lines"],
+)
+def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
+    def too_large(parser: SSEParser) -> None:
+        with pytest.raises(EventTooLarge):
+            parser.feed(b"x" * MIB)
+
+    for end in (SSEParser.close, too_large):
+        parser = SSEParser(2 * MIB)
+        tracemalloc.start()
+        try:
+            parser.feed(unfinished)
+            end(parser)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 64 * KIB
+
+
 # --- Work ---------------------------------------------------------------------------------------
 
 
