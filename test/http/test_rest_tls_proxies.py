@@ -292,6 +292,26 @@ def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     assert shown == [{}] or shown == [None]
 
 
+def test_an_https_proxy_gets_no_client_certificate(certificates):
+    shown = []
+
+    def look(connection):
+        shown.append(connection.sock.getpeercert())
+        connection.read_request()
+        connection.play(response(b"", 502))
+
+    context = certificates.server(mutual=True)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
+    with (
+        SocketServer(handler=look, ssl_context=context) as proxy,
+        rest_client(proxy=proxy.url, **settings) as client,
+        pytest.raises(ProxyException, match="502"),
+    ):
+        client.request("GET", "https://acp.invalid/")
+    assert shown == [{}] or shown == [None]
+
+
 @pytest.mark.parametrize("setting", ["tls_server_name", "assert_hostname"])
 def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, setting):
     """Neither may the other one show a certificate for it, nor is it asked for it."""
