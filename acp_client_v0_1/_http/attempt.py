@@ -62,6 +62,8 @@ class Interruptible:
 
     def __exit__(self, *exc_info: object) -> None:
         _this_thread.calls = self._outer
+        # A stream that was opened here is read later, by calls that are none of these.
+        self.watch = None
 
 
 class Attempt:
