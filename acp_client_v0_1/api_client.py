@@ -291,8 +291,8 @@ class ApiClient(DropInClient):
         body: StreamedResponse = response
         if response.status == 204:
             _log.info(
-                "%s %s: 204, a stream without events: the run was created without `streaming`, or "
-                "Last-Event-ID names its last event",
+                "%s %s: 204, a stream without events: the run does not stream, or Last-Event-ID "
+                "names its last event",
                 response.method,
                 urlsplit(response.url).path,
             )
