@@ -75,7 +75,9 @@ def _is_plain(value: Any) -> bool:
                 level += [item for item in container if type(item) not in _SCALARS]
             else:
                 return False
-    return not level
+        if not level:
+            return True
+    return False
 
 
 def _fault(value: object, place: str, levels: int) -> str | None:

@@ -41,11 +41,11 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
 
     The ``others`` are fields of the create, too, which are arguments of the caller.
     """
-    for name in options.keys() - RunOptions.__optional_keys__:
-        known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
-        wrong = f"{caller.__qualname__}() got an unexpected keyword argument {name!r}"
-        raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
     if options:
+        for name in options.keys() - RunOptions.__optional_keys__:
+            known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
+            wrong = f"{caller.__qualname__}() got an unexpected keyword argument {name!r}"
+            raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     fields = {**others, **options}
     given = {name: value for name, value in fields.items() if value is not None}

@@ -372,7 +372,10 @@ class Wait:
         server, pace = self.contact.server, self.contact.pace
         error: ApiException | None = None
         while True:
-            if self.stop is not None or server.hold_began >= self.called:
+            # Most requests have nothing to wait for, so this is found out without a call.
+            stopped = self.stop is not None and self.stop.is_set()
+            paced = pace is not None and pace.interval
+            if stopped or paced or server.hold_began >= self.called:
                 self._await_turn(error)
             try:
                 span = None if run is None else run.span
