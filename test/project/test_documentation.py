@@ -203,10 +203,8 @@ def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
 
 
 @pytest.mark.guides
-def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
-    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
-    shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
-    symptoms = [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
+def test_a_reader_finds_each_message_on_the_page_of_messages() -> None:
+    symptoms = messages_of((ROOT / "docs" / "reference" / "messages.md").read_text("utf-8"))
     patterns = [".*".join(map(re.escape, symptom.split("…"))) for symptom in symptoms]
     path = ROOT / "test" / "client" / "test_messages.py"
     spec = importlib.util.spec_from_file_location("messages", path)
@@ -219,6 +217,21 @@ def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
             make()
         message = str(raised.value)
         assert any(re.search(pattern, message) for pattern in patterns), message
+
+
+def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
+    listed = messages_of((ROOT / "docs" / "reference" / "messages.md").read_text("utf-8"))
+    guide = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
+    section = guide.partition("\n## The ten most frequent\n")[2].partition("\n## ")[0]
+    frequent = messages_of(section)
+    assert len(frequent) == 10
+    assert [each for each in frequent if not any(each in symptom for symptom in listed)] == []
+
+
+def messages_of(text: str) -> list[str]:
+    """What the first columns of the tables show as words of a message."""
+    shown = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
 
 
 def test_no_link_is_dead() -> None:
