@@ -139,8 +139,8 @@ class RunInterrupted(_RunProblem):
     ) -> None:
         reason = (
             f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}: answer it by "
-            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) answers "
-            "while it waits"
+            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) "
+            "answers while it waits"
         )
         super().__init__(reason, run_id=run_id, token=token)
         self.interrupt = interrupt
