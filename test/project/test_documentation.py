@@ -139,6 +139,26 @@ def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader
     assert finished and Path("out.csv").read_text("utf-8") == finished
 
 
+@pytest.mark.guides
+def test_the_fixture_for_the_environment_gives_each_test_its_own_server(tmp_path: Path) -> None:
+    blocks = blocks_to_follow(ROOT / "docs" / "guides" / "testing.md")
+    (fixture,) = (block.source for block in blocks if "autouse=True" in block.source)
+    (tmp_path / "test_script.py").write_text(
+        "from acp_client_v0_1 import AgentHandle, ApiClient, Configuration\n"
+        f"from acp_client_v0_1.testing import LocalServer\n{fixture}\n"
+        "@pytest.mark.parametrize('number', [1, 2])\n"
+        "def test_an_agent(number):\n"
+        "    assert AgentHandle.find('echo').run({'n': number}, timeout=30) == {'n': number}\n",
+        "utf-8",
+    )
+    plugin = ("-p", "acp_client_v0_1.testing.pytest_plugin", "-p", "no:cacheprovider")
+    outcome = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, "test_script.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "2 passed" in outcome.stdout, outcome.stdout
+
+
 def test_the_pages_have_one_address_of_the_local_server() -> None:
     # For tokens and journals, another name of the host is another server.
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*/*.md")):
