@@ -223,7 +223,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "threads": ("list all matching threads", "--agent echo"),
     "history": ("print the runs of a thread with their outputs", "THREAD --format jsonl"),
     "batch": ("run an agent on each line of a file", "counter inputs.jsonl --journal a.journal"),
-    "ping": ("send the server one quick request", "--host http://localhost:8000"),
+    "ping": ("send the server one quick request", "--host http://127.0.0.1:8000"),
     "doctor": ("show what the server can do", "--agent counter --input '{\"interval\": 1}'"),
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
     "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),

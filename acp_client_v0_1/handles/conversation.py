@@ -28,8 +28,10 @@ __all__ = ["Conversation"]
 class Conversation:
     """Runs on one thread, from `AgentHandle.conversation`.
 
-    A thread takes one run at a time: wait for a run, or `run`, before the next. A call that begins
-    during another one is refused with `ApiValueError`, and nothing is sent.
+    A thread takes one run at a time: wait for a run, or `run`, before the next. While a run of the
+    thread is pending, the server refuses another with 409, a `ConflictException`. A call that
+    begins in another thread of this process during one is refused with `ApiValueError`, and nothing
+    is sent.
 
     Attributes:
         thread_id: The thread, once the first run has made it.

@@ -7,7 +7,7 @@
     │   └── RunTimedOut         the run ended in status timeout: its own time, not yours
     ├── RunInterrupted          the run asks a question, and the caller has no answer
     ├── RunGone                 the run was deleted, or its server forgot it
-    ├── RunStartAmbiguous       a create got no response, and no run was found
+    ├── RunStartAmbiguous       a create may have been carried out, and no run was found
     ├── ResumeAmbiguous         two resumes got no response, and the run has not moved
     ├── StaleInterrupt          the question is not open any more
     ├── InterruptLimit          the run asked more questions than `max_interrupts`
@@ -79,7 +79,15 @@ class _RunProblem(ApiException):
 class RunFailed(_RunProblem):
     """The run ended in status ``error``; there will be no result.
 
+    Attributes:
+        errcode: The agent's own code.
+        description: What the agent says went wrong.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+
     Args:
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
         errcode: The agent's own code.
         description: What the agent says went wrong.
         sure: Whether the status is known; otherwise the run may have timed out.
@@ -110,9 +118,19 @@ class RunTimedOut(RunFailed):
 class RunInterrupted(_RunProblem):
     """The run asks a question, and waits for the answer.
 
+    After ``error.interrupt.answer(body)`` the run continues, and
+    ``RunHandle.from_token(error.token, client).result()`` waits for its result.
+
+    Attributes:
+        interrupt: The question, a `PendingInterrupt`. After pickling it has no connection to its
+            run, so use `RunHandle.from_token` and `resume`.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+
     Args:
-        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling it
-            has no connection to its run, so use `RunHandle.from_token` and `resume`.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+        interrupt: The question.
         hint: More about it, for the message.
     """
 
@@ -121,8 +139,8 @@ class RunInterrupted(_RunProblem):
     ) -> None:
         reason = (
             f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}: answer it by "
-            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) answers "
-            "while it waits"
+            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) "
+            "answers while it waits"
         )
         super().__init__(reason, run_id=run_id, token=token)
         self.interrupt = interrupt
@@ -148,7 +166,7 @@ class RunGone(_RunProblem):
 
 
 class RunStartAmbiguous(_RunProblem):
-    """A create got no response, and no run with its client token was found; it may still appear.
+    """A create may have been carried out, and no run with its client token was found yet.
 
     Args:
         client_token: The mark for `RunHandle.find`, or "" if the create had none.
