@@ -221,7 +221,7 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                connected, answered = attempt.newly_connected, self.server.answered
+                connected, answered = attempt.newly_connected, self.server.reached
                 # If the first bytes are no HTTP, and there never was a response, this is another
                 # kind of server: the request counts as unsent.
                 sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))

@@ -30,7 +30,7 @@ class Decoder:
     """Decodes one of the `CODINGS`."""
 
     def __init__(self, coding: str) -> None:
-        self._make, self._follows = CODINGS[coding]
+        self._make, self._magic = CODINGS[coding]
         # The next member begins with these bytes. None means that no member may follow.
         self._begins: bytes | None = b""
         self._member: Any = None
@@ -50,7 +50,7 @@ class Decoder:
                 if self._member is None or self._member.eof:
                     if self._begins is None or not data.startswith(self._begins):
                         break
-                    self._member, self._begins = self._make(data), self._follows
+                    self._member, self._begins = self._make(data), self._magic
                 piece = self._member.decompress(data, limit)
                 data = self._member.unconsumed_tail or self._member.unused_data
                 if not data:

@@ -46,7 +46,7 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 _STALE = 2.0
 
 # A web server, unlike a proxy, responds to CONNECT with one of these statuses and a page.
-_NO_TUNNELS = (200, 400, 404, 405, 501)
+_STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
 # The read timeout bounds the sending of each piece of this many bytes.
 _PIECE = 65_536
@@ -169,7 +169,7 @@ class Connection(HTTPConnection):
         head, page = final_head(lambda: self._attempt.receive(self.sock, _PIECE))
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
-            doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
+            doubt = "; is it a proxy?" if head.status in _STATUSES_OF_WEB_SERVERS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
         # The handshake of TLS, which may follow, waits no longer than this.
         self.limit(self.sock)

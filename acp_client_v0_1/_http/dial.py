@@ -30,11 +30,11 @@ SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
 
 _MOST_THREADS = 64
-_threads = Slots(_MOST_THREADS)
+_thread_slots = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
     # A forked process has none of its parent's threads.
-    os.register_at_fork(after_in_child=lambda: _threads.__init__(_MOST_THREADS))  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _thread_slots.__init__(_MOST_THREADS))  # type: ignore[misc]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
@@ -60,7 +60,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         return work()
     job = _Job(work, discard)
     try:
-        if not (_threads.join(job.slots[0]) or _threads.wait(job.slots[0], deadline)):
+        if not (_thread_slots.enter(job.slots[0]) or _thread_slots.wait(job.slots[0], deadline)):
             raise TimeoutError(f"{_MOST_THREADS} name resolutions or connections are under way")
         try:
             # threading.Thread waits for a Condition. An interrupt can leave its lock held, and then
@@ -110,7 +110,7 @@ class _Job(Generic[T]):
             outcome = error
         ref = weakref.ref(slot)
         del slot
-        _threads.leave(ref)
+        _thread_slots.leave(ref)
         self.outcomes.put(outcome)
         # The same cycle would be made here.
         del outcome
@@ -122,7 +122,7 @@ class _Job(Generic[T]):
         self._drop()
         with contextlib.suppress(IndexError):
             ref = weakref.ref(self.slots.pop())
-            _threads.leave(ref)
+            _thread_slots.leave(ref)
 
     def _drop(self) -> None:
         with contextlib.suppress(Empty):

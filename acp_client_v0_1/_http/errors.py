@@ -16,7 +16,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
-from acp_client_v0_1._http.tls import is_cut
+from acp_client_v0_1._http.tls import lacks_close_notify
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -62,7 +62,7 @@ def public_error(
         return error
     cause = _innermost(error)
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
-    kind = ConnectionException if is_cut(cause) else next(kinds)
+    kind = ConnectionException if lacks_close_notify(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:

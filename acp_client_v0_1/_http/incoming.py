@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.parse import Closed, Head, final_head, framing_of
-from acp_client_v0_1._http.tls import is_cut, shut_down
+from acp_client_v0_1._http.tls import lacks_close_notify, shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -56,7 +56,7 @@ class Incoming:
         self._done = done
         self._pid = os.getpid()
         # A caller that waits in steps uses up the read timeout in several reads.
-        self._quiet = 0.0
+        self._silent_for = 0.0
         # This says how the response ended. Whoever writes first wins, as `setdefault` is one step:
         # the reader at the end, `close`, or `abort` from another thread. An `abort` that comes
         # later does nothing, so it cannot hit the connection's next response.
@@ -104,14 +104,14 @@ class Incoming:
             if self._pid != os.getpid():
                 raise Closed("the response belongs to another process")
             if self._fate:
-                raise self._ended()
+                raise self._ended_early()
             received, self._received = self._received, b""
             # This is called even without bytes, because the last ones may have ended in a fault.
             content = framing.take(received)
             if not received:
                 self._received = self._receive(until)
                 if not self._received:
-                    self._judge_eof()
+                    self._check_eof()
         if framing.complete:
             self._finish()
         return content
@@ -120,30 +120,30 @@ class Incoming:
         attempt = self.attempt
         longest = attempt.timeout.read or math.inf
         if until is not None:
-            wait = min(until - time.monotonic(), longest - self._quiet)
+            wait = min(until - time.monotonic(), longest - self._silent_for)
             attempt.silence = max(wait, _SHORTEST_WAIT)
         try:
             data = attempt.receive(self.sock, _PIECE)
         except TimeoutError:
             if until is not None:
-                self._quiet += attempt.silence or 0.0
-                if not attempt.until.expired and self._quiet < longest:
+                self._silent_for += attempt.silence or 0.0
+                if not attempt.until.expired and self._silent_for < longest:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
             if self._fate:
                 # If another thread closes the socket, TLS raises anything, even AttributeError.
-                raise self._ended() from error
-            if not is_cut(error):
+                raise self._ended_early() from error
+            if not lacks_close_notify(error):
                 raise
             self._no_notify = True
             data = b""
         finally:
             attempt.silence = attempt.timeout.read
         if data:
-            self._quiet = 0.0
+            self._silent_for = 0.0
         elif self._fate:
-            raise self._ended()
+            raise self._ended_early()
         return data
 
     def _receive_head(self) -> bytes:
@@ -155,10 +155,10 @@ class Incoming:
         self._received = self._receive()
         return self._received
 
-    def _ended(self) -> Closed:
+    def _ended_early(self) -> Closed:
         return Closed(f"the response was {self._fate.get(None)} before its end")
 
-    def _judge_eof(self) -> None:
+    def _check_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
         # The status of an error matters more than whether its body is truncated.

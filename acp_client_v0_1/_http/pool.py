@@ -50,13 +50,13 @@ class Pool:
     """The connections to one origin. Threads can share it."""
 
     def __init__(
-        self, make: Callable[[], Connection], maxsize: int, forwarded: dict[str, str] | None
+        self, make: Callable[[], Connection], maxsize: int, proxy_headers: dict[str, str] | None
     ) -> None:
         self._make = make
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
         self._most_idle = max(maxsize, _MOST_IDLE)
-        self.forwarded = forwarded
+        self.proxy_headers = proxy_headers
         self.retired = False
         # A client that is never closed leaves its idle connections to this.
         weakref.finalize(self, _close_all, self.idle)
@@ -65,7 +65,7 @@ class Pool:
         """Give an attempt a connection, and for a quick call a slot."""
         if quick:
             attempt.slots, attempt.slot = self.slots, Slot()
-            if not self.slots.join(attempt.slot):
+            if not self.slots.enter(attempt.slot):
                 limit = attempt.deadline.earlier(attempt.timeout.read)
                 if not self.slots.wait(attempt.slot, limit):
                     raise EmptyPoolError(self, "no slot is free")  # type: ignore[arg-type]
@@ -136,8 +136,8 @@ class Pools:
         path = encoded(target.path)
         if call.credential:
             path += ("&" if "?" in path else "?") + encoded(call.credential)
-        if pool.forwarded is not None:
-            path, headers = f"{target.origin}{path}", {**headers, **pool.forwarded}
+        if pool.proxy_headers is not None:
+            path, headers = f"{target.origin}{path}", {**headers, **pool.proxy_headers}
         head = request_head(call.method, path, target.origin.authority, headers, call.body)
         connection.open(attempt)
         connection.send_request(head, call.body)

@@ -85,7 +85,7 @@ class Failure(NamedTuple):
     # A proxy may end a long poll like this when it has lasted too long.
     cut: bool = False
     # `rest` does not retry it, whatever the kind is. Agents and runs may.
-    no_single_retry: bool = False
+    rest_gives_up: bool = False
 
     @property
     def passes(self) -> bool:
@@ -143,7 +143,7 @@ def _failure_of_transport(error: TransportException) -> Failure:
     if error.sent:
         # A silent server may still be working on it.
         return Failure(
-            "lost", cut=known, no_single_retry=not isinstance(error, ConnectionException)
+            "lost", cut=known, rest_gives_up=not isinstance(error, ConnectionException)
         )
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
@@ -153,12 +153,12 @@ def _failure_of_transport(error: TransportException) -> Failure:
         # The server does not speak HTTP, so it will refuse every request.
         return Failure("denied")
     if isinstance(error, TLSException):
-        return Failure("unsent", no_single_retry=True)
+        return Failure("unsent", rest_gives_up=True)
     # A full pool is this process's doing, not the server's. Nothing was sent, and the call has
     # waited for a connection already.
     unsent = known or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", no_single_retry=full)
+    return Failure("unsent" if unsent else "refused", rest_gives_up=full)
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class Server:
 
     # The address is known to be a server: it has responded, a request was sent to it, or a token of
     # one of its runs says so.
-    answered: bool = False
+    reached: bool = False
     # It does not have these operations.
     lacks: set[str] = field(default_factory=set[str])
     # These operations have failed while others worked.
@@ -242,7 +242,7 @@ class RetryPolicy:
     def covers(self, failure: Failure, status: int | None) -> bool:
         """Tell whether a failure may be retried; ``status`` is that of the response, if any."""
         if self.statuses is None or status is None:
-            return failure.passes and not failure.no_single_retry
+            return failure.passes and not failure.rest_gives_up
         return status in self.statuses or failure.kind == "limited"
 
 

@@ -58,7 +58,7 @@ class Slots:
         # Until this time of the monotonic clock, no further thread sweeps.
         self._next_sweep = 0.0
 
-    def join(self, slot: Slot) -> bool:
+    def enter(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
         self._line.append(weakref.ref(slot))
         if len(self._line) > self.most:

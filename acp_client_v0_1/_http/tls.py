@@ -113,7 +113,7 @@ def shut_down(sock: Any) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def is_cut(error: BaseException) -> bool:
+def lacks_close_notify(error: BaseException) -> bool:
     """Return whether TLS ended without a close_notify.
 
     With OpenSSL 3, early versions of Python 3.10 and 3.11 raise a plain `ssl.SSLError` for it.

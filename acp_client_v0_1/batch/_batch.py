@@ -170,11 +170,11 @@ class Batch:
         creation_of(agent.agent_id, given)
         header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)
 
-        def begin() -> tuple[Journal | None, Workers | Remote]:
+        def open_resources() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
             plan = Plan(
                 agent_id=agent.agent_id,
-                call=new_client_token(),
+                call_id=new_client_token(),
                 agent=about,
                 server=server,
                 batch=mark if file is None else file.header.batch,
@@ -185,15 +185,15 @@ class Batch:
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
                 # A worker process has a client of its own, which has seen no response yet.
-                answered=agent.runs.api_client.rest_client.server.answered
-                or (file is not None and file.answered),
+                server_reached=agent.runs.api_client.rest_client.server.reached
+                or (file is not None and file.responded),
             )
             if executor is None:
                 return file, Workers(plan, agent, file, concurrency)
             return file, Remote(plan, agent, file, executor, connect or connect_from_environment)
 
         # The first `next()` begins, so a batch that nobody iterates over makes no file.
-        self._begin = begin
+        self._open = open_resources
         self._progress = Progress(progress)
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
@@ -204,9 +204,9 @@ class Batch:
         self._exhausted = False
         # The items are kept by index, in the order in which their runs ended.
         self._ready: dict[int, BatchItem] = {}
-        self._begun = _Begun(self._progress, cancel=on_stop == "cancel")
+        self._owned = _Resources(self._progress, cancel=on_stop == "cancel")
         # The finalizer also ends a batch that is dropped without `close`.
-        self._end = weakref.finalize(self, self._begun)
+        self._end_resources = weakref.finalize(self, self._owned.end)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -222,7 +222,7 @@ class Batch:
     # Iterating
 
     def __iter__(self) -> Self:
-        if self._begun.closed:
+        if self._owned.closed:
             raise ApiValueError("this batch is over: AgentHandle.map() makes another")
         return self
 
@@ -232,10 +232,10 @@ class Batch:
     def __next__(self) -> BatchItem:
         """Return the next item that has an outcome, or with ``ordered`` the next input's."""
         try:
-            begun = self._begun
-            if begun.runners is None and not begun.closed:
-                begun.journal, begun.runners = self._begin()
-            item = None if begun.runners is None else self._next(begun.runners)
+            owned = self._owned
+            if owned.runners is None and not owned.closed:
+                owned.journal, owned.runners = self._open()
+            item = None if owned.runners is None else self._next(owned.runners)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._stop()) from error
         except BaseException as error:
@@ -249,7 +249,7 @@ class Batch:
 
     def _next(self, runners: Workers | Remote) -> BatchItem | None:
         ready = self._ready
-        while not self._begun.closed:
+        while not self._owned.closed:
             # A callback or the handler of a signal may close the batch meanwhile.
             self._draw(runners)
             index = self._delivered if self._ordered else next(iter(ready), -1)
@@ -285,7 +285,7 @@ class Batch:
             except StopIteration:
                 self._exhausted = True
                 return
-            if self._begun.closed:
+            if self._owned.closed:
                 return
             self._drawn += 1
             task = self._task_of(index, value)
@@ -304,7 +304,7 @@ class Batch:
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
         task = Task(index, key, value, f"{self._token_start}{index:012x}")
-        journal = self._begun.journal
+        journal = self._owned.journal
         if journal is None:
             return task
         try:
@@ -347,7 +347,7 @@ class Batch:
         return BatchCounts(
             total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
-            in_flight=0 if self._begun.runners is None else len(self._begun.runners.in_flight),
+            in_flight=0 if self._owned.runners is None else len(self._owned.runners.in_flight),
             done=self._done,
             failed=self._failed,
             duplicates=self._duplicates,
@@ -357,15 +357,15 @@ class Batch:
 
     def _stop(self) -> str:
         """End the batch and return a sentence about it."""
-        if self._begun.closed:
+        if self._owned.closed:
             return "the batch was closed"
-        self._begun.closed = True
-        left = self._end() or 0
+        self._owned.closed = True
+        left = self._end_resources() or 0
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
-        if self._begun.journal is not None:
-            said += f": the same call continues with the journal {self._begun.journal.path}"
+        if self._owned.journal is not None:
+            said += f": the same call continues with the journal {self._owned.journal.path}"
         elif left:
             said += " on the server: pass journal= to map() to be able to continue with them"
         return said
@@ -382,13 +382,13 @@ class Batch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._begun.closed and isinstance(error, KeyboardInterrupt) and not error.args:
+        if not self._owned.closed and isinstance(error, KeyboardInterrupt) and not error.args:
             error.args = (self._stop(),)
         self._stop()
 
 
 @dataclass(slots=True)
-class _Begun:
+class _Resources:
     """What a batch has begun. A call ends all of it, and returns how many runs are in flight."""
 
     progress: Progress
@@ -400,7 +400,7 @@ class _Begun:
     # `Batch.close` sets this, so a batch that was closed on purpose gives no warning.
     closed: bool = False
 
-    def __call__(self) -> int:
+    def end(self) -> int:
         if os.getpid() != self.pid:
             # This process is a fork, and the runs belong to its parent.
             return 0

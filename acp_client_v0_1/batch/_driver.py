@@ -72,19 +72,19 @@ class RunDriver:
         self._journal = journal
         self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
-        if plan.answered:
-            self.contact.server.answered = True
+        if plan.server_reached:
+            self.contact.server.reached = True
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run."""
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
-                task.core.note_created(ago=self._age())
+                task.core.note_created(ago=self._since_earlier_call())
             task.core.open_span()
         return task.core
 
-    def _age(self) -> float:
+    def _since_earlier_call(self) -> float:
         """Return the seconds since an earlier call last wrote: its runs are at least as old."""
         return timing().now() - self._written_at
 
@@ -100,24 +100,24 @@ class RunDriver:
 
     # Starting
 
-    def start(self, task: Task, *, look_first: bool = False) -> None:
+    def start(self, task: Task, *, search_first: bool = False) -> None:
         """Create the run of a task, unless it has one.
 
-        With ``look_first`` the run is searched for, as another process may have created it.
+        With ``search_first`` the run is searched for, as another process may have created it.
         """
         # All inputs are checked by one descriptor, so its error is not the outcome of one task.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
             if task.retry:
-                self._look_at_failed(task)
+                self._check_failed_run(task)
             if not task.run_id:
-                self._create(task, look_first or task.started_before, described)
+                self._create(task, search_first or task.started_before, described)
             self._rearm(task)
         except OpenApiException as error:
             self._fail(task, error)
 
-    def _look_at_failed(self, task: Task) -> None:
+    def _check_failed_run(self, task: Task) -> None:
         """Keep a run that failed in an earlier call if its server has tried it again since."""
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
@@ -130,7 +130,7 @@ class RunDriver:
         cached = self._descriptor
         return cached.fresh or self._wait().perform("describe", cached.get)
 
-    def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
+    def _create(self, task: Task, search_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
             # The start comes first, because an input that is refused below is recorded as failed.
@@ -146,7 +146,7 @@ class RunDriver:
         creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
 
         def find_or_create(creation: RunCreate) -> list[Run]:
-            if look_first and (found := self._find(task)):
+            if search_first and (found := self._find(task)):
                 return found
             try:
                 return create(creation, self._wait(), posts=_MOST_POSTS)
@@ -171,7 +171,7 @@ class RunDriver:
             # The token belongs to this batch, so the agent of the run is not compared.
             found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             # The create of a process that was killed may still be on its way.
-            young = task.started_before and self._age() < clock.young
+            young = task.started_before and self._since_earlier_call() < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
         try:

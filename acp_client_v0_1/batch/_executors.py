@@ -57,7 +57,7 @@ def connect_from_environment() -> ApiClient:
 
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
-# The key is `Plan.call`.
+# The key is `Plan.call_id`.
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}
 _clients_lock = threading.Lock()
 
@@ -68,12 +68,12 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     task = replace(task)
     try:
         driver = _driver(plan, attach, connect)
-        driver.start(task, look_first=True)
+        driver.start(task, search_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
         # The driver raises only errors that all runs would get.
-        task.outcome, task.broken = error, isinstance(error, OpenApiException)
+        task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
     # The caller has the input. `Task` drops what has credentials.
     task.input = None
     return task
@@ -82,7 +82,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
 def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
     """Return the driver that the tasks of the batch share in this process."""
     with _clients_lock:
-        if plan.call not in _clients:
+        if plan.call_id not in _clients:
             client = connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
@@ -94,8 +94,8 @@ def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            _clients[plan.call] = client, RunDriver(plan, attach(plan.agent_id, client))
-        return _clients[plan.call][1]
+            _clients[plan.call_id] = client, RunDriver(plan, attach(plan.agent_id, client))
+        return _clients[plan.call_id][1]
 
 
 # In the caller's process ----------------------------------------------------------------------
@@ -126,7 +126,7 @@ class Remote:
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
         self._futures[task.index] = future
-        future.add_done_callback(lambda done: ended.put(_ended(task, done)))
+        future.add_done_callback(lambda done: ended.put(_with_outcome(task, done)))
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
@@ -134,7 +134,7 @@ class Remote:
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
-        if ended.broken and isinstance(ended.outcome, Exception):
+        if ended.ends_batch and isinstance(ended.outcome, Exception):
             raise ended.outcome
         task = self.in_flight.pop(ended.index)
         del self._futures[ended.index]
@@ -208,7 +208,7 @@ class Remote:
         return iter_runs(self.agent.runs, wanted, on_drift="continue")
 
 
-def _ended(task: Task, future: Future[Task]) -> Task:
+def _with_outcome(task: Task, future: Future[Task]) -> Task:
     """Return the task of a future with its outcome, which may be the executor's own error."""
     try:
         return future.result()

@@ -260,7 +260,7 @@ class Journal:
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
             # A line that names a run or a status shows that the server has answered.
-            self.answered = False
+            self.responded = False
             # An earlier call wrote the last line this many seconds ago. The time of the file may
             # lie ahead, if a file server has another clock or a clock was set back, so it is
             # compared only once.
@@ -398,7 +398,7 @@ class Journal:
         else:
             block[at + 1] = offset
             # The client itself may have refused an input that has "failed".
-            self.answered = self.answered or state != "failed" or bool(_REFUSED.search(line))
+            self.responded = self.responded or state != "failed" or bool(_REFUSED.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"

@@ -32,7 +32,7 @@ class Plan:
 
     agent_id: str
     # Two batches that continue one journal differ in this.
-    call: str
+    call_id: str
     # The handle may have read the agent's description already.
     agent: Agent | None
     # The server is named by its origin and base path.
@@ -51,7 +51,7 @@ class Plan:
     # An earlier call wrote the journal this many seconds before this one began.
     written_ago: float = math.inf
     # This is True if the server has answered the caller's client, or an earlier call.
-    answered: bool = False
+    server_reached: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class Task:
     # The run failed in an earlier call, and its server may have tried it again since.
     retry: bool = False
     # If True, the outcome is an error that all tasks would get.
-    broken: bool = False
+    ends_batch: bool = False
 
     # The other fields are for the process that drives the task, and stay there.
     core: RunCore | None = None
@@ -97,7 +97,7 @@ class Task:
         if isinstance(error := self.outcome, Exception):
             try:
                 # The class is left out, because other picklers take it along where this one cannot.
-                _Border(io.BytesIO()).dump((error.args, vars(error)))
+                _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
                 state["outcome"] = ApiException(reason=words)
@@ -114,7 +114,7 @@ def token_after(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
-class _Border(pickle.Pickler):
+class _CredentialFreePickler(pickle.Pickler):
     """Refuses whatever has credentials."""
 
     def reducer_override(self, value: Any) -> Any:
