@@ -142,9 +142,7 @@ def _failure_of_transport(error: TransportException) -> Failure:
     known = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
         # A silent server may still be working on it.
-        return Failure(
-            "lost", cut=known, rest_gives_up=not isinstance(error, ConnectionException)
-        )
+        return Failure("lost", cut=known, rest_gives_up=not isinstance(error, ConnectionException))
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
