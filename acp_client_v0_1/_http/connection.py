@@ -7,7 +7,7 @@ the attempt bound every wait.
 
 These methods of urllib3 and http.client are overridden:
 
-``connect``            makes EOF without a close_notify an error; warns if no certificate is checked,
+``connect``            makes EOF without a close_notify an error; warns of an unchecked certificate,
                        which urllib3 leaves to its pools
 ``_new_conn``          connects by `dial`, which bounds name resolution, too, or by PySocks
 ``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
