@@ -1,13 +1,15 @@
-"""Runs many inputs of one agent. Inputs are drawn as they are needed; items come as runs end.
+"""Runs many inputs of one agent. It draws inputs when it needs them, and yields items as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each to an outcome.
-So the inputs need not be thread-safe, and their errors are raised in the caller's thread.
+submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each task to an
+outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
+caller's thread.
 
 Invariants: an input is drawn only while fewer than ``concurrency`` inputs are drawn and not handed
-out. With ``ordered`` fewer than ``concurrency`` are in flight, and fewer than twice as many are not
-handed out. A final outcome is in the journal before the caller has it. However the iteration ends,
-the journal is whole and closed, and the threads have ended or are left behind after some seconds.
+out. With ``ordered``, an input is drawn only while fewer than ``concurrency`` runs are in flight,
+and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final outcome is in the
+journal before the caller has it. However the iteration ends, the journal is whole and closed
+afterwards. The threads have ended then, or are left behind after some seconds.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class BatchItem(Notebook):
 
     Attributes:
         index: The index of the input, from 0.
-        key: The input's name: what ``key`` returned, or the index as text.
+        key: The name that ``key`` returned for the input, or the index as text.
         run_id: The id of the run, or "" if no run was created.
         input: The input itself.
         outcome: The result, or the error that took its place.
@@ -67,7 +69,7 @@ class BatchItem(Notebook):
 
     @property
     def error(self) -> Exception | None:
-        """The error that took the result's place, if any."""
+        """The error that took the result's place. None if there is a result."""
         return self.outcome if isinstance(self.outcome, Exception) else None
 
     def result(self) -> dict[str, Any]:
@@ -124,7 +126,7 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
-        # The handle may have read the agent's description already.
+        # The agent's description, if the handle has read it already.
         about: Agent | None = None,
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
@@ -159,17 +161,19 @@ class Batch:
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
-            # The processes of an executor may have other packages than this one.
+            # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # The mark is random. The client tokens of the runs begin with it, and differ by the index.
+        # The mark is random. The client token of a run is made of the first 20 characters of the
+        # mark and the index of the input.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
-        # This create is not sent. It refuses at once the options that no run can have.
+        # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
         header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)
 
+        # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
             plan = Plan(
@@ -192,7 +196,6 @@ class Batch:
                 return file, Workers(plan, agent, file, concurrency)
             return file, Remote(plan, agent, file, executor, connect or connect_from_environment)
 
-        # The first `next()` begins, so a batch that nobody iterates over makes no file.
         self._open = open_resources
         self._progress = Progress(progress)
         self._inputs = enumerate(inputs)
@@ -202,10 +205,12 @@ class Batch:
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
         self._exhausted = False
-        # The items are kept by index, in the order in which their runs ended.
+        # The items that the caller does not have yet, by index. They are in the order in which
+        # their runs ended.
         self._ready: dict[int, BatchItem] = {}
         self._owned = _Resources(self._progress, cancel=on_stop == "cancel")
-        # The finalizer also ends a batch that is dropped without `close`.
+        # The finalizer ends the resources once: when the batch ends, or when a batch that was not
+        # closed is garbage-collected.
         self._end_resources = weakref.finalize(self, self._owned.end)
 
     def __repr__(self) -> str:
@@ -230,7 +235,7 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the next item that has an outcome, or with ``ordered`` the next input's."""
+        """Return the item of a run that has ended. With ``ordered``, wait for the next input's."""
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
@@ -250,7 +255,8 @@ class Batch:
     def _next(self, runners: Workers | Remote) -> BatchItem | None:
         ready = self._ready
         while not self._owned.closed:
-            # A callback or the handler of a signal may close the batch meanwhile.
+            # Each round checks `closed`, because a callback or a signal handler may close the
+            # batch.
             self._draw(runners)
             index = self._delivered if self._ordered else next(iter(ready), -1)
             item = ready.pop(index, None)
@@ -265,7 +271,7 @@ class Batch:
                 return item
             if ended:
                 self._stop()
-            # The wait lasts one tick, because Ctrl-C does not interrupt a wait on every system.
+            # On some systems Ctrl-C does not interrupt a wait. So this wait lasts one tick only.
             elif (task := runners.take(timing().tick)) is not None:
                 self._note(task)
         return None
@@ -275,7 +281,9 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # One slow run must not keep all others from starting.
+                # Items that have ended may have to wait for a slow run before them. Until there are
+                # 2 * `concurrency` inputs, waiting items take no room. So one slow run does not
+                # keep all others from starting.
                 at_once = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, at_once)
             if room < 1:
@@ -299,7 +307,7 @@ class Batch:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input, with its outcome if the journal has it."""
+        """Make the task of an input. If the journal has its outcome, the task has it, too."""
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
@@ -356,7 +364,7 @@ class Batch:
     # Ending
 
     def _stop(self) -> str:
-        """End the batch and return a sentence about it."""
+        """End the batch, and return a sentence that says how far it came."""
         if self._owned.closed:
             return "the batch was closed"
         self._owned.closed = True
@@ -373,8 +381,8 @@ class Batch:
     def close(self) -> None:
         """Stop drawing inputs, end the threads and close the journal.
 
-        Runs in flight continue on the server, unless ``on_stop`` is "cancel". Callbacks may call
-        it, and it may be repeated. ``next()`` then raises `StopIteration`.
+        Runs in flight continue on the server, unless ``on_stop`` is "cancel". After `close`,
+        ``next()`` raises `StopIteration`. Callbacks may call `close`, and it may be called again.
         """
         self._stop()
 
@@ -389,7 +397,11 @@ class Batch:
 
 @dataclass(slots=True)
 class _Resources:
-    """What a batch has begun. A call ends all of it, and returns how many runs are in flight."""
+    """The things that a batch has to end: its progress bar, its runners and its journal.
+
+    They are apart from the `Batch`, because a finalizer must not reference the object that it
+    finalizes.
+    """
 
     progress: Progress
     cancel: bool
@@ -397,10 +409,11 @@ class _Resources:
     runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    # `Batch.close` sets this, so a batch that was closed on purpose gives no warning.
+    # `Batch._stop` sets this, however the batch ends. It is still False if the batch was dropped.
     closed: bool = False
 
     def end(self) -> int:
+        """End everything, and return how many runs are in flight."""
         if os.getpid() != self.pid:
             # This process is a fork, and the runs belong to its parent.
             return 0
@@ -428,7 +441,7 @@ def _check_inputs(inputs: object) -> None:
 
 
 def _check_pickles(**functions: object) -> None:
-    """Refuse at once what would fail in each task."""
+    """Raise `ApiTypeError` if a function cannot be pickled: it would make each task fail."""
     for name, function in functions.items():
         try:
             pickle.dumps(function)
