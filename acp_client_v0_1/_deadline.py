@@ -72,7 +72,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline that is ``seconds`` from now. None means that there is none."""
+        """Return the deadline that is ``seconds`` from now. None means no deadline."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property

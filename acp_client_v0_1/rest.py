@@ -196,7 +196,7 @@ class RESTClientObject:
             call.deadline.sleep(wait)
 
     def _explain(self, failure: TransportException, call: Call) -> None:
-        """Add hints from the configuration to the message of a failure before sending."""
+        """Add hints from the configuration to the message of a failure, if nothing was sent."""
         if failure.sent:
             return
         settings, origin = self._configuration, call.target.origin
@@ -249,7 +249,7 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
 
 
 def _say(call: Call, level: int, text: str, *values: object, **facts: object) -> None:
-    """Log a line about a call. The method, the path and the facts become attributes of it."""
+    """Log about a call. Its method, its path and ``facts`` become attributes of the record."""
     if _log.isEnabledFor(level):
         named = {"method": call.method, "path": call.path}
         extra = {**dict.fromkeys(_FACTS), **facts, **named}

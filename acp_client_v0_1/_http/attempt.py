@@ -5,7 +5,7 @@ calls which other threads may interrupt enters an `Interruptible`. Each attempt 
 begins registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". However the attempt
-ends, its slot is free afterwards; an error closes its connection as well.
+ends, its slot is free afterwards. If an error ends the attempt, its connection is closed.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Attempt:
         # silence.
         self.until: Deadline = deadline
         self.silence: float | None = timeout.read
-        # A server may close a connection that was idle for long just when a request arrives. So a
-        # request that is not safe to repeat avoids such a connection.
+        # A server may close an idle connection at the moment at which a request arrives. So a
+        # request that is not safe to repeat uses no connection that was idle for long.
         self.avoid_idle = avoid_idle
         # True if this attempt made a new connection. Then a failure may mean that the address is
         # wrong.

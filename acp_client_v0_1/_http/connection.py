@@ -49,7 +49,7 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 # something avoid this risk: they use no connection that was idle for more than this many seconds.
 _STALE = 2.0
 
-# With one of these statuses and a page, a web server that is not a proxy responds to CONNECT.
+# A web server that is not a proxy responds to CONNECT with one of these statuses and a page.
 _STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
 # A request is sent in pieces of this many bytes. The read timeout bounds the sending of each piece.
@@ -188,8 +188,8 @@ class Connection(HTTPConnection):
 class SecureConnection(Connection, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
-        # Bytes that TLS has already decrypted do not make the socket readable, so urllib3 would
-        # take the connection for a clean one.
+        # Bytes that TLS has already decrypted do not make the socket readable, so urllib3 would not
+        # see them.
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:

@@ -29,7 +29,7 @@ from acp_client_v0_1._http.headers import TOKEN
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
-# A line with the size of a chunk, or of the trailer, may have this many bytes.
+# A line with the size of a chunk, or a line of the trailer, may have this many bytes.
 _LONGEST_CHUNK_LINE = 8_192
 # A server may send this many responses before the final one.
 _MOST_INFORMATIONAL = 20
@@ -207,7 +207,7 @@ class _Chunked(Framing):
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         # The beginning of a line whose end has not arrived.
         self._waiting = b""
-        # The sizes of chunk lines that were parsed. Most streams repeat a few lines.
+        # The size that each parsed chunk line has. Most streams repeat a few lines.
         self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
@@ -265,8 +265,8 @@ class _Chunked(Framing):
             position = end
 
     def may_end(self) -> bool:
-        # The last chunk has arrived. Only the empty line after it may be missing (RFC 9112, section
-        # 8), so nothing of a trailer may have arrived.
+        # EOF completes the body once the last chunk has arrived. The empty line after the last
+        # chunk may be missing (RFC 9112, section 8), but a trailer that has begun must end.
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 

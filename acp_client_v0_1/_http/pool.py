@@ -135,7 +135,7 @@ class Pools:
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            # This call alone uses the pool. The pool closes its one connection when it comes back.
+            # Only this call uses the pool. A closed pool closes its connection after the call.
             pool.close()
         else:
             pool = self.pool(target.origin)

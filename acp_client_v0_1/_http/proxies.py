@@ -3,7 +3,7 @@
 Strategy: ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``,
 ``https_proxy``, ``all_proxy``). ``Configuration.no_proxy`` applies to both. The environment's
 ``no_proxy`` applies only to the environment's proxies, because a proxy that is named in code is
-meant to be used. It does not apply at all if ``Configuration.no_proxy`` is set.
+meant to be used. If ``Configuration.no_proxy`` is set, the environment's ``no_proxy`` is ignored.
 
 Invariants: user information in the URL of a proxy is sent to that proxy only: as a header, or in
 the handshake of SOCKS. Neither errors nor their causes repeat the URL.

@@ -179,8 +179,8 @@ class RESTResponse:
         """Return the decoded body, and keep it in ``data``.
 
         If a part of the body was read before, only the rest is returned and kept. If the status is
-        300 or above, at most 1 MiB is read. Then a body that breaks off or cannot be decoded is no
-        error, because the status matters more: what was read of it is returned.
+        300 or above, at most 1 MiB is read. If such a body breaks off or cannot be decoded, the
+        part before that is returned, because the status matters more than the body.
 
         Raises:
             TransportException: The connection failed, or time ran out.

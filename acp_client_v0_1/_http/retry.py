@@ -1,8 +1,8 @@
 """What a failure means, and the rules by which a single call is retried.
 
 Strategy: `failure_of` classifies an error, for single calls, runs, batches and the command. One row
-of a table says what a status means. Each call has its own `Attempts`. After an attempt it returns
-the delay before the next attempt, or None if there is no next attempt. The delay is an exponential
+of a table says what a status means. Each call has its own `Attempts`, which returns the delay
+before the next attempt, or None if there is no next attempt. The delay is an exponential
 backoff with full jitter, so that clients which failed together do not come back together. A
 ``Retry-After`` (RFC 9110, section 10.2.3) replaces the backoff. `handles._rules` decides what
 agents, runs and batches do after a call has failed.
@@ -221,11 +221,12 @@ class RetryPolicy:
     total: float = 3
     # The most retries after attempts that sent nothing.
     connect: float = math.inf
-    # The most retries after attempts that failed later, without a response.
+    # The most retries after attempts that failed when something was sent already.
     read: float = math.inf
-    # The most retries after a response.
+    # The most retries after a complete response.
     status: float = math.inf
-    # Only these statuses are retried, and 429. None means the statuses whose failure passes.
+    # These statuses and 429 are retried, and no others. None means the statuses whose `Failure`
+    # `passes`.
     statuses: frozenset[int] | None = None
     # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
     # with each retry, up to `backoff_max`.
@@ -272,7 +273,7 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """Counts the retries of one call, and decides about the next one."""
+    """Counts the retries of one call, and decides whether and when the next retry follows."""
 
     __slots__ = ("_by_phase", "_policy", "retries")
 

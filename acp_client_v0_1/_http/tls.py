@@ -38,7 +38,7 @@ def check_identity(configuration: TLSSettings) -> None:
 
 
 def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
-    """Make a TLS context. Only ``with_identity`` does it send the client's certificate."""
+    """Make a TLS context. It sends the client's certificate if ``with_identity`` is true."""
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
     # Early versions of Python 3.10 and 3.11 set this option, and take a truncated body for a
