@@ -62,8 +62,8 @@ class RunDriver:
     """Drives the tasks of a batch to their outcomes. Threads can share it.
 
     Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`.
-    Between two requests of a run, other threads displace this code from the caches of the
-    processor, so each step here is slow. So the usual run takes few steps.
+    The code for the usual run has few steps. Between two requests of a run, other threads displace
+    this code from the caches of the processor, so each step is slow.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:

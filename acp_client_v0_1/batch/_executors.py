@@ -156,15 +156,15 @@ class Remote:
         """
         for future in self._futures.values():
             future.cancel()
-        # Only runs with these client tokens are deleted: neither runs whose items the caller has,
-        # nor runs that others have started. A task that is retried may have made a run with its
-        # next token.
+        # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
+        # that others have started, have other tokens. A task that is retried may have made a run
+        # with its next token.
         ours = {task.token: task for task in self.in_flight.values()}
         ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
-            # A worker that is not done may be about to create its run. Whether all are done is read
-            # before the search, so that another search follows, which finds such a run.
+            # A worker that is not done may create its run after this search. Then another search
+            # has to follow. So `all_done` is computed before the search.
             all_done = not self._not_done(ours)
             if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
                 break

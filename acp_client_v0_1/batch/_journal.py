@@ -355,7 +355,7 @@ class Journal:
     # Reading
 
     def _load(self) -> None:
-        """Index the lines, cut off a torn last one, and write the header of a new file."""
+        """Index the lines, cut off a torn last line, and write the header of a new file."""
         if not _HEADER_START.startswith(self._reader.peek()[: len(_HEADER_START)]):
             raise JournalError(
                 f"{self.path} is not a journal of a batch; choose another name for the journal"

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 _HOLDERS = 12
 # More workers hold long polls if the server cannot search.
 _HOLDERS_ALONE = 20
-# A search that is wrong more often than right is given up after this many mistakes.
+# Searches are given up if they make more mistakes than this, and more mistakes than hits.
 _MOST_MISTAKES = 100
 # A search returns at most this many runs.
 _PAGE = 1000
 # The pages overlap by this many runs, because runs that end meanwhile move the others forward.
 _OVERLAP = 100
-# A search reads at most this many pages more than the parked runs fill. A server that ignores the
-# metadata lists other runs, too.
+# A search reads at most this many pages more than the parked runs fill. It may need more pages than
+# those, because a server that ignores the metadata lists other runs, too.
 _SPARE_PAGES = 10
 
 
@@ -60,7 +60,7 @@ class UnattendedRuns:
         # A search gives back a task that seems to have ended. It is a hit if the task has ended,
         # and a mistake if not.
         self._hits = self._mistakes = 0
-        # This stays True until a search fails, or has been wrong too often.
+        # True until searches are given up.
         self._searches = True
 
     # For the workers
@@ -72,7 +72,10 @@ class UnattendedRuns:
         return timing().short_window if self._searches else 1
 
     def note(self, task: Task) -> None:
-        """Count a hit or a mistake of the search that gave this task back."""
+        """Count a hit or a mistake of the search that gave this task back.
+
+        After a mistake, no search is believed about this run for some seconds.
+        """
         if task.outcome is not None:
             self._hits += 1
         else:
@@ -80,9 +83,9 @@ class UnattendedRuns:
             task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:
-        """Return True if the worker is to hold long polls for a task.
+        """Count the calling worker among those that hold long polls, and return True.
 
-        If enough workers hold long polls already, park the task and return False.
+        If enough workers hold long polls already, park the task and return False instead.
         """
         with self._lock:
             if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):

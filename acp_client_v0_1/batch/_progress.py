@@ -34,7 +34,7 @@ OnProgress = Callable[[BatchCounts], object]
 
 
 class Progress:
-    """Shows the progress: passes counts to a function, or with True shows a tqdm bar (stderr)."""
+    """Passes the counts to a function. With True, it shows them in a tqdm bar on standard error."""
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
         self._last: tuple[BatchCounts, int] | None = None

@@ -86,7 +86,7 @@ class Task:
     # that reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
-    # True while a long poll is under way. It may be interrupted.
+    # True while a long poll is under way. The end of the batch may interrupt the poll.
     polling: bool = False
     # This object counts the answers of the run.
     questions: Questions | None = None

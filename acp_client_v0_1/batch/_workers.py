@@ -87,8 +87,8 @@ class Workers:
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
-            # With a timeout of 0 this does not block. On CPython 3.10 get(timeout=0) may never
-            # return.
+            # With a timeout of 0, the first argument is False, so that `get` does not block. On
+            # CPython 3.10 a `get` that blocks for 0 seconds may never return.
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
@@ -114,7 +114,10 @@ class Workers:
         return len(left)
 
     def _end_threads(self) -> None:
-        """Interrupt long polls at once, and other calls after a moment, for 2.5 seconds at most."""
+        """Wait for the threads to end, at most 2.5 seconds.
+
+        Long polls are interrupted at once, and other calls after a moment.
+        """
         clock, began = timing(), timing().now()
         # A garbage collection that ends the batch may run in a thread of the batch. A thread must
         # not join itself.
