@@ -329,8 +329,8 @@ def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
         (answer(503), {"since": 9900.0}, False),  # other requests worked 100 s ago
         (answer(503), {"since": 9800.0}, True),
         (UNREADABLE, {"since": 9800.0}, True),
-        (UNREADABLE, {"answered": False}, True),
-        (REFUSED, {"answered": False}, True),
+        (UNREADABLE, {"reached": False}, True),
+        (REFUSED, {"reached": False}, True),
         (REFUSED, {}, False),
         (answer(429, 60), {"hold_ends": 10060.0}, False),
         (answer(429, 3600), {"hold_ends": 13600.0}, True),
