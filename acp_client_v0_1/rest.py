@@ -176,9 +176,9 @@ class RESTClientObject:
                 facts = {"attempt": number, "seconds": took, "status": status}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
-                if status == 204 and (asked := retry_after(response.headers)):
+                if status == 204 and (hold := retry_after(response.headers)):
                     now, server = time.monotonic(), self.server
-                    server.hold_ends = max(server.hold_ends, now + asked)
+                    server.hold_ends = max(server.hold_ends, now + hold)
                     server.hold_began, server.hold_error = now, None
                 if status < 300:
                     return response

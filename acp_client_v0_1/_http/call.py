@@ -91,13 +91,13 @@ class Call:
 
     def _without_credential(self, url: str) -> str:
         secret = unquote_plus(self.credential)
-        place, mark, query = url.partition("#")[0].partition("?")
+        base, mark, query = url.partition("#")[0].partition("?")
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
             # Another parameter repeats the secret, so the whole query goes.
             kept = ""
-        return place + mark + kept if kept else place
+        return base + mark + kept if kept else base
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""

@@ -111,8 +111,8 @@ def _innermost(error: BaseException) -> BaseException:
 def _description_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
-        known = error.verify_code in _WRONG_NAME
-        return text if known else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
+        wrong_name = error.verify_code in _WRONG_NAME
+        return text if wrong_name else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"

@@ -67,7 +67,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     # The executor may run the same object again, so this works on a copy.
     task = replace(task)
     try:
-        driver = _driver(plan, attach, connect)
+        driver = _shared_driver(plan, attach, connect)
         driver.start(task, search_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
@@ -81,7 +81,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     return task
 
 
-def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
+def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
     """Return the driver that the tasks of the batch share in this process."""
     with _clients_lock:
         if plan.call_id not in _clients:
@@ -159,17 +159,17 @@ class Remote:
         # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
         # that others have started, have other tokens. A task that is retried may have made a run
         # with its next token.
-        ours = {task.token: task for task in self.in_flight.values()}
-        ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
+        tasks = {task.token: task for task in self.in_flight.values()}
+        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
             # A worker that is not done may create its run after this search. Then another search
             # has to follow. So `all_done` is computed before the search.
-            all_done = not self._not_done(ours)
-            if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
+            all_done = not self._not_done(tasks)
+            if not self._delete_runs(tasks) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
-        return len(self._not_done(ours))
+        return len(self._not_done(tasks))
 
     def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
         done = {index for index, future in self._futures.items() if future.done()}
