@@ -177,7 +177,7 @@ class RunCore:
         self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
         # The process that made the token has had a response of this server.
-        self.runs.api_client.rest_client.server.answered = True
+        self.runs.api_client.rest_client.server.reached = True
         if token.created:
             self.note_created(ago=timing().calendar() - float(token.created))
 

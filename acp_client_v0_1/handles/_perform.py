@@ -163,7 +163,7 @@ class Contact(NamedTuple):
         client = getattr(runs, "api_client", None)
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
-            return cls(runs, Server(answered=True), 0, pace)
+            return cls(runs, Server(reached=True), 0, pace)
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
         retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
@@ -180,7 +180,7 @@ class Contact(NamedTuple):
         # A poll that began before an outage may succeed during it, which makes the outage seem
         # younger than it is. So half of the time is enough.
         away = server.since is not None and now - server.since >= clock.outage / 2
-        return away or not server.answered or server.hold_ends - now > clock.outage
+        return away or not server.reached or server.hold_ends - now > clock.outage
 
 
 class Wait:
@@ -437,7 +437,7 @@ class Wait:
         failure = failure_of(error)
         if failure.kind == "lost":
             # The request was sent, so the server is there.
-            server.answered = True
+            server.reached = True
         longest = self.longest_outage
         since = now if self._since is None else self._since
         # Other threads change this, so it is read once.
@@ -456,7 +456,7 @@ class Wait:
             since=since,
             longest=longest,
             failures=self._failures,
-            answered=server.answered,
+            answered=server.reached,
             retries=contact.retries if self._survive is None else 0,
             fails=operation in server.fails,
             probed=probed,

@@ -329,8 +329,8 @@ def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
         (answer(503), {"since": 9900.0}, False),  # other requests worked 100 s ago
         (answer(503), {"since": 9800.0}, True),
         (UNREADABLE, {"since": 9800.0}, True),
-        (UNREADABLE, {"answered": False}, True),
-        (REFUSED, {"answered": False}, True),
+        (UNREADABLE, {"reached": False}, True),
+        (REFUSED, {"reached": False}, True),
         (REFUSED, {}, False),
         (answer(429, 60), {"hold_ends": 10060.0}, False),
         (answer(429, 3600), {"hold_ends": 13600.0}, True),
@@ -340,7 +340,7 @@ def test_what_ends_a_batch(
     error: ApiException, server: dict[str, Any], ends: bool, set_timing: SetTiming
 ) -> None:
     set_timing(now=lambda: 10_000.0)
-    known = Server(**{"answered": True, **server})
+    known = Server(**{"reached": True, **server})
     assert Contact(RunsApi(), known, 0, Pace()).ends_batch(error) is ends
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
@@ -552,6 +552,6 @@ def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts()
 
 
 def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
-    contact = Contact(RunsApi(), Server(answered=True), 0)
+    contact = Contact(RunsApi(), Server(reached=True), 0)
     assert not Wait(contact).watched
     assert Pause(1.0).outage  # a failure counts as one of the server
