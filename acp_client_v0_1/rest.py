@@ -178,8 +178,9 @@ class RESTClientObject:
                 response.attempts, response.elapsed = number, time.monotonic() - began
                 if status == 204 and (hold := retry_after(response.headers)):
                     now, server = time.monotonic(), self.server
-                    server.hold_ends = max(server.hold_ends, now + hold)
-                    server.hold_began, server.hold_error = now, None
+                    server.hold_began = now
+                    if now + hold > server.hold_ends:
+                        server.hold_ends, server.hold_error = now + hold, None
                 if status < 300:
                     return response
                 moved = _moved(call, response, hops)

@@ -154,7 +154,7 @@ def encode_body(
     """Encode a request's body. Bytes and text are sent as they are, any other object as JSON.
 
     The ``Content-Type`` of ``headers`` decides how form fields are encoded. This function adds a
-    missing one to JSON, and replaces the one of a multipart form by one that names the boundary.
+    missing one, and replaces the one of a multipart form by one that names the boundary.
     """
     if post_params:
         if body is not None:
@@ -175,6 +175,8 @@ def encode_body(
 def _encode_form(headers: dict[str, str], fields: Sequence[tuple[str, Any]]) -> bytes:
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     if not kind.lower().startswith("multipart/form-data"):
+        if not kind:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         return urlencode(fields).encode("ascii")
     body, content_type = encode_multipart_formdata(fields)
     for name in [name for name in headers if name.lower() == "content-type"]:
