@@ -339,7 +339,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        beside = self._wait.within(clock.answered_probe, survive=0.0)
+        beside = self._wait.within(clock.beside_stream, survive=0.0)
         try:
             run = core.read(beside)
         except TimeoutError:
