@@ -28,7 +28,7 @@ Operation = Literal["create", "search", "describe", "look", "output", "stream", 
 
 CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
 # A server may lack these operations, since the client can do without them. If one of them keeps
-# failing, reading the run or its agent shows whether the whole server is away.
+# failing, reading the run or its agent shows whether the whole server is down.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 
 

@@ -26,7 +26,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, created, held_by, received_id
+from acp_client_v0_1.handles._core import RunCore, create_core, handle_of, received_id
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -266,7 +266,7 @@ class AgentHandle(Notebook):
             raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
         wait = self._wait(timeout)
         core, _ = self._start(creation, wait, new=new, reuse=reuse, check=check)
-        return held_by(RunHandle, core)
+        return handle_of(RunHandle, core)
 
     def run(
         self,
@@ -323,7 +323,7 @@ class AgentHandle(Notebook):
         core, ours, wait = None, new, self._wait(timeout)
         try:
             core, ours = self._start(creation, wait, new=new, reuse=reuse, check=check)
-            handle = held_by(RunHandle, core)
+            handle = handle_of(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, so nothing is subtracted from it.
@@ -449,7 +449,7 @@ class AgentHandle(Notebook):
         else:
             post = partial(create, wait=wait)
             known = self._agent.latest
-            make = partial(created, creation, self.runs, wait.contact, known, post)
+            make = partial(create_core, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
             if earlier and not reuse:

@@ -198,7 +198,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 continue
             late = waited if self._timeout == 0 else self._wait.remaining() <= 0
             if late:
-                raise self._wait.late()
+                raise self._wait.late_error()
             waited = True
             try:
                 if self._arrive(self._reader):
@@ -421,7 +421,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._over = True
         self.ended_by = how
         if how != RunStatus.INTERRUPTED.value:
-            self._core.ended(how)
+            self._core.end_span(how)
 
     def _drop_stream(self) -> None:
         reader, self._reader = self._reader, None

@@ -21,7 +21,7 @@ from acp_client_v0_1.handles._answering import (
     outcome_of,
     result_of,
 )
-from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
+from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
@@ -148,7 +148,7 @@ class RunHandle(Notebook):
             return handle
         contact = Contact.of(runs)
         found = find_created(known, Wait(contact, timeout))
-        return held_by(cls, RunCore.of_runs(runs, found, contact))
+        return handle_of(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod
     def find(
@@ -174,7 +174,7 @@ class RunHandle(Notebook):
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
         found = [run for run in found if is_of(run, agent_id)]
-        return held_by(cls, RunCore.of_runs(runs, found)) if found else None
+        return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
         """Return the portable token of the run, which `from_token` takes in any process.
@@ -263,7 +263,7 @@ class RunHandle(Notebook):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.awaited(core.output, wait)
+        return core.in_span(core.output, wait)
 
     def result(
         self,
@@ -291,7 +291,7 @@ class RunHandle(Notebook):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.awaited(result_of, core, wait)
+        return core.in_span(result_of, core, wait)
 
     def events(
         self,
@@ -400,7 +400,7 @@ class RunHandle(Notebook):
                 if result is not None:
                     return result
 
-        return core.awaited(drive)
+        return core.in_span(drive)
 
     def resume(
         self,
