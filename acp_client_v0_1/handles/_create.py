@@ -57,9 +57,9 @@ class NoAgent(Exception):
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run and return it.
 
-    If the response is lost, search for the runs with its client token, and return them, oldest
-    first. If the search worked and did not find a run, and ``posts`` allows it, post the create
-    again. This is as safe as to call again after `RunStartAmbiguous`.
+    If a failure leaves open whether the run was made, search for the runs with its client token,
+    and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
+    it, post the create again. This is as safe as to call again after `RunStartAmbiguous`.
 
     ``posts`` is the number of posts that may each have made a run. A post that certainly made none,
     such as a post that got a 429, does not count.
