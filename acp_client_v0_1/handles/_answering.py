@@ -182,8 +182,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     """Return the open question of a run, or None if there is none, or if it was answered already.
 
     The run is read before its output. If another process answers in between, the question that is
-    read gets the ``updated_at`` of the question before it. An answer to it is then refused as
-    stale, but never reaches the wrong question.
+    read gets the ``updated_at`` of the question before it. So an answer to the question is refused
+    as stale, and cannot reach a wrong question.
     """
     run = core.read(wait)
     if run.status in FINAL:
@@ -206,8 +206,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     if answered is None or question != answered:
         return question
     if not answered.seen_at:
-        # Another process has answered the question, by a clock that is not comparable with this
-        # process's clock. So the time counts from now.
+        # Another process has answered the question, and its clock cannot be compared with the clock
+        # of this process. So the time since the answer counts from now.
         core.answered = question
     elif question.seen_at - answered.seen_at > timing().outage:
         # The answer had no effect, so the caller may answer again.
@@ -259,7 +259,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         nonlocal sent
         # Before the answer is sent again, the run is read. It may ask something else now, because
         # another process has answered, or because the answer arrived and its response was lost.
-        if sent and _differs(nested(lambda: core.read(wait)), question):
+        if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
             return lost > 0
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
@@ -270,7 +270,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         if isinstance(error, (ConflictException, NotFoundException)):
             # If the run has moved on, this was done by our answer whose response was lost, or by
             # another caller's answer.
-            if _differs(core.read(wait), question):
+            if _has_moved_on(core.read(wait), question):
                 return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
@@ -281,7 +281,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
             return AGAIN
         lost += 1
         try:
-            if _arrived(core, question, wait):
+            if _find_out_if_arrived(core, question, wait):
                 return True
             if lost == 1:
                 return AGAIN
@@ -298,12 +298,12 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     return arrived
 
 
-def _differs(run: Run, question: PendingInterrupt) -> bool:
+def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:
     """Return whether a run has moved on since it asked a question."""
     return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
-def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
+def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Find out whether an answer arrived although its response was lost.
 
     The run is read until it has moved on, which means True, or for five seconds.
@@ -316,9 +316,9 @@ def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
         nonlocal since
         since = clock.now() if since is None else since
         over = clock.now() - since >= clock.unchanged
-        return None if over or _differs(run, question) else clock.probe
+        return None if over or _has_moved_on(run, question) else clock.probe
 
-    return _differs(core.read(wait, ready), question)
+    return _has_moved_on(core.read(wait, ready), question)
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:

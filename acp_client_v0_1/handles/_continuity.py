@@ -11,9 +11,10 @@ first event of a connection with them:
 - its id and content are remembered: this is a replay, which is dropped up to the last event that
   was delivered;
 - its id is remembered, with other content: the server ignored the cursor and restarted its ids;
-- two or more ids so far were all consecutive numbers, and its id is a greater number: the events
-  in between are lost;
-- the same, and its id is a number between the first and the last: this is a replay, too;
+- two or more ids so far were all consecutive numbers, and its id is a number greater than the last:
+  the events in between are lost;
+- the ids so far were such numbers, and its id is a number between the first and the last: this is a
+  replay, which begins at an event that is not remembered;
 - anything else: unknown.
 
 Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
@@ -82,7 +83,8 @@ class Continuity:
     def __init__(self, after: str = "") -> None:
         # The id of the last event that was delivered. At first, the id of the event to begin after.
         self.last_id = after
-        # False once events were lost. None once events may be missing, which the ids do not show.
+        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None once events may be
+        # missing and the ids do not show whether they are.
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
@@ -96,7 +98,7 @@ class Continuity:
         self._result: int | None = None
         # The connection has not sent a result yet. This is False before the first connection.
         self._no_result_yet = False
-        # A connection has ended that was not known to be the last one of the run.
+        # A connection has ended while the run was not known to have ended.
         self._cut = False
         # Updates are compared with those that are remembered. This is False once the connection
         # has replayed the last update that was delivered, or sent an update that is no replay.
@@ -128,7 +130,7 @@ class Continuity:
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
     def doubt(self) -> None:
-        """Note that events may be missing, and that the ids do not show it."""
+        """Note that events may be missing, and that the ids do not show whether they are."""
         if self.complete:
             self.complete = None
 
@@ -176,8 +178,8 @@ class Continuity:
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge an update while `judging`, as `take` does."""
         index = self._expected
-        # Either no replay is under way, or this update does not belong to the replay.
         if index is None or self._at(index) not in (None, pair):
+            # No replay is under way, or this update does not belong to the replay.
             verdict = self._judge_first(pair)
             if verdict is not False:
                 self.judging, self._expected = False, None

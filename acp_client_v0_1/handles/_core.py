@@ -96,7 +96,7 @@ class RunCore:
 
     # These defaults are attributes of the class, because most runs never set most of them.
 
-    # The token that the handle was made from.
+    # The token that the handle was made from, or an empty one.
     given_token: RunToken = RunToken("")
     # The create that this client sent. It is kept because the server may not return it.
     creation: RunCreate | None = None
@@ -187,7 +187,7 @@ class RunCore:
         """Keep what a token says of the run."""
         self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
-        # The process that made the token has reached this server.
+        # The process that made the token has reached this server, so the address is right.
         self.runs.api_client.rest_client.server.answered = True
         if token.created:
             self.note_created(ago=timing().calendar() - float(token.created))
@@ -300,7 +300,7 @@ class RunCore:
         return wait.perform("look", send, self)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output and return it, as `Polls` does.
+        """Wait for an output and return it. `Polls` describes the requests.
 
         A wait that asks once raises `RunWaitTimeout` if there is no output yet.
         """
@@ -344,7 +344,8 @@ class RunCore:
         """
         if not has_output(self.read(wait).status):
             return None
-        # The run may have ended after the first request for its output, so there is a second one.
+        # The run may have ended after the first request for its output, so there is a second
+        # request.
 
         def probe(again: ApiException) -> RunOutput | None:
             raise self.not_served(again) from error
@@ -588,7 +589,7 @@ class Polls(Window):
         self._reads_run = self._core.status == RunStatus.PENDING
         if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
-        # The run and its output may disagree: pause, or we spin.
+        # The run and its output may disagree. Without a pause, this would be a hot loop.
         wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
 

@@ -48,7 +48,7 @@ _NO_METADATA = "search by metadata"
 
 
 class NoAgent(Exception):
-    """The server does not know the agent of a create."""
+    """The server does not know the agent."""
 
     def __init__(self, error: NotFoundException) -> None:
         self.error = error
@@ -111,6 +111,7 @@ def find_created(
     delay = clock.search_backoff[0]
 
     def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
+        """Return the error of a search that is over. ``error`` is its last failure."""
         why = "no run with its client token is there yet"
         if error is not None:
             same = failure is not None and error.reason == failure.reason
@@ -173,8 +174,8 @@ def find_created(
             raise missing.error from failure
         except RunStartAmbiguous as error:
             # In a batch, the searches may fail because the server is down, or limits requests. Then
-            # nothing is known about this run, so the search begins again. The end of the outage
-            # ends it.
+            # nothing is known about this run, so the search begins again. This repeats until a
+            # search succeeds, or the outage has lasted too long.
             cause = error.__cause__
             unknown = seen is None if cause is None else not error.searched
             if not (contact.pace and unknown) or wait.stopped or wait.remaining() <= 0:
@@ -190,7 +191,8 @@ def server_works(wait: Wait, agent_id: str) -> bool:
     """Ask the server for an agent, and return whether the server works.
 
     The server works if the request succeeds, or fails in any way but that of an outage. If the
-    server does not know the agent, this raises `NoAgent`: then the agent has no runs.
+    server does not know the agent, this raises `NoAgent`: then the agent has no runs. An error with
+    a ``Retry-After`` is raised, too, because the search has to wait for it.
     """
     agents, limit = AgentsApi(wait.contact.runs.api_client), wait.limit(timing().quick)
     try:
@@ -200,7 +202,6 @@ def server_works(wait: Wait, agent_id: str) -> bool:
             raise NoAgent(error) from error
     except ApiException as error:
         failure = failure_of(error)
-        # The caller is a search, which has to wait for this Retry-After, too.
         if failure.retry_after:
             raise
         return not failure.is_outage
@@ -230,7 +231,8 @@ def find_by_token(
     """Search once for the runs with a client token, and return them, oldest first.
 
     If the server refuses or ignores metadata in a search, this reads at most ten pages of the
-    agent's runs. ``timeout``, in seconds, is for all pages together.
+    agent's runs, or of all runs if the agent is None. ``timeout``, in seconds, is for all pages
+    together.
 
     The server may also return runs of other agents with that client token, so callers filter the
     runs by `is_of`.

@@ -130,8 +130,8 @@ class Pace:
         """
         first, longest = timing().pace
         # Requests that were sent at the old pace fail together. Only the first of them counts.
-        old = now - self._slowed_at < timing().backoff[0]
-        if not old and (certain or self._served):
+        at_old_pace = now - self._slowed_at < timing().backoff[0]
+        if not at_old_pace and (certain or self._served):
             self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
 
@@ -239,7 +239,7 @@ class Wait:
         self.began: float = timing().now()
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
-        # When the call, or the batch, began that this wait is a part of.
+        # The beginning of the call, or of the batch, that this wait is a part of.
         self.called: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
@@ -452,7 +452,7 @@ class Wait:
             server.answered = True
         longest = self.longest_outage
         since = now if self._since is None else self._since
-        # Other threads change this, so it is read once.
+        # Other threads change `server.since`, so it is read once.
         outage = server.since
         # In a batch, failures count from the beginning of the server's outage. There is one
         # exception. If the outage began after the first failure of this wait, the server served
@@ -552,15 +552,15 @@ class Wait:
                 self.sleep(min(pace.turn(now), self.ends - self.last) - now)
                 has_turn = True
                 continue
-            limit, longest = server.hold_error, self.longest_outage
+            hold_error, longest = server.hold_error, self.longest_outage
             # A Retry-After is never shortened, so if it is too long, the error is raised at once.
             if left > min(self.remaining(), longest):
                 all_runs = pace is not None and self._survive is None and left > longest
-                if limit is not None and (all_runs or limit is self._hold_error):
-                    raise limit
+                if hold_error is not None and (all_runs or hold_error is self._hold_error):
+                    raise hold_error
                 # The Retry-After came in the response to another call. So that call's error is only
                 # the cause of the error here.
-                raise self.late_error(error) from error or limit
+                raise self.late_error(error) from error or hold_error
             self.sleep(left)
             # A turn that was taken before the Retry-After does not count any more. Otherwise all
             # waits would send their requests in the same moment.

@@ -84,13 +84,16 @@ class Pause(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Find out in another way: read the run, search for one that may have been created, or poll."""
+    """Find out in another way what to do.
+
+    The caller reads the run, searches for a run that may have been created, or polls.
+    """
 
 
 class Raise(NamedTuple):
     """Raise the error."""
 
-    # "error": The failure itself is final.
+    # "error": The error of the request is raised as it is.
     # "gone": The server does not know the run.
     # "late": The deadline comes before the next request could begin.
     # "over": The failures have lasted too long.
@@ -101,7 +104,10 @@ Decision = Pause | Probe | Raise
 
 
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
-    """Decide what to do about the failure of an operation. Each condition is a row of a table."""
+    """Decide what to do about the failure of an operation.
+
+    The conditions are the rows of a table: the first that holds decides.
+    """
     kind = failure.kind
     if kind == "denied":
         return Raise()
@@ -117,7 +123,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return Probe()
     # The rows at the end handle a stream whose response is no event stream.
     if kind == "unreadable" and operation != "stream":
-        # A descriptor that does not fit the contract stays as it is, so its error is final soon.
+        # The address is probably wrong, or the descriptor does not fit the contract and will not
+        # change. So only the client's own number of retries is made.
         final = not facts.answered or operation == "describe"
         if final and facts.failures >= facts.retries:
             return Raise()
@@ -159,7 +166,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     # The next request must begin within these seconds.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
-    # The server asks for a longer pause than an outage may last, and the error says so.
+    # The server asks for a pause that is longer than failures are survived. The error says so.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:

@@ -56,8 +56,8 @@ class Timing:
     quiet: float = 5.0
     # See `quiet`.
     warnings: float = 60.0
-    # After this many failures in a row, a run is polled instead of streamed, and a search is
-    # checked for being supported at all.
+    # After this many failures in a row, a run is polled instead of streamed. If searches fail as
+    # often, the client finds out whether the server supports them.
     refusals: int = 5
 
     # Read replicas
@@ -158,6 +158,7 @@ class Timing:
     now: Callable[[], float] = time.monotonic
     # This clock is the same in all processes: seconds since the epoch.
     calendar: Callable[[], float] = time.time
+    # Sleeps for some seconds, or until the event is set. Returns whether the event is set.
     sleep: Callable[[float, threading.Event | None], bool] = _sleep
 
 

@@ -105,9 +105,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # The number of streams in a row that ended, counted from the last one that brought
-        # something new.
-        self._ends = 0
+        # How many streams have ended since the last stream that brought something new. That stream
+        # counts as the first.
+        self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
         # When the run is read next, unless an event comes before.
@@ -213,15 +213,16 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                     return
             except NothingYet:
                 if clock.now() >= self._next_check:
-                    self._check_aside()
+                    self._check_run()
 
     def _arrive(self, reader: EventReader) -> bool:
         """Read until events arrive, the stream ends, or it is time to check the run.
 
         Return whether events have arrived.
         """
-        # A caller may be slow, so that the time of the next check has passed while events are still
-        # to be read. The run may be over by then. So the run is read only after some silence.
+        # If the caller is slow, the time of the next check may have passed while events are still
+        # unread. The run may have ended by then, but its events must come first. So the run is read
+        # only after some silence.
         clock = timing()
         remaining = self._wait.remaining() if self._timeout != 0 else 0.0
         silence = min(clock.least_silence, remaining / 2)
@@ -233,7 +234,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             raise
         except ApiException as error:
             self._reader = None
-            self._broken(error)
+            self._handle_break(error)
             return False
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
@@ -305,8 +306,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             core.run_id, _request_timeout=limits, _headers=headers
         )
 
-    def _broken(self, error: ApiException) -> None:
-        """Continue after a stream that broke.
+    def _handle_break(self, error: ApiException) -> None:
+        """Continue after a stream that broke off.
 
         The next stream may break off, too: a server may replay all events on each stream and then
         break it off. So the run is read after several streams in a row without anything new. If the
@@ -316,20 +317,20 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._note_end()
         # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._ends - 1, *timing().empty), error)
-        if self._decoder.custom is not False and self._ends <= timing().refusals:
+            self._wait.pause(backoff(self._endings - 1, *timing().empty), error)
+        if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status
         if status in FINAL:
             self._begin_polling()
         elif status == RunStatus.INTERRUPTED:
-            self._interrupted()
+            self._handle_interrupt()
 
     def _note_end(self) -> None:
         """Note that a stream has ended. Count again from 1 if the stream brought something new."""
         self._decoder.memory.reconnect(cut=True)
         delivered = self._decoder.memory.delivered
-        self._ends = 1 if delivered > self._delivered else self._ends + 1
+        self._endings = 1 if delivered > self._delivered else self._endings + 1
         self._delivered = delivered
 
     # The run
@@ -343,13 +344,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             return
         if streams:
             self._note_end()
-        if not streams or self._ends > timing().refusals:
+        if not streams or self._endings > timing().refusals:
             self._begin_polling()
         else:
             # A server may end each stream after one event, so there is a pause before the next.
-            self._wait.pause(backoff(self._ends - 1, *timing().empty))
+            self._wait.pause(backoff(self._endings - 1, *timing().empty))
 
-    def _check_aside(self) -> None:
+    def _check_run(self) -> None:
         """Read the run beside the open stream, and act on its status."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
@@ -372,12 +373,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if run.status in FINAL:
             self._finish(run.status)
         elif run.status == RunStatus.INTERRUPTED:
-            self._interrupted()
+            self._handle_interrupt()
         else:
             return False
         return True
 
-    def _interrupted(self) -> None:
+    def _handle_interrupt(self) -> None:
         """Act on an interrupt, as ``through_interrupts`` says."""
         core, through = self._core, self._through_interrupts
         if not through:
@@ -415,7 +416,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         elif isinstance(output, RunError):
             self._end(core.failed(output, self._wait).status_name)
         else:
-            self._interrupted()
+            self._handle_interrupt()
 
     def _finish(self, status: RunStatus) -> None:
         """End the iteration of a run that has ended.

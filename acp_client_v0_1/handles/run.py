@@ -193,7 +193,7 @@ class RunHandle(Notebook):
         """Ask the server for the run once. Return it, and keep it as `run`.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             ApiException: The call failed.
         """
         return self._core.refresh()
@@ -204,7 +204,7 @@ class RunHandle(Notebook):
         An interrupted run has not ended.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             RunWaitTimeout: The server did not respond in time.
             ApiException: The call failed.
         """
@@ -228,7 +228,7 @@ class RunHandle(Notebook):
         that failed.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             ApiException: The call failed.
         """
         core = self._core
