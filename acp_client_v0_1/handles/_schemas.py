@@ -4,9 +4,9 @@ Strategy: only `_schema_faults` uses ``jsonschema-rs``, "the package" in this fi
 not trusted. No reference is fetched. Patterns are bounded in size and matched in linear time. A
 schema whose check grows exponentially is refused before the package sees it.
 
-The first step is to find out whether a value fits, which takes no memory. If it does not fit, the
-package can list the faults, each with a copy of a part of the value. So the faults are listed only
-if the memory for all of them is bounded. A schema that cannot be used is a warning, because only
+The first step is to find out whether a value fits, which takes no memory. If the value does not
+fit, the package can list the faults, each with a copy of a part of the value. So the faults are
+listed only if the memory for all of them is bounded. A schema that cannot be used is a warning, because only
 the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
@@ -193,7 +193,8 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
-    # Without these keywords, the work is at most the size of the schema times that of the value.
+    # Without references and "unevaluated…", the number of steps is at most the size of the schema
+    # times the size of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
         # To build the validator, the package walks through all that applies in place beside an
         # "unevaluated…", before it has any value. These steps are counted with None as the value.
@@ -203,7 +204,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
             dict(schema),
             retriever=_refuse,
             # This engine does not backtrack. So no pattern takes exponential time, and patterns
-            # that need to backtrack are refused.
+            # that need backtracking are refused.
             pattern_options=package.RegexOptions(
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),

@@ -339,8 +339,9 @@ class AgentHandle(Notebook):
             # run that this call has made is cancelled.
             if not (cancel_on_exit and made_here):
                 raise
-            # If the create failed, a run may have been made only after this error of the package,
-            # or after another exception, such as a KeyboardInterrupt.
+            # If the create failed with an error of the package, only this one leaves open whether a
+            # run was made. An exception such as a KeyboardInterrupt leaves it open, too. Then the
+            # run is searched for.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
             note = self._cancel(wait, core, mark_of(creation) if search else "")
@@ -422,7 +423,10 @@ class AgentHandle(Notebook):
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
-        """Return a create, and whether the caller gave no client token of its own."""
+        """Return a create, and whether its client token, if any, is new.
+
+        It is not new if the caller gave it, as ``client_token`` or in the metadata.
+        """
         marks = given.get("metadata", {})
         own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if own is not None:
@@ -493,7 +497,7 @@ class AgentHandle(Notebook):
         return of_agent
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
-        """Warn if the agent does not stream, by its descriptor, if that was read before."""
+        """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
         known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):

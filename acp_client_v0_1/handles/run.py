@@ -117,7 +117,7 @@ class RunHandle(Notebook):
     def from_token(
         cls, token: str, api_client: ApiClient | None = None, *, timeout: float | None = None
     ) -> Self:
-        """Return the handle of the run that a token names. An error may have a ``token``, too.
+        """Return the handle of the run that a portable token names.
 
         There is no I/O, with one exception: the token of a `RunStartAmbiguous` has no run id, so
         its run is searched for, for up to 10 seconds. The handle's `events` begin after the last
@@ -222,10 +222,10 @@ class RunHandle(Notebook):
     def failure(self) -> RunFailed | None:
         """Return the error of the run if it has failed, or None.
 
-        If the last known status is another one than ``error`` or ``timeout``, there is no request.
-        If it is one of the two, there are at most two requests, and one more if the status is not
-        known. ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs
-        that failed.
+        If the last known status is neither ``error`` nor ``timeout``, there is no request.
+        Otherwise there are two requests, and before them one more if no status is known yet.
+        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
+        failed.
 
         Raises:
             RunGone: The server does not know the run.
