@@ -6,8 +6,8 @@ schema whose check grows exponentially is refused before the package sees it.
 
 The first step is to find out whether a value fits, which takes no memory. If the value does not
 fit, the package can list the faults, each with a copy of a part of the value. So the faults are
-listed only if the memory for all of them is bounded. A schema that cannot be used is a warning, because only
-the server's own check counts.
+listed only if the memory for all of them is bounded. A schema that cannot be used is a warning,
+because only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """

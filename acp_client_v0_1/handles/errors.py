@@ -7,8 +7,8 @@
     │   └── RunTimedOut         the run ended in status timeout: its server stopped it
     ├── RunInterrupted          the run asks a question, and the caller has no answer
     ├── RunGone                 the run was deleted, or its server forgot it
-    ├── RunStartAmbiguous       a create may have made a run, and no run was found
-    ├── ResumeAmbiguous         an answer may have arrived, and the run does not show it
+    ├── RunStartAmbiguous       a create may have made a run or not, and no run was found
+    ├── ResumeAmbiguous         an answer may have arrived or not, and the run does not show which
     ├── StaleInterrupt          the question is not open any more
     ├── InterruptLimit          the run asked more questions than `max_interrupts`
     ├── StreamGap               updates were lost between two connections
@@ -111,8 +111,8 @@ class RunInterrupted(_RunProblem):
     """The run asks a question, and waits for the answer.
 
     Args:
-        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling it
-            has no connection to its run, so use `RunHandle.from_token` and `resume`.
+        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling, the
+            question has no connection to its run, so use `RunHandle.from_token` and `resume`.
         hint: Words that the message adds.
     """
 
@@ -172,7 +172,7 @@ class RunStartAmbiguous(_RunProblem):
 
 
 class ResumeAmbiguous(_RunProblem):
-    """An answer may or may not have arrived, and the run does not show it.
+    """An answer may or may not have arrived, and the run does not show which.
 
     The response to the answer was lost, could not be read, or had a status such as 502.
 

@@ -48,8 +48,8 @@ Search = Callable[[Mapping[str, Any]], list[T]]
 
 # How many records one page has: the most that the contract allows.
 _PAGE = 1000
-# A search reads at most `most_pages` pages, and at most as many records as `most_pages` pages of this
-# size have. `most_pages` is large because a server may send small pages.
+# A search reads at most `most_pages` pages, and at most as many records as `most_pages` pages of
+# this size have. `most_pages` is large because a server may send small pages.
 _AVERAGE_PAGE = 100
 OnDrift = Literal["raise", "continue"]
 
