@@ -232,8 +232,8 @@ class RunCore:
     ) -> Wait:
         """Return a `Wait` for this run.
 
-        If it runs out of time, its error says "run … {what} after … s". A timeout of 0 asks once,
-        for at most 10 seconds. ``on_pending`` is called as `RunHandle.output` describes.
+        If the wait runs out of time, its error says "run … {what} after … s". With a timeout of 0
+        the wait asks once, for at most 10 seconds. ``on_pending`` is called as `RunHandle.output` describes.
         """
         self._contact = contact = self._contact or Contact.of(self.runs)
         once = timeout == 0
