@@ -233,7 +233,7 @@ class RunCore:
         """Return a `Wait` for this run.
 
         If the wait runs out of time, its error says "run … {what} after … s". With a timeout of 0
-        the wait asks once, for at most 10 seconds. ``on_pending`` is called as `RunHandle.output` describes.
+        the wait asks once, for at most 10 seconds. `RunHandle.output` describes ``on_pending``.
         """
         self._contact = contact = self._contact or Contact.of(self.runs)
         once = timeout == 0
