@@ -27,7 +27,7 @@ from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, created
+from acp_client_v0_1.handles._core import Polls, RunCore, create_core
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
@@ -170,7 +170,7 @@ class RunDriver:
             return create(creation, self._wait())
 
         runs = self._agent.runs
-        core = task.core = created(creation, runs, self.contact, plan.agent, find_or_create)
+        core = task.core = create_core(creation, runs, self.contact, plan.agent, find_or_create)
         task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         if self._journal is not None:
             self._journal.started(task)
@@ -237,7 +237,7 @@ class RunDriver:
         try:
             # A parked task may come back so late that a request has no time to get a response.
             if wait.remaining() < min(timing().round_trip, wait.elapsed):
-                raise wait.late()
+                raise wait.late_error()
             core = self.core(task)
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
             if output is None:
@@ -288,6 +288,6 @@ class RunDriver:
         """End a task with its outcome, and record the outcome."""
         task.outcome = outcome
         if task.core is not None:
-            task.core.ended(outcome)
+            task.core.end_span(outcome)
         if self._journal is not None:
             self._journal.ended(task)

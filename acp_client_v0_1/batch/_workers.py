@@ -110,7 +110,7 @@ class Workers:
             runs = [(task, self._driver.core(task)) for task in left]
             left = cancel_runs(runs, self._journal)
         for task in left:
-            self._driver.core(task).ended("")
+            self._driver.core(task).end_span("")
         return len(left)
 
     def _end_threads(self) -> None:

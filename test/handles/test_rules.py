@@ -529,7 +529,7 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
 def test_each_duration_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
-        quick=10, change=60, last=1, answered_probe=5, outage=300, backoff=(0.25, 4), quiet=5,
+        quick=10, change=60, last=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
         warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
