@@ -37,8 +37,7 @@ class Interruptible:
 
     While a call waits for bytes, the thread calls ``watch``, at first after ``first`` seconds.
     ``watch`` returns the seconds until it is called again. An exception from ``watch`` ends the
-    waiting call. A streamed response keeps its attempt, so reads after the ``with`` block, of any
-    thread, still call ``watch``.
+    waiting call. Reads of a streamed response after the ``with`` block do not call ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -67,7 +66,8 @@ class Interruptible:
 
     def __exit__(self, *exc_info: object) -> None:
         _this_thread.calls = self._outer
-        # A stream that was opened here is read later, by calls that are none of these.
+        # A stream that was opened in the block may be read after it. These reads must not call
+        # ``watch``.
         self.watch = None
 
 

@@ -154,7 +154,8 @@ def encode_body(
     """Encode a request's body. Bytes and text are sent as they are, any other object as JSON.
 
     The ``Content-Type`` of ``headers`` decides how form fields are encoded. This function adds a
-    missing one, and replaces the one of a multipart form by one that names the boundary.
+    missing one to JSON and to a form, and replaces the one of a multipart form by one that names
+    the boundary.
     """
     if post_params:
         if body is not None:

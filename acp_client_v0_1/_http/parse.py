@@ -25,13 +25,14 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# The headers may have this many lines. So may the trailer of a chunked body.
+# The headers may have this many lines. So may the trailer of a chunked body, with the empty line at
+# its end.
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
 # A line with the size of a chunk, or a line of the trailer, may have this many bytes.
 _LONGEST_CHUNK_LINE = 8_192
-# A server may send this many responses before the final one.
+# A server may send this many responses, the final one included.
 _MOST_INFORMATIONAL = 20
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)

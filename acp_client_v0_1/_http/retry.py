@@ -183,15 +183,15 @@ class Server:
     # These operations have failed while others worked.
     fails: set[str] = field(default_factory=set[str])
 
-    # A response with a ``Retry-After`` begins a hold. A wait that was under way when the hold began
-    # sends nothing until the hold ends.
+    # A ``Retry-After`` of a 204, or of a failure of a handle's request, begins a hold. A wait that
+    # was under way when the hold began sends nothing until the hold ends.
 
     # When the hold began. A later response that extends the hold sets this again, and so does any
     # 204 with a ``Retry-After``.
     hold_began: float = -math.inf
     # When the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
-    # The error whose response set `hold_began`. None if that response was a 204.
+    # The error whose response set `hold_ends`. None if that response was a 204.
     hold_error: ApiException | None = None
 
     # An outage is a time in which all requests failed. It began at this time. None if there is no

@@ -9,9 +9,9 @@ last reference to such an orphaned slot is gone, other threads remove it from th
 
 When a slot leaves the queue, the slot that is now at index ``most - 1`` becomes usable, and `leave`
 wakes its owner. An interrupt may prevent `leave` from doing so, and nobody calls `leave` for an
-orphaned slot. So waiting threads also sweep: in each interval, one of them removes the orphaned
-slots among the first ``most``, and wakes the owners there. A sweep looks at no other slots, so its
-cost does not grow with the queue.
+orphaned slot. So waiting threads also sweep: in each interval, at least one of them removes the
+orphaned slots among the first ``most``, and wakes the owners there. A sweep looks at no other
+slots, so its cost does not grow with the queue.
 
 Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
 other threads see done or not done. Slots become usable in the order in which they were queued. A

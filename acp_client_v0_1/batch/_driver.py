@@ -248,8 +248,8 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # `polls.probe` lets an error that says "not served" pass only if the run must have an
-            # output. Then the server serves no outputs at all.
+            # `polls.probe` raises an error that says "not served" only if the status of the run
+            # shows that it has an output. Then the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
 

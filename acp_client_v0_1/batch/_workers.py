@@ -210,7 +210,7 @@ def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> se
     """Delete the runs that have not ended, and return the tasks whose runs may be left."""
     waiting, left = list(runs), set[Task]()
     clock = timing()
-    # All deletions together may take until this time.
+    # No deletion begins after this time.
     ends = clock.now() + 3 * clock.cancel
 
     def work() -> None:
@@ -237,8 +237,9 @@ def _cancel(core: RunCore) -> bool:
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):
-            # `cancel` says that the run has ended. Either the server kept the run, or it had ended
-            # just before the DELETE. In the second case this read raises `RunGone`.
+            # `cancel` says that the run has ended. Either the server still has the run, or the run
+            # ended just before a DELETE that removed it. In the second case this read raises
+            # `RunGone`.
             core.read(core.wait(seconds))
             return False
     return True

@@ -9,8 +9,8 @@ is no longer interrupted, or its ``updated_at`` has changed, the answer arrived 
 again. If nothing changes for five seconds, the answer did not arrive and is sent once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not handed out again while the run's ``updated_at`` stays the same. Read replicas that show a run
-as it was before are out of scope.
+is not asked again while the run's ``updated_at`` stays the same; after 300 seconds of that, the
+wait ends with the question. Read replicas that show a run as it was before are out of scope.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Interrupts(Iterator[PendingInterrupt]):
             self._over = True
             raise StopIteration
         if outcome == self._last and core.answered != outcome:
-            raise core.interrupted(outcome, " and was not answered before the next question")
+            raise core.interrupted(outcome, ", which is not answered yet")
         self._last = outcome
         return outcome
 

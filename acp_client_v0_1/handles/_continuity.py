@@ -90,13 +90,15 @@ class Continuity:
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # The number of updates that were delivered before, and of all results.
+        # The number of updates that were delivered before that restart, plus the number of all
+        # results that were delivered.
         self._before = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
         # The hash of the last result.
         self._result: int | None = None
-        # The connection has not sent a result yet. This is False before the first connection.
+        # True while there is a connection that has not sent a result yet. So it is False before the
+        # first connection.
         self._no_result_yet = False
         # A connection has ended while the run was not known to have ended.
         self._cut = False
@@ -111,10 +113,11 @@ class Continuity:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the last result that came may not be the run's last one.
+        """Whether the run may have a newer result than the last one that came.
 
-        After a cut, this stays True until the connection has sent a result and an update that is no
-        replay. In a run without updates, it stays True.
+        After a cut, this stays True until the connection has sent a result, and has either replayed
+        the last update that was delivered or sent a new one. In a run without updates, it stays
+        True.
         """
         return self._cut and (self.judging or self._no_result_yet)
 
@@ -160,7 +163,7 @@ class Continuity:
         return verdict
 
     def take_result(self, event_id: str, text: str) -> bool:
-        """Return whether to deliver a result so far.
+        """Return whether to deliver an event with the result so far.
 
         It is dropped if it is the first result of a connection and equals the last result. Any
         other result is delivered, even if it is a replay.

@@ -5,9 +5,9 @@ described it. It sends the requests about the run, and makes the errors that nam
 request goes through `Wait.perform`, which repeats it after a failure.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. An output implies a status of the run. This status counts until a read
+pickles like its client. A result implies a status of the run. This status counts until a read
 shows that the run has ended or is interrupted. A read that shows "pending" is taken to be older
-than the output.
+than the result.
 """
 
 from __future__ import annotations
@@ -521,7 +521,8 @@ class Polls(Window):
     no longer pending.
     """
 
-    # How many requests in a row have brought no output before the window was over.
+    # How many requests in a row have ended without an output before their window was over. Reading
+    # a pending run counts as well.
     _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:

@@ -61,8 +61,8 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
     it, post the create again. This is as safe as to call again after `RunStartAmbiguous`.
 
-    ``posts`` is the number of posts that may each have made a run. A post that certainly made none,
-    such as a post that got a 429, does not count.
+    At most ``posts`` posts are sent of which it is unclear whether they made a run. A post that
+    certainly made none, such as a post that got a 429, does not count.
     """
     runs = wait.contact.runs
 

@@ -17,13 +17,13 @@ next long poll of a run, and `_answering` asks again if a run and its output dis
 Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A client has one
 `Server`, which keeps what all requests have shown about the server. All waits of the client read
 it. A ``Retry-After`` delays all calls that had begun when it came. Failures in a row are counted
-for each call, but in a batch for all its runs together. A batch slows down at a server that limits
-requests (`Pace`).
+for each call, but the time that they last is that of the whole batch. A batch slows down at a
+server that limits requests (`Pace`).
 
 Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
-set. If a ``Retry-After`` came during a call, the call sends no request before it is over. All
-requests of a call share its deadline. A create, resume or delete leaves some of this time to find
-out whether it was carried out.
+set. If a ``Retry-After`` came during a call, the call sends its next request only after the
+``Retry-After`` is over. All requests of a call share its deadline. A create, resume or delete
+leaves some of this time to find out whether it was carried out.
 """
 
 from __future__ import annotations
@@ -185,8 +185,9 @@ class Contact(NamedTuple):
         if not failure.is_outage:
             return False
         now = clock.now()
-        # A poll that was sent before an outage may succeed during the outage. Then `server.since`
-        # is later than the outage began, so half of the time is enough.
+        # A poll that was sent before an outage may succeed during it, and each success resets
+        # `server.since`. So the outage may be older than that, and half of `clock.outage` is
+        # enough.
         down = server.since is not None and now - server.since >= clock.outage / 2
         return down or not server.reached or server.hold_ends - now > clock.outage
 
@@ -322,7 +323,8 @@ class Wait:
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
         """Sleep for some seconds, or less, so that there is time left for one more request.
 
-        If there is no time left for one, sleep until the deadline, and raise `late_error`.
+        If there is no time left for one, sleep until the deadline at most. At the deadline, raise
+        `late_error`.
         """
         to_go = self.ends - self.last - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
@@ -457,9 +459,9 @@ class Wait:
         # In a batch, failures count from the beginning of the server's outage. There is one
         # exception. If the outage began after the first failure of this wait, the server served
         # another request in between, and perhaps only this request fails. Then the failures count
-        # from the first failure of this wait. But the served request may have been a poll that was
-        # sent before the outage. So the exception ends once the outage has lasted half of
-        # `longest`.
+        # from the first failure of this wait. But the request that was served may have been a poll
+        # that was sent before the outage, and then all requests fail. So once the outage has lasted
+        # half of `longest`, the failures count from the beginning of the outage after all.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -558,8 +560,8 @@ class Wait:
                 all_runs = pace is not None and self._survive is None and left > longest
                 if hold_error is not None and (all_runs or hold_error is self._hold_error):
                     raise hold_error
-                # The Retry-After came in the response to another call. So that call's error is only
-                # the cause of the error here.
+                # The Retry-After came in the response to another call. If this wait can make an
+                # error of its own, that call's error is only its cause.
                 raise self.late_error(error) from error or hold_error
             self.sleep(left)
             # A turn that was taken before the Retry-After does not count any more. Otherwise all

@@ -9,7 +9,7 @@ the failure of an operation. `Wait.perform` (`_perform`) calls these two, and do
 returned. `Window` chooses the length of the next long poll, for `_core.Polls`.
 
 Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened. If it would last beyond
-the deadline, or longer than failures are survived, the decision is an error at once.
+the deadline, or beyond the time for which failures are survived, the decision is an error at once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    # The rows at the end handle a stream whose response is no event stream.
+    # If a stream is unreadable, its response is no event stream. The row for streams below decides
+    # about it.
     if kind == "unreadable" and operation != "stream":
         # The address is probably wrong, or the descriptor does not fit the contract and will not
         # change. So only the client's own number of retries is made.
@@ -166,7 +167,8 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     # The next request must begin within these seconds.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
-    # The server asks for a pause that is longer than failures are survived. The error says so.
+    # The server asks for a pause beyond the time for which failures are survived. The error says
+    # so.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:
@@ -189,10 +191,11 @@ class Window:
     A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter.
     Then each full window doubles it, as long as it stays shorter than the poll that was cut.
 
-    A proxy with a time limit will cut a longer window again. After an accident such as a restart, a
-    longer window would work, and short windows only cost requests. Nothing tells these two cases
-    apart. So after one cut, four windows have to be full before a longer window is tried, and after
-    each further cut four times as many.
+    A proxy with a time limit will cut a longer window again. But if the cut was an accident, such
+    as a restart of the server, a longer window would work, and short windows only cost requests.
+    Nothing tells these two cases apart. So after one cut, four windows have to be full before a
+    window may again be as long as the poll that was cut. After each further cut, four times as many
+    have to be full.
     """
 
     # The poll that was cut last had lasted this many seconds.

@@ -71,8 +71,9 @@ _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 # These keywords are frequent, and have no faults of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
-# A fault quotes the value of the keyword ("const", "enum", "pattern"), or each part of the value of
-# the keyword may have its own fault ("required" and the others).
+# The values of these keywords add to the size of the faults. A fault of "const", "enum" or
+# "pattern" quotes the value. Of the other keywords, each part of the value may have a fault of its
+# own.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
@@ -182,8 +183,9 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
 class _UnusableSchema(ValueError):
     """A schema is not valid, or is refused.
 
-    It is refused for a reference to another document, for a pattern, for an ``$id`` of a part of
-    it, or because its check takes too many steps.
+    It is refused if it refers to another document, if a pattern is too large or needs backtracking,
+    if a part of it has an ``$id`` of its own and its steps have to be counted, or if its check
+    takes too many steps.
     """
 
 
@@ -196,8 +198,9 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     # Without references and "unevaluated…", the number of steps is at most the size of the schema
     # times the size of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
-        # To build the validator, the package walks through all that applies in place beside an
-        # "unevaluated…", before it has any value. These steps are counted with None as the value.
+        # While it builds the validator, before it has any value, the package follows the references
+        # and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These steps are
+        # counted with None as the value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
         validator = package.validator_for(

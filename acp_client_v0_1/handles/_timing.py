@@ -114,8 +114,8 @@ class Timing:
 
     # After this long without an event, the run is read.
     silence: float = 15.0
-    # A caller may take longer than `silence` between two events. Even then, the stream is waited
-    # for this long before the run is read.
+    # A caller may take longer than `silence` between two events. Even then, the client waits up to
+    # this long for the stream before it reads the run.
     least_silence: float = 0.5
     # The read timeout of a stream is longer than the caller's timeout by at most this much.
     beyond: float = 0.2

@@ -131,8 +131,8 @@ def _read(content: bytes) -> RunToken:
 def new_client_token() -> str:
     """Return a client token that no other run has: the hex digits of a random UUID.
 
-    The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because its first
-    call takes a hundredth of the time of a create.
+    The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
+    would make a create one per cent slower.
     """
     digits = os.urandom(16).hex()
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"

@@ -339,9 +339,9 @@ class AgentHandle(Notebook):
             # run that this call has made is cancelled.
             if not (cancel_on_exit and made_here):
                 raise
-            # If the create failed with an error of the package, only this one leaves open whether a
-            # run was made. An exception such as a KeyboardInterrupt leaves it open, too. Then the
-            # run is searched for.
+            # Of the package's errors, only a `RunStartAmbiguous` leaves open whether the create
+            # made a run. Any other exception, such as a KeyboardInterrupt, leaves it open, too.
+            # Then the run is searched for.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
             note = self._cancel(wait, core, mark_of(creation) if search else "")
@@ -410,8 +410,9 @@ class AgentHandle(Notebook):
             The batch. Its ``next()`` raises what drawing the inputs raises. It raises an error that
             all runs would get: 401, 403, a wrong address, no such agent, no descriptor to ``check``
             by, or an outage of 300 seconds. It raises `JournalError` if the journal is locked,
-            damaged, of another batch or no file, and `JournalMismatch` if an input is not the
-            journal's. On Ctrl-C it raises a `KeyboardInterrupt` that counts the runs left.
+            damaged, of another batch, or cannot be used as a file, and `JournalMismatch` if an
+            input differs from the one in the journal. On Ctrl-C it raises a `KeyboardInterrupt`
+            that counts the runs left.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
@@ -475,7 +476,7 @@ class AgentHandle(Notebook):
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
-                # After this error there may be a run. After any other error there is none.
+                # Of the package's errors, only this one leaves open whether there is a run.
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
@@ -555,7 +556,8 @@ def _earlier_creates(server: str, client_token: str) -> list[bool]:
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but created with other fields.
 
-    The fields are the agent, the input and the config. An unknown input and config is a warning.
+    The fields are the agent, the input and the config. If the server
+    returns neither the input nor the config of the run, there is only a warning.
     """
     wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
     other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
@@ -608,6 +610,6 @@ def _lookup_error(
         after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"
-    shown = ", ".join(listed[:_SHOWN]) or "no agent that it names"
+    shown = ", ".join(listed[:_SHOWN]) or "no agent that could be listed"
     shown = one_line(shown, LONGEST_OF_A_RUN - len(before) - len(after))
     return AgentLookupError(name=name, candidates=candidates, reason=f"{before}{shown}{after}")

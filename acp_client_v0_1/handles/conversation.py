@@ -65,7 +65,8 @@ class Conversation:
 
         Raises:
             ApiException: The run was not started, see `AgentHandle.start`. Or the run was started
-                on no thread, because the agent or its server has no threads; the error names it.
+                on no thread, because the agent or its server has no threads; the error names the
+                run.
             ConflictException: Another run of the thread is pending.
             ApiValueError: Another Python thread is in `start` or `run`.
         """

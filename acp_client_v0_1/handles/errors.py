@@ -197,8 +197,9 @@ class ResumeAmbiguous(_RunProblem):
     The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How often the answer was sent: twice if the run still asked the same question after
-            the first time, or once if the run could not be read.
+        times: How many times the answer was sent without a readable response: twice if the run
+        still
+            asked the same question after the first time, or once if the run could not be read.
         why: What happened when the answer was sent last.
     """
 

@@ -105,8 +105,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # How many streams have ended since the last stream that brought something new. That stream
-        # counts as the first.
+        # How many streams have ended in a row. A stream that brought something new sets this to 1.
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
@@ -360,8 +359,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         except TimeoutError:
             return
         except ApiException as error:
-            # The caller gets these two. After a "denied", the stream stays open for the next
-            # `next()`.
+            # The caller gets a `RunGone` and a "denied". After a "denied", the stream stays open
+            # for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
             # The stream still works, so any other failure is ignored.

@@ -222,8 +222,8 @@ class RunHandle(Notebook):
     def failure(self) -> RunFailed | None:
         """Return the error of the run if it has failed, or None.
 
-        If the last known status is neither ``error`` nor ``timeout``, there is no request.
-        Otherwise there are two requests, and before them one more if no status is known yet.
+        If no status is known yet, the run is read first. If the status is ``error`` or
+        ``timeout``, two requests follow. Otherwise none does.
         ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
         failed.
 

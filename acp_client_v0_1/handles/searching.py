@@ -10,7 +10,8 @@ anchor: the last record of a page should be the first record of the next page.
   read again, until a page has a record that was seen before.
 - If the anchor is not in that page either, or if another record comes a second time, this is drift.
 
-Without an overlap, if pages have only one record, the anchor is not looked for.
+If a page has only one record, the next page does not overlap with it, and the anchor is not looked
+for.
 
 Invariants: whatever the server sends, no record is handed out twice, and each record matches the
 request. Drift is detected, not prevented, so collect ids before deleting. The ids of all records
@@ -212,7 +213,8 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         overlaps = len(last) > 1
         if overlaps and anchor not in page and len(seen) > seen_at_rewind:
             # Records before the anchor may be gone, so that the anchor has moved to an earlier
-            # page. The search goes back only once until it finds new records.
+            # page. Once it has gone back, the search does not go back again before it has found new
+            # records.
             seen_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
