@@ -77,8 +77,7 @@ class Attempt:
     def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool = False) -> None:
         self.deadline = deadline
         self.timeout = timeout
-        # The next wait for the socket ends at this deadline, and after this many seconds of
-        # silence.
+        # The next wait for the socket ends at `until`, or after `silence` seconds without a byte.
         self.until: Deadline = deadline
         self.silence: float | None = timeout.read
         # A server may close an idle connection at the moment at which a request arrives. So a

@@ -5,10 +5,11 @@ single ``recv``. A server that sends a byte now and then would never time out, s
 timeout is set again before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits. EOF is an error unless the body is
-close-delimited, or a chunked body lacks only its end. Over TLS the EOF of a close-delimited body of
-a success needs a close_notify (RFC 9112, section 9.8). b"" means that the body is complete by its
-framing, never that the response was closed. Memory grows with the bytes that have arrived, not with
-the length that a header promises. A forked process reads nothing from a connection of its parent.
+close-delimited, or is chunked and lacks only the empty line after its last chunk. Over TLS the EOF
+of a close-delimited body of a success needs a close_notify (RFC 9112, section 9.8). b"" means that
+the body is complete by its framing, never that the response was closed. Memory grows with the bytes
+that have arrived, not with the length that a header promises. A forked process reads nothing from a
+connection of its parent.
 """
 
 from __future__ import annotations

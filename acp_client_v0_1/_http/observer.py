@@ -52,10 +52,10 @@ class RunSpan(Protocol):
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span with the outcome of a wait. A wait with timeout 0 leaves the span open.
+        """End the span with the outcome of a wait.
 
-        Return False if the span has ended and the run has not. Then the next wait for the run has
-        to begin a new span.
+        A wait with timeout 0 that got no output leaves the span open. Return False if the span has
+        ended and the run has not. Then the next wait for the run has to begin a new span.
         """
         ...
 

@@ -25,8 +25,8 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# The headers may have this many lines. So may the trailer of a chunked body, with the empty line at
-# its end.
+# The headers may have this many lines, without the empty line at their end. The trailer of a
+# chunked body may have this many with that line.
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
@@ -107,7 +107,7 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
     lines: list[str] = []
     while True:
         # The first bytes are checked before the line is complete. A server of another protocol may
-        # send no line before the client speaks.
+        # send a few bytes without a line end, and then wait for the client.
         if not searched and _OTHER_PROTOCOL.match(received):
             line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
             raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")

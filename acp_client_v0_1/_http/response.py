@@ -194,7 +194,7 @@ class RESTResponse:
     def read_beginning(self) -> bytes:
         """Return the beginning of an unexpected body, for an error to quote, and close.
 
-        At most 64 KiB are read, for at most 3 seconds. If those seconds ran out, or the body broke
+        About 64 KiB are read, for at most 3 seconds. If those seconds ran out, or the body broke
         off, `fault` has the error.
         """
         if self.data is None:

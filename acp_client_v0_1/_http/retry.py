@@ -57,9 +57,9 @@ Kind = Literal[
     "limited",
     # The request may have been carried out.
     "lost",
-    # The request was carried out, but its response cannot be decoded.
+    # The request was probably carried out, but its response cannot be decoded.
     "unreadable",
-    # The request was carried out, but its response is too large.
+    # The request was probably carried out, but its response is too large.
     "oversized",
     # The server does not have the operation.
     "lacks",

@@ -5,11 +5,11 @@ submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring 
 outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
 caller's thread.
 
-Invariants: an input is drawn only while fewer than ``concurrency`` inputs are drawn and not handed
-out. With ``ordered``, an input is drawn only while fewer than ``concurrency`` runs are in flight,
-and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final outcome is in the
-journal before the caller has it. However the iteration ends, the journal is whole and closed
-afterwards. The threads have ended then, or are left behind after some seconds.
+Invariants: without ``ordered``, an input is drawn only while fewer than ``concurrency`` inputs are
+drawn and not handed out. With ``ordered``, an input is drawn only while fewer than ``concurrency``
+runs are in flight, and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final
+outcome is in the journal before the caller has it. However the iteration ends, the journal is whole
+and closed afterwards. The threads have ended then, or are left behind after some seconds.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ class Batch:
         if check and executor is None:
             # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # The mark is random. The client token of a run is made of the first 20 characters of the
-        # mark and the index of the input.
+        # The mark is random. The client token of a new run is made of the first 20 characters of
+        # the mark and the index of the input.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)

@@ -5,12 +5,14 @@ questions, so both are compared before an answer is sent. Another process may st
 this comparison and the arrival of the answer.
 
 Strategy: `answer_run` sends an answer once. If the response is lost, it reads the run. If the run
-is no longer interrupted, or its ``updated_at`` has changed, the answer arrived and is never sent
-again. If nothing changes for five seconds, the answer did not arrive and is sent once more.
+is no longer interrupted, or its ``updated_at`` has changed, the answer is taken to have arrived and
+is never sent again. If nothing changes for five seconds, it is taken to be lost and is sent once
+more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same; after 300 seconds of that, the
-wait ends with the question. Read replicas that show a run as it was before are out of scope.
+is not asked again while the run's ``updated_at`` stays the same; if that lasts for more than 300
+seconds, the wait raises `RunInterrupted` with the question. Read replicas that show a run as it was
+before are out of scope.
 """
 
 from __future__ import annotations
@@ -181,9 +183,9 @@ def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome |
 def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     """Return the open question of a run, or None if there is none, or if it was answered already.
 
-    The run is read before its output. If another process answers in between, the question that is
-    read gets the ``updated_at`` of the question before it. So an answer to the question is refused
-    as stale, and cannot reach a wrong question.
+    The run is read before its output. If another process answers between these two requests, and
+    the run asks a second question, the second question is returned with the ``updated_at`` of the
+    first. Then `answer_run` finds another ``updated_at``, and refuses the answer as stale.
     """
     run = core.read(wait)
     if run.status in FINAL:
@@ -306,7 +308,8 @@ def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:
 def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Find out whether an answer arrived although its response was lost.
 
-    The run is read until it has moved on, which means True, or for five seconds.
+    Read the run until it has moved on, and return True. Return False if it has not moved on five
+    seconds after the first read.
     """
     clock = timing()
     # When the run was first read.

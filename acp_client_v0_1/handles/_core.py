@@ -5,9 +5,9 @@ described it. It sends the requests about the run, and makes the errors that nam
 request goes through `Wait.perform`, which repeats it after a failure.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. A result implies a status of the run. This status counts until a read
-shows that the run has ended or is interrupted. A read that shows "pending" is taken to be older
-than the result.
+pickles like its client. A result or a failure implies a status of the run (`_outcome`), which
+replaces the status of later reads. It counts until a read shows that the run has ended or is
+interrupted: a read that still shows "pending" is taken to be older.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class RunCore:
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    # The status that the last output implies, if it counts instead of the status of `_run`.
+    # The status that the last result or failure implies, which replaces the status of `_run`. None
+    # if there was none, or if a later read showed that the run has ended or is interrupted.
     _outcome: RunStatus | None = None
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
@@ -187,7 +188,7 @@ class RunCore:
         """Keep what a token says of the run."""
         self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
-        # The process that made the token has reached this server, so the address is right.
+        # Whoever made the token has used this server, so the address is taken to be right.
         self.runs.api_client.rest_client.server.reached = True
         if token.created:
             self.note_created(ago=timing().calendar() - float(token.created))
@@ -460,8 +461,8 @@ class RunCore:
     def end_span(self, outcome: object) -> None:
         """End the span, if the run has one, with the outcome of a wait.
 
-        The outcome is a result, a `RunOutput`, an exception, the name of a status, or "" if there
-        is none.
+        The outcome is a result, a `RunOutput`, an exception, one word such as "cancelled", or "" if
+        there is none.
         """
         if self.span is not None and not self.span.end(outcome):
             self.span = None
@@ -586,7 +587,8 @@ class Polls(Window):
         output = self._core.output_after_refusal(error, wait)
         if output is not None or wait.once:
             return output
-        # A run may keep an unknown status for ever. Only its output shows that it has ended.
+        # Only a pending run is read instead of its output. A status that this client does not know
+        # may stay for ever, also after the run has ended. Then only the output shows the end.
         self._reads_run = self._core.status == RunStatus.PENDING
         if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")

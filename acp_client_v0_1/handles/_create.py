@@ -59,7 +59,8 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
     If a failure leaves open whether the run was made, search for the runs with its client token,
     and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
-    it, post the create again. This is as safe as to call again after `RunStartAmbiguous`.
+    it, post the create again. A caller that starts another run after a `RunStartAmbiguous` takes
+    the same risk: the first create may still be under way.
 
     At most ``posts`` posts are sent of which it is unclear whether they made a run. A post that
     certainly made none, such as a post that got a 429, does not count.

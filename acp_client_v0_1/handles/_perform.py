@@ -17,7 +17,8 @@ next long poll of a run, and `_answering` asks again if a run and its output dis
 Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A client has one
 `Server`, which keeps what all requests have shown about the server. All waits of the client read
 it. A ``Retry-After`` delays all calls that had begun when it came. Failures in a row are counted
-for each call, but the time that they last is that of the whole batch. A batch slows down at a
+for each call. In a batch, the time that they have lasted usually counts from the beginning of the
+server's outage. A batch slows down at a
 server that limits requests (`Pace`).
 
 Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
@@ -460,8 +461,9 @@ class Wait:
         # exception. If the outage began after the first failure of this wait, the server served
         # another request in between, and perhaps only this request fails. Then the failures count
         # from the first failure of this wait. But the request that was served may have been a poll
-        # that was sent before the outage, and then all requests fail. So once the outage has lasted
-        # half of `longest`, the failures count from the beginning of the outage after all.
+        # that was sent before the outage. In that case all requests fail, and not only this one. So
+        # once the outage has lasted half of `longest`, the failures count from its beginning, which
+        # is later than the first failure of this wait.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -494,8 +496,8 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage:
-                # The log says until when the request is sent again. A batch does not stop at the
-                # deadline of one of its waits.
+                # The warning says up to which time the request is sent again. A batch goes on after
+                # the deadline of one of its waits.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
                 short_limit = now + decision.seconds - since <= clock.quiet
@@ -532,7 +534,7 @@ class Wait:
         failures, server.failures = server.failures, 0
         failed, server.operations = server.operations, frozenset()
         warned, server.warned = server.warned, False
-        # If only streams or only searches have failed, the success of another operation is not
+        # If only streams and searches have failed, the success of another operation is not
         # logged as the end of an outage.
         if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
@@ -560,8 +562,8 @@ class Wait:
                 all_runs = pace is not None and self._survive is None and left > longest
                 if hold_error is not None and (all_runs or hold_error is self._hold_error):
                     raise hold_error
-                # The Retry-After came in the response to another call. If this wait can make an
-                # error of its own, that call's error is only its cause.
+                # The Retry-After came in the response to another call, or in a 204. With `late`,
+                # this wait raises an error of its own, of which that call's error may be the cause.
                 raise self.late_error(error) from error or hold_error
             self.sleep(left)
             # A turn that was taken before the Retry-After does not count any more. Otherwise all

@@ -57,7 +57,8 @@ class Facts:
     ends: float = math.inf
     # No request begins with less than these seconds left.
     last: float = 1.0
-    # The time of the first of the failures in a row. For the first failure this equals ``now``.
+    # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
+    # beginning of the server's outage.
     since: float = 0.0
     # Failures are survived for this many seconds. Infinity: only the deadline ends the wait.
     longest: float = 300.0

@@ -144,8 +144,8 @@ class Timing:
     cancel: float = 10.0
     # If an exception ends `AgentHandle.run`, cancelling its run takes at most this long.
     exit: float = 5.0
-    # At the end of a batch, requests under way are interrupted after this long. Most of all, this
-    # is time for creates. Polls are interrupted at once.
+    # At the end of a batch, requests under way are interrupted after this long. The main
+    # reason is to let creates get their responses. Polls are interrupted at once.
     grace: float = 1.5
     # At the end of a batch, threads that have not ended are left behind after this long.
     threads: float = 2.5

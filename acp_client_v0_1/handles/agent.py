@@ -317,7 +317,8 @@ class AgentHandle(Notebook):
                 `RunHandle.from_token` takes the error's ``token``. With ``cancel_on_exit``, the
                 message says whether the run was cancelled.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
-            ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
+            ApiTypeError, ApiValueError: An argument cannot be used; no run was made. Or
+                ``on_interrupt`` returned no JSON object.
             ApiException: The server refused, or could not be reached.
         """
         flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}

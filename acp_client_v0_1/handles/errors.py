@@ -23,7 +23,8 @@
         └── JournalMismatch     the journal is of another agent, server, config or input
 
 Invariants: an error about a run has the `run_id` and the portable `token` of the run, neither of
-which is a secret. Its message says what to do next. All errors can be pickled.
+which is a secret. If there is something to do next, its message says what. All errors can be
+pickled.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class RunFailed(_RunProblem):
         token: The token for `RunHandle.from_token`.
         errcode: The agent's own code.
         description: What the agent says went wrong.
-        sure: Whether the status was read; otherwise it may be ``error`` or ``timeout``.
+        sure: Whether a read showed a final status; otherwise it may be ``error`` or ``timeout``.
     """
 
     # The status of a run whose failure is an error of this class.
@@ -197,9 +198,9 @@ class ResumeAmbiguous(_RunProblem):
     The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How many times the answer was sent without a readable response: twice if the run
-        still
-            asked the same question after the first time, or once if the run could not be read.
+        times: How many responses to the answer were lost or unreadable. 1: after the first, the run
+            could not be read. 2: after the first, the run still asked the same question, so the
+            answer was sent again.
         why: What happened when the answer was sent last.
     """
 

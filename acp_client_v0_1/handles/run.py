@@ -92,7 +92,7 @@ class RunHandle(Notebook):
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Ids of newer runs with the same client token, made by creates that were sent again."""
+        """Ids of newer runs with the same client token, such as those of repeated creates."""
         return self._core.duplicates
 
     # Attaching
@@ -431,7 +431,8 @@ class RunHandle(Notebook):
             StaleInterrupt: The question is not open any more; the answer was not used.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
-            RunWaitTimeout: The time is over, and the answer was not used.
+            RunWaitTimeout: The time is over, and the answer was not used. If ``stop`` was set, the
+                answer may have been used.
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
         """
@@ -449,7 +450,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run.
-            ApiException: The server refused, or could not be reached for five minutes.
+            ApiException: The server refused, could not be reached for five minutes, or was never
+                reached.
         """
         return self._core.cancel(self._core.wait(what="was not deleted"))
 
@@ -460,7 +462,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.
-            ApiException: The server refused, or could not be reached for five minutes.
+            ApiException: The server refused, could not be reached for five minutes, or was never
+                reached.
         """
         self._core.delete(self._core.wait(what="was not deleted"))
 

@@ -213,8 +213,8 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         overlaps = len(last) > 1
         if overlaps and anchor not in page and len(seen) > seen_at_rewind:
             # Records before the anchor may be gone, so that the anchor has moved to an earlier
-            # page. Once it has gone back, the search does not go back again before it has found new
-            # records.
+            # page. After the search has gone back once, it does not go back again until it has
+            # found new records.
             seen_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
