@@ -72,8 +72,8 @@ _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 # These keywords are frequent, and have no faults of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
 # The values of these keywords add to the size of the faults. A fault of "const", "enum" or
-# "pattern" quotes the value. In the value of each other keyword, every entry may cause a fault of its
-# own.
+# "pattern" quotes the value. In the value of each other keyword, every entry may cause a fault of
+# its own.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
