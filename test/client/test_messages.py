@@ -42,6 +42,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
+from support.transport import serving
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -320,8 +321,7 @@ def one_connection_for_two_calls() -> None:
         connection.stall()
 
     with (
-        SocketServer(handler=hold) as server,
-        ApiClient(Configuration(host=server.url, **settings)) as client,
+        serving(handler=hold, **settings) as (server, client),
         ThreadPoolExecutor(1) as executor,
     ):
         runs = RunsApi(client)
@@ -394,10 +394,7 @@ def a_dead_proxy_for_all_schemes() -> None:
 @mistake(ResponseValidationError, "; it looks like ACP 0.2, and this client speaks 0.1")
 def a_server_of_the_next_protocol() -> None:
     thread = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
-    with (
-        SocketServer(response(json.dumps([thread]).encode())) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
+    with serving(response(json.dumps([thread]).encode())) as (_, client):
         ThreadsApi(client).search_threads({})
 
 
@@ -494,7 +491,7 @@ def a_base_path_that_the_local_server_lacks() -> None:
 
 @mistake(ApiValueError, "the stream is over or closed", "get_run_stream opens another")
 def a_stream_read_twice() -> None:
-    with SocketServer(head(204)) as server, ApiClient(Configuration(host=server.url)) as client:
+    with serving(head(204)) as (_, client):
         stream = RunsApi(client).get_run_stream("r1")
         assert list(stream) == []
         list(stream)
@@ -549,10 +546,7 @@ def a_version_that_is_not_there() -> None:
 
 
 def find_where_searches_fail(status: int) -> None:
-    with (
-        SocketServer(response(b'"no"', status, "No")) as server,
-        ApiClient(Configuration(host=server.url, retries=False)) as client,
-    ):
+    with serving(response(b'"no"', status, "No"), retries=False) as (_, client):
         AgentHandle.find("echo", client)
 
 
@@ -608,7 +602,7 @@ def a_callback_that_is_async() -> None:
 
 @mistake(TypeError, "an EventStream cannot be pickled: pickle its run_id and last_event_id")
 def a_stream_that_is_pickled() -> None:
-    with SocketServer(head(204)) as server, ApiClient(Configuration(host=server.url)) as client:
+    with serving(head(204)) as (_, client):
         pickle.dumps(RunsApi(client).get_run_stream("r1"))
 
 
