@@ -351,6 +351,15 @@ def test_a_view_has_a_timeout_of_its_own() -> None:
             RunsApi(client).search_runs({})
 
 
+def test_the_total_timeout_is_for_every_call_but_a_stream() -> None:
+    events = b'id: 1\nevent: agent_event\ndata: {"type": "result"}\n\n'
+    stream = [head(content_type="text/event-stream", content_length=str(len(events))), 0.4, events]
+    with serving(stream, [STALL], total_timeout=0.3) as (_, client):
+        assert len(list(RunsApi(client).get_run_stream("r1").raw_events())) == 1
+        with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.3 s"):
+            RunsApi(client).get_run("r1")
+
+
 def test_a_view_pickles_with_its_options() -> None:
     with SocketServer(response(b"[]")) as server:
         view = ApiClient(Configuration(host=server.url)).with_options(headers={"X-Own": "b"})

@@ -19,6 +19,7 @@ from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
     ApiTypeError,
+    ApiValueError,
     ConnectionException,
     EventTooLarge,
     ResponseDecodeError,
@@ -241,9 +242,9 @@ def test_words_of_the_other_errors():
     assert str(ConnectionException(reason="refused", **AT)) == "GET /runs/r1: refused"
     cut = ConnectionException(200, "cut", **AT)
     assert str(cut) == "GET /runs/r1 failed after status 200: cut"
-    cut.ambiguous, cut.attempts, cut.elapsed = True, 3, 1.25
+    cut.ambiguous, cut.attempts, cut.elapsed = True, 2, 1.25
     assert str(cut) == (
-        "GET /runs/r1 failed after status 200: cut; after 3 attempts in 1.2 s; "
+        "GET /runs/r1 failed after status 200: cut; after 2 attempts in 1.2 s; "
         "the server may have carried out the request, so it was not retried"
     )
     stream = StreamInterrupted(last_event_id="7", reason="cut", **AT)
@@ -252,6 +253,26 @@ def test_words_of_the_other_errors():
     assert str(RunWaitTimeout(run_id="r1", elapsed=2.5)) == "run r1 has no output after 2.5 s"
     assert repr(ServiceException(500, "Oops")) == "<ServiceException 500 Oops>"
     assert str(ApiTypeError("limit must be an int", ["a", 0])) == "limit must be an int at ['a'][0]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (ApiTypeError, {"path_to_item": ["a"], "valid_classes": (int,), "key_type": True}),
+        (ApiValueError, {"path_to_item": ["a", 0]}),
+        (ApiException, {"status": 1, "body": "b", "data": {}, "headers": {"a": "b"}, **AT}),
+        (EventTooLarge, {"limit": 9, "status": 200, **AT}),
+        (RunWaitTimeout, {"run_id": "r", "elapsed": 2.5, "reason": "why", "token": "t"}),
+        (StreamInterrupted, {"last_event_id": "7", "reason": "cut", "status": 200, **AT}),
+        (
+            StreamDecodeError,
+            {"event_id": "7", "event_name": "n", "excerpt": "{", "reason": "bad", "body": "b"},
+        ),
+    ],
+)
+def test_an_error_keeps_what_its_constructor_is_given(kind, given):
+    error = kind("words", **given) if "path_to_item" in given else kind(**given)
+    assert {name: getattr(error, name) for name in given} == given
 
 
 def test_the_constructor_of_openapi_generators_client():

@@ -391,6 +391,18 @@ def test_each_option_of_a_call_is_its_own(case: Case) -> None:
     assert request.headers.get("content-type") == kind
 
 
+@EVERY
+def test_an_argument_that_is_missing_is_named(case: Case) -> None:
+    for served in serve(response_of(case)):
+        call = served.method(case)
+        for place, name in enumerate(list(signature(call).parameters)[: len(case.arguments)]):
+            if name != "block_timeout":  # which is optional
+                arguments = [*case.arguments[:place], None, *case.arguments[place + 1 :]]
+                with pytest.raises(ApiTypeError, match=f"^{name} must be"):
+                    call(*arguments)
+        assert served.server.requests == []
+
+
 def test_the_stock_style_of_use() -> None:
     for served in serve(response_of(CASES[0])):
         client = served.client

@@ -336,6 +336,7 @@ def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
+@pytest.mark.slow
 def test_the_fixtures_are_there_for_those_who_ask(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +362,7 @@ def test_the_fixtures_are_there_for_those_who_ask(
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 def test_the_fixture_is_there_without_a_conftest_at_the_top(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
