@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -298,49 +294,22 @@ def test_what_no_request_could_have_is_refused(wrong: dict[str, Any]) -> None:
         LocalServer(**wrong)
 
 
-def test_both_are_options_of_the_shell_command() -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
-    options = ["--base-path", "/acp/v0", "--api-key", "x-api-key=a=b", "--api-key", "x-tenant=c"]
-    options += ["--allowed-host", "acp.example"]
-    with subprocess.Popen(
-        [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            printed = list(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
-            url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+/acp/v0)\n", printed[0])
-            assert url is not None
-            assert printed[-2:] == [
-                "Each request needs the header x-api-key.\n",
-                "Each request needs the header x-tenant.\n",
-            ]
-            headers = {"x-api-key": "a=b", "x-tenant": "c", "Host": "acp.example"}
-            with urllib3.PoolManager(retries=False) as pool:
-                assert pool.request("GET", url[1] + AGENT, timeout=5).status == 401
-                assert pool.request("GET", url[1] + AGENT, headers=headers, timeout=5).status == 200
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, errors) == (0, "")
-
-
-def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_is_limited_by_options_of_the_shell_command(
+    shell_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_KEY", "open sesame")
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--api-key-env", "MY_KEY"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            printed = list(takewhile(lambda line: "Ctrl-C" not in line, process.stdout))
-            assert "Each request needs the header x-api-key.\n" in printed
-            url = printed[0].split()[-1] + AGENT
-            with urllib3.PoolManager(retries=False) as pool:
-                assert pool.request("GET", url, timeout=5).status == 401
-                assert pool.request("GET", url, headers=dict([KEY]), timeout=5).status == 200
-        finally:
-            process.kill()
+    options = ["--base-path", "/acp/v0", "--api-key", "x-tenant=c=d", "--api-key", "x-team=e"]
+    options += ["--api-key-env", "MY_KEY", "--allowed-host", "acp.example"]
+    with shell_command(*options) as printed, urllib3.PoolManager(retries=False) as pool:
+        url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+/acp/v0)\n", printed[0])
+        assert url is not None
+        needed = [
+            f"Each request needs the header {key}.\n" for key in ("x-tenant", "x-team", KEY[0])
+        ]
+        assert printed[-3:] == needed
+        headers = {"x-tenant": "c=d", "x-team": "e", KEY[0]: KEY[1], "Host": "acp.example"}
+        assert pool.request("GET", url[1] + AGENT, timeout=5).status == 401
+        assert pool.request("GET", url[1] + AGENT, headers=headers, timeout=5).status == 200
 
 
 @pytest.mark.parametrize(

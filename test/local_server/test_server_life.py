@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -298,28 +297,15 @@ class TestMistakes:
         assert len(server.agents) == len(BUILTIN_AGENTS) + 1
 
 
-def test_the_shell_command_serves_until_ctrl_c() -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        first = process.stdout.readline()
+def test_the_shell_command_serves_until_ctrl_c(shell_command: Any) -> None:
+    with shell_command() as (first, _, *listed):
         url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+)\n", first)
         assert url is not None, first
-        listed = [process.stdout.readline() for _ in range(len(BUILTIN_AGENTS) + 1)]
         for agent in BUILTIN_AGENTS:
             assert any(agent.agent_id in line and agent.name in line for line in listed)
         with urllib3.PoolManager() as pool:
             response = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
         assert response.status == 200
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, errors) == (0, "")
 
 
 def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> None:
