@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
 RUN: dict[str, Any] = {
@@ -126,6 +127,19 @@ assert a.RunCreate.__pydantic_validator__ is first
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_plain_content_is_not_walked_through_by_the_slow_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> Any:
+        raise AssertionError("it was")
+
+    monkeypatch.setattr(free_json, "_fault", refuse)
+    plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
+    for _ in range(190):
+        plain = {"a": plain}
+    assert _CREATE_RUN.bind((RunCreate(agent_id="a", input=plain, streaming="custom"),)).body
 
 
 def test_an_operation_is_found_by_its_identity() -> None:

@@ -136,30 +136,6 @@ def test_rest_exports_the_errors_of_the_stock_client():
 
 
 @pytest.mark.parametrize(
-    "status, name",
-    [
-        (400, "BadRequestException"),
-        (401, "UnauthorizedException"),
-        (403, "ForbiddenException"),
-        (404, "NotFoundException"),
-        (409, "ConflictException"),
-        (422, "UnprocessableEntityException"),
-        (429, "TooManyRequestsException"),
-        (500, "ServiceException"),
-        (503, "ServiceException"),
-        (599, "ServiceException"),
-        (418, "ApiException"),
-        (302, "ApiException"),
-    ],
-)
-def test_each_status_has_its_class(status, name):
-    error = ApiException.from_response(http_resp=Response(status), body='"no"', data="no")
-    assert type(error).__name__ == name
-    assert (error.status, error.reason, error.body, error.data) == (status, "Reason", '"no"', "no")
-    assert (error.method, error.url) == ("POST", "http://h:1/runs")
-
-
-@pytest.mark.parametrize(
     "data, words",
     [
         ("run not found", "run not found"),

@@ -302,11 +302,13 @@ def test_a_subclass_has_the_descriptions_of_its_fields() -> None:
         """
 
         tag: str
+        model_dump_size: int = 0  # a name that pydantic itself would warn of
         owner: str = Field(default="", description="Whose it is.")
 
     fields = Tagged.model_fields
     assert fields["run_id"].description == "The ID of the run."
     assert fields["tag"].description == "What the run is for."
+    assert Tagged.model_json_schema()["properties"]["agent_id"]["minLength"] == 1
     assert fields["owner"].description == "Whose it is."
     assert Tagged.model_json_schema()["description"] == "A run with a tag."
 

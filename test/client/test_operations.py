@@ -43,7 +43,9 @@ ERRORS = {
     429: TooManyRequestsException,
     500: ServiceException,
     503: ServiceException,
+    599: ServiceException,
     418: ApiException,
+    302: ApiException,
 }
 EVERY = pytest.mark.parametrize("case", CASES, ids=str)
 
