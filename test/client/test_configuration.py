@@ -55,31 +55,16 @@ def test_a_configuration_knows_whether_its_host_was_set(monkeypatch):
     assert not Configuration.from_env().host_is_default
 
 
+NO_HOSTS = """
+localhost localhost:8000 ftp://host file:///etc/passwd http:// http:///path http://host:port
+http://host:99999 http://host:0 http://a..b http://user:secret@host http://user@host
+http://host\\@other http://host/?query http://host/#fragment http://[::1
+"""
+LONG_LABELS = f"http://{'a' * 64}.example", f"http://{'ü' * 70}"
+
+
 @pytest.mark.parametrize(
-    "host",
-    [
-        "",
-        "localhost",
-        "localhost:8000",
-        "ftp://host",
-        "file:///etc/passwd",
-        "http://",
-        "http:///path",
-        "http://host:port",
-        "http://host:99999",
-        "http://host:0",
-        "http://a..b",
-        "http://" + "a" * 64 + ".example",
-        "http://user:secret@host",
-        "http://user@host",
-        "http://ho st",
-        "http://host\r\nX-Injected: 1",
-        "http://host\\@other",
-        "http://host/?query",
-        "http://host/#fragment",
-        "http://[::1",
-        "http://" + "ü" * 70,
-    ],
+    "host", ["", *NO_HOSTS.split(), *LONG_LABELS, "http://ho st", "http://host\r\nX-Injected: 1"]
 )
 def test_hosts_that_cannot_be_used(host):
     with pytest.raises(ApiValueError, match="host"):
@@ -390,6 +375,10 @@ def test_without_a_configuration_the_environment_is_read(monkeypatch):
         for client in (ApiClient(), ApiClient.get_default(), RunsApi().api_client):
             assert client.configuration.host == "http://of.the.environment/acp"
             assert client.configuration.api_key == {"x-api-key": "k"}
+        assert RunsApi().api_client is ApiClient.get_default()
+        mine = ApiClient(Configuration())
+        ApiClient.set_default(mine)
+        assert RunsApi().api_client is mine
         assert Configuration().host == "http://localhost"  # which stays inert
         assert ApiClient(Configuration()).configuration.host == "http://localhost"
         Configuration.set_default(Configuration(host="http://mine"))

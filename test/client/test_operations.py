@@ -329,21 +329,6 @@ def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest
     }
 
 
-def test_a_client_without_arguments_uses_the_defaults() -> None:
-    client = ApiClient(Configuration(host="http://localhost:1"))
-    ApiClient.set_default(client)
-    try:
-        assert acp_client_v0_1.RunsApi().api_client is client
-    finally:
-        ApiClient.set_default(None)
-    made = acp_client_v0_1.RunsApi().api_client
-    try:
-        assert made is ApiClient.get_default()
-        assert made.configuration.host == "http://localhost"
-    finally:
-        ApiClient.set_default(None)
-
-
 def test_headers_of_client_and_call() -> None:
     for served in serve(response(GET_RUN.content)):
         client = ApiClient(
@@ -360,13 +345,6 @@ def test_headers_of_client_and_call() -> None:
     assert (first.headers["x-other"], first.headers["cookie"]) == ("1", "c=1")
     assert first.headers["authorization"] == "Bearer t0k"
     assert second.headers["x-key"] == "k" and "authorization" not in second.headers
-
-
-def test_content_type_of_a_call() -> None:
-    create = CASES[0]
-    for served in serve(response_of(create)):
-        served.method(create)(*create.arguments, _content_type="application/vnd.acp+json")
-        assert served.server.requests[0].headers["content-type"] == "application/vnd.acp+json"
 
 
 @EVERY

@@ -82,14 +82,8 @@ def test_everything_is_below_the_base_path(caller_for: CallerFor) -> None:
         assert call("GET", f"/runs/{run_id}/").status == 404
         assert server.requests[0].path == "/acp/v0/runs"
         call.url = f"http://127.0.0.1:{server.port}"
-        for outside in (
-            AGENT,
-            f"/acp{AGENT}",
-            f"/acp/v0x{AGENT}",
-            f"/acp/v1{AGENT}",
-            "/",
-            "/acp/v0",
-        ):
+        others = (f"{base}{AGENT}" for base in ("", "/acp", "/acp/v0x", "/acp/v1"))
+        for outside in ("/", "/acp/v0", *others):
             response = call("GET", outside)
             assert (response.status, response.json) == (404, "Not Found")
 
@@ -130,21 +124,13 @@ def creation_for(host: str) -> bytes:
     return f"{head}Content-Length: {len(CREATION)}\r\n\r\n".encode() + CREATION
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "evil.example",
-        "evil.example:{port}",
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-        "evil.example:127.0.0.1",
-        "192.0.2.1",
-        "128.0.0.1",
-        "[::2]:{port}",
-        "localhost@evil.example",
-        "",
-    ],
-)
+OTHER_HOSTS = """
+evil.example evil.example:{port} 127.0.0.1.evil.example localhost.evil.example
+evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
+"""
+
+
+@pytest.mark.parametrize("host", [*OTHER_HOSTS.split(), ""])
 def test_a_request_for_another_host_is_refused(host: str) -> None:
     with LocalServer() as server:
         name = host.format(port=server.port)
@@ -155,20 +141,13 @@ def test_a_request_for_another_host_is_refused(host: str) -> None:
         assert (server.runs, server.requests) == ((), ())
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "localhost",
-        "LocalHost.:{port}",
-        "acp.localhost:{port}",
-        "127.0.0.1",
-        "127.1.2.3:1",
-        "[::1]:{port}",
-        "acp.example",
-        "ACP.example:443",
-        "[2001:db8::1]",
-    ],
-)
+THIS_HOST = """
+localhost LocalHost.:{port} acp.localhost:{port} 127.0.0.1 127.1.2.3:1 [::1]:{port}
+acp.example ACP.example:443 [2001:db8::1]
+"""
+
+
+@pytest.mark.parametrize("host", THIS_HOST.split())
 def test_a_request_for_this_host_is_let_in(host: str, caller_for: CallerFor) -> None:
     with LocalServer(allowed_hosts=["acp.Example", "2001:db8::1"]) as server:
         call = caller_for(server)

@@ -122,23 +122,14 @@ def test_the_newest_deliveries_are_kept(
     )
 
 
+NO_URLS = """
+/hook ftp://127.0.0.1/ urn:x:y http:// http:///hook http://127.0.0.1:99999/ http://127.0.0.1:0/
+http://[ http://127.0.0.1/ü
+"""
+
+
 @pytest.mark.parametrize(
-    "webhook",
-    [
-        "",
-        "not a url",
-        "/hook",
-        "ftp://127.0.0.1/",
-        "urn:x:y",
-        "http://",
-        "http:///hook",
-        "http://127.0.0.1:99999/",
-        "http://127.0.0.1:0/",
-        "http://[",
-        "http://127.0.0.1/a b",
-        "http://127.0.0.1/\n",
-        "http://127.0.0.1/ü",
-    ],
+    "webhook", ["", "not a url", "http://127.0.0.1/a b", "http://127.0.0.1/\n", *NO_URLS.split()]
 )
 def test_what_is_no_http_url_is_refused(server: LocalServer, call: Any, webhook: str) -> None:
     refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": webhook})
