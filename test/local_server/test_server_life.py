@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import os
 import re
 import socket
 import ssl
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import urllib3
+from support.forks import run_in_fork
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
@@ -31,6 +34,7 @@ from acp_client_v0_1.testing import (
     Fault,
     LocalServer,
     Quirks,
+    __main__,
     _recent,
     _values,
     webhooks,
@@ -308,12 +312,30 @@ def test_the_shell_command_serves_until_ctrl_c(shell_command: Any) -> None:
         assert response.status == 200
 
 
-def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", str(server.port)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
-    words = "Address already in use; --port takes another, 0 any"
-    assert ended.stderr == f"cannot listen at 127.0.0.1:{server.port}: {words}\n"
+def test_the_shell_command_says_where_it_cannot_listen(server: LocalServer) -> None:
+    taken = "--port", str(server.port)
+    not_here = "--host", "192.0.2.1", "--port", "0"
+    for options, words in (
+        (taken, f"127.0.0.1:{server.port}: Address already in use"),
+        (not_here, "192.0.2.1:0: Cannot assign requested address"),
+    ):
+        command = ["-m", "acp_client_v0_1.testing", *options]
+        ended = run_in_fork(command, cwd=ROOT, env=os.environ)
+        assert ended.returncode == 1
+        assert ended.stderr == f"cannot listen at {words}; --port takes another, 0 any\n"
+
+
+def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> None:
+    parser = __main__._parser()
+    assert all(action.help for action in parser._actions)
+    assert vars(parser.parse_args([])) == {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "base_path": "",
+        "api_key": [],
+        "api_key_env": None,
+        "allowed_host": [],
+    }
 
 
 def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,6 +403,27 @@ def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Runner, "startup", end_at_once)
     with pytest.raises(RuntimeError, match="the local server did not start"):
         LocalServer().start()
+
+
+def test_a_response_that_does_not_notice_the_end_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "_GRACE_SECONDS", 0.2)
+    cancelled = threading.Event()
+
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    running = Runner(deaf, listener, None)
+    with socket.create_connection(listener.getsockname(), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert eventually(lambda: running.meter.tasks, 5)
+        running.end()
+    assert cancelled.is_set()
 
 
 def test_a_restart_waits_while_the_server_is_away(server: LocalServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -370,6 +371,8 @@ def test_a_run_that_is_tried_again(serve: Any) -> None:
         run_id = call.run(call.server.register(third_time_lucky, name="lucky"))
         assert eventually(lambda: len(calls) == 5, 5)
         assert eventually(lambda: call.server.runs[0]["status"] == "error", 5)
+        time.sleep(0.4)
+        assert len(calls) == 5 and call.server.runs[0]["status"] == "error"
 
 
 def test_interrupts_that_end_as_success(serve: Any) -> None:
