@@ -15,23 +15,14 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from support.examples import RESULT, RUN, UPDATE
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
 from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
-RUN: dict[str, Any] = {
-    "creation": {"agent_id": "a", "input": {"question": "why?"}},
-    "run_id": "r",
-    "agent_id": "a",
-    "created_at": "2026-11-24T09:30:00Z",
-    "updated_at": "2026-11-24T09:31:00.123456Z",
-    "status": "success",
-}
-OUTPUT = {"type": "result", "run_id": "r", "status": "success", "result": {"answer": 1}}
-PAYLOAD = {"type": "custom", "run_id": "r", "status": "pending", "update": {"step": 1}}
-EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(PAYLOAD).encode()
+EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
 
 
 def responding(content: object, kind: str = "application/json") -> bytes:
@@ -66,7 +57,7 @@ def test_no_json_of_pythons_own_is_used(
     api = runs(
         responding(RUN),
         responding([RUN]),
-        responding(OUTPUT),
+        responding(RESULT),
         responding(RUN),
         responding(EVENT * 3, "text/event-stream"),
     )
@@ -74,10 +65,10 @@ def test_no_json_of_pythons_own_is_used(
         monkeypatch.setattr(json, name, refuse)
     monkeypatch.setattr(json.JSONDecoder, "decode", refuse)
     monkeypatch.setattr(json.JSONEncoder, "encode", refuse)
-    assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r"
+    assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
     assert len(api.search_runs(RunSearchRequest())) == 1
     assert api.get_run_output("r") is not None
-    assert api.get_run("r").run_id == "r"
+    assert api.get_run("r").run_id == "r1"
     with api.get_run_stream("r") as stream:
         assert len(list(stream)) == 3
 
@@ -86,7 +77,7 @@ def test_adapters_are_built_once(
     runs: Callable[..., RunsApi], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = responding(EVENT * 2, "text/event-stream")
-    api = runs(*[responding(RUN), responding([RUN]), responding(OUTPUT), stream] * 3)
+    api = runs(*[responding(RUN), responding([RUN]), responding(RESULT), stream] * 3)
     built: list[object] = []
     original = TypeAdapter.__init__
 
