@@ -39,18 +39,9 @@ def serving(quirks: Quirks) -> Iterator[tuple[LocalServer, Callable[[str], Agent
         yield server, lambda agent_id: AgentHandle(agent_id, client)
 
 
+# The real servers have most quirks: another echo of a create, other times, another media type.
 RUNS = {
     "404 for search and stream": Quirks(lacks={"search_runs": 404, "get_run_stream": 404}),
-    "500 for search and stream": Quirks(lacks={"search_runs": 500, "get_run_stream": 500}),
-    "501 for search and stream": Quirks(lacks={"search_runs": 501, "get_run_stream": 501}),
-    "404 while pending": Quirks(pending_output="404"),
-    "held without a window": Quirks(pending_output="held"),
-    "no streaming": Quirks(echo="part"),
-    "no creation": Quirks(echo="none"),
-    "own thread ids": Quirks(own_thread_ids=True),
-    "naive times": Quirks(updated_at="naive"),
-    "year 1": Quirks(updated_at="year 1"),
-    "text/plain": Quirks(media_type="text/plain"),
     "workflow-srv": Quirks.of("workflow-srv"),
     "acp-proxy": Quirks.of("acp-proxy"),
 }
