@@ -61,6 +61,12 @@ class Caller:
     def output(self, run_id: str) -> Any:
         return self.ok("GET", f"/runs/{run_id}/output?block_timeout=5")
 
+    def stream(self, run_id: str, **headers: str) -> Any:
+        """Give the stream of a run, to be read bit by bit."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{self.url}/runs/{run_id}/stream"
+        return self.pool.request("GET", url, preload_content=False, timeout=5, headers=sent)
+
     def events(self, run_id: str, **headers: str) -> list[dict[str, Any]]:
         response = self("GET", f"/runs/{run_id}/stream", **headers)
         assert response.status == 200

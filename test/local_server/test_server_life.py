@@ -154,20 +154,6 @@ def test_a_restarted_server_may_have_forgotten_its_runs(
     assert call.output(call.run(agent_id))["type"] == "result"
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("port", {"port": -1}),
-        ("port", {"port": 65536}),
-        ("ping", {"ping": 0}),
-        ("ping", {"ping": float("nan")}),
-    ],
-)
-def test_what_cannot_be_is_refused_by_name(name: str, fields: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        LocalServer(**fields)
-
-
 def test_a_taken_port_is_an_error(server: LocalServer) -> None:
     with pytest.raises(OSError), LocalServer(port=server.port):
         pass

@@ -114,8 +114,7 @@ class TestWithoutReplay:
         with serve(event_ids=event_ids, replay=False) as call:
             run_id = call.run(call.server.register(agent, name="stepwise"), streaming="custom")
             agent.emit()
-            path = f"{call.url}/runs/{run_id}/stream"
-            first = call.pool.request("GET", path, preload_content=False, timeout=5)
+            first = call.stream(run_id)
             agent.emit()
             # Events from before the first connection are not lost.
             events = read_events(first, 2)
@@ -123,9 +122,7 @@ class TestWithoutReplay:
             agent.emit()
             record = call.server._store.run(run_id)
             assert eventually(lambda: len(record.events) == 3, 5)
-            second = call.pool.request(
-                "GET", path, preload_content=False, timeout=5, headers={"Last-Event-ID": "1"}
-            )
+            second = call.stream(run_id, Last_Event_ID="1")
             agent.emit(3)
             events += read_events(second, 3)
             assert second.read() == b""
@@ -183,13 +180,7 @@ def test_a_stream_that_sends_comments_after_its_run_is_over(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
         for last_event_id, events in (("", 3), ("3", 0)):
-            response = call.pool.request(
-                "GET",
-                f"{call.url}/runs/{run_id}/stream",
-                headers={"Last-Event-ID": last_event_id},
-                preload_content=False,
-                timeout=5,
-            )
+            response = call.stream(run_id, Last_Event_ID=last_event_id)
             assert response.status == 200
             body = b""
             while body.count(b": ping") < 3:
@@ -203,8 +194,7 @@ def test_a_stream_that_sends_comments_after_its_run_is_over(serve: Any) -> None:
 def test_deletion_ends_even_a_stream_of_comments(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
-        url = f"{call.url}/runs/{run_id}/stream"
-        response = call.pool.request("GET", url, preload_content=False, timeout=5)
+        response = call.stream(run_id)
         response.read1()
         call.ok("DELETE", f"/runs/{run_id}")
         response.read()
@@ -253,8 +243,7 @@ def test_comments_without_a_line_end_swallow_the_next_line(serve: Any) -> None:
     agent = Stepwise()
     with serve(bare_comments=True) as call:
         run_id = call.run(call.server.register(agent, name="stepwise"), streaming="custom")
-        path = f"{call.url}/runs/{run_id}/stream"
-        stream = call.pool.request("GET", path, preload_content=False, timeout=5)
+        stream = call.stream(run_id)
         assert stream.read1() == b":"
         agent.emit()
         text = b":"
