@@ -21,6 +21,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     models,
 )
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 Call = Callable[[RunsApi], Any]
@@ -96,6 +97,21 @@ def test_a_bad_option_of_a_call_is_named_and_nothing_is_sent(
     test_a_bad_argument_is_named_and_nothing_is_sent(
         lambda runs: runs.get_run("r", **{option: value}), kind, name
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "less"),
+    [
+        *((name, 1, 0) for name in ("block_timeout", "concurrency", "connection_pool_maxsize")),
+        *((name, 1, 0) for name in ("max_event_bytes", "max_response_bytes")),
+        *((name, 0, -1) for name in ("max_interrupts", "total", "timeout")),
+        ("every", 0.001, 0.0009),
+    ],
+)
+def test_a_number_has_its_least_value(name: str, least: float, less: float) -> None:
+    check_arguments(**{name: least})
+    with pytest.raises(ApiValueError, match=f"^{name} must be at least {least}"):
+        check_arguments(**{name: less})
 
 
 def test_content_is_sent_as_it_was_given() -> None:

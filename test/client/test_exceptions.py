@@ -146,6 +146,9 @@ def test_rest_exports_the_errors_of_the_stock_client():
         ({"detail": [{"loc": 5, "msg": "odd place"}]}, "odd place"),
         ({"detail": [{"loc": None, "msg": "no place"}]}, "no place"),
         ({"error": {"message": "inner"}}, "inner"),
+        ({"description": "last", "title": "fourth"}, "fourth"),
+        ({"error": "third", "message": "second", "detail": ""}, "second"),
+        ({"detail": list("abcdefg")}, "a; b; c; d; e"),
         ({"code": 7}, "{'code': 7}"),
         ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         ("<p>It <b>broke</b></p>", "It broke"),
@@ -212,6 +215,48 @@ def test_words_of_this_package_are_set_apart_from_the_status():
 def test_urls_of_errors(url, kept, path):
     error = ConnectionException(reason="no", method="GET", url=url)
     assert (error.url, str(error)) == (kept, f"GET {path}: no")
+
+
+@pytest.mark.parametrize(
+    "url, location, secure",
+    [
+        ("http://h/a", "https://h/a", "https://h"),
+        ("http://h:8000/a?b", "https://h:8443/a?b", "https://h:8443"),
+        ("http://h/a", "https://h/ab", ""),
+        ("http://h/a", "https://h/", ""),
+        ("http://h/a", "https://other/a", ""),
+        ("http://h/a", "http://h/a", ""),
+        ("https://h/a", "https://h/a", ""),
+    ],
+)
+def test_a_redirect_to_the_same_url_at_https_says_which_host_to_set(url, location, secure):
+    error = ApiException(301, "Moved", url=url, headers={"location": location})
+    hint = f"; set host to a URL that begins with {secure}" if secure else ""
+    assert str(error).endswith(f" not followed{hint}")
+
+
+@pytest.mark.parametrize(
+    "status, moved, later", [(299, 0, 0), (300, 1, 0), (399, 1, 0), (400, 0, 1)]
+)
+def test_a_status_decides_whether_a_header_matters(status, moved, later):
+    shown = str(ApiException(status, "R", headers={"location": "/x", "retry-after": "9"}))
+    assert ("redirect to /x not followed" in shown) is bool(moved)
+    assert ("Retry-After: 9 s" in shown) is bool(later)
+
+
+def test_long_parts_of_a_message_leave_room_for_the_others():
+    path = "a" * 200
+    at = {"method": "GET", "url": f"http://h/{path}"}
+    assert str(ConnectionException(reason="no", **at)) == f"GET /{path}: no"
+    moved = str(ApiException(302, "R", headers={"location": f"http://h/{'b' * 400}"}))
+    assert moved == f"302 R; redirect to http://h/{'b' * 290}… not followed"
+    noted = ApiException(
+        503, "c" * 500, headers={"retry-after": "d" * 200, "request-id": "e" * 200}
+    )
+    notes = f"; Retry-After: {'d' * 99}…; request id {'e' * 99}…"
+    assert str(noted) == f"503 {'c' * 115}…{notes}"
+    assert str(ApiTypeError("f" * 1000)) == "f" * 1000
+    assert str(ApiTypeError("f" * 1001)) == f"{'f' * 999}…"
 
 
 def test_words_of_the_other_errors():
