@@ -118,59 +118,6 @@ def get_run(*responses: Any, **settings: Any) -> object:
             return RunsApi(client).get_run("r1")
 
 
-@mistake(NotFoundException, "GET /runs/r1 returned 404", "is the base path of host right? does")
-def a_wrong_base_path() -> None:
-    get_run(response(b'{"detail":"Not Found"}', 404, "Not Found"))
-
-
-@mistake(NotFoundException, "404 Not Found", "is the base path of host right?")
-def a_path_that_a_web_server_does_not_know() -> None:
-    page = b"<html><head><title>404 Not Found</title></head></html>"
-    get_run(response(page, 404, "Not Found", "text/html"))
-
-
-@mistake(TooManyRequestsException, "429 Too Many Requests; Retry-After: 3000 s")
-def too_many_requests() -> None:
-    said = {"status": 429, "reason": "Too Many Requests", "retry_after": "3000"}
-    get_run(response(b'{"detail":"Too Many Requests"}', **said), retries=3)
-
-
-@mistake(ServiceException, "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100")
-def a_service_that_names_a_date() -> None:
-    when = "Fri, 31 Dec 2100 23:59:59 GMT"
-    get_run(response(b'"busy"', 503, "Service Unavailable", retry_after=when))
-
-
-@mistake(ApiValueError, "ACP_HOST", "host has a port that is not a number")
-def a_port_of_the_environment() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ACP_HOST", "http://acp.example:x")
-        Configuration.from_env()
-
-
-@mistake(ApiValueError, "ssl_ca_cert='/none/ca.pem': there is no such file")
-def a_ca_file_that_is_missing() -> None:
-    get_run(response(b""), ssl_ca_cert="/none/ca.pem", host="https://127.0.0.1:1")
-
-
-@mistake(ApiValueError, "key_file='/none/key.pem': there is no such file")
-def a_key_file_that_is_missing() -> None:
-    files = {"cert_file": __file__, "key_file": "/none/key.pem"}
-    get_run(response(b""), host="https://127.0.0.1:1", **files)
-
-
-@mistake(
-    ApiValueError, f"ssl_ca_cert={__file__!r}", "cannot be used as a file of certificates (PEM)"
-)
-def a_ca_file_that_is_something_else() -> None:
-    get_run(response(b""), ssl_ca_cert=__file__, host="https://127.0.0.1:1")
-
-
-@mistake(ApiValueError, "ca_cert_data is not a certificate (PEM or DER)")
-def certificates_that_are_none() -> None:
-    get_run(response(b""), ca_cert_data="/etc/ca.pem", host="https://127.0.0.1:1")
-
-
 def send(body: Any) -> object:
     """Call `create_run` with a body, on a server that accepts any."""
     run = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "pending"}
@@ -194,39 +141,6 @@ def send_input(value: Any) -> object:
 def a_result_of_an_interrupt() -> None:
     output = RunOutput.from_dict({"type": "interrupt", "interrupt": {}})
     output.result  # noqa: B018
-
-
-@mistake(ResponseValidationError, "the response is empty (0 bytes), expected a Run as JSON")
-def an_empty_response() -> None:
-    get_run(response(b""))
-
-
-@mistake(ResponseValidationError, "the response holds 3 bytes of white space, expected a Run")
-def a_blank_response() -> None:
-    get_run(response(b" \r\n"))
-
-
-@mistake(
-    ResponseValidationError,
-    "HTML, not JSON, expected a Run",
-    'does this page titled "Please sign in" belong to a proxy or a login? is the base path of host',
-)
-def a_page_for_a_run() -> None:
-    page = b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>"
-    get_run(response(page, content_type="text/html; charset=utf-8"))
-
-
-@mistake(ResponseValidationError, "the JSON is nested deeper than can be read", "expected a Run")
-def a_response_that_is_nested_too_deep() -> None:
-    get_run(response(b"[" * 1000 + b"]" * 1000))
-
-
-@mistake(
-    ResponseValidationError,
-    "the response (application/json) does not fit the contract, expected a Run: creation: Field",
-)
-def a_response_that_lacks_fields() -> None:
-    get_run(response(b"{}"))
 
 
 def configured(settings: dict[str, Any]) -> None:
@@ -276,34 +190,6 @@ def a_name_that_the_certificate_lacks() -> None:
         get_run(response(b""), host=host, ca_cert_data=pem)
 
 
-@mistake(ServiceException, "503 Busy; Retry-After: 0 s; request id r-17; after 3 attempts in ")
-def a_busy_service_after_retries() -> None:
-    get_run(response(b"", 503, "Busy", retry_after="0", x_request_id="r-17"), retries=2)
-
-
-@mistake(ApiTimeoutError, "GET /runs/r1: no response within the call's 0.2 s")
-def a_server_that_is_silent() -> None:
-    get_run([STALL], timeout=0.2)
-
-
-@mistake(ApiTimeoutError, "GET /runs/r1: no response within 0.2 s")
-def a_server_that_is_silent_for_longer_than_a_read_may_be() -> None:
-    get_run([STALL], timeout=(5, 0.2))
-
-
-@mistake(
-    ApiTimeoutError,
-    "failed after status 200: the response was not complete within the call's 0.2 s",
-)
-def a_body_that_takes_too_long() -> None:
-    get_run([head(content_length="9"), STALL], timeout=0.2)
-
-
-@mistake(ApiTimeoutError, "failed after status 200: nothing more of the body within 0.2 s")
-def a_body_that_stops() -> None:
-    get_run([head(content_length="9"), b"{", STALL], timeout=(5, 0.2))
-
-
 @mistake(ApiTimeoutError, "no connection to http://127.0.0.1:", " within 0.2 s")
 def a_port_that_accepts_nobody() -> None:
     with full_listener() as host:
@@ -339,28 +225,6 @@ def from_environment(variables: dict[str, str]) -> None:
         for name, value in variables.items():
             environment.setenv(name, value)
         Configuration.from_env()
-
-
-UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
-
-
-@mistake(
-    UnauthorizedException,
-    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
-    "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)",
-)
-def no_credentials() -> None:
-    get_run(UNAUTHORIZED)
-
-
-@mistake(UnauthorizedException, "who are you?; the request carried Authorization, X-Key")
-def credentials_that_are_not_accepted() -> None:
-    get_run(UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"})
-
-
-@mistake(ForbiddenException, "403 Forbidden; the request carried Authorization")
-def credentials_that_do_not_suffice() -> None:
-    get_run(response(b"", 403, "Forbidden"), username="me", password="5ecret")
 
 
 @mistake(
@@ -405,11 +269,6 @@ def a_server_of_the_next_protocol() -> None:
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
         get_run(response(b""), host=f"http://127.0.0.1:{free_port()}")
-
-
-@mistake(ProtocolException, "a response with a control character in content-length cannot be read")
-def a_length_with_a_control_character() -> None:
-    get_run(b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}")
 
 
 @mistake(
@@ -504,11 +363,6 @@ def a_host_of_the_environment_that_is_not_read() -> None:
         no_host_at_all()
 
 
-@mistake(ApiValueError, "api_key_prefix['x-key'] has no key: set api_key['x-key']")
-def a_prefix_without_its_key() -> None:
-    get_run(api_key={"X-Key": "5ecret"}, api_key_prefix={"x-key": "Token"})
-
-
 def agent() -> Any:
     return AgentHandle("a", offline())
 
@@ -550,42 +404,9 @@ def find_where_searches_fail(status: int) -> None:
         AgentHandle.find("echo", client)
 
 
-NAME_FOR_ID = "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either"
-
-
 def of_a_name(call: Callable[[AgentHandle], object]) -> None:
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         call(AgentHandle("echo", client))
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_run() -> None:
-    of_a_name(lambda echo: echo.run({}))
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_description() -> None:
-    of_a_name(lambda echo: echo.agent)
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_descriptor() -> None:
-    of_a_name(AgentHandle.descriptor)
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_check() -> None:
-    of_a_name(lambda echo: echo.check(input={}))
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_conversation() -> None:
-    of_a_name(lambda echo: echo.conversation().run({}))
-
-
-@mistake(NotFoundException, NAME_FOR_ID)
-def a_name_for_the_id_of_a_batch() -> None:
-    of_a_name(lambda echo: list(echo.map([{}])))
 
 
 def two(first: Any, second: Any) -> None:
@@ -889,6 +710,144 @@ def full_listener() -> Iterator[str]:
         yield f"http://127.0.0.1:{address[1]}"
 
 
+# Responses
+each(
+    ResponseValidationError,
+    {
+        "the response is empty (0 bytes), expected a Run as JSON": response(b""),
+        "the response holds 3 bytes of white space, expected a Run": response(b" \r\n"),
+        "the JSON is nested deeper than can be read ... expected a Run": response(b"[" * 1000),
+        "(application/json) does not fit the contract, expected a Run: creation: Field": response(
+            b"{}"
+        ),
+        'HTML, not JSON, expected a Run: does this page titled "Please sign in" belong to a proxy '
+        "or a login? is the base path of host": response(
+            b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>",
+            content_type="text/html; charset=utf-8",
+        ),
+    },
+    get_run,
+)
+
+MOVED_AWAY = b"<html><head><title>404 Not Found</title></head></html>"
+each(
+    NotFoundException,
+    {
+        "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
+            b'{"detail":"Not Found"}', 404, "Not Found"
+        ),
+        "404 Not Found ... is the base path of host right?": response(
+            MOVED_AWAY, 404, "Not Found", "text/html"
+        ),
+    },
+    get_run,
+)
+
+CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
+BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
+each(
+    ServiceException,
+    {
+        "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100": lambda: get_run(
+            response(b'"busy"', 503, "Service Unavailable", retry_after=CENTURY)
+        ),
+        "503 Busy; Retry-After: 0 s; request id r-17; after 3 attempts in ": lambda: get_run(
+            BUSY, retries=2
+        ),
+    },
+)
+each(
+    TooManyRequestsException,
+    {
+        "429 Too Many Requests; Retry-After: 3000 s": lambda: get_run(
+            response(b'"Too Many Requests"', 429, "Too Many Requests", retry_after="3000"),
+            retries=3,
+        ),
+    },
+)
+each(
+    ProtocolException,
+    {
+        "a response with a control character in content-length cannot be read": (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
+        ),
+    },
+    get_run,
+)
+
+BEGUN = head(content_length="9")
+each(
+    ApiTimeoutError,
+    {
+        "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
+        "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
+        "after status 200: the response was not complete within the call's 0.2 s": lambda: get_run(
+            [BEGUN, STALL], timeout=0.2
+        ),
+        "failed after status 200: nothing more of the body within 0.2 s": lambda: get_run(
+            [BEGUN, b"{", STALL], timeout=(5, 0.2)
+        ),
+    },
+)
+
+UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
+each(
+    UnauthorizedException,
+    {
+        "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
+        "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)": (
+            lambda: get_run(UNAUTHORIZED)
+        ),
+        "who are you?; the request carried Authorization, X-Key": lambda: get_run(
+            UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"}
+        ),
+    },
+)
+each(
+    ForbiddenException,
+    {
+        "403 Forbidden; the request carried Authorization": lambda: get_run(
+            response(b"", 403, "Forbidden"), username="me", password="5ecret"
+        ),
+    },
+)
+
+# Settings that the first call uses
+each(
+    ApiValueError,
+    {
+        "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
+        "key_file='/none/key.pem': there is no such file": {
+            "cert_file": __file__,
+            "key_file": "/none/key.pem",
+        },
+        f"ssl_ca_cert={__file__!r} ... cannot be used as a file of certificates (PEM)": {
+            "ssl_ca_cert": __file__
+        },
+        "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
+        "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
+            "api_key": {"X-Key": "5ecret"},
+            "api_key_prefix": {"x-key": "Token"},
+        },
+    },
+    lambda settings: get_run(host="https://127.0.0.1:1", **settings),
+)
+
+# A name where an id belongs
+each(
+    NotFoundException,
+    {
+        "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either": (
+            lambda: of_a_name(lambda echo: echo.run({})),
+            lambda: of_a_name(lambda echo: echo.agent),
+            lambda: of_a_name(lambda echo: echo.descriptor()),
+            lambda: of_a_name(lambda echo: echo.check(input={})),
+            lambda: of_a_name(lambda echo: echo.conversation().run({})),
+            lambda: of_a_name(lambda echo: list(echo.map([{}]))),
+        ),
+    },
+)
+
 # What a Configuration is made with
 each(
     ApiValueError,
@@ -1100,6 +1059,7 @@ each(
         'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "': {
             "ACP_TOKEN": "bearer abc"
         },
+        "ACP_HOST ... host has a port that is not a number": {"ACP_HOST": "http://acp.example:x"},
         "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
         "ACP_HOST cannot be used: it stands in quotation marks; remove them": {
             "ACP_HOST": '"http://acp.example"'
