@@ -361,7 +361,7 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0], 300) or "/")
+    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/")
 
 
 def secure_origin(error: ApiException) -> str:

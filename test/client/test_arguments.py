@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     models,
 )
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 Call = Callable[[RunsApi], Any]
@@ -112,6 +113,24 @@ def test_a_number_has_its_least_value(name: str, least: float, less: float) -> N
     check_arguments(**{name: least})
     with pytest.raises(ApiValueError, match=f"^{name} must be at least {least}"):
         check_arguments(**{name: less})
+
+
+def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None:
+    inside = OneThread("one at a time")
+
+    def enter() -> bool:
+        try:
+            with inside:
+                return True
+        except ApiValueError as refused:
+            assert str(refused) == "one at a time"
+            return False
+
+    with ThreadPoolExecutor(1) as other:
+        with inside:
+            assert enter()
+            assert not other.submit(enter).result(10)
+        assert other.submit(enter).result(10) and enter()
 
 
 def test_content_is_sent_as_it_was_given() -> None:

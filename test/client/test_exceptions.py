@@ -255,6 +255,8 @@ def test_long_parts_of_a_message_leave_room_for_the_others():
     )
     notes = f"; Retry-After: {'d' * 99}…; request id {'e' * 99}…"
     assert str(noted) == f"503 {'c' * 115}…{notes}"
+    assert str(ApiTypeError(f"f{' ' * 9998}f")) == "f f"
+    assert str(ApiTypeError(f"f{' ' * 9999}f")) == "f"
     assert str(ApiTypeError("f" * 1000)) == "f" * 1000
     assert str(ApiTypeError("f" * 1001)) == f"{'f' * 999}…"
 
