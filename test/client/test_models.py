@@ -228,6 +228,9 @@ def test_an_assignment_is_as_strict() -> None:
         run.stauts = "error"
     with pytest.raises(ValueError, match='"Run" object has no field "status_"'):
         run.status_ = "error"
+    news = run_with(news=1)
+    news.news = 2
+    assert as_json(news)["news"] == 2
     run._note = "what a program keeps beside the fields"
     assert (run.status, run.run_id) == ("error", "r") and "_note" not in run.to_dict()
 
@@ -445,6 +448,15 @@ def test_a_model_that_a_user_derives_is_as_strict_and_as_tolerant() -> None:
     assert fault(lambda: Create(agent_id="a", input="{}")) == ("input", words)
     assert fault(lambda: Create(agent_id="a", input=[]))[1] == "Input should be a dict, not list"
     assert fault(lambda: Create(agent_id="a", input={1: 2}))[1] == "keys must be str, got int 1"
+
+    class Outer(Model):
+        inner: Inner
+
+    class Inner(Model):
+        number: int
+
+    Outer.model_rebuild()
+    assert Outer.from_dict({"inner": {"number": 1}}).inner.number == 1
     shown = Painted.model_json_schema()["properties"]
     assert shown["colour"] == {"type": "string", "enum": ["red"], "title": "Colour"}
     assert shown["run_id"]["minLength"] == 1 and shown["created_at"]["format"] == "date-time"
@@ -611,6 +623,30 @@ def test_an_event_holds_its_payload() -> None:
 def test_an_unknown_type_names_the_known_ones() -> None:
     with pytest.raises(ValidationError, match="'error', 'interrupt', 'result'"):
         RunOutput.from_dict({**RESULT, "type": "novel"})
+
+
+def test_a_fork_builds_a_model_although_a_thread_of_its_parent_is_building_one() -> None:
+    script = """
+import os, threading
+from acp_client_v0_1 import RunCreate, _schema
+building, over = threading.Event(), threading.Event()
+
+def build():
+    with _schema._building:
+        building.set()
+        over.wait(30)
+
+threading.Thread(target=build).start()
+building.wait()
+if os.fork() == 0:
+    os._exit(RunCreate(agent_id="a").agent_id != "a")
+status = os.wait()[1]
+over.set()
+raise SystemExit(status)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_that_use_a_model_first_at_once_all_have_its_fields() -> None:
