@@ -598,6 +598,7 @@ def test_requests_are_recorded_as_they_came(server: LocalServer, call: Any) -> N
     assert server.requests == ()
 
 
+@pytest.mark.slow
 def test_a_replica_that_lags_answers_a_poll_at_the_end_of_its_window(
     server: LocalServer, call: Any
 ) -> None:

@@ -469,7 +469,7 @@ def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
 
 
 def fails_late(input: Any, config: Any, context: Any) -> None:
-    context.sleep(1)
+    context.sleep(0.5)
     raise ValueError("no")
 
 
