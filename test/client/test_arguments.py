@@ -10,7 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import Field
+from pydantic_core import PydanticSerializationError, to_json
 from support.socket_server import SocketServer, response
+from support.transport import serving
 
 from acp_client_v0_1 import (
     AgentsApi,
@@ -20,6 +23,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
     ThreadsApi,
+    _operation,
     models,
 )
 from acp_client_v0_1._arguments import OneThread, check_arguments
@@ -171,17 +175,26 @@ def test_safe_characters_never_let_a_path_escape() -> None:
 def test_a_model_that_another_thread_is_building_can_be_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A model is built on first use, its validator before its serializer."""
+    """A model is built on first use, its validator first; pydantic 2.12 then cannot write it."""
+    built: list[type] = []
 
     class Late(models.RunSearchRequest):
-        pass
+        own: int = Field(default=1, alias="theirs")
+
+        @classmethod
+        def model_rebuild(cls, **options: Any) -> bool | None:
+            built.append(cls)
+            return super().model_rebuild(**options)
+
+    def write(value: object, **options: Any) -> bytes:
+        if not built:
+            raise PydanticSerializationError("'MockValSer' cannot be converted")
+        return to_json(value, **options)
 
     body = Late(limit=5)
-    unbuilt = Late.__pydantic_serializer__
-    later = type("Unbuilt", (models.RunSearchRequest,), {"__module__": __name__})
-    monkeypatch.setattr(Late, "__pydantic_serializer__", later.__pydantic_serializer__)
-    monkeypatch.setattr(Late, "__pydantic_complete__", False)
-    assert type(Late.__pydantic_serializer__) is not type(unbuilt)
-    with SocketServer(response(b"[]")) as server:
-        assert RunsApi(ApiClient(Configuration(server.url))).search_runs(body) == []
-        assert json.loads(server.requests[0].body)["limit"] == 5
+    built.clear()
+    monkeypatch.setattr(_operation, "to_json", write)
+    with serving(response(b"[]")) as (server, client):
+        assert RunsApi(client).search_runs(body) == []
+        assert json.loads(server.requests[0].body) == {"limit": 5, "offset": 0, "theirs": 1}
+    assert built == [Late]
