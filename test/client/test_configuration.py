@@ -260,7 +260,9 @@ def test_settings_from_the_environment(monkeypatch, around):
     assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
     assert c.max_response_bytes == 2000
     monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
-    assert Configuration.from_env().max_response_bytes is None
+    monkeypatch.setenv("ACP_API_KEY", "+not-a-header: but a key")
+    c = Configuration.from_env()
+    assert (c.max_response_bytes, c.api_key) == (None, {"x-key": "+not-a-header: but a key"})
 
 
 @pytest.mark.parametrize("short, long", [("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")])
