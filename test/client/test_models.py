@@ -358,11 +358,6 @@ def test_unknown_fields_that_are_null_are_kept(model: type[Any], content: dict[s
     assert "'news': None" in str(kept)
 
 
-def test_a_null_that_came_is_sent_back() -> None:
-    creation = read(RunCreate, {"agent_id": "a", "news": None, "webhook": None})
-    assert as_json(creation) == {"agent_id": "a", "news": None}
-
-
 def test_unknown_fields_do_not_disturb_a_model() -> None:
     names = {"_private": 1, "model_fields": 2, "to_dict": 3, "class": 4, "from_json": 5}
     run = run_with(**names)
