@@ -207,23 +207,6 @@ def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
     release.set()
 
 
-def test_many_threads_at_once(server: LocalServer, call: Any) -> None:
-    results: list[Any] = []
-
-    def work(number: int) -> None:
-        for turn in range(10):
-            run_id = call.run(ECHO_AGENT_ID, input={"n": number, "turn": turn})
-            results.append((call.output(run_id)["result"], {"n": number, "turn": turn}))
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(30)
-    assert len(results) == 80
-    assert all(got == wanted for got, wanted in results)
-
-
 def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
     return {}
 

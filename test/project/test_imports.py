@@ -87,15 +87,6 @@ def test_only_transport_errors_load_urllib3() -> None:
     assert "urllib3" in loaded_by(f"{errors}, TransportException")
 
 
-def test_annotations_of_what_loads_later_can_be_read() -> None:
-    loaded_by(
-        "import typing, acp_client_v0_1 as a\n"
-        "hints = typing.get_type_hints(a.RunsApi.get_run_without_preload_content)\n"
-        "assert hints['return'] is a.rest.RawResponse\n"
-        "typing.get_type_hints(a.ApiClient.call_api)\n"
-    )
-
-
 def test_the_parser_loads_no_transport_and_no_models() -> None:
     loaded = loaded_by("from acp_client_v0_1.streaming import SSEParser; SSEParser()")
     assert not {name for name in loaded if name.startswith("acp_client_v0_1.models.")}
@@ -195,20 +186,23 @@ sys.exit(f"{failed} of 8 processes failed" if failed else 0)
     assert outcome.returncode == 0, outcome.stderr
 
 
-def test_names_become_ordinary_attributes_and_unknown_ones_are_refused() -> None:
-    script = """
-import acp_client_v0_1 as a
+def test_names_and_submodules_load_when_they_are_used_and_unknown_ones_are_refused() -> None:
+    loaded_by("""
+import typing, acp_client_v0_1 as a
+a.rest.ApiException; a.exceptions.ApiException; a.models.Run; a.api.RunsApi
 assert "Run" in dir(a) and "Run" not in vars(a)
 assert a.Run is a.Run and "Run" in vars(a)
 assert a.Run is __import__("acp_client_v0_1.models.run", fromlist=["Run"]).Run
+hints = typing.get_type_hints(a.RunsApi.get_run_without_preload_content)
+assert hints["return"] is a.rest.RawResponse
+typing.get_type_hints(a.ApiClient.call_api)
 try:
     a.Rum
 except AttributeError as error:
     assert "Rum" in str(error)
 else:
     raise SystemExit("no AttributeError")
-"""
-    loaded_by(script)
+""")
 
 
 @pytest.mark.parametrize("name", LAZY_PACKAGES)
@@ -230,25 +224,14 @@ def test_the_package_exports_what_the_table_and_the_contract_say() -> None:
     assert exported - decided == listed, "run `make generate` after a change of exports"
 
 
-def test_help_begins_with_what_the_package_is_for() -> None:
-    shown = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
-    assert "acp_client_v0_1 - Run AI agents on any server" in shown
-
-
 def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
     page = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
     assert len(page.splitlines()) < 100
+    assert "acp_client_v0_1 - Run AI agents on any server" in page
     named = set(re.findall(r"``(\w+)``", page))
     assert {"AgentHandle", "RunHandle", "ApiException"} <= named <= {*dir(acp_client_v0_1)}
     assert ">>> counter.run(" in pydoc.plain(pydoc.render_doc(acp_client_v0_1.AgentHandle.run))
     assert {"AgentHandle", "Run"} <= {name for name, _ in inspect.getmembers(acp_client_v0_1)}
-
-
-def test_submodules_are_reachable_without_importing_them() -> None:
-    loaded_by(
-        "import acp_client_v0_1 as a\n"
-        "a.rest.ApiException; a.exceptions.ApiException; a.models.Run; a.api.RunsApi\n"
-    )
 
 
 @pytest.mark.parametrize("name", LAZY_PACKAGES)
