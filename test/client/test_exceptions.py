@@ -15,6 +15,7 @@ from urllib3 import HTTPHeaderDict
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import exceptions, rest
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -183,6 +184,11 @@ def test_an_error_can_be_printed_whatever_the_server_sent(error):
     line = str(error)
     assert line.isprintable() and len(line) < 3000
     assert line.encode("utf-8")
+
+
+def test_a_record_of_the_log_is_one_line_as_well(caplog):
+    package_logger("acp_client_v0_1.of_this_test").warning("%s, %d, %s", "a\r\nb\x1b", 5, 1.5)
+    assert caplog.messages == ["a b\ufffd, 5, 1.5"]
 
 
 def test_words_keep_what_scripts_and_emoji_need():
