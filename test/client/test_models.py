@@ -461,6 +461,8 @@ def test_a_model_that_a_user_derives_is_as_strict_and_as_tolerant() -> None:
     del outer.inner.inner[0].news
     content["within"]["among"][0].pop("news")
     assert outer.to_dict() == as_json(outer) == content and Outer.from_dict(outer) is outer
+    other = type("Other", (Outer,), {"__module__": __name__}).from_dict(outer)
+    assert other.to_dict() == content and type(other) is not Outer
     shown = Painted.model_json_schema()["properties"]
     assert shown["colour"] == {"type": "string", "enum": ["red"], "title": "Colour"}
     assert shown["run_id"]["minLength"] == 1 and shown["created_at"]["format"] == "date-time"
