@@ -26,8 +26,8 @@ from acp_client_v0_1 import (
     _operation,
     models,
 )
-from acp_client_v0_1._arguments import OneThread, check_arguments
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1._arguments import OneThread, check_arguments, explain_id
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 
 Call = Callable[[RunsApi], Any]
 
@@ -117,6 +117,30 @@ def test_a_number_has_its_least_value(name: str, least: float, less: float) -> N
     check_arguments(**{name: least})
     with pytest.raises(ApiValueError, match=f"^{name} must be at least {least}"):
         check_arguments(**{name: less})
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("on_drift", "raise", "continue"),
+        ("on_gap", "raise", "mark"),
+        ("on_stop", "leave", "cancel"),
+        ("unclear", "raise", "start"),
+    ],
+)
+def test_a_choice_is_one_of_two_words(name: str, one: str, other: str) -> None:
+    check_arguments(**{name: one})
+    check_arguments(**{name: other})
+    with pytest.raises(ApiValueError, match=f'^{name} must be "{one}" or "{other}", not \'no\'$'):
+        check_arguments(**{name: "no"})
+
+
+def test_only_what_is_no_uuid_may_be_a_name_for_an_id() -> None:
+    for agent_id, hinted in (("echo", True), (f"{UUID(int=5)}x", True), (str(UUID(int=5)), False)):
+        error = NotFoundException(404, "no such agent")
+        explain_id(agent_id, error)
+        explain_id(agent_id, error)
+        assert str(error.reason).count("AgentHandle takes an id") == hinted
 
 
 def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None:

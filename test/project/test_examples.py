@@ -13,14 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from support.forks import run_in_fork
+from support.transport import eventually
 
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
@@ -138,14 +138,6 @@ def runs(server: LocalServer) -> Iterator[RunsApi]:
     """What a second user of the same server sees and does."""
     with ApiClient(Configuration(host=server.url)) as client:
         yield RunsApi(client)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # All of them
@@ -348,7 +340,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
     script = ("wait_with_progress.py", "--input", '{"seconds": 60}')
     with started(*script, ACP_HOST=server.url) as process:
         # It asks only once the bar is drawn, and then it waits for the response.
-        until(lambda: any(request.path.endswith("/output") for request in server.requests))
+        assert eventually(lambda: server.requests and server.requests[-1].path.endswith("/output"))
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
     assert process.returncode == 1 and "--token acprun1." in complaints
@@ -422,7 +414,7 @@ def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi
         for number in range(7)
     ]
     runs.create_run(RunCreate(agent_id=COUNTER_AGENT_ID, input={"count": 1}))
-    until(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
+    assert eventually(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
     printed = printed_by("export_runs.py", "echo", "--status", "success", ACP_HOST=server.url)
     exported = [Run.from_json(line) for line in printed.encode().split(b"\n") if line]
     found, made = ({one.run_id: one.creation for one in each} for each in (exported, wanted))
@@ -472,7 +464,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
     options = ("--agent", server.register(patient), "--journal", str(journal))
     script = ("batch_runs.py", str(inputs), "--concurrency", "2", *options)
     with started(*script, ACP_HOST=server.url) as process:
-        until(lambda: len(server.runs) == 2)
+        assert eventually(lambda: len(server.runs) == 2)
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "") and "Traceback" not in complaints
