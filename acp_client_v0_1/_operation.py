@@ -245,8 +245,7 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
 def faults_of(error: ValidationError, *place: str) -> str:
     """Name each field of a model that does not fit, after the place of the model."""
     faults = "; ".join(
-        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)
+        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}" for fault in error.errors()
     )
     # The limit leaves room for the rest of the message.
     return one_line(faults, 200)

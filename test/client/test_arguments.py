@@ -135,6 +135,25 @@ def test_a_choice_is_one_of_two_words(name: str, one: str, other: str) -> None:
         check_arguments(**{name: "no"})
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("connect", 0),
+        *((name, 1) for name in ("key", "on_event", "on_interrupt", "progress")),
+        ("refresh_api_key_hook", 1),
+        ("on_pending", 2),
+    ],
+)
+def test_a_callback_takes_what_it_is_given(name: str, count: int) -> None:
+    for given, callback in enumerate((lambda: 0, lambda a: 0, lambda a, b: 0, lambda a, b, c: 0)):
+        if given == count:
+            check_arguments(**{name: callback})
+        else:
+            with pytest.raises(ApiTypeError, match=rf"^{name} must be .* and yours takes \("):
+                check_arguments(**{name: callback})
+    check_arguments(**{name: print})  # which may be called with anything
+
+
 def test_only_what_is_no_uuid_may_be_a_name_for_an_id() -> None:
     for agent_id, hinted in (("echo", True), (f"{UUID(int=5)}x", True), (str(UUID(int=5)), False)):
         error = NotFoundException(404, "no such agent")
