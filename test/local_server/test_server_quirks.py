@@ -24,6 +24,7 @@ from acp_client_v0_1.testing import (
 )
 from acp_client_v0_1.testing.webhooks import Webhooks
 
+PLAIN_TEXT = "text/plain; charset=utf-8"
 FAST = {"count": 3, "interval": 0}
 
 
@@ -32,8 +33,9 @@ def serve(caller_for: Callable[[LocalServer], Any]) -> Callable[..., Any]:
     """Give a caller of a server with some quirks; pings are quick."""
 
     @contextmanager
-    def serving(**quirks: Any) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks(**quirks), ping=0.05) as server:
+    def serving(real: Any = None, **quirks: Any) -> Iterator[Any]:
+        habits = Quirks.of(real) if real else Quirks(**quirks)
+        with LocalServer(quirks=habits, ping=0.05) as server:
             call = caller_for(server)
             call.server = server
             yield call
@@ -335,8 +337,7 @@ def test_a_create_for_an_unknown_agent(serve: Any) -> None:
 def test_json_as_text(serve: Any) -> None:
     with serve(media_type="text/plain") as call:
         for response in (call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}), call("GET", "/none")):
-            assert response.headers["content-type"] == "text/plain; charset=utf-8"
-            assert response.json
+            assert response.headers["content-type"] == PLAIN_TEXT and response.json
 
 
 def test_a_run_that_is_tried_again(serve: Any) -> None:
@@ -430,11 +431,8 @@ def test_errors_in_plain_text(serve: Any) -> None:
             ("POST", "/runs", 422, "agent_id: Field required"),
         ):
             response = call(method, path, {} if method == "POST" else None)
-            assert (response.status, response.headers["content-type"]) == (
-                status,
-                "text/plain; charset=utf-8",
-            )
-            assert words in response.body.decode()
+            assert response.status == status and words in response.body.decode()
+            assert response.headers["content-type"] == PLAIN_TEXT
 
 
 def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
@@ -491,17 +489,14 @@ def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPa
 
 class TestRealServers:
     @pytest.fixture
-    def proxy(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks.of("acp-proxy")) as server:
-            yield caller_for(server)
+    def proxy(self, serve: Any) -> Iterator[Any]:
+        with serve("acp-proxy") as call:
+            yield call
 
     def test_the_proxy_says_nothing_of_a_run_but_its_output(self, proxy: Any) -> None:
         creation = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 0.4}, "metadata": {"a": 1}}
         created = proxy("POST", "/runs", {**creation, "config": {"b": 2}, "streaming": "custom"})
-        assert (created.status, created.headers["content-type"]) == (
-            200,
-            "text/plain; charset=utf-8",
-        )
+        assert created.status == 200 and created.headers["content-type"] == PLAIN_TEXT
         run = created.json
         assert run["status"] == ""
         assert run["created_at"] == run["updated_at"] == "0001-01-01T00:00:00Z"
@@ -511,13 +506,7 @@ class TestRealServers:
         pending = proxy("GET", f"{path}/output?block_timeout=5")
         assert (pending.status, pending.body) == (404, b"")
         assert eventually(lambda: proxy("GET", f"{path}/output").status == 200, 10)
-        output = proxy("GET", f"{path}/output").json
-        assert output == {
-            "type": "result",
-            "run_id": run["run_id"],
-            "status": "success",
-            "result": {"slept": 0.4},
-        }
+        assert proxy("GET", f"{path}/output").json["result"] == {"slept": 0.4}
         assert proxy("GET", path).json == run
         deleted = proxy("DELETE", path)
         assert (deleted.status, deleted.body) == (200, b"")
@@ -555,10 +544,8 @@ class TestRealServers:
         assert proxy("GET", f"/runs/{run.json['run_id']}/output").status == 404
 
     @pytest.fixture
-    def workflow(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks.of("workflow-srv")) as server:
-            call = caller_for(server)
-            call.server = server
+    def workflow(self, serve: Any) -> Iterator[Any]:
+        with serve("workflow-srv") as call:
             yield call
 
     def test_the_workflow_server_echoes_metadata_and_calls_no_webhook(self, workflow: Any) -> None:
