@@ -173,10 +173,7 @@ def test_a_credential_of_one_call_is_shown_nowhere(
     auth = {"in": place, "key": "k", "value": SECRET}
     moved = head(303, location="ftp://x/", content_length="0")
     responses = ([RESET], response(b'"no"', 404), moved, response(b"{}"))
-    with (
-        caplog.at_level(logging.DEBUG),
-        serving(*responses, retries=False) as (server, client),
-    ):
+    with caplog.at_level(logging.DEBUG), serving(*responses, retries=False) as (server, client):
         client.configuration.debug = True
         for _ in responses:
             with pytest.raises(acp_client_v0_1.ApiException) as failure:

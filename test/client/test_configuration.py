@@ -202,10 +202,7 @@ def test_credentials():
         ({"access_token": "", "username": "u"}, {"Authorization": "Basic dTo="}),
         ({"api_key": {"x-api-key": ""}}, {}),
         ({"api_key": {"x-k": ""}, "api_key_prefix": {"x-k": "Token"}}, {}),
-        (
-            {"api_key": {"Authorization": ""}, "access_token": "t"},
-            {"Authorization": "Bearer t"},
-        ),
+        ({"api_key": {"Authorization": ""}, "access_token": "t"}, {"Authorization": "Bearer t"}),
     ],
 )
 def test_an_empty_credential_is_not_sent(settings, sent):

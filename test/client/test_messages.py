@@ -206,10 +206,7 @@ def one_connection_for_two_calls() -> None:
         held.set()
         connection.stall()
 
-    with (
-        serving(handler=hold, **settings) as (server, client),
-        ThreadPoolExecutor(1) as executor,
-    ):
+    with serving(handler=hold, **settings) as (server, client), ThreadPoolExecutor(1) as executor:
         runs = RunsApi(client)
         first = executor.submit(runs.get_run, "r0", _request_timeout=3)
         assert held.wait(10)
@@ -237,11 +234,7 @@ def a_dead_proxy() -> None:
     get_run(response(b""), proxy=f"http://me:5ecret@127.0.0.1:{free_port()}")
 
 
-@mistake(
-    ProxyException,
-    "; connections use the proxy http://127.0.0.1:",
-    " of https_proxy",
-)
+@mistake(ProxyException, "; connections use the proxy http://127.0.0.1:", " of https_proxy")
 def a_dead_proxy_of_the_environment() -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("https_proxy", f"http://me:5ecret@127.0.0.1:{free_port()}")
@@ -262,10 +255,7 @@ def a_server_of_the_next_protocol() -> None:
         ThreadsApi(client).search_threads({})
 
 
-@mistake(
-    ConnectionException,
-    "a mock of the library responses needs testing.responses_bridge()",
-)
+@mistake(ConnectionException, "a mock of the library responses needs testing.responses_bridge()")
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
         get_run(response(b""), host=f"http://127.0.0.1:{free_port()}")
@@ -467,12 +457,7 @@ for _name, _value, _error, _phrase in (
     ("executor", ThreadPoolExecutor, ApiTypeError, "ProcessPoolExecutor(): pass an instance, not"),
     ("executor", type("ThreadPool", (), {})(), ApiTypeError, "Executor(), not ThreadPool"),
     ("progress", two, ApiTypeError, "a function that takes the counts, and yours takes (first"),
-    (
-        "key",
-        two,
-        ApiTypeError,
-        "takes an input and gives its name, and yours takes (first",
-    ),
+    ("key", two, ApiTypeError, "takes an input and gives its name, and yours takes (first"),
     ("on_interrupt", two, ApiTypeError, "takes the question and gives the answer, and yours"),
 ):
     _make = partial(map_with, **{_name: _value})
@@ -762,7 +747,7 @@ each(
         "429 Too Many Requests; Retry-After: 3000 s": lambda: get_run(
             response(b'"Too Many Requests"', 429, "Too Many Requests", retry_after="3000"),
             retries=3,
-        ),
+        )
     },
 )
 each(
@@ -770,7 +755,7 @@ each(
     {
         "a response with a control character in content-length cannot be read": (
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
-        ),
+        )
     },
     get_run,
 )
@@ -808,7 +793,7 @@ each(
     {
         "403 Forbidden; the request carried Authorization": lambda: get_run(
             response(b"", 403, "Forbidden"), username="me", password="5ecret"
-        ),
+        )
     },
 )
 
@@ -844,7 +829,7 @@ each(
             lambda: of_a_name(lambda echo: echo.check(input={})),
             lambda: of_a_name(lambda echo: echo.conversation().run({})),
             lambda: of_a_name(lambda echo: list(echo.map([{}]))),
-        ),
+        )
     },
 )
 
@@ -1048,7 +1033,7 @@ each(
     {
         "RunCreate takes its fields by name; RunCreate.from_dict takes a dict": lambda: RunCreate(
             "a"
-        ),
+        )
     },
 )
 
@@ -1169,7 +1154,7 @@ each(
         "(without searches, use AgentHandle(agent_id))": (
             lambda: find_where_searches_fail(501),
             lambda: find_where_searches_fail(405),
-        ),
+        )
     },
 )
 
@@ -1223,9 +1208,7 @@ each(
 
 each(
     ApiValueError,
-    {
-        "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
-    },
+    {"streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both")},
 )
 
 

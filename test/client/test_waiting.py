@@ -10,15 +10,7 @@ import time
 
 import pytest
 from support.examples import RESULT, RUN
-from support.socket_server import (
-    CLOSE,
-    STALL,
-    Connection,
-    SocketServer,
-    head,
-    response,
-    serve_each,
-)
+from support.socket_server import CLOSE, STALL, Connection, SocketServer, head, response, serve_each
 from support.transport import Stopwatch, serving
 
 from acp_client_v0_1 import (
@@ -108,10 +100,7 @@ class Held:
 
 @pytest.mark.parametrize(
     ("status", "window"),
-    [
-        *((cut, 1) for cut in (408, 502, 503, 504, 524)),
-        *((other, 20) for other in (429, 500, 505)),
-    ],
+    [*((cut, 1) for cut in (408, 502, 503, 504, 524)), *((other, 20) for other in (429, 500, 505))],
 )
 def test_a_status_that_a_proxy_cuts_with_and_no_other_makes_the_window_smaller(
     set_timing, status, window

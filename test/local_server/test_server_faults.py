@@ -285,8 +285,7 @@ class TestBreaks:
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [Fault(delay=60), Fault(status=200, body=b"x" * 100, drip=1), Fault(cut="stall")],
+    "fault", [Fault(delay=60), Fault(status=200, body=b"x" * 100, drip=1), Fault(cut="stall")]
 )
 def test_no_fault_holds_up_the_end(
     fault: Fault, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -106,8 +106,7 @@ class TestEventIds:
 
 class TestWithoutReplay:
     @pytest.mark.parametrize(
-        ("event_ids", "ids"),
-        [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)],
+        ("event_ids", "ids"), [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)]
     )
     def test_what_happens_between_two_connections_is_lost(
         self, serve: Any, event_ids: str, ids: Any

@@ -299,9 +299,7 @@ NAMES = {
 }
 
 # `AgentHandle.map` is the only way up.
-ALLOWED = {
-    ("handles.agent", "batch"),
-}
+ALLOWED = {("handles.agent", "batch")}
 
 
 @functools.cache
