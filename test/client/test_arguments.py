@@ -31,6 +31,14 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundExce
 
 Call = Callable[[RunsApi], Any]
 
+
+def with_news(value: object) -> RunCreate:
+    """A create as a server sent it, with a field of a later contract."""
+    create: Any = RunCreate.from_dict({"agent_id": "a", "news": 1})
+    create.news = value
+    return create
+
+
 BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run(123), ApiTypeError, "run_id"),
     (lambda runs: runs.get_run(None), ApiTypeError, "run_id"),
@@ -47,6 +55,11 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.create_run({}), ApiValueError, "agent_id"),
     (lambda runs: runs.create_run({"agent_id": 3}), ApiValueError, "run_create.agent_id"),
     (lambda runs: runs.create_run({3: 4}), ApiTypeError, "run_create"),
+    (
+        lambda runs: runs.create_run(with_news({"x": b"1"})),
+        ApiValueError,
+        "news['x']: bytes is not",
+    ),
     (lambda runs: runs.search_runs({"status": "lost"}), ApiValueError, "run_search_request.status"),
     (lambda runs: runs.resume_run("r", {"x": [1.0, float("-inf")]}), ApiValueError, "body"),
     (lambda runs: runs.resume_run("r", None), ApiTypeError, "body"),

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from support.examples import RESULT, RUN, UPDATE
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi, RunSearchRequest
 from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
@@ -131,6 +131,19 @@ def test_plain_content_is_not_walked_through_by_the_slow_check(
     for _ in range(190):
         plain = {"a": plain}
     assert _CREATE_RUN.bind((RunCreate(agent_id="a", input=plain, streaming="custom"),)).body
+
+
+def test_a_time_as_the_contract_has_it_is_read_without_dateutil(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Own(Run):
+        """Its schema is made here."""
+
+    def refuse(*arguments: object, **options: object) -> Any:
+        raise AssertionError("dateutil was used")
+
+    monkeypatch.setattr("dateutil.parser.parse", refuse)
+    assert Own.from_dict(RUN).updated_at.second == 1
 
 
 def test_an_operation_is_found_by_its_identity() -> None:

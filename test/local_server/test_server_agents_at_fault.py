@@ -210,7 +210,7 @@ class Bare(AgentError):
 def changed() -> AgentError:
     error: Any = AgentError(1, "fine")
     error.errcode = "E1"
-    return error  # type: ignore[no-any-return]
+    return error
 
 
 NAN_IS_NONE = "nan is not a JSON number"
