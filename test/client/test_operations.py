@@ -243,9 +243,11 @@ MISFITS = [
 @pytest.mark.parametrize(("case", "wrong"), MISFITS)
 def test_a_response_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[bytes, str]) -> None:
     content, content_type = wrong
-    with serving(response(content, content_type=content_type), retries=False) as (_, client):
-        with pytest.raises(ResponseDecodeError) as caught:
-            method(client, case)(*case.arguments)
+    with (
+        serving(response(content, content_type=content_type)) as (_, client),
+        pytest.raises(ResponseDecodeError) as caught,
+    ):
+        method(client, case)(*case.arguments)
     assert caught.value.status == 200
     assert (caught.value.body or "") == content.decode()
     if case.name != "get_run_stream":
@@ -253,9 +255,11 @@ def test_a_response_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[by
 
 
 def test_a_204_that_the_contract_does_not_know_is_no_response() -> None:
-    with serving(b"HTTP/1.1 204 No Content\r\n\r\n", retries=False) as (_, client):
-        with pytest.raises(ResponseValidationError) as caught:
-            method(client, GET_RUN)("r-1")
+    with (
+        serving(b"HTTP/1.1 204 No Content\r\n\r\n") as (_, client),
+        pytest.raises(ResponseValidationError) as caught,
+    ):
+        method(client, GET_RUN)("r-1")
     assert caught.value.status == 204
 
 
