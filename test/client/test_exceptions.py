@@ -304,6 +304,17 @@ def test_an_error_keeps_what_its_constructor_is_given(kind, given):
     assert {name: getattr(error, name) for name in given} == given
 
 
+def test_what_nobody_knows_of_a_failure_has_its_default():
+    error = ApiException()
+    assert (error.ambiguous, error.attempts, error.elapsed) == (False, 1, 0.0)
+    assert (error.credentials, error.proxy, error.redirected_to) == (None, "", "")
+
+
+@pytest.mark.parametrize("data, hinted", [("NOT found", True), ("", True), ("no run r", False)])
+def test_a_404_that_names_nothing_may_be_of_a_wrong_path(data, hinted):
+    assert ("is the base path of host right?" in str(ApiException(404, "No", data=data))) is hinted
+
+
 def test_the_constructor_of_openapi_generators_client():
     error = ApiException(status=0, reason="text")
     assert (error.status, error.reason, error.body, error.headers) == (0, "text", None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -137,3 +138,4 @@ def test_a_server_that_is_used_again_sends_again(receiver: SocketServer) -> None
             body = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
             urllib3.request("POST", f"{server.url}/runs", json=body, timeout=5)
             assert [sent.status for sent in deliveries(server, count)] == [200] * count
+        assert not [one for one in threading.enumerate() if one.name.startswith("webhooks")]
