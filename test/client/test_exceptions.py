@@ -304,6 +304,11 @@ def test_an_error_keeps_what_its_constructor_is_given(kind, given):
     assert {name: getattr(error, name) for name in given} == given
 
 
+@pytest.mark.parametrize("data", ["Conflict", "CONFLICT", "409 conflict"])
+def test_a_server_that_only_repeats_its_status_is_not_quoted(data):
+    assert str(ApiException(409, "Conflict", data=data)) == "409 Conflict"
+
+
 def test_what_nobody_knows_of_a_failure_has_its_default():
     error = ApiException()
     assert (error.ambiguous, error.attempts, error.elapsed) == (False, 1, 0.0)
