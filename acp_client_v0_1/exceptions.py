@@ -182,6 +182,11 @@ class EventTooLarge(_TooLarge):
 class RunWaitTimeout(ApiException, TimeoutError):
     """Waiting for a run ran out of time, and the run continues; also a ``TimeoutError``.
 
+    Attributes:
+        run_id: The run that was waited for.
+        token: What `RunHandle.from_token` takes, to wait again, also in another process.
+        elapsed: Seconds spent waiting.
+
     Args:
         run_id: The run that was waited for.
         elapsed: Seconds spent waiting.

@@ -152,7 +152,7 @@ def test_a_body_is_sent_as_it_is_as_json_or_as_a_form() -> None:
         assert sent(None, {"a": "Ä"}) == ("application/json", '{"a": "Ä"}'.encode())
         assert sent("application/x-own", ["a"]) == ("application/x-own", b'["a"]')
         assert sent(form, None, fields) == (form, b"name=%C3%84+b&n=1")
-        assert sent(None, None, fields)[1] == b"name=%C3%84+b&n=1"
+        assert sent(None, None, fields) == (form, b"name=%C3%84+b&n=1")
         kind, body = sent(multipart, None, fields)
         assert kind is not None and kind.startswith(f"{multipart}; boundary=")
         assert body.startswith(b"--" + kind.partition("=")[2].encode())

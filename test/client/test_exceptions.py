@@ -129,6 +129,12 @@ def test_the_tables_of_the_guide_say_of_each_error_what_its_docstring_says():
         assert table == "\n".join(rows)
 
 
+@pytest.mark.parametrize("error", [acp.RunFailed, acp.RunInterrupted, acp.RunWaitTimeout])
+def test_the_help_of_an_error_about_a_run_says_that_it_has_the_run_and_its_token(error):
+    attributes = inspect.getdoc(error).partition("Attributes:\n")[2].partition("\n\n")[0]
+    assert {"run_id", "token"} < set(re.findall(r"^    (\w+): ", attributes, re.MULTILINE))
+
+
 def test_rest_exports_the_errors_of_the_stock_client():
     for name in exceptions.__all__:
         if hasattr(rest, name):

@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -57,6 +58,8 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     ForbiddenException,
+    JournalLocked,
+    JournalMismatch,
     NameResolutionException,
     NotFoundException,
     ProtocolException,
@@ -76,6 +79,7 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     ThreadsApi,
     TLSException,
+    TokenError,
     TooManyRequestsException,
     UnauthorizedException,
     UnprocessableEntityException,
@@ -84,7 +88,7 @@ from acp_client_v0_1 import (
     wait_for_run_output,
 )
 from acp_client_v0_1.telemetry import instrument
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import COUNTER_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
 Mistake = Callable[[], object]
 MISTAKES: list[Any] = []
@@ -332,6 +336,15 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
         assert server.requests == ()
 
 
+@mistake(
+    TokenError, "the token is of a run at http://localhost:1", "pass an ApiClient of the token"
+)
+def a_token_of_the_same_host_by_another_name() -> None:
+    with ApiClient(Configuration(host="http://localhost:1")) as client:
+        token = RunHandle("r", client).token()
+    RunHandle.from_token(token, offline())
+
+
 @mistake(NotFoundException, "POST /acp/agents/search returned 404", "is the base path of host")
 def a_base_path_that_the_local_server_lacks() -> None:
     with LocalServer() as server, ApiClient(Configuration(host=f"{server.url}/acp")) as client:
@@ -468,6 +481,35 @@ for _name, _value, _error, _phrase in (
 def a_way_to_connect_that_takes_arguments() -> None:
     with ThreadPoolExecutor(1) as executor:
         map_with(executor=executor, connect=two)
+
+
+def continue_a_batch(
+    *, n: int = 1, agent_id: str = ECHO_AGENT_ID, host: str = "127.0.0.1", ended: bool = True
+) -> None:
+    """Make a batch of one input, and call another one with its journal."""
+    with tempfile.TemporaryDirectory() as folder, LocalServer() as server:
+        urls = server.url, server.url.replace("127.0.0.1", host)
+        client, other = (ApiClient(Configuration(host=url)) for url in urls)
+        with AgentHandle(ECHO_AGENT_ID, client).map([{"n": 1}], journal=f"{folder}/j") as first:
+            next(first)
+            if ended:
+                first.close()
+            with AgentHandle(agent_id, other).map([{"n": n}], journal=f"{folder}/j") as second:
+                next(second)
+
+
+for _mismatch, _phrases in (
+    ({"n": 2}, ("input 0 differs from the one in the journal", "pass the same inputs in the same")),
+    ({"agent_id": COUNTER_AGENT_ID}, (f"/j is of the agent {ECHO_AGENT_ID}", "use another file")),
+    ({"host": "localhost"}, ("/j is of the server http://127.0.0.1:", "not http://localhost:")),
+):
+    _make = partial(continue_a_batch, **_mismatch)  # type: ignore[arg-type]
+    MISTAKES.append(pytest.param(_make, JournalMismatch, _phrases, id=f"journal-{_mismatch}"))
+
+
+@mistake(JournalLocked, "/j is in use by another batch, here or in another process")
+def a_journal_that_another_batch_has() -> None:
+    continue_a_batch(ended=False)
 
 
 @mistake(ApiTypeError, "on_interrupt must be a function of a module, no lambda: it goes to other")
@@ -1145,6 +1187,15 @@ each(
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
         r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
+    },
+)
+
+each(
+    TokenError,
+    {
+        "this is not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token(
+            "b7d8", offline()
+        ),
     },
 )
 

@@ -110,7 +110,7 @@ def test_what_a_status_says_beside_its_kind():
     assert {s for s, f in every.items() if f.cut} == {408, 502, 503, 504, *range(520, 600)}
     assert {s for s, f in every.items() if f.limits} == {429, 503}
     assert {s for s, f in every.items() if f.conflict} == {409}
-    assert not any(failure.no_single_retry for failure in every.values())
+    assert not any(failure.rest_gives_up for failure in every.values())
 
 
 DATES = (

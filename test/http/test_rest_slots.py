@@ -287,7 +287,7 @@ def steps_of_a_queue(waiting: int) -> int:
     few = Slots(4)
     line = [Slot() for _ in range(4 + waiting)]
     for slot in line:
-        few.join(slot)
+        few.enter(slot)
     steps = 0
 
     def step(frame: Any, event: str, argument: object) -> Any:
@@ -322,11 +322,11 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
     """An interrupt struck where it is given back, or before that."""
     few = Slots(2)
     holders = [Slot(), Slot()]
-    assert all(map(few.join, holders))
+    assert all(map(few.enter, holders))
 
     def wait() -> None:
         slot = Slot()
-        assert not few.join(slot)
+        assert not few.enter(slot)
         assert few.wait(slot, Deadline.after(8))
         few.leave(weakref.ref(slot))
 
@@ -345,7 +345,7 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
 def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
-    assert [few.join(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
+    assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
     woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]
