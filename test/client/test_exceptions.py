@@ -310,6 +310,17 @@ def test_an_error_keeps_what_its_constructor_is_given(kind, given):
     assert {name: getattr(error, name) for name in given} == given
 
 
+def test_a_class_stands_for_its_status_and_one_of_a_private_module_lives_in_exceptions():
+    home = {"__module__": "acp_client_v0_1._made"}
+    made = type("Made", (ApiException,), home, status=499)
+    try:
+        error = ApiException.from_response(http_resp=Response(499), body=None, data=None)
+        assert type(error) is made and made.__module__ == exceptions.__name__
+    finally:
+        del ApiException._by_status[499]
+    assert type("Own", (ApiException,), {"__module__": "mine"}).__module__ == "mine"
+
+
 @pytest.mark.parametrize("data", ["Conflict", "CONFLICT", "409 conflict"])
 def test_a_server_that_only_repeats_its_status_is_not_quoted(data):
     assert str(ApiException(409, "Conflict", data=data)) == "409 Conflict"
