@@ -651,7 +651,7 @@ over.set()
 raise SystemExit(status)
 """
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40)
     assert done.returncode == 0, done.stderr
 
 
