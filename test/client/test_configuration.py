@@ -76,67 +76,48 @@ def test_hosts_that_cannot_be_used(host):
         configuration.host = host
 
 
+NO_NUMBER = "ssl_ca_cert cert_file key_file ca_cert_data no_proxy proxy proxy_ssl_context username"
+NO_NUMBER += " tls_server_name assert_hostname access_token server_variables"
+WRONG_TYPES = {
+    **dict.fromkeys(NO_NUMBER.split(), (5,)),
+    **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
+    **dict.fromkeys(("verify_ssl", "safe_chars_for_path_param"), (None,)),
+    "host": [b"http://host", 7, ["http://host"]],
+    "total_timeout": ["1", (1, 2)],
+    "max_response_bytes": [1.5],
+    "api_key": ["secret", {5: "secret"}],
+    "password": [b"secret"],
+    "server_index": ["0"],
+    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)]],
+    "connection_pool_maxsize": ["4", True],
+    "retries": ["3", 1.5, True, [3]],
+}
+WRONG_VALUES = {
+    **dict.fromkeys(("timeout", "total_timeout", "max_event_bytes", "max_response_bytes"), (0,)),
+    "stream_timeout": [(1, 2, 3)],
+    "block_margin": [-1, 1e10, float("nan")],
+    "connection_pool_maxsize": [0],
+    "retries": [-1],
+    "proxy": ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://user:secret@h:x"],
+}
+OF_A_HEADER = {
+    "api_key": {"x-a": None},
+    "api_key_prefix": {"x-a": 5},
+    "proxy_headers": {"x-a": None},
+}
+
+
 @pytest.mark.parametrize(
-    "settings, error, name",
+    "name, value, error, place",
     [
-        *(({"host": host}, ApiTypeError, "host") for host in (b"http://host", 7, ["http://host"])),
-        ({"timeout": "3"}, ApiTypeError, "timeout"),
-        ({"timeout": 0}, ApiValueError, "timeout"),
-        ({"stream_timeout": (1, 2, 3)}, ApiValueError, "stream_timeout"),
-        ({"max_event_bytes": 0}, ApiValueError, "max_event_bytes"),
-        ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
-        ({"max_response_bytes": 0}, ApiValueError, "max_response_bytes"),
-        ({"max_response_bytes": 1.5}, ApiTypeError, "max_response_bytes"),
-        ({"api_key": "secret"}, ApiTypeError, "api_key"),
-        ({"block_margin": "1"}, ApiTypeError, "block_margin"),
-        ({"total_timeout": (1, 2)}, ApiTypeError, "total_timeout"),
-        ({"total_timeout": 0}, ApiValueError, "total_timeout"),
-        ({"total_timeout": "1"}, ApiTypeError, "total_timeout"),
-        ({"block_margin": -1}, ApiValueError, "block_margin"),
-        ({"block_margin": 1e10}, ApiValueError, "block_margin"),
-        ({"block_margin": float("nan")}, ApiValueError, "block_margin"),
-        ({"ssl_ca_cert": 5}, ApiTypeError, "ssl_ca_cert"),
-        ({"cert_file": 5}, ApiTypeError, "cert_file"),
-        ({"key_file": 5}, ApiTypeError, "key_file"),
-        ({"ca_cert_data": 5}, ApiTypeError, "ca_cert_data"),
-        ({"no_proxy": 5}, ApiTypeError, "no_proxy"),
-        ({"proxy": 5}, ApiTypeError, "proxy"),
-        ({"proxy_headers": {"x-a": None}}, ApiTypeError, "proxy_headers.'x-a'"),
-        ({"proxy_ssl_context": 5}, ApiTypeError, "proxy_ssl_context"),
-        ({"tls_server_name": 5}, ApiTypeError, "tls_server_name"),
-        ({"assert_hostname": 5}, ApiTypeError, "assert_hostname"),
-        ({"verify_ssl": None}, ApiTypeError, "verify_ssl"),
-        ({"socket_options": "x"}, ApiTypeError, "socket_options"),
-        ({"socket_options": ["x"]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2)]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2, "3")]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2, 2**31)]}, ApiTypeError, "socket_options"),
-        ({"access_token": 5}, ApiTypeError, "access_token"),
-        ({"username": 5}, ApiTypeError, "username"),
-        ({"password": b"secret"}, ApiTypeError, "password"),
-        ({"api_key": {"x-a": None}}, ApiTypeError, "api_key.'x-a'"),
-        ({"api_key": {5: "secret"}}, ApiTypeError, "api_key"),
-        ({"api_key_prefix": {"x-a": 5}}, ApiTypeError, "api_key_prefix.'x-a'"),
-        ({"server_index": "0"}, ApiTypeError, "server_index"),
-        ({"server_variables": 5}, ApiTypeError, "server_variables"),
-        ({"safe_chars_for_path_param": None}, ApiTypeError, "safe_chars_for_path_param"),
-        ({"connection_pool_maxsize": 0}, ApiValueError, "connection_pool_maxsize"),
-        ({"connection_pool_maxsize": "4"}, ApiTypeError, "connection_pool_maxsize"),
-        ({"connection_pool_maxsize": True}, ApiTypeError, "connection_pool_maxsize"),
-        ({"retries": -1}, ApiValueError, "retries"),
-        ({"retries": "3"}, ApiTypeError, "retries"),
-        ({"retries": 1.5}, ApiTypeError, "retries"),
-        ({"retries": True}, ApiTypeError, "retries"),
-        ({"retries": [3]}, ApiTypeError, "retries"),
-        ({"proxy": "127.0.0.1:3128"}, ApiValueError, "proxy"),
-        ({"proxy": "ftp://127.0.0.1"}, ApiValueError, "proxy"),
-        ({"proxy": "http://"}, ApiValueError, "proxy"),
-        ({"proxy": "http://user:secret@h:x"}, ApiValueError, "proxy"),
+        *((name, one, ApiTypeError, name) for name, all in WRONG_TYPES.items() for one in all),
+        *((name, one, ApiValueError, name) for name, all in WRONG_VALUES.items() for one in all),
+        *((name, one, ApiTypeError, f"{name}.'x-a'") for name, one in OF_A_HEADER.items()),
     ],
 )
-def test_settings_that_cannot_be_used(settings, error, name):
-    with pytest.raises(error, match=rf"^{name}") as failure:
-        Configuration(**settings)
+def test_settings_that_cannot_be_used(name, value, error, place):
+    with pytest.raises(error, match=rf"^{place}") as failure:
+        Configuration(**{name: value})
     assert "secret" not in str(failure.value)
 
 
