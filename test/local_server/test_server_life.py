@@ -207,6 +207,26 @@ def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
     release.set()
 
 
+def test_an_agent_at_work_keeps_no_program_from_ending() -> None:
+    script = """
+import threading, urllib3
+from acp_client_v0_1.testing import LocalServer
+
+began = threading.Event()
+
+def deaf(input, config, context):
+    began.set()
+    threading.Event().wait(60)
+
+server = LocalServer().start()
+body = {"agent_id": server.register(deaf)}
+urllib3.request("POST", f"{server.url}/runs", json=body)
+assert began.wait(20)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=40)
+    assert ended.returncode == 0
+
+
 def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
     return {}
 
