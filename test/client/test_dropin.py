@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 from support.socket_server import SocketServer, response
+from support.transport import serving
 
 from acp_client_v0_1 import (
     ApiClient,
@@ -176,7 +177,7 @@ def test_a_response_is_decoded_by_its_status() -> None:
         response(b'{"detail": "none such"}', 404),
         response(b"", 302),
     ]
-    with SocketServer(*responses) as server, ApiClient(Configuration(host=server.url)) as client:
+    with serving(*responses) as (server, client):
         received = [client.call_api("GET", server.url + "/x") for _ in responses]
         listed, other, raw, latin, broken, xml, missing, moved = received
         types = {"200": "RunStatus", "default": "str"}

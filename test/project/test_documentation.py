@@ -31,7 +31,7 @@ import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
 from support.timing import SetTiming
 
-from acp_client_v0_1 import AgentHandle, ApiClient, JournalMismatch, __version__
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, JournalMismatch, __version__
 from acp_client_v0_1.testing import LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -129,7 +129,7 @@ def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> N
 def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader: Reader) -> None:
     blocks = blocks_to_follow(ROOT / "docs" / "guides" / "batches.md")
     (block,) = (each for each in blocks if "cities.csv" in each.source)
-    with ApiClient() as client:
+    with ApiClient(Configuration(host=reader.host)) as client:
         reader.module.__dict__["echo"] = AgentHandle.find("echo", client)
         reader.run(block)
         finished = Path("out.csv").read_text("utf-8")
