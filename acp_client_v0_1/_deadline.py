@@ -1,9 +1,9 @@
-"""The rules of time, in seconds, on the monotonic clock.
+"""Timeouts and deadlines, in seconds, on the monotonic clock.
 
 Strategy: a user's timeout (a number, a pair, None) becomes a `Timeout`, a set of durations. When
-the call starts, its total becomes one `Deadline`, a point in time that bounds every attempt,
-backoff, read and event of the call. The time that remains bounds the timeouts of single waits
-(connect, read): ``deadline.bound(limit)``.
+the call starts, the total becomes one `Deadline`, a point in time that bounds every attempt,
+backoff, read and event of the call. A single wait (connect, read) has a timeout of its own, which
+``deadline.bound(limit)`` shortens to the time that remains.
 
 Invariants: a deadline never moves. None means no limit. No wait outlasts the deadline.
 """
@@ -32,7 +32,8 @@ _FORMS = "a number of seconds, a pair (connect, read), or None"
 class NothingYet(Exception):
     """Nothing arrived within the time that the caller wanted to wait.
 
-    The call has not failed, and can be read on. So this is not in the error tree.
+    The call has not failed, and the caller may read again. So this exception is not one of the
+    package's errors.
     """
 
 
@@ -42,17 +43,17 @@ class Timeout:
 
     # The total covers the whole call: its attempts, its backoff and the body or stream.
     total: float | None = None
-    # Each attempt may take so long to make a connection.
+    # Each attempt may take this long to connect.
     connect: float | None = None
-    # The connection may be silent for so long.
+    # The server may be silent for this long.
     read: float | None = None
-    # The server may hold a long poll for so long. Other calls have None. A long poll that the
-    # server was holding is not retried.
+    # The server may hold a long poll for this long. A call that is no long poll has None. A poll
+    # that is cut off while the server holds it is not retried.
     window: float | None = None
 
     @classmethod
     def of(cls, value: Any, name: str = "_request_timeout") -> Timeout:
-        """Parse a total, a pair (connect, read) or None, which errors call ``name``."""
+        """Parse a total, a pair (connect, read) or None. Errors call the value ``name``."""
         given: object = value
         pair = isinstance(given, (tuple, list))
         limits: tuple[Any, ...] = tuple(value) if pair else (value,)
@@ -66,12 +67,12 @@ class Timeout:
 class Deadline:
     """The point in time at which a call has to be done."""
 
-    # The time is in seconds of the monotonic clock. None means never.
+    # The time of the monotonic clock, in seconds. None means that there is no deadline.
     at: float | None
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline that is ``seconds`` from now. None means never."""
+        """Return the deadline that is ``seconds`` from now. None means no deadline."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -83,14 +84,14 @@ class Deadline:
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
-        """Shorten a limit in seconds, or None, to the time that remains."""
+        """Return the smaller of ``limit`` and the seconds that remain. None means no limit."""
         if self.at is None:
             return limit
         remaining = max(0.0, self.at - time.monotonic())
         return remaining if limit is None or remaining < limit else limit
 
     def earlier(self, seconds: float | None) -> Deadline:
-        """Return this deadline, or the one that is ``seconds`` from now if that is earlier."""
+        """Return the earlier of this deadline and the time that is ``seconds`` from now."""
         return Deadline.after(self.bound(seconds))
 
     def sleep(self, seconds: float) -> None:
@@ -106,11 +107,12 @@ def resolve_timeout(
     block_window: float | None = None,
     margin: float = 0,
 ) -> Timeout:
-    """Return the timeouts of a call: its ``request_timeout``, else the configured default.
+    """Return the timeouts of a call: ``request_timeout``, or the configured ``default`` if None.
 
-    ``total`` limits the whole call if the default is a pair. ``block_window`` is the time for which
-    the server may hold a long poll. A default timeout is extended to that, plus ``margin``. An
-    explicit one that is not longer raises `ApiValueError`.
+    If the default is used and is a pair, ``total`` limits the whole call. ``block_window`` is the
+    time for which the server may hold a long poll. A default timeout is extended to at least the
+    window plus ``margin``. An explicit timeout that is not longer than the window raises
+    `ApiValueError`.
     """
     if request_timeout is None:
         timeout = Timeout.of(default, "Configuration.timeout")
@@ -130,14 +132,14 @@ def resolve_timeout(
 
 
 def checked_total(value: object, name: str) -> float | None:
-    """Check a total in seconds, or None, which errors call ``name``."""
+    """Check a total in seconds, or None. Errors call the value ``name``."""
     if value is not None and not _is_number(value):
         raise wrong_type(name, "a number of seconds or None", value)
     return _parsed(value, name).total
 
 
 def checked_margin(value: object, name: str) -> float:
-    """Check the seconds that a long poll may take beyond its window, called ``name`` in errors."""
+    """Check the seconds that a long poll may take beyond its window. Errors call them ``name``."""
     if not _is_number(value):
         raise wrong_type(name, "a number of seconds", value)
     # NaN is refused as well, because no comparison with it is true.
@@ -165,7 +167,7 @@ def _widened(timeout: Timeout, block_window: float, margin: float) -> Timeout:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    # bool is an int to Python, but nobody means True as a number of seconds.
+    # To Python a bool is an int, but no caller means True as a number of seconds.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 
 # A traceback shows this module for all errors.
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"
-# An error shows this many characters of the server's message.
+# What does not fit a schema is described in this many characters.
 LONGEST_MESSAGE = 300
 # No line has more characters than this.
 _LONGEST_LINE = 1_000
@@ -260,7 +260,7 @@ class ApiException(OpenApiException):
     def _message(self) -> str:
         """Quote the server, unless it says no more than the status does."""
         data = self.body if self.data is None else self.data
-        message = one_line(_message_in(data), LONGEST_MESSAGE)
+        message = _message_in(data)
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
@@ -361,7 +361,7 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0], 300) or "/")
+    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/")
 
 
 def secure_origin(error: ApiException) -> str:

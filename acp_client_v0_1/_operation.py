@@ -220,13 +220,13 @@ def _encoded(value: object) -> bytes:
     if isinstance(value, Conversions) and any_null(value):
         return to_json(value.to_dict())
     try:
-        return to_json(value, by_alias=True, exclude_none=True)
+        return to_json(value, exclude_none=True)
     except PydanticSerializationError:
         # A model is built on first use. Another thread may have built its validator, but not yet
         # its serializer. For a complete model this does nothing, and the error comes back.
         if isinstance(value, BaseModel):
             type(value).model_rebuild()
-        return to_json(value, by_alias=True, exclude_none=True)
+        return to_json(value, exclude_none=True)
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
@@ -245,8 +245,7 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
 def faults_of(error: ValidationError, *place: str) -> str:
     """Name each field of a model that does not fit, after the place of the model."""
     faults = "; ".join(
-        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)
+        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}" for fault in error.errors()
     )
     # The limit leaves room for the rest of the message.
     return one_line(faults, 200)

@@ -275,14 +275,14 @@ class ApiClient(DropInClient):
         """Decode a response, or raise the error for its status."""
         server = self.rest_client.server
         if not 200 <= response.status < 300:
-            server.answered = True
+            server.reached = True
             raise status_error(response)
         result: Any = None
         if operation.streaming:
             result = self._open_stream(operation, response)
         elif response.status != 204 or not operation.empty_on_204:
             result = decode(response, operation)
-        server.answered = True
+        server.reached = True
         return cast(T, result)
 
     def _open_stream(
@@ -291,8 +291,8 @@ class ApiClient(DropInClient):
         body: StreamedResponse = response
         if response.status == 204:
             _log.info(
-                "%s %s: 204, a stream without events: the run was created without `streaming`, or "
-                "Last-Event-ID names its last event",
+                "%s %s: 204, a stream without events: the run does not stream, or Last-Event-ID "
+                "names its last event",
                 response.method,
                 urlsplit(response.url).path,
             )

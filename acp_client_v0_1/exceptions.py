@@ -48,7 +48,6 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
-    LONGEST_MESSAGE,
     LONGEST_OF_A_RUN,
     ApiAttributeError,
     ApiException,
@@ -114,7 +113,7 @@ class ResponseDecodeError(ApiException):
     _before_reason: ClassVar[str] = ": "
 
     def _message(self) -> str:
-        return one_line(self.body, LONGEST_MESSAGE)
+        return one_line(self.body)
 
 
 class ResponseValidationError(ResponseDecodeError):
@@ -182,6 +181,11 @@ class EventTooLarge(_TooLarge):
 
 class RunWaitTimeout(ApiException, TimeoutError):
     """Waiting for a run ran out of time, and the run continues; also a ``TimeoutError``.
+
+    Attributes:
+        run_id: The run that was waited for.
+        token: What `RunHandle.from_token` takes, to wait again, also in another process.
+        elapsed: Seconds spent waiting.
 
     Args:
         run_id: The run that was waited for.

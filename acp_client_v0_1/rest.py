@@ -1,10 +1,10 @@
 """The transport: sends a request under one deadline, with retries and redirects.
 
-Strategy: `RESTClientObject` makes attempts in a loop, and each sends the request once. `call`
-decides about redirects, and `retry` about retries. urllib3's own rules know neither the contract
-(what is safe to repeat) nor the deadline of the call.
+Strategy: `RESTClientObject` makes attempts in a loop. Each attempt sends the request once. Module
+`call` decides about redirects, and module `retry` about retries. urllib3 has rules for both, but
+they know neither the contract (which requests are safe to repeat) nor the deadline of the call.
 
-Invariants: a client holds no state of a call, so threads share it. A process never uses a
+Invariants: a client holds no state of a call, so threads can share it. A process never uses a
 connection of its parent. No status is an error here: the last response is returned as it is. A log
 record shows no query, no credential, and no control character from a server.
 """
@@ -38,26 +38,27 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
-# Scripts for openapi-generator's clients import the two errors from here.
+# Scripts that were written for openapi-generator's clients import `ApiException` and
+# `ApiValueError` from this module.
 __all__ = ["ApiException", "ApiValueError", "RESTClientObject", "RESTResponse", "RESTResponseType"]
 __all__ += ["RawResponse"]
 
 RESTResponseType = RawResponse
-"""The name that openapi-generator's clients have for urllib3's response."""
+"""urllib3's response, by the name that it has in openapi-generator's clients."""
 
 _log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
-# These become attributes of a log record.
+# These become attributes of each log record. An attribute that does not apply is None.
 _FACTS = ("status", "attempt", "seconds")
 
 
 class RESTClientObject:
-    """Sends requests. Threads can share it, also after a fork.
+    """Sends requests. Threads can share a client, and it works after a fork.
 
-    A pickle holds the configuration, credentials included, and no connection.
+    A pickle of a client holds the configuration, credentials included, and no connection.
 
     Args:
-        configuration: Hosts, TLS, proxy, timeouts, retries and the number of connections.
+        configuration: The host, TLS, proxy, timeouts, retries and number of connections.
 
     Attributes:
         observer: Sees each attempt, for telemetry. By default there is none.
@@ -98,16 +99,16 @@ class RESTClientObject:
         retries: RetryPolicy | int | Retry | None = None,
         route: str = "",
     ) -> RESTResponse:
-        """Send a request, more than once where that is safe, and receive the response.
+        """Send a request and receive the response. Retry where that is safe.
 
         Args:
             method: The HTTP method.
             url: The absolute URL.
             headers: The headers, credentials included.
             body: Bytes or text to send as they are, or an object to send as JSON.
-            post_params: Form fields, instead of a body.
+            post_params: Form fields to send instead of a body.
             _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default
-                what is configured.
+                the configured timeout.
             safe: The request changes nothing, so it can be sent again.
             stream: Leave the body of the response to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other
@@ -119,7 +120,7 @@ class RESTClientObject:
             The response, whatever its status. Its body is read unless ``stream`` is true.
 
         Raises:
-            TransportException: No usable response came, or time ran out (`ApiTimeoutError`).
+            TransportException: There was no usable response, or time ran out (`ApiTimeoutError`).
             ResponseDecodeError: The body's content coding is broken.
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
@@ -175,10 +176,11 @@ class RESTClientObject:
                 facts = {"attempt": number, "seconds": took, "status": status}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
-                if status == 204 and (asked := retry_after(response.headers)):
+                if status == 204 and (hold := retry_after(response.headers)):
                     now, server = time.monotonic(), self.server
-                    server.hold_ends = max(server.hold_ends, now + asked)
-                    server.hold_began, server.hold_error = now, None
+                    server.hold_began = now
+                    if now + hold > server.hold_ends:
+                        server.hold_ends, server.hold_error = now + hold, None
                 if status < 300:
                     return response
                 moved = _moved(call, response, hops)
@@ -195,7 +197,7 @@ class RESTClientObject:
             call.deadline.sleep(wait)
 
     def _explain(self, failure: TransportException, call: Call) -> None:
-        """Add to the message of a failure what only the configuration knows."""
+        """Add hints from the configuration to the message of a failure, if nothing was sent."""
         if failure.sent:
             return
         settings, origin = self._configuration, call.target.origin
@@ -221,10 +223,10 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                connected, answered = attempt.newly_connected, self.server.answered
-                # If the first bytes are no HTTP, and there never was a response, this is another
-                # kind of server: the request counts as unsent.
-                sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))
+                connected, reached = attempt.newly_connected, self.server.reached
+                # If the first bytes of a server that was never reached before are not HTTP, it is
+                # another kind of server, so the request counts as unsent.
+                sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
@@ -248,7 +250,7 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
 
 
 def _say(call: Call, level: int, text: str, *values: object, **facts: object) -> None:
-    """Log about a call. Method, path and facts become attributes of the record."""
+    """Log about a call. Its method, its path and ``facts`` become attributes of the record."""
     if _log.isEnabledFor(level):
         named = {"method": call.method, "path": call.path}
         extra = {**dict.fromkeys(_FACTS), **facts, **named}

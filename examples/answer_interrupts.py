@@ -5,7 +5,7 @@ Without a description, an answer is one line of JSON. Ctrl-D leaves the run as i
 token; `--token` takes it up again, on any machine.
 
     python examples/answer_interrupts.py --input '{"action": "deploy"}'
-    ACP_HOST=http://localhost:8000 python examples/answer_interrupts.py --token TOKEN
+    ACP_HOST=http://127.0.0.1:8000 python examples/answer_interrupts.py --token TOKEN
 
 Without --host and ACP_HOST it starts a local server of its own.
 """

@@ -1,7 +1,7 @@
 """Write all runs of an agent as JSON Lines, one run a line, however many there are.
 
     python examples/export_runs.py echo --sample 25
-    ACP_HOST=http://localhost:8000 python examples/export_runs.py echo > runs.jsonl
+    ACP_HOST=http://127.0.0.1:8000 python examples/export_runs.py echo > runs.jsonl
 
 Without --host and ACP_HOST it starts a local server of its own, which has no runs yet: `--sample`
 makes some.

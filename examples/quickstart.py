@@ -1,7 +1,7 @@
 """The main job, once through: find agents, run one and follow it, answer another, find the runs.
 
     python examples/quickstart.py
-    ACP_HOST=http://localhost:8000 python examples/quickstart.py --count 10
+    ACP_HOST=http://127.0.0.1:8000 python examples/quickstart.py --count 10
 
 Without --host and ACP_HOST it starts a local server of its own. Credentials come from the
 environment: ACP_API_KEY, ACP_TOKEN.

@@ -4,7 +4,7 @@ In mode `custom` each event is an update and gets a line. In mode `result` each 
 result so far, and on a terminal it takes the place of the one before.
 
     python examples/stream_to_terminal.py
-    ACP_HOST=http://localhost:8000 python examples/stream_to_terminal.py --mode result
+    ACP_HOST=http://127.0.0.1:8000 python examples/stream_to_terminal.py --mode result
 
 Without --host and ACP_HOST it starts a local server of its own.
 """

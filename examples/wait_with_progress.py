@@ -4,7 +4,7 @@ If the time is over, or on Ctrl-C, the run continues, and the script prints a to
 for the same run again, on any machine. The bar needs `pip install tqdm`.
 
     python examples/wait_with_progress.py --input '{"seconds": 5}' --timeout 20
-    ACP_HOST=http://localhost:8000 python examples/wait_with_progress.py --token TOKEN
+    ACP_HOST=http://127.0.0.1:8000 python examples/wait_with_progress.py --token TOKEN
 
 Without --host and ACP_HOST it starts a local server of its own.
 """

@@ -51,6 +51,8 @@ SEARCHES = {
     "idempotency": "guides/runs.html#start-exactly-one-run",
     "pagination": "guides/searching.html",
     "notebook": "guides/recipes.html#a-notebook",
+    "error message": "reference/messages.html",
+    "troubleshooting": "guides/troubleshooting.html",
 }
 
 # Without them, Chromium looks for hosts of its maker at each start.

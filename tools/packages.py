@@ -215,7 +215,7 @@ import pathlib, sys
 from {PACKAGE}.testing import LocalServer
 with LocalServer() as server:
     source = pathlib.Path(sys.argv[1]).read_text("utf-8")
-    exec(source.replace("http://localhost:8000", server.url), {{"__name__": "__main__"}})
+    exec(source.replace("http://127.0.0.1:8000", server.url), {{"__name__": "__main__"}})
 """
 
 

@@ -1,10 +1,11 @@
 """One attempt of a call: its time limits, its connection and its slot, and how to interrupt it.
 
-A call that waits for its response can only be woken through its socket. So a thread whose calls
-others may interrupt enters an `Interruptible`, and each attempt of its calls registers there.
+A call that waits for its response can only be woken through its socket. So a thread that makes
+calls which other threads may interrupt enters an `Interruptible`. Each attempt that the thread
+begins registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". However the attempt
-ends, its slot is free afterwards; an error closes its connection as well.
+ends, its slot is free afterwards. If an error ends the attempt, its connection is closed.
 """
 
 from __future__ import annotations
@@ -33,24 +34,27 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls of one thread, in a ``with`` of that thread.
+    """The calls that one thread begins inside its ``with`` block.
 
-    ``watch`` is called while a call waits for its response, first after ``first`` seconds. It
-    returns the seconds until its next call. An exception from it ends the waiting call.
+    While a call waits for bytes, the thread calls ``watch``, at first after ``first`` seconds.
+    ``watch`` returns the seconds until it is called again. An exception from ``watch`` ends the
+    waiting call. Reads of a streamed response after the ``with`` block do not call ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        # An attempt that has ended has no connection, so it cannot be interrupted.
+        # The latest attempt. It is not reset when it ends: an ended attempt has no connection, so
+        # there is nothing to interrupt.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # The number of seconds until the next call of ``watch``.
+        # The number of seconds until ``watch`` is called next.
         self.step = first
 
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
 
-        A call that is still connecting continues, within its connect timeout. At the very end of a
-        call, its connection may be idle already, or serve another call, which fails instead.
+        Until TCP has connected, the call continues, for its connect timeout at most. At the very
+        end of a call, its connection may be idle already, or serve another call. Then that other
+        call fails instead.
         """
         connection = None if self.attempt is None else self.attempt.connection
         if connection is not None and connection.sock is not None:
@@ -63,29 +67,34 @@ class Interruptible:
 
     def __exit__(self, *exc_info: object) -> None:
         _this_thread.calls = self._outer
+        # A stream that was opened in the block may be read after it. These reads must not call
+        # ``watch``.
+        self.watch = None
 
 
 class Attempt:
-    """One attempt of a call, in a ``with``: its limits, and how far it has come."""
+    """One attempt of a call, in a ``with`` block: its time limits, and how far it has come."""
 
     def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool) -> None:
         self.deadline = deadline
         self.timeout = timeout
-        # These two bound the next wait: a point in time, and the longest silence in seconds.
+        # The next wait for the socket ends at `until`, or after `silence` seconds without a byte.
         self.until: Deadline = deadline
         self.silence: float | None = timeout.read
-        # While a request is on its way, the server may close its connection, if that was idle for
-        # long before. So a request that is not safe avoids such a connection.
+        # A server may close an idle connection at the moment at which a request arrives. So a
+        # request that is not safe to repeat uses no connection that was idle for long.
         self.avoid_idle = avoid_idle
-        # If a new connection was made, a failure may mean that the address is wrong.
+        # True if this attempt made a new connection. Then a failure may mean that the address is
+        # wrong.
         self.newly_connected = False
-        # Once some of the request may have left, a failure without a response leaves open whether
-        # it was carried out.
+        # True once a part of the request may have left. Then a failure without a response leaves
+        # open whether the request was carried out.
         self.sent = False
         self.connection: HTTPConnection | None = None
         # Streams and long polls take no slot.
         self.slot: Slot | None = None
         self.slots: Slots | None = None
+        # The `Interruptible` in which this attempt has registered.
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket) -> bytes:
@@ -100,9 +109,13 @@ class Attempt:
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
     ) -> float | None:
-        """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
+        """Wait until bytes are there, and call ``watch`` whenever it is due.
+
+        Return the seconds that are left to receive the bytes. If they are fewer than the seconds
+        until ``watch`` is due, this returns at once, and the caller does the rest of the wait.
+        """
         limit = self.until.earlier(self.silence)
-        # Bytes that TLS, or TLS in TLS, has decrypted already do not show on the socket.
+        # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable.
         while limit.remaining() > calls.step and not decrypted(sock):
             if wait_for_read(sock, calls.step):
                 break
@@ -120,7 +133,7 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The frames of a traceback may keep this object alive, and must not keep its slot.
+        # The frames of a traceback may keep this object alive. They must not keep its slot alive.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()
@@ -136,6 +149,6 @@ def set_limit(sock: socket.socket, seconds: float | None) -> None:
     """Set a socket's timeout, or raise `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
-    # Setting a timeout takes a system call, and reading it does not.
+    # Setting a timeout takes a system call. Reading it takes none.
     if seconds != sock.gettimeout():
         sock.settimeout(seconds)

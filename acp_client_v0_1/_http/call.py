@@ -1,8 +1,9 @@
 """One call: its target, its headers and body, and its redirects (RFC 9110, section 15.4).
 
-Invariants: method and body never change. 307 and 308 are followed with both. For 301, 302 and 303
-the standard lets a client turn a POST into a GET, so only GET and HEAD follow them; with any other
-method the caller gets the redirect itself. Another origin gets no credentials.
+Invariants: a redirect never changes the method or the body. 307 and 308 are followed with any
+method. 301, 302 and 303 are followed only with GET and HEAD, because for these statuses the
+standard lets a client turn a POST into a GET. With any other method the caller gets the redirect
+itself. Another origin gets no credentials.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-# A value of fewer characters would be found in other texts by chance.
+# A secret of fewer characters would be found in other texts by chance. So such a secret is only
+# hidden together with the name of its parameter.
 _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
-# Another origin may get these headers. Any other may be a credential, whatever its name.
+# Another origin may get these headers. Any other header may be a credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
 )
@@ -47,22 +49,22 @@ class Call:
     body: bytes | None = field(repr=False)
     # A safe request changes nothing, so it can be sent again.
     safe: bool
-    # The caller reads the body of a streamed response.
+    # True leaves the body of the response to the caller.
     stream: bool
-    # The timeout bounds single waits, and the deadline the whole call.
+    # The timeout bounds single waits. The deadline bounds the whole call.
     timeout: Timeout
     deadline: Deadline
-    # A cross-origin redirect has led here, so there are no credentials.
+    # True if a cross-origin redirect led to the target. Then the call has no credentials.
     cross_origin: bool = False
-    # This query parameter, percent-encoded, is for the configured origin only. It is not part of
-    # the target, because errors and logs show that.
+    # A query parameter, percent-encoded, that only the configured origin gets. It is not part of
+    # the target, because errors and logs show the target.
     credential: str = field(default="", repr=False)
-    # This is the path of the operation, with its parameters as {name}.
+    # The path of the operation, with its parameters as {name}.
     route: str = ""
 
     @property
     def path(self) -> str:
-        """The path without the query, for logs: the query may hold a secret."""
+        """The path for logs. It leaves out the query, which may hold a secret."""
         return self.target.path.partition("?")[0]
 
     @property
@@ -72,10 +74,10 @@ class Call:
         return ", ".join([*names, *filter(None, [self.credential.partition("=")[0]])])
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Hide the credential in the headers of a response, if the server echoes it.
+        """Hide the credential in the headers of a response, because the server may echo it.
 
-        A redirect's target loses the parameter and the fragment. Any other header that shows the
-        credential, such as ``Link``, is masked as a whole.
+        ``Location`` and ``Content-Location`` lose the parameter and the fragment. Any other header
+        that shows the credential, such as ``Link``, is masked as a whole.
         """
         for name in ("location", "content-location"):
             if name in headers:
@@ -89,13 +91,13 @@ class Call:
 
     def _without_credential(self, url: str) -> str:
         secret = unquote_plus(self.credential)
-        place, mark, query = url.partition("#")[0].partition("?")
+        base, mark, query = url.partition("#")[0].partition("?")
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
             # Another parameter repeats the secret, so the whole query goes.
             kept = ""
-        return place + mark + kept if kept else place
+        return base + mark + kept if kept else base
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""
@@ -108,7 +110,7 @@ class Call:
 def _shows(text: str, secret: str) -> bool:
     """Return whether a text shows a secret, percent-encoded up to twice.
 
-    A plus sign may have become a space on the way, or come from one.
+    A plus sign and a space count as equal, because a query may show a space as a plus sign.
     """
     once = unquote_plus(text)
     shown = (each.replace("+", " ") for each in (text, once, unquote_plus(once)))
@@ -116,7 +118,11 @@ def _shows(text: str, secret: str) -> bool:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Return the call that follows a redirect, if the response is one to follow."""
+    """Return the call that follows a redirect. None means that the caller gets the response.
+
+    Raises `ProtocolException` if there were too many redirects, or if the target is not valid or
+    leads from https to http.
+    """
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
     if status not in (307, 308) and call.method not in ("GET", "HEAD"):
@@ -145,9 +151,11 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
 def encode_body(
     headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
 ) -> bytes | None:
-    """Encode a request's body: bytes and text as they are, anything else but None as JSON.
+    """Encode a request's body. Bytes and text are sent as they are, any other object as JSON.
 
-    A ``Content-Type`` in the headers decides how form fields are encoded. A missing one is added.
+    The ``Content-Type`` of ``headers`` decides how form fields are encoded. This function adds a
+    missing one to JSON and to a form, and replaces the one of a multipart form by one that names
+    the boundary.
     """
     if post_params:
         if body is not None:
@@ -168,10 +176,12 @@ def encode_body(
 def _encode_form(headers: dict[str, str], fields: Sequence[tuple[str, Any]]) -> bytes:
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     if not kind.lower().startswith("multipart/form-data"):
+        if not kind:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         return urlencode(fields).encode("ascii")
     body, content_type = encode_multipart_formdata(fields)
     for name in [name for name in headers if name.lower() == "content-type"]:
         del headers[name]
-    # The content type names the boundary between the fields.
+    # This content type names the boundary between the fields.
     headers["Content-Type"] = content_type
     return body

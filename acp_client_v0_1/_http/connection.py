@@ -1,19 +1,22 @@
 """A connection to an origin: urllib3 connects, and this package sends and receives.
 
-Strategy: once urllib3 has connected (addresses, tunnels, TLS), requests are written to its socket
-here, and `incoming` reads the responses. Connecting has one deadline, from name resolution to the
-end of the last handshake. After that, the limits of the attempt bound every wait.
+Strategy: urllib3 makes the socket (addresses, tunnels, TLS). After that, this module writes the
+requests to the socket, and `incoming` reads the responses. `Connection.open` gives connecting one
+deadline, from name resolution to the end of the last handshake. After connecting, the limits of
+the attempt bound every wait.
 
-What of urllib3 and http.client is overridden, and why:
+These methods of urllib3 and http.client are overridden:
 
-``connect``            one deadline for all of it; a proxy's failure raises `ProxyException`
-``_new_conn``          `dial` bounds name resolution too; PySocks connects to its proxy in a thread
-``_tunnel``            http.client reads the proxy's response without a deadline; this uses
-                       ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
-``_connect_tls_proxy`` each read of TLS within TLS gets a limit; see `OuterSocket`
+``connect``            makes EOF without a close_notify an error; warns of an unchecked certificate,
+                       which urllib3 leaves to its pools
+``_new_conn``          connects by `dial`, which bounds name resolution, too, or by PySocks
+``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
+                       attributes ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
+``_connect_tls_proxy`` limits each read of TLS in TLS (`OuterSocket`)
+``is_connected``       is False if there are unread bytes that TLS has decrypted
 
-Invariants: no wait goes beyond the attempt's limits; an attempt is marked as sent before its first
-byte may leave; a request that must not be sent twice uses no connection that was idle for long.
+Invariants: no wait goes beyond the attempt's limits. An attempt is marked as sent before its first
+byte may leave. A request that must not be sent twice uses no connection that was idle for long.
 """
 
 from __future__ import annotations
@@ -41,21 +44,22 @@ from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
-# Servers close idle connections after as little as a few seconds, and a request that crosses
-# that close is lost with its outcome unknown. Requests that change something avoid the risk.
+# Some servers close a connection that has been idle for only a few seconds. If a request is on its
+# way at that moment, it fails, and nobody knows whether it was carried out. Requests that change
+# something avoid this risk: they use no connection that was idle for more than this many seconds.
 _STALE = 2.0
 
-# A web server, unlike a proxy, responds to CONNECT with one of these statuses and a page.
-_NO_TUNNELS = (200, 400, 404, 405, 501)
+# A web server that is not a proxy responds to CONNECT with one of these statuses and a page.
+_STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
-# These characters are encoded in a path or query (RFC 3986, section 3.3). "%" is not among them,
-# because it begins a character that the caller has encoded.
+# A path or query may contain the characters in brackets (RFC 3986, section 3.3). All others are
+# encoded. "%" is left alone, because it begins a character that the caller has encoded.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
 def encoded(path: str) -> str:
-    """Percent-encode what a path and its query must not contain."""
+    """Percent-encode the characters that a path and its query must not contain."""
     return _NOT_IN_TARGET.sub(lambda found: quote(found[0]), path)
 
 
@@ -64,9 +68,9 @@ def request_head(
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    The target is the path with its query, for a proxy the absolute URL, or host and port of a
-    tunnel. It is `encoded`. The ``headers``, which have been checked, replace the ones that are
-    written here.
+    ``target`` is a path with its query, the absolute URL for a proxy, or the host and port of a
+    tunnel. A path must be `encoded`, and ``headers`` must be checked. A header of ``headers``
+    replaces the one of the same name that this function would add.
     """
     names = {name.lower() for name in headers}
     lines = [f"{method} {target} HTTP/1.1"]
@@ -87,7 +91,7 @@ class Connection(HTTPConnection):
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self.via = via
-        # Connecting, sending and receiving are done for an attempt. There is none while it is idle.
+        # The connection works for this attempt. An idle connection has none.
         self._attempt: Any = None
         self._idle_since: float
 
@@ -97,12 +101,15 @@ class Connection(HTTPConnection):
         self._idle_since = time.monotonic()
 
     def is_usable(self, avoid_idle: bool) -> bool:
-        """Return whether it can carry another request. ``avoid_idle`` refuses one idle for long."""
+        """Return whether the connection can carry another request.
+
+        With ``avoid_idle``, a connection that was idle for more than 2 seconds cannot.
+        """
         stale = avoid_idle and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:
-        """Serve an attempt, and connect for it if necessary.
+        """Begin to work for an attempt, and connect unless the connection has a socket.
 
         Raises urllib3's `ProxyError` if the proxy cannot be reached.
         """
@@ -125,8 +132,8 @@ class Connection(HTTPConnection):
         attempt = self._attempt
         view = memoryview(head if body is None else head + body)
         try:
-            # The read timeout limits silence, here while a piece is sent. A large body on a slow
-            # connection may take longer.
+            # The read timeout limits silence, and not the whole body: a large body on a slow
+            # connection may take longer. So each piece has the whole read timeout.
             for start in range(0, len(view), PIECE):
                 attempt.limit(self.sock)
                 attempt.sent = True
@@ -135,7 +142,8 @@ class Connection(HTTPConnection):
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have responded before it closed. If it has not, the read fails.
+            # The server may have responded before it closed the connection. If there is no
+            # response, reading it fails.
             pass
 
     def limit(self, sock: socket.socket) -> None:
@@ -148,10 +156,10 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        # This is set before `limit`, which may raise. Then the attempt closes the connection, and
-        # the socket with it.
+        # `limit` may raise. The connection has its socket before that, so that the attempt, which
+        # closes the connection after an error, also closes the socket.
         self.sock = sock
-        # The handshake of TLS, which may follow, waits no longer than this.
+        # If a TLS handshake follows, this limit bounds it.
         self.limit(sock)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
@@ -161,28 +169,30 @@ class Connection(HTTPConnection):
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.limit(self.sock)
-        # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
+        # From Python 3.12 on, http.client adds a Host header of its own to the tunnel's headers.
+        # In that header an IPv6 address has no brackets, so this one replaces it.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
         head, page = final_head(lambda: self._attempt.receive(self.sock))
-        # TLS begins with the client's bytes, so after a success nothing follows the head.
+        # In TLS the client speaks first. So if the tunnel was opened, no bytes follow the head.
         if page or not 200 <= head.status < 300:
-            doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
+            doubt = "; is it a proxy?" if head.status in _STATUSES_OF_WEB_SERVERS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
-        # The handshake of TLS, which may follow, waits no longer than this.
+        # If a TLS handshake follows, this limit bounds it.
         self.limit(self.sock)
 
 
 class SecureConnection(Connection, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
-        # Bytes that TLS has decrypted already do not show on the socket.
+        # Bytes that TLS has already decrypted do not make the socket readable, so urllib3 would not
+        # see them.
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
         super().connect()
         # By default Python takes EOF without a close_notify for a clean end, so an attacker could
-        # truncate a body. From here on it raises SSLEOFError.
+        # truncate a body. With this attribute, such an EOF raises SSLEOFError.
         cast(Any, self.sock).suppress_ragged_eofs = False
         if not self.is_verified and not self.proxy_is_verified:
             message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
@@ -194,10 +204,11 @@ class SecureConnection(Connection, HTTPSConnection):
 
 
 def _written(sock: socket.socket, data: memoryview) -> int:
-    """Write what fits into the buffer of a socket without TLS, and return the number of bytes.
+    """Write as many bytes as the buffer of a socket without TLS takes, and return their number.
 
-    Nearly always all of it fits. `socket.sendall` polls the socket first, which is a second system
-    call. Between the two it gives up the GIL, and has to wait to get it back.
+    Nearly always, the buffer takes all of ``data``. `socket.sendall` would need two system calls,
+    because it polls the socket before it sends. Between the two calls, the thread would give up the
+    GIL, and would have to wait for it.
     """
     if type(sock) is not socket.socket or os.name != "posix":
         return 0
@@ -221,7 +232,7 @@ def _socks_socket(
             proxy_rdns=proxy.scheme in ("socks5h", "socks4a"),
             proxy_username=proxy.username,
             proxy_password=proxy.password,
-            # PySocks applies it to each single wait. `in_time` bounds their sum.
+            # PySocks applies this timeout to each single wait. `in_time` bounds their sum.
             timeout=cast(Any, deadline.bound()),
             socket_options=options,
         )

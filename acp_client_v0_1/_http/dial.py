@@ -1,12 +1,14 @@
 """From a name and a port to a connected socket, in time.
 
-Strategy: one deadline for name resolution and all addresses together. The standard library bounds
-each address alone, and name resolution not at all.
+Strategy: name resolution and all addresses share one deadline. The standard library gives each
+address a timeout of its own, and name resolution none.
 
-Invariants: no wait goes beyond the deadline. Work that takes no timeout (name resolution, the
-handshake with a SOCKS proxy) runs in a daemon thread, which is abandoned at the deadline. There are
-at most 64 of these threads. Further work waits until one ends. A socket that does not connect is
-closed.
+Work that takes no timeout (name resolution, the handshake with a SOCKS proxy) runs in a daemon
+thread, which is abandoned at the deadline. There are at most 64 of these threads, abandoned ones
+included. Further work waits until a thread ends. Without a deadline, such work runs in the
+caller's thread.
+
+Invariants: no wait goes beyond the deadline. A socket that does not connect is closed.
 """
 
 from __future__ import annotations
@@ -30,19 +32,20 @@ SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
 
 _MOST_THREADS = 64
-_threads = Slots(_MOST_THREADS)
+_thread_slots = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
     # A forked process has none of its parent's threads.
-    os.register_at_fork(after_in_child=lambda: _threads.__init__(_MOST_THREADS))  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _thread_slots.__init__(_MOST_THREADS))  # type: ignore[misc]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
-    """Connect to the first address of a host that accepts, with these socket options."""
+    """Return a socket with these options, connected to the first address that accepts."""
     addresses = _look_up(host, port, deadline)
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):
-        # An address that does not respond must leave time for the addresses after it.
+        # The remaining time is divided among the remaining addresses, because an address that does
+        # not respond must leave time for the others.
         share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
             return _connect(family, address, share, options)
@@ -52,22 +55,24 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run ``work``, which takes no timeout, in a thread that is abandoned at the deadline.
+    """Run ``work``, which takes no timeout, and return its result by the deadline.
 
-    ``discard`` gets a result that comes too late, or after an interrupt of the calling thread.
+    The work runs in a thread, which is abandoned at the deadline. Without a deadline it runs in the
+    calling thread. ``discard`` gets the result of an abandoned thread. A thread is also abandoned
+    if an interrupt ends the wait of the calling thread.
     """
     if deadline.at is None:
         return work()
     job = _Job(work, discard)
     try:
-        if not (_threads.join(job.slots[0]) or _threads.wait(job.slots[0], deadline)):
+        if not (_thread_slots.enter(job.slots[0]) or _thread_slots.wait(job.slots[0], deadline)):
             raise TimeoutError(f"{_MOST_THREADS} name resolutions or connections are under way")
         try:
-            # threading.Thread waits for a Condition. An interrupt can leave its lock held, and then
-            # the thread never gets to its work, and never frees its slot.
+            # `threading.Thread.start` waits for a Condition. If an interrupt leaves the lock of the
+            # Condition held, the new thread hangs before its work, and never frees its slot.
             _thread.start_new_thread(job.run, ())
         except RuntimeError as error:
-            # The process has too many threads.
+            # The process has too many threads to start another one.
             raise OSError(str(error)) from error
         try:
             outcome = got(job.outcomes, deadline.remaining())
@@ -81,14 +86,15 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     try:
         raise outcome
     finally:
-        # The error's traceback refers to this frame, which would make a reference cycle.
+        # The error's traceback refers to this frame. If this frame referred to the error, the two
+        # would be a reference cycle.
         del outcome
 
 
 class _Job(Generic[T]):
     """Work for a thread that may be abandoned.
 
-    Invariant: the outcome is taken from the queue once, by the caller or by `_drop`.
+    Invariant: the outcome is taken from the queue at most once, by the caller or by `_drop`.
     """
 
     def __init__(self, work: Callable[[], T], discard: Callable[[T], object]) -> None:
@@ -96,10 +102,12 @@ class _Job(Generic[T]):
         self._discard = discard
         self._abandoned = False
         self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
-        # The thread takes the slot when it begins. The caller takes it if it gives up before that.
+        # The list holds the slot until the thread begins and takes it. A caller that gives up
+        # before that takes the slot instead, and the thread does nothing.
         self.slots = [Slot()]
 
     def run(self) -> None:
+        """Do the work. The thread calls this."""
         try:
             slot = self.slots.pop()
         except IndexError:
@@ -110,19 +118,23 @@ class _Job(Generic[T]):
             outcome = error
         ref = weakref.ref(slot)
         del slot
-        _threads.leave(ref)
+        _thread_slots.leave(ref)
         self.outcomes.put(outcome)
-        # The same cycle would be made here.
+        # As in `in_time`: the error's traceback refers to this frame, so this frame must not refer
+        # to the error.
         del outcome
         if self._abandoned:
             self._drop()
 
     def abandon(self) -> None:
+        """Give up waiting. The caller calls this."""
         self._abandoned = True
+        # Either this finds the outcome in the queue, or the thread sees `_abandoned` when it has
+        # put the outcome there.
         self._drop()
         with contextlib.suppress(IndexError):
             ref = weakref.ref(self.slots.pop())
-            _threads.leave(ref)
+            _thread_slots.leave(ref)
 
     def _drop(self) -> None:
         with contextlib.suppress(Empty):
@@ -150,7 +162,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _A
     try:
         ip_address(host)
     except ValueError:
-        # It is a name, and not an address.
+        # The host is a name, and not an address.
         return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
     return _addresses(host, port)
 

@@ -1,4 +1,4 @@
-"""From the exceptions of lower layers to the public errors, whose messages say what to do.
+"""Translates exceptions of lower layers into the public errors, whose messages say what to do.
 
 Invariant: the caller chains the original exception: ``raise public_error(...) from error``.
 """
@@ -16,7 +16,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
-from acp_client_v0_1._http.tls import is_cut
+from acp_client_v0_1._http.tls import lacks_close_notify
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -27,12 +27,14 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# The layers below raise these. The CertificateError is urllib3's own, a ValueError, for a name that
-# ``assert_hostname`` does not allow; the one of ssl is an OSError. urllib3's errors of connecting
-# and reading do not occur, because `dial` connects and `Incoming` reads.
+# The layers below raise these errors. urllib3 has a CertificateError of its own, a ValueError, for
+# a name that ``assert_hostname`` does not allow. (The CertificateError of ssl is an OSError.)
+# urllib3's errors of connecting and reading do not occur, because `dial` connects and `Incoming`
+# reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-# The first match counts, because the errors of an ended TLS connection are ssl.SSLErrors, too.
+# The first match counts. Some classes match several rows: the errors of an ended TLS connection,
+# for example, are also ssl.SSLErrors.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (socket.gaierror, NameResolutionException),
     ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
@@ -44,7 +46,8 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
-# Several versions of OpenSSL raise these errors if a server does not speak TLS.
+# If a server does not speak TLS, OpenSSL raises one of these errors. Which one depends on its
+# version.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -54,15 +57,15 @@ def public_error(
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
-    The message depends on how far the attempt came: whether a new connection was made for it
-    (``connected``), the server may have a part of the request (``sent``), and the head of the
-    response arrived (``reading``).
+    The message depends on how far the attempt came. ``connected``: it made a new connection.
+    ``sent``: the server may have a part of the request. ``reading``: the head of the response has
+    arrived.
     """
     if isinstance(error, TransportException):
         return error
     cause = _innermost(error)
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
-    kind = ConnectionException if is_cut(cause) else next(kinds)
+    kind = ConnectionException if lacks_close_notify(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
@@ -85,7 +88,10 @@ def public_error(
 
 
 def refused_tunnel(words: object) -> int | None:
-    """Return the status with which a proxy refused a tunnel, if the text is about that."""
+    """Return the status with which a proxy refused a tunnel.
+
+    Return None if the text is not about a refused tunnel.
+    """
     refused = _REFUSED_TUNNEL.search(str(words))
     return None if refused is None else int(refused[1])
 
@@ -105,8 +111,8 @@ def _innermost(error: BaseException) -> BaseException:
 def _description_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
-        known = error.verify_code in _WRONG_NAME
-        return text if known else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
+        wrong_name = error.verify_code in _WRONG_NAME
+        return text if wrong_name else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
@@ -114,9 +120,9 @@ def _description_of(error: BaseException) -> str:
 
 
 def _other_server(beginning: str, call: Call) -> str:
-    """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
+    """Describe a server that does not speak HTTP. ``beginning`` shows the first bytes it sent."""
     reason = f"is another kind of server, which sends {beginning}: check host"
-    # These bytes begin an alert of TLS.
+    # With these bytes an alert of TLS begins.
     if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
     return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"

@@ -15,14 +15,14 @@ from urllib.parse import quote
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-# Python refuses to write integers of many more bits as text.
+# Python refuses to write an integer as text if it has many more bits than this.
 _MOST_BITS = 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 _PLACES = ("header", "cookie", "query")
 # A cookie's value keeps these characters. Others are percent-encoded.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
-# These headers frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6), so
-# callers cannot set them.
+# Callers cannot set these headers, because they frame the message or belong to one connection (RFC
+# 9110, section 7.6.1; RFC 9112, section 6).
 _OF_THE_TRANSPORT = (
     *("connection", "content-length", "keep-alive", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -30,7 +30,7 @@ _OF_THE_TRANSPORT = (
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge headers. Of two with the same name, in any case, the later one is kept."""
+    """Merge headers. If two have the same name, in any case, the later one replaces the other."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         if source:
@@ -40,7 +40,7 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Copy and check headers. Numbers and booleans become text."""
+    """Check headers and return a copy. In the copy, numbers and booleans are text."""
     checked = dict(headers)
     for name, value in headers.items():
         if not isinstance(name, str) or not TOKEN.fullmatch(name):
@@ -53,7 +53,8 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if value.isascii() and value.isprintable():
             continue
         if name.lower() == "last-event-id":
-            # Values are sent as ISO-8859-1, but the id of an event as UTF-8 (WHATWG HTML, 9.2.4).
+            # The transport sends values as ISO-8859-1. But the id of an event must be sent as UTF-8
+            # (WHATWG HTML, section 9.2.4).
             try:
                 checked[name] = value = value.encode().decode("latin-1")
             except UnicodeEncodeError:
@@ -66,12 +67,12 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def basic_credentials(username: str, password: str) -> str:
-    """Write the value of an ``Authorization`` header (RFC 7617)."""
+    """Return the value of an ``Authorization`` header with these credentials (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
 def plain_text(value: object, name: str) -> str:
-    """Write a str, a number or a bool as text. An error shows ``name`` and not the value."""
+    """Return a str, a number or a bool as text. An error shows ``name``, and not the value."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -79,7 +80,7 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
             raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
-        # int() turns a member of an enum into its number.
+        # The text of an enum's member may be its name. int() returns its number.
         return str(int(value))
     if isinstance(value, float):
         return str(float(value))
@@ -113,16 +114,16 @@ class RequestAuth:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header to send, if it is one."""
+        """The header to send. Empty if the credentials are a cookie or in the query."""
         return {self.key: self.value} if self.place == "header" else {}
 
     @property
     def query(self) -> str:
-        """The percent-encoded query parameter to send, if it is one."""
+        """The percent-encoded query parameter to send. Empty if the credentials are elsewhere."""
         return f"{_quoted(self.key)}={_quoted(self.value)}" if self.place == "query" else ""
 
     def add_cookie(self, headers: dict[str, str]) -> None:
-        """Add the cookie, if it is one, to the headers of a request."""
+        """Add the cookie to the headers of a request, if the credentials are a cookie."""
         if self.place != "cookie":
             return
         name = next((name for name in headers if name.lower() == "cookie"), "Cookie")

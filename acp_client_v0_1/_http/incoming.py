@@ -1,13 +1,14 @@
 """A response as it arrives on a connection: its head, and its body, still content-coded.
 
-Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's own timeout bounds one
-``recv`` only, so a server that sends a byte now and then would never time out. So the limit is
-set again before each ``recv``.
+Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's own timeout bounds a
+single ``recv``. A server that sends a byte now and then would never time out, so the socket's
+timeout is set again before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits. EOF is an error unless the body is
-close-delimited, and then TLS needs a close_notify (RFC 9112, section 9.8). b"" means that the body
-is complete by its framing, never that the response was closed. Memory grows with the bytes that
-have arrived, not with the length that a header promises. A forked process reads nothing from a
+close-delimited, or is chunked and lacks only the empty line after its last chunk. Over TLS the EOF
+of a close-delimited body of a success needs a close_notify (RFC 9112, section 9.8). b"" means that
+the body is complete by its framing, never that the response was closed. Memory grows with the bytes
+that have arrived, not with the length that a header promises. A forked process reads nothing from a
 connection of its parent.
 """
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.parse import Closed, Head, final_head, framing_of
-from acp_client_v0_1._http.tls import is_cut, shut_down
+from acp_client_v0_1._http.tls import lacks_close_notify, shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -32,12 +33,13 @@ _SHORTEST_WAIT = 0.001  # seconds
 
 
 class Incoming:
-    """A response on a connection. It has the methods of a file that urllib3's response calls.
+    """A response on a connection. urllib3's response reads it like a file.
 
-    ``done`` is called with the connection if it can be used again after the body.
+    If another request can use the connection after the body, ``done`` gets the connection.
     """
 
-    # A caller may wait for fewer seconds than the limits of the attempt allow.
+    # The next read waits this many seconds for bytes, and then raises `NothingYet`. None means that
+    # only the limits of the attempt bound its wait.
     wait: float | None = None
 
     def __init__(
@@ -48,33 +50,37 @@ class Incoming:
         done: Callable[[Connection], object],
     ) -> None:
         self._connection = connection
-        # The socket knows the address and the certificate of the peer.
+        # `doctor` reads the address and the certificate of the server from the socket.
         self.sock: Any = connection.sock
         self.via: Proxy | None = connection.via
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
-        # A caller that waits in steps uses up the read timeout in several reads.
-        self._quiet = 0.0
-        # This says how the response ended. Whoever writes first wins, as `setdefault` is one step:
-        # the reader at the end, `close`, or `abort` from another thread. An `abort` that comes
-        # later does nothing, so it cannot hit the connection's next response.
+        # Seconds of silence so far. With ``wait``, several reads share one read timeout.
+        self._silent_for = 0.0
+        # Empty until the response ends. Then the key None has the word for how it ended: "finished"
+        # (the body is complete), "aborted", or "closed" (by a forked process). Several threads may
+        # end a response at once. `dict.setdefault` is atomic, so the first one wins, and an `abort`
+        # that comes later does nothing. It cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
-        # If TLS ended without a close_notify, an attacker may have cut the body.
+        # True if TLS ended without a close_notify. Then an attacker may have truncated the body.
         self._no_notify = False
-        # These bytes have arrived, and the framing has not taken them.
+        # These bytes have arrived, but the framing has not taken them.
         self._received = b""
         self.head: Head
         self.head, self._received = final_head(self._receive_head)
         attempt.until = attempt.deadline
-        # The last read has left this content behind, because its caller wanted less.
+        # Content that the last read did not return, because its caller wanted fewer bytes.
         self._ready = b""
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Read up to ``size`` bytes that have arrived. b"" means that the body is complete."""
+        """Return up to ``size`` bytes of the body, and wait only if none have arrived.
+
+        b"" means that the body is complete.
+        """
         if size == 0:
             return b""
         try:
@@ -89,7 +95,7 @@ class Incoming:
         return content[:size]
 
     def read(self, size: int | None = None) -> bytes:
-        """Read all of the body, or exactly ``size`` bytes unless it ends before."""
+        """Return the rest of the body, or exactly ``size`` bytes unless the body ends before."""
         pieces: list[bytes] = []
         while piece := self.read1(size):
             pieces.append(piece)
@@ -103,14 +109,15 @@ class Incoming:
             if self._pid != os.getpid():
                 raise Closed("the response belongs to another process")
             if self._fate:
-                raise self._ended()
+                raise self._ended_early()
             received, self._received = self._received, b""
-            # This is called even without bytes, because the last ones may have ended in a fault.
+            # `take` is called even with b"", because it raises a fault that the previous call kept
+            # back.
             content = framing.take(received)
             if not received:
                 self._received = self._receive(until)
                 if not self._received:
-                    self._judge_eof()
+                    self._check_eof()
         if framing.complete:
             self._finish()
         return content
@@ -120,46 +127,48 @@ class Incoming:
         longest = attempt.timeout.read or math.inf
         wait = None
         if until is not None:
-            wait = min(until - time.monotonic(), longest - self._quiet)
+            wait = min(until - time.monotonic(), longest - self._silent_for)
             attempt.silence = wait = max(wait, _SHORTEST_WAIT)
         try:
             data = attempt.receive(self.sock)
         except TimeoutError:
             if wait is not None:
-                self._quiet += wait
-                if not attempt.until.expired and self._quiet < longest:
+                self._silent_for += wait
+                if not attempt.until.expired and self._silent_for < longest:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            # If another thread closes the socket, TLS raises anything, even AttributeError.
-            if not (self._fate or is_cut(error)):
+            # If another thread closes the socket meanwhile, TLS may raise any error, even
+            # AttributeError.
+            if not (self._fate or lacks_close_notify(error)):
                 raise
             self._no_notify = True
             data = b""
         finally:
             attempt.silence = attempt.timeout.read
         if data:
-            self._quiet = 0.0
+            self._silent_for = 0.0
         elif self._fate:
-            raise self._ended()
+            raise self._ended_early()
         return data
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # After its first bytes a head has one read timeout in all. Otherwise it could drip in for
-        # days.
+        # After its first bytes, the head has one read timeout in all. Otherwise a server could send
+        # the head for days, a byte at a time.
         if self._received and attempt.until is attempt.deadline:
             attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
         return self._received
 
-    def _ended(self) -> Closed:
+    def _ended_early(self) -> Closed:
         return Closed(f"the response was {self._fate.get(None)} before its end")
 
-    def _judge_eof(self) -> None:
+    def _check_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # The status of an error matters more than whether its body is truncated.
+        # A missing close_notify does not matter if the status is an error: the caller needs the
+        # status more than a complete body.
         if self._no_notify and self.head.status < 300 and not self._framing.ends_before_eof:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True
@@ -169,8 +178,8 @@ class Incoming:
         if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
-        # This is set before the connection goes back, so that an abort cannot hit its next
-        # response.
+        # `_fate` is set before the connection goes back to its pool. So an `abort` of this response
+        # cannot hit the next response on the connection.
         if self._fate.setdefault(None, "finished") == "finished" and reusable:
             self.attempt.connection = None
             self._done(self._connection)
@@ -183,18 +192,19 @@ class Incoming:
 
     @property
     def closed(self) -> bool:
-        """True at the end of the body, and after `close`."""
+        """True once the whole body was returned, and after `close` and `abort`."""
         return bool(self._fate) and not (self.finished and self._ready)
 
     def abort(self) -> None:
-        """Close the connection, so that a blocked read of another thread fails."""
+        """Shut the connection down, so that a blocked read of another thread fails."""
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
             shut_down(self.sock)
 
     def close(self) -> None:
         """Close the connection, unless the body is complete.
 
-        In a forked process this ends nothing for the parent, and sends nothing.
+        In a forked process this closes the child's socket only. It sends nothing, so the parent can
+        still read the response.
         """
         self.abort()
         if not self.finished:

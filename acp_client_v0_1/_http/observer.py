@@ -1,7 +1,7 @@
-"""What telemetry sees of a client: attempts, streams that are read, and runs.
+"""The interface of telemetry: it sees attempts, streams that are read, and runs.
 
-`RESTClientObject.observer` is None unless `telemetry.instrument` has set it. The transport knows
-these types only, so that it does not import OpenTelemetry.
+`RESTClientObject.observer` is None unless `telemetry.instrument` has set it. The transport uses
+only the types of this module, so it does not import OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StreamedResponse(Protocol):
-    """What a stream needs of a response, such as `acp_client_v0_1.rest.RESTResponse`."""
+    """The part of a response that a stream uses. `acp_client_v0_1.rest.RESTResponse` has it."""
 
     status: int
     method: str
@@ -29,32 +29,33 @@ class StreamedResponse(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return bytes once some have arrived, within ``wait`` seconds. b"" means the end."""
+        """Wait up to ``wait`` seconds for bytes and return them. b"" means the end of the body."""
         ...
 
     def abort(self) -> None:
-        """Wake a blocked `read_available`, from any thread."""
+        """Make a blocked `read_available` of any thread raise at once."""
 
     def close(self) -> None:
         """Release the connection."""
 
 
 class RunSpan(Protocol):
-    """The span of one run. A later span of the run links to its ``traceparent`` (W3C)."""
+    """A span of a run. A later span of the same run links to ``traceparent`` (W3C)."""
 
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
-        """Make requests inside the ``with`` block children of the span."""
+        """Make the spans of requests inside the ``with`` block children of this span."""
         ...
 
     def started(self, run_id: str) -> None:
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, or leave it open after a read with timeout 0.
+        """End the span with the outcome of a wait.
 
-        Return False if the next wait for the run has to begin a new span.
+        A wait with timeout 0 that got no output leaves the span open. Return False if the span has
+        ended and the run has not. Then the next wait for the run has to begin a new span.
         """
         ...
 
@@ -65,21 +66,21 @@ class Observer(Protocol):
     def attempt(
         self, call: Call, resends: int, send: Callable[[Call], RESTResponse]
     ) -> RESTResponse:
-        """Wrap one attempt of a call, which was sent ``resends`` times before.
+        """Wrap one attempt of a call that was sent ``resends`` times before.
 
-        ``send`` sends a call once, and may be given a copy with further headers. Its outcome is
-        passed on.
+        Call ``send`` once, with the call or with a copy that has further headers. Return its
+        response, or let its error pass.
         """
         ...
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
-        """Wrap the reading of a stream: return what to read instead of the response."""
+        """Wrap the reading of a stream: return a response to read instead of ``response``."""
         ...
 
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> RunSpan:
-        """Begin the span of a run. Unknown facts are empty or None.
+        """Begin a span of a run. An argument that the caller does not know is "" or None.
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, if there is one.
         """

@@ -1,17 +1,17 @@
-"""The head of a response, and where its body ends (RFC 9112), from bytes as they arrive.
+"""Parses the head of a response, and finds the end of its body (RFC 9112).
 
-Strategy: no I/O here, so that every split of the bytes can be tested. `final_head` calls a function
-for the bytes of a head, and `framing_of` decides how its body is framed: by a length, in chunks, or
-by EOF. A `Framing` is fed the bytes that arrive, and returns the content among them.
+Strategy: this module does no I/O, so that every split of the bytes can be tested. `final_head` gets
+the bytes of a head from a function. `framing_of` decides how the body is framed: by a length, in
+chunks, or by EOF. A `Framing` takes the bytes that arrive, and returns the content among them.
 
-http.client is more lenient than is safe: it takes EOF for the end of the headers and anything that
-``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It also skips the two
+http.client is more lenient than is safe. It takes EOF for the end of the headers. It takes anything
+that ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It skips the two
 bytes after a chunk unread, so a wrong chunk size silently changes the body.
 
-Invariants: a head is complete, with its empty line, or it is an error. The size of a chunk is one
-or more hexadecimal digits, then spaces or tabs (from old servers), then possibly an extension, then
-CR LF. The length and number of lines are bounded. Parsing takes linear time, however the bytes are
-split.
+Invariants: a head that is not complete, with its empty line, is an error. The size of a chunk is
+one or more hexadecimal digits, then spaces or tabs (from old servers), then possibly an extension,
+then CR LF. The length and the number of lines are bounded. Parsing takes linear time, however the
+bytes are split.
 """
 
 from __future__ import annotations
@@ -25,33 +25,37 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# The headers may have this many lines, and the trailer of a chunked body as well.
+# The headers may have this many lines, without the empty line at their end. The trailer of a
+# chunked body may have this many with that line.
 _MOST_LINES = 100
-_LONGEST_LINE = 65_536  # bytes, of a head
+# A line of a head may have this many bytes.
+_LONGEST_LINE = 65_536
+# A line with the size of a chunk, or a line of the trailer, may have this many bytes.
 _LONGEST_CHUNK_LINE = 8_192
-# A server may send this many responses before the final one.
+# A server may send this many responses, the final one included.
 _MOST_INFORMATIONAL = 20
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
-# This matches bytes that do not begin as "HTTP" does.
+# This matches received bytes that cannot be the beginning of "HTTP".
 _OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 # A line that begins with a blank continues the line before it (RFC 9112, section 5.2).
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-# The fast path takes a chunk line only if its end is among this many bytes.
+# `_Chunked._whole_chunks` takes a chunk line only if the line ends within this many bytes.
 _SHORT_LINE = 64
-# A body's chunk lines are remembered up to this number, which bounds the memory.
+# The sizes of at most this many chunk lines are remembered for a body.
 _MOST_SIZES = 1024
+# A content length may have this many digits.
 _MOST_DIGITS = 18
 
 _NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
-# Control characters must reach neither a log nor a terminal. Those from 0x80 on are allowed in a
-# header's value, because it may be UTF-8.
+# Control characters must reach neither a log nor a terminal. A header's value may have the control
+# characters from 0x80 on, because they may be bytes of UTF-8.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
@@ -79,7 +83,10 @@ class Head:
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
-    """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
+    """Receive the head of a final response (RFC 9110, section 15).
+
+    Return the head, and the bytes that were received after it.
+    """
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
         head, received = _next_head(receive, received)
@@ -91,13 +98,16 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
 
 
 def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, bytes]:
-    """Receive one head, of which the beginning is there, and the bytes that follow it."""
+    """Receive the rest of a head that starts with ``beginning``.
+
+    Return the head, and the bytes that were received after it.
+    """
     received, begin, searched = bytearray(beginning), 0, 0
     status: tuple[int, int, str] | None = None
     lines: list[str] = []
     while True:
-        # This is checked at once, because the server may now wait for a client that speaks its
-        # protocol.
+        # The first bytes are checked before the line is complete. A server of another protocol may
+        # send a few bytes without a line end, and then wait for the client.
         if not searched and _OTHER_PROTOCOL.match(received):
             line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
             raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
@@ -115,8 +125,8 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
         line = received[begin:newline].decode("latin-1")
         begin = searched = newline + 1
         if status is None:
-            # A server of another protocol may never send a blank line, so this line is checked at
-            # once.
+            # The status line is checked before the head is complete. A server of another protocol
+            # may never send an empty line.
             status = _parse_status_line(line)
         elif line in ("", "\r"):
             return Head(*status, _parse_fields(lines)), bytes(received[begin:])
@@ -139,7 +149,8 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
             if plain != value and name.lower() in _FRAMING_FIELDS:
-                # A proxy may read another value, and so another end of the body.
+                # A proxy may have read another value here, and may have found another end of the
+                # body.
                 raise BadFraming(f"a response with a control character in {name} cannot be read")
             value = plain
         headers.add(name, value)
@@ -158,21 +169,23 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 
 class Framing:
-    """Finds the end of a body, here by its length, or at EOF if it is close-delimited."""
+    """Finds the end of a body by its length, or at EOF if the length is None (close-delimited)."""
 
     def __init__(self, length: int | None) -> None:
         # The number of bytes of the body, or of a chunk's data, that have not arrived.
         self._left = length or 0
         self.complete = length == 0
-        # Bytes that follow the end of the body show that the server is out of step.
+        # Bytes that arrived after the end of the body. They show that the server is out of step
+        # with the client.
         self.rest = b""
-        # False if only EOF ends the body: then it is close-delimited.
+        # False if the body is close-delimited.
         self.ends_before_eof = length is not None
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
 
-        Content that precedes a fault is returned; the next call raises `BadFraming`.
+        If content precedes a fault, this call returns the content, and the next call raises
+        `BadFraming`.
         """
         if self.ends_before_eof:
             data, self.rest = data[: self._left], data[self._left :]
@@ -181,7 +194,7 @@ class Framing:
         return data
 
     def may_end(self) -> bool:
-        """Return whether EOF completes the body."""
+        """Return whether the body is complete if EOF comes now."""
         return not self.ends_before_eof
 
 
@@ -192,9 +205,9 @@ class _Chunked(Framing):
         super().__init__(None)
         self.ends_before_eof = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
-        # A line whose end has not arrived waits here.
+        # The beginning of a line whose end has not arrived.
         self._waiting = b""
-        # Most streams repeat a few chunk lines, so the sizes are remembered by line.
+        # The size that each parsed chunk line has. Most streams repeat a few lines.
         self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
@@ -231,9 +244,9 @@ class _Chunked(Framing):
         return b"".join(pieces)
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Take all complete chunks at once, and return where they end.
+        """Append the data of all complete chunks to ``pieces``, and return where the chunks end.
 
-        The given position and the returned one are at the line end after a chunk's data.
+        ``position`` and the returned position are at the end of a chunk's data, before its CR LF.
         """
         sizes, length = self._sizes, len(data)
         while True:
@@ -252,11 +265,13 @@ class _Chunked(Framing):
             position = end
 
     def may_end(self) -> bool:
-        # The empty line after the last chunk may be missing (RFC 9112, section 8).
+        # EOF completes the body once the last chunk has arrived. The empty line after the last
+        # chunk may be missing (RFC 9112, section 8), but a trailer that has begun must end.
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # Each of these takes one line, and returns its number of bytes, or 0 if it is incomplete.
+    # Each of the next three methods takes one line. It returns the number of bytes of the line, or
+    # 0 if the line is incomplete.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")
@@ -289,7 +304,7 @@ class _Chunked(Framing):
         return end - position
 
     def _line_end(self, data: bytes, position: int, searched: int, name: str) -> int:
-        """Find where a line ends, or return 0 if its end has not arrived."""
+        """Return where a line ends, or 0 if its end has not arrived."""
         end = data.find(b"\n", searched) + 1
         if (end or len(data)) - position > _LONGEST_CHUNK_LINE:
             raise BadFraming(f"{name} is too long: {data[position : position + 40]!r}…")
@@ -299,7 +314,8 @@ class _Chunked(Framing):
 def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     """Decide where a body ends (RFC 9112, section 6.3), and whether to reuse the connection.
 
-    After 408 and 5xx it is not reused: servers close it, whether they say so or not.
+    After 408 and 5xx the connection is not reused, because many servers close it then, even if
+    they do not say so.
     """
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
@@ -320,9 +336,9 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # If a response has a transfer coding and a length, or chunks in HTTP/1.0, a proxy may have
-    # found another end of it. What follows may be forged (response splitting; RFC 9112, sections
-    # 6.1 and 6.3).
+    # If a response has a transfer coding and a length, or has chunks in HTTP/1.0, a proxy may have
+    # found another end of the body. Then the bytes after the body may be forged (response
+    # splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 

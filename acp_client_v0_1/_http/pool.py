@@ -1,17 +1,18 @@
 """The connections of a client: a pool for each origin, with TLS and proxies set up.
 
-Strategy: a quick call to an origin takes one of ``connection_pool_maxsize`` slots while it lasts,
-and waits for one within its deadline. Streams and long polls may last for hours, so they take no
-slot: a few of them must not block quick calls. All leave their connections to later calls.
+Strategy: each origin has ``connection_pool_maxsize`` slots. A quick call takes a slot while it
+lasts, and waits for a free slot within its deadline. Streams and long polls may last for hours. A
+few of them must not block quick calls, so they take no slot. All calls leave their connections to
+later calls.
 
-urllib3's own pools are not used: an interrupt inside their queue leaves its lock held, and later
-calls of every thread hang.
+urllib3's own pools are not used. An interrupt inside the queue of such a pool leaves its lock held,
+and later calls of every thread hang.
 
-Invariants: there is no lock, and a slot is in use only while an attempt holds it (see `slots`). A
-connection is idle, or used by one attempt or response, or closed. With quick calls alone, never
-more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
+Invariants: there is no lock. A slot is in use only while an attempt holds it (see `slots`). A
+connection is idle, or used by one attempt or response, or closed. If there are only quick calls, at
+most ``connection_pool_maxsize`` sockets to an origin are open. A process never uses a connection of
 its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
-configured origin and are not used after a cross-origin redirect.
+configured origin, and are not used after a cross-origin redirect.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
-# Streams and long polls leave their connections to later calls, too. So this many idle ones are
-# kept even if there are fewer slots.
+# Streams and long polls leave their connections to later calls, too. So a pool keeps this many idle
+# connections even if it has fewer slots.
 _MOST_IDLE = 64
 
 
@@ -50,22 +51,24 @@ class Pool:
     """The connections to one origin. Threads can share it."""
 
     def __init__(
-        self, make: Callable[[], Connection], maxsize: int, forwarded: dict[str, str] | None
+        self, make: Callable[[], Connection], maxsize: int, proxy_headers: dict[str, str] | None
     ) -> None:
         self._make = make
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
         self._most_idle = max(maxsize, _MOST_IDLE)
-        self.forwarded = forwarded
+        # If a proxy forwards the requests without a tunnel, each request has these headers. None
+        # means that there is a tunnel or no such proxy.
+        self.proxy_headers = proxy_headers
         self.retired = False
-        # A client that is never closed leaves its idle connections to this.
+        # The finalizer closes the idle connections of a client that is never closed.
         weakref.finalize(self, _close_all, self.idle)
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
-        """Give an attempt a connection, and for a quick call a slot."""
+        """Give an attempt a connection, and a slot if the call is quick."""
         if quick:
             attempt.slots, attempt.slot = self.slots, Slot()
-            if not self.slots.join(attempt.slot):
+            if not self.slots.enter(attempt.slot):
                 limit = attempt.deadline.earlier(attempt.timeout.read)
                 if not self.slots.wait(attempt.slot, limit):
                     raise EmptyPoolError(self, "no slot is free")  # type: ignore[arg-type]
@@ -80,6 +83,7 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
+        """Take a connection back, for later calls."""
         connection.mark_idle()
         if len(self.idle) >= self._most_idle:
             connection.close()
@@ -89,20 +93,21 @@ class Pool:
             _close_all(self.idle)
 
     def close(self) -> None:
-        """Close the idle connections, and later each that comes back."""
+        """Close the idle connections. A connection that comes back later is closed, too."""
         self.retired = True
         _close_all(self.idle)
 
 
 def _close_all(idle: deque[Connection]) -> None:
     with contextlib.suppress(IndexError):
-        # Another thread may take the last connection before this one does.
+        # The IndexError ends the loop. A check whether a connection is left could be wrong a moment
+        # later, because another thread may take the connection.
         while True:
             idle.pop().close()
 
 
 class PoolSettings(TLSSettings, Protocol):
-    """What connections need of a `Configuration`."""
+    """The settings of a `Configuration` that this module uses."""
 
     proxy: str | None
     no_proxy: str | None
@@ -115,6 +120,8 @@ class PoolSettings(TLSSettings, Protocol):
 
 
 class Pools:
+    """The pools of a client, by origin."""
+
     def __init__(self, configuration: PoolSettings) -> None:
         check_identity(configuration)
         self._configuration = configuration
@@ -123,11 +130,11 @@ class Pools:
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
-        """Send a request on a connection of the attempt, and read the head of the response."""
+        """Give the attempt a connection, send the request, and read the head of the response."""
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            # The pool has one connection, which is closed when it comes back.
+            # Only this call uses the pool. A closed pool closes its connection after the call.
             pool.close()
         else:
             pool = self.pool(target.origin)
@@ -135,23 +142,24 @@ class Pools:
         path = encoded(target.path)
         if call.credential:
             path += ("&" if "?" in path else "?") + encoded(call.credential)
-        if pool.forwarded is not None:
-            path, headers = f"{target.origin}{path}", {**headers, **pool.forwarded}
+        if pool.proxy_headers is not None:
+            path, headers = f"{target.origin}{path}", {**headers, **pool.proxy_headers}
         head = request_head(call.method, path, target.origin.authority, headers, call.body)
         connection.open(attempt)
         connection.send_request(head, call.body)
         return Incoming(connection, attempt, call.method, pool.put)
 
     def pool(self, origin: Origin) -> Pool:
+        """Return the pool of an origin."""
         pools = self._own()
         pool = pools.get(origin)
         if pool is None:
-            # If two threads make it at once, both use the pool that is stored first.
+            # If two threads make the pool at once, both use the pool that is stored first.
             pool = pools.setdefault(origin, self._new_pool(origin))
         return pool
 
     def close(self) -> None:
-        """Close the connections that no call uses, and the others when they come back."""
+        """Close the idle connections now, and the others when their calls end."""
         pools = self._own()
         self._process = os.getpid(), {}
         for pool in list(pools.values()):
@@ -160,7 +168,8 @@ class Pools:
     def _own(self) -> dict[Origin, Pool]:
         """Return the pools of this process. A forked process starts without any.
 
-        Closing the parent's idle connections here sends nothing, so they stay open for the parent.
+        A forked process closes its copies of the parent's idle sockets. That sends nothing, so the
+        connections stay open for the parent.
         """
         pid, pools = self._process
         if pid != os.getpid():
@@ -171,7 +180,10 @@ class Pools:
         return pools
 
     def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
-        """Make the pool of an origin, perhaps reached by a cross-origin redirect."""
+        """Make the pool of an origin. ``cross_origin``: a cross-origin redirect led to the origin.
+
+        Such a pool does not use the client's certificate and the settings of its TLS names.
+        """
         settings = self._configuration
         proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)
         if proxy is not None and proxy.is_socks and find_spec("socks") is None:

@@ -1,11 +1,12 @@
 """The proxy for an origin: its URL, its credentials and its headers.
 
-Strategy: a configured proxy overrides the environment's (``http_proxy``, ``https_proxy``,
-``all_proxy``). ``Configuration.no_proxy`` applies to both, ``no_proxy`` of the environment only to
-the environment's: a proxy that is named in code is meant to be used.
+Strategy: ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``,
+``https_proxy``, ``all_proxy``). ``Configuration.no_proxy`` applies to both. The environment's
+``no_proxy`` applies only to the environment's proxies, because a proxy that is named in code is
+meant to be used. If ``Configuration.no_proxy`` is set, the environment's ``no_proxy`` is ignored.
 
-Invariants: user information in the URL becomes a header for that proxy and appears nowhere else;
-neither errors nor their causes repeat the URL.
+Invariants: user information in the URL of a proxy is sent to that proxy only: as a header, or in
+the handshake of SOCKS. Neither errors nor their causes repeat the URL.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, with credentials and headers that its text does not show."""
+    """A proxy. ``str`` and ``repr`` show neither its credentials nor its headers."""
 
     scheme: str
     host: str
     port: int
-    # An error shows the setting or the variable that names the proxy.
+    # The setting or the variable that names the proxy, for errors.
     source: str
     headers: dict[str, str] = field(repr=False)
     username: str | None = field(repr=False)
@@ -47,9 +48,10 @@ class Proxy:
 
 
 def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
-    """Parse the URL of a proxy, which errors call ``name``.
+    """Parse the URL of a proxy. Errors call the URL ``name``.
 
-    Its user information becomes a header, unless ``headers`` have credentials for the proxy.
+    The user information of the URL becomes a ``Proxy-Authorization`` header, unless ``headers``
+    already have one.
     """
     parts, port = split_url(url, name)
     host = parts.hostname
@@ -68,7 +70,11 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
 def proxy_for(
     origin: Origin, proxy: str | None, no_proxy: str | None, headers: Mapping[str, str]
 ) -> Proxy | None:
-    """Find the proxy for an origin, if there is one, by the settings of these names."""
+    """Return the proxy for an origin, or None if connections to the origin use no proxy.
+
+    The arguments after ``origin`` are ``proxy``, ``no_proxy`` and ``proxy_headers`` of a
+    `Configuration`.
+    """
     if no_proxy is not None and _excludes(no_proxy, origin):
         return None
     if proxy is not None:
@@ -78,13 +84,13 @@ def proxy_for(
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
-    # This module is slow to import, and it is not needed before the first connection.
+    # urllib.request is slow to import, and it is not needed before the first connection.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
     name = origin.scheme if proxies.get(origin.scheme) else "all"
     url = proxies.get(name, "")
-    # proxy_bypass() also knows the exceptions in the settings of macOS and Windows.
+    # proxy_bypass() also reads the exceptions in the system settings of macOS and Windows.
     if not url or (
         with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
     ):
@@ -93,7 +99,7 @@ def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
 
 
 def _excludes(no_proxy: str, origin: Origin) -> bool:
-    """Return whether ``no_proxy`` covers a host by name, domain, network, or ``*``."""
+    """Return whether ``no_proxy`` names the host, its domain, its network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
         name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")

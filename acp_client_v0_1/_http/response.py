@@ -1,14 +1,15 @@
 """A response, as callers see it: status, headers, and the body as it arrives.
 
-Strategy: `Incoming` reads the connection. `RESTResponse` decodes the content coding, bounds what it
-keeps, and raises the errors of this package. `_Urllib3Response` is urllib3's response over the same
-bytes, for callers that know it.
+Strategy: `Incoming` reads the connection. `RESTResponse` decodes the content coding, bounds the
+bytes that it keeps, and raises the errors of this package. `_Urllib3Response` is urllib3's response
+over the same bytes, for code that uses the API of urllib3.
 
-Requests say ``Accept-Encoding: identity``, but some servers code the body all the same (RFC 9110,
-section 8.4), and callers may send another header. Only one coding is accepted, because each further
-one multiplies how far a body can expand.
+By default a request has ``Accept-Encoding: identity``, but some servers encode the body all the
+same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``. A body may have
+only one coding, because each further coding would multiply the size to which a few bytes can
+expand.
 
-Invariant: a truncated coding is an error.
+Invariant: an encoded body that is truncated is an error.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ RawResponse: TypeAlias = BaseHTTPResponse
 
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
-# These limit how much an error quotes of an unexpected response to a stream: it may have no end,
-# and the timeouts of streams are long.
+# An error quotes this much of an unexpected response to a request for a stream. The response may
+# have no end, and the timeouts of streams are long.
 _MOST_QUOTED = 65_536  # bytes
 _QUOTED_WITHIN = 3.0  # seconds
 
 
 class _Urllib3Response(HTTPResponse):
-    """urllib3's response, for callers that know it. Its body may be unread."""
+    """urllib3's response, over a body that may be unread."""
 
     incoming: Incoming
 
@@ -54,7 +55,8 @@ class _Urllib3Response(HTTPResponse):
     ) -> Generator[bytes, None, None]:
         """Yield the body as it arrives, up to ``amt`` bytes at a time.
 
-        `stream` calls this for a chunked body. As in urllib3, ``decode_content`` is off by default.
+        urllib3's `stream` calls this method for a chunked body. As in urllib3, ``decode_content``
+        is off by default.
         """
         if amt == 0:
             return
@@ -62,7 +64,7 @@ class _Urllib3Response(HTTPResponse):
             yield piece
 
     def release_conn(self) -> None:
-        """Close the connection, unless the body is complete and it is back in its pool."""
+        """Close the connection. If the body is complete, the connection stays in its pool."""
         self.incoming.close()
 
     def shutdown(self) -> None:
@@ -70,15 +72,16 @@ class _Urllib3Response(HTTPResponse):
 
 
 class RESTResponse:
-    """A response, whose body of at most ``limit`` bytes is read on demand.
+    """A response. Its body, of at most ``limit`` bytes, is read on demand.
 
     Attributes:
         status: The status code.
         reason: The reason phrase.
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
-        data: The decoded body. It is None while it is unread.
-        fault: The failure that truncated a body which is only quoted in an error, or None.
+        data: The decoded body, or None while the body is unread.
+        fault: The failure that truncated the body of an error or of an unexpected response, or
+            None.
         attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """
@@ -97,7 +100,7 @@ class RESTResponse:
         self._call = call
         self._incoming = incoming
         self._limit = limit
-        # It is made when the first bytes of a coded body are read.
+        # The decoder is made when the first bytes of an encoded body are read.
         self._decoder: Decoder | None = None
         self._raw: _Urllib3Response | None = None
 
@@ -111,24 +114,28 @@ class RESTResponse:
 
     @property
     def credentials(self) -> str | None:
-        """The names of the request's possible credentials, unless a redirect was cross-origin."""
+        """The names of the request's possible credentials. None after a cross-origin redirect."""
         return None if self._call.cross_origin else self._call.credentials
 
     @property
     def redirected_to(self) -> str:
-        """The other origin that a redirect led to, which got no credentials, or ""."""
+        """The origin that a cross-origin redirect led to. "" if there was no such redirect."""
         return str(self._call.target.origin) if self._call.cross_origin else ""
 
     @property
     def proxy(self) -> str:
-        """The proxy that the request was sent to, and which may have responded itself, or ""."""
+        """The proxy that forwarded the request, and that may have sent the response itself.
+
+        "" if the request went to the server, perhaps through a tunnel.
+        """
         via = self._incoming.via
         return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
 
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
-        # An earlier `read_available` may have set it, and urllib3 expects no `NothingYet`.
+        # An earlier `read_available` may have set ``wait``. urllib3's response cannot cope with a
+        # `NothingYet`.
         self._incoming.wait = None
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
@@ -150,7 +157,7 @@ class RESTResponse:
 
     @property
     def ambiguous(self) -> bool:
-        """True if the status leaves open whether a change was carried out."""
+        """True if the status leaves open whether a request that is not safe was carried out."""
         return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
@@ -158,11 +165,11 @@ class RESTResponse:
         return self.headers
 
     def getheader(self, name: str, default: str | None = None) -> str | None:
-        """Return the value of a header, whose name may be in any case, or the default."""
+        """Return the value of a header, or ``default``. The name may be in any case."""
         return self.headers.get(name, default)
 
     def check_coding(self) -> None:
-        """Raise `ResponseDecodeError`, and close, if the content coding is not supported."""
+        """If the content coding is not supported, close and raise `ResponseDecodeError`."""
         try:
             _coding_of(self.headers)
         except DecodeError as error:
@@ -170,10 +177,11 @@ class RESTResponse:
             raise self._failure(error) from error
 
     def read(self) -> bytes:
-        """Return the decoded body, or the rest of it, and keep it in ``data``.
+        """Return the decoded body, and keep it in ``data``.
 
-        If the status is 300 or above, at most 1 MiB is read, and a body that breaks off, or cannot
-        be decoded, is taken as far as it came: the status matters more.
+        If a part of the body was read before, only the rest is returned and kept. If the status is
+        300 or above, at most 1 MiB is read. If such a body breaks off or cannot be decoded, the
+        part before that is returned, because the status matters more than the body.
 
         Raises:
             TransportException: The connection failed, or time ran out.
@@ -185,9 +193,10 @@ class RESTResponse:
         return self.data
 
     def read_beginning(self) -> bytes:
-        """Return what an error quotes of an unexpected body, and close.
+        """Return the beginning of an unexpected body, for an error to quote, and close.
 
-        At most 64 KiB are read, for at most 3 seconds. `fault` says what else ended the reading.
+        About 64 KiB are read, for at most 3 seconds. If those seconds ran out, or the body broke
+        off, `fault` has the error.
         """
         if self.data is None:
             attempt = self._incoming.attempt
@@ -200,14 +209,15 @@ class RESTResponse:
         """Return the bytes of the body that have arrived, decoded, and wait only if there are none.
 
         Args:
-            limit: The most bytes to return, at least 65,536.
-            wait: Seconds to wait for the first byte. By default until the call's deadline.
+            limit: The most bytes to return.
+            wait: Seconds to wait for the first byte. By default the read waits for as long as the
+                timeouts of the call allow.
 
         Returns:
             Decoded bytes. b"" means that the body is complete.
 
         Raises:
-            NothingYet: Nothing came within ``wait``. Reading can continue.
+            NothingYet: Nothing arrived within ``wait``. Reading can continue.
             ConnectionException: The connection ended before the body did, or was aborted.
             ProtocolException: The body's framing is broken.
             ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
@@ -220,7 +230,7 @@ class RESTResponse:
         self._incoming.abort()
 
     def close(self) -> None:
-        """Close the connection, unless the body is complete and it is back in its pool."""
+        """Close the connection. If the body is complete, the connection stays in its pool."""
         self._incoming.close()
 
     def _whole(self) -> bytes:
@@ -240,8 +250,9 @@ class RESTResponse:
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
         """Read the body until it ends or exceeds ``most`` bytes.
 
-        A failure truncates it if it is only ``quoted``, or if the status is an error, which matters
-        more. But running out of time ends a call in any case.
+        If the body is only ``quoted``, a failure to read it, timeouts included, is kept in `fault`,
+        and what was read is returned. If the status is 300 or above, the same holds for any failure
+        but a timeout. All other failures are raised.
         """
         pieces: list[bytes] = []
         size = 0
@@ -277,7 +288,8 @@ class RESTResponse:
                 if self._decoder.unfinished:
                     raise DecodeError("it ends too early")
                 return b""
-        # A few bytes may decode to gigabytes without any wait on the socket.
+        # A few bytes may decode to gigabytes without a wait for the socket. So the deadline is
+        # checked here, too.
         if incoming.attempt.until.expired:
             raise TimeoutError("the deadline has passed")
         return piece
@@ -293,7 +305,10 @@ class RESTResponse:
 
 
 def _coding_of(headers: HTTPHeaderDict) -> str:
-    """Return the content coding of a body, or "", or raise `DecodeError` if it is not supported."""
+    """Return the content coding of a body, or "" if it has none.
+
+    Raises `DecodeError` if the coding is not supported.
+    """
     if "content-encoding" not in headers:
         return ""
     names = [name.strip() for name in headers["content-encoding"].lower().split(",")]

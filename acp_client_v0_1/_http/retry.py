@@ -1,15 +1,15 @@
-"""What a failure means, and the retry rules of one call: after what, how often, and how soon.
+"""What a failure means, and the rules by which a single call is retried.
 
-Strategy: `failure_of` reads what an error means, for single calls, runs, batches and the command. A
-status has its meaning from one row of one table. Each call has its own `Attempts`, which returns
-the delay after an attempt, or None if it was the last one. The delay is an exponential backoff with
-full jitter, so that clients which failed together do not come back together; ``Retry-After`` (RFC
-9110, section 10.2.3) replaces it. What agents, runs and batches do after a call has failed is
-decided in `handles._rules`.
+Strategy: `failure_of` classifies an error, for single calls, runs, batches and the command. One row
+of a table says what a status means. Each call has its own `Attempts`, which returns the delay
+before the next attempt, or None if there is no next attempt. The delay is an exponential
+backoff with full jitter, so that clients which failed together do not come back together. A
+``Retry-After`` (RFC 9110, section 10.2.3) replaces the backoff. `handles._rules` decides what
+agents, runs and batches do after a call has failed.
 
-Invariants: what changes something is retried only if the server certainly did not process it: the
-kind of the failure is "unsent" or "limited". ``Retry-After`` is never shortened: a delay that does
-not fit into the deadline and `LONGEST_OUTAGE` ends the call.
+Invariants: a request that changes something is retried only if the server certainly did not carry
+it out, that is, if the kind of the failure is "unsent" or "limited". A ``Retry-After`` is never
+shortened. If it does not fit into the deadline, or exceeds `LONGEST_OUTAGE`, the call ends.
 """
 
 from __future__ import annotations
@@ -52,18 +52,22 @@ _HELD = 1.0
 Kind = Literal[
     # The request was certainly not carried out.
     "unsent",
-    # The request was certainly not carried out, and the server takes it later.
+    # The request was certainly not carried out, because the server limits requests. The server will
+    # accept it later.
     "limited",
     # The request may have been carried out.
     "lost",
-    # The request was carried out, and its response cannot be read, or is too large.
+    # The request was probably carried out, but its response cannot be decoded.
     "unreadable",
+    # The request was probably carried out, but its response is too large.
     "oversized",
     # The server does not have the operation.
     "lacks",
     # There is no such run, agent or thread of ACP.
     "missing",
-    # The credentials do not allow it, or a proxy refuses for good.
+    # The credentials are refused, a proxy refuses the connection for good, the server does not
+    # speak HTTP, or it redirects every request from http to https. Other requests would probably
+    # fail in the same way.
     "denied",
     # A redirect was not followed.
     "moved",
@@ -73,19 +77,20 @@ Kind = Literal[
 
 
 class Failure(NamedTuple):
-    """What an error means."""
+    """The meaning of an error."""
 
     kind: Kind
-    # The seconds of ``Retry-After``, if the response had it.
+    # The seconds of the response's ``Retry-After``. None if it had none.
     retry_after: float | None = None
-    # The state of the run, or of its thread of ACP, does not allow the request.
+    # True if the state of the run, or of its ACP thread, does not allow the request.
     conflict: bool = False
-    # The server asks for fewer requests. Many proxies do so by a 503.
+    # True if the failure may mean that the server limits requests. Many proxies limit by a 503.
     limits: bool = False
-    # A proxy may end a long poll like this when it has lasted too long.
+    # True if a proxy that ends long polls after some time may be the reason.
     cut: bool = False
-    # `rest` does not retry it, whatever the kind is. Agents and runs may.
-    no_single_retry: bool = False
+    # True if `rest` does not retry the call, whatever the kind is. Agents, runs and batches ignore
+    # this.
+    rest_gives_up: bool = False
 
     @property
     def passes(self) -> bool:
@@ -94,13 +99,13 @@ class Failure(NamedTuple):
 
     @property
     def is_outage(self) -> bool:
-        """Tell whether a server that is away may be the reason."""
+        """Tell whether an outage of the server may be the reason."""
         return self.passes or self.kind == "unreadable"
 
 
-# What each status means. The first row that has the status decides, and any other status is
-# "refused". Proxies invent statuses from 520 on. After a 524 the server may still be at work, and
-# of all statuses from 500 on only 501 says that the server did nothing.
+# What each status means. The first row that has the status decides. A status in no row is
+# "refused". Proxies invent statuses from 520 on. After a 524, for example, the server may still be
+# working on the request. Of all statuses from 500 on, only 501 says that the server did nothing.
 _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((429,), Failure("limited", limits=True)),
     ((503,), Failure("lost", limits=True, cut=True)),
@@ -115,9 +120,9 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
 
 
 def failure_of(error: ApiException) -> Failure:
-    """Read what the error of one call means."""
+    """Classify the error of one call."""
     status = error.status
-    # The status of an error decides, even if its body breaks off.
+    # If the status is an error, the status decides, even if the body broke off.
     if isinstance(error, TransportException) and (status is None or status < 300):
         return _failure_of_transport(error)
     if status is None:
@@ -127,13 +132,13 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    # A server that redirects http to https does so for every request.
+    # A server that redirects a request from http to https redirects every request.
     moved = failure.kind == "moved" and secure_origin(error)
     return failure._replace(kind="denied") if moved else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:
-    """Read what the status and the headers of a response mean."""
+    """Classify a response by its status and headers."""
     rows = (failure for statuses, failure in _STATUSES if status in statuses)
     return next(rows, Failure("refused"))._replace(retry_after=retry_after(headers))
 
@@ -141,10 +146,10 @@ def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> 
 def _failure_of_transport(error: TransportException) -> Failure:
     known = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
-        # A silent server may still be working on it.
-        return Failure(
-            "lost", cut=known, no_single_retry=not isinstance(error, ConnectionException)
-        )
+        # If the server was silent (a timeout), it may still be working on the request. If it did
+        # not send valid HTTP, it will probably not do so the next time. So `rest` retries only
+        # after a broken connection.
+        return Failure("lost", cut=known, rest_gives_up=not isinstance(error, ConnectionException))
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
@@ -153,41 +158,50 @@ def _failure_of_transport(error: TransportException) -> Failure:
         # The server does not speak HTTP, so it will refuse every request.
         return Failure("denied")
     if isinstance(error, TLSException):
-        return Failure("unsent", no_single_retry=True)
-    # A full pool is this process's doing, not the server's. Nothing was sent, and the call has
-    # waited for a connection already.
+        return Failure("unsent", rest_gives_up=True)
+    # If no slot of the pool was free, nothing was sent, and the server is not to blame. `rest` does
+    # not retry, because the call has already waited for a slot.
     unsent = known or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", no_single_retry=full)
+    return Failure("unsent" if unsent else "refused", rest_gives_up=full)
 
 
 @dataclass(slots=True)
 class Server:
-    """What the calls of a client have learnt about its server. All of them share it.
+    """What the calls of a client have learnt about its server. All calls share this object.
 
-    Times are of the clock in `handles._timing`, by default `time.monotonic`.
+    Times are seconds of the monotonic clock. In tests `handles._timing` may have another clock, but
+    `rest` always uses `time.monotonic`.
     """
 
-    # The address is known to be a server: it has responded, a request was sent to it, or a token of
-    # one of its runs says so.
-    answered: bool = False
-    # It does not have these operations.
+    # True once there is a sign that the address is right: a response, a request that was sent and
+    # then failed, a token of a run, or a journal with a line about a run. If the address was never
+    # reached, it is probably wrong, and a failure to connect is not taken for an outage.
+    reached: bool = False
+    # The server does not have these operations.
     lacks: set[str] = field(default_factory=set[str])
     # These operations have failed while others worked.
     fails: set[str] = field(default_factory=set[str])
 
-    # A ``Retry-After`` holds requests back until it ends. Of several, this is the one that ends
-    # last: when it came, when it ends, and the error that had it.
+    # A ``Retry-After`` of a 204, or of a failure of a handle's request, begins a hold. A wait that
+    # was under way when the hold began sends nothing until the hold ends.
+
+    # When the hold began. A later response that extends the hold sets this again, and so does any
+    # 204 with a ``Retry-After``.
     hold_began: float = -math.inf
+    # When the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
+    # The error whose response set `hold_ends`. None if that response was a 204.
     hold_error: ApiException | None = None
 
-    # An outage is a stretch in which only failures came. These are when it began, if there is one,
-    # the number of failures, and the operations that failed.
+    # An outage is a time in which all requests failed. It began at this time. None if there is no
+    # outage.
     since: float | None = None
+    # The number of failures in this outage.
     failures: int = 0
+    # The operations that failed in this outage.
     operations: frozenset[str] = frozenset()
-    # This outage has been logged.
+    # True if this outage has been logged.
     warned: bool = False
     # Before this time, a new outage is logged only once it has lasted for some seconds.
     warn_after: float = -math.inf
@@ -201,16 +215,18 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to retry, after what, and with which backoff."""
+    """How often a call is retried, after which failures, and with which backoff."""
 
+    # The most retries of one call.
     total: float = 3
-    # The most retries if no connection could be made.
+    # The most retries after attempts that sent nothing.
     connect: float = math.inf
-    # The most retries if the connection failed after that.
+    # The most retries after attempts that failed when something was sent already.
     read: float = math.inf
-    # The most retries after a response.
+    # The most retries after a complete response.
     status: float = math.inf
-    # The statuses that are retried, instead of those whose failure passes.
+    # These statuses and 429 are retried, and no others. None means the statuses whose `Failure`
+    # `passes`.
     statuses: frozenset[int] | None = None
     # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
     # with each retry, up to `backoff_max`.
@@ -240,15 +256,15 @@ class RetryPolicy:
         )
 
     def covers(self, failure: Failure, status: int | None) -> bool:
-        """Tell whether a failure may be retried; ``status`` is that of the response, if any."""
+        """Tell whether a failure may be retried. ``status`` is None if there was no response."""
         if self.statuses is None or status is None:
-            return failure.passes and not failure.no_single_retry
+            return failure.passes and not failure.rest_gives_up
         return status in self.statuses or failure.kind == "limited"
 
 
 @functools.lru_cache
 def _counted(retries: int) -> RetryPolicy:
-    # This is cached because each handle makes a view of its client without retries.
+    # The policies are cached because each handle makes a view of its client with 0 retries.
     return RetryPolicy(total=retries)
 
 
@@ -257,7 +273,7 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """Counts the retries of one call, and decides about the next one."""
+    """Counts the retries of one call, and decides whether and when the next retry follows."""
 
     __slots__ = ("_by_phase", "_policy", "retries")
 
@@ -267,14 +283,20 @@ class Attempts:
         self._by_phase: dict[str, int] = {}
 
     def after_failure(self, call: Call, error: TransportException, took: float) -> float | None:
-        """Give the delay after an attempt that ``took`` some seconds, or None to give up."""
+        """Return the seconds to wait before the next attempt, or None to raise ``error``.
+
+        The failed attempt ``took`` this many seconds.
+        """
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)
 
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Give the delay after a response, in seconds, or None to return it."""
+        """Return the seconds to wait before the next attempt, or None to return the response.
+
+        The attempt with the response ``took`` this many seconds.
+        """
         return self._after(call, failure_of_status(status, headers), took, "status", status)
 
     def _after(
@@ -300,13 +322,16 @@ class Attempts:
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Give the longest delay after some retries: it doubles with each, from ``first`` seconds."""
-    # The exponent is bounded because a float is.
+    """Return the upper bound of the delay after a number of retries.
+
+    The bound is ``first`` seconds before any retry, and doubles with each retry up to ``longest``.
+    """
+    # The exponent is bounded because a larger power would not fit into a float.
     return min(longest, first * 2.0 ** min(retries, 64))
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Read the seconds of ``Retry-After``, if it is there and makes sense."""
+    """Return the seconds of ``Retry-After``, or None if it is missing or not valid."""
     if headers is None:
         return None
     text = (headers.get("retry-after") or "").strip()
@@ -315,12 +340,13 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     moment = date_of(text)
     if moment is None:
         return None
-    # Both dates are of the server's clock, which may be wrong.
+    # The server's clock may be wrong. So its ``Retry-After`` is compared with its own ``Date``.
     now = date_of(headers.get("date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
 
 def date_of(text: str | None) -> float | None:
+    """Return the time of an HTTP date in seconds since the epoch, or None if it is not valid."""
     if not text:
         return None
     try:
@@ -328,11 +354,14 @@ def date_of(text: str | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
-        # The zone "-0000" stands for UTC at a place that is not said.
+        # The zone "-0000" means UTC, from a sender that does not say its own zone (RFC 5322).
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
 
 
 def was_held(window: float | None, took: float) -> bool:
-    """Tell whether a call failed while the server held it, as a long poll of ``window`` seconds."""
+    """Tell whether a call that failed after ``took`` seconds was a long poll that the server held.
+
+    ``window`` is the window of the long poll. None and 0 mean that there was nothing to hold.
+    """
     return window is not None and window > 0 and took >= min(_HELD, window)

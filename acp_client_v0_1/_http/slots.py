@@ -1,19 +1,21 @@
-"""A limit for what runs at the same time: threads that connect, quick calls to an origin.
+"""A limit on what runs at the same time: threads that connect, or quick calls to an origin.
 
-Strategy: each slot joins a queue, and may be used once fewer than ``most`` are ahead. The queue
-holds weak references only: a `Slot` is in use while its one owner references it. If an interrupt
-orphans a slot, at any step, the slot is free once its owner is gone, without being given back.
-`Slots.leave` only frees it sooner. An interrupt is an exception that a signal handler raises, such
-as KeyboardInterrupt.
+Strategy: a thread makes a `Slot` and puts it at the end of a queue (`Slots.enter`). The slot may be
+used once fewer than ``most`` slots are ahead of it. The queue holds only weak references, so a slot
+counts while its owner references it. An interrupt is an exception that a signal handler raises,
+such as KeyboardInterrupt. It may strike at any step, so that nobody gives the slot back. Once the
+last reference to such an orphaned slot is gone, other threads remove it from the queue.
+`Slots.leave` only frees a slot sooner.
 
-When a slot leaves, the one that is now at ``most - 1`` becomes usable, and `leave` wakes its owner.
-An interrupt may prevent that, and an orphaned slot never calls `leave`. So waiting threads also
-sweep: one of them in each interval looks through the first ``most`` slots. No sweep looks further,
-so what a thread costs does not grow with the queue.
+When a slot leaves the queue, the slot that is now at index ``most - 1`` becomes usable, and `leave`
+wakes its owner. An interrupt may prevent `leave` from doing so, and nobody calls `leave` for an
+orphaned slot. So waiting threads also sweep: in each interval, at least one of them removes the
+orphaned slots among the first ``most``, and wakes the owners there. A sweep looks at no other
+slots, so its cost does not grow with the queue.
 
-Invariants: there is no lock that an interrupt could leave held: each step is one call into C, which
-other threads see done or not done. First come, first served. A slot that may be used stays usable:
-those ahead of it only become fewer.
+Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
+other threads see done or not done. Slots become usable in the order in which they were queued. A
+slot that may be used stays usable, because the slots ahead of it only become fewer.
 """
 
 from __future__ import annotations
@@ -33,19 +35,19 @@ T = TypeVar("T")
 
 
 def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
-    """Return the next item of a queue, or raise `queue.Empty` after some seconds."""
+    """Return the next item of a queue. Raise `queue.Empty` if none comes within ``seconds``."""
     # On CPython 3.10 a wait of less than a millisecond may have no end.
     return source.get(timeout=None if seconds is None else max(0.001, seconds))
 
 
 class Slot:
-    """A permit, taken while its owner references it."""
+    """A permit. It is taken while its owner references it."""
 
     __slots__ = ("__weakref__", "wake")
 
     def __init__(self) -> None:
-        # The owner waits for this until it may go on. It is there before others see the slot, so
-        # that none misses it.
+        # An item in this queue wakes the owner. The queue is made here, so any thread that finds
+        # the slot in the line can wake the owner. None means that the owner does not wait.
         self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
 
 
@@ -54,12 +56,16 @@ class Slots:
 
     def __init__(self, most: int) -> None:
         self.most: int = most
+        # The queue of slots. The first ``most`` may be used.
         self._line: list[weakref.ref[Slot]] = []
-        # Until this time of the monotonic clock, no further thread sweeps.
+        # No thread sweeps before this time of the monotonic clock.
         self._next_sweep = time.monotonic()
 
-    def join(self, slot: Slot) -> bool:
-        """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
+    def enter(self, slot: Slot) -> bool:
+        """Queue a new slot, to which the caller has the only reference.
+
+        Return True if the slot may be used at once, and False if the caller has to `wait`.
+        """
         self._line.append(weakref.ref(slot))
         if len(self._line) > self.most:
             return False
@@ -67,7 +73,7 @@ class Slots:
         return True
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
-        """Wait until a queued slot may be used. Return False if the deadline passed."""
+        """Wait until a queued slot may be used. Return False if the deadline passes before."""
         wake = slot.wake
         while wake is not None and (waiting := len(self._line) - self.most) > 0:
             if waiting == 1 or time.monotonic() >= self._next_sweep:
@@ -82,24 +88,24 @@ class Slots:
         return True
 
     def leave(self, ref: weakref.ref[Slot]) -> None:
-        """Free a slot, if it is queued, and wake the next ones.
+        """Remove a slot from the queue, if it is there, and wake the owners that may go on.
 
-        It takes a weak reference: if an interrupt strikes here, a traceback may keep this frame,
-        and with it a slot.
+        The argument is a weak reference, because an interrupt may strike here. Then a traceback may
+        keep this frame alive, and a strong reference would keep the slot taken.
         """
-        try:  # noqa: SIM105 - `suppress` takes three calls, at each call of the client
+        try:  # noqa: SIM105 - `suppress` would add three calls to each call of the client
             self._line.remove(ref)
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # If others left at the same moment, more than the last of these slots has become
-            # usable.
+            # Usually only the last of these slots has become usable. If other slots left at the
+            # same moment, several have.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break
 
     def _sweep(self) -> None:
-        """Drop orphaned slots that count as used, and wake all that may go on."""
+        """Remove orphaned slots among the first ``most``, and wake the owners that may go on."""
         self._next_sweep = time.monotonic() + _POLL_INTERVAL
         while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
             for ref in orphaned:
@@ -109,7 +115,7 @@ class Slots:
 
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
-    """Wake a slot's owner, if it waits."""
+    """Wake a slot's owner if it waits, and return whether it does."""
     slot = ref()
     wake = None if slot is None else slot.wake
     if wake is not None:
@@ -118,7 +124,7 @@ def _woken(ref: weakref.ref[Slot]) -> bool:
 
 
 class Flag(threading.Event):
-    """An event without a lock, set once and never cleared.
+    """An event without a lock. It is set once and never cleared.
 
     An interrupt can leave the lock of a `threading.Event` held. Then the next ``set`` hangs, for
     example in the ``close`` that follows the interrupt.

@@ -1,8 +1,8 @@
 """The TLS context for a configuration, and TLS in TLS.
 
-Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads the outer
-connection until the inner one has data, and the timeout starts again with each read. So
-`OuterSocket` bounds each read.
+Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads from the outer
+connection until the inner connection has data. Each of these reads would have the whole timeout
+again, so `OuterSocket` shortens the timeout before each read.
 
 Invariant: certificates are checked unless ``verify_ssl`` is false.
 """
@@ -22,7 +22,7 @@ from acp_client_v0_1.exceptions import ApiValueError
 
 
 class TLSSettings(Protocol):
-    """What TLS needs of a `Configuration`."""
+    """The settings of a `Configuration` that this module uses."""
 
     verify_ssl: bool
     ssl_ca_cert: str | None
@@ -32,16 +32,17 @@ class TLSSettings(Protocol):
 
 
 def check_identity(configuration: TLSSettings) -> None:
-    """Refuse a client key without its certificate, with an `ApiValueError`."""
+    """Raise `ApiValueError` if there is a client key without a certificate."""
     if configuration.key_file is not None and configuration.cert_file is None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
 def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
-    """Make a TLS context, which sends the client's certificate only ``with_identity``."""
+    """Make a TLS context. It sends the client's certificate if ``with_identity`` is true."""
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
-    # Early versions of Python 3.10 and 3.11 set it, and take a truncated body for a complete one.
+    # Early versions of Python 3.10 and 3.11 set this option, and take a truncated body for a
+    # complete one.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
@@ -70,7 +71,7 @@ def _load_trust(context: ssl.SSLContext, configuration: TLSSettings) -> None:
 
 @contextlib.contextmanager
 def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, None, None]:
-    """Turn an error about files into an `ApiValueError` that names them and their settings."""
+    """Turn an error about files into an `ApiValueError` that names the files and their settings."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -83,7 +84,7 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """An `ssl.SSLSocket` that calls ``limit`` before each wait."""
+    """Wraps the TLS connection to a proxy, and calls ``limit`` before each wait for it."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
@@ -103,8 +104,8 @@ class OuterSocket:
 
 
 def shut_down(sock: Any) -> None:
-    """Shut down a connection, unless it is closed, to wake a thread that reads from it."""
-    # If a socket is closed, even reading its attributes may fail: gevent's raises OSError.
+    """Shut down a connection, unless it is closed. This wakes a thread that reads from it."""
+    # Even reading an attribute of a closed socket may fail: gevent's sockets raise OSError.
     with contextlib.suppress(OSError, TypeError):
         while hasattr(sock, "socket"):
             # The operating system's socket is below all layers of TLS.
@@ -113,10 +114,10 @@ def shut_down(sock: Any) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def is_cut(error: BaseException) -> bool:
-    """Return whether TLS ended without a close_notify.
+def lacks_close_notify(error: BaseException) -> bool:
+    """Return whether an error means that TLS ended without a close_notify.
 
-    With OpenSSL 3, early versions of Python 3.10 and 3.11 raise a plain `ssl.SSLError` for it.
+    With OpenSSL 3, early versions of Python 3.10 and 3.11 raise a plain `ssl.SSLError` for that.
     """
     reason = getattr(error, "reason", None)
     return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"

@@ -1,8 +1,8 @@
 """URLs: one strict parser for the configured host, each request, and the targets of redirects.
 
 Invariants: a `Target` has a lower-case scheme and host, an explicit port and a path that starts
-with a slash, so that "the same origin" (RFC 6454, section 4) means the same everywhere; user
-information, control characters and backslashes never get through.
+with a slash. So "the same origin" (RFC 6454, section 4) means the same everywhere. A URL with user
+information, a control character or a backslash is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port, to which credentials belong."""
+    """Scheme, host and port. Credentials belong to an origin."""
 
     scheme: str
     host: str
@@ -30,7 +30,7 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """The ``Host`` header's value: without the scheme's default port."""
+        """The value of the ``Host`` header, which leaves out the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -51,7 +51,7 @@ class Target:
 
 
 def checked_host(host: object) -> str:
-    """Check a configured host, and drop a trailing slash."""
+    """Check a configured host, and return it without trailing slashes."""
     if not isinstance(host, str):
         raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
     if host[:1] in ("'", '"'):
@@ -66,13 +66,13 @@ def checked_host(host: object) -> str:
 
 
 def parse_target(url: str, name: str = "url") -> Target:
-    """Split an absolute URL, which errors call ``name``, into its origin and path."""
+    """Split an absolute URL into its origin and path. Errors call the URL ``name``."""
     if _FORBIDDEN.search(url):
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
     split = _AUTHORITY.match(url)
     base, path = split.groups() if split else (url, "")
-    # If a password contains a slash, the "@" of the user information is in the path. So nothing of
-    # a URL with an "@" is quoted.
+    # If a password contains a slash, the "@" after the user information is in the path. So errors
+    # quote nothing of a URL that has an "@" anywhere.
     origin = _parse_origin(base, name, "@" not in url)
     return Target(origin, path if path.startswith("/") else f"/{path}")
 
@@ -85,7 +85,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Its message may quote a part of a password, so it is not chained.
+        # The message of the ValueError may quote a part of a password, so the error is not chained.
         raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
     if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
         raise ApiValueError(f"{name}: an IPv6 address must be in brackets, as in http://[::1]:8000")
@@ -122,7 +122,7 @@ def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
 
 
 def ascii_host(host: str, name: str) -> str:
-    """Write a host name as it is looked up. Errors call its setting ``name``."""
+    """Return a host name in ASCII (IDNA), as DNS looks it up. Errors call its setting ``name``."""
     try:
         if not host or _FORBIDDEN.search(host):
             raise UnicodeError("empty, or with a space or a control character")

@@ -176,7 +176,7 @@ class Conversions(BaseModel):
         if isinstance(obj, cls):
             return obj
         try:
-            text: str | bytes = to_json(obj, by_alias=True, inf_nan_mode="constants")
+            text: str | bytes = to_json(obj, inf_nan_mode="constants")
         except PydanticSerializationError:
             # The value has half a surrogate pair. If it has none, this raises the error again.
             text = _escaped(obj)

@@ -37,7 +37,7 @@ _DEEPEST = 197
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-def not_json(value: object, thorough: bool = False, levels: int = _DEEPEST) -> str | None:
+def not_json(value: object, thorough: bool, levels: int = _DEEPEST) -> str | None:
     """Describe the first thing that JSON cannot hold, if there is any, and its place.
 
     The text continues the value's name. In a model, the mappings in its fields are searched.

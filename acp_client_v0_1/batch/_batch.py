@@ -1,13 +1,15 @@
-"""Runs many inputs of one agent. Inputs are drawn as they are needed; items come as runs end.
+"""Runs many inputs of one agent. It draws inputs when it needs them, and yields items as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each to an outcome.
-So the inputs need not be thread-safe, and their errors are raised in the caller's thread.
+submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each task to an
+outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
+caller's thread.
 
-Invariants: an input is drawn only while fewer than ``concurrency`` inputs are drawn and not handed
-out. With ``ordered`` fewer than ``concurrency`` are in flight, and fewer than twice as many are not
-handed out. A final outcome is in the journal before the caller has it. However the iteration ends,
-the journal is whole and closed, and the threads have ended or are left behind after some seconds.
+Invariants: without ``ordered``, an input is drawn only while fewer than ``concurrency`` inputs are
+drawn and not handed out. With ``ordered``, an input is drawn only while fewer than ``concurrency``
+runs are in flight, and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final
+outcome is in the journal before the caller has it. However the iteration ends, the journal is whole
+and closed afterwards. The threads have ended then, or are left behind after some seconds.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class BatchItem(Notebook):
 
     Attributes:
         index: The index of the input, from 0.
-        key: The input's name: what ``key`` returned, or the index as text.
+        key: The name that ``key`` returned for the input, or the index as text.
         run_id: The id of the run, or "" if no run was created.
         input: The input itself.
         outcome: The result, or the error that took its place.
@@ -67,7 +69,7 @@ class BatchItem(Notebook):
 
     @property
     def error(self) -> Exception | None:
-        """The error that took the result's place, if any."""
+        """The error that took the result's place. None if there is a result."""
         return self.outcome if isinstance(self.outcome, Exception) else None
 
     def result(self) -> dict[str, Any]:
@@ -124,7 +126,7 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
-        # The handle may have read the agent's description already.
+        # The agent's description, if the handle has read it already.
         about: Agent | None = None,
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
@@ -159,22 +161,24 @@ class Batch:
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
-            # The processes of an executor may have other packages than this one.
+            # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # The mark is random. The client tokens of the runs begin with it, and differ by the index.
+        # The mark is random. The client token of a new run is made of the first 20 characters of
+        # the mark and the index of the input.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
-        # This create is not sent. It refuses at once the options that no run can have.
+        # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
         header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)
 
-        def begin() -> tuple[Journal | None, Workers | Remote]:
+        # The first `next()` calls this. So a batch that nobody iterates over makes no file.
+        def open_resources() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
             plan = Plan(
                 agent_id=agent.agent_id,
-                call=new_client_token(),
+                call_id=new_client_token(),
                 agent=about,
                 server=server,
                 batch=mark if file is None else file.header.batch,
@@ -185,15 +189,14 @@ class Batch:
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
                 # A worker process has a client of its own, which has seen no response yet.
-                answered=agent.runs.api_client.rest_client.server.answered
-                or (file is not None and file.answered),
+                server_reached=agent.runs.api_client.rest_client.server.reached
+                or (file is not None and file.responded),
             )
             if executor is None:
                 return file, Workers(plan, agent, file, concurrency)
             return file, Remote(plan, agent, file, executor, connect or connect_from_environment)
 
-        # The first `next()` begins, so a batch that nobody iterates over makes no file.
-        self._begin = begin
+        self._open = open_resources
         self._progress = Progress(progress)
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
@@ -202,11 +205,13 @@ class Batch:
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
         self._exhausted = False
-        # The items are kept by index, in the order in which their runs ended.
+        # The items that the caller does not have yet, by index. They are in the order in which
+        # their runs ended.
         self._ready: dict[int, BatchItem] = {}
-        self._begun = _Begun(self._progress, cancel=on_stop == "cancel")
-        # The finalizer also ends a batch that is dropped without `close`.
-        self._end = weakref.finalize(self, self._begun)
+        self._owned = _Resources(self._progress, cancel=on_stop == "cancel")
+        # The finalizer ends the resources once: when the batch ends, or when a batch that was not
+        # closed is garbage-collected.
+        self._end_resources = weakref.finalize(self, self._owned.end)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -222,7 +227,7 @@ class Batch:
     # Iterating
 
     def __iter__(self) -> Self:
-        if self._begun.closed:
+        if self._owned.closed:
             raise ApiValueError("this batch is over: AgentHandle.map() makes another")
         return self
 
@@ -230,12 +235,12 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the next item that has an outcome, or with ``ordered`` the next input's."""
+        """Return the item of a run that has ended. With ``ordered``, wait for the next input's."""
         try:
-            begun = self._begun
-            if begun.runners is None and not begun.closed:
-                begun.journal, begun.runners = self._begin()
-            item = None if begun.runners is None else self._next(begun.runners)
+            owned = self._owned
+            if owned.runners is None and not owned.closed:
+                owned.journal, owned.runners = self._open()
+            item = None if owned.runners is None else self._next(owned.runners)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._stop()) from error
         except BaseException as error:
@@ -249,8 +254,9 @@ class Batch:
 
     def _next(self, runners: Workers | Remote) -> BatchItem | None:
         ready = self._ready
-        while not self._begun.closed:
-            # A callback or the handler of a signal may close the batch meanwhile.
+        while not self._owned.closed:
+            # Each round checks `closed`, because a callback or a signal handler may close the
+            # batch.
             self._draw(runners)
             index = self._delivered if self._ordered else next(iter(ready), -1)
             item = ready.pop(index, None)
@@ -265,7 +271,7 @@ class Batch:
                 return item
             if ended:
                 self._stop()
-            # The wait lasts one tick, because Ctrl-C does not interrupt a wait on every system.
+            # On some systems Ctrl-C does not interrupt a wait. So this wait lasts one tick only.
             elif (task := runners.take(timing().tick)) is not None:
                 self._note(task)
         return None
@@ -275,7 +281,9 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # One slow run must not keep all others from starting.
+                # Items that have ended may have to wait for a slow run before them. Until there are
+                # 2 * `concurrency` inputs, waiting items take no room. So one slow run does not
+                # keep all others from starting.
                 at_once = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, at_once)
             if room < 1:
@@ -285,7 +293,7 @@ class Batch:
             except StopIteration:
                 self._exhausted = True
                 return
-            if self._begun.closed:
+            if self._owned.closed:
                 return
             self._drawn += 1
             task = self._task_of(index, value)
@@ -299,12 +307,12 @@ class Batch:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input, with its outcome if the journal has it."""
+        """Make the task of an input. If the journal has its outcome, the task has it, too."""
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
         task = Task(index, key, value, f"{self._token_start}{index:012x}")
-        journal = self._begun.journal
+        journal = self._owned.journal
         if journal is None:
             return task
         try:
@@ -347,7 +355,7 @@ class Batch:
         return BatchCounts(
             total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
-            in_flight=0 if self._begun.runners is None else len(self._begun.runners.in_flight),
+            in_flight=0 if self._owned.runners is None else len(self._owned.runners.in_flight),
             done=self._done,
             failed=self._failed,
             duplicates=self._duplicates,
@@ -356,16 +364,16 @@ class Batch:
     # Ending
 
     def _stop(self) -> str:
-        """End the batch and return a sentence about it."""
-        if self._begun.closed:
+        """End the batch, and return a sentence that says how far it came."""
+        if self._owned.closed:
             return "the batch was closed"
-        self._begun.closed = True
-        left = self._end() or 0
+        self._owned.closed = True
+        left = self._end_resources() or 0
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
-        if self._begun.journal is not None:
-            said += f": the same call continues with the journal {self._begun.journal.path}"
+        if self._owned.journal is not None:
+            said += f": the same call continues with the journal {self._owned.journal.path}"
         elif left:
             said += " on the server: pass journal= to map() to be able to continue with them"
         return said
@@ -373,8 +381,8 @@ class Batch:
     def close(self) -> None:
         """Stop drawing inputs, end the threads and close the journal.
 
-        Runs in flight continue on the server, unless ``on_stop`` is "cancel". Callbacks may call
-        it, and it may be repeated. ``next()`` then raises `StopIteration`.
+        Runs in flight continue on the server, unless ``on_stop`` is "cancel". After `close`,
+        ``next()`` raises `StopIteration`. Callbacks may call `close`, and it may be called again.
         """
         self._stop()
 
@@ -382,14 +390,18 @@ class Batch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._begun.closed and isinstance(error, KeyboardInterrupt) and not error.args:
+        if not self._owned.closed and isinstance(error, KeyboardInterrupt) and not error.args:
             error.args = (self._stop(),)
         self._stop()
 
 
 @dataclass(slots=True)
-class _Begun:
-    """What a batch has begun. A call ends all of it, and returns how many runs are in flight."""
+class _Resources:
+    """The things that a batch has to end: its progress bar, its runners and its journal.
+
+    They are apart from the `Batch`, because a finalizer must not reference the object that it
+    finalizes.
+    """
 
     progress: Progress
     cancel: bool
@@ -397,10 +409,11 @@ class _Begun:
     runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    # `Batch.close` sets this, so a batch that was closed on purpose gives no warning.
+    # `Batch._stop` sets this, however the batch ends. It is still False if the batch was dropped.
     closed: bool = False
 
-    def __call__(self) -> int:
+    def end(self) -> int:
+        """End everything, and return how many runs are in flight."""
         if os.getpid() != self.pid:
             # This process is a fork, and the runs belong to its parent.
             return 0
@@ -428,7 +441,7 @@ def _check_inputs(inputs: object) -> None:
 
 
 def _check_pickles(**functions: object) -> None:
-    """Refuse at once what would fail in each task."""
+    """Raise `ApiTypeError` if a function cannot be pickled: it would make each task fail."""
     for name, function in functions.items():
         try:
             pickle.dumps(function)

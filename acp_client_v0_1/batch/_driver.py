@@ -1,13 +1,15 @@
 """The requests of one run of a batch, from its create to its outcome.
 
-Strategy: the thread that starts a run also waits for its output, so in the usual case a run is two
-requests, and no other thread is woken in between. Each request goes through `Wait.perform`, and all
-of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole batch.
+Strategy: the thread that starts a run also waits for its output. So the usual run takes two
+requests, and no other thread is woken in between. Each request goes through `Wait.perform`. All
+requests of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole
+batch.
 
-Invariants: a run is created a second time only after a search that worked and did not find it, if
-the caller accepts a second run, or if an executor repeats a task and the server cannot search. A
-final outcome is in the journal before the caller has it. An error that all runs would get is
-raised; it is not an outcome.
+Invariants: after a create whose outcome is unclear, a second create is sent in three cases only: a
+search worked and did not find the run; or the caller accepts a second run (``unclear="start"``); or
+an executor may have repeated the task, and the server cannot search. A final outcome is in the
+journal before the caller has it. An error that all runs would get is raised, and does not become an
+outcome.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, created
+from acp_client_v0_1.handles._core import Polls, RunCore, create_core
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
@@ -46,8 +48,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# The create of one run is posted at most this many times, each time after a search that worked and
-# did not find the run.
+# If it is unclear whether a create was carried out, and a search worked and did not find the run,
+# the create is posted again, up to this many times in all. Posts that the server certainly did not
+# carry out do not count. With ``unclear="start"`` one more post follows.
 _MOST_POSTS = 3
 
 
@@ -56,11 +59,11 @@ class Stopped(Exception):
 
 
 class RunDriver:
-    """Drives the tasks of a batch to their outcomes.
+    """Drives the tasks of a batch to their outcomes. Threads can share it.
 
-    Any number of threads may use it. Its methods raise the errors of the journal, an error that all
-    runs would get, and `Stopped`. The usual run takes few steps here: other threads displace this
-    code from the caches of the processor between two requests, so each step is slow.
+    Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`.
+    The code for the usual run has few steps. Between two requests of a run, other threads displace
+    this code from the caches of the processor, so each step is slow.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
@@ -72,53 +75,62 @@ class RunDriver:
         self._journal = journal
         self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
-        if plan.answered:
-            self.contact.server.answered = True
+        if plan.server_reached:
+            self.contact.server.reached = True
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run."""
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
-                task.core.note_created(ago=self._age())
+                task.core.note_created(ago=self._since_earlier_call())
             task.core.open_span()
         return task.core
 
-    def _age(self) -> float:
-        """Return the seconds since an earlier call last wrote: its runs are at least as old."""
+    def _since_earlier_call(self) -> float:
+        """Return the seconds since an earlier call last wrote the journal.
+
+        The runs of that call are at least as old.
+        """
         return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
-        """Return the budget of requests that only the end of the batch stops."""
+        """Return a budget without a deadline. It ends with the batch, or by a long outage."""
         return Wait(self.contact, stop=self.stop, late=Stopped)
 
     def _rearm(self, task: Task) -> Polls:
-        """Begin the time of a task's next output."""
+        """Begin the timeout of a task's next output, and return the polls for it."""
         core = self.core(task)
         task.polls = Polls(core, core.wait(self.plan.timeout, self.stop), timing().window)
         return task.polls
 
     # Starting
 
-    def start(self, task: Task, *, look_first: bool = False) -> None:
+    def start(self, task: Task, *, search_first: bool = False) -> None:
         """Create the run of a task, unless it has one.
 
-        With ``look_first`` the run is searched for, as another process may have created it.
+        With ``search_first``, another process may have created the run, so it is searched for
+        before the create.
         """
-        # All inputs are checked by one descriptor, so its error is not the outcome of one task.
+        # All tasks share one descriptor. So an error of reading it is raised, and does not become
+        # the outcome of this task. It is read before `_create`, so if it cannot be read, the
+        # journal has no "starting" line.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
             if task.retry:
-                self._look_at_failed(task)
+                self._check_failed_run(task)
             if not task.run_id:
-                self._create(task, look_first or task.started_before, described)
+                self._create(task, search_first or task.started_before, described)
             self._rearm(task)
         except OpenApiException as error:
             self._fail(task, error)
 
-    def _look_at_failed(self, task: Task) -> None:
-        """Keep a run that failed in an earlier call if its server has tried it again since."""
+    def _check_failed_run(self, task: Task) -> None:
+        """Read a run that failed in an earlier call, and forget it if it has still failed.
+
+        A run that the server has tried again since is kept.
+        """
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
             if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
@@ -126,14 +138,15 @@ class RunDriver:
         task.start_over()
 
     def _describe(self) -> AgentACPDescriptor:
-        """Return the descriptor, before the journal says that a create may be on its way."""
+        """Return the agent's descriptor, from the cache if it is fresh."""
         cached = self._descriptor
         return cached.fresh or self._wait().perform("describe", cached.get)
 
-    def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
+    def _create(self, task: Task, search_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
-            # The start comes first, because an input that is refused below is recorded as failed.
+            # The "starting" line is written first. An input that is refused below gets a "failed"
+            # line, which needs a "starting" line before it.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
@@ -146,32 +159,37 @@ class RunDriver:
         creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
 
         def find_or_create(creation: RunCreate) -> list[Run]:
-            if look_first and (found := self._find(task)):
+            if search_first and (found := self._find(task)):
                 return found
             try:
                 return create(creation, self._wait(), posts=_MOST_POSTS)
             except RunStartAmbiguous:
                 if plan.unclear == "raise":
                     raise
-            # The caller accepts a second run.
+            # With ``unclear="start"`` the caller accepts a second run.
             return create(creation, self._wait())
 
         runs = self._agent.runs
-        core = task.core = created(creation, runs, self.contact, plan.agent, find_or_create)
+        core = task.core = create_core(creation, runs, self.contact, plan.agent, find_or_create)
         task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         if self._journal is not None:
             self._journal.started(task)
 
     def _find(self, task: Task) -> list[Run]:
-        """Search for the run that an earlier call, or another process, may have created."""
+        """Search for the run that an earlier call, or another process, may have created.
+
+        Return it and its duplicates. Return an empty list if the run is to be created.
+        """
         clock, plan, wait = timing(), self.plan, self._wait()
 
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
-            # The token belongs to this batch, so the agent of the run is not compared.
+            # Only runs of this batch can have the token, so there is no need to compare the agent
+            # of the run.
             found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
-            # The create of a process that was killed may still be on its way.
-            young = task.started_before and self._age() < clock.young
+            # If the earlier process was killed, its create may still be on its way, so that a later
+            # search finds the run.
+            young = task.started_before and self._since_earlier_call() < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
         try:
@@ -183,7 +201,9 @@ class RunDriver:
             if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
-            # The caller accepts a second run, or no earlier call can have started a first one.
+            # The create follows all the same if the caller accepts a second run, or if the server
+            # cannot search and no earlier call has started the task. In the second case only an
+            # executor that repeats the task could make a second run.
             if plan.unclear == "start" or (lacks and not task.started_before):
                 return []
             token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
@@ -196,7 +216,7 @@ class RunDriver:
     # Waiting
 
     def poll(self, task: Task, window: int) -> None:
-        """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
+        """Ask for the output of a task's run, by a long poll of ``window`` seconds."""
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
         output: RunOutput | None = None
@@ -208,15 +228,16 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            # The pause follows outside `perform`, so that the worker can switch tasks.
+            # After a `Pause`, `perform` would ask again itself. So it gets None. `poll` pauses
+            # afterwards and returns, and the worker may take another task.
             if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output
 
         try:
-            # A parked run may come back so late that a request would have no time for a response.
+            # A parked task may come back so late that a request has no time to get a response.
             if wait.remaining() < min(timing().round_trip, wait.elapsed):
-                raise wait.late()
+                raise wait.late_error()
             core = self.core(task)
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
             if output is None:
@@ -227,12 +248,16 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # If a run has ended and its output is not served, the server serves no outputs at all.
+            # `polls.probe` raises an error that says "not served" only if the status of the run
+            # shows that it has an output. Then the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
-        """Return the outcome that an output stands for, or None after answering its question."""
+        """Return the outcome of an output. If the output is a question, answer it and return None.
+
+        If ``on_interrupt`` raises an error instead of giving an answer, the error is the outcome.
+        """
         core, plan = self.core(task), self.plan
         outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))
         if not isinstance(outcome, PendingInterrupt):
@@ -241,7 +266,7 @@ class RunDriver:
             task.questions = Questions(core, plan.on_interrupt, plan.timeout, self.stop)
         try:
             answer = task.questions.ask(outcome)
-        except Exception as error:  # noqa: BLE001 - what the callback raises is the outcome
+        except Exception as error:  # noqa: BLE001 - an error of the callback is the outcome
             return error
         task.questions.answer(outcome, answer)
         self._rearm(task)
@@ -252,15 +277,17 @@ class RunDriver:
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):
-            # A task without a run was about to create it: the agent, or the operation, is missing.
+            # If the task has no run, this is an error of its create. Then "missing" is about the
+            # agent, and "lacks" about the operation, so all other creates would fail, too.
             missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
             if unserved or missing or self.contact.ends_batch(error):
                 raise error
         self._end(task, error)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:
+        """End a task with its outcome, and record the outcome."""
         task.outcome = outcome
         if task.core is not None:
-            task.core.ended(outcome)
+            task.core.end_span(outcome)
         if self._journal is not None:
             self._journal.ended(task)

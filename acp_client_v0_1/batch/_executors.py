@@ -1,14 +1,14 @@
 """Runs of a batch in other processes or on other machines, by any executor that pickles its tasks.
 
-Strategy: a task of the executor is one run from its create to its outcome. It has no credentials,
-neither on its way to the worker nor back. Each worker process makes one client, by `connect` or
-from its environment, and keeps it for the batch. An error that holds a client returns as its text.
-A scheduler that lost a worker runs its tasks again, so a task searches for its client token before
-it creates a run.
+Strategy: a task of the executor is one run, from its create to its outcome. A pickled task has no
+credentials, neither on its way to the worker nor back. Each worker process makes one client, by
+``connect`` or from its environment, and keeps it for the batch. An error that holds a client comes
+back as its text. If a scheduler loses a worker, it runs the tasks of that worker again. So a task
+searches for its client token before it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
-agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
-as Dask repeats a task whose result was lost with its worker while its future is referenced.
+agent's is refused before anything is sent. A future is dropped once its outcome is taken. As long
+as a future is referenced, Dask runs its task again if the worker that holds the result is lost.
 """
 
 from __future__ import annotations
@@ -57,32 +57,34 @@ def connect_from_environment() -> ApiClient:
 
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
-# The key is `Plan.call`.
+# The key is `Plan.call_id`.
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}
 _clients_lock = threading.Lock()
 
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
-    """Carry a task to its outcome, in a worker process."""
-    # The executor may carry out the same task again, so this one is left as it was.
+    """Carry a task to its outcome, in a worker process. Return the task with its outcome."""
+    # The executor may run the same object again, so this works on a copy.
     task = replace(task)
     try:
-        driver = _driver(plan, attach, connect)
-        driver.start(task, look_first=True)
+        driver = _shared_driver(plan, attach, connect)
+        driver.start(task, search_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
-    except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
-        # The driver raises only errors that all runs would get.
-        task.outcome, task.broken = error, isinstance(error, OpenApiException)
-    # The caller has the input. `Task` drops what has credentials.
+    except Exception as error:  # noqa: BLE001 - any error becomes the outcome
+        # `Task.__getstate__` makes the error picklable. An OpenApiException that gets here is one
+        # that all runs would get, so it ends the batch. Any other error, such as an OSError of
+        # ``connect``, counts for this task only.
+        task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
+    # The caller has the input, so there is no need to send it back.
     task.input = None
     return task
 
 
-def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
+def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
     """Return the driver that the tasks of the batch share in this process."""
     with _clients_lock:
-        if plan.call not in _clients:
+        if plan.call_id not in _clients:
             client = connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
@@ -94,8 +96,8 @@ def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            _clients[plan.call] = client, RunDriver(plan, attach(plan.agent_id, client))
-        return _clients[plan.call][1]
+            _clients[plan.call_id] = client, RunDriver(plan, attach(plan.agent_id, client))
+        return _clients[plan.call_id][1]
 
 
 # In the caller's process ----------------------------------------------------------------------
@@ -110,23 +112,23 @@ class Remote:
     journal: Journal | None
     executor: Executor
     connect: Connect
-    # These are the tasks that were submitted and not taken, by index, and their futures.
+    # The tasks that were submitted and not taken, by index. `_futures` has their futures.
     in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
     _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
     _ended: queue.SimpleQueue[Task] = field(default_factory=queue.SimpleQueue[Task])
-    # Only the worker processes see an outage.
+    # Only the worker processes see an outage of the server, so there is none to show here.
     outage = 0.0
 
     def submit(self, task: Task) -> None:
-        """Carry a task to its outcome."""
+        """Give a task to the executor."""
         if not task.run_id and self.journal is not None:
             self.journal.starting(task)
-        # This comes first, because an interrupt may follow the submission.
+        # An interrupt may come right after the submission. So the task is in `in_flight` before.
         self.in_flight[task.index] = task
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
         self._futures[task.index] = future
-        future.add_done_callback(lambda done: ended.put(_ended(task, done)))
+        future.add_done_callback(lambda done: ended.put(_with_outcome(task, done)))
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
@@ -134,7 +136,7 @@ class Remote:
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
-        if ended.broken and isinstance(ended.outcome, Exception):
+        if ended.ends_batch and isinstance(ended.outcome, Exception):
             raise ended.outcome
         task = self.in_flight.pop(ended.index)
         del self._futures[ended.index]
@@ -148,33 +150,37 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Begin no more tasks, and return how many may continue in their processes.
+        """Cancel the tasks that have not begun, and return how many may continue in their workers.
 
-        With ``cancel``, the runs of the batch that have not ended are deleted.
+        With ``cancel``, the runs of the tasks in flight are deleted.
         """
         for future in self._futures.values():
             future.cancel()
-        # The client tokens show which runs are ours. A run whose item the caller has is not among
-        # them, nor is one that others have started.
-        ours = {task.token: task for task in self.in_flight.values()}
-        ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
+        # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
+        # that others have started, have other tokens. A task that is retried may have made a run
+        # with its next token.
+        tasks = {task.token: task for task in self.in_flight.values()}
+        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
-            # This is read before the search. A worker may be about to create its run, which only
-            # the next search finds.
-            all_done = not self._not_done(ours)
-            if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
+            # A worker that is not done may create its run after this search. Then another search
+            # has to follow. So `all_done` is computed before the search.
+            all_done = not self._not_done(tasks)
+            if not self._delete_runs(tasks) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
-        return len(self._not_done(ours))
+        return len(self._not_done(tasks))
 
     def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
         done = {index for index, future in self._futures.items() if future.done()}
         return {task for task in tasks.values() if task.index not in done}
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
-        """Delete the runs of tasks and drop the tasks. Return False after an error."""
-        # A task that was begun twice may have two runs.
+        """Delete the runs of ``tasks`` that have not ended, and remove their tasks from ``tasks``.
+
+        Return False if the search or a DELETE failed.
+        """
+        # A task that an executor has repeated may have two runs.
         runs: list[tuple[Task, RunCore]] = []
         try:
             for run in self._runs_of_batch():
@@ -194,7 +200,7 @@ class Remote:
     def duplicates(self, known: int) -> int:
         """Count the runs of the batch beyond the first of each client token.
 
-        The workers have found ``known`` of them, which is the result if the server cannot search.
+        The workers have found ``known`` of these runs. If the search fails, return ``known``.
         """
         try:
             tokens = [mark_of(run.creation) for run in self._runs_of_batch()]
@@ -208,8 +214,8 @@ class Remote:
         return iter_runs(self.agent.runs, wanted, on_drift="continue")
 
 
-def _ended(task: Task, future: Future[Task]) -> Task:
-    """Return the task of a future with its outcome, which may be the executor's own error."""
+def _with_outcome(task: Task, future: Future[Task]) -> Task:
+    """Return the task of a future, with its outcome, which may be an error of the executor."""
     try:
         return future.result()
     except CancelledError:

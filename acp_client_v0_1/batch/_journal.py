@@ -1,20 +1,20 @@
-"""The journal of a batch: the runs that were started and their outcomes, kept across a crash.
+"""The journal of a batch: a file with the runs that were started and their outcomes.
 
-Format: JSON Lines. The first line is the header; each other line states one fact about one input,
-by its index. Every line ends in the CRC-32 of what precedes it::
+Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
+which it names by its index. Every line ends in the CRC-32 of the bytes before it::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
     {"started":0,"run":"…","crc":"…"}
     {"done":0,"run":"…","result":{…},"crc":"…"}                    or "failed", with an "error"
 
-Strategy: a line is appended by one write, so a crash can only tear the last one, which is cut off
-when the file is opened again. Results stay in the file: the index in memory is two offsets for each
-input, 16 bytes. The first half of this module is pure.
+Strategy: a line is appended by one write, so a crash can only tear the last line. A torn last line
+is cut off when the file is opened again. Results stay in the file. The index in memory has two
+offsets for each input, 16 bytes. The first half of this module, up to "The file", does no I/O.
 
-Invariants: the file is a regular file that one batch of one process has open. Only a torn last line
-is ever removed. The error for any other damage names the line, and the file is left as it is. The
-file is not trusted, as a checksum is not a signature.
+Invariants: the journal is a regular file, which one batch of one process has open. Only a torn last
+line is ever removed. The error for any other damage names the line, and the file is left as it is.
+The content of the file is not trusted, because a checksum is not a signature.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ _STATES: tuple[State, ...] = get_args(State)
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
-# An error that has a status was a server's response. In a text, the quotes would be escaped.
+# The error of a "failed" line has a status if a server responded. The text of an error cannot match
+# this, because quotes in it are escaped.
 _REFUSED = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
@@ -80,13 +81,13 @@ _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueErro
 class Header:
     """The batch that a journal belongs to."""
 
-    # This is the id of the agent.
+    # The id of the agent.
     agent: str
-    # The server is named by its origin and base path.
+    # The origin and base path of the server.
     server: str
-    # All runs have the config with this digest.
+    # The digest of the config that all runs have.
     config: str
-    # The metadata of all runs has this mark.
+    # The mark in the metadata of all runs.
     batch: str
 
     def record(self) -> dict[str, Any]:
@@ -109,19 +110,19 @@ class Entry:
     """The last state of one input in a journal."""
 
     state: State
-    # The input itself is not kept, only its digest.
+    # The digest of the input. The input itself is not kept.
     input: str
-    # This is the client token of the create.
+    # The client token of the create.
     token: str
     key: str
-    # The id is empty until the run was started.
+    # The id of the run. It is empty while the state is "starting".
     run_id: str
-    # The outcome is None until the state is "done" or "failed".
+    # The outcome, or None before the state is "done" or "failed".
     outcome: dict[str, Any] | OpenApiException | None
 
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
-        """Read the records of an input's "starting" line and of its last line."""
+        """Make an entry from the records of an input's "starting" line and of its last line."""
         state: State = next(name for name in reversed(_STATES) if name in last)
         texts = first["input"], first["token"], first["key"], last.get("run", "")
         if not all(isinstance(text, str) for text in texts):
@@ -135,7 +136,7 @@ class Entry:
 
 
 def json_digest(value: object, name: str = "the value") -> str:
-    """Return 32 hexadecimal digits of the hash of a JSON value, which an error calls ``name``."""
+    """Return 32 hexadecimal digits of the hash of a JSON value. Errors call the value ``name``."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
     except (TypeError, ValueError, RecursionError) as error:
@@ -168,6 +169,7 @@ def scan_line(line: bytes) -> tuple[State, int]:
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
+    """Return the record of a line, without its LF, or raise `ValueError` if it is damaged."""
     _check(line)
     return cast("dict[str, Any]", json.loads(line))
 
@@ -179,7 +181,7 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
         try:
             return json.loads(json.dumps(value, default=dict))
         except (TypeError, ValueError):
-            # One attribute that JSON cannot hold is not worth losing the others.
+            # An attribute that JSON cannot represent becomes None, so that the others are kept.
             return None
 
     state = {name: plain(value) for name, value in vars(error).items()}
@@ -192,24 +194,27 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
 
 
 def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
-    """Make an error from its JSON: an `ApiException` with its message if the class is unknown."""
+    """Make an error from its JSON. If its class is unknown, it becomes an `ApiException`."""
     name = record["class"]
     for module in (errors, exceptions):
         kind = getattr(module, name) if name in module.__all__ else None
         if isinstance(kind, type) and issubclass(kind, OpenApiException):
             error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
-            # This raises an error if an attribute is missing.
+            # If an attribute is missing, str() raises an error here, and not later in the caller.
             str(error)
             return error
     return ApiException(reason=record["message"])
 
 
-# A create with the same input would get these statuses again.
+# If a create got one of these statuses, a create with the same input would get it again.
 _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
 def _is_final(error: OpenApiException, run_id: str) -> bool:
-    """Return whether the same input would fail again, or its run never gets a result."""
+    """Return whether an error is the final outcome of an input.
+
+    It is final if the run never gets a result, or if a new create would be refused again.
+    """
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
     return not isinstance(error, ApiException) or error.status in _REFUSALS
@@ -221,24 +226,27 @@ _open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
+    """Close the journals of the parent in a forked process."""
     for journal in list(_open_files):
         journal.release()
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked worker would hold the lock for as long as it lives, even if its parent has ended.
+    # A forked process shares the locks of its parent's files. Without this, a forked worker would
+    # keep the journal locked as long as it lives, even if its parent has ended.
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class Journal:
     """An open journal. Any thread may write to it.
 
-    A file that does not exist is created with mode 0600 and the ``header``; one that exists must
-    have its agent, server and config. With ``durable``, each line survives a loss of power (fsync).
+    A file that does not exist is created with mode 0600 and the ``header``. A file that exists must
+    have the agent, server and config of the ``header``. With ``durable``, each line survives a loss
+    of power (fsync).
 
     Raises:
         JournalLocked: Another batch, in this process or another, has the file open.
-        JournalDamaged: A line is damaged, and it is not just a torn last one.
+        JournalDamaged: A line is damaged, and it is not just a torn last line.
         JournalMismatch: The file belongs to another agent, server or config.
         JournalError: The file cannot be opened, or is not a journal.
         OSError: The file cannot be read or written.
@@ -249,8 +257,9 @@ class Journal:
         self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
-        # A block has two offsets for each input: of its "starting" line, and of the last line after
-        # that. An offset of 0, where the header is, means that there is no such line.
+        # A block has two offsets for each input: the offset of its "starting" line, and the offset
+        # of the last line after that. At offset 0 is the header, so an offset of 0 means that there
+        # is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self.release = weakref.finalize(self, os.close, self._fd)
@@ -259,11 +268,12 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            # A line that names a run or a status shows that the server has answered.
-            self.answered = False
-            # An earlier call wrote the last line this many seconds ago. The time of the file may
-            # lie ahead, if a file server has another clock or a clock was set back, so it is
-            # compared only once.
+            # True if a line shows that the server has responded: a line that names a run or a
+            # status does.
+            self.responded = False
+            # The seconds since an earlier call wrote the last line, computed once. Later ages come
+            # from the monotonic clock. If the time of the file is in the future (a file server has
+            # another clock, or a clock was set back), it counts as now.
             self.written_ago = (
                 max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
             )
@@ -291,7 +301,7 @@ class Journal:
                 raise self._damage(self._line_at(offset), error) from error
 
     def starting(self, task: Task) -> None:
-        """Record that the run of a task is about to be created, unless an earlier call did."""
+        """Record that the run of a task is about to be created, unless it is recorded already."""
         if not task.started_before:
             named = {"input": task.digest, "token": task.token, "key": task.key}
             self._append({"starting": task.index, **named})
@@ -301,10 +311,10 @@ class Journal:
         self._append({"started": task.index, "run": task.run_id})
 
     def ended(self, task: Task) -> None:
-        """Record the outcome of a task.
+        """Record the outcome of a task, if it is final.
 
-        A run that is not over, or a create that no server has refused, stays open for the next
-        call.
+        If it is not final, nothing is written, and the next call with the journal continues with
+        the task: its run may still get a result, or a new create may succeed.
         """
         outcome, run_id = task.outcome, task.run_id
         if isinstance(outcome, dict):
@@ -318,7 +328,7 @@ class Journal:
         self.starting(task)
 
     def close(self) -> None:
-        """Close the file, which gives back its lock."""
+        """Close the file, which releases its lock."""
         _open_files.discard(self)
         if hasattr(self, "_reader"):
             self._reader.close()
@@ -336,7 +346,7 @@ class Journal:
     def _write(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written < len(line):
-            # The disk is full: no line may follow a part of a line.
+            # The disk is full. The part of the line is removed, because no line may follow it.
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         if self._durable:
@@ -345,7 +355,7 @@ class Journal:
     # Reading
 
     def _load(self) -> None:
-        """Index the lines, cut off a torn last one, and write the header of a new file."""
+        """Index the lines, cut off a torn last line, and write the header of a new file."""
         if not _HEADER_START.startswith(self._reader.peek()[: len(_HEADER_START)]):
             raise JournalError(
                 f"{self.path} is not a journal of a batch; choose another name for the journal"
@@ -367,7 +377,7 @@ class Journal:
             else:
                 offset += len(line)
                 if not whole:
-                    # The line itself is whole, and only its LF was lost.
+                    # A crash took only the LF of this last line. The line itself is complete.
                     self._write(b"\n")
                     break
         if offset == 0:
@@ -397,8 +407,9 @@ class Journal:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
-            # The client itself may have refused an input that has "failed".
-            self.answered = self.answered or state != "failed" or bool(_REFUSED.search(line))
+            # A "failed" line shows a response only if its error has a status: the client itself may
+            # have refused the input.
+            self.responded = self.responded or state != "failed" or bool(_REFUSED.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"
@@ -440,7 +451,7 @@ def _lock_file(fd: int, path: Path) -> None:
         if sys.platform == "win32":
             import msvcrt
 
-            # This byte is never written or read.
+            # The lock covers one byte far behind the end of the file, which nobody writes or reads.
             os.lseek(fd, 1 << 40, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
@@ -454,7 +465,7 @@ def _lock_file(fd: int, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the name of a new file to the disk, where the system can."""
+    """Flush the name of a new file to the disk, if the system can do that."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:

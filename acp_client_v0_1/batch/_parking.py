@@ -1,14 +1,14 @@
 """The runs of a large batch that no thread waits for, and the search for those that have ended.
 
-Strategy: a few workers hold long polls; the other runs are parked. One thread searches for the
-batch's pending runs, a page of 1,000 at a time. A parked run that is not among them goes back to
-the workers, which fetch its output. The pause between two searches grows while they find nothing,
-up to a tenth of the time for which the oldest run has been parked, so short runs are checked often
-and long ones seldom.
+Strategy: a few workers hold long polls. The other runs are parked. One thread searches for the
+batch's pending runs, a page of 1,000 at a time. A parked run that is not among the pending runs
+goes back to the workers, which fetch its output. The pause between two searches grows while they
+find nothing, up to a tenth of the time for which the oldest run has been parked. So short runs are
+checked often, and long runs seldom.
 
-A search is only a hint: the output decides. The long polls go round the parked runs, for a short
-window each, so every run gets its outcome even if the server cannot search, ignores the metadata,
-or still calls a run pending that has ended.
+A search is only a hint: the output decides. The workers that hold long polls also take turns with
+the parked runs, for a short window each. So every run gets its outcome, even if the server cannot
+search, ignores the metadata, or still calls a run pending that has ended.
 """
 
 from __future__ import annotations
@@ -34,41 +34,48 @@ if TYPE_CHECKING:
 _HOLDERS = 12
 # More workers hold long polls if the server cannot search.
 _HOLDERS_ALONE = 20
-# A search that is wrong more often than right is given up after this many mistakes.
+# Searches are given up if they make more mistakes than this, and more mistakes than hits.
 _MOST_MISTAKES = 100
 # A search returns at most this many runs.
 _PAGE = 1000
 # The pages overlap by this many runs, because runs that end meanwhile move the others forward.
 _OVERLAP = 100
-# A search may have this many pages more than the runs in flight fill.
+# A search reads at most this many pages more than the parked runs fill. It may need more pages than
+# those, because a server that ignores the metadata lists other runs, too.
 _SPARE_PAGES = 10
 
 
 class UnattendedRuns:
-    """The runs that no thread waits for. ``put_back`` gives one back to the workers."""
+    """The runs that no thread waits for. ``put_back`` gives a run back to the workers."""
 
     def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
         self._put_back = put_back
         # The lock guards the parked tasks and the number of holders.
         self._lock = threading.Lock()
-        # The tasks are kept by index, and the one that was parked first comes first.
+        # The parked tasks by index. The task that was parked first comes first.
         self._parked: OrderedDict[int, Task] = OrderedDict()
+        # The number of workers that hold long polls.
         self._holders = 0
+        # A search gives back a task that seems to have ended. It is a hit if the task has ended,
+        # and a mistake if not.
         self._hits = self._mistakes = 0
-        # This stays True until a search fails, or has been wrong too often.
+        # True until searches are given up.
         self._searches = True
 
     # For the workers
 
     def window(self, in_flight: int) -> int:
-        """Return the seconds of a long poll: few while other runs wait for their turn."""
+        """Return the window of a long poll. The window is short while runs wait for their turn."""
         if in_flight <= _HOLDERS:
             return timing().window
         return timing().short_window if self._searches else 1
 
     def note(self, task: Task) -> None:
-        """Note whether the search was right that said that a task has ended."""
+        """Count a hit or a mistake of the search that gave this task back.
+
+        After a mistake, no search is believed about this run for some seconds.
+        """
         if task.outcome is not None:
             self._hits += 1
         else:
@@ -76,7 +83,10 @@ class UnattendedRuns:
             task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:
-        """Let a worker hold long polls for a task, or park the task if enough workers do."""
+        """Count the calling worker among those that hold long polls, and return True.
+
+        If enough workers hold long polls already, park the task and return False instead.
+        """
         with self._lock:
             if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
                 self._park(task)
@@ -85,9 +95,9 @@ class UnattendedRuns:
             return True
 
     def exchange(self, task: Task) -> Task | None:
-        """Park the task of a worker, unless it has ended, and return the oldest one parked.
+        """Park the task of a worker, unless it has ended. Return the task parked for the longest.
 
-        None means that no task is parked. The worker then holds no more long polls.
+        None means that no task is parked. Then the worker holds no more long polls.
         """
         with self._lock:
             if task.outcome is None:
@@ -121,25 +131,28 @@ class UnattendedRuns:
             pause = max(pause, 4 * (now - began), quickest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back the tasks that have ended or are out of time, and return whether any were."""
+        """Give back the tasks that have ended or are out of time. Return whether there were any.
+
+        ``pending`` has the ids of the pending runs. None means that nobody knows which have ended.
+        """
         found = False
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
             late = task.polls is not None and task.polls.wait.remaining() <= 0
             if ended or late:
                 with self._lock:
+                    # A worker may have taken the task to hold a long poll for it.
                     if self._parked.pop(task.index, None) is None:
                         continue
-                        # A worker holds a long poll for this task now.
                 self._put_back(task)
                 found = True
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Search for the ids of the pending runs, and return None if the search is of no use.
+        """Return the ids of the pending runs of the batch, or None if the search is of no use.
 
-        About as many as ``expected`` are read, in pages that overlap, as each run that ends moves
-        those after it.
+        The search reads at most ten pages more than ``expected`` runs fill. The pages overlap,
+        because each run that ends meanwhile moves the runs after it towards the first page.
         """
         if not self._searches:
             return None
@@ -156,16 +169,18 @@ class UnattendedRuns:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
                 page = wait.perform("search", partial(contact.runs.search_runs, request))
-                # Runs of other batches do no harm, because only this batch's are compared.
+                # If the server lists runs of other batches, too, their ids do no harm: only the ids
+                # of this batch's runs are looked up.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
                 if len(page) < _PAGE:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
-            # The end of the batch is a TimeoutError.
+            # If the batch ends meanwhile, `perform` raises a TimeoutError.
             if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
-        # The search fails, or it lists too many runs of others, or it leaves out some of ours.
+        # Searches are given up for this batch. This one failed, or had too many pages, or searches
+        # have left out too many runs that were still pending.
         self._searches = False
         return None

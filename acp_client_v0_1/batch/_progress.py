@@ -14,9 +14,9 @@ class BatchCounts:
     """The progress of a batch.
 
     Attributes:
-        total: The number of inputs; None if it is not known.
+        total: The number of inputs, or None if it is not known.
         drawn: The number of inputs drawn so far.
-        in_flight: How many of these have no outcome yet.
+        in_flight: How many of the drawn inputs have no outcome yet.
         done: How many have a result, including results from a journal.
         failed: How many have an error.
         duplicates: The number of runs found beyond the first of each input.
@@ -34,7 +34,7 @@ OnProgress = Callable[[BatchCounts], object]
 
 
 class Progress:
-    """Passes the counts to a function, or with True shows them in a tqdm bar on standard error."""
+    """Passes the counts to a function. With True, it shows them in a tqdm bar on standard error."""
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
         self._last: tuple[BatchCounts, int] | None = None
@@ -46,7 +46,10 @@ class Progress:
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Show the counts, and the seconds since the server began to fail, if they have changed."""
+        """Show the counts if they or the outage have changed.
+
+        ``outage`` has the seconds since the server began to fail, or 0. Only the bar shows it.
+        """
         last, self._last = self._last, (counts, int(outage))
         if last == self._last:
             return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent import Agent
 
 BATCH_KEY = "acp-batch"
-"""The key of the runs' metadata that holds the mark of their batch."""
+"""The key in the metadata of a run. Its value is the mark of the batch."""
 
 OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 
@@ -31,27 +31,30 @@ class Plan:
     """The settings that all runs of a batch share, also in worker processes."""
 
     agent_id: str
-    # Two batches that continue one journal differ in this.
-    call: str
-    # The handle may have read the agent's description already.
+    # A random id of this call of `AgentHandle.map`. Two calls that continue one journal have
+    # different ones.
+    call_id: str
+    # The agent's description, if the handle has read it already.
     agent: Agent | None
-    # The server is named by its origin and base path.
+    # The origin and base path of the server.
     server: str
-    # The metadata of all runs has this mark.
+    # The mark in the metadata of all runs.
     batch: str
-    # Each create has these options. Its metadata also has the marks of batch and task.
+    # Each create has these options. Its metadata also has the mark of the batch and the client
+    # token of the task.
     options: Mapping[str, Any]
     # Each output may take this many seconds.
     timeout: float | None
     on_interrupt: OnInterrupt | None
     # If True, each input is checked against the agent's schema.
     check: bool
-    # This is "raise" or "start": what to do if it is unclear whether a run was started.
+    # What to do if it is unclear whether a run was started: "raise" or "start".
     unclear: str
-    # An earlier call wrote the journal this many seconds before this one began.
+    # An earlier call wrote the journal this many seconds before this call began. Infinity if there
+    # was none.
     written_ago: float = math.inf
-    # This is True if the server has answered the caller's client, or an earlier call.
-    answered: bool = False
+    # `Server.reached` of the caller's client, or True if the journal has a response of the server.
+    server_reached: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -60,44 +63,48 @@ class Task:
 
     # Inputs are counted from 0.
     index: int
-    # The user knows the input by this name.
+    # The name by which the user knows the input.
     key: str
     input: Any
-    # This is the client token of the create.
+    # The client token of the create.
     token: str
-    # Only a batch with a journal needs the digest of the input.
+    # The digest of the input, if the batch has a journal.
     digest: str = ""
     # If True, an earlier call may have created the run.
     started_before: bool = False
     run_id: str = ""
-    # The outcome is None until the task has ended.
+    # The outcome, or None while the task has not ended.
     outcome: dict[str, Any] | Exception | None = None
     # The creates of the task made this many runs beyond the first.
     duplicates: int = 0
-    # The run failed in an earlier call, and its server may have tried it again since.
+    # If True, the run failed in an earlier call, and is to be tried again.
     retry: bool = False
     # If True, the outcome is an error that all tasks would get.
-    broken: bool = False
+    ends_batch: bool = False
 
-    # The other fields are for the process that drives the task, and stay there.
+    # Only the process that drives the task uses the other fields. A pickle leaves out those of them
+    # that reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
-    # While this is True, a long poll is under way, which may be interrupted.
+    # True while a long poll is under way. The end of the batch may interrupt the poll.
     polling: bool = False
     # This object counts the answers of the run.
     questions: Questions | None = None
-    # At this time the task was last left without a thread.
+    # The time at which the task was last parked, or 0.
     parked_at: float = 0.0
-    # Until this time, a search that does not list the run as pending is not believed.
+    # If a search before this time does not list the run as pending, the search is not believed.
     doubt_until: float = 0.0
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        # No credential leaves its process: a run has a client, and so may the error of a callback.
+        # No credential leaves its process. A run has a client, which has credentials, and so may
+        # the error of a callback.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # The class is left out, because other picklers take it along where this one cannot.
-                _Border(io.BytesIO()).dump((error.args, vars(error)))
+                # Only args and attributes are tried here. The class need not be picklable by
+                # `pickle`: cloudpickle, for example, pickles by value a class that `pickle` cannot
+                # import.
+                _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
                 state["outcome"] = ApiException(reason=words)
@@ -110,12 +117,15 @@ class Task:
 
 
 def token_after(token: str) -> str:
-    """Return the client token of the next try, which is the same if that try is repeated."""
+    """Derive the client token of the next try from ``token``.
+
+    The result is always the same, so a repeated try has the same client token.
+    """
     return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
-class _Border(pickle.Pickler):
-    """Refuses whatever has credentials."""
+class _CredentialFreePickler(pickle.Pickler):
+    """Refuses to pickle objects that have credentials."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, (ApiClient, Configuration)):

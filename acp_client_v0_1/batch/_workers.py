@@ -1,8 +1,8 @@
 """Threads that carry the tasks of a batch to their outcomes: many runs, few threads.
 
-Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time each run has a
-worker, which starts the run and holds long polls for it, so the end of a run shows at once. A
-larger batch has 24 workers and parks the runs that they cannot wait for (`_parking`).
+Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time, each run has a
+worker, which starts the run and holds long polls for it. So the end of a run is seen at once. A
+larger batch has 24 workers, and parks the runs that they cannot wait for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 
 _log = package_logger(__name__)
 
-_MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
-_CROWD_WORKERS = 24  # workers of larger batches
+# A batch of at most this many runs at a time has a worker for each run.
+_MOST_WORKERS = 32
+# A larger batch has this many workers.
+_CROWD_WORKERS = 24
 
 
 class _Calls(Interruptible):
-    """The calls of a thread."""
+    """The calls of one thread of a batch, which the end of the batch may interrupt."""
 
     # The task that the thread works on now.
     task: Task | None = None
@@ -56,9 +58,10 @@ class Workers:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # One for each thread.
+        # Each thread adds its calls to this list.
         self._calls: list[_Calls] = []
-        self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
+        # The tasks that were submitted and not taken, by index.
+        self.in_flight: dict[int, Task] = {}
         self._workers, self._most_workers = 0, concurrency
         self._parking: UnattendedRuns | None = None
         if concurrency > _MOST_WORKERS:
@@ -68,7 +71,7 @@ class Workers:
     # In the caller's thread
 
     def submit(self, task: Task) -> None:
-        """Queue a task, and start a thread for it if there are too few."""
+        """Queue a task, and start another worker if there are too few."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
         if self._workers < min(self._most_workers, len(self.in_flight)):
@@ -84,7 +87,8 @@ class Workers:
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
-            # Not get(timeout=0), which may never return on CPython 3.10.
+            # With a timeout of 0, the first argument is False, so that `get` does not block. On
+            # CPython 3.10 a `get` that blocks for 0 seconds may never return.
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
@@ -94,9 +98,9 @@ class Workers:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """End the threads, and return how many runs are still in flight.
+        """End the threads, then with ``cancel`` delete the runs in flight.
 
-        With ``cancel``, those are deleted first.
+        Return how many runs are left in flight.
         """
         self._driver.stop.set()
         self._tasks.put(None)
@@ -106,13 +110,17 @@ class Workers:
             runs = [(task, self._driver.core(task)) for task in left]
             left = cancel_runs(runs, self._journal)
         for task in left:
-            self._driver.core(task).ended("")
+            self._driver.core(task).end_span("")
         return len(left)
 
     def _end_threads(self) -> None:
-        """Interrupt long polls at once, and other calls after a moment, for 2.5 seconds at most."""
+        """Wait for the threads to end, at most 2.5 seconds.
+
+        Long polls are interrupted at once, and other calls after a moment.
+        """
         clock, began = timing(), timing().now()
-        # The garbage collector may run in a thread of the batch, which must not join itself.
+        # A garbage collection that ends the batch may run in a thread of the batch. A thread must
+        # not join itself.
         here = threading.current_thread()
         left = [thread for thread in self._threads if thread is not here]
         while left and (past := clock.now() - began) < clock.threads:
@@ -131,7 +139,7 @@ class Workers:
     def duplicates(self, known: int) -> int:
         """Return how many runs were created beyond the first of each input.
 
-        The threads have reported all of them, so this is ``known``.
+        The threads have reported all these runs, so the result is ``known``.
         """
         return known
 
@@ -160,21 +168,23 @@ class Workers:
             while task.outcome is None:
                 self._driver.poll(task, timing().window)
             self._ended.put(task)
-        self._tasks.put(None)  # for the next worker
+        # None ends a worker. Each worker puts it back for the next worker.
+        self._tasks.put(None)
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
-        """Do the next step of a task, and hold long polls as long as few workers do."""
+        """Start or poll a task. Then hold long polls, unless enough workers do so already."""
         if not task.parked_at:
             self._driver.start(task)
         else:
-            # A search says that it has ended, or its time is over.
+            # A search has given the task back: its run seems to have ended, or its time is over.
             self._driver.poll(task, 1)
             parking.note(task)
         if task.outcome is not None:
             self._ended.put(task)
             return
         held = task if parking.enter(task) else None
-        # An error ends the batch, so nobody asks then how many workers hold long polls.
+        # If a poll raises an error, the count of workers that hold long polls stays too high. That
+        # does no harm, because the error ends the batch.
         while held is not None:
             calls.task = held
             self._driver.poll(held, parking.window(len(self.in_flight)))
@@ -184,7 +194,8 @@ class Workers:
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:
-    # The context of the caller, so that its span is the parent of the spans in the thread.
+    # The thread runs in the context of the caller. So the caller's span is the parent of the spans
+    # in the thread.
     context = contextvars.copy_context()
     name = f"acp batch {name}"
     thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
@@ -199,7 +210,8 @@ def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> se
     """Delete the runs that have not ended, and return the tasks whose runs may be left."""
     waiting, left = list(runs), set[Task]()
     clock = timing()
-    ends = clock.now() + 3 * clock.cancel  # for all of them
+    # No deletion begins after this time.
+    ends = clock.now() + 3 * clock.cancel
 
     def work() -> None:
         with contextlib.suppress(IndexError):
@@ -221,11 +233,14 @@ def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> se
 
 
 def _cancel(core: RunCore) -> bool:
-    """Delete a run unless it has ended, and return whether it is gone."""
+    """Delete a run unless it has ended, and return whether the run is gone."""
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):
-            core.read(core.wait(seconds))  # it may have ended just before it was deleted
+            # `cancel` says that the run has ended. Either the server still has the run, or the run
+            # ended just before a DELETE that removed it. In the second case this read raises
+            # `RunGone`.
+            core.read(core.wait(seconds))
             return False
     return True
 

@@ -149,7 +149,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--stream": _choice(
         "stream the run; `run` prints its events", "custom result", dest="streaming"
     ),
-    "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 checks once"),
+    "--timeout": _value(
+        "SECONDS", "to wait for each result, question or event; 0 checks a run that exists once"
+    ),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
     "--answer-command": _value(
@@ -221,7 +223,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "threads": ("list all matching threads", "--agent echo"),
     "history": ("print the runs of a thread with their outputs", "THREAD --format jsonl"),
     "batch": ("run an agent on each line of a file", "counter inputs.jsonl --journal a.journal"),
-    "ping": ("send the server one quick request", "--host http://localhost:8000"),
+    "ping": ("send the server one quick request", "--host http://127.0.0.1:8000"),
     "doctor": ("show what the server can do", "--agent counter --input '{\"interval\": 1}'"),
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
     "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),

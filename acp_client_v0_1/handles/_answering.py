@@ -1,16 +1,18 @@
-"""The questions of a run, and answers that reach the question they are meant for.
+"""The questions of a run, and how an answer reaches the question that it is meant for.
 
-ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
-questions apart, so both are compared before an answer is sent. A window of one round trip remains,
-in which another process may answer.
+ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself distinguish two
+questions, so both are compared before an answer is sent. Another process may still answer between
+this comparison and the arrival of the answer.
 
-Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
-run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
-again. If nothing changes for five seconds, it did not arrive and is sent once more.
+Strategy: `answer_run` sends an answer once. If the response is lost, it reads the run. If the run
+is no longer interrupted, or its ``updated_at`` has changed, the answer is taken to have arrived and
+is never sent again. If nothing changes for five seconds, it is taken to be lost and is sent once
+more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same. Read replicas that show a run as
-it was before are out of scope.
+is not asked again while the run's ``updated_at`` stays the same; if that lasts for more than 300
+seconds, the wait raises `RunInterrupted` with the question. Read replicas that show a run as it was
+before are out of scope.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from acp_client_v0_1.exceptions import (
     NotFoundException,
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
-from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
+from acp_client_v0_1.handles._perform import AGAIN, Wait, nested
 from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
@@ -56,15 +58,16 @@ Outcome = dict[str, Any] | PendingInterrupt
 
 @dataclass(slots=True)
 class Questions:
-    """The questions of a run, answered by a callback: for `RunHandle.drive`, events and batches.
+    """Answers the questions of a run by a callback, for `RunHandle.drive` and batches.
 
     Args:
         core: The run.
-        on_interrupt: Gives the answer to a question, or None to stop; None if there is no callback.
-        timeout: Seconds to send an answer. By default there is no limit.
+        on_interrupt: Returns the answer to a question, or None to stop. Without a callback, each
+            question is an error.
+        timeout: Seconds to send an answer; None for no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
-        answers: How many were answered.
+        answers: How many questions were answered.
     """
 
     core: RunCore
@@ -75,7 +78,7 @@ class Questions:
     answers: int = 0
 
     def ask(self, question: PendingInterrupt) -> dict[str, Any]:
-        """Return the callback's answer. If there is none, raise the error that says why."""
+        """Return the callback's answer. If there is no answer, raise an error that says why."""
         core = self.core
         if self.on_interrupt is None:
             raise core.interrupted(question)
@@ -87,15 +90,16 @@ class Questions:
         return dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
-        """Send an answer. If another caller was quicker, this one is not used."""
-        # A stale answer counts, too: a server may change the time of a question at each read.
+        """Send an answer. If another caller has answered before, do nothing."""
+        # A stale answer counts, too. Otherwise a server that changes `updated_at` at each read
+        # would make the caller answer without end.
         self.answers += 1
         wait = self.core.wait(self.timeout, self.stop, what="was not answered")
         with suppress(StaleInterrupt):
             answer_run(self.core, body, question, wait)
 
     def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
-        """Return a result, or None after the answer to a question."""
+        """If the outcome is a question, answer it and return None. Otherwise return the outcome."""
         if isinstance(outcome, PendingInterrupt):
             self.answer(outcome, self.ask(outcome))
             return None
@@ -109,12 +113,12 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         if outcome is not None:
             return outcome
         if wait.once:
-            # The question was answered meanwhile.
-            raise core.late(0.0, f"run {core.run_id} has no output yet")
+            # The run was interrupted, and its question was answered meanwhile.
+            raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet")
 
 
 class Interrupts(Iterator[PendingInterrupt]):
-    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
+    """An iterator over the questions of a run, from `RunHandle.interrupts`."""
 
     def __init__(self, core: RunCore, timeout: float | None) -> None:
         self._core = core
@@ -135,7 +139,7 @@ class Interrupts(Iterator[PendingInterrupt]):
             try:
                 outcome = next_outcome(core, core.wait(self._timeout))
             except RunFailed:
-                # `RunHandle.result` raises this error, and the questions just end.
+                # A failed run has no more questions. `RunHandle.result` raises this error.
                 pass
             except KeyboardInterrupt as error:
                 core.add_note(error)
@@ -144,13 +148,13 @@ class Interrupts(Iterator[PendingInterrupt]):
             self._over = True
             raise StopIteration
         if outcome == self._last and core.answered != outcome:
-            raise core.interrupted(outcome, " and was not answered before the next question")
+            raise core.interrupted(outcome, ", which is not answered yet")
         self._last = outcome
         return outcome
 
 
 def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
-    """Wait for the run's result, or raise `RunInterrupted` if it asks something."""
+    """Wait for the run's result and return it, or raise `RunInterrupted` if the run asks."""
     outcome = next_outcome(core, wait)
     if isinstance(outcome, PendingInterrupt):
         raise core.interrupted(outcome)
@@ -158,9 +162,10 @@ def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
 
 
 def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome | None:
-    """Return the result or the question of an output, or None if somebody has just answered.
+    """Return the result of an output, or the open question of the run.
 
-    Without an output, the question is read from the run. A failed run raises its `RunFailed`.
+    Return None if the run has no open question any more. If the output is an error, raise
+    `RunFailed`. ``output`` is None if the run is known to be interrupted.
     """
     kind = None if output is None else output.actual_instance
     if isinstance(kind, RunResult):
@@ -169,21 +174,23 @@ def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome |
         raise core.failed(kind, wait)
     question = question_of(core, wait)
     if question is None:
-        # The run and its output may disagree, as from a cache: pause, or we spin.
+        # The run and its output may disagree, for example because of a cache. Without a pause, the
+        # caller would ask again in a hot loop.
         wait.pause(timing().probe)
     return question
 
 
 def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
-    """Return the open question of a run, if it has one.
+    """Return the open question of a run, or None if there is none, or if it was answered already.
 
-    The run is read before its output. If another process answers in between, the next question gets
-    the older time. An answer to it is then refused as stale, and never reaches the wrong question.
+    The run is read before its output. If another process answers between these two requests, and
+    the run asks a second question, the second question is returned with the ``updated_at`` of the
+    first. Then `answer_run` finds another ``updated_at``, and refuses the answer as stale.
     """
     run = core.read(wait)
     if run.status in FINAL:
         return None
-    output = core.output_now(wait, partial(core.unserved_output, wait=wait))
+    output = core.output_now(wait, partial(core.output_after_refusal, wait=wait))
     kind = None if output is None else output.actual_instance
     if not isinstance(kind, RunInterrupt):
         return None
@@ -201,7 +208,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     if answered is None or question != answered:
         return question
     if not answered.seen_at:
-        # Another process has answered it, at a time that this clock does not know.
+        # Another process has answered the question, and its clock cannot be compared with the clock
+        # of this process. So the time since the answer counts from now.
         core.answered = question
     elif question.seen_at - answered.seen_at > timing().outage:
         # The answer had no effect, so the caller may answer again.
@@ -216,9 +224,9 @@ def answer_run(
     to: PendingInterrupt | None = None,
     wait: Wait | None = None,
 ) -> None:
-    """Answer the question of a run, if ``to`` is None or still the open one.
+    """Answer the open question of a run. Raise `StaleInterrupt` if ``to`` is another question.
 
-    Without a wait, it survives five minutes of failures.
+    Without a ``wait``, five minutes of failures are survived.
     """
     answer = dict_of("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
@@ -227,13 +235,14 @@ def answer_run(
         question = question_of(core, wait)
         if question is None or (to is not None and question != to):
             raise _stale(core, question)
-        # A server that writes whole seconds could give the next question the time of this one.
+        # If `updated_at` has whole seconds, the next question may get the same time as this
+        # question. So an answer is sent only after that second is over.
         seen_at = seen_at or question.seen_at
         young_for = seen_at + timing().whole_second - timing().now()
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)
-        # Compare again, because another process may answer it during the pause.
+        # The question is compared again, because another process may answer during the pause.
         to = question
     if not _send(core, answer, question, wait):
         raise _stale(core)
@@ -241,15 +250,18 @@ def answer_run(
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
-    """Send an answer, once more if its response was lost. False if another caller was quicker."""
+    """Send an answer. Return False if another caller's answer was first.
+
+    If the response is lost and the answer did not arrive, send the answer once more.
+    """
     runs = wait.contact.runs
     sent = lost = conflicts = 0
 
     def send(limit: float) -> bool:
         nonlocal sent
-        # During a pause another process may have answered, and the run may ask something else.
-        # Or the answer arrived whose response was lost.
-        if sent and _differs(settled(lambda: core.read(wait)), question):
+        # Before the answer is sent again, the run is read. It may ask something else now, because
+        # another process has answered, or because the answer arrived and its response was lost.
+        if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
             return lost > 0
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
@@ -258,55 +270,62 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
-            # Our answer whose response was lost has moved the run, or another caller was quicker.
-            if _differs(core.read(wait), question):
+            # If the run has moved on, this was done by our answer whose response was lost, or by
+            # another caller's answer.
+            if _has_moved_on(core.read(wait), question):
                 return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
-            # The thread is busy with another run, which will end.
+            # The run still waits for the answer, but its thread of ACP is busy with another run.
+            # That run will end.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
         lost += 1
         try:
-            if _arrived(core, question, wait):
+            if _find_out_if_arrived(core, question, wait):
                 return True
             if lost == 1:
                 return AGAIN
         except RunGone:
             raise
         except ApiException:
-            # This cannot be verified, so the original error is reported.
+            # Whether the answer arrived cannot be found out.
             pass
         raise ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=lost, why=str(error)
         ) from error
 
-    ours: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
-    return ours
+    arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
+    return arrived
 
 
-def _differs(run: Run, question: PendingInterrupt) -> bool:
-    """Return whether a run has moved on since it asked."""
+def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:
+    """Return whether a run has moved on since it asked a question."""
     return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
-def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
-    """Read a run for some seconds, and return whether the answer arrived without a response."""
+def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
+    """Find out whether an answer arrived although its response was lost.
+
+    Read the run until it has moved on, and return True. Return False if it has not moved on five
+    seconds after the first read.
+    """
     clock = timing()
-    # The run was first read at this time.
+    # When the run was first read.
     since: float | None = None
 
     def ready(run: Run) -> float | None:
         nonlocal since
         since = clock.now() if since is None else since
         over = clock.now() - since >= clock.unchanged
-        return None if over or _differs(run, question) else clock.probe
+        return None if over or _has_moved_on(run, question) else clock.probe
 
-    return _differs(core.read(wait, ready), question)
+    return _has_moved_on(core.read(wait, ready), question)
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+    """Return the error of a stale answer. ``asks`` is the question that is open instead."""
     now, status = "it asks something else now", core.status
     if asks is not None:
         now += f" ({asks.type!r})"

@@ -1,20 +1,23 @@
 """Whether a connection continues the events of the one before it.
 
-A connection breaks, and the next one sends ``Last-Event-ID``. Then the server may send the next
-event, a replay of old events, or something else. The id and the content of the first event after
-the reconnect show which it is.
+After a connection has broken, the client sends ``Last-Event-ID`` on a new connection. The server
+may then send the next event, a replay of old events, or something else. The id and the content of
+the first event on the new connection show which it is.
 
 Strategy: remember the first 16 and the last 256 events as pairs of id and fingerprint. Compare the
 first event of a connection with them:
 
-- the successor of the last id: the stream continues;
-- a pair that is remembered: a replay, which is dropped up to the last event that was delivered;
-- a greater number, if two or more ids so far were all consecutive: the events in between are lost;
-- an id that is remembered, with other content: the server ignored the cursor and restarted its
-  ids;
+- its id is the successor of the last id: the stream continues;
+- its id and content are remembered: this is a replay, which is dropped up to the last event that
+  was delivered;
+- its id is remembered, with other content: the server ignored the cursor and restarted its ids;
+- two or more ids so far were all consecutive numbers, and its id is a number greater than the last:
+  the events in between are lost;
+- the ids so far were such numbers, and its id is a number between the first and the last: this is a
+  replay, which begins at an event that is not remembered;
 - anything else: unknown.
 
-Invariants: pure, no I/O; memory and time of an event are constant. Blind spot: equal updates under
+Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
 restarted ids look like a replay.
 """
 
@@ -26,13 +29,14 @@ from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-# This many of the first events are remembered, and this many of the last.
+# How many of the first events are remembered, and how many of the last.
 _FIRST = 16
 _LAST = 256
-# An id and its JSON of up to this many characters are kept as they are until they are compared.
+# If the id and the JSON text of an event have at most this many characters together, both are kept
+# as they are until they are compared. A longer text is replaced by its fingerprint at once.
 _KEPT_TEXT = 4096
 # An id of more digits does not count as a number.
-_LARGEST_ID = 18
+_MOST_DIGITS = 18
 # An id of more characters is replaced by its hash, so that the memory of an event is bounded.
 _LONGEST_ID = 256
 
@@ -43,14 +47,14 @@ class Gap(NamedTuple):
     """What the ids show about the events between two connections."""
 
     kind: GapKind
-    # The number of lost events is None if the ids do not tell it.
+    # The number of lost events, or None if the ids do not show it.
     missing: int | None
-    # This is the id of the event before the gap.
+    # The id of the event before the gap.
     last_event_id: str
 
 
 def fingerprint(update: object) -> int:
-    """Return a number of 8 bytes that distinguishes updates, in this process only."""
+    """Return a hash of an update, a number of 8 bytes. Another process may get another number."""
     try:
         return hash(to_json(update))
     except ValueError:
@@ -59,7 +63,7 @@ def fingerprint(update: object) -> int:
 
 
 def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
-    """Return an event in the form that is compared: its id, and the fingerprint of its content."""
+    """Return an event in the form that is compared: its id, and the fingerprint of its update."""
     event_id, content = pair
     if len(event_id) > _LONGEST_ID:
         event_id = f"#{hash(event_id)}"
@@ -74,28 +78,32 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
 
 
 class Continuity:
-    """The memory of one iteration over a stream."""
+    """What one iteration over the events of a run remembers of the events that it delivered."""
 
     def __init__(self, after: str = "") -> None:
-        # This event was delivered last. At first, it is the one to begin after.
+        # The id of the last event that was delivered. At first, the id of the event to begin after.
         self.last_id = after
-        # This is False once events were lost, and None once the ids do not tell.
+        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None once events may be
+        # missing and the ids do not show whether they are.
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
-        # This counts the updates that were delivered since the server last restarted its ids.
+        # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # This counts the updates before that, and all results.
+        # The number of updates that were delivered before that restart, plus the number of all
+        # results that were delivered.
         self._before = 0
-        # During a replay, this is the index of the event that should come next.
+        # During a replay, the index of the update that should come next.
         self._expected: int | None = None
-        # The hash of the last result shows whether another one repeats it.
+        # The hash of the last result.
         self._result: int | None = None
-        # This is True until the connection has sent a result.
-        self._reconnected = False
-        # This is True once a connection ended before the stream did.
+        # True while there is a connection that has not sent a result yet. So it is False before the
+        # first connection.
+        self._no_result_yet = False
+        # A connection has ended while the run was not known to have ended.
         self._cut = False
-        # This is True until the connection has shown that it continues after the last id.
+        # Updates are compared with those that are remembered. This is False once the connection
+        # has replayed the last update that was delivered, or sent an update that is no replay.
         self.judging = True
 
     @property
@@ -105,26 +113,39 @@ class Continuity:
 
     @property
     def unsettled(self) -> bool:
-        """Whether no event has come since the last cut."""
-        return self._cut and (self.judging or self._reconnected)
+        """Whether the run may have a newer result than the last one that came.
+
+        After a cut, this stays True until the connection has sent a result, and has either replayed
+        the last update that was delivered or sent a new one. In a run without updates, it stays
+        True.
+        """
+        return self._cut and (self.judging or self._no_result_yet)
 
     def reconnect(self, *, cut: bool = False) -> None:
-        """Note that the next event comes from another connection, or with ``cut`` that one ends."""
+        """Note that the next event comes from a new connection.
+
+        ``cut`` says that the last connection has ended, and that the run may not have ended.
+        """
         self._expected = None
         self._cut = self._cut or cut
-        self.judging = self._reconnected = True
+        self.judging = self._no_result_yet = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
     def doubt(self) -> None:
-        """Note that events may be missing, which no id shows."""
+        """Note that events may be missing, and that the ids do not show whether they are."""
         if self.complete:
             self.complete = None
 
     def take(self, event_id: str, content: int | str) -> Gap | bool:
-        """Judge one event: True to deliver it, False to drop a replay, a `Gap` to deliver it after.
+        """Judge an update, and remember it unless it is a replay.
 
-        ``content`` is its JSON text, whose ``update`` counts, or the `fingerprint` of that.
+        Returns:
+            True: deliver the update. False: it is a replay, drop it. A `Gap`: deliver it, and
+            report the gap before it.
+
+        ``content`` is the event's JSON text, of which only ``update`` is compared, or a number that
+        stands for the text.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
@@ -142,22 +163,26 @@ class Continuity:
         return verdict
 
     def take_result(self, event_id: str, text: str) -> bool:
-        """Judge a result so far: False if a connection begins with the one that came last.
+        """Return whether to deliver an event with the result so far.
 
-        Any other is delivered, even if it is a replay. A server may end each connection after the
-        result so far. If that counted as new, the next request would follow at once.
+        It is dropped if it is the first result of a connection and equals the last result. Any
+        other result is delivered, even if it is a replay.
+
+        A server may send the current result on each connection, and then close the connection. If
+        the repeated result counted as new, we would reconnect without a growing pause.
         """
         result = hash(text)
-        again = self._reconnected and result == self._result
-        self.last_id, self._result, self._reconnected = event_id, result, False
+        again = self._no_result_yet and result == self._result
+        self.last_id, self._result, self._no_result_yet = event_id, result, False
         if not again:
             self._before += 1
         return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
-        """Compare an event with those before the connection."""
+        """Judge an update while `judging`, as `take` does."""
         index = self._expected
         if index is None or self._at(index) not in (None, pair):
+            # No replay is under way, or this update does not belong to the replay.
             verdict = self._judge_first(pair)
             if verdict is not False:
                 self.judging, self._expected = False, None
@@ -170,7 +195,7 @@ class Continuity:
         return False
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
-        """Judge the first event of a connection. A replay begins at the index `_expected`."""
+        """Judge the first update of a connection. For a replay, set `_expected` to its index."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
         if number is not None and last is not None and number == last + 1:
@@ -178,20 +203,21 @@ class Continuity:
         if not self._count:
             if self.last_id:
                 return self._gap("unknown")
-            # Where the ids begin is not known, and a cut may have taken the first events.
+            # The ids may begin at any number, so the first events may be missing. A connection that
+            # was cut may have lost them.
             if self._cut or (number is not None and number > 1):
                 self.doubt()
             return True
         index = self._index_of(pair)
         if index is not None:
             if number is None:
-                # If the ids are no numbers, a new event that equals an old one looks like a replay.
+                # Without numbers as ids, a new update that equals an old one looks like a replay.
                 self.doubt()
             self._expected = index
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
             gap = self._gap("cursor-ignored")
-            # The ids have begun again, so the events before this one are forgotten.
+            # The server has restarted its ids, so the updates before this one are forgotten.
             self._first.clear()
             self._last.clear()
             self._before, self._count = self.delivered, 0
@@ -202,7 +228,7 @@ class Continuity:
         if number > last:
             return self._gap("lost", number - last - 1)
         if number >= first:
-            # The replay begins at an event between the first and the last, which is not kept.
+            # The replay begins at an update that is not remembered.
             self._expected = number - first
             return False
         return self._gap("unknown")
@@ -215,7 +241,7 @@ class Continuity:
         return None
 
     def _at(self, index: int) -> tuple[str, int | str] | None:
-        """Return the event at an index, if it is remembered."""
+        """Return the update at an index, if it is remembered."""
         if index < len(self._first):
             return self._first[index]
         index -= self._count - len(self._last)
@@ -224,7 +250,7 @@ class Continuity:
     def _first_number(self) -> int | None:
         """Return the first id as a number, if the ids are consecutive numbers."""
         if self._count < 2:
-            # A single id does not tell in which steps the ids grow.
+            # A single id does not show by how much the ids grow.
             return None
         numbers = [_number(event_id) for event_id, _ in self._first]
         first, recent = numbers[0], [_number(event_id) for event_id, _ in self._last]
@@ -242,6 +268,6 @@ class Continuity:
 
 
 def _number(event_id: str) -> int | None:
-    if event_id.isascii() and event_id.isdigit() and len(event_id) <= _LARGEST_ID:
+    if event_id.isascii() and event_id.isdigit() and len(event_id) <= _MOST_DIGITS:
         return int(event_id)
     return None

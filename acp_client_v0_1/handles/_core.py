@@ -1,12 +1,13 @@
 """The core of one run, which its handle, its questions and its events share.
 
-Strategy: a core has the run's id, the operations that reach it, and the run as the server last
-described it. It makes the requests, and the errors of the run. Each request goes through
-`Wait.perform`, so a core decides nothing about failures.
+Strategy: a core has the run's id, the operations that reach the run, and the run as the server last
+described it. It sends the requests about the run, and makes the errors that name the run. Each
+request goes through `Wait.perform`, which repeats it after a failure.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. The status that an output implies counts until a read shows the run ended
-or interrupted: a read that says "pending" is older than the output.
+pickles like its client. A result or a failure implies a status of the run (`_outcome`), which
+replaces the status of later reads. It counts until a read shows that the run has ended or is
+interrupted: a read that still shows "pending" is taken to be older.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 
 
 def has_output(status: RunStatus) -> bool:
-    """Tell whether a run of this status has an output. One of an unknown status may have none."""
+    """Tell whether a run of this status certainly has an output."""
     return status in FINAL or status == RunStatus.INTERRUPTED
 
 
 def received_id(name: str, record: Run | Agent) -> str:
-    """Return the id of a record that a server sent, or refuse one that no path can have."""
+    """Return the id of a record that a server sent.
+
+    Raises `ResponseValidationError` if the id cannot be a segment of a path.
+    """
     try:
         return identifier(name, getattr(record, name))
     except ApiValueError as error:
@@ -80,34 +84,39 @@ def received_id(name: str, record: Run | Agent) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a time of a server in a form that compares. A time without an offset is UTC."""
+    """Return a server's time with an offset, so that it can be compared.
+
+    A time without an offset is taken for UTC.
+    """
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class RunCore:
     """One run, and the operations that reach it."""
 
-    # Most runs need none of these attributes, and are made without them.
+    # These defaults are attributes of the class, because most runs never set most of them.
 
-    # If the handle was made from a token, this has what the token says of the run.
+    # The token that the handle was made from, or an empty one.
     given_token: RunToken = RunToken("")
-    # A create of this process is kept, because the server may not echo it.
+    # The create that this client sent. It is kept because the server may not return it.
     creation: RunCreate | None = None
-    # This is the id of the last event that was handed out.
+    # The id of the last event that was handed out.
     last_event_id: str = ""
-    # These are the ids of newer runs with the same client token.
+    # The ids of newer runs with the same client token.
     duplicates: tuple[str, ...] = ()
     span: RunSpan | None = None
-    # This is the trace context of the run's last span, which another process may have begun.
+    # The trace context of the run's last span, which another process may have begun.
     traceparent: str = ""
-    # This process has answered this question last.
+    # The question that was answered last, by this core or by the core that it was pickled from.
     answered: PendingInterrupt | None = None
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    # The last output implies this status, if that is newer than `_run`.
+    # The status that the last result or failure implies, which replaces the status of `_run`. None
+    # if there was none, or if a later read showed that the run has ended or is interrupted.
     _outcome: RunStatus | None = None
-    # The run was created at this time, in seconds since the epoch, if that is known.
+    # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
+    # minus infinity.
     _born: float | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
@@ -117,7 +126,10 @@ class RunCore:
 
     @classmethod
     def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
-        """Return the core of the first of the runs that have one client token."""
+        """Return the core of ``made[0]``.
+
+        The others are newer runs with the same client token. Their ids become its `duplicates`.
+        """
         run = made[0]
         core = cls(runs, received_id("run_id", run), contact)
         core.note(run)
@@ -141,17 +153,17 @@ class RunCore:
 
     @property
     def agent_id(self) -> str | None:
-        """The run's agent, once known."""
+        """The id of the run's agent, once known."""
         return (self.given_token.agent if self._run is None else self._run.agent_id) or None
 
     @property
     def thread_id(self) -> str | None:
-        """The run's thread, if it has one and it is known."""
+        """The id of the run's thread, if the run has one, once known."""
         return (self.given_token.thread if self._run is None else self._run.thread_id) or None
 
     @property
     def client_token(self) -> str | None:
-        """The mark that the run was created with, if it has one and it is known."""
+        """The client token that the run was created with, if it has one, once known."""
         creation = self.creation or (None if self._run is None else self._run.creation)
         return (creation and mark_of(creation)) or self.given_token.client_token or None
 
@@ -176,8 +188,8 @@ class RunCore:
         """Keep what a token says of the run."""
         self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
-        # The process that made the token has had a response of this server.
-        self.runs.api_client.rest_client.server.answered = True
+        # Whoever made the token has used this server, so the address is taken to be right.
+        self.runs.api_client.rest_client.server.reached = True
         if token.created:
             self.note_created(ago=timing().calendar() - float(token.created))
 
@@ -189,14 +201,15 @@ class RunCore:
         return run
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
-        """Note that the run was created some seconds ago. A read replica may not have it yet."""
+        """Note that the run was created ``ago`` seconds ago. A read replica may not have it yet."""
         self.creation = creation
-        # By the calendar, as another process may take this over, in a token or a pickle.
+        # This is calendar time, because a token or a pickle may take it to another process.
         self._born = timing().calendar() - max(0.0, ago)
 
     def age(self) -> float:
         """Seconds since the create, or infinity if its time is not known."""
-        # A clock that was set back must not make the run young for longer than it was.
+        # If the clock was set back, the difference is negative. Without abs() the run would count
+        # as young until the clock catches up.
         return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
     def descriptor(self) -> AgentACPDescriptor:
@@ -218,18 +231,18 @@ class RunCore:
         every: float = math.inf,
         survive: float | None = None,
     ) -> Wait:
-        """Return the budget of a caller. Its error says ``what`` the run did not do in time.
+        """Return a `Wait` for this run.
 
-        A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
-        `RunHandle.output` says.
+        If the wait runs out of time, its error says "run … {what} after … s". With a timeout of 0
+        the wait asks once, for at most 10 seconds. `RunHandle.output` describes ``on_pending``.
         """
         self._contact = contact = self._contact or Contact.of(self.runs)
         once = timeout == 0
         if once:
             timeout, survive = timing().quick, 0.0
-        wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
+        wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late_error)
         wait.once, wait.what = once, what
-        # The end of a batch interrupts its threads itself.
+        # A batch interrupts the requests of its threads itself, so that they need not check `stop`.
         wait.watched = stop is not None and contact.pace is None
         if on_pending is not None:
             wait.ticking(partial(self._report, on_pending), every)
@@ -238,24 +251,25 @@ class RunCore:
     def _report(self, on_pending: OnPending, elapsed: float) -> None:
         on_pending(elapsed, self.status or RunStatus.PENDING)
 
-    def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
+    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
         words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
         if wait.stopped:
             words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
-            return self.late(elapsed, words)
-        # This comes before the error, which may be so long that its end is cut.
+            return self.wait_timeout(elapsed, words)
+        # The Retry-After comes before the error, because a long message loses its end.
         if wait.held > 0:
             words += f"; Retry-After: {wait.held:.0f} s"
         if error is not None:
             words += f"; the last request failed: {error}"
-        return self.late(elapsed, words)
+        return self.wait_timeout(elapsed, words)
 
-    def late(self, elapsed: float, words: str) -> RunWaitTimeout:
-        """Return the error of a wait that is over."""
-        # A stand-in of a test has no client, and so no server.
+    def wait_timeout(self, elapsed: float, words: str) -> RunWaitTimeout:
+        """Return the error of a wait that is over. ``words`` say what has happened."""
+        # A test may pass a stand-in for `runs` that has no client, and so no server.
         token = self.token() if hasattr(self.runs, "api_client") else ""
-        # A run that was never seen may have ended, so only a pending one is said to continue.
+        # A run that was never read may have ended. So only a run that was seen pending is said to
+        # continue.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
         return RunWaitTimeout(
@@ -276,7 +290,7 @@ class RunCore:
         return self.note(wait.perform("look", send, self, longest=math.inf))
 
     def read(self, wait: Wait, ready: Callable[[Run], float | None] | None = None) -> Run:
-        """Read the run, again after the seconds that ``ready`` returns until that returns None."""
+        """Read the run. While ``ready(run)`` returns seconds, read the run again after them."""
         runs = wait.contact.runs
 
         def send(limit: float) -> Run | Pause:
@@ -287,22 +301,23 @@ class RunCore:
         return wait.perform("look", send, self)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output by long polls, or by reading the run where polls are not served.
+        """Wait for an output and return it. `Polls` describes the requests.
 
-        With a timeout of 0, ask once.
+        A wait that asks once raises `RunWaitTimeout` if there is no output yet.
         """
         polls = Polls(self, wait, timing().window if window is None else window)
         output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if output is None:
-            raise self.late(0.0, f"run {short(self.run_id)} has no output yet")
+            raise self.wait_timeout(0.0, f"run {short(self.run_id)} has no output yet")
         if isinstance(output.actual_instance, RunResult):
             self._outcome = RunStatus.SUCCESS
         return output
 
-    def ours(self, output: RunOutput | None) -> RunOutput | None:
-        """Return an output unless it names another run: a cache or a proxy may mix runs up.
+    def checked_output(self, output: RunOutput | None) -> RunOutput | None:
+        """Return the output, or raise `ResponseValidationError` if it names another run.
 
-        A proxy that does not know the id sends none, or one of zeros.
+        A cache or a proxy may mix up the outputs of runs. An empty id, or an id of zeros, names no
+        run: a proxy that does not know the id sends such an output.
         """
         named: str = getattr(output and output.actual_instance, "run_id", "")
         if not named.strip("0-") or named.lower() == self.run_id.lower():
@@ -313,20 +328,25 @@ class RunCore:
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
     ) -> RunOutput | None:
-        """Ask for the output of a run that is not pending."""
+        """Ask for the output of a run that is not pending. ``probe`` is that of `Wait.perform`."""
         runs = wait.contact.runs
 
         def send(limit: float) -> RunOutput | None:
-            # A window of 0, since some servers hold the output without end if they are given none.
-            return self.ours(runs.get_run_output(self.run_id, 0, _request_timeout=limit))
+            # The window is 0, because some servers hold a request without a window for ever.
+            return self.checked_output(runs.get_run_output(self.run_id, 0, _request_timeout=limit))
 
         return wait.perform("output", send, self, probe=probe)
 
-    def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
-        """Read a run whose output is 404. Return None if the output may just not be ready."""
+    def output_after_refusal(self, error: ApiException, wait: Wait) -> RunOutput | None:
+        """Find out why the server refused the output with a 404, 405 or 501.
+
+        Return None if the run may have no output yet. Otherwise ask for the output once more:
+        return it, or raise the error that the server does not serve outputs.
+        """
         if not has_output(self.read(wait).status):
             return None
-        # It may have ended between the two requests, so ask for its output once more.
+        # The run may have ended after the first request for its output, so there is a second
+        # request.
 
         def probe(again: ApiException) -> RunOutput | None:
             raise self.not_served(again) from error
@@ -336,21 +356,22 @@ class RunCore:
     # Ending
 
     def cancel(self, wait: Wait) -> bool:
-        """Delete the run if it has not ended, and return whether that ended it."""
+        """Delete the run unless it has ended. Return whether the DELETE ended it."""
         if self.read(wait).status in FINAL:
             return False
         deleted = self.delete(wait, keep_final=True)
         cancelled = deleted is None or deleted.status not in FINAL
         if cancelled:
-            self.ended("cancelled")
+            self.end_span("cancelled")
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run, and return its description if the server still sent one.
+        """Delete the run. Return the run if the server described it in a response, else None.
 
-        With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
+        With ``keep_final``, a DELETE whose response was lost is not sent again if the run has ended
+        meanwhile.
         """
-        # A run that was never seen may be 404 because of a wrong address.
+        # If the run was never seen, a 404 may come from a wrong address.
         seen = self._run is not None or self._born is not None
         lost = 0
         runs = wait.contact.runs
@@ -362,7 +383,7 @@ class RunCore:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
             if missing and lost:
-                # The DELETE whose response was lost has deleted it.
+                # An earlier DELETE, whose response was lost, has deleted the run.
                 return None
             lost += not missing
             try:
@@ -380,17 +401,17 @@ class RunCore:
             return AGAIN  # type: ignore[no-any-return]
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        # From now on a 404 means that the run is gone, not that a read replica does not have it
-        # yet.
+        # From now on, a 404 means that the run is gone. It no longer means that a read replica may
+        # not have the run yet.
         self._born = -math.inf
         return deleted
 
     # The errors of the run
 
     def failed(self, output: RunError, wait: Wait) -> RunFailed:
-        """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
+        """Return the error of a failed run. The run is read to tell ``error`` from ``timeout``."""
         status = None
-        # The run has failed in any case. Its status is an optional detail here.
+        # The run has failed in any case. If its status cannot be read, the error leaves it open.
         with suppress(ApiException):
             status = self.read(wait.within(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
@@ -405,7 +426,7 @@ class RunCore:
         return error
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Return the error of a question that stays without an answer."""
+        """Return the error of a question that is not answered. Its message contains ``hint``."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self, error: ApiException) -> RunGone:
@@ -415,7 +436,7 @@ class RunCore:
         return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
 
     def not_served(self, error: ApiException) -> ApiException:
-        """Return the error of a path that the server does not serve, though it has the run."""
+        """Return ``error``, changed to say that the server has the run and lacks the path."""
         error.reason = (
             f"the server at {server_of(self.runs.api_client)} has the run and does not serve this "
             "path: does it speak ACP 0.1, and is the base path of host right?"
@@ -425,7 +446,7 @@ class RunCore:
     # Its span
 
     def open_span(self) -> None:
-        """Begin a span for the waiting, if the client is instrumented and the run has none."""
+        """Begin a span for the run, if the client is instrumented and the run has no span."""
         observer = self.runs.api_client.rest_client.observer
         if observer is not None and self.span is None:
             linked = self.traceparent
@@ -433,20 +454,25 @@ class RunCore:
             self.keep_span(span)
 
     def keep_span(self, span: RunSpan) -> None:
-        """Begin to use a span."""
+        """Use a span for the run from now on."""
         span.started(self.run_id)
         self.span, self.traceparent = span, span.traceparent
 
-    def ended(self, outcome: object) -> None:
-        """End the span with the outcome of a wait, if there is one.
+    def end_span(self, outcome: object) -> None:
+        """End the span, if the run has one, with the outcome of a wait.
 
-        The outcome is a result, a `RunOutput`, an exception, the name of a status, or "".
+        The outcome is a result, a `RunOutput`, an exception, one word such as "cancelled", or "" if
+        there is none.
         """
         if self.span is not None and not self.span.end(outcome):
             self.span = None
 
-    def awaited(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that waits for the run, and end the span of the run with its outcome."""
+    def in_span(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that waits for the run, and return what it returns.
+
+        If the client is instrumented, the call is in the span of the run, which ends with the
+        outcome. An exception that is not of this package gets a note that names the run.
+        """
         if self.runs.api_client.rest_client.observer is not None:
             self.open_span()
         try:
@@ -455,15 +481,15 @@ class RunCore:
             with self.span.active():
                 outcome = work(*args, **kwargs)
         except BaseException as error:
-            self.ended(error)
+            self.end_span(error)
             if not isinstance(error, OpenApiException):
                 self.add_note(error)
             raise
-        self.ended(outcome)
+        self.end_span(outcome)
         return outcome
 
     def add_note(self, error: BaseException) -> None:
-        """Name the run in an exception that is not of this package, such as KeyboardInterrupt."""
+        """Name the run in a note of an exception, such as a KeyboardInterrupt."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
@@ -485,28 +511,35 @@ class RunCore:
 class Polls(Window):
     """The requests of one wait for an output: long polls, or reading the run.
 
-    After a poll without output, the next one follows
+    After a poll without output, the next poll follows
 
     - at once, if the server held the poll for the full window;
-    - after a backoff, if the 204 was early: a server that ignores windows would be asked in a
-      hot loop;
-    - with a shorter window, if a proxy or the server cut the poll.
+    - after a backoff, if the server ended the poll early by a 204: otherwise a server that ignores
+      windows would be asked in a hot loop;
+    - with a shorter window, if a proxy or the server cut the poll by an error.
+
+    If the server does not serve the output of a pending run, the run is read instead, until it is
+    no longer pending.
     """
 
-    # This many polls in a row have ended before their windows.
+    # How many requests in a row have ended without an output before their window was over. Reading
+    # a pending run counts as well.
     _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
-        # A caller who asks once has the client's own retries, and a window of 0, since some servers
-        # hold a request without end if it names no window.
+        # A wait that asks once uses the client's own retries. Its window is 0, because some servers
+        # hold a request without a window for ever.
         super().__init__(0 if wait.once else window)
         self._core, self.wait = core, wait
-        # The server does not serve the output of a run that is pending.
+        # The run is read instead of its output while it is pending.
         self._reads_run = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.once else wait.contact.runs
 
     def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
-        """Send the next request, a poll of at most ``most`` seconds."""
+        """Send the next request. The window of a poll is at most ``most`` seconds.
+
+        Return the output. If there is none yet, return a `Pause`, or None if the wait asks once.
+        """
         clock, core = timing(), self._core
         if self._reads_run:
             seconds = min(limit, clock.quick)
@@ -529,12 +562,12 @@ class Polls(Window):
             if was_held(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
-                # The server held the request in spite of the window of 0, so there is no output
+                # The server held the request in spite of the window of 0. So there is no output
                 # yet.
                 return None
             raise
         if output is not None or self.wait.once:
-            return core.ours(output)
+            return core.checked_output(output)
         if not was_full(window, clock.now() - began):
             return self._early_pause()
         self._early = 0
@@ -546,34 +579,42 @@ class Polls(Window):
         return Pause(backoff(self._early - 1, *timing().early))
 
     def probe(self, error: ApiException) -> RunOutput | None:
+        """Find out how to go on after a refused request, as the ``probe`` of `Wait.perform`.
+
+        Return the output, `AGAIN`, or None if the wait asks once and there is no output yet.
+        """
         wait = self.wait
-        output = self._core.unserved_output(error, wait)
+        output = self._core.output_after_refusal(error, wait)
         if output is not None or wait.once:
             return output
-        # A status that the contract does not have may never change, so the output is the only sign.
+        # Only a pending run is read instead of its output. A status that this client does not know
+        # may stay for ever, also after the run has ended. Then only the output shows the end.
         self._reads_run = self._core.status == RunStatus.PENDING
         if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
-        # The run and its output may disagree: pause, or we spin.
+        # The run and its output may disagree. Without a pause, this would be a hot loop.
         wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
 
 
-def held_by(kind: type[H], core: RunCore) -> H:
-    """Return the handle of a core."""
+def handle_of(kind: type[H], core: RunCore) -> H:
+    """Return a handle of the class ``kind`` that uses the core."""
     handle = object.__new__(kind)
     vars(handle)["_core"] = core
     return handle
 
 
-def created(
+def create_core(
     creation: RunCreate,
     runs: RunsApi,
     contact: Contact,
     agent: Agent | None,
     create: Callable[[RunCreate], list[Run]],
 ) -> RunCore:
-    """Create a run in a span of its own, which ends if that fails, and return its core."""
+    """Create a run by ``create``, and return its core.
+
+    If the client is instrumented, the run gets a span, which ends at once if the create fails.
+    """
     observer, span = runs.api_client.rest_client.observer, None
     if observer is None:
         made = create(creation)

@@ -1,13 +1,14 @@
-"""Makes one run for one create, also if the response is lost.
+"""Makes one run for one create, even if the response to the create is lost.
 
 Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
-create that the server certainly did not carry out is posted again. After an unclear failure the run
-is searched for by its token, page by page if the server does not search by metadata. Only a batch
-posts again after that, if a search worked and found no run. An agent that the server does not know
-has no run.
+create that the server certainly did not carry out is posted again. If a failure leaves open whether
+the create was carried out, the run is searched for by its client token. If the server does not
+search by metadata, the agent's runs are read page by page. Only a batch posts again after the
+search, if the search worked and found no run. If the server does not know the agent, no run was
+made.
 
-Invariant: the server carries out at most one create of a call that posts once. A batch posts up to
-three times, so a create that is still on its way may make a second run.
+Invariant: outside a batch, the server carries out at most one create of a call. A batch may post
+again while an earlier create is still on its way, which may then make a second run.
 """
 
 from __future__ import annotations
@@ -38,27 +39,31 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-# One page of a search has this many runs, the most that the contract allows.
+# How many runs one page of a search has: the most that the contract allows.
 _PAGE = 1000
-# If a server does not search by metadata, at most this many pages are read.
+# How many pages of a search are read at most.
 _PAGES = 10
-# `Server.lacks` has this name if the server does not search by metadata.
+# `Server.lacks` contains this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
 
 
 class NoAgent(Exception):
-    """The server does not know the agent of a create."""
+    """The server does not know the agent."""
 
     def __init__(self, error: NotFoundException) -> None:
         self.error = error
 
 
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
-    """Create one run and return it. After a lost response, return all runs with its client token.
+    """Create one run and return it.
 
-    The oldest comes first. After a lost response the create is posted again, up to ``posts`` times
-    in all, but only if a search worked and did not find the run. That is as safe as calling again
-    after `RunStartAmbiguous`.
+    If a failure leaves open whether the run was made, search for the runs with its client token,
+    and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
+    it, post the create again. A caller that starts another run after a `RunStartAmbiguous` takes
+    the same risk: the first create may still be under way.
+
+    At most ``posts`` posts are sent of which it is unclear whether they made a run. A post that
+    certainly made none, such as a post that got a 429, does not count.
     """
     runs = wait.contact.runs
 
@@ -71,7 +76,8 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         posts -= 1
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
-        # A server that limits requests has probably not made a run, so a short search is enough.
+        # After a 503 that may be a rate limit, the server has probably not made a run. So a short
+        # search is enough.
         limited = posts > 0 and failure_of(error).limits
         longest = timing().young if limited else timing().search
         try:
@@ -87,23 +93,26 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 def find_created(
     known: RunToken, wait: Wait, failure: ApiException | None = None, longest: float | None = None
 ) -> list[Run]:
-    """Search for the runs of a create until there is one, and return them, oldest first.
+    """Search for the runs of a create until there is a run, and return them, oldest first.
 
-    ``known`` has the fields of a token without a run id. The search takes ``longest`` seconds, by
-    default 10, after any ``Retry-After``, but no longer than ``wait``. Then it raises
-    `RunStartAmbiguous`. In a batch it begins again while an outage lets no search succeed.
-    ``failure`` is the error of the create, if this process has sent it.
+    ``known`` is a token without a run id. ``failure`` is the error of the create, if this process
+    has sent the create.
+
+    The search begins after any ``Retry-After``, and takes at most ``longest`` seconds, by default
+    10. It ends no later than ``wait``. If no run was found by then, this raises
+    `RunStartAmbiguous`. In a batch, the search begins again while an outage lets no search succeed.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
-    # The last search that worked found these runs, at this time. Some may be of other agents.
+    # The runs that the last successful search found, and when. Some may be of other agents.
     seen: list[Run] | None = None
     seen_at = -math.inf
-    # After a failed create, the server may not have the agent, so that is checked once.
+    # A create may have failed because the server does not have the agent. This is checked once.
     checked = failure is None
     delay = clock.search_backoff[0]
 
     def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
+        """Return the error of a search that is over. ``error`` is its last failure."""
         why = "no run with its client token is there yet"
         if error is not None:
             same = failure is not None and error.reason == failure.reason
@@ -112,7 +121,7 @@ def find_created(
             why = "there was no time to search for it"
         elif seen:
             why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
-        # If the last search ran out of time, the one just before it still counts.
+        # If the last search ran out of time, a successful search just before it still counts.
         recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.last
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
@@ -126,7 +135,7 @@ def find_created(
             searched=seen == [] and worked,
         )
 
-    # The search begins once a Retry-After is over.
+    # This many seconds pass before the search begins.
     held = wait.held
     if failure is not None and contact.ends_batch(failure):
         raise failure
@@ -147,7 +156,7 @@ def find_created(
         limited = failed is not None and failure_of(failed).retry_after
         if not (found or checked or limited or searching.over):
             checked = True
-            serves_agent(searching, known.agent)
+            server_works(searching, known.agent)
         if failed is not None:
             raise failed
         pause, delay = Pause(delay), min(2 * delay, clock.search_backoff[1])
@@ -160,16 +169,17 @@ def find_created(
                 probe = partial(probe_search, searching, known.agent)
                 return searching.perform("search", search, probe=probe)
             if not held:
-                serves_agent(searching, known.agent)
+                server_works(searching, known.agent)
             raise ambiguous(wait)
         except NoAgent as missing:
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            # While a server fails for all runs of a batch, or limits them, no search tells anything
-            # about this run. So search again until the outage ends.
+            # In a batch, the searches may fail because the server is down, or limits requests. Then
+            # nothing is known about this run, so the search begins again. This repeats until a
+            # search succeeds, or the outage has lasted too long.
             cause = error.__cause__
-            unsettled = seen is None if cause is None else not error.searched
-            if not (contact.pace and unsettled) or wait.stopped or wait.remaining() <= 0:
+            unknown = seen is None if cause is None else not error.searched
+            if not (contact.pace and unknown) or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or cause
             searching.rearm()
         except ApiException as error:
@@ -178,10 +188,12 @@ def find_created(
             raise ambiguous(wait, error) from failure or error
 
 
-def serves_agent(wait: Wait, agent_id: str) -> bool:
-    """Tell whether the server is not in an outage, by a request for an agent.
+def server_works(wait: Wait, agent_id: str) -> bool:
+    """Ask the server for an agent, and return whether the server works.
 
-    Raises `NoAgent` if it does not know the agent: then no run of it was made.
+    The server works if the request succeeds, or fails in any way but that of an outage. If the
+    server does not know the agent, this raises `NoAgent`: then the agent has no runs. An error with
+    a ``Retry-After`` is raised, too, because the search has to wait for it.
     """
     agents, limit = AgentsApi(wait.contact.runs.api_client), wait.limit(timing().quick)
     try:
@@ -191,7 +203,6 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
             raise NoAgent(error) from error
     except ApiException as error:
         failure = failure_of(error)
-        # The search has to wait for this Retry-After, too.
         if failure.retry_after:
             raise
         return not failure.is_outage
@@ -199,12 +210,13 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
 
 
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
-    """Raise the error of a search if the server does not support searches.
+    """Find out why a search has failed. Return `AGAIN`, or raise an error.
 
-    If only searches fail, twice, the server does not support them. A single failure may come from
-    an outage that has just ended.
+    If the server is down, pause as the rules say, and search again. If the server works although
+    the search has failed, search again once, since an outage may just have ended. If this happens
+    a second time, the server does not support searches, and ``error`` is raised.
     """
-    if not serves_agent(wait, agent_id):
+    if not server_works(wait, agent_id):
         wait.handle_failure("search", error, probed=True)
     elif wait.search_failed_alone:
         wait.contact.server.fails.add("search")
@@ -219,10 +231,12 @@ def find_by_token(
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
-    The server may return runs of other agents, too: `is_of` tells.
+    If the server refuses or ignores metadata in a search, this reads at most ten pages of the
+    agent's runs, or of all runs if the agent is None. ``timeout``, in seconds, is for all pages
+    together.
 
-    If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
-    read. The timeout, in seconds, includes all pages.
+    The server may also return runs of other agents with that client token, so callers filter the
+    runs by `is_of`.
     """
     lacks = runs.api_client.rest_client.server.lacks
     ends = None if timeout is None else timing().now() + timeout
@@ -243,10 +257,10 @@ def find_by_token(
 def _search_pages(
     runs: RunsApi, client_token: str, conditions: dict[str, Any], ends: float | None
 ) -> list[Run]:
-    """Read at most ten pages, up to an empty one.
+    """Search for runs, and return those with a client token, oldest first.
 
-    If the search names the token and all runs of a page have it, the server searches by metadata,
-    and that page is the last.
+    At most ten pages are read, up to an empty page. If the conditions contain the client token and
+    all runs of a page have that token, the server searches by metadata, and no more pages are read.
     """
     found: dict[str, Run] = {}
     offset = 0
@@ -256,28 +270,31 @@ def _search_pages(
         try:
             page = runs.search_runs(request, _request_timeout=limit)
         except ApiException:
-            # An earlier page may have the run.
+            # An earlier page had the run, so this error does not matter.
             if found:
                 break
             raise
         matching = [run for run in page if mark_of(run.creation) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
-        # If the server filters by metadata, its first page has all of them.
+        # If the server searches by metadata, its first page has all runs with the client token.
         if not page or ("metadata" in conditions and len(matching) == len(page)):
             break
     else:
         if not found:
             raise ApiException(reason=f"the run is not among the first {offset} that were found")
-    return sorted(found.values(), key=_age)
+    return sorted(found.values(), key=_creation_order)
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
-    """Tell whether a run is of an agent. The server may write its id in another case."""
+    """Tell whether a run is of an agent, or True if the agent is None.
+
+    The server may write the agent's id in another case than the caller.
+    """
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known
 
 
-def _age(run: Run) -> tuple[datetime, str]:
-    """Return the time of a run's creation, and its id."""
+def _creation_order(run: Run) -> tuple[datetime, str]:
+    """Return the key that sorts runs by their creation: the time, then the id."""
     return utc(run.created_at), run.run_id

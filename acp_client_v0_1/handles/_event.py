@@ -1,9 +1,9 @@
 """Decodes the events of a run, and judges whether they are new, repeated, or after a gap.
 
-Strategy: `EventDecoder.decode` is called for each event that is handed out. Because it decodes and
-judges in one step, following a run is as quick as reading its stream.
+Strategy: `EventDecoder.decode` is called when the iteration reaches an event. It decodes and judges
+the event in one step, so following a run is as quick as reading its stream.
 
-Invariants: no I/O; no event is handed out as new twice.
+Invariants: no I/O; an update that is recognized as a replay is not handed out.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming import ServerSentEvent
 
 _NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
-# The first is the name of the contract's events, the second that of events without a name.
+# The contract's events are called "agent_event". An event without a name counts as "message".
 _NAMES = frozenset(("agent_event", "message"))
 
 
 @cache
 def _payload_validator() -> Callable[[str], StreamEventPayload]:
     adapter = TypeAdapter(StreamEventPayload)
-    # The models are built on first use, and this builds them.
+    # Models are built on first use. This builds the adapter's model now.
     adapter.rebuild()
     return adapter.validator.validate_json
 
 
-# Making a frozen instance would take twice as long, for each event.
+# The class is not frozen: making a frozen instance takes twice as long, and each event makes one.
 @dataclass(slots=True)
 class RunEvent(Notebook):
     """One event of a run.
 
     Attributes:
-        id: Its id, or "".
+        id: The event's id, or "".
         data: An update of mode ``custom``, or a result so far.
-        gap: The gap before it, in which events may be missing.
+        gap: The gap before the event, in which other events may be missing.
     """
 
     id: str
     data: CustomRunResultUpdate | RunResult
     gap: StreamGap | None = None
-    # This is True if the run was created without ``streaming``, so that it has no other event.
+    # The run was created without ``streaming``, so this result is its only event.
     _alone: bool = field(default=False, repr=False)
 
     @property
@@ -78,14 +78,13 @@ class EventDecoder:
     """Decides whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
-        # This remembers the events that were handed out.
         self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
-        # If a gap was raised, this is the event after it.
+        # The event after the gap that was raised last.
         self.held: RunEvent | None = None
-        # This shows whether the last event was an update. It is None before the first one.
+        # Whether the last event was an update, or None before the first event.
         self.custom: bool | None = None
-        # This is the last result that was new.
+        # The last result that was delivered.
         self.result: RunResult | None = None
         self._core = core
         self._raise_gaps = raise_gaps
@@ -100,7 +99,7 @@ class EventDecoder:
             payload = self._validate(text)
         except ValidationError as error:
             payload = read_again(error, self._validate, text)
-        # This is `actual_instance`, without a call for each event.
+        # `root` is what `actual_instance` returns, without a call for each event.
         data = payload.root
         memory = self.memory
         if isinstance(data, RunResult):
@@ -129,10 +128,14 @@ class EventDecoder:
         return error
 
     def note_undecodable(self, error: StreamDecodeError) -> bool:
-        """Remember an event that cannot be decoded, and return whether it is new."""
+        """Remember an event that cannot be decoded, and return whether it is new.
+
+        It is always new before the first update, and in mode ``result``.
+        """
         if not self.custom:
             self.memory.last_id = error.event_id
             return True
+        # There is no update to compare, so 0 stands for the fingerprint of one.
         verdict = self.memory.take(error.event_id, 0)
         if isinstance(verdict, Gap):
             self._note_gap(verdict)

@@ -1,4 +1,4 @@
-"""The options of a create, which every method that starts runs takes by the same names."""
+"""The options of a create. Every method that starts runs takes them, by the same names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunOptions(TypedDict, total=False):
 def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any) -> dict[str, Any]:
     """Check the options that a caller got as keywords, and return those that are not None.
 
-    The ``others`` are fields of the create, too, which are arguments of the caller.
+    ``others`` are the fields of the create that the caller takes as arguments of its own.
     """
     if options:
         for name in options.keys() - RunOptions.__optional_keys__:
@@ -56,7 +56,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
 
 
 def creation_of(agent_id: str, given: dict[str, Any], refusal: str = "") -> RunCreate:
-    """Make a create of the fields that were given; an error begins with ``refusal``."""
+    """Make a create from ``given``. If they do not fit, the error begins with ``refusal``."""
     try:
         return RunCreate(agent_id=agent_id, **given)
     except ValidationError as error:

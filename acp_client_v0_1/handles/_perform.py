@@ -1,25 +1,30 @@
-"""The loop that repeats a request: it sends, asks the rules, pauses and probes.
+"""The loop that repeats the requests of agents and runs: it sends, asks the rules, pauses, probes.
 
-`_rules` decides whether a request is repeated, and `_timing` has the pauses. These loops repeat a
-request after a failure. Others go on after a response: `batch._workers` and `batch._executors` send
-the next long poll of a run, and `_answering` asks again if a run and its output disagree.
+`_rules` decides whether a request is sent again, and `_timing` has the pauses.
+
+These loops repeat a request after a failure:
 
 - `rest`: the attempts of one call;
-- `Wait.perform`, here: every operation on agents and runs (`_create` starts its search again while
-  the server cannot be reached);
-- `events.RunEvents`: the streams of one run, and the reading of each;
+- `Wait.perform`, here: every operation on agents and runs;
+- `_create.find_created`: in a batch, its search begins again while the server cannot be reached;
+- `events.RunEvents`: the streams of one run, and the reading of each stream;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
 
-Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. The client has
-one `Server`, which keeps what all requests have shown about the server, and which all waits read. A
-``Retry-After`` holds all calls that had begun when it came. The failures of a call count for this
-call alone, and those of a batch for all its runs. A batch slows down at a server that limits
-requests (`Pace`).
+Other loops send the next request after a response: `batch._workers` and `batch._executors` send the
+next long poll of a run, and `_answering` asks again if a run and its output disagree.
 
-Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
-call sends a request before a ``Retry-After`` that came during the call is over. All requests of a
-call share its deadline, and a change leaves some of the time to find out what became of it.
+Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A client has one
+`Server`, which keeps what all requests have shown about the server. All waits of the client read
+it. A ``Retry-After`` delays all calls that had begun when it came. Failures in a row are counted
+for each call. In a batch, the time that they have lasted usually counts from the beginning of the
+server's outage. A batch slows down at a
+server that limits requests (`Pace`).
+
+Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
+set. If a ``Retry-After`` came during a call, the call sends its next request only after the
+``Retry-After`` is over. All requests of a call share its deadline. A create, resume or delete
+leaves some of this time to find out whether it was carried out.
 """
 
 from __future__ import annotations
@@ -53,29 +58,33 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LateError = Callable[["Wait", ApiException | None], BaseException]
-"""Makes the error of a wait that is over, from the wait and the failure that ended it, if any."""
+"""Makes the error of a wait that is over, from the wait and its last failure, if it had any."""
 
 _log = package_logger("acp_client_v0_1.handles")
 
 AGAIN: Any = object()
-"""What a probe returns if the request was not carried out, and is to be sent again."""
+"""What a probe returns if the request is to be sent again."""
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
 
 
-class _Settled(Exception):
-    """The error of a `perform` inside another one, which raises it and repeats nothing."""
+class _NestedError(Exception):
+    """The error of an inner `perform`. The outer `perform` raises it and does not send again."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
-def settled(work: Callable[[], T]) -> T:
-    """Call what sends a request by `perform` inside the ``send`` of another; an error ends both."""
+def nested(work: Callable[[], T]) -> T:
+    """Call ``work``, which calls `perform`, from inside the ``send`` of another `perform`.
+
+    An ApiException of ``work`` ends the outer `perform`, too. Without this, the outer `perform`
+    would take the error for a failure of its own request.
+    """
     try:
         return work()
     except ApiException as error:
-        raise _Settled(error) from error
+        raise _NestedError(error) from error
 
 
 class _StopSet(Exception):
@@ -89,7 +98,7 @@ class RequestedRun(Protocol):
     span: RunSpan | None
 
     def age(self) -> float:
-        """Seconds since its create, or infinity."""
+        """Seconds since the run was created, or infinity if that is not known."""
         ...
 
     def gone(self, error: ApiException) -> ApiException:
@@ -100,35 +109,35 @@ class RequestedRun(Protocol):
 class Pace:
     """How fast the requests of a batch follow each other, at a server that limits them.
 
-    A 429 or 503 doubles the time between two requests. Several at the same pace count once. Each
-    request that succeeds shortens it.
+    A 429 or 503 doubles the time between two requests. Several 429s or 503s that come close
+    together count once. Each request that succeeds shortens the time between two requests.
     """
 
-    # Two requests are this many seconds apart.
+    # The seconds between two requests. 0: there is no limit.
     interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
-    # A request was served since the pace was slowed last.
+    # Whether a request has succeeded since the pace was slowed last.
     _served = True
 
     def __init__(self) -> None:
-        # The batch begins now.
+        # When the batch began.
         self.began: float = timing().now()
 
     def slow(self, now: float, *, certain: bool) -> None:
         """Double the time between two requests.
 
-        A 429 is ``certain`` to be a limit. A 503 is one only if the server serves other requests;
-        otherwise it is away.
+        ``certain`` says that the failure is a 429, which is always a rate limit. A 503 is taken for
+        a rate limit only if the server serves other requests. Otherwise the server is down.
         """
         first, longest = timing().pace
-        # Requests that were sent at the old pace fail together, so they count once.
-        old = now - self._slowed_at < timing().backoff[0]
-        if not old and (certain or self._served):
+        # Requests that were sent at the old pace fail together. Only the first of them counts.
+        at_old_pace = now - self._slowed_at < timing().backoff[0]
+        if not at_old_pace and (certain or self._served):
             self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
 
     def hold(self, until: float) -> None:
-        """Begin the turns again at the end of a ``Retry-After``."""
+        """Let the next turn begin at ``until``, when a ``Retry-After`` is over."""
         self._next_turn = until
 
     def turn(self, now: float) -> float:
@@ -138,7 +147,7 @@ class Pace:
         return turn
 
     def recover(self) -> None:
-        """Note a response, which shortens the time between two requests."""
+        """Note a success, which shortens the time between two requests."""
         self._served = True
         interval = self.interval * timing().recovery
         self.interval = interval if interval > timing().pace[0] / 4 else 0.0
@@ -147,40 +156,41 @@ class Pace:
 class Contact(NamedTuple):
     """How the waits of a handle, an agent or a batch reach their server."""
 
-    # These operations send each request once.
+    # These operations do not retry by themselves.
     runs: RunsApi
     server: Server
-    # How many times the client retries a single call that could not be sent.
+    # How many times the client would retry a single call that could not be sent.
     retries: float
-    # A batch has a pace, and its waits fail together.
+    # Only a batch has a pace.
     pace: Pace | None = None
     # A long poll may take this many seconds beyond its window.
     margin: float = 10.0
 
     @classmethod
     def of(cls, runs: RunsApi, pace: Pace | None = None) -> Contact:
-        """Return the contact of a client. A stand-in of a test may have no client."""
+        """Return the contact for the client of ``runs``. A test's stand-in may have no client."""
         client = getattr(runs, "api_client", None)
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
-            return cls(runs, Server(answered=True), 0, pace)
+            return cls(runs, Server(reached=True), 0, pace)
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
         retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
         return cls(once, rest.server, retries, pace, margin)
 
     def ends_batch(self, error: ApiException) -> bool:
-        """Tell whether all runs of a batch would get this error."""
+        """Tell whether all runs of a batch would get this error. Outside a batch, return False."""
         server, failure, clock = self.server, failure_of(error), timing()
         if self.pace is None or failure.kind == "denied":
             return self.pace is not None
         if not failure.is_outage:
             return False
         now = clock.now()
-        # A poll that began before an outage may succeed during it, which makes the outage seem
-        # younger than it is. So half of the time is enough.
-        away = server.since is not None and now - server.since >= clock.outage / 2
-        return away or not server.answered or server.hold_ends - now > clock.outage
+        # A poll that was sent before an outage may succeed during it, and each success resets
+        # `server.since`. So the outage may be older than that, and half of `clock.outage` is
+        # enough.
+        down = server.since is not None and now - server.since >= clock.outage / 2
+        return down or not server.reached or server.hold_ends - now > clock.outage
 
 
 class Wait:
@@ -190,25 +200,26 @@ class Wait:
         contact: How to reach the server.
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
-        survive: How many seconds of failures the wait survives. By default 300 in a batch or
-            without a deadline; otherwise only the deadline ends it.
-        late: Makes the error of a wait that is over. By default it is the failure that ended it.
+        survive: How many seconds of failures the wait survives. By default this is 300 in a batch
+            or without a timeout; otherwise failures alone do not end the wait.
+        late: Makes the error of a wait that is over. By default the error is the last failure, or
+            a TimeoutError if there was none.
     """
 
-    # Most waits need none of these attributes, and are made without them.
+    # These defaults are attributes of the class, because most waits never set most of them.
 
-    # The error of a wait that is over says this of the run.
+    # What the error of a wait that is over says of the run.
     what: str = "has no output"
-    # The caller asks for one request.
+    # The caller wants one request, without waiting.
     once: bool = False
-    # While a request is under way, `on_tick` is called and `stop` is checked.
+    # During a request, `_on_tick` is called and `stop` is checked.
     watched: bool = False
-    # A search failed once while the server served another request.
+    # A search has failed once while the server served another request.
     search_failed_alone: bool = False
-    # This many failures have come in a row, since this time.
+    # The number of failures in a row, and the time from which they count.
     _failures = 0
     _since: float | None = None
-    # This is the last error of this wait that had a ``Retry-After``.
+    # The last error of this wait that came with a ``Retry-After``.
     _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
@@ -228,15 +239,15 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        # This is the deadline, or infinity.
+        # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
-        # The call began at this time. A wait may be a part of a call, or of a batch.
+        # The beginning of the call, or of the batch, that this wait is a part of.
         self.called: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
         self, seconds: float, *, survive: float | None = None, late: LateError | None = None
     ) -> Wait:
-        """Return the budget of a part of the call, which ends no later than the call does."""
+        """Return a `Wait` for a part of the call. It ends no later than this `Wait`."""
         timeout = max(0.001, min(seconds, self.remaining()))
         late = late or self._late
         part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
@@ -244,12 +255,12 @@ class Wait:
         return part
 
     def rearm(self) -> None:
-        """Begin the time again. Failures in a row still count."""
+        """Let the timeout begin again now. The count of failures in a row continues."""
         self.began = timing().now()
         self.ends = self.began + self._timeout
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
-        """Call a function with the seconds elapsed, at least once in ``every`` seconds."""
+        """Call ``on_tick`` with the seconds elapsed, at least every ``every`` seconds."""
         self.watched = True
         self._on_tick = on_tick
         self._every = every
@@ -259,7 +270,7 @@ class Wait:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the wait began."""
         return timing().now() - self.began
 
     def remaining(self) -> float:
@@ -278,47 +289,48 @@ class Wait:
 
     @property
     def longest_outage(self) -> float:
-        """Seconds of failures that are survived, infinity if only the deadline ends them."""
+        """How many seconds of failures are survived. Infinity: only the deadline ends the wait."""
         if self._survive is not None:
             return self._survive
         return timing().outage if self.contact.pace or self.ends == math.inf else math.inf
 
     @property
     def last(self) -> float:
-        """Do not start a request with less than these seconds left."""
+        """After a pause, no request begins with less than these seconds left."""
         return min(timing().last, self._timeout / 4)
 
     @property
     def held(self) -> float:
-        """Seconds until a ``Retry-After`` that came during the call is over, or 0."""
+        """How many seconds a ``Retry-After`` that came during the call still lasts, or 0."""
         server = self.contact.server
         if server.hold_began < self.called:
             return 0.0
         return max(0.0, server.hold_ends - timing().now())
 
     def limit(self, longest: float, operation: Operation = "look") -> float:
-        """Seconds that the next request may take, above 0."""
+        """Return how many seconds the next request may take, above 0 and at most ``longest``."""
         left = self.ends - timing().now()
         if operation in CHANGES and left < math.inf:
             left = max(share(left, timing()), min(left, self.last))
         return max(0.001, min(longest, left))
 
-    def late(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over."""
+    def late_error(self, error: ApiException | None = None) -> BaseException:
+        """Return the error of a wait that is over. ``error`` is its last failure."""
         if self._late is not None:
             return self._late(self, error)
         error = error or (self.contact.server.hold_error if self.held else None)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
-        """Sleep, but not beyond the deadline, which raises the error of `late`.
+        """Sleep for some seconds, or less, so that there is time left for one more request.
 
-        The sleep ends in time for a last request.
+        If there is no time left for one, sleep until the deadline at most. At the deadline, raise
+        `late_error`.
         """
         to_go = self.ends - self.last - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
-            raise self.late(error) from error
+            raise self.late_error(error) from error
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until ``stop`` is set."""
@@ -332,7 +344,7 @@ class Wait:
             self._tick()
 
     def _tick(self, *, now: bool = False) -> None:
-        """Call `on_tick` if it is due. With ``now``, after a request without a result, call it."""
+        """Call `_on_tick` if it is due. With ``now``, call it in any case."""
         moment = timing().now()
         if self._on_tick is not None and (now or moment >= self._next_tick):
             self._next_tick = moment + self._every
@@ -342,7 +354,10 @@ class Wait:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
 
     def _watch(self) -> float:
-        """Check `stop` and tick during a request, and return the seconds until the next time."""
+        """Check `stop` and tick. Return the seconds until the next call of this function.
+
+        This is called at intervals while a request waits for its response.
+        """
         if self.stopped:
             raise _StopSet
         self._tick()
@@ -362,17 +377,17 @@ class Wait:
         longest: float | None = None,
         probe: Callable[[ApiException], T] | None = None,
     ) -> T:
-        """Send a request until there is a response, or an error that asking again cannot mend.
+        """Send a request until it succeeds, or until the rules say to raise its error.
 
-        ``send`` gets the seconds that the request may take, ``longest`` at most. It returns the
-        value, or a `Pause` after which to ask again. If the rules say `Probe`, ``probe`` finds out
-        in another way what to do: it returns the value, or `AGAIN`, or raises.
+        ``send`` gets the seconds that the request may take, at most ``longest``. It returns the
+        value, or a `Pause` after which it is called again. If the rules say `Probe`, ``probe`` gets
+        the error. It returns the value, or `AGAIN` to send the request again, or raises.
         """
         longest = timing().quick if longest is None else longest
         server, pace = self.contact.server, self.contact.pace
         error: ApiException | None = None
         while True:
-            # Most requests have nothing to wait for, so this is found out without a call.
+            # Most requests need not wait for a turn. These conditions show that without a call.
             stopped = self.stop is not None and self.stop.is_set()
             paced = pace is not None and pace.interval
             if stopped or paced or server.hold_began >= self.called:
@@ -388,10 +403,10 @@ class Wait:
                         value = send(self.limit(longest, operation))
             except ApiException as failure:
                 error = failure
-            except _Settled as nested:
-                raise nested.error from nested.error.__cause__
+            except _NestedError as inner:
+                raise inner.error from inner.error.__cause__
             except _StopSet:
-                raise self.late(error) from error
+                raise self.late_error(error) from error
             else:
                 self._failures, self._since = 0, None
                 if server.since is not None:
@@ -406,10 +421,10 @@ class Wait:
                 self.pause(value.seconds)
                 error = None
                 continue
-            # Outside the `except`, so that an error of the callback is not chained to this one.
+            # The callback runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
             if self.stopped:
-                raise self.late(error) from error
+                raise self.late_error(error) from error
             if self.handle_failure(operation, error, run):
                 continue
             if probe is None:
@@ -426,26 +441,29 @@ class Wait:
         *,
         probed: bool = False,
     ) -> bool:
-        """Do what the rules say about a failure.
+        """Do what the rules say about a failure: pause and return True, or raise.
 
-        Pause and return True, raise, or return False if the caller has to probe. A probe that found
-        nothing out may call it again, with ``probed``.
+        Return False if the caller has to probe. If the probe shows that the whole server fails, it
+        may call this again for the same failure, with ``probed``.
         """
         clock, contact = timing(), self.contact
         server, pace = contact.server, contact.pace
         now = clock.now()
         failure = failure_of(error)
         if failure.kind == "lost":
-            # The request was sent, so the server is there.
-            server.answered = True
+            # A connection was made, so the address is a server's.
+            server.reached = True
         longest = self.longest_outage
         since = now if self._since is None else self._since
-        # Other threads change this, so it is read once.
+        # Other threads change `server.since`, so it is read once.
         outage = server.since
-        # Failures of a batch count from the beginning of the server's outage. If that began after
-        # the first failure of this wait, another request was served in between, and only this one
-        # may be failing: then it counts from its own first failure. A poll that began before the
-        # outage may have succeeded during it, so this holds for half of the time only.
+        # In a batch, failures count from the beginning of the server's outage. There is one
+        # exception. If the outage began after the first failure of this wait, the server served
+        # another request in between, and perhaps only this request fails. Then the failures count
+        # from the first failure of this wait. But the request that was served may have been a poll
+        # that was sent before the outage. In that case all requests fail, and not only this one. So
+        # once the outage has lasted half of `longest`, the failures count from its beginning, which
+        # is later than the first failure of this wait.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -456,15 +474,15 @@ class Wait:
             since=since,
             longest=longest,
             failures=self._failures,
-            answered=server.answered,
+            answered=server.reached,
             retries=contact.retries if self._survive is None else 0,
             fails=operation in server.fails,
             probed=probed,
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        # If the server held a poll for a while before the 503, a proxy may have found it too long.
-        # That is no sign of a rate limit.
+        # A 503 to a poll that was held for a while may come from a proxy with a time limit. It is
+        # no sign of a rate limit.
         poll_was_held = operation == "output" and was_held(clock.window, error.elapsed)
         if failure.limits and pace is not None and not poll_was_held:
             pace.slow(now, certain=failure.kind == "limited")
@@ -478,7 +496,8 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage:
-                # The outage of a batch does not end with one of its waits.
+                # The warning says up to which time the request is sent again. A batch goes on after
+                # the deadline of one of its waits.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
                 short_limit = now + decision.seconds - since <= clock.quiet
@@ -494,32 +513,38 @@ class Wait:
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
         if pace is None:
-            # The caller gets the error of the outage, so a later call logs again that it waits.
+            # The caller gets the error of this outage. So a later call during the same outage logs
+            # a warning of its own.
             server.warned = False
         requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
-            # The message says how often the server failed, and for how long.
+            # The message of the error says how many requests failed, and for how long.
             error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
-            # A search that is begun again must not forget how long it has failed.
+            # `find_created` may begin its search again with this wait. The count of failures and
+            # their begin must then include this failure.
             self._failures, self._since = self._failures + 1, since
-            raise self.late(error) from error
+            raise self.late_error(error) from error
         raise error
 
     def _recovered(self, operation: Operation) -> None:
-        """End an outage. Log its end if its begin was logged."""
+        """Note that the server works again. If the outage was logged, log its end."""
         server = self.contact.server
         since, server.since = server.since, None
         failures, server.failures = server.failures, 0
         failed, server.operations = server.operations, frozenset()
         warned, server.warned = server.warned, False
-        # If only streams fail, or only searches, there was no outage, so none is over.
+        # If only streams and searches have failed, the success of another operation is not
+        # logged as the end of an outage.
         if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
             _log.warning("the server answers again, after %d failures in %.1f s", failures, lasted)
 
     def _await_turn(self, error: ApiException | None) -> None:
-        """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""
+        """Wait until a ``Retry-After`` is over, and for a turn of the pace.
+
+        Raise if the wait is over before, or if the ``Retry-After`` is too long.
+        """
         server, pace, has_turn = self.contact.server, self.contact.pace, False
         while not self.stopped:
             left = self.held
@@ -531,26 +556,28 @@ class Wait:
                 self.sleep(min(pace.turn(now), self.ends - self.last) - now)
                 has_turn = True
                 continue
-            limit, longest = server.hold_error, self.longest_outage
-            # A Retry-After is never shortened, so one that lasts too long is an error at once.
+            hold_error, longest = server.hold_error, self.longest_outage
+            # A Retry-After is never shortened, so if it is too long, the error is raised at once.
             if left > min(self.remaining(), longest):
                 all_runs = pace is not None and self._survive is None and left > longest
-                if limit is not None and (all_runs or limit is self._hold_error):
-                    raise limit
-                # The message must not report the error of another call as one of this call.
-                raise self.late(error) from error or limit
+                if hold_error is not None and (all_runs or hold_error is self._hold_error):
+                    raise hold_error
+                # The Retry-After came in the response to another call, or in a 204. With `late`,
+                # this wait raises an error of its own, of which that call's error may be the cause.
+                raise self.late_error(error) from error or hold_error
             self.sleep(left)
-            # Otherwise all that were held would send their requests in the same moment.
+            # A turn that was taken before the Retry-After does not count any more. Otherwise all
+            # waits would send their requests in the same moment.
             has_turn = False
         if self.stopped:
-            raise self.late(error) from error
+            raise self.late_error(error) from error
 
 
 def _warn(server: Server, what: str, now: float, until: float) -> None:
     """Log the first failure of an outage.
 
-    A single run that always fails, among others that work, would fill the log. So the next outage
-    within a minute is logged only once it has lasted for some seconds.
+    A single run that always fails, while others work, begins many outages, and would fill the log.
+    So another outage within a minute is logged only once it has lasted for some seconds.
     """
     young = server.since is None or now - server.since <= timing().quiet
     if not (server.warned or (young and now < server.warn_after)):

@@ -1,14 +1,15 @@
-"""The rules by which a request is sent again, and when, as functions of values.
+"""The rules that say whether a request is sent again, and when, as functions of values.
 
-Two questions come first. *Could the request have been carried out?* The kind of the failure tells.
-*Has this server answered us before?* If not, an address that cannot be reached is taken for a wrong
-one, not for an outage.
+The rules begin with two questions. *Could the server have carried out the request?* The kind of the
+failure says this. *Has this server been reached before?* If not, and its address cannot be reached,
+the address is taken for a wrong address, and not for an outage.
 
 Strategy: `failure_of` (`_http.retry`) reads what an error means. `decide` returns what to do about
-it, for each operation. `Window` sizes the next long poll. `Wait.perform` (`_perform`) does both.
+the failure of an operation. `Wait.perform` (`_perform`) calls these two, and does what `decide`
+returned. `Window` chooses the length of the next long poll, for `_core.Polls`.
 
-Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened: a pause that would pass
-the deadline, or the end of the outage, is an error at once.
+Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened. If it would last beyond
+the deadline, or beyond the time for which failures are survived, the decision is an error at once.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from acp_client_v0_1.handles._timing import Timing
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
 CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
-# There is another way if the server lacks one of these. A read of the run, or of the agent, tells
-# whether the server is away.
+# A server may lack these operations, since the client can do without them. If one of them keeps
+# failing, reading the run or its agent shows whether the whole server is down.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether the server may lack an operation: a 404 may not say what was not found."""
+    """Tell whether an error may mean that the server lacks the operation.
+
+    A 404 counts if its body does not say what was not found.
+    """
     if error.status != 404:
         return failure_of(error).kind == "lacks"
     data = error.data
@@ -46,48 +50,54 @@ def is_unserved(error: ApiException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known when a request has failed. Times are seconds of one clock."""
+    """What is known when a request has failed. All times come from one clock, in seconds."""
 
     now: float
-    # This is the caller's deadline.
+    # The caller's deadline.
     ends: float = math.inf
-    # Do not start a request with less time left.
+    # No request begins with less than these seconds left.
     last: float = 1.0
-    # The failures in a row began at this time, the first one ``now``.
+    # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
+    # beginning of the server's outage.
     since: float = 0.0
-    # Failures are survived for this long. It is infinity if only the deadline ends them.
+    # Failures are survived for this many seconds. Infinity: only the deadline ends the wait.
     longest: float = 300.0
-    # This many failures of this wait came in a row before this one.
+    # How many failures of this wait came in a row before this failure.
     failures: int = 0
-    # The server has responded to this client before.
+    # The address is known to be a server's, see `Server.reached`.
     answered: bool = True
     # How many times the client itself retries a request that could not be sent.
     retries: float = 3
-    # This operation has failed before while the server served others.
+    # This operation is known to fail while the server serves others.
     fails: bool = False
-    # The server has just failed to serve another operation, too.
+    # A request of another operation has just shown that the whole server fails.
     probed: bool = False
-    # The run was created this many seconds ago, if that is known.
+    # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf
 
 
 class Pause(NamedTuple):
-    """Ask again after some seconds."""
+    """Send the request again after some seconds."""
 
     seconds: float
-    # The failure counts as one of the server.
+    # Whether the failure counts as part of an outage of the server.
     outage: bool = True
 
 
 class Probe(NamedTuple):
-    """Find out in another way: read the run, search for one that may have been created, or poll."""
+    """Find out in another way what to do.
+
+    The caller reads the run, searches for a run that may have been created, or polls.
+    """
 
 
 class Raise(NamedTuple):
     """Raise the error."""
 
-    # The error is raised as it is; or the run is gone, the deadline comes first, or the outage has
-    # lasted too long.
+    # "error": The error of the request is raised as it is.
+    # "gone": The server does not know the run.
+    # "late": The deadline comes before the next request could begin.
+    # "over": The failures have lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
 
 
@@ -95,12 +105,16 @@ Decision = Pause | Probe | Raise
 
 
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
-    """Decide what to do about the failure of an operation. Each condition is a row of a table."""
+    """Decide what to do about the failure of an operation.
+
+    The conditions are the rows of a table: the first that holds decides.
+    """
     kind = failure.kind
     if kind == "denied":
         return Raise()
     if kind == "unsent" and not facts.answered:
-        # It is a wrong address, so make the client's own retries, as far as there is time.
+        # The address is probably wrong. So only the client's own number of retries is made, as far
+        # as there is time.
         decision = _pause(failure, facts, timing, outage=False)
         more = facts.failures < facts.retries and isinstance(decision, Pause)
         return decision if more else Raise()
@@ -108,9 +122,11 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    # A stream whose response is no event stream is left to the last rows.
+    # If a stream is unreadable, its response is no event stream. The row for streams below decides
+    # about it.
     if kind == "unreadable" and operation != "stream":
-        # The server will not correct a descriptor that does not fit the contract.
+        # The address is probably wrong, or the descriptor does not fit the contract and will not
+        # change. So only the client's own number of retries is made.
         final = not facts.answered or operation == "describe"
         if final and facts.failures >= facts.retries:
             return Raise()
@@ -121,16 +137,18 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    # A 404 to a create, describe or search is not about a run: the agent or the path is missing, so
-    # it is raised below.
+    # A 404 to a create, describe or search is not about a run. The agent or the path is missing, so
+    # the last row raises that 404.
     if kind == "missing" and operation not in ("create", "describe", "search"):
         if facts.age < timing.young:
             return _pause(failure, facts, timing, outage=False)
         return Raise("gone") if operation == "look" else Probe()
-    # A proxy may respond like this while the output is not ready. Reading the run shows that.
+    # A proxy may send a 405 or 501 while the output is not ready. Reading the run shows that. A
+    # run that cannot be streamed is read as well.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
-    # An answer gets a 409 if another caller was quicker, or if the run's thread is busy.
+    # A resume gets a 409 if another caller's answer came first, or if the run's thread of ACP is
+    # busy. Reading the run shows which it is.
     if failure.conflict and operation == "resume":
         return Probe()
     return Raise()
@@ -139,18 +157,19 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 def share(left: float, timing: Timing) -> float:
     """Return how many of the remaining seconds a create, resume or delete may take.
 
-    The rest is for finding out what became of it, if its response is lost.
+    If its response is lost, the rest of the time is for finding out whether it was carried out.
     """
     return max(left - timing.search, left / 2)
 
 
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
-    """Pause, unless the time ends first."""
+    """Return a pause, or an error if the time or the outage would end during the pause."""
     hold = failure.retry_after or 0.0
-    # The last request must begin within this time.
+    # The next request must begin within these seconds.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
-    # A Retry-After is never shortened. The error says how long it is.
+    # The server asks for a pause beyond the time for which failures are survived. The error says
+    # so.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:
@@ -163,37 +182,42 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
         seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
     if outage and seconds > left:
         return Raise("over")
-    # With a deadline, a last request begins at the end of the time.
+    # A backoff is shortened so that one more request can begin before the deadline.
     return Pause(max(min(seconds, to_go), hold), outage)
 
 
 class Window:
     """The window of the next long poll, in whole seconds.
 
-    A cut makes it shorter. After an accident such as a restart, short windows only cost requests;
-    behind a proxy with a limit, longer windows are cut again. To tell the two apart, a longer
-    window follows four full ones, and four times as many after each further cut.
+    A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter.
+    Then each full window doubles it, as long as it stays shorter than the poll that was cut.
+
+    A proxy with a time limit will cut a longer window again. But if the cut was an accident, such
+    as a restart of the server, a longer window would work, and short windows only cost requests.
+    Nothing tells these two cases apart. So after one cut, four windows have to be full before a
+    window may again be as long as the poll that was cut. After each further cut, four times as many
+    have to be full.
     """
 
-    # The last cut came after this many seconds.
+    # The poll that was cut last had lasted this many seconds.
     _cut_at = math.inf
-    # This many cuts have come since a window of at least `_cut_at` was full.
+    # The number of cuts since a window of at least `_cut_at` was full.
     _cuts = 0
-    # This many windows have been full since the last cut.
+    # The number of full windows since the last cut.
     _full = 0
 
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
 
     def note_cut(self, window: int, took: float) -> None:
-        """Note that a window of some seconds was cut after ``took`` seconds."""
+        """Note that a poll with a window of ``window`` seconds was cut after ``took`` seconds."""
         self.seconds = max(1, int(0.75 * took) if took < window else window // 2)
         self._cut_at = min(took, window)
         self._cuts += 1
         self._full = 0
 
     def note_full(self, window: int, timing: Timing) -> None:
-        """Note that the server held a poll for a whole window of some seconds."""
+        """Note that the server held a poll for its whole window of ``window`` seconds."""
         self._full += 1
         if window >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
@@ -204,11 +228,14 @@ class Window:
 
 
 def fitted(window: int, limit: float, margin: float, timing: Timing) -> tuple[int, float]:
-    """Fit a long poll into ``limit`` seconds: return its window, and its timeout, never shorter."""
+    """Fit a long poll into ``limit`` seconds. Return its window and its timeout, in seconds.
+
+    The timeout is not shorter than the window.
+    """
     window = int(min(window, max(0.0, limit - timing.round_trip)))
     return window, min(limit, window + margin)
 
 
 def was_full(window: float, took: float) -> bool:
-    """Tell whether the server held a poll without output for its whole window."""
+    """Tell whether a poll that brought no output was held for its whole window."""
     return took >= 0.9 * window > 0

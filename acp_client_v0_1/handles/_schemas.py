@@ -1,11 +1,13 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
-Strategy: only `_schema_faults` uses ``jsonschema-rs``. Descriptors are not trusted. No reference is
-fetched, patterns are bounded in size and matched in linear time, and a schema whose check grows
-exponentially is refused before the package sees it. To find out whether a value fits takes no
-memory, so that comes first. Each fault has a copy of a part of the value, so the faults are listed
-only if the memory for all of them is bounded. A schema that cannot be used is a warning, since only
-the server's own check counts.
+Strategy: only `_schema_faults` uses ``jsonschema-rs``, "the package" in this file. Descriptors are
+not trusted. No reference is fetched. Patterns are bounded in size and matched in linear time. A
+schema whose check grows exponentially is refused before the package sees it.
+
+The first step is to find out whether a value fits, which takes no memory. If the value does not
+fit, the package can list the faults, each with a copy of a part of the value. So the faults are
+listed only if the memory for all of them is bounded. A schema that cannot be used is a warning,
+because only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -38,22 +40,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A fault is the path from a value to its part that does not fit, and the words about it.
+# A fault is the path to a part of a value that does not fit, and a message about the part.
 _Fault = tuple[list[str | int], str]
 
 # The check of one value takes at most this many steps.
 _MOST_STEPS = 200_000
 # The faults of one value are listed if they are estimated to take at most this many bytes. The
-# package lists them at once, and each has a copy of the part that does not fit: 4,000 faults of a
-# value of 200 KB take 3 GB. Measured, faults take up to 5 times the estimate, so at most 170 MB.
+# package makes all faults at once, each with a copy of the part that does not fit: 4,000 faults of
+# a value of 200 KB take 3 GB. The estimate may be too low: in measurements, faults took up to 5
+# times as much, so at most 170 MB.
 _MOST_BYTES = 32 * 1024 * 1024
-# Beside its text, a part of a value takes about this many bytes.
+# A part of a value takes about this many bytes in addition to its text.
 _PART = 256
-# One compiled pattern takes at most the first number of bytes, and all patterns together take at
-# most the second. Matching takes at most the size of the pattern times the length of the text.
-# "(?:a{0,500}){0,90}b" would take 4 MiB.
+# The most bytes of one compiled pattern, and of all patterns together. The time to match is at most
+# the size of the pattern times the length of the text. The pattern "(?:a{0,500}){0,90}b" would take
+# 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
+# The schemas in these keywords apply to the members or items of a value, or to the names of the
+# members.
 _OF_CHILDREN = frozenset(
     (
         *("additionalItems", "additionalProperties", "contains", "items", "patternProperties"),
@@ -62,10 +67,13 @@ _OF_CHILDREN = frozenset(
 )
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
+# The schemas in these keywords apply to the value itself.
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
-# These frequent keywords have no fault of their own.
+# These keywords are frequent, and have no faults of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
-# A fault quotes the values of these keywords, or there is a fault for each part of a value.
+# The values of these keywords add to the size of the faults. A fault of "const", "enum" or
+# "pattern" quotes the value. In the value of each other keyword, every entry may cause a fault of
+# its own.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
@@ -80,8 +88,8 @@ JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 
 
 def dict_of(name: str, value: object) -> dict[str, Any]:
-    """Copy a JSON object into a dict, also from a model or a dataclass."""
-    # Nearly every value is a dict, and the first condition finds that out quickly.
+    """Copy a JSON object into a dict. A model or a dataclass counts as a JSON object."""
+    # Nearly every value is a dict, and for a dict the first condition is quick.
     if type(value) is dict or isinstance(value, Mapping):
         return {**value}
     if isinstance(value, (Run, RunCreate)):
@@ -96,7 +104,7 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
         return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     if iscoroutine(value):
-        # A coroutine that is not closed warns that nobody has awaited it.
+        # Python warns of a coroutine that was neither awaited nor closed.
         value.close()
         hint = ": this client is synchronous, so the function must not be async"
     kind = type(value).__name__
@@ -111,11 +119,11 @@ class Cached(Generic[T]):
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
-        # This is the description that was read last, however old it is.
+        # The description that was read last, however old it is, or None.
         self.latest: T | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The time at which it was read means nothing to another process.
+        # The time of the last read is by a clock that another process does not share.
         return Cached, (self._read,)
 
     @property
@@ -124,7 +132,7 @@ class Cached(Generic[T]):
         return self.latest if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:
-        """Return the description. If it is older, read it again within ``timeout`` seconds."""
+        """Return the `fresh` description, or read it within ``timeout`` seconds."""
         known = self.fresh
         if known is None:
             known = self._read(_request_timeout=timeout)
@@ -137,14 +145,14 @@ class Cached(Generic[T]):
 
 
 def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescriptor]:
-    """Return the descriptor of an agent, which is read when it is needed."""
+    """Return the `Cached` descriptor of an agent. Nothing is read yet."""
     return Cached(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
 def check_values(
     descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
 ) -> None:
-    """Check input and config, unless they are None, against the schemas of a descriptor."""
+    """Check input and config against the schemas of a descriptor. A None is not checked."""
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
@@ -152,7 +160,10 @@ def check_values(
 
 
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check input or config against a schema of the agent's descriptor."""
+    """Check a value against a schema of the agent's descriptor.
+
+    ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
+    """
     package = imported("jsonschema_rs", "check=", "validation")
     try:
         faults = list(_schema_faults(package, value, schema))
@@ -170,24 +181,33 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
 
 
 class _UnusableSchema(ValueError):
-    """A schema is not valid, refers to other documents, or has a pattern that is refused."""
+    """A schema is not valid, or is refused.
+
+    It is refused if it refers to another document, if a pattern is too large or needs backtracking,
+    if a part of it has an ``$id`` of its own and its steps have to be counted, or if its check
+    takes too many steps.
+    """
 
 
 def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> Iterator[_Fault]:
-    """Find the faults of a value by a JSON Schema. No other function uses the validator."""
+    """Yield the faults of a value by a JSON Schema. No other function uses the package."""
     nodes = list(_nodes(schema))
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
-    # Without these keywords, the work is at most the size of the schema times that of the value.
+    # Without references and "unevaluated…", the number of steps is at most the size of the schema
+    # times the size of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
-        # Even without a value, building the validator takes the steps of the last kind.
+        # While it builds the validator, before it has any value, the package follows the references
+        # and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These steps are
+        # counted with None as the value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
         validator = package.validator_for(
             dict(schema),
             retriever=_refuse,
-            # This engine does not backtrack: no pattern is exponential, and some are refused.
+            # This engine does not backtrack. So no pattern takes exponential time, and patterns
+            # that need backtracking are refused.
             pattern_options=package.RegexOptions(
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),
@@ -205,7 +225,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
 
 
 def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Walk through all mappings of a schema, however deep it is."""
+    """Yield all mappings in a schema, however deep they are."""
     pending: list[Any] = [schema]
     while pending:
         node = pending.pop()
@@ -221,8 +241,9 @@ def _refuse(uri: str) -> Any:
 def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> None:
     """Refuse a schema whose references make its check grow exponentially.
 
-    Thirty definitions that each refer twice to the next are two kilobytes, and a billion steps. So
-    this counts the steps of the check, without checking anything, until there are too many.
+    Thirty definitions, each of which refers twice to the next, take two kilobytes and a billion
+    steps. So this counts the steps of the check, without checking anything, until there are too
+    many.
     """
     for count, (node, _) in enumerate(_steps(schema, pending)):
         if count == _MOST_STEPS:
@@ -232,9 +253,9 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
 
 
 def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
-    """Return whether the faults of a value take a bounded memory, by an estimate from above.
+    """Estimate whether the faults of a value take at most `_MOST_BYTES`.
 
-    Each step lowers the bound by at least about what it costs.
+    Each step of the check lowers the bound by about as many bytes as its faults would take.
     """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):
@@ -248,15 +269,16 @@ def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
 
 
 def _size(value: object) -> int:
-    """Estimate the bytes of a copy of a value, from its text in Python."""
+    """Estimate the bytes of a copy of a value, by the length of its repr."""
     text = repr(value)
     return _PART * (1 + text.count(", ") + text.count(": ")) + len(text)
 
 
 def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """Walk through the steps of a check: a part of the schema, and a part of the value.
+    """Yield the steps of a check: a part of the schema, and the part of the value it applies to.
 
-    The package checks the keywords beside an "unevaluated…" up to three times.
+    ``pending`` has the first steps. If a part of the schema has an "unevaluated…", the package
+    checks its keywords that apply in place up to three times.
     """
     while pending:
         node, at = pending.pop()
@@ -272,8 +294,9 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
                 inner = list(_object(below).values()) if keyword == "patternProperties" else below
                 children = [*_object(at).values(), *_list(at)]
                 if keyword == "propertyNames":
-                    # The package gives the fault of each name a copy of the whole object. A view
-                    # stands for it, since no step reads members of a view.
+                    # The package gives the fault of each name a copy of the whole object. Here the
+                    # items view stands for the object. Its text is about as long as that of the
+                    # object, and no step looks for members or items in a view.
                     children = [_object(at).items()] * len(_object(at))
                 pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:
@@ -292,7 +315,7 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _referred(schema: Mapping[str, Any], reference: str) -> Any:
-    """Return the part that a reference names, a JSON pointer (RFC 6901) into the schema."""
+    """Return the part of the schema that a reference names by a JSON pointer (RFC 6901)."""
     part: Any = schema
     try:
         for step in unquote(reference).split("/")[1:]:

@@ -1,8 +1,8 @@
-"""Every pause, window and bound of agents, runs and batches, in one value, and the clock.
+"""The durations of agents, runs and batches, and the clocks, in one `Timing`.
 
-`timing` gives the value in use. A test replaces it by one whose times are short, and a simulation
-by one with a clock of its own. The other modules of `handles` and `batch` take their durations from
-here.
+`timing` returns the `Timing` in use. A test replaces it by a `Timing` with short durations, and a
+simulation replaces it by a `Timing` with clocks of its own. The other modules of `handles` and
+`batch` take nearly all their durations from here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from acp_client_v0_1._http.retry import LONGEST_OUTAGE
 
 
 def _sleep(seconds: float, stop: threading.Event | None) -> bool:
-    """Sleep, or until ``stop`` is set, and return whether it is."""
+    """Sleep for some seconds, or until ``stop`` is set. Return whether ``stop`` is set."""
     if stop is not None:
         return stop.wait(seconds)
     time.sleep(seconds)
@@ -25,90 +25,101 @@ def _sleep(seconds: float, stop: threading.Event | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Durations in seconds. A pair is the first backoff, which doubles, and the longest."""
+    """Durations in seconds, numbers of tries, and clocks.
+
+    Where no comment says otherwise, a pair of durations is a backoff: the first pause, which
+    doubles, and the longest pause.
+    """
 
     # Requests
 
-    # A request takes at most this long if the server has nothing to wait for.
+    # A request takes at most this long, unless it creates, answers or deletes a run, or is a long
+    # poll.
     quick: float = 10.0
     # A resume or a DELETE takes at most this long.
     change: float = 60.0
-    # After a failure, no request begins with less time left than this, or than a quarter of the
-    # timeout if that is shorter.
+    # After a pause, a request begins only with at least this much time left. If a quarter of the
+    # timeout is less than this, a quarter of the timeout is enough.
     last: float = 1.0
-    # Reading the run beside an open stream takes at most this long.
-    answered_probe: float = 5.0
+    # While a stream is open, reading its run takes at most this long.
+    beside_stream: float = 5.0
 
     # Failures
 
-    # A server may fail for this long, unless the caller has a deadline.
+    # Failures are survived for this long. Outside a batch, a wait with a timeout survives them
+    # until its deadline instead.
     outage: float = LONGEST_OUTAGE
-    # These are the pauses between two attempts.
+    # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # A shorter pause at a rate limit is not worth a warning in the log. Neither is a shorter
-    # outage, if there was a warning just before.
+    # A rate limit that lasts no longer than this is not logged. An outage that lasts no longer than
+    # this is not logged either, if there was another warning within the last `warnings` seconds.
     quiet: float = 5.0
-    # "Just before" means in this time.
+    # See `quiet`.
     warnings: float = 60.0
-    # After this many refusals in a row there is another way: polls instead of a stream, or no
-    # search.
+    # After this many failures in a row, a run is polled instead of streamed. If searches fail as
+    # often, the client finds out whether the server supports them.
     refusals: int = 5
 
-    # Runs that a read replica may not have yet
+    # Read replicas
 
-    # A 404 may come from such a replica for this long after the create.
+    # For this long after a create, a 404 may come from a replica that does not have the run yet.
     young: float = 2.0
-    # The run is read again after this pause.
+    # After such a 404, the request is sent again after this pause.
     young_pause: float = 0.1
 
     # The pace of a batch at a server that limits requests
 
-    # The first 429 or 503 puts the first of these times between two requests. Each further one
-    # doubles it, up to the second.
+    # The first 429 or 503 puts the smaller of these times between two requests. Each further 429 or
+    # 503 doubles the time between two requests, up to the larger value.
     pace: tuple[float, float] = (0.05, 0.5)
-    # Each response multiplies that time by this factor.
+    # Each success multiplies the time between two requests by this factor.
     recovery: float = 0.97
 
     # Long polls
 
     # The server is asked to hold a poll for this long.
     window: int = 30
-    # `stop` is checked after each such time during a request.
+    # During a request, `stop` is checked at this interval.
     tick: float = 0.5
-    # The timeout of a poll is at least this much longer than its window, if there is time.
+    # The window of a poll is at least this much shorter than its timeout, if the timeout is longer
+    # than this.
     round_trip: float = 0.1
-    # These pauses follow polls that ended before their windows.
+    # The pauses after polls that ended without output before their windows were over.
     early: tuple[float, float] = (0.2, 2.0)
-    # A window grows again after 4 ** n full windows, if n polls were cut.
+    # After n cuts, 4 ** n windows have to be full before a window may again be as long as the poll
+    # that was cut.
     full_windows: int = 4
 
     # The search for the run of a lost create
 
     # The search takes at most this long.
     search: float = 10.0
-    # These pauses follow searches that find nothing.
+    # The pauses after searches that find nothing.
     search_backoff: tuple[float, float] = (0.1, 1.0)
 
     # Answers
 
-    # An answer without a response did not arrive if the run has not changed for this long.
+    # If the response to an answer was lost and the run does not change for this long, the answer
+    # did not arrive.
     unchanged: float = 5.0
-    # A run that is about to change is read again after this pause.
+    # A run that may change at any moment is read again after this pause.
     probe: float = 0.25
-    # A question whose time has no fraction of a second is answered once it is this old.
+    # If a question's `updated_at` has no fraction of a second, the question is answered no earlier
+    # than this long after it was first seen.
     whole_second: float = 1.0
-    # A run whose question somebody else answers is read again after this pause.
+    # While another caller is expected to answer a question, the run is read at this interval.
     human: float = 1.0
 
     # Streams
 
-    # The run is checked after this long without an event.
+    # After this long without an event, the run is read.
     silence: float = 15.0
-    # If the caller took longer than that between two events, this much silence comes first.
+    # A caller may take longer than `silence` between two events. Even then, the client waits up to
+    # this long for the stream before it reads the run.
     least_silence: float = 0.5
-    # A silent stream stays open for this much longer than the wait for an event.
+    # The read timeout of a stream is longer than the caller's timeout by at most this much.
     beyond: float = 0.2
-    # These pauses follow streams that bring nothing new.
+    # The pauses between two streams. A stream that brings something new resets the backoff.
     empty: tuple[float, float] = (0.1, 4.0)
 
     # Agents
@@ -120,28 +131,34 @@ class Timing:
 
     # A long poll has this window while other runs wait for their turn.
     short_window: int = 2
-    # The pause between two searches is at least the first and at most the second.
+    # The shortest and the longest pause between two searches. A search that takes long is followed
+    # by a longer pause.
     searches: tuple[float, float] = (0.2, 10.0)
-    # A search that was wrong about a run is not believed about this run for this long.
+    # If a search reported that a run has ended and the run has not, searches are not believed about
+    # this run for this long.
     doubt: float = 2.0
 
     # The end of a batch or a call
 
     # Deleting one run takes at most this long.
     cancel: float = 10.0
-    # Cancelling the run of a call that an exception ends takes at most this long.
+    # If an exception ends `AgentHandle.run`, cancelling its run takes at most this long.
     exit: float = 5.0
-    # Requests under way, creates above all, get this time.
+    # At the end of a batch, requests under way are interrupted after this long. The main
+    # reason is to let creates get their responses. Polls are interrupted at once.
     grace: float = 1.5
-    # Threads that do not end are left behind after this time.
+    # At the end of a batch, threads that have not ended are left behind after this long.
     threads: float = 2.5
-    # This is the pause between two checks of these threads.
+    # These threads are checked at this interval.
     step: float = 0.05
 
-    # Clocks: the first measures durations, the second is the same in all processes.
+    # Clocks
 
+    # This clock measures durations.
     now: Callable[[], float] = time.monotonic
+    # This clock is the same in all processes: seconds since the epoch.
     calendar: Callable[[], float] = time.time
+    # Sleeps for some seconds, or until the event is set. Returns whether the event is set.
     sleep: Callable[[float, threading.Event | None], bool] = _sleep
 
 
@@ -149,5 +166,5 @@ _in_use = Timing()
 
 
 def timing() -> Timing:
-    """Return the value in use."""
+    """Return the `Timing` in use."""
     return _in_use

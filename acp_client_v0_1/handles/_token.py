@@ -1,11 +1,11 @@
 """The portable form of a run: a line of text from which another process attaches to it.
 
 A token is ``acprun1.``, a JSON object in base64url, ``.``, and the CRC-32 of that JSON in hex. The
-number is the version. The checksum finds a token that was truncated or mistyped. It does not
-prevent forgery and need not: a token holds no secret, and its server is compared with the client's,
-never connected to.
+1 is the version. The checksum finds a token that was truncated or mistyped. It does not
+prevent forgery, and need not. A token holds no secret, and a client never connects to the server
+that a token names: it only compares that server with its own.
 
-The client token is another thing: a mark in the metadata of a run. If the response to a create is
+A client token is something else: a mark in the metadata of a run. If the response to a create is
 lost, the run is found by this mark.
 
 Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
@@ -34,7 +34,7 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
 
 _VERSION = 1
-# No base64 text has one character more than a multiple of four.
+# The length of a base64 text without padding is never one more than a multiple of four.
 _BASE64 = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?={0,2}"
 _FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
@@ -42,26 +42,27 @@ _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """The fields of a token. A field that it does not have is an empty text."""
+    """The fields of a token. A field that the token does not have is an empty text."""
 
-    # This is the origin and the base path.
+    # The origin and the base path of the server.
     server: str
-    # The run's id is "" if only its client token is known.
+    # The run's id, or "" if only the client token of the run is known.
     run: str = ""
     agent: str = ""
     thread: str = ""
     client_token: str = ""
-    # This is the id of the last event that was handed out.
+    # The id of the last event that was handed out.
     last_event_id: str = ""
-    # This is the trace context of the run's last span (W3C Trace Context).
+    # The trace context of the run's last span (W3C Trace Context).
     traceparent: str = ""
-    # The run was created at this time, in seconds since the epoch, if that was a moment ago.
+    # When the run was created, in seconds since the epoch. Only the token of a run that was created
+    # less than two seconds before has this.
     created: str = ""
 
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# These fields are read as a number, or sent in a body or a header, so they have a form.
+# Any text fits most fields. The others are sent in a body or a header, or read as a number.
 _ANY = re.compile(".*", re.DOTALL)
 _FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),
@@ -71,6 +72,7 @@ _FORMS = {
 
 
 def encode_token(token: RunToken) -> str:
+    """Return the text of a token."""
     values = {name: value for name in _FIELDS if (value := getattr(token, name))}
     content = json.dumps(values, separators=(",", ":")).encode()
     text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
@@ -96,7 +98,7 @@ def decode_token(text: str) -> RunToken:
             f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
         )
     form = _FORM.fullmatch(text)
-    # The decoder ignores more padding than there has to be.
+    # The decoder accepts superfluous padding, so it is always added.
     content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
@@ -104,6 +106,7 @@ def decode_token(text: str) -> RunToken:
 
 
 def _read(content: bytes) -> RunToken:
+    """Read the JSON of a token, or raise `TokenError`."""
     try:
         parsed: object = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -128,7 +131,8 @@ def _read(content: bytes) -> RunToken:
 def new_client_token() -> str:
     """Return a client token that no other run has: the hex digits of a random UUID.
 
-    RFC 9562, section 5.4. A cold `uuid.uuid4` takes a hundredth of a whole create.
+    The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
+    would make a create one per cent slower.
     """
     digits = os.urandom(16).hex()
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
@@ -141,7 +145,7 @@ def mark_of(creation: RunCreate) -> str:
 
 
 def server_of(client: ApiClient) -> str:
-    """Return the origin and base path of a client's server, as a token has them."""
+    """Return the origin and base path of a client's server, in the form that a token has."""
     from acp_client_v0_1._http.urls import parse_target
 
     return parse_target(client.configuration.host).url.rstrip("/")

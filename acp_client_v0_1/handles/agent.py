@@ -1,4 +1,4 @@
-"""An agent to call: found by its name, and started so that each call makes exactly one run."""
+"""The handle of an agent: find the agent by its name, and start runs, exactly one by each call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, created, held_by, received_id
+from acp_client_v0_1.handles._core import RunCore, create_core, handle_of, received_id
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -55,15 +55,15 @@ __all__ = ["AgentHandle"]
 
 T = TypeVar("T")
 
-# One page of a search has this many agents, the most that the contract allows.
+# How many agents one page of a search has: the most that the contract allows.
 _PAGE = 1000
-# An error names at most this many agents.
+# How many agents an error names at most.
 _SHOWN = 3
-_SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
+_MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
 class AgentHandle(Notebook):
-    """An agent to call. Making a handle does no I/O.
+    """The handle of an agent. Making a handle does no I/O.
 
     Args:
         agent_id: The agent's id, a str or a `uuid.UUID`; `find` takes its name instead.
@@ -101,13 +101,13 @@ class AgentHandle(Notebook):
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
-            version: The exact version. By default any, if there is only one.
-            timeout: Seconds for each request, above 0; one request is enough unless the name is not
-                there. By default the client's own timeouts hold.
+            version: The exact version. By default any version, if only one agent has the name.
+            timeout: Seconds above 0 for each request. There is one request if the agent is found at
+                once. By default the client's own timeouts apply.
 
         Raises:
-            AgentLookupError: No agent has the name and version, or several have; the error names
-                the agents that there are, 1,000 at most. No more are kept, whatever the server has.
+            AgentLookupError: No agent has the name and version, or several have. The error lists
+                those, or else the agents of the server, at most 1,000.
             ApiTypeError: ``name`` or ``version`` is not a str, or ``timeout`` not a number.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
@@ -125,7 +125,7 @@ class AgentHandle(Notebook):
         found = [each for each in page if each.metadata.ref.name == name]
         found = [each for each in found if version in (None, each.metadata.ref.version)]
         if len(found) < len(page):
-            # The server ignores the conditions, so that the agent may stand on another page.
+            # The server ignores the conditions, so the agent may be on another page.
             found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
             handle = cls(received_id("agent_id", found[0]), client)
@@ -141,10 +141,11 @@ class AgentHandle(Notebook):
     def get(
         cls, id_or_name: str, api_client: ApiClient | None = None, *, timeout: float | None = None
     ) -> Self:
-        """Return the handle of an agent by its id or name, whichever a script was given.
+        """Return the handle of the agent with an id or a name, if a script may get either.
 
-        A UUID is an id, without I/O. Any other text is a name to search for. If no agent has that
-        name, or the server does not search, the text is read as an id.
+        A UUID is taken for an id, without I/O. Any other text is first taken for a name, which is
+        searched for. If no agent has that name, or the server does not search, the text is taken
+        for an id.
 
         Args:
             id_or_name: The id, or the exact name.
@@ -171,12 +172,12 @@ class AgentHandle(Notebook):
 
     @property
     def name(self) -> str:
-        """The agent's name, read as `agent` is."""
+        """The agent's name, which `agent` reads."""
         return self.agent.metadata.ref.name
 
     @property
     def version(self) -> str:
-        """The agent's version, read as `agent` is."""
+        """The agent's version, which `agent` reads."""
         return self.agent.metadata.ref.version
 
     @property
@@ -184,7 +185,7 @@ class AgentHandle(Notebook):
         """The agent as the server describes it, read on first use and kept for 300 seconds.
 
         Raises:
-            ApiException: It cannot be read; `NotFoundException` if there is no such agent.
+            ApiException: The agent cannot be read; `NotFoundException` if there is no such agent.
         """
         return self._explained(self._agent.get)
 
@@ -197,6 +198,7 @@ class AgentHandle(Notebook):
         return self._explained(self._descriptor.get)
 
     def _explained(self, work: Callable[[], T]) -> T:
+        """Call ``work``. If the agent is missing, its error hints that a name is no id."""
         try:
             return work()
         except NotFoundException as error:
@@ -207,14 +209,14 @@ class AgentHandle(Notebook):
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
         """Check input and config against the schemas of the agent's descriptor.
 
-        A schema that cannot be used is a warning. Needs the extra ``validation``.
+        If a schema cannot be used, there is a warning. This needs the extra ``validation``.
 
         Args:
             input: The input, unless None.
             config: The configuration, unless None.
 
         Raises:
-            SchemaMismatch: One of them does not fit; the error names the paths.
+            SchemaMismatch: Input or config does not fit; the error names the paths.
             ApiValueError: The package ``jsonschema-rs`` is missing: ``pip install
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
@@ -235,17 +237,17 @@ class AgentHandle(Notebook):
         """Start exactly one run and return its handle, without waiting for the run.
 
         The run's metadata gets a client token of its own. The server carries out at most one
-        create: if a response is lost, the run is searched for by that token, for the rest of
-        ``timeout`` or for 10 seconds.
+        create. If a response is lost, the run is searched for by that token, for at most 10
+        seconds, and within ``timeout``.
 
         Args:
             input: The agent's input, in its own schema.
             thread_id: The thread to run on.
-            client_token: The mark of the run. By default a new one; "" sends none.
-            reuse: Search for a run with ``client_token`` first, and return that. Search and create
-                are two requests, so two callers at once can still make two runs.
-            check: Check input and config first, as `check` does.
-            timeout: Seconds for the whole call, above 0. By default the client's own timeouts hold.
+            client_token: The client token of the run. By default this is a new one; "" sends none.
+            reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
+                Search and create are two requests, so two callers at once can still make two runs.
+            check: Check input and config first, as the method `check` does.
+            timeout: Seconds above 0 for the whole call. By default the client's own timeouts apply.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -266,7 +268,7 @@ class AgentHandle(Notebook):
             raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
         wait = self._wait(timeout)
         core, _ = self._start(creation, wait, new=new, reuse=reuse, check=check)
-        return held_by(RunHandle, core)
+        return handle_of(RunHandle, core)
 
     def run(
         self,
@@ -290,15 +292,16 @@ class AgentHandle(Notebook):
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds to wait for the result, the start included, or with ``on_interrupt``
-                for each output. By default there is no limit.
+            timeout: Seconds for the start and the wait for the result together. With
+                ``on_interrupt``, seconds for the start, and again for each output. By default there
+                is no limit.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
             thread_id: The thread to run on.
-            client_token: The mark of the run. By default a new one; "" sends none.
-            reuse: Search for a run with ``client_token`` first, and wait for that.
-            check: Check input and config first, as `check` does.
+            client_token: The client token of the run. By default this is a new one; "" sends none.
+            reuse: Search for a run with ``client_token`` first. If there is one, wait for that run.
+            check: Check input and config first, as the method `check` does.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -310,20 +313,22 @@ class AgentHandle(Notebook):
                 None.
             RunStartAmbiguous: The create's response was lost, and no run was found.
             RunGone: The run was deleted during the call.
-            RunWaitTimeout: There was no result in time. The run continues, and the error's
-                ``token`` attaches to it.
+            RunWaitTimeout: There was no result in time. The run continues, and
+                `RunHandle.from_token` takes the error's ``token``. With ``cancel_on_exit``, the
+                message says whether the run was cancelled.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
-            ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
+            ApiTypeError, ApiValueError: An argument cannot be used; no run was made. Or
+                ``on_interrupt`` returned no JSON object.
             ApiException: The server refused, or could not be reached.
         """
         flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}
         check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id, **flags)
         given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
-        core, ours, wait = None, new, self._wait(timeout)
+        core, made_here, wait = None, new, self._wait(timeout)
         try:
-            core, ours = self._start(creation, wait, new=new, reuse=reuse, check=check)
-            handle = held_by(RunHandle, core)
+            core, made_here = self._start(creation, wait, new=new, reuse=reuse, check=check)
+            handle = handle_of(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, so nothing is subtracted from it.
@@ -331,11 +336,13 @@ class AgentHandle(Notebook):
                 timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
-            # The caller's own token may belong to another run, and this call must not end a run
-            # that it has only found.
-            if not (cancel_on_exit and ours):
+            # If the caller passed a client token, it may belong to a run of another call. Only a
+            # run that this call has made is cancelled.
+            if not (cancel_on_exit and made_here):
                 raise
-            # Of the package's errors, only this one leaves open that a run was made.
+            # Of the package's errors, only a `RunStartAmbiguous` leaves open whether the create
+            # made a run. Any other exception, such as a KeyboardInterrupt, leaves it open, too.
+            # Then the run is searched for.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
             note = self._cancel(wait, core, mark_of(creation) if search else "")
@@ -350,10 +357,10 @@ class AgentHandle(Notebook):
             raise
 
     def conversation(self, thread_id: str | None = None) -> Conversation:
-        """Return a conversation with the agent: runs on one thread. No I/O.
+        """Return a conversation with the agent: runs on one thread of ACP. There is no I/O.
 
         Args:
-            thread_id: The thread to continue. By default the first run makes one.
+            thread_id: The id of the thread to continue. By default the first run makes a thread.
 
         Raises:
             ApiTypeError: ``thread_id`` is not a str or None.
@@ -371,38 +378,42 @@ class AgentHandle(Notebook):
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
-            key: Returns the name of an input, for `BatchItem.key`; by default its index.
-            concurrency: How many runs may be in flight, by default 8; this is not a number of
+            key: Returns the name of an input, for `BatchItem.key`. By default the name is the
+                index.
+            concurrency: How many runs may be in flight, by default 8. This is not the number of
                 threads.
-            ordered: Give the items in the order of the inputs, not as the runs end.
+            ordered: Give the items in the order of the inputs. By default they come as the runs
+                end.
             timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
-            on_interrupt: Answers questions as in `run`; called from several threads.
-            check: Check each input first, as `check` does.
-            journal: The file that records each start and outcome.
-            retry_failed: Run an input again if its run failed, by the journal, and its server has
-                not tried that run again since.
-            unclear: What to do with an input whose run may have been started, if the server cannot
-                tell: "raise", the default, makes `RunStartAmbiguous` its outcome, and "start"
-                starts a run, which may be a second one.
-            on_stop: "leave", the default, the runs in flight when the batch is stopped, or "cancel"
-                them.
+            on_interrupt: Answers questions, as for `run`. It is called from several threads.
+            check: Check each input first, as the method `check` does.
+            journal: The path of the file that records each start and outcome.
+            retry_failed: Run an input again if the journal says that its run has failed, unless the
+                server has tried that run again since.
+            unclear: What to do with an input whose run may or may not have been started, if the
+                server cannot tell. "raise", the default, makes a `RunStartAmbiguous` its outcome.
+                "start" starts a run, which may be a second one.
+            on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
+                default, or "cancel" them.
             durable: Write each line of the journal to the disk before continuing (fsync).
-            progress: Called with the counts as they change; True for a bar on standard error
+            progress: Called with the counts as they change. True shows a bar on standard error
                 (extra ``cli``).
-            total: How many inputs there are; by default their ``len``.
-            executor: Runs the tasks, which pickle, instead of threads.
-            connect: Makes the client of a worker process; by default from its environment.
+            total: How many inputs there are. By default this is their ``len``, if they have one.
+            executor: Runs the tasks instead of threads. The tasks can be pickled.
+            connect: Makes the client of a worker process. By default a client is made from the
+                environment of that process.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the runs by.
             webhook: The URL that receives each change of each run's status.
             streaming: "result" or "custom", for others that follow the runs by their events.
 
         Returns:
-            The batch. Its ``next()`` raises what drawing the inputs raises; an error that all runs
-            would get (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an
-            outage of 300 seconds); `JournalError` for a journal that is locked, damaged, of another
-            batch or no file, and `JournalMismatch` for another input than the journal's; and on
-            Ctrl-C a `KeyboardInterrupt` that counts the runs left.
+            The batch. Its ``next()`` raises what drawing the inputs raises. It raises an error that
+            all runs would get: 401, 403, a wrong address, no such agent, no descriptor to ``check``
+            by, or an outage of 300 seconds. It raises `JournalError` if the journal is locked,
+            damaged, of another batch, or cannot be used as a file, and `JournalMismatch` if an
+            input differs from the one in the journal. On Ctrl-C it raises a `KeyboardInterrupt`
+            that counts the runs left.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
@@ -414,33 +425,42 @@ class AgentHandle(Notebook):
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
-        """Make a create. Return it, and whether its client token, if any, is a new one."""
+        """Return a create, and whether its client token, if any, is new.
+
+        It is not new if the caller gave it, as ``client_token`` or in the metadata.
+        """
         marks = given.get("metadata", {})
         own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if own is not None:
-            # No search finds a token that is not a text.
+            # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
         if reuse and not own:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
-        # The token is made before the create is sent, so that Ctrl-C meanwhile finds the run.
+        # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
+        # the run can be found.
         token = new_client_token() if own is None else own
         if token:
             given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
         return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
+        """Return a `Wait` for a call. 0 seconds mean no limit."""
         self._contact = self._contact or Contact.of(self.runs)
         return Wait(self._contact, seconds or None)
 
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run. Return its core, and whether this call has made the run."""
+        """Start a run, or with ``reuse`` find it. Return its core, and whether it was started.
+
+        ``new`` says that the client token is a new one.
+        """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            # `check` reads the descriptor without a limit, so it is read here, within the time.
+            # `check` would read the descriptor without a limit. So the descriptor is read here,
+            # within the time of the call, and `check` finds it in the cache.
             self._descriptor.get(limited)
             self.check(input=creation.input or {}, config=creation.config)
         found = self._reused(creation, wait) if reuse else []
@@ -449,15 +469,15 @@ class AgentHandle(Notebook):
         else:
             post = partial(create, wait=wait)
             known = self._agent.latest
-            make = partial(created, creation, self.runs, wait.contact, known, post)
+            make = partial(create_core, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
             if earlier and not reuse:
-                warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
+                warnings.warn(f"client_token {mark!r:.40} {_MAY_REPEAT}", stacklevel=3)
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
-                # This error leaves open whether a run was made. After the others there is none.
+                # Of the package's errors, only this one leaves open whether there is a run.
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
@@ -465,18 +485,21 @@ class AgentHandle(Notebook):
         return core, not found
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
-        """Search for the runs with the client token, and refuse one that was created otherwise."""
+        """Search for the runs of this agent with the client token, and return them, oldest first.
+
+        If the oldest was created with another agent, input or config, raise `ApiValueError`.
+        """
         try:
             found = self._search(mark_of(creation), wait)
         except NoAgent as missing:
             raise missing.error from None
-        ours = [run for run in found if is_of(run, self.agent_id)]
+        of_agent = [run for run in found if is_of(run, self.agent_id)]
         if found:
-            _check_reused((ours or found)[0], creation)
-        return ours
+            _check_reused((of_agent or found)[0], creation)
+        return of_agent
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
-        """Warn if the agent's descriptor was read before, and does not declare such a stream."""
+        """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
         known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
@@ -487,16 +510,18 @@ class AgentHandle(Notebook):
             )
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
+        """Search for the runs with a client token. Some may be of other agents."""
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
         probe = partial(probe_search, wait, self.agent_id)
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
-        """Cancel the run of a call that an exception ends, perhaps during its create.
+        """Cancel the run of a call that an exception ends. Return words on this for the message.
 
-        Return what the message of the error says about it.
+        If the exception came during the create, ``core`` is None. Then the run is searched for by
+        the client token, unless the token is "".
         """
-        # This is a part of the call, so a `Retry-After` of the call counts for it, too.
+        # This is a part of the call, so it waits for a `Retry-After` that came during the call.
         wait = Wait(call.contact, timing().exit)
         wait.called = call.called
         try:
@@ -525,12 +550,16 @@ class AgentHandle(Notebook):
 
 @lru_cache(maxsize=1000)
 def _earlier_creates(server: str, client_token: str) -> list[bool]:
-    """Return a list that is empty until a run was created with the client token."""
+    """Return a list that is empty until a run was made, or may have been, with the client token."""
     return []
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
-    """Refuse a run that was found by its client token, but was created for something else."""
+    """Refuse a run that was found by its client token, but created with other fields.
+
+    The fields are the agent, the input and the config. If the server
+    returns neither the input nor the config of the run, there is only a warning.
+    """
     wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
     other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
     if not is_of(run, creation.agent_id):
@@ -538,8 +567,8 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
     unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
     if other and unknown:
         warnings.warn(
-            f"run {short(run.run_id)} was found by its client_token, and its server does not say "
-            "what it was created with: it is used as it is",
+            f"run {short(run.run_id)} was found by its client_token, and the server does not "
+            "return what it was created with: the run is used as it is",
             stacklevel=5,
         )
     elif other:
@@ -550,7 +579,7 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
 
 
 def _has(value: Any, wanted: Any) -> bool:
-    """Tell whether a value has all that is wanted. A server adds keys and nulls of its own."""
+    """Tell whether ``value`` contains ``wanted``. A server may add keys and nulls of its own."""
     if isinstance(wanted, dict):
         parts = cast("dict[str, Any]", wanted)
         members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
@@ -564,6 +593,7 @@ def _has(value: Any, wanted: Any) -> bool:
 def _lookup_error(
     name: str, version: str | None, several: bool, there: list[Agent]
 ) -> AgentLookupError:
+    """Return the error of a lookup. ``there`` are the agents that it names."""
     refs = {agent.agent_id: agent.metadata.ref for agent in there}
     candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
     quoted, listed, after = f"{name!r:.60}", candidates, ""
@@ -581,6 +611,6 @@ def _lookup_error(
         after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"
-    shown = ", ".join(listed[:_SHOWN]) or "no agent that it names"
+    shown = ", ".join(listed[:_SHOWN]) or "no agent that could be listed"
     shown = one_line(shown, LONGEST_OF_A_RUN - len(before) - len(after))
     return AgentLookupError(name=name, candidates=candidates, reason=f"{before}{shown}{after}")

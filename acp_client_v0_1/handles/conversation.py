@@ -1,4 +1,4 @@
-"""Runs of one agent on one thread, whose state its server keeps."""
+"""Runs of one agent on one thread of ACP. The server keeps the state of the thread."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ __all__ = ["Conversation"]
 
 
 class Conversation:
-    """Runs on one thread, from `AgentHandle.conversation`.
+    """Runs on one thread of ACP, from `AgentHandle.conversation`.
 
-    A thread takes one run at a time: wait for a run, or `run`, before the next. A call that begins
-    during another one is refused with `ApiValueError`, and nothing is sent.
+    A thread of ACP takes one run at a time. So use `run`, or wait for the handle that `start`
+    returns, before you begin the next run. While a run of the thread is pending, the server refuses
+    another with 409, a `ConflictException`. If another Python thread (`threading`) is in a call of
+    the same conversation, `start` and `run` raise `ApiValueError`, and nothing is sent.
 
     Attributes:
-        thread_id: The thread, once the first run has made it.
+        thread_id: The id of the thread of ACP, once the first run has made it.
     """
 
     def __init__(
@@ -42,8 +44,8 @@ class Conversation:
         self._start = start
         self._threads = ThreadsApi(api_client)
         self._one_run = OneThread(
-            "a conversation has one run at a time, and another thread has begun one: wait for it, "
-            "or use a conversation for each"
+            "a conversation has one run at a time, and another Python thread is in a call of this "
+            "conversation: wait for that call, or use a conversation for each thread"
         )
 
     def start(
@@ -53,19 +55,20 @@ class Conversation:
         timeout: float | None = None,
         **options: Unpack[RunOptions],
     ) -> RunHandle:
-        """Start a run on the thread, as `AgentHandle.start` does.
+        """Start a run on the thread of ACP, as `AgentHandle.start` does.
 
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds for the whole call. By default the client's own timeouts hold.
-            options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as of
+            options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.
 
         Raises:
-            ApiException: The run was not started, see `AgentHandle.start`; or it was, on no thread,
-                because the agent or its server has none. The error names the run.
+            ApiException: The run was not started, see `AgentHandle.start`. Or the run was started
+                on no thread, because the agent or its server has no threads; the error names the
+                run.
             ConflictException: Another run of the thread is pending.
-            ApiValueError: Another thread of this process is starting a run, or in `run`.
+            ApiValueError: Another Python thread is in `start` or `run`.
         """
         with self._one_run:
             handle = self._start(input, thread_id=self.thread_id, timeout=timeout, **options)
@@ -87,17 +90,18 @@ class Conversation:
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
         **options: Unpack[RunOptions],
     ) -> dict[str, Any]:
-        """Run the agent on the thread, and return the result.
+        """Run the agent on the thread of ACP, and return the result.
 
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds to wait for each output of the run. By default there is no limit.
             on_interrupt: Called with each question; returns the answer, or None to stop.
-            options: As of `start`.
+            options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
+                `AgentHandle.start`.
 
         Raises:
-            ApiException: As `start` and `RunHandle.result`.
-            ApiValueError: Another thread of this process is starting a run, or in this method.
+            ApiException: As for `start` and `RunHandle.result`.
+            ApiValueError: Another Python thread is in `start` or `run`.
         """
         check_arguments(on_interrupt=on_interrupt, timeout=timeout)
         with self._one_run:
@@ -110,20 +114,20 @@ class Conversation:
         """Return the state of the thread, in the agent's own schema.
 
         Raises:
-            ApiException: It cannot be read.
-            ApiValueError: There was no run, and so there is no thread yet.
+            ApiException: The state cannot be read.
+            ApiValueError: There is no thread yet, because there was no run.
         """
         return self._threads.get_thread_state(self._existing_thread())
 
     def history(self) -> list[tuple[Run, RunOutput | None]]:
         """Return the runs of the thread with their outputs, oldest first.
 
-        One request for the runs, and one for the output of each that is not pending; the output is
-        None for a run that is.
+        There is one request for the runs, and one for the output of each run that is not pending.
+        The output of a pending run is None.
 
         Raises:
-            ApiException: They cannot be read.
-            ApiValueError: There was no run, and so there is no thread yet.
+            ApiException: The runs, or their outputs, cannot be read.
+            ApiValueError: There is no thread yet, because there was no run.
         """
         client = self._threads.api_client
         return [

@@ -4,26 +4,27 @@
 
     ApiException
     ├── RunFailed               the run ended in status error
-    │   └── RunTimedOut         the run ended in status timeout: its own time, not yours
+    │   └── RunTimedOut         the run ended in status timeout: its server stopped it
     ├── RunInterrupted          the run asks a question, and the caller has no answer
     ├── RunGone                 the run was deleted, or its server forgot it
-    ├── RunStartAmbiguous       a create got no response, and no run was found
-    ├── ResumeAmbiguous         two resumes got no response, and the run has not moved
+    ├── RunStartAmbiguous       a create may have made a run or not, and no run was found
+    ├── ResumeAmbiguous         an answer may have arrived or not, and the run does not show which
     ├── StaleInterrupt          the question is not open any more
     ├── InterruptLimit          the run asked more questions than `max_interrupts`
     ├── StreamGap               updates were lost between two connections
     ├── SearchDrift             the records of a search moved between two pages
-    └── AgentLookupError        no agent has the name, or several (also LookupError)
+    └── AgentLookupError        no agent has the name, or several have it (also LookupError)
     ApiValueError
-    ├── TokenError              the text is not a token, or one of another server
+    ├── TokenError              the text is not a token, or is a token of another server
     ├── SchemaMismatch          input or config does not fit the agent's schema
     └── JournalError            a batch cannot use the file of its journal
-        ├── JournalLocked       another batch has it
-        ├── JournalDamaged      one of its lines is damaged
-        └── JournalMismatch     it is of other inputs, or of another agent
+        ├── JournalLocked       another batch has the journal open
+        ├── JournalDamaged      a line of the journal is damaged
+        └── JournalMismatch     the journal is of another agent, server, config or input
 
-Invariants: an error about a run has its `run_id` and its portable `token`, neither of which is a
-secret. Its message says what to do next. All errors pickle.
+Invariants: an error about a run has the `run_id` and the portable `token` of the run, neither of
+which is a secret. If there is something to do next, its message says what. All errors can be
+pickled.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ __all__ = [
     "TokenError",
 ]
 
-# This many characters say what happened to a create and to the search for its run.
+# The message of a `RunStartAmbiguous` has at most this many characters of its ``why``.
 LONGEST_WHY = 124
 
 
@@ -79,13 +80,21 @@ class _RunProblem(ApiException):
 class RunFailed(_RunProblem):
     """The run ended in status ``error``; there will be no result.
 
-    Args:
+    Attributes:
         errcode: The agent's own code.
         description: What the agent says went wrong.
-        sure: Whether the status is known; otherwise the run may have timed out.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+
+    Args:
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+        errcode: The agent's own code.
+        description: What the agent says went wrong.
+        sure: Whether a read showed a final status; otherwise it may be ``error`` or ``timeout``.
     """
 
-    # A run of this status raises this error.
+    # The status of a run whose failure is an error of this class.
     status_name = "error"
 
     def __init__(
@@ -101,7 +110,7 @@ class RunFailed(_RunProblem):
 class RunTimedOut(RunFailed):
     """The run ended in status ``timeout``: its server gave it no more time.
 
-    It is not a ``TimeoutError``, since waiting again would not help: start a new run.
+    This is not a ``TimeoutError``, because waiting again would not help: start a new run.
     """
 
     status_name = "timeout"
@@ -110,10 +119,21 @@ class RunTimedOut(RunFailed):
 class RunInterrupted(_RunProblem):
     """The run asks a question, and waits for the answer.
 
+    After ``error.interrupt.answer(body)`` the run continues, and
+    ``RunHandle.from_token(error.token, client).result()`` waits for its result.
+
+    Attributes:
+        interrupt: The question, a `PendingInterrupt`. After pickling it has no connection to its
+            run, so use `RunHandle.from_token` and `resume`.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+
     Args:
-        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling it
-            has no connection to its run, so use `RunHandle.from_token` and `resume`.
-        hint: More about it, for the message.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling, the
+            question has no connection to its run, so use `RunHandle.from_token` and `resume`.
+        hint: Words that the message adds.
     """
 
     def __init__(
@@ -121,7 +141,8 @@ class RunInterrupted(_RunProblem):
     ) -> None:
         reason = (
             f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}: answer it by "
-            "error.interrupt.answer(body), or use RunHandle.drive or AgentHandle.run(on_interrupt=)"
+            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) "
+            "answers while it waits"
         )
         super().__init__(reason, run_id=run_id, token=token)
         self.interrupt = interrupt
@@ -147,7 +168,10 @@ class RunGone(_RunProblem):
 
 
 class RunStartAmbiguous(_RunProblem):
-    """A create got no response, and no run with its client token was found; it may still appear.
+    """A create may or may not have made a run, and no run with its client token was found.
+
+    The response to the create was lost, could not be read, or had a status such as 502. A run may
+    still appear.
 
     Args:
         client_token: The mark for `RunHandle.find`, or "" if the create had none.
@@ -169,11 +193,15 @@ class RunStartAmbiguous(_RunProblem):
 
 
 class ResumeAmbiguous(_RunProblem):
-    """The response to an answer was lost, and the run still asks the same question.
+    """An answer may or may not have arrived, and the run does not show which.
+
+    The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How often the answer was sent: twice, or once if there was no time for more.
-        why: What happened to the last resume.
+        times: How many responses to the answer were lost or unreadable. 1: after the first, the run
+            could not be read. 2: after the first, the run still asked the same question, so the
+            answer was sent again.
+        why: What happened when the answer was sent last.
     """
 
     def __init__(self, *, run_id: str, token: str, times: int, why: str) -> None:
@@ -220,8 +248,8 @@ class StreamGap(_RunProblem):
 
     Args:
         kind: "lost": the ids leave some out; "cursor-ignored": the server sent new updates under
-            old ids, so others may be lost; "unknown": the ids do not tell.
-        missing: How many updates are lost, if known.
+            old ids, so others may be lost; "unknown": the ids do not show it.
+        missing: How many updates are lost, or None if the ids do not show it.
         last_event_id: The id of the last event before the gap, or "".
     """
 
@@ -253,7 +281,7 @@ class SearchDrift(_RunProblem):
     """The records of a search moved between two pages, so that some may be left out.
 
     Args:
-        offset: The offset of the page that showed it.
+        offset: The offset of the page that showed the change.
         why: What that page showed.
     """
 
@@ -271,7 +299,8 @@ class AgentLookupError(ApiException, LookupError):
 
     Args:
         name: The name that was searched for.
-        candidates: The agents that there are: "name version (agent id)".
+        candidates: The agents that the server has, or those with the name, each as
+            "name version (agent id)".
         reason: What happened, and what to do next.
     """
 
@@ -282,7 +311,7 @@ class AgentLookupError(ApiException, LookupError):
 
 
 class TokenError(ApiValueError):
-    """The text is not a token of a run, or not one for this server; nothing was sent."""
+    """The text is not a token of a run, or is a token of another server; nothing was sent."""
 
 
 class SchemaMismatch(ApiValueError):
@@ -290,10 +319,10 @@ class SchemaMismatch(ApiValueError):
 
     Args:
         what: "input" or "config".
-        faults: Pairs of a path such as ``input.count`` and a message.
+        faults: For each fault, a path such as ``input.count``, and a message.
 
     Attributes:
-        paths: The paths alone.
+        paths: The paths of the faults.
     """
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
@@ -330,7 +359,7 @@ class JournalMismatch(JournalError):
 
     Args:
         msg: What does not fit.
-        index: The place of the input that differs, from 0, if an input does.
+        index: The index of the input that differs, from 0, or None if something else differs.
     """
 
     def __init__(self, msg: str, *, index: int | None = None) -> None:

@@ -1,13 +1,14 @@
 """The events of a run, followed over connections that break and servers that restart.
 
-Strategy: a loop around `EventReader`. However a connection ends, the next one asks for the events
-after the last one. Its first event shows `Continuity` whether it has them. A run that cannot be
-streamed is polled. The status of the run ends the iteration. The end of a stream does not.
+Strategy: a loop around `EventReader`. Each new connection asks for the events after the last event
+that was handed out. From the first event of that connection, `Continuity` tells whether the server
+sent them. A run that cannot be streamed is polled. The iteration ends when the run has ended, which
+its status shows. The end of a stream does not end the iteration.
 
-Invariants: no update is handed out twice, and none is left out without a gap, as far as the ids and
-the content tell. A replayed result may come again. Where nothing tells, as after polling,
-`complete` is None. Between two calls of ``next()`` only the current connection is open; `close` or
-the end frees it.
+Invariants: no update is handed out twice, and no update is left out without a gap, as far as the
+ids and the content of the updates show it. A replayed result may be handed out again. If nothing
+shows whether updates are missing, for example after polling, `complete` is None. Between two calls
+of ``next()`` only the current connection is open. `close`, or the end of the iteration, closes it.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
     In mode ``custom`` each event is an update. In mode ``result`` each event is a result that
-    replaces the last one. A run that does not stream has one event, its result. The iteration ends
-    when the run ends or is interrupted.
+    replaces the result before it. A run that does not stream has one event, its result. The
+    iteration ends when the run ends or is interrupted.
 
     Iterating raises:
         StreamGap: updates were lost; the next ``next()`` continues.
@@ -66,8 +67,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.
         ApiException: the server refused.
-        ApiValueError: the iteration is over or closed, and is begun again; or another thread is in
-            ``next()``.
+        ApiValueError: a ``for`` begins although the iteration is over or closed, or another Python
+            thread is in ``next()``.
 
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
@@ -79,12 +80,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self,
         core: RunCore,
         *,
-        # A gap is raised, or the event after it is marked.
+        # Raise a gap, unless its kind is "unknown". If False, only mark the event after the gap.
         raise_gaps: bool,
-        # A function answers the interrupt; True waits until another caller does.
+        # A function that answers the interrupt. True: wait until another caller answers. False: an
+        # interrupt ends the iteration.
         through_interrupts: bool | Callable[[], object],
         timeout: float | None,
-        # By default, this is the last event of the run's token.
+        # The id of the event to begin after. By default, this is the last event of the run's token.
         after: str | None = None,
     ) -> None:
         after = core.given_token.last_event_id if after is None else after
@@ -100,35 +102,39 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._values: Iterator[RunEvent | None] = iter(())
         self._over = False
         self._one_reader = OneThread(
-            "this iteration is read by another thread: RunHandle.events() begins one for each"
+            "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # This many streams in a row have brought nothing new.
-        self._empty = 0
-        # This many events had been delivered when the last stream ended.
+        # How many streams have ended in a row. A stream that brought something new sets this to 1.
+        self._endings = 0
+        # How many events had been delivered when the last stream ended.
         self._delivered = 0
-        # The run is read at this time, unless an event comes before.
+        # When the run is read next, unless an event comes before.
         self._next_check = 0.0
         self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
     def complete(self) -> bool | None:
-        """Whether every event was handed out, or None while the events' ids do not tell.
+        """Whether every event was handed out. None if that is not known.
 
-        Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
-        is True nevertheless.
+        This is False after a gap of kind "lost" or "cursor-ignored". Otherwise it is None until the
+        iteration ends, and stays None if the ids do not show whether events are missing.
+
+        Blind spot: a server may end a stream early but cleanly. If the run has ended by then, this
+        is True although events are missing.
         """
         memory = self._decoder.memory
         if memory.complete is False:
             return False
         if self.ended_by in (None, "gone") or (self._has_updates and memory.judging):
-            # No event has come since the last cut, or there was none at all.
+            # Either the iteration has not ended with a status of the run, or the last connection
+            # has not reached the last update that was handed out.
             return None
         return memory.complete
 
     @property
     def _has_updates(self) -> bool:
-        """Whether the run has updates, by its last event or else by its create."""
+        """Whether the run has updates. Its last event shows it, or else its create."""
         core, custom = self._core, self._decoder.custom
         creation = core.creation or (None if core.run is None else core.run.creation)
         expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
@@ -143,7 +149,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         waited = False
         while True:
             try:
-                # Events that have arrived are handed out here, with as few steps as possible.
+                # This hands out the events that have arrived, in as few steps as possible.
                 for event in self._values:
                     if event is not None:
                         event_id = event.id
@@ -153,7 +159,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                             self._next_check = timing().now() + timing().silence
                         return event
             except StreamGap:
-                # The event after the gap comes next.
+                # The next `next()` hands out the event after the gap.
                 self._values = chain((self._decoder.held,), self._values)
                 raise
             except ValueError as error:
@@ -172,12 +178,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 self._core.add_note(error)
                 raise
             except RunWaitTimeout:
-                # If the iteration was closed in another thread, that has ended the wait.
+                # `close` in another thread also ends the wait, which is no error.
                 if not self._closing.is_set():
                     raise
 
     def _undecodable(self, error: ValueError) -> None:
-        """Raise the error of an event that cannot be decoded, unless it is a replay."""
+        """Raise the `StreamDecodeError` of an event, unless the event is a replay."""
         undecodable = None if self._reader is None else self._reader.undecodable(error)
         if undecodable is not None and self._decoder.note_undecodable(undecodable):
             raise undecodable from error
@@ -185,35 +191,37 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, or the iteration ends.
 
-        The time begins again unless this call of ``next()`` has ``waited`` before.
+        ``waited`` says that the current ``next()`` has called this before. Otherwise the timeout
+        begins now.
         """
         clock = timing()
         if not waited:
             self._wait.rearm()
         while not (self._over or self._closing.is_set()):
-            # Ctrl-C in an earlier call may have closed the stream.
+            # Ctrl-C in an earlier `next()` may have closed the stream.
             if self._reader is None or self._reader.closed:
                 self._reader = None
                 self._connect()
                 continue
             late = waited if self._timeout == 0 else self._wait.remaining() <= 0
             if late:
-                raise self._wait.late()
+                raise self._wait.late_error()
             waited = True
             try:
                 if self._arrive(self._reader):
                     return
             except NothingYet:
                 if clock.now() >= self._next_check:
-                    self._check_aside()
+                    self._check_run()
 
     def _arrive(self, reader: EventReader) -> bool:
         """Read until events arrive, the stream ends, or it is time to check the run.
 
         Return whether events have arrived.
         """
-        # Only silence is a reason to read the run: a slow reader may find it over while events are
-        # still to be read.
+        # If the caller is slow, the time of the next check may have passed while events are still
+        # unread. The run may have ended by then, but its events must come first. So the run is read
+        # only after some silence.
         clock = timing()
         remaining = self._wait.remaining() if self._timeout != 0 else 0.0
         silence = min(clock.least_silence, remaining / 2)
@@ -225,7 +233,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             raise
         except ApiException as error:
             self._reader = None
-            self._broken(error)
+            self._handle_break(error)
             return False
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
@@ -235,7 +243,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         return arrived
 
     def close(self) -> None:
-        """End the iteration, also for a ``next()`` that waits in another thread."""
+        """End the iteration. A ``next()`` that waits in another thread ends, too."""
         self._closing.set()
         reader = self._reader
         if reader is not None:
@@ -268,9 +276,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()
-            # If the run is gone, this raises its 404.
+            # If the run is gone, this raises `RunGone`.
             self._decide(streams=False)
-            # A run that has ended may have no stream any more.
+            # A 405 or 501 shows that the server has no streams. A 404 shows it only if the run goes
+            # on, so that `_decide` has begun to poll: an ended run may have no stream any more.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 server.lacks.add("stream")
             elif any(failure_of(e).kind == "lost" for e in refused):
@@ -279,14 +288,15 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence
         self._reader = stream.reader
-        # A `close` in another thread came before it could see this stream.
+        # If `close` in another thread came before `_reader` was set, it could not close the stream.
         if self._closing.is_set():
             stream.close()
 
     def _open(self, limit: float) -> EventStream[Any] | None:
         core, limits = self._core, None
         if self._timeout is not None:
-            # The stream may be silent for a little longer than the wait, so that it stays open.
+            # The read timeout of the stream is a little longer than the wait for an event, so that
+            # the stream stays open when the wait ends.
             silence = self._wait.limit(self._timeout or timing().quick)
             limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id
@@ -295,74 +305,80 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             core.run_id, _request_timeout=limits, _headers=headers
         )
 
-    def _broken(self, error: ApiException) -> None:
-        """Continue after a stream that broke.
+    def _handle_break(self, error: ApiException) -> None:
+        """Continue after a stream that broke off.
 
-        A server may break every stream off after it has replayed all events. So this reads the run
-        after several streams in a row without anything new; or at once if the last event was a
-        result, as a new result may look like a replayed one.
+        The next stream may break off, too: a server may replay all events on each stream and then
+        break it off. So the run is read after several streams in a row without anything new. If the
+        last event was a result, the run is read at once, because a new result may look like a
+        replayed one.
         """
         self._note_end()
-        # A silent stream has lasted long enough to need no pause.
+        # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
-        if self._decoder.custom is not False and self._empty <= timing().refusals:
+            self._wait.pause(backoff(self._endings - 1, *timing().empty), error)
+        if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status
         if status in FINAL:
             self._begin_polling()
         elif status == RunStatus.INTERRUPTED:
-            self._interrupted()
+            self._handle_interrupt()
 
     def _note_end(self) -> None:
-        """Note that a stream has ended, and count those in a row that brought nothing new."""
+        """Note that a stream has ended. Count again from 1 if the stream brought something new."""
         self._decoder.memory.reconnect(cut=True)
         delivered = self._decoder.memory.delivered
-        self._empty = 1 if delivered > self._delivered else self._empty + 1
+        self._endings = 1 if delivered > self._delivered else self._endings + 1
         self._delivered = delivered
 
     # The run
 
     def _decide(self, *, streams: bool) -> None:
-        """Read the run to decide how to continue after a stream, or without one."""
+        """Read the run to decide how to continue.
+
+        ``streams`` says that a stream has ended cleanly. Otherwise there was no stream to read.
+        """
         if self._closing.is_set() or self._apply_status(self._core.read(self._wait)):
             return
         if streams:
             self._note_end()
-        if not streams or self._empty > timing().refusals:
+        if not streams or self._endings > timing().refusals:
             self._begin_polling()
         else:
-            # A server may end each stream after one event, so pause before the next.
-            self._wait.pause(backoff(self._empty - 1, *timing().empty))
+            # A server may end each stream after one event, so there is a pause before the next.
+            self._wait.pause(backoff(self._endings - 1, *timing().empty))
 
-    def _check_aside(self) -> None:
-        """Check whether the run is over, after a while without events."""
+    def _check_run(self) -> None:
+        """Read the run beside the open stream, and act on its status."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        beside = self._wait.within(clock.answered_probe, survive=0.0)
+        beside = self._wait.within(clock.beside_stream, survive=0.0)
         try:
             run = core.read(beside)
         except TimeoutError:
             return
         except ApiException as error:
-            # The stream stays open for the next `next()`.
+            # The caller gets a `RunGone` and a "denied". After a "denied", the stream stays open
+            # for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
-            # The stream still works, which counts for more than this failure.
+            # The stream still works, so any other failure is ignored.
             return
         self._apply_status(run)
 
     def _apply_status(self, run: Run) -> bool:
-        """Act on the status of the run, and return whether it is no longer pending."""
+        """Act on the status of the run. Return whether the run has ended or is interrupted."""
         if run.status in FINAL:
             self._finish(run.status)
         elif run.status == RunStatus.INTERRUPTED:
-            self._interrupted()
+            self._handle_interrupt()
         else:
             return False
         return True
 
-    def _interrupted(self) -> None:
+    def _handle_interrupt(self) -> None:
+        """Act on an interrupt, as ``through_interrupts`` says."""
         core, through = self._core, self._through_interrupts
         if not through:
             self._end(RunStatus.INTERRUPTED.value)
@@ -371,12 +387,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if callable(through):
             through()
         else:
-            # A human may take any time, so no timeout bounds this.
+            # A human may take any time to answer, so this has no timeout.
             def ready(run: Run) -> float | None:
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             wait = core.wait(stop=self._closing)
-            # The run and its output may disagree about the interrupt: pause, or we spin.
+            # The run and its output may disagree about the interrupt. Without a pause, this would
+            # be a hot loop.
             wait.sleep(timing().probe)
             core.read(wait, ready)
         self._wait.rearm()
@@ -386,6 +403,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._doubt()
 
     def _poll(self) -> None:
+        """Wait for an output, and end the iteration with it or go through the interrupt."""
         core = self._core
         output = core.output(self._wait).actual_instance
         if isinstance(output, RunResult):
@@ -397,10 +415,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         elif isinstance(output, RunError):
             self._end(core.failed(output, self._wait).status_name)
         else:
-            self._interrupted()
+            self._handle_interrupt()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration, after the run's result if that was not handed out yet."""
+        """End the iteration of a run that has ended.
+
+        If the result may not have been handed out yet, it is read and handed out first.
+        """
         self._drop_stream()
         memory = self._decoder.memory
         nothing = not memory.delivered and not self.last_event_id
@@ -417,11 +438,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._decoder.memory.doubt()
 
     def _end(self, how: str) -> None:
+        """End the iteration. ``how`` becomes `ended_by`."""
         self._drop_stream()
         self._over = True
         self.ended_by = how
         if how != RunStatus.INTERRUPTED.value:
-            self._core.ended(how)
+            self._core.end_span(how)
 
     def _drop_stream(self) -> None:
         reader, self._reader = self._reader, None

@@ -24,14 +24,14 @@ def _disconnected(*_: object) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class PendingInterrupt:
-    """A question of a run that waits for its answer.
+    """A question that a run waits to have answered.
 
     Attributes:
-        type: The agent's name for the kind of question, `interrupt_type`.
+        type: The agent's name for this kind of question, the ``interrupt_type``.
         payload: The question, without its type.
-        run_id: The run that asks.
-        updated_at: When the run last changed, which tells two equal questions apart.
-        seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
+        run_id: The id of the run that asks.
+        updated_at: When the run last changed. This distinguishes two questions that are equal.
+        seen_at: When the question was read, in seconds of `time.monotonic()`; 0 after pickling.
     """
 
     type: str
@@ -50,7 +50,7 @@ class PendingInterrupt:
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema of the answer, if the agent declares one for this type.
 
-        It is read from the agent's descriptor on first use, and kept for 300 seconds.
+        The agent's descriptor is read on first use, and kept for 300 seconds.
 
         Raises:
             ApiException: The descriptor cannot be read.
@@ -68,13 +68,14 @@ class PendingInterrupt:
             body: The answer, a JSON object in the schema of the agent.
 
         Raises:
-            StaleInterrupt: Another question is open, or none; nothing was sent.
-            ResumeAmbiguous: Two responses were lost, and the run has not moved.
+            StaleInterrupt: The question is not open any more; the answer was not used.
+            ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.
         """
         self._answer(body, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the run, whose client may hold credentials: a pickled error must not.
+        # The run is left out, because its client may hold credentials. Errors that hold a question
+        # are pickled, and must not contain any.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)

@@ -1,4 +1,4 @@
-"""A run to hold: wait for it, follow it, answer it, cancel it, pass it to another process."""
+"""The handle of a run: wait for the run, follow, answer or cancel it, or pass it on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from acp_client_v0_1.handles._answering import (
     outcome_of,
     result_of,
 )
-from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
+from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
@@ -43,7 +43,7 @@ __all__ = ["RunHandle"]
 
 
 class RunHandle(Notebook):
-    """A run to hold. Making a handle attaches to the run, without I/O.
+    """The handle of a run. Making a handle attaches to the run, without I/O.
 
     Args:
         run_id: The run's id, a str or a `uuid.UUID`; `from_token` takes a token instead.
@@ -77,7 +77,7 @@ class RunHandle(Notebook):
 
     @property
     def client_token(self) -> str | None:
-        """The mark that the run was created with, if it has one, once known."""
+        """The client token that the run was created with, if it has one, once known."""
         return self._core.client_token
 
     @property
@@ -92,14 +92,14 @@ class RunHandle(Notebook):
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Ids of newer runs with the same client token, from creates that others repeated."""
+        """Ids of newer runs with the same client token, such as those of repeated creates."""
         return self._core.duplicates
 
     # Attaching
 
     @classmethod
     def of(cls, run: Run, api_client: ApiClient | None = None) -> Self:
-        """Return the handle of a run that was read already, as by `iter_runs`; no I/O.
+        """Return the handle of a run that was read before, for example by `iter_runs`; no I/O.
 
         Args:
             run: The run.
@@ -117,19 +117,20 @@ class RunHandle(Notebook):
     def from_token(
         cls, token: str, api_client: ApiClient | None = None, *, timeout: float | None = None
     ) -> Self:
-        """Return the handle of the run of a token, which `token` or an error's ``token`` gave.
+        """Return the handle of the run that a portable token names.
 
-        There is no I/O, except for the token of a `RunStartAmbiguous`, whose run is searched for
-        up to 10 seconds. The handle's `events` begin after the last event of the token.
+        There is no I/O, with one exception: the token of a `RunStartAmbiguous` has no run id, so
+        its run is searched for, for up to 10 seconds. The handle's `events` begin after the last
+        event that the token names.
 
         Args:
-            token: The text.
+            token: The text that `token`, or the ``token`` of an error, gave.
             api_client: A client of the token's server; the default client if None.
-            timeout: Seconds above 0 for the search, if that is to take less than 10.
+            timeout: Seconds above 0 for the search, to make it shorter than 10 seconds.
 
         Raises:
-            TokenError: The text is not a token, is damaged, of a newer version or of another
-                server; nothing was sent.
+            TokenError: The text is not a token, is damaged, or is a token of a newer version or of
+                another server; nothing was sent.
             RunStartAmbiguous: The token has no run id, and there is still no run with its client
                 token.
         """
@@ -148,7 +149,7 @@ class RunHandle(Notebook):
             return handle
         contact = Contact.of(runs)
         found = find_created(known, Wait(contact, timeout))
-        return held_by(cls, RunCore.of_runs(runs, found, contact))
+        return handle_of(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod
     def find(
@@ -156,13 +157,14 @@ class RunHandle(Notebook):
     ) -> Self | None:
         """Search once for the run with a client token, and return its handle, or None.
 
-        Of several runs it is the oldest, and `duplicates` names the others.
+        If several runs have the client token, the handle is of the oldest, and its `duplicates`
+        names the others.
 
         Args:
-            client_token: The mark that `AgentHandle.start` was given, or that an error has.
+            client_token: The client token that `AgentHandle.start` was given, or that an error has.
             api_client: Client to use; the shared default client if None.
-            agent_id: The agent, which makes the search quicker if the server does not search by
-                metadata.
+            agent_id: The agent's id. If the server does not search by metadata, this makes the
+                search quicker.
 
         Raises:
             ApiException: The search failed.
@@ -174,24 +176,24 @@ class RunHandle(Notebook):
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
         found = [run for run in found if is_of(run, agent_id)]
-        return held_by(cls, RunCore.of_runs(runs, found)) if found else None
+        return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
         """Return the portable token of the run, which `from_token` takes in any process.
 
-        It is a line of text without any secret. It has the server, run, agent, thread and client
-        token, the id of the last event that `events` gave, and the span if the client is
-        instrumented.
+        The token is a line of text without any secret. It has the server, run, agent, thread and
+        client token, the id of the last event that `events` handed out, and the trace context if
+        the client is instrumented.
         """
         return self._core.token()
 
     # Reading
 
     def refresh(self) -> Run:
-        """Ask the server for the run once, and return it. It is `run` from now on.
+        """Ask the server for the run once. Return it, and keep it as `run`.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             ApiException: The call failed.
         """
         return self._core.refresh()
@@ -202,7 +204,7 @@ class RunHandle(Notebook):
         An interrupted run has not ended.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             RunWaitTimeout: The server did not respond in time.
             ApiException: The call failed.
         """
@@ -218,13 +220,15 @@ class RunHandle(Notebook):
         return self._core.descriptor()
 
     def failure(self) -> RunFailed | None:
-        """Return the error of a run that has failed, by at most two requests, or None.
+        """Return the error of the run if it has failed, or None.
 
+        If no status is known yet, the run is read first. If the status is ``error`` or
+        ``timeout``, two requests follow. Otherwise none does.
         ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
-        failed; a run whose last known status is another costs no request.
+        failed.
 
         Raises:
-            RunGone: The server does not know it.
+            RunGone: The server does not know the run.
             ApiException: The call failed.
         """
         core = self._core
@@ -263,7 +267,7 @@ class RunHandle(Notebook):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.awaited(core.output, wait)
+        return core.in_span(core.output, wait)
 
     def result(
         self,
@@ -291,7 +295,7 @@ class RunHandle(Notebook):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.awaited(result_of, core, wait)
+        return core.in_span(result_of, core, wait)
 
     def events(
         self,
@@ -303,18 +307,18 @@ class RunHandle(Notebook):
     ) -> RunEvents:
         """Return an iterator over the run's `RunEvent`, which is a context manager as well.
 
-        It survives connections that break and servers that restart. Each call returns another
-        iterator.
+        The iterator survives connections that break and servers that restart. Each call returns
+        another iterator.
 
         Args:
-            on_gap: "raise" a `StreamGap` where updates are lost, after which ``next()`` continues,
-                or "mark" the next event with it, as ``event.gap``.
-            through_interrupts: Wait until another caller answers an interrupt, and continue;
-                otherwise it ends the iteration.
+            on_gap: What to do where updates are lost: "raise" a `StreamGap`, after which ``next()``
+                continues, or "mark" the next event, which has the `StreamGap` as ``event.gap``.
+            through_interrupts: Wait until another caller answers an interrupt, and continue.
+                Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
                 what has arrived. By default there is no limit.
-            after: The id of the event to begin after; "" begins at the first event. By default the
-                last event of the token that the handle was made from, if any.
+            after: The id of the event to begin after; "" begins at the first event. By default,
+                this is the last event of the token that the handle was made from, if any.
 
         Raises:
             ApiTypeError: ``timeout`` is not a number, or ``after`` not a str.
@@ -333,10 +337,10 @@ class RunHandle(Notebook):
     # Answering
 
     def interrupts(self, timeout: float | None = None) -> Iterator[PendingInterrupt]:
-        """Return an iterator over the run's questions. Answer each before the next.
+        """Return an iterator over the run's questions. Answer each before the next ``next()``.
 
-        It ends with the run, also if that failed: `result` says how. Its ``next()`` raises the
-        first three errors.
+        The iteration ends when the run ends, even if the run failed; `result` raises its error.
+        The ``next()`` of the iterator raises the first three errors below.
 
         Args:
             timeout: Seconds to wait for each output, never for your answer. By default there is no
@@ -365,16 +369,17 @@ class RunHandle(Notebook):
         Args:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
-            on_event: Called with each event of the run's stream, gaps marked.
-            timeout: Seconds to wait for each output, or event, of the server, never for the
-                callback. By default there is no limit.
+            on_event: Called with each event of the run's stream. After a gap, the event has it as
+                ``event.gap``.
+            timeout: Seconds to wait for each output or event, never for the callbacks. By default
+                there is no limit.
             max_interrupts: The most questions to answer.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
             RunInterrupted: ``on_interrupt`` returned None.
             InterruptLimit: The run asked more than ``max_interrupts`` questions.
-            ResumeAmbiguous: Two responses to an answer were lost, and the run has not moved.
+            ResumeAmbiguous: Responses were lost, so an answer may or may not have arrived.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time. The run continues.
             ApiTypeError: A callback cannot be called with its one argument.
@@ -400,7 +405,7 @@ class RunHandle(Notebook):
                 if result is not None:
                     return result
 
-        return core.awaited(drive)
+        return core.in_span(drive)
 
     def resume(
         self,
@@ -412,8 +417,8 @@ class RunHandle(Notebook):
     ) -> None:
         """Answer the run's question.
 
-        The question is compared before the answer is sent. ACP 0.1 leaves a window of one round
-        trip, in which another process may answer first.
+        Before the answer is sent, the open question is read and compared with ``to``. With ACP 0.1,
+        another process may still answer between that comparison and the arrival of the answer.
 
         Args:
             body: The answer, a JSON object in the agent's schema for the question.
@@ -424,9 +429,10 @@ class RunHandle(Notebook):
 
         Raises:
             StaleInterrupt: The question is not open any more; the answer was not used.
-            ResumeAmbiguous: Two responses were lost, and the run has not moved.
+            ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
-            RunWaitTimeout: The time is over, and the answer was not used.
+            RunWaitTimeout: The time is over, and the answer was not used. If ``stop`` was set, the
+                answer may have been used.
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
         """
@@ -437,23 +443,27 @@ class RunHandle(Notebook):
     # Ending
 
     def cancel(self) -> bool:
-        """End the run, by deleting it. Return False if it had ended before, and so was kept.
+        """End the run by deleting it. If it has ended already, keep it and return False.
 
-        ACP 0.1 has no other means. A run that ends in the round trip between the two requests,
-        GET and DELETE, loses its output.
+        ACP 0.1 has no other way to end a run. The status is read by a GET before the DELETE. If the
+        run ends between these two requests, its output is lost.
 
         Raises:
             RunGone: The server does not know the run.
-            ApiException: The server refused, or could not be reached for five minutes.
+            ApiException: The server refused, could not be reached for five minutes, or was never
+                reached.
         """
         return self._core.cancel(self._core.wait(what="was not deleted"))
 
     def delete(self) -> None:
-        """Delete the run, whatever its status. It may be gone already if it was seen before.
+        """Delete the run, whatever its status.
+
+        If this handle has seen the run before, a 404 is no error: the run is gone.
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.
-            ApiException: The server refused, or could not be reached for five minutes.
+            ApiException: The server refused, could not be reached for five minutes, or was never
+                reached.
         """
         self._core.delete(self._core.wait(what="was not deleted"))
 

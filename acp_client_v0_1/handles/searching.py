@@ -1,15 +1,21 @@
 """Every match of a search, once, in pages.
 
-Strategy: ACP 0.1 pages by offset and promises neither an order nor a snapshot, so a record that is
-created or deleted between two pages moves the others. Pages overlap by one record, the anchor. A
-page that begins with the anchor follows the last page. If the anchor comes later in the page,
-records were inserted before it. If it is not there, records before it were deleted, and pages
-before are read again until one has it. Anything else is drift. A server whose pages have one record
-has no such overlap.
+Strategy: ACP 0.1 pages by offset, and promises neither an order nor a snapshot. So a record that is
+created or deleted between two pages moves the records after it. Pages overlap by one record, the
+anchor: the last record of a page should be the first record of the next page.
 
-Invariants: whatever the server sends, no record comes twice, and each matches the request. Drift is
-detected, not prevented, so collect ids before deleting. The ids of all records are kept, so their
-number is bounded.
+- If the page begins with the anchor, nothing has moved.
+- If the anchor comes later in the page, records were inserted before it.
+- If the anchor is not in the page, records before it may have been deleted. So earlier pages are
+  read again, until a page has a record that was seen before.
+- If the anchor is not in that page either, or if another record comes a second time, this is drift.
+
+If a page has only one record, the next page does not overlap with it, and the anchor is not looked
+for.
+
+Invariants: whatever the server sends, no record is handed out twice, and each record matches the
+request. Drift is detected, not prevented, so collect ids before deleting. The ids of all records
+are kept, so the number of records is bounded.
 """
 
 from __future__ import annotations
@@ -41,10 +47,11 @@ __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 T = TypeVar("T")
 Search = Callable[[Mapping[str, Any]], list[T]]
 
-# One page has this many records, the most that the contract allows.
+# How many records one page has: the most that the contract allows.
 _PAGE = 1000
-# A search ends after this many records for each page that it may read, since pages may be small.
-_MOST_RECORDS = 100
+# A search reads at most `most_pages` pages, and at most as many records as `most_pages` pages of
+# this size have. `most_pages` is large because a server may send small pages.
+_AVERAGE_PAGE = 100
 OnDrift = Literal["raise", "continue"]
 
 
@@ -52,9 +59,9 @@ class _Kind(NamedTuple):
     """What distinguishes the searches for runs, agents and threads."""
 
     model: type[BaseModel]
-    # This attribute of a record is its id.
+    # The attribute of a record that is its id.
     id_name: str
-    # Each condition of a request is compared with this attribute of a record.
+    # For each condition of a request, the attribute of a record that is compared with it.
     places: Mapping[str, str]
     most_pages: int = 10_000
 
@@ -79,17 +86,18 @@ def iter_runs(
 ) -> Iterator[Run]:
     """Return an iterator over every run that matches, once, in the order of the server.
 
-    It searches a page at a time; ``next()`` may raise `SearchDrift`, and the errors of
-    `RunsApi.search_runs`. Runs that the server returns although they do not match are left out,
+    The iterator searches a page at a time. Its ``next()`` may raise `SearchDrift`, and the errors
+    of `RunsApi.search_runs`. Runs that the server returns although they do not match are left out,
     with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages
-    or a million runs. Until then it keeps the page and the ids, about 120 bytes for each run.
+    or a million runs. The iterator keeps the current page, and the ids of all runs, about 120 bytes
+    for each run.
 
     Args:
         runs_api: The operations that search.
-        request: Which runs, all if None; its ``limit``, 1000 if not set, is the size of a page,
-            its ``offset`` the first record.
-        on_drift: "raise" a `SearchDrift` if records moved so that some may be left out, or
-            "continue" with the records that there are.
+        request: Which runs; None for all. Its ``limit``, 1000 if not set, is the size of a page.
+            Its ``offset`` is the offset of the first run.
+        on_drift: What to do if records moved, so that some may be left out: "raise" a
+            `SearchDrift`, or "continue" with the records that there are.
 
     Raises:
         ApiTypeError: ``runs_api`` is not a RunsApi, or ``request`` neither a RunSearchRequest nor
@@ -112,8 +120,8 @@ def iter_agents(
 
     Args:
         agents_api: The operations that search.
-        request: Which agents, all if None; its ``limit``, 1000 if not set, is the size of a page.
-        on_drift: "raise" a `SearchDrift`, or "continue".
+        request: Which agents; None for all. Its ``limit``, 1000 if not set, is the size of a page.
+        on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:
         ApiTypeError: ``agents_api`` is not an AgentsApi, or ``request`` neither an
@@ -134,8 +142,8 @@ def iter_threads(
 
     Args:
         threads_api: The operations that search.
-        request: Which threads, all if None; its ``limit``, 1000 if not set, is the size of a page.
-        on_drift: "raise" a `SearchDrift`, or "continue".
+        request: Which threads; None for all. Its ``limit``, 1000 if not set, is the size of a page.
+        on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:
         ApiTypeError: ``threads_api`` is not a ThreadsApi, or ``request`` neither a
@@ -147,7 +155,7 @@ def iter_threads(
 
 
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
-    """Return whether a record meets the conditions of a request, which a server may ignore."""
+    """Return whether a record meets the conditions of a request. A server may ignore them."""
     for name, place in places.items():
         wanted = to_jsonable_python(request.get(name))
         if wanted is None:
@@ -164,6 +172,7 @@ def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, st
 def _every(
     search: Search[T], kind: _Kind, request: BaseModel | Mapping[str, Any] | None, on_drift: OnDrift
 ) -> Iterator[T]:
+    """Check the arguments of a search, and return its iterator."""
     if request is None or isinstance(request, Mapping):
         request = constructed("request", kind.model, request or {})
     if not isinstance(request, kind.model):
@@ -174,15 +183,16 @@ def _every(
 
 
 def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bool) -> Iterator[T]:
+    """Search page by page, and yield each record that matches once."""
     id_of = attrgetter(kind.id_name)
-    # One record of each page is of the page before.
+    # Pages overlap by one record, so each needs at least two.
     limit = max(2, request.get("limit") or _PAGE)
     pages, warned = 0, False
 
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
         nonlocal pages
-        if pages >= kind.most_pages or len(seen) >= _MOST_RECORDS * kind.most_pages:
+        if pages >= kind.most_pages or len(seen) >= _AVERAGE_PAGE * kind.most_pages:
             raise ApiException(
                 reason=f"the search does not end: the server sent {pages:,} pages with "
                 f"{len(seen):,} records, and has more; search with more conditions"
@@ -197,13 +207,15 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
 
     seen: set[str] = set()
     offset = start = request.get("offset") or 0
-    anchor, ids, rewound = "", list[str](), 0
+    anchor, ids, seen_at_rewind = "", list[str](), 0
     while True:
         page, last = read(offset), ids
         overlaps = len(last) > 1
-        if overlaps and anchor not in page and len(seen) > rewound:
-            # Records before the anchor are gone, so it stands in one of the pages before.
-            rewound = len(seen)
+        if overlaps and anchor not in page and len(seen) > seen_at_rewind:
+            # Records before the anchor may be gone, so that the anchor has moved to an earlier
+            # page. After the search has gone back once, it does not go back again until it has
+            # found new records.
+            seen_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
                 page = read(offset)
@@ -226,7 +238,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
                     "the server ignores conditions of the search: %s does not match", unwanted
                 )
         if index <= 0 and index + 1 == len(ids):
-            # The page has nothing after the anchor, so it is the last one.
+            # The page is empty, or has only the anchor. So it is the last page.
             return
         if not new and ids == last:
             note_drift("the server returns the same page for another offset")

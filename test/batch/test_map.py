@@ -549,9 +549,9 @@ def test_waiting_for_an_item_takes_its_time_and_no_more(
     with nullcontext() if pool is None else pool(2) as executor:
         batch = agent.map([{"n": 0}, {"n": 1, "seconds": 2}], executor=executor)
         next(batch)
-        assert batch._begun.runners is not None
+        assert batch._owned.runners is not None
         began = time.monotonic()
-        assert batch._begun.runners.take(0.1) is None
+        assert batch._owned.runners.take(0.1) is None
         assert 0.09 < time.monotonic() - began < 0.9
         batch.close()
 

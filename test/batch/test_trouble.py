@@ -396,7 +396,7 @@ class Searched:
         self.now, self.ends, self.pauses = 0.0, seconds, list[tuple[float, float]]()
         runs = SimpleNamespace(search_runs=lambda request, limit: self.page)
         self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in pending]
-        self.contact = Contact(runs, Server(answered=True), 0, Pace())  # type: ignore[arg-type]
+        self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
         self.plan = SimpleNamespace(agent_id="a", batch="b")
         self.stop = self
 

@@ -49,7 +49,7 @@ from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 PYTHON = re.compile(r"RunHandle|AgentHandle|ApiClient|Configuration\(|error\.|\w=[\"(]|version=")
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "troubleshooting.md"
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "messages.md"
 
 
 def make(function: Any, name: str, version: str) -> AgentDefinition:
@@ -83,7 +83,7 @@ def started_run(server: LocalServer) -> str:
 
 
 def on_the_page(message: str) -> bool:
-    """Whether the first column of a table on the page of troubles has words of the message."""
+    """Whether the first column of a table on the page of messages has words of the message."""
     rows = [row.split(" | ")[0] for row in PAGE.read_text("utf-8").splitlines()]
     known = [words for row in rows if row[:3] == "| `" for words in re.findall(r"`([^`]+)`", row)]
     return any(re.search(".*".join(map(re.escape, each.split("…"))), message) for each in known)

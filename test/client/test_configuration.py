@@ -48,38 +48,25 @@ def test_a_configuration_knows_whether_its_host_was_set(monkeypatch):
     monkeypatch.delenv("ACP_HOST", raising=False)
     configuration = Configuration()
     assert configuration.host_is_default and Configuration.from_env().host_is_default
-    configuration.host = "http://localhost"
+    assert configuration.server_index == 0
+    configuration.host = "http://localhost/"
     assert not configuration.host_is_default
+    assert (configuration.host, configuration.server_index) == ("http://localhost", None)
     assert not Configuration(host="http://localhost").host_is_default
     monkeypatch.setenv("ACP_HOST", "http://localhost")
     assert not Configuration.from_env().host_is_default
 
 
+NO_HOSTS = """
+localhost localhost:8000 ftp://host file:///etc/passwd http:// http:///path http://host:port
+http://host:99999 http://host:0 http://a..b http://user:secret@host http://user@host
+http://host\\@other http://host/?query http://host/#fragment http://[::1
+"""
+LONG_LABELS = f"http://{'a' * 64}.example", f"http://{'ü' * 70}"
+
+
 @pytest.mark.parametrize(
-    "host",
-    [
-        "",
-        "localhost",
-        "localhost:8000",
-        "ftp://host",
-        "file:///etc/passwd",
-        "http://",
-        "http:///path",
-        "http://host:port",
-        "http://host:99999",
-        "http://host:0",
-        "http://a..b",
-        "http://" + "a" * 64 + ".example",
-        "http://user:secret@host",
-        "http://user@host",
-        "http://ho st",
-        "http://host\r\nX-Injected: 1",
-        "http://host\\@other",
-        "http://host/?query",
-        "http://host/#fragment",
-        "http://[::1",
-        "http://" + "ü" * 70,
-    ],
+    "host", ["", *NO_HOSTS.split(), *LONG_LABELS, "http://ho st", "http://host\r\nX-Injected: 1"]
 )
 def test_hosts_that_cannot_be_used(host):
     with pytest.raises(ApiValueError, match="host"):
@@ -89,72 +76,48 @@ def test_hosts_that_cannot_be_used(host):
         configuration.host = host
 
 
-@pytest.mark.parametrize("host", [b"http://host", 7, ["http://host"]])
-def test_hosts_of_a_wrong_type(host):
-    with pytest.raises(ApiTypeError, match="host"):
-        Configuration(host=host)
+NO_NUMBER = "ssl_ca_cert cert_file key_file ca_cert_data no_proxy proxy proxy_ssl_context username"
+NO_NUMBER += " tls_server_name assert_hostname access_token server_variables"
+WRONG_TYPES = {
+    **dict.fromkeys(NO_NUMBER.split(), (5,)),
+    **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
+    **dict.fromkeys(("verify_ssl", "safe_chars_for_path_param"), (None,)),
+    "host": [b"http://host", 7, ["http://host"]],
+    "total_timeout": ["1", (1, 2)],
+    "max_response_bytes": [1.5],
+    "api_key": ["secret", {5: "secret"}],
+    "password": [b"secret"],
+    "server_index": ["0"],
+    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)]],
+    "connection_pool_maxsize": ["4", True],
+    "retries": ["3", 1.5, True, [3]],
+}
+WRONG_VALUES = {
+    **dict.fromkeys(("timeout", "total_timeout", "max_event_bytes", "max_response_bytes"), (0,)),
+    "stream_timeout": [(1, 2, 3)],
+    "block_margin": [-1, 1e10, float("nan")],
+    "connection_pool_maxsize": [0],
+    "retries": [-1],
+    "proxy": ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://user:secret@h:x"],
+}
+OF_A_HEADER = {
+    "api_key": {"x-a": None},
+    "api_key_prefix": {"x-a": 5},
+    "proxy_headers": {"x-a": None},
+}
 
 
 @pytest.mark.parametrize(
-    "settings, error, name",
+    "name, value, error, place",
     [
-        ({"timeout": "3"}, ApiTypeError, "timeout"),
-        ({"timeout": 0}, ApiValueError, "timeout"),
-        ({"stream_timeout": (1, 2, 3)}, ApiValueError, "stream_timeout"),
-        ({"max_event_bytes": 0}, ApiValueError, "max_event_bytes"),
-        ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
-        ({"max_response_bytes": 0}, ApiValueError, "max_response_bytes"),
-        ({"max_response_bytes": 1.5}, ApiTypeError, "max_response_bytes"),
-        ({"api_key": "secret"}, ApiTypeError, "api_key"),
-        ({"block_margin": "1"}, ApiTypeError, "block_margin"),
-        ({"total_timeout": (1, 2)}, ApiTypeError, "total_timeout"),
-        ({"total_timeout": 0}, ApiValueError, "total_timeout"),
-        ({"total_timeout": "1"}, ApiTypeError, "total_timeout"),
-        ({"block_margin": -1}, ApiValueError, "block_margin"),
-        ({"block_margin": 1e10}, ApiValueError, "block_margin"),
-        ({"block_margin": float("nan")}, ApiValueError, "block_margin"),
-        ({"ssl_ca_cert": 5}, ApiTypeError, "ssl_ca_cert"),
-        ({"cert_file": 5}, ApiTypeError, "cert_file"),
-        ({"key_file": 5}, ApiTypeError, "key_file"),
-        ({"ca_cert_data": 5}, ApiTypeError, "ca_cert_data"),
-        ({"no_proxy": 5}, ApiTypeError, "no_proxy"),
-        ({"proxy": 5}, ApiTypeError, "proxy"),
-        ({"proxy_headers": {"x-a": None}}, ApiTypeError, "proxy_headers.'x-a'"),
-        ({"proxy_ssl_context": 5}, ApiTypeError, "proxy_ssl_context"),
-        ({"tls_server_name": 5}, ApiTypeError, "tls_server_name"),
-        ({"assert_hostname": 5}, ApiTypeError, "assert_hostname"),
-        ({"verify_ssl": None}, ApiTypeError, "verify_ssl"),
-        ({"socket_options": "x"}, ApiTypeError, "socket_options"),
-        ({"socket_options": ["x"]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2)]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2, "3")]}, ApiTypeError, "socket_options"),
-        ({"socket_options": [(1, 2, 2**31)]}, ApiTypeError, "socket_options"),
-        ({"access_token": 5}, ApiTypeError, "access_token"),
-        ({"username": 5}, ApiTypeError, "username"),
-        ({"password": b"secret"}, ApiTypeError, "password"),
-        ({"api_key": {"x-a": None}}, ApiTypeError, "api_key.'x-a'"),
-        ({"api_key": {5: "secret"}}, ApiTypeError, "api_key"),
-        ({"api_key_prefix": {"x-a": 5}}, ApiTypeError, "api_key_prefix.'x-a'"),
-        ({"server_index": "0"}, ApiTypeError, "server_index"),
-        ({"server_variables": 5}, ApiTypeError, "server_variables"),
-        ({"safe_chars_for_path_param": None}, ApiTypeError, "safe_chars_for_path_param"),
-        ({"connection_pool_maxsize": 0}, ApiValueError, "connection_pool_maxsize"),
-        ({"connection_pool_maxsize": "4"}, ApiTypeError, "connection_pool_maxsize"),
-        ({"connection_pool_maxsize": True}, ApiTypeError, "connection_pool_maxsize"),
-        ({"retries": -1}, ApiValueError, "retries"),
-        ({"retries": "3"}, ApiTypeError, "retries"),
-        ({"retries": 1.5}, ApiTypeError, "retries"),
-        ({"retries": True}, ApiTypeError, "retries"),
-        ({"retries": [3]}, ApiTypeError, "retries"),
-        ({"proxy": "127.0.0.1:3128"}, ApiValueError, "proxy"),
-        ({"proxy": "ftp://127.0.0.1"}, ApiValueError, "proxy"),
-        ({"proxy": "http://"}, ApiValueError, "proxy"),
-        ({"proxy": "http://user:secret@h:x"}, ApiValueError, "proxy"),
+        *((name, one, ApiTypeError, name) for name, all in WRONG_TYPES.items() for one in all),
+        *((name, one, ApiValueError, name) for name, all in WRONG_VALUES.items() for one in all),
+        *((name, one, ApiTypeError, f"{name}.'x-a'") for name, one in OF_A_HEADER.items()),
     ],
 )
-def test_settings_that_cannot_be_used(settings, error, name):
-    with pytest.raises(error, match=rf"^{name}") as failure:
-        Configuration(**settings)
+def test_settings_that_cannot_be_used(name, value, error, place):
+    with pytest.raises(error, match=rf"^{place}") as failure:
+        Configuration(**{name: value})
     assert "secret" not in str(failure.value)
 
 
@@ -220,10 +183,7 @@ def test_credentials():
         ({"access_token": "", "username": "u"}, {"Authorization": "Basic dTo="}),
         ({"api_key": {"x-api-key": ""}}, {}),
         ({"api_key": {"x-k": ""}, "api_key_prefix": {"x-k": "Token"}}, {}),
-        (
-            {"api_key": {"Authorization": ""}, "access_token": "t"},
-            {"Authorization": "Bearer t"},
-        ),
+        ({"api_key": {"Authorization": ""}, "access_token": "t"}, {"Authorization": "Bearer t"}),
     ],
 )
 def test_an_empty_credential_is_not_sent(settings, sent):
@@ -278,7 +238,9 @@ def test_settings_from_the_environment(monkeypatch, around):
     assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
     assert c.max_response_bytes == 2000
     monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
-    assert Configuration.from_env().max_response_bytes is None
+    monkeypatch.setenv("ACP_API_KEY", "+not-a-header: but a key")
+    c = Configuration.from_env()
+    assert (c.max_response_bytes, c.api_key) == (None, {"x-key": "+not-a-header: but a key"})
 
 
 @pytest.mark.parametrize("short, long", [("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")])
@@ -390,6 +352,10 @@ def test_without_a_configuration_the_environment_is_read(monkeypatch):
         for client in (ApiClient(), ApiClient.get_default(), RunsApi().api_client):
             assert client.configuration.host == "http://of.the.environment/acp"
             assert client.configuration.api_key == {"x-api-key": "k"}
+        assert RunsApi().api_client is ApiClient.get_default()
+        mine = ApiClient(Configuration())
+        ApiClient.set_default(mine)
+        assert RunsApi().api_client is mine
         assert Configuration().host == "http://localhost"  # which stays inert
         assert ApiClient(Configuration()).configuration.host == "http://localhost"
         Configuration.set_default(Configuration(host="http://mine"))
@@ -481,14 +447,6 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
     assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
-
-
-def test_a_host_that_is_set_later_is_of_no_server_of_the_contract():
-    configuration = Configuration()
-    assert (configuration.server_index, configuration.host_is_default) == (0, True)
-    configuration.host = "http://acp.example/"
-    assert (configuration.host, configuration.server_index) == ("http://acp.example", None)
-    assert not configuration.host_is_default
 
 
 def test_what_is_not_set_has_the_documented_value():

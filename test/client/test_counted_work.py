@@ -15,22 +15,14 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from support.examples import RESULT, RUN, UPDATE
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
-RUN: dict[str, Any] = {
-    "creation": {"agent_id": "a", "input": {"question": "why?"}},
-    "run_id": "r",
-    "agent_id": "a",
-    "created_at": "2026-11-24T09:30:00Z",
-    "updated_at": "2026-11-24T09:31:00.123456Z",
-    "status": "success",
-}
-OUTPUT = {"type": "result", "run_id": "r", "status": "success", "result": {"answer": 1}}
-PAYLOAD = {"type": "custom", "run_id": "r", "status": "pending", "update": {"step": 1}}
-EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(PAYLOAD).encode()
+EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
 
 
 def responding(content: object, kind: str = "application/json") -> bytes:
@@ -65,7 +57,7 @@ def test_no_json_of_pythons_own_is_used(
     api = runs(
         responding(RUN),
         responding([RUN]),
-        responding(OUTPUT),
+        responding(RESULT),
         responding(RUN),
         responding(EVENT * 3, "text/event-stream"),
     )
@@ -73,10 +65,10 @@ def test_no_json_of_pythons_own_is_used(
         monkeypatch.setattr(json, name, refuse)
     monkeypatch.setattr(json.JSONDecoder, "decode", refuse)
     monkeypatch.setattr(json.JSONEncoder, "encode", refuse)
-    assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r"
+    assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
     assert len(api.search_runs(RunSearchRequest())) == 1
     assert api.get_run_output("r") is not None
-    assert api.get_run("r").run_id == "r"
+    assert api.get_run("r").run_id == "r1"
     with api.get_run_stream("r") as stream:
         assert len(list(stream)) == 3
 
@@ -85,7 +77,7 @@ def test_adapters_are_built_once(
     runs: Callable[..., RunsApi], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = responding(EVENT * 2, "text/event-stream")
-    api = runs(*[responding(RUN), responding([RUN]), responding(OUTPUT), stream] * 3)
+    api = runs(*[responding(RUN), responding([RUN]), responding(RESULT), stream] * 3)
     built: list[object] = []
     original = TypeAdapter.__init__
 
@@ -126,6 +118,37 @@ assert a.RunCreate.__pydantic_validator__ is first
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_plain_content_is_not_walked_through_by_the_slow_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> Any:
+        raise AssertionError("it was")
+
+    monkeypatch.setattr(free_json, "_fault", refuse)
+    plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
+    for _ in range(190):
+        plain = {"a": plain}
+    assert _CREATE_RUN.bind((RunCreate(agent_id="a", input=plain, streaming="custom"),)).body
+
+
+def test_a_time_as_the_contract_has_it_is_read_without_dateutil(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Own(Run):
+        """Its schema is made here."""
+
+    def refuse(*arguments: object, **options: object) -> Any:
+        raise AssertionError("dateutil was used")
+
+    monkeypatch.setattr("dateutil.parser.parse", refuse)
+    assert Own.from_dict(RUN).updated_at.second == 1
+
+
+def test_an_operation_is_found_by_its_identity() -> None:
+    """The adapter of its response is looked up in each call; a hash of its fields takes longer."""
+    assert type(_CREATE_RUN).__hash__ is object.__hash__
 
 
 LARGE = {"items": [{"number": number, "text": "some words"} for number in range(3000)]}

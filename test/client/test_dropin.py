@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 from support.socket_server import SocketServer, response
+from support.transport import serving
 
 from acp_client_v0_1 import (
     ApiClient,
@@ -151,7 +152,7 @@ def test_a_body_is_sent_as_it_is_as_json_or_as_a_form() -> None:
         assert sent(None, {"a": "Ä"}) == ("application/json", '{"a": "Ä"}'.encode())
         assert sent("application/x-own", ["a"]) == ("application/x-own", b'["a"]')
         assert sent(form, None, fields) == (form, b"name=%C3%84+b&n=1")
-        assert sent(None, None, fields)[1] == b"name=%C3%84+b&n=1"
+        assert sent(None, None, fields) == (form, b"name=%C3%84+b&n=1")
         kind, body = sent(multipart, None, fields)
         assert kind is not None and kind.startswith(f"{multipart}; boundary=")
         assert body.startswith(b"--" + kind.partition("=")[2].encode())
@@ -176,7 +177,7 @@ def test_a_response_is_decoded_by_its_status() -> None:
         response(b'{"detail": "none such"}', 404),
         response(b"", 302),
     ]
-    with SocketServer(*responses) as server, ApiClient(Configuration(host=server.url)) as client:
+    with serving(*responses) as (server, client):
         received = [client.call_api("GET", server.url + "/x") for _ in responses]
         listed, other, raw, latin, broken, xml, missing, moved = received
         types = {"200": "RunStatus", "default": "str"}

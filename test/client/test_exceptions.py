@@ -15,10 +15,12 @@ from urllib3 import HTTPHeaderDict
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import exceptions, rest
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
     ApiTypeError,
+    ApiValueError,
     ConnectionException,
     EventTooLarge,
     ResponseDecodeError,
@@ -127,35 +129,17 @@ def test_the_tables_of_the_guide_say_of_each_error_what_its_docstring_says():
         assert table == "\n".join(rows)
 
 
+@pytest.mark.parametrize("error", [acp.RunFailed, acp.RunInterrupted, acp.RunWaitTimeout])
+def test_the_help_of_an_error_about_a_run_says_that_it_has_the_run_and_its_token(error):
+    attributes = inspect.getdoc(error).partition("Attributes:\n")[2].partition("\n\n")[0]
+    assert {"run_id", "token"} < set(re.findall(r"^    (\w+): ", attributes, re.MULTILINE))
+
+
 def test_rest_exports_the_errors_of_the_stock_client():
     for name in exceptions.__all__:
         if hasattr(rest, name):
             assert getattr(rest, name) is getattr(exceptions, name)
     assert {"ApiException", "ApiValueError"} <= set(rest.__all__)
-
-
-@pytest.mark.parametrize(
-    "status, name",
-    [
-        (400, "BadRequestException"),
-        (401, "UnauthorizedException"),
-        (403, "ForbiddenException"),
-        (404, "NotFoundException"),
-        (409, "ConflictException"),
-        (422, "UnprocessableEntityException"),
-        (429, "TooManyRequestsException"),
-        (500, "ServiceException"),
-        (503, "ServiceException"),
-        (599, "ServiceException"),
-        (418, "ApiException"),
-        (302, "ApiException"),
-    ],
-)
-def test_each_status_has_its_class(status, name):
-    error = ApiException.from_response(http_resp=Response(status), body='"no"', data="no")
-    assert type(error).__name__ == name
-    assert (error.status, error.reason, error.body, error.data) == (status, "Reason", '"no"', "no")
-    assert (error.method, error.url) == ("POST", "http://h:1/runs")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +153,9 @@ def test_each_status_has_its_class(status, name):
         ({"detail": [{"loc": 5, "msg": "odd place"}]}, "odd place"),
         ({"detail": [{"loc": None, "msg": "no place"}]}, "no place"),
         ({"error": {"message": "inner"}}, "inner"),
+        ({"description": "last", "title": "fourth"}, "fourth"),
+        ({"error": "third", "message": "second", "detail": ""}, "second"),
+        ({"detail": list("abcdefg")}, "a; b; c; d; e"),
         ({"code": 7}, "{'code': 7}"),
         ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         ("<p>It <b>broke</b></p>", "It broke"),
@@ -205,6 +192,11 @@ def test_an_error_can_be_printed_whatever_the_server_sent(error):
     assert line.encode("utf-8")
 
 
+def test_a_record_of_the_log_is_one_line_as_well(caplog):
+    package_logger("acp_client_v0_1.of_this_test").warning("%s, %d, %s", "a\r\nb\x1b", 5, 1.5)
+    assert caplog.messages == ["a b\ufffd, 5, 1.5"]
+
+
 def test_words_keep_what_scripts_and_emoji_need():
     assert "👩\u200d💻 é 漢" in str(ApiException(404, "no", data="👩\u200d💻 é 漢", **AT))
 
@@ -237,13 +229,57 @@ def test_urls_of_errors(url, kept, path):
     assert (error.url, str(error)) == (kept, f"GET {path}: no")
 
 
+@pytest.mark.parametrize(
+    "url, location, secure",
+    [
+        ("http://h/a", "https://h/a", "https://h"),
+        ("http://h:8000/a?b", "https://h:8443/a?b", "https://h:8443"),
+        ("http://h/a", "https://h/ab", ""),
+        ("http://h/a", "https://h/", ""),
+        ("http://h/a", "https://other/a", ""),
+        ("http://h/a", "http://h/a", ""),
+        ("https://h/a", "https://h/a", ""),
+    ],
+)
+def test_a_redirect_to_the_same_url_at_https_says_which_host_to_set(url, location, secure):
+    error = ApiException(301, "Moved", url=url, headers={"location": location})
+    hint = f"; set host to a URL that begins with {secure}" if secure else ""
+    assert str(error).endswith(f" not followed{hint}")
+
+
+@pytest.mark.parametrize(
+    "status, moved, later", [(299, 0, 0), (300, 1, 0), (399, 1, 0), (400, 0, 1)]
+)
+def test_a_status_decides_whether_a_header_matters(status, moved, later):
+    shown = str(ApiException(status, "R", headers={"location": "/x", "retry-after": "9"}))
+    assert ("redirect to /x not followed" in shown) is bool(moved)
+    assert ("Retry-After: 9 s" in shown) is bool(later)
+
+
+def test_long_parts_of_a_message_leave_room_for_the_others():
+    path = "a" * 200
+    at = {"method": "GET", "url": f"http://h/{path}"}
+    assert str(ConnectionException(reason="no", **at)) == f"GET /{path}: no"
+    moved = str(ApiException(302, "R", headers={"location": f"http://h/{'b' * 400}"}))
+    assert moved == f"302 R; redirect to http://h/{'b' * 290}… not followed"
+    noted = ApiException(
+        503, "c" * 500, headers={"retry-after": "d" * 200, "request-id": "e" * 200}
+    )
+    notes = f"; Retry-After: {'d' * 99}…; request id {'e' * 99}…"
+    assert str(noted) == f"503 {'c' * 115}…{notes}"
+    assert str(ApiTypeError(f"f{' ' * 9998}f")) == "f f"
+    assert str(ApiTypeError(f"f{' ' * 9999}f")) == "f"
+    assert str(ApiTypeError("f" * 1000)) == "f" * 1000
+    assert str(ApiTypeError("f" * 1001)) == f"{'f' * 999}…"
+
+
 def test_words_of_the_other_errors():
     assert str(ConnectionException(reason="refused", **AT)) == "GET /runs/r1: refused"
     cut = ConnectionException(200, "cut", **AT)
     assert str(cut) == "GET /runs/r1 failed after status 200: cut"
-    cut.ambiguous, cut.attempts, cut.elapsed = True, 3, 1.25
+    cut.ambiguous, cut.attempts, cut.elapsed = True, 2, 1.25
     assert str(cut) == (
-        "GET /runs/r1 failed after status 200: cut; after 3 attempts in 1.2 s; "
+        "GET /runs/r1 failed after status 200: cut; after 2 attempts in 1.2 s; "
         "the server may have carried out the request, so it was not retried"
     )
     stream = StreamInterrupted(last_event_id="7", reason="cut", **AT)
@@ -252,6 +288,53 @@ def test_words_of_the_other_errors():
     assert str(RunWaitTimeout(run_id="r1", elapsed=2.5)) == "run r1 has no output after 2.5 s"
     assert repr(ServiceException(500, "Oops")) == "<ServiceException 500 Oops>"
     assert str(ApiTypeError("limit must be an int", ["a", 0])) == "limit must be an int at ['a'][0]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (ApiTypeError, {"path_to_item": ["a"], "valid_classes": (int,), "key_type": True}),
+        (ApiValueError, {"path_to_item": ["a", 0]}),
+        (ApiException, {"status": 1, "body": "b", "data": {}, "headers": {"a": "b"}, **AT}),
+        (EventTooLarge, {"limit": 9, "status": 200, **AT}),
+        (RunWaitTimeout, {"run_id": "r", "elapsed": 2.5, "reason": "why", "token": "t"}),
+        (StreamInterrupted, {"last_event_id": "7", "reason": "cut", "status": 200, **AT}),
+        (
+            StreamDecodeError,
+            {"event_id": "7", "event_name": "n", "excerpt": "{", "reason": "bad", "body": "b"},
+        ),
+    ],
+)
+def test_an_error_keeps_what_its_constructor_is_given(kind, given):
+    error = kind("words", **given) if "path_to_item" in given else kind(**given)
+    assert {name: getattr(error, name) for name in given} == given
+
+
+def test_a_class_stands_for_its_status_and_one_of_a_private_module_lives_in_exceptions():
+    home = {"__module__": "acp_client_v0_1._made"}
+    made = type("Made", (ApiException,), home, status=499)
+    try:
+        error = ApiException.from_response(http_resp=Response(499), body=None, data=None)
+        assert type(error) is made and made.__module__ == exceptions.__name__
+    finally:
+        del ApiException._by_status[499]
+    assert type("Own", (ApiException,), {"__module__": "mine"}).__module__ == "mine"
+
+
+@pytest.mark.parametrize("data", ["Conflict", "CONFLICT", "409 conflict"])
+def test_a_server_that_only_repeats_its_status_is_not_quoted(data):
+    assert str(ApiException(409, "Conflict", data=data)) == "409 Conflict"
+
+
+def test_what_nobody_knows_of_a_failure_has_its_default():
+    error = ApiException()
+    assert (error.ambiguous, error.attempts, error.elapsed) == (False, 1, 0.0)
+    assert (error.credentials, error.proxy, error.redirected_to) == (None, "", "")
+
+
+@pytest.mark.parametrize("data, hinted", [("NOT found", True), ("", True), ("no run r", False)])
+def test_a_404_that_names_nothing_may_be_of_a_wrong_path(data, hinted):
+    assert ("is the base path of host right?" in str(ApiException(404, "No", data=data))) is hinted
 
 
 def test_the_constructor_of_openapi_generators_client():

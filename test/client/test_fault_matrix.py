@@ -87,6 +87,21 @@ def status(code: int, requests: int = 3, creating: int = 1, **headers: str) -> F
     return Fault(response(b'"no"', code, **headers), expected, requests, creating)
 
 
+def truncated(beginning: bytes, **headers: str) -> Fault:
+    steps = [head(content_type=EVENT_STREAM, **headers), beginning, CLOSE]
+    return Fault(steps, ConnectionException, 3, 1, StreamInterrupted, 1)
+
+
+def misfit(
+    text: str,
+    outcome: Any = ResponseValidationError,
+    streaming: Any = StreamDecodeError,
+    **headers: str,
+) -> Fault:
+    return Fault(lambda kind: responding(kind, text, **headers), outcome, 1, None, streaming)
+
+
+PAGE = b"<html><title>Login</title></html>"
 PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 FUTURE = "Wed, 21 Oct 2065 07:28:00 GMT"
 
@@ -96,32 +111,12 @@ FAULTS = {
     "reset in the head": cut(b"HTTP/1.1 200 OK\r\ncontent-le", 0.05, RESET),
     "closed in the status line": cut(b"HTTP/1.1 20", CLOSE),
     "closed in the head": cut(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n", CLOSE),
-    "truncated body": Fault(
-        [head(content_length="100", content_type=EVENT_STREAM), b"some of it", CLOSE],
-        ConnectionException,
-        3,
-        1,
-        StreamInterrupted,
-        1,
-    ),
-    "truncated chunks": Fault(
-        [head(transfer_encoding="chunked", content_type=EVENT_STREAM), b"5\r\ndata:", CLOSE],
-        ConnectionException,
-        3,
-        1,
-        StreamInterrupted,
-        1,
-    ),
+    "truncated body": truncated(b"some of it", content_length="100"),
+    "truncated chunks": truncated(b"5\r\ndata:", transfer_encoding="chunked"),
     "garbage": Fault([b"\x00\x01\x02 garbage\r\n\r\n", CLOSE], ProtocolException, 1),
     **{f"{code}": status(code) for code in (408, 500, 502, 503, 504)},
-    **{
-        f"{code}, Retry-After in seconds": status(code, retry_after="0")
-        for code in (408, 500, 502, 503, 504)
-    },
-    **{
-        f"{code}, Retry-After as a date": status(code, retry_after=PAST)
-        for code in (408, 500, 502, 503, 504)
-    },
+    **{f"{code}, Retry-After": status(code, retry_after="0") for code in (408, 502, 503, 504)},
+    "500, Retry-After as a date": status(500, retry_after=PAST),
     "429": status(429, 3, 3),
     "429, Retry-After in seconds": status(429, 3, 3, retry_after="0"),
     "429, Retry-After as a date": status(429, 3, 3, retry_after=PAST),
@@ -130,25 +125,11 @@ FAULTS = {
     "503, Retry-After too late in seconds": status(503, 1, 1, retry_after="60"),
     "503, Retry-After too late as a date": status(503, 1, 1, retry_after=FUTURE),
     "1 MB error body": Fault(response(b"x" * 1_000_000, 500), ServiceException, 3, 1),
-    "HTML body": Fault(
-        response(b"<html><title>Login</title></html>", content_type="text/html"),
-        ResponseDecodeError,
-        1,
-    ),
-    "malformed JSON": Fault(
-        lambda kind: responding(kind, '{"run_id": '),
-        ResponseValidationError,
-        1,
-        None,
-        StreamDecodeError,
-    ),
-    "wrong type": Fault(
-        lambda kind: responding(kind, "[1, 2]"), ResponseValidationError, 1, None, StreamDecodeError
-    ),
-    "JSON null": Fault(
-        lambda kind: responding(kind, "null"), ResponseValidationError, 1, None, StreamDecodeError
-    ),
-    "empty 200": Fault(lambda kind: responding(kind, ""), ResponseValidationError, 1, None, {}),
+    "HTML body": Fault(response(PAGE, content_type="text/html"), ResponseDecodeError, 1),
+    "malformed JSON": misfit('{"run_id": '),
+    "wrong type": misfit("[1, 2]"),
+    "JSON null": misfit("null"),
+    "empty 200": misfit("", streaming={}),
     "unknown enum": Fault(lambda kind: changed(kind, status="odd"), {"status": "odd"}, 1),
     "missing required field": Fault(
         lambda kind: without(kind, "status"), ResponseValidationError, 1, None, StreamDecodeError
@@ -161,13 +142,7 @@ FAULTS = {
         {"run_id": "r1"},
         1,
     ),
-    "bad gzip": Fault(
-        lambda kind: responding(kind, "no gzip at all", content_encoding="gzip"),
-        ResponseDecodeError,
-        1,
-        None,
-        StreamInterrupted,
-    ),
+    "bad gzip": misfit("no", ResponseDecodeError, StreamInterrupted, content_encoding="gzip"),
 }
 
 SLOW = {

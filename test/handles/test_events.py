@@ -680,6 +680,16 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
         list(events)
 
 
+def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
+    counter: AgentHandle,
+) -> None:
+    events = counter.start({"count": 2, "interval": 60}, streaming="custom").events()
+    next(events)
+    threading.Timer(0.1, events._closing.set).start()
+    threading.Timer(1.5, events.close).start()
+    assert list(events) == []
+
+
 def test_close_while_a_stream_is_opened_closes_it() -> None:
     gate = Gate()
     script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]

@@ -352,7 +352,7 @@ PLAIN = (
     "prefix",  # as well
     "hint",  # of the prefix
     "mark",  # the client token of the caller
-    "_SECOND",
+    "_MAY_REPEAT",
     "thread.name",
 )
 

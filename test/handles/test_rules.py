@@ -329,8 +329,8 @@ def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
         (answer(503), {"since": 9900.0}, False),  # other requests worked 100 s ago
         (answer(503), {"since": 9800.0}, True),
         (UNREADABLE, {"since": 9800.0}, True),
-        (UNREADABLE, {"answered": False}, True),
-        (REFUSED, {"answered": False}, True),
+        (UNREADABLE, {"reached": False}, True),
+        (REFUSED, {"reached": False}, True),
         (REFUSED, {}, False),
         (answer(429, 60), {"hold_ends": 10060.0}, False),
         (answer(429, 3600), {"hold_ends": 13600.0}, True),
@@ -340,7 +340,7 @@ def test_what_ends_a_batch(
     error: ApiException, server: dict[str, Any], ends: bool, set_timing: SetTiming
 ) -> None:
     set_timing(now=lambda: 10_000.0)
-    known = Server(**{"answered": True, **server})
+    known = Server(**{"reached": True, **server})
     assert Contact(RunsApi(), known, 0, Pace()).ends_batch(error) is ends
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
@@ -529,7 +529,7 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
 def test_each_duration_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
-        quick=10, change=60, last=1, answered_probe=5, outage=300, backoff=(0.25, 4), quiet=5,
+        quick=10, change=60, last=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
         warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
@@ -552,6 +552,6 @@ def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts()
 
 
 def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
-    contact = Contact(RunsApi(), Server(answered=True), 0)
+    contact = Contact(RunsApi(), Server(reached=True), 0)
     assert not Wait(contact).watched
     assert Pause(1.0).outage  # a failure counts as one of the server

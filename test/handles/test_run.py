@@ -1075,7 +1075,7 @@ def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> No
     with ApiClient(Configuration(host="http://127.0.0.1:9")) as client:
         contact = Contact.of(RunsApi(client), Pace())
         server, limited = contact.server, ApiException(status=429)
-        server.answered = True
+        server.reached = True
         server.hold_ends, server.hold_began = timing().now() + 5, timing().now()
         server.hold_error = limited
         with pytest.raises(ApiException) as caught:
@@ -1153,7 +1153,7 @@ def test_a_wait_ends_with_its_last_failure_and_not_before_three_quarters_of_its_
         SocketServer([CLOSE]) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
-        client.rest_client.server.answered = True
+        client.rest_client.server.reached = True
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="the last request failed"):
             RunHandle("r", client).result(timeout=1.2)
@@ -1189,7 +1189,7 @@ def test_no_call_passes_its_timeout_at_a_server_that_hangs(
         SocketServer([STALL]) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
-        client.rest_client.server.answered = True
+        client.rest_client.server.reached = True
         began = time.monotonic()
         with pytest.raises((ApiException, TimeoutError)):
             call(AgentHandle("a", client), RunHandle("r", client))
@@ -1202,7 +1202,7 @@ def test_the_search_for_the_agent_counts_in_the_timeout_of_a_call() -> None:
         SocketServer([STALL]) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
-        client.rest_client.server.answered = True
+        client.rest_client.server.reached = True
         began = time.monotonic()
         with pytest.raises(RunStartAmbiguous):
             AgentHandle("a", client).run(timeout=1)

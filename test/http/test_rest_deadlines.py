@@ -271,7 +271,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
             hanging.pop()
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(dial._threads, "most", 3)
+    monkeypatch.setattr(dial._thread_slots, "most", 3)
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         url = f"http://localhost:{server.port}/"
         for _ in range(6):
@@ -289,7 +289,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
 def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
     slots = [Slot() for _ in range(65)]
-    assert [dial._threads.join(slot) for slot in slots] == [True] * 64 + [False]
+    assert [dial._thread_slots.enter(slot) for slot in slots] == [True] * 64 + [False]
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         url = f"http://localhost:{server.port}/"
 
@@ -326,7 +326,7 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
         with monkeypatch.context() as patched, pytest.raises(ConnectionException, match="thread"):
             patched.setattr(dial._thread, "start_new_thread", start)
             client.request("GET", "http://localhost:1/", _request_timeout=1)
-        assert eventually(lambda: in_use(dial._threads) == 0)
+        assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
 @pytest.mark.slow
@@ -366,7 +366,7 @@ def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline():
     ):
         with pytest.raises(ApiTimeoutError):
             client.request("GET", "https://acp.invalid/", _request_timeout=0.3)
-        assert eventually(lambda: in_use(dial._threads) == 0)
+        assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
 def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
@@ -425,7 +425,7 @@ def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypat
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(dial._thread, "start_new_thread", start)
         dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
-    assert in_use(dial._threads) == 0
+    assert in_use(dial._thread_slots) == 0
     started[0]()
     assert not worked
 

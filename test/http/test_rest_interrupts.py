@@ -99,11 +99,11 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
 
     def wait() -> None:
         holder, held = Slot(), Slot()
-        few.join(holder)
+        few.enter(holder)
         timer = threading.Timer(0.01, few.leave, (weakref.ref(holder),))
         timer.start()
         try:
-            if not few.join(held):
+            if not few.enter(held):
                 assert few.wait(held, Deadline.after(8))
             few.leave(weakref.ref(held))
         finally:
@@ -112,7 +112,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
     def check() -> None:
         assert in_use(few) == 0
         slot = Slot()
-        assert few.join(slot) or few.wait(slot, Deadline.after(8))
+        assert few.enter(slot) or few.wait(slot, Deadline.after(8))
         few.leave(weakref.ref(slot))
 
     files = [str(slots.__file__)]
@@ -145,12 +145,12 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
         assert dial.in_time(lambda: 7, Deadline.after(8), lambda _: None) == 7
 
     def check() -> None:
-        assert eventually(lambda: in_use(dial._threads) == 0)
+        assert eventually(lambda: in_use(dial._thread_slots) == 0)
         look_up()
 
     files = [str(dial.__file__), str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(look_up, files, check) > 100
-    assert eventually(lambda: in_use(dial._threads) == 0)
+    assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
 @pytest.mark.slow
@@ -180,12 +180,12 @@ def test_an_interrupt_anywhere_in_a_flag() -> None:
 def test_waiters_are_served_in_their_order() -> None:
     few = Slots(1)
     first = Slot()
-    few.join(first)
+    few.enter(first)
     order: list[int] = []
 
     def wait(number: int) -> None:
         slot = Slot()
-        assert few.join(slot) or few.wait(slot, Deadline.after(15))
+        assert few.enter(slot) or few.wait(slot, Deadline.after(15))
         order.append(number)
         few.leave(weakref.ref(slot))
 

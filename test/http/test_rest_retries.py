@@ -130,7 +130,7 @@ def test_what_each_status_says():
     assert {s for s, f in every.items() if f.cut} == {408, 502, 503, 504, *range(520, 600)}
     assert {s for s, f in every.items() if f.limits} == {429, 503}
     assert {s for s, f in every.items() if f.conflict} == {409}
-    assert not any(failure.no_single_retry for failure in every.values())
+    assert not any(failure.rest_gives_up for failure in every.values())
 
 
 def test_a_long_poll_that_lasted_a_second_or_its_window_was_held():

@@ -182,7 +182,7 @@ def steps_of_a_queue(waiting: int) -> int:
     few = Slots(4)
     line = [Slot() for _ in range(4 + waiting)]
     for slot in line:
-        few.join(slot)
+        few.enter(slot)
     with Moment(0, [slots.__file__]) as moment:
         for _ in range(3):
             for slot in line[4:]:
@@ -203,11 +203,11 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
     """An interrupt struck where it is given back, or before that."""
     few = Slots(2)
     holders = [Slot(), Slot()]
-    assert all(map(few.join, holders))
+    assert all(map(few.enter, holders))
 
     def wait() -> None:
         slot = Slot()
-        assert not few.join(slot)
+        assert not few.enter(slot)
         assert few.wait(slot, Deadline.after(8))
         few.leave(weakref.ref(slot))
 
@@ -228,7 +228,7 @@ def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
 ) -> None:
     few, waits = Slots(1), [0.2, 0.2, 0.05]
     holder, slot, kept = Slot(), Slot(), few._next_sweep
-    assert (few.join(holder), few.join(slot)) == (True, False)
+    assert (few.enter(holder), few.enter(slot)) == (True, False)
 
     def got(wake: Any, seconds: float) -> None:
         assert seconds == waits.pop(0)
@@ -245,7 +245,7 @@ def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
 def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
-    assert [few.join(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
+    assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
     woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]

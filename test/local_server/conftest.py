@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +18,8 @@ import urllib3
 from support.examples import event_fields
 
 from acp_client_v0_1.testing import LocalServer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,37 @@ class Caller:
     def output(self, run_id: str) -> Any:
         return self.ok("GET", f"/runs/{run_id}/output?block_timeout=5")
 
+    def stream(self, run_id: str, **headers: str) -> Any:
+        """Give the stream of a run, to be read bit by bit."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{self.url}/runs/{run_id}/stream"
+        return self.pool.request("GET", url, preload_content=False, timeout=5, headers=sent)
+
     def events(self, run_id: str, **headers: str) -> list[dict[str, Any]]:
         response = self("GET", f"/runs/{run_id}/stream", **headers)
         assert response.status == 200
         return [event_fields(block) for block in response.body.decode().split("\r\n\r\n") if block]
+
+
+@pytest.fixture
+def shell_command() -> Callable[..., contextlib.AbstractContextManager[list[str]]]:
+    return served_by_a_command
+
+
+@contextlib.contextmanager
+def served_by_a_command(*options: str) -> Iterator[list[str]]:
+    """Run the server's command until the ``with`` ends it by Ctrl-C; gives the lines it prints."""
+    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield list(takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (0, "")
 
 
 @pytest.fixture

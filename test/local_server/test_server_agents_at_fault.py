@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.quirks import Quirks
 
 Json = dict[str, Any]
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 def strict(text: bytes) -> Any:
@@ -174,23 +173,23 @@ class Late:
         return {}
 
 
-def returns_nan(input: Json, config: Json, context: AgentContext) -> Json:
-    return {"mean": {"of": [1.0, NAN]}}
+def returning(value: Any) -> Any:
+    return lambda input, config, context: value
 
 
-def returns_infinity(input: Json, config: Json, context: AgentContext) -> Json:
-    return {"x": float("-inf")}
+def raising(error: BaseException) -> Any:
+    def agent(input: Json, config: Json, context: AgentContext) -> Json:
+        raise error
+
+    return agent
 
 
-def yields_nan(input: Json, config: Json, context: AgentContext) -> Generator[Json, None, Json]:
-    yield {"x": 1}
-    yield {"x": NAN}
-    return {}
+def yielding(*values: Any) -> Any:
+    def agent(input: Json, config: Json, context: AgentContext) -> Generator[Any, Any, Json]:
+        yield from values
+        return {}
 
-
-def asks_nan(input: Json, config: Json, context: AgentContext) -> Generator[Any, Any, Json]:
-    yield Interrupt("question", {"x": NAN})
-    return {}
+    return agent
 
 
 def keeps_nan(input: Json, config: Json, context: AgentContext) -> Json:
@@ -198,27 +197,70 @@ def keeps_nan(input: Json, config: Json, context: AgentContext) -> Json:
     return {}
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Bare(AgentError):
+    def __init__(self) -> None:
+        pass
+
+
+def changed() -> AgentError:
+    error: Any = AgentError(1, "fine")
+    error.errcode = "E1"
+    return error
+
+
+NAN_IS_NONE = "nan is not a JSON number"
+NO_CODE = "TypeError: errcode must be of type int, not str"
+
+
 @pytest.mark.parametrize(
     ("agent", "description"),
     [
-        (returns_nan, "an agent's result['mean']['of'][1]: nan is not a JSON number"),
-        (returns_infinity, "an agent's result['x']: -inf is not a JSON number"),
-        (yields_nan, "an update['x']: nan is not a JSON number"),
-        (asks_nan, "an interrupt's payload['x']: nan is not a JSON number"),
-        (keeps_nan, "the thread state['x']: nan is not a JSON number"),
+        (raising(KeyError("missing")), "KeyError: 'missing'"),
+        (raising(SystemExit(3)), "SystemExit: 3"),
+        (raising(KeyboardInterrupt()), "KeyboardInterrupt: "),
+        (raising(ValueError("\ud83d")), "ValueError: \\ud83d"),
+        (raising(Unspeakable()), "Unspeakable: (its text raises RuntimeError)"),
+        (raising(Bare()), "AttributeError: 'Bare' object has no attribute 'errcode'"),
+        (raising(changed()), NO_CODE),
+        (lambda input, config, context: AgentError("E1", "d"), NO_CODE),  # type: ignore[arg-type]
+        (returning(None), "TypeError: an agent's result must be of type dict, not None"),
+        (returning([1]), "TypeError: an agent's result must be of type dict, not list"),
+        (returning({"x": object()}), "TypeError: an agent's result['x']: object is not JSON"),
+        (returning({"x": {1}}), "TypeError: an agent's result['x']: set is not JSON; pass a list"),
+        (returning({"x": [1.0, NAN]}), f"TypeError: an agent's result['x'][1]: {NAN_IS_NONE}"),
+        (returning({"x": -INF}), "TypeError: an agent's result['x']: -inf is not a JSON number"),
+        (returning(Interrupt("a")), "TypeError: an Interrupt must be yielded, not returned"),
+        (yielding("text"), "TypeError: an update must be of type dict, not str"),
+        (yielding({"x": 1}, {"x": NAN}), f"TypeError: an update['x']: {NAN_IS_NONE}"),
+        (
+            yielding(Interrupt("question", {"x": NAN})),
+            f"TypeError: an interrupt's payload['x']: {NAN_IS_NONE}",
+        ),
+        (keeps_nan, f"TypeError: the thread state['x']: {NAN_IS_NONE}"),
     ],
 )
-def test_a_number_that_json_does_not_have_is_an_error(
+def test_what_an_agent_does_wrong_is_its_runs_error_and_reaches_nothing_else(
     server: LocalServer, call: Any, agent: Any, description: str
 ) -> None:
-    agent_id = server.register(agent)
+    agent_id = server.register(agent, name="wrong")
     thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
     run_id = call.run(agent_id, thread_id=thread_id, streaming="custom")
-    output = call("GET", f"/runs/{run_id}/output?block_timeout=5")
-    assert strict(output.body)["description"] == f"TypeError: {description}"
-    stream = call("GET", f"/runs/{run_id}/stream").body
-    assert b"NaN" not in stream
+    output = strict(call("GET", f"/runs/{run_id}/output?block_timeout=5").body)
+    assert output.pop("description").startswith(description)
+    assert output == {"type": "error", "run_id": run_id, "errcode": 1}
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "error"
+    assert b"NaN" not in call("GET", f"/runs/{run_id}/stream").body
     assert strict(call("GET", f"/threads/{thread_id}/state").body) == {}
+
+
+def test_an_agent_gives_its_errors_a_code(server: LocalServer, call: Any) -> None:
+    output = call.output(call.run(server.register(raising(AgentError(7, "seven")))))
+    assert (output["errcode"], output["description"]) == (7, "seven")
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400 + b".5"])
@@ -227,68 +269,6 @@ def test_a_number_that_is_too_large_does_not_come_in(call: Any, number: bytes) -
     refused = call("POST", "/runs", body)
     assert refused.status == 422
     assert strict(refused.body).startswith("the body['input']['x'][0]: ")
-
-
-def exits(input: Json, config: Json, context: AgentContext) -> Json:
-    sys.exit(3)
-
-
-def is_interrupted_by_the_keyboard(input: Json, config: Json, context: AgentContext) -> Json:
-    raise KeyboardInterrupt
-
-
-def raises_half_a_pair(input: Json, config: Json, context: AgentContext) -> Json:
-    raise ValueError("\ud83d")
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-def raises_the_unspeakable(input: Json, config: Json, context: AgentContext) -> Json:
-    raise Unspeakable
-
-
-class Bare(AgentError):
-    def __init__(self) -> None:
-        pass
-
-
-def raises_a_bare_agent_error(input: Json, config: Json, context: AgentContext) -> Json:
-    raise Bare
-
-
-def raises_a_changed_agent_error(input: Json, config: Json, context: AgentContext) -> Json:
-    error: Any = AgentError(1, "fine")
-    error.errcode = "E1"
-    raise error
-
-
-def raises_an_agent_error_with_text(input: Json, config: Json, context: AgentContext) -> Json:
-    code: Any = "E1"
-    raise AgentError(code, "d")
-
-
-@pytest.mark.parametrize(
-    ("agent", "description"),
-    [
-        (exits, "SystemExit: 3"),
-        (is_interrupted_by_the_keyboard, "KeyboardInterrupt: "),
-        (raises_half_a_pair, "ValueError: \\ud83d"),
-        (raises_the_unspeakable, "Unspeakable: (its text raises RuntimeError)"),
-        (raises_a_bare_agent_error, "AttributeError: 'Bare' object has no attribute 'errcode'"),
-        (raises_a_changed_agent_error, "TypeError: errcode must be of type int, not str"),
-        (raises_an_agent_error_with_text, "TypeError: errcode must be of type int, not str"),
-    ],
-)
-def test_whatever_an_agent_raises_ends_its_run(
-    server: LocalServer, call: Any, agent: Any, description: str
-) -> None:
-    run_id = call.run(server.register(agent))
-    output = call.output(run_id)
-    assert output == {"type": "error", "run_id": run_id, "errcode": 1, "description": description}
-    assert call.ok("GET", f"/runs/{run_id}")["status"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -344,27 +324,24 @@ async def coroutine(input: Json, config: Json, context: AgentContext) -> Json:
     return {}
 
 
+async def updates(input: Json, config: Json, context: AgentContext) -> Any:
+    yield {}
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        (
-            {"function": 1},
-            TypeError,
-            "^function: must be a function agent.*, not 1",
-        ),
+        ({"function": 1}, TypeError, "^function: must be a function agent.*, not 1"),
         ({"function": dict}, TypeError, "^function: .*, not the class dict"),
         ({"function": coroutine}, TypeError, "^function: must not be async"),
+        ({"function": updates}, TypeError, "^function: must not be async"),
         ({"timeout": "1"}, TypeError, "^timeout: Input should be a valid number"),
         ({"timeout": 0}, ValueError, "^timeout: Input should be greater than 0"),
         ({"timeout": NAN}, ValueError, "^timeout: Input should be a finite number"),
         ({"input": {"default": NAN}}, TypeError, r"^input\['default'\]: nan is not"),
         ({"config": []}, TypeError, "^config: Input should be a valid dictionary"),
         ({"name": 5}, TypeError, "^name: Input should be a valid string"),
-        (
-            {"interrupts": [1]},
-            TypeError,
-            r"^interrupts\.0: .* an instance of InterruptSpec",
-        ),
+        ({"interrupts": [1]}, TypeError, r"^interrupts\.0: .* an instance of InterruptSpec"),
         ({"input": {"type": "objekt"}}, TypeError, "^input: 'objekt' .* mean 'object'"),
         ({"input": {"type": 5}}, TypeError, "^input: '5' is not a type of JSON Schema"),
         ({"config": {"properties": {"n": {"type": ["null", "int"]}}}}, TypeError, "^config: 'int'"),
@@ -377,7 +354,7 @@ def test_an_agent_that_could_not_be_served_is_refused(
     fields: Json, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        AgentDefinition(**{"function": returns_nan, **fields})
+        AgentDefinition(**{"function": returning({}), **fields})
 
 
 def test_no_time_is_too_long(server: LocalServer, call: Any) -> None:
@@ -398,8 +375,7 @@ def test_a_changed_status_is_never_seen_without_its_output() -> None:
         seen.append((run.status, run.output is None))
         ended.set()
 
-    agent: Callable[..., Json] = lambda input, config, context: {}  # noqa: E731 - the shortest one
-    definition = AgentDefinition(function=agent, name="nothing")
+    definition = AgentDefinition(function=returning({}), name="nothing")
     engine = Engine(Store([definition], Quirks()), changed)
     engine.create_run({"agent_id": definition.agent_id}, definition)
     assert ended.wait(5)

@@ -94,7 +94,7 @@ def test_every_response_fits_the_contract(
     seen: set[int] = set()
 
     @settings(
-        max_examples=25,
+        max_examples=20,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

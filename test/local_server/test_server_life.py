@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import urllib3
+from support.forks import run_in_fork
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
@@ -32,6 +34,7 @@ from acp_client_v0_1.testing import (
     Fault,
     LocalServer,
     Quirks,
+    __main__,
     _recent,
     _values,
     webhooks,
@@ -151,20 +154,6 @@ def test_a_restarted_server_may_have_forgotten_its_runs(
     assert call.output(call.run(agent_id))["type"] == "result"
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("port", {"port": -1}),
-        ("port", {"port": 65536}),
-        ("ping", {"ping": 0}),
-        ("ping", {"ping": float("nan")}),
-    ],
-)
-def test_what_cannot_be_is_refused_by_name(name: str, fields: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        LocalServer(**fields)
-
-
 def test_a_taken_port_is_an_error(server: LocalServer) -> None:
     with pytest.raises(OSError), LocalServer(port=server.port):
         pass
@@ -218,21 +207,24 @@ def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
     release.set()
 
 
-def test_many_threads_at_once(server: LocalServer, call: Any) -> None:
-    results: list[Any] = []
+def test_an_agent_at_work_keeps_no_program_from_ending() -> None:
+    script = """
+import threading, urllib3
+from acp_client_v0_1.testing import LocalServer
 
-    def work(number: int) -> None:
-        for turn in range(10):
-            run_id = call.run(ECHO_AGENT_ID, input={"n": number, "turn": turn})
-            results.append((call.output(run_id)["result"], {"n": number, "turn": turn}))
+began = threading.Event()
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(30)
-    assert len(results) == 80
-    assert all(got == wanted for got, wanted in results)
+def deaf(input, config, context):
+    began.set()
+    threading.Event().wait(60)
+
+server = LocalServer().start()
+body = {"agent_id": server.register(deaf)}
+urllib3.request("POST", f"{server.url}/runs", json=body)
+assert began.wait(20)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=40)
+    assert ended.returncode == 0
 
 
 def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
@@ -298,36 +290,41 @@ class TestMistakes:
         assert len(server.agents) == len(BUILTIN_AGENTS) + 1
 
 
-def test_the_shell_command_serves_until_ctrl_c() -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        first = process.stdout.readline()
+def test_the_shell_command_serves_until_ctrl_c(shell_command: Any) -> None:
+    with shell_command() as (first, _, *listed):
         url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+)\n", first)
         assert url is not None, first
-        listed = [process.stdout.readline() for _ in range(len(BUILTIN_AGENTS) + 1)]
         for agent in BUILTIN_AGENTS:
             assert any(agent.agent_id in line and agent.name in line for line in listed)
         with urllib3.PoolManager() as pool:
             response = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
         assert response.status == 200
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, errors) == (0, "")
 
 
-def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", str(server.port)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
-    words = "Address already in use; --port takes another, 0 any"
-    assert ended.stderr == f"cannot listen at 127.0.0.1:{server.port}: {words}\n"
+def test_the_shell_command_says_where_it_cannot_listen(server: LocalServer) -> None:
+    taken = "--port", str(server.port)
+    not_here = "--host", "192.0.2.1", "--port", "0"
+    for options, words in (
+        (taken, f"127.0.0.1:{server.port}: Address already in use"),
+        (not_here, "192.0.2.1:0: Cannot assign requested address"),
+    ):
+        command = ["-m", "acp_client_v0_1.testing", *options]
+        ended = run_in_fork(command, cwd=ROOT, env=os.environ)
+        assert ended.returncode == 1
+        assert ended.stderr == f"cannot listen at {words}; --port takes another, 0 any\n"
+
+
+def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> None:
+    parser = __main__._parser()
+    assert all(action.help for action in parser._actions)
+    assert vars(parser.parse_args([])) == {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "base_path": "",
+        "api_key": [],
+        "api_key_env": None,
+        "allowed_host": [],
+    }
 
 
 def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +333,7 @@ def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
+@pytest.mark.slow
 def test_the_fixtures_are_there_for_those_who_ask(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +359,7 @@ def test_the_fixtures_are_there_for_those_who_ask(
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 def test_the_fixture_is_there_without_a_conftest_at_the_top(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,6 +392,27 @@ def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Runner, "startup", end_at_once)
     with pytest.raises(RuntimeError, match="the local server did not start"):
         LocalServer().start()
+
+
+def test_a_response_that_does_not_notice_the_end_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "_GRACE_SECONDS", 0.2)
+    cancelled = threading.Event()
+
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    running = Runner(deaf, listener, None)
+    with socket.create_connection(listener.getsockname(), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert eventually(lambda: running.meter.tasks, 5)
+        running.end()
+    assert cancelled.is_set()
 
 
 def test_a_restart_waits_while_the_server_is_away(server: LocalServer) -> None:

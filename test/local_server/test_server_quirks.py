@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from acp_client_v0_1.testing import (
 )
 from acp_client_v0_1.testing.webhooks import Webhooks
 
+PLAIN_TEXT = "text/plain; charset=utf-8"
 FAST = {"count": 3, "interval": 0}
 
 
@@ -31,8 +33,9 @@ def serve(caller_for: Callable[[LocalServer], Any]) -> Callable[..., Any]:
     """Give a caller of a server with some quirks; pings are quick."""
 
     @contextmanager
-    def serving(**quirks: Any) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks(**quirks), ping=0.05) as server:
+    def serving(real: Any = None, **quirks: Any) -> Iterator[Any]:
+        habits = Quirks.of(real) if real else Quirks(**quirks)
+        with LocalServer(quirks=habits, ping=0.05) as server:
             call = caller_for(server)
             call.server = server
             yield call
@@ -103,8 +106,7 @@ class TestEventIds:
 
 class TestWithoutReplay:
     @pytest.mark.parametrize(
-        ("event_ids", "ids"),
-        [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)],
+        ("event_ids", "ids"), [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)]
     )
     def test_what_happens_between_two_connections_is_lost(
         self, serve: Any, event_ids: str, ids: Any
@@ -113,8 +115,7 @@ class TestWithoutReplay:
         with serve(event_ids=event_ids, replay=False) as call:
             run_id = call.run(call.server.register(agent, name="stepwise"), streaming="custom")
             agent.emit()
-            path = f"{call.url}/runs/{run_id}/stream"
-            first = call.pool.request("GET", path, preload_content=False, timeout=5)
+            first = call.stream(run_id)
             agent.emit()
             # Events from before the first connection are not lost.
             events = read_events(first, 2)
@@ -122,9 +123,7 @@ class TestWithoutReplay:
             agent.emit()
             record = call.server._store.run(run_id)
             assert eventually(lambda: len(record.events) == 3, 5)
-            second = call.pool.request(
-                "GET", path, preload_content=False, timeout=5, headers={"Last-Event-ID": "1"}
-            )
+            second = call.stream(run_id, Last_Event_ID="1")
             agent.emit(3)
             events += read_events(second, 3)
             assert second.read() == b""
@@ -182,13 +181,7 @@ def test_a_stream_that_sends_comments_after_its_run_is_over(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
         for last_event_id, events in (("", 3), ("3", 0)):
-            response = call.pool.request(
-                "GET",
-                f"{call.url}/runs/{run_id}/stream",
-                headers={"Last-Event-ID": last_event_id},
-                preload_content=False,
-                timeout=5,
-            )
+            response = call.stream(run_id, Last_Event_ID=last_event_id)
             assert response.status == 200
             body = b""
             while body.count(b": ping") < 3:
@@ -202,8 +195,7 @@ def test_a_stream_that_sends_comments_after_its_run_is_over(serve: Any) -> None:
 def test_deletion_ends_even_a_stream_of_comments(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
-        url = f"{call.url}/runs/{run_id}/stream"
-        response = call.pool.request("GET", url, preload_content=False, timeout=5)
+        response = call.stream(run_id)
         response.read1()
         call.ok("DELETE", f"/runs/{run_id}")
         response.read()
@@ -252,8 +244,7 @@ def test_comments_without_a_line_end_swallow_the_next_line(serve: Any) -> None:
     agent = Stepwise()
     with serve(bare_comments=True) as call:
         run_id = call.run(call.server.register(agent, name="stepwise"), streaming="custom")
-        path = f"{call.url}/runs/{run_id}/stream"
-        stream = call.pool.request("GET", path, preload_content=False, timeout=5)
+        stream = call.stream(run_id)
         assert stream.read1() == b":"
         agent.emit()
         text = b":"
@@ -345,8 +336,7 @@ def test_a_create_for_an_unknown_agent(serve: Any) -> None:
 def test_json_as_text(serve: Any) -> None:
     with serve(media_type="text/plain") as call:
         for response in (call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}), call("GET", "/none")):
-            assert response.headers["content-type"] == "text/plain; charset=utf-8"
-            assert response.json
+            assert response.headers["content-type"] == PLAIN_TEXT and response.json
 
 
 def test_a_run_that_is_tried_again(serve: Any) -> None:
@@ -370,6 +360,8 @@ def test_a_run_that_is_tried_again(serve: Any) -> None:
         run_id = call.run(call.server.register(third_time_lucky, name="lucky"))
         assert eventually(lambda: len(calls) == 5, 5)
         assert eventually(lambda: call.server.runs[0]["status"] == "error", 5)
+        time.sleep(0.4)
+        assert len(calls) == 5 and call.server.runs[0]["status"] == "error"
 
 
 def test_interrupts_that_end_as_success(serve: Any) -> None:
@@ -438,11 +430,8 @@ def test_errors_in_plain_text(serve: Any) -> None:
             ("POST", "/runs", 422, "agent_id: Field required"),
         ):
             response = call(method, path, {} if method == "POST" else None)
-            assert (response.status, response.headers["content-type"]) == (
-                status,
-                "text/plain; charset=utf-8",
-            )
-            assert words in response.body.decode()
+            assert response.status == status and words in response.body.decode()
+            assert response.headers["content-type"] == PLAIN_TEXT
 
 
 def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
@@ -477,7 +466,7 @@ def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
 
 
 def fails_late(input: Any, config: Any, context: Any) -> None:
-    context.sleep(1)
+    context.sleep(0.5)
     raise ValueError("no")
 
 
@@ -499,17 +488,14 @@ def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPa
 
 class TestRealServers:
     @pytest.fixture
-    def proxy(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks.of("acp-proxy")) as server:
-            yield caller_for(server)
+    def proxy(self, serve: Any) -> Iterator[Any]:
+        with serve("acp-proxy") as call:
+            yield call
 
     def test_the_proxy_says_nothing_of_a_run_but_its_output(self, proxy: Any) -> None:
         creation = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 0.4}, "metadata": {"a": 1}}
         created = proxy("POST", "/runs", {**creation, "config": {"b": 2}, "streaming": "custom"})
-        assert (created.status, created.headers["content-type"]) == (
-            200,
-            "text/plain; charset=utf-8",
-        )
+        assert created.status == 200 and created.headers["content-type"] == PLAIN_TEXT
         run = created.json
         assert run["status"] == ""
         assert run["created_at"] == run["updated_at"] == "0001-01-01T00:00:00Z"
@@ -519,13 +505,7 @@ class TestRealServers:
         pending = proxy("GET", f"{path}/output?block_timeout=5")
         assert (pending.status, pending.body) == (404, b"")
         assert eventually(lambda: proxy("GET", f"{path}/output").status == 200, 10)
-        output = proxy("GET", f"{path}/output").json
-        assert output == {
-            "type": "result",
-            "run_id": run["run_id"],
-            "status": "success",
-            "result": {"slept": 0.4},
-        }
+        assert proxy("GET", f"{path}/output").json["result"] == {"slept": 0.4}
         assert proxy("GET", path).json == run
         deleted = proxy("DELETE", path)
         assert (deleted.status, deleted.body) == (200, b"")
@@ -563,10 +543,8 @@ class TestRealServers:
         assert proxy("GET", f"/runs/{run.json['run_id']}/output").status == 404
 
     @pytest.fixture
-    def workflow(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
-        with LocalServer(quirks=Quirks.of("workflow-srv")) as server:
-            call = caller_for(server)
-            call.server = server
+    def workflow(self, serve: Any) -> Iterator[Any]:
+        with serve("workflow-srv") as call:
             yield call
 
     def test_the_workflow_server_echoes_metadata_and_calls_no_webhook(self, workflow: Any) -> None:

@@ -100,8 +100,7 @@ def test_events_leave_when_they_happen_and_the_end_follows(
 
     call = caller_for(server)
     run_id = call.run(server.register(stepwise), streaming="custom")
-    url = f"{server.url}/runs/{run_id}/stream"
-    response = call.pool.request("GET", url, preload_content=False, timeout=5)
+    response = call.stream(run_id)
     for number in range(3):
         step.release()
         event = response.read1().decode()
@@ -112,8 +111,7 @@ def test_events_leave_when_they_happen_and_the_end_follows(
 
 def test_a_deleted_run_ends_its_stream(server: LocalServer, call: Any) -> None:
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
-    url = f"{server.url}/runs/{run_id}/stream"
-    response = call.pool.request("GET", url, preload_content=False, timeout=5)
+    response = call.stream(run_id)
     assert b'"count":1' in response.read1()
     call.ok("DELETE", f"/runs/{run_id}")
     assert response.read() == b""
@@ -130,8 +128,7 @@ def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
     with LocalServer(ping=0.05) as server:
         call = caller_for(server)
         run_id = call.run(server.register(waiting), streaming="custom")
-        url = f"{server.url}/runs/{run_id}/stream"
-        response = call.pool.request("GET", url, preload_content=False, timeout=5)
+        response = call.stream(run_id)
         body = b""
         while b": ping" not in body:
             body += response.read1()
@@ -142,8 +139,7 @@ def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
 
 def test_a_client_that_leaves_is_noticed(server: LocalServer, call: Any) -> None:
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
-    url = f"{server.url}/runs/{run_id}/stream"
-    response = call.pool.request("GET", url, preload_content=False, timeout=5)
+    response = call.stream(run_id)
     response.read1()
     response.close()
     assert eventually(lambda: server.connections_open <= 1, 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import socket
 import threading
@@ -12,40 +11,20 @@ from typing import Any
 
 import pytest
 import urllib3
+from support.socket_server import SocketServer, response
 from support.transport import eventually
 
 from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, LocalServer, WebhookDelivery
 
 
-class Receiver(http.server.ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bodies: list[Any] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/hook?from=acp"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+def receiver() -> Iterator[SocketServer]:
+    with SocketServer(response()) as listening:
         yield listening
-        listening.shutdown()
-        thread.join()
+
+
+def hook_of(receiver: SocketServer) -> str:
+    return f"{receiver.url}/hook?from=acp"
 
 
 def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
@@ -54,28 +33,28 @@ def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
 
 
 def test_every_change_of_the_status_is_posted(
-    server: LocalServer, call: Any, receiver: Receiver
+    server: LocalServer, call: Any, receiver: SocketServer
 ) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID, webhook=receiver.url)
+    run_id = call.run(APPROVAL_AGENT_ID, webhook=hook_of(receiver))
     call.output(run_id)
     call.ok("POST", f"/runs/{run_id}", {"approved": True})
     call.output(run_id)
 
     assert [sent.status for sent in deliveries(server, 3)] == [200] * 3
-    assert {(path, kind) for path, kind, _ in receiver.bodies} == {
-        ("/hook?from=acp", "application/json")
-    }
-    runs = [run for _, _, run in receiver.bodies]
+    for request in receiver.requests:
+        assert (request.method, request.path) == ("POST", "/hook?from=acp")
+        assert request.headers["content-type"] == "application/json"
+    runs = [json.loads(request.body) for request in receiver.requests]
     assert [run["status"] for run in runs] == ["interrupted", "pending", "success"]
     assert runs[-1] == call.ok("GET", f"/runs/{run_id}")
 
 
-def test_a_redirect_is_not_followed(server: LocalServer, call: Any, receiver: Receiver) -> None:
+def test_a_redirect_is_not_followed(server: LocalServer, call: Any, receiver: SocketServer) -> None:
     with LocalServer() as elsewhere:
-        elsewhere.fail_next(307, redirect=receiver.url)
+        elsewhere.fail_next(307, redirect=hook_of(receiver))
         call.run(ECHO_AGENT_ID, webhook=elsewhere.url)
         (delivery,) = deliveries(server, 1)
-    assert (delivery.status, delivery.error, receiver.bodies) == (307, None, [])
+    assert (delivery.status, delivery.error, receiver.requests) == (307, None, [])
 
 
 @pytest.mark.parametrize(
@@ -97,48 +76,39 @@ def test_what_cannot_be_reached_is_recorded(
 
 @pytest.mark.parametrize("key", [None, ("x-api-key", "k")])
 def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
-    receiver: Receiver, key: tuple[str, str] | None
+    receiver: SocketServer, key: tuple[str, str] | None
 ) -> None:
-    creation = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
+    creation = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
     with LocalServer(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"]) as server:
         url = f"http://127.0.0.1:{server.port}/runs"
         urllib3.request("POST", url, json=creation, headers=dict([key] if key else []), timeout=5)
         (delivery,) = deliveries(server, 1)
         assert delivery.status == (200 if key else None)
-        assert len(receiver.bodies) == (1 if key else 0)
+        assert len(receiver.requests) == (1 if key else 0)
         if not key:
             assert "needs an api_key to call webhooks" in str(delivery.error)
 
 
 def test_the_newest_deliveries_are_kept(
-    server: LocalServer, call: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, call: Any, receiver: SocketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 2)
     for number in range(4):
-        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=receiver.url)
-        assert eventually(lambda count=number + 1: len(receiver.bodies) == count, 5)
+        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=hook_of(receiver))
+        assert eventually(lambda count=number + 1: len(receiver.requests) == count, 5)
     assert eventually(
         lambda: [sent.run["creation"]["input"]["n"] for sent in server.webhooks] == [2, 3], 5
     )
 
 
+NO_URLS = """
+/hook ftp://127.0.0.1/ urn:x:y http:// http:///hook http://127.0.0.1:99999/ http://127.0.0.1:0/
+http://[ http://127.0.0.1/ü
+"""
+
+
 @pytest.mark.parametrize(
-    "webhook",
-    [
-        "",
-        "not a url",
-        "/hook",
-        "ftp://127.0.0.1/",
-        "urn:x:y",
-        "http://",
-        "http:///hook",
-        "http://127.0.0.1:99999/",
-        "http://127.0.0.1:0/",
-        "http://[",
-        "http://127.0.0.1/a b",
-        "http://127.0.0.1/\n",
-        "http://127.0.0.1/ü",
-    ],
+    "webhook", ["", "not a url", "http://127.0.0.1/a b", "http://127.0.0.1/\n", *NO_URLS.split()]
 )
 def test_what_is_no_http_url_is_refused(server: LocalServer, call: Any, webhook: str) -> None:
     refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": webhook})
@@ -161,10 +131,11 @@ def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(
         assert time.monotonic() - began < 4
 
 
-def test_a_server_that_is_used_again_sends_again(receiver: Receiver) -> None:
+def test_a_server_that_is_used_again_sends_again(receiver: SocketServer) -> None:
     server = LocalServer()
     for count in (1, 2):
         with server:
-            body = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
+            body = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
             urllib3.request("POST", f"{server.url}/runs", json=body, timeout=5)
             assert [sent.status for sent in deliveries(server, count)] == [200] * count
+        assert not [one for one in threading.enumerate() if one.name.startswith("webhooks")]

@@ -124,7 +124,7 @@ def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> Non
     from benchmarks.works import WORKS
 
     for module, name in COUNTS:
-        monkeypatch.setattr(f"benchmarks.works.{module}.{name}", 500)
+        monkeypatch.setattr(f"benchmarks.works.{module}.{name}", 100)
     monkeypatch.setattr(peers, "find", lambda *names: None)
     monkeypatch.setattr(peers, "stock", lambda: None)
     # What is forked need not import pytest first, as a spawned server would.

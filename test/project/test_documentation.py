@@ -9,7 +9,7 @@ stands for itself. What a page may say about a block is described in tools/pages
 A type checker reads each of these stories as one script, all of them in one run of mypy.
 
 Only the host differs from the page: the address of the local server stands in for
-http://localhost:8000 and http://localhost, and ACP_HOST names it.
+http://127.0.0.1:8000, http://localhost:8000 and http://localhost, and ACP_HOST names it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -30,7 +31,7 @@ import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
 from support.timing import SetTiming
 
-from acp_client_v0_1 import __version__
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, JournalMismatch, __version__
 from acp_client_v0_1.testing import LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -125,6 +126,46 @@ def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> N
 
 
 @pytest.mark.guides
+def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader: Reader) -> None:
+    blocks = blocks_to_follow(ROOT / "docs" / "guides" / "batches.md")
+    (block,) = (each for each in blocks if "cities.csv" in each.source)
+    with ApiClient(Configuration(host=reader.host)) as client:
+        reader.module.__dict__["echo"] = AgentHandle.find("echo", client)
+        reader.run(block)
+        finished = Path("out.csv").read_text("utf-8")
+        other = replace(block, source=block.source.replace("Utrecht", "Delft"))
+        with pytest.raises(JournalMismatch):
+            reader.run(other)
+    assert finished and Path("out.csv").read_text("utf-8") == finished
+
+
+@pytest.mark.guides
+def test_the_fixture_for_the_environment_gives_each_test_its_own_server(tmp_path: Path) -> None:
+    blocks = blocks_to_follow(ROOT / "docs" / "guides" / "testing.md")
+    (fixture,) = (block.source for block in blocks if "autouse=True" in block.source)
+    (tmp_path / "test_script.py").write_text(
+        "from acp_client_v0_1 import AgentHandle, ApiClient, Configuration\n"
+        f"from acp_client_v0_1.testing import LocalServer\n{fixture}\n"
+        "@pytest.mark.parametrize('number', [1, 2])\n"
+        "def test_an_agent(number):\n"
+        "    assert AgentHandle.find('echo').run({'n': number}, timeout=30) == {'n': number}\n",
+        "utf-8",
+    )
+    plugin = ("-p", "acp_client_v0_1.testing.pytest_plugin", "-p", "no:cacheprovider")
+    outcome = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, "test_script.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "2 passed" in outcome.stdout, outcome.stdout
+
+
+def test_the_pages_have_one_address_of_the_local_server() -> None:
+    # For tokens and journals, another name of the host is another server.
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*/*.md")):
+        assert "localhost:8000" not in page.read_text("utf-8"), page
+
+
+@pytest.mark.guides
 def test_a_type_checker_accepts_the_blocks(tmp_path: Path) -> None:
     pages: dict[str, str] = {}
     for part, blocks in PARTS.items():
@@ -203,10 +244,8 @@ def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
 
 
 @pytest.mark.guides
-def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
-    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
-    shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
-    symptoms = [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
+def test_a_reader_finds_each_message_on_the_page_of_messages() -> None:
+    symptoms = messages_of((ROOT / "docs" / "reference" / "messages.md").read_text("utf-8"))
     patterns = [".*".join(map(re.escape, symptom.split("…"))) for symptom in symptoms]
     path = ROOT / "test" / "client" / "test_messages.py"
     spec = importlib.util.spec_from_file_location("messages", path)
@@ -219,6 +258,21 @@ def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
             make()
         message = str(raised.value)
         assert any(re.search(pattern, message) for pattern in patterns), message
+
+
+def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
+    listed = messages_of((ROOT / "docs" / "reference" / "messages.md").read_text("utf-8"))
+    guide = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
+    section = guide.partition("\n## The ten most frequent\n")[2].partition("\n## ")[0]
+    frequent = messages_of(section)
+    assert len(frequent) == 10
+    assert [each for each in frequent if not any(each in symptom for symptom in listed)] == []
+
+
+def messages_of(text: str) -> list[str]:
+    """What the first columns of the tables show as words of a message."""
+    shown = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
 
 
 def test_no_link_is_dead() -> None:

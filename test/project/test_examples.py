@@ -13,14 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from support.forks import run_in_fork
+from support.transport import eventually
 
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
@@ -104,6 +104,13 @@ def run(
     return run_in_fork([path, *arguments], env=variables, stdin=stdin, options=("-W", "error"))
 
 
+def printed_by(script: str, *arguments: str, stdin: str = "", **added: str) -> str:
+    """What a script prints that succeeds, and complains of nothing."""
+    ended = run(script, *arguments, stdin=stdin, **added)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
 @contextlib.contextmanager
 def started(script: str, *arguments: str, **added: str) -> Iterator[subprocess.Popen[str]]:
     """A script that runs meanwhile; it is killed if the test fails before it has ended."""
@@ -131,14 +138,6 @@ def runs(server: LocalServer) -> Iterator[RunsApi]:
     """What a second user of the same server sees and does."""
     with ApiClient(Configuration(host=server.url)) as client:
         yield RunsApi(client)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # All of them
@@ -196,9 +195,8 @@ def test_an_agent_that_is_not_there_is_one_line() -> None:
 
 
 def test_the_quickstart_does_the_main_job_on_a_server_of_its_own() -> None:
-    ended = run("quickstart.py")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert re.fullmatch(QUICKSTART, ended.stdout), ended.stdout
+    printed = printed_by("quickstart.py")
+    assert re.fullmatch(QUICKSTART, printed), printed
 
 
 def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> None:
@@ -236,9 +234,8 @@ def test_it_prints_events_when_they_come() -> None:
 
 
 def test_stream_prints_each_update_and_the_result() -> None:
-    ended = run("stream_to_terminal.py", "--input", '{"count": 2}')
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == (
+    printed = printed_by("stream_to_terminal.py", "--input", '{"count": 2}')
+    assert printed == (
         '{"count": 1, "of": 2}\n{"count": 2, "of": 2}\nresult: {"count": 2, "of": 2}\n'
     )
 
@@ -254,18 +251,16 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
         return {"text": HOSTILE, HOSTILE: 1}
 
     server.register(hostile)
-    ended = run("stream_to_terminal.py", "--agent", "hostile", ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert len(ended.stdout.splitlines()) == 2 and ended.stdout.replace("\n", "").isprintable()
-    assert SHOWN in ended.stdout
+    printed = printed_by("stream_to_terminal.py", "--agent", "hostile", ACP_HOST=server.url)
+    assert len(printed.splitlines()) == 2 and printed.replace("\n", "").isprintable()
+    assert SHOWN in printed
 
 
 def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
     counting = '{"count": 4, "interval": 0.01}'
-    ended = run("stream_to_terminal.py", "--input", counting, ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert re.findall(r'"count": (\d)', ended.stdout) == ["1", "2", "3", "4", "4"]
+    printed = printed_by("stream_to_terminal.py", "--input", counting, ACP_HOST=server.url)
+    assert re.findall(r'"count": (\d)', printed) == ["1", "2", "3", "4", "4"]
     streams = [request for request in server.requests if request.path.endswith("/stream")]
     assert [request.headers.get("last-event-id") for request in streams] == [None, "2"]
 
@@ -345,7 +340,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
     script = ("wait_with_progress.py", "--input", '{"seconds": 60}')
     with started(*script, ACP_HOST=server.url) as process:
         # It asks only once the bar is drawn, and then it waits for the response.
-        until(lambda: any(request.path.endswith("/output") for request in server.requests))
+        assert eventually(lambda: server.requests and server.requests[-1].path.endswith("/output"))
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
     assert process.returncode == 1 and "--token acprun1." in complaints
@@ -358,10 +353,9 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
 
 def test_answers_come_from_the_keyboard(server: LocalServer) -> None:
     typed = "perhaps\nfalse\nnot on a Friday\n"
-    ended = run("answer_interrupts.py", stdin=typed, ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("question: May I deploy?\n  approved, boolean:   that is not")
-    assert ended.stdout.endswith(
+    printed = printed_by("answer_interrupts.py", stdin=typed, ACP_HOST=server.url)
+    assert printed.startswith("question: May I deploy?\n  approved, boolean:   that is not")
+    assert printed.endswith(
         "  approved, boolean:   reason, string (may be empty): "
         'result: {"action": "deploy", "approved": false, "reason": "not on a Friday"}\n'
     )
@@ -377,11 +371,11 @@ def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
 
     server.register(curious)
     typed = '{"name": "Ada"}\nred\n{"colour": "red"}\n'
-    ended = run("answer_interrupts.py", "--agent", "curious", stdin=typed, ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "  answer, a JSON object: question: And the colour?\n" in ended.stdout
-    assert "that is not JSON" in ended.stdout
-    assert ended.stdout.endswith('result: {"name": "Ada", "colour": "red"}\n')
+    script = ("answer_interrupts.py", "--agent", "curious")
+    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    assert "  answer, a JSON object: question: And the colour?\n" in printed
+    assert "that is not JSON" in printed
+    assert printed.endswith('result: {"name": "Ada", "colour": "red"}\n')
 
 
 def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) -> None:
@@ -393,10 +387,10 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
     asks = InterruptSpec("ask", resume_payload=schema)
     server.register(hostile, interrupts=[asks])
     typed = "yes\n1\n"
-    ended = run("answer_interrupts.py", "--agent", "hostile", stdin=typed, ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.count("\n") == 2 and ended.stdout.replace("\n", "").isprintable()
-    assert ended.stdout.count(SHOWN) > 3
+    script = ("answer_interrupts.py", "--agent", "hostile")
+    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    assert printed.count("\n") == 2 and printed.replace("\n", "").isprintable()
+    assert printed.count(SHOWN) > 3
 
 
 def test_a_question_without_answer_can_be_answered_later(
@@ -420,18 +414,16 @@ def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi
         for number in range(7)
     ]
     runs.create_run(RunCreate(agent_id=COUNTER_AGENT_ID, input={"count": 1}))
-    until(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
-    ended = run("export_runs.py", "echo", "--status", "success", ACP_HOST=server.url)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    exported = [Run.from_json(line) for line in ended.stdout.encode().split(b"\n") if line]
+    assert eventually(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
+    printed = printed_by("export_runs.py", "echo", "--status", "success", ACP_HOST=server.url)
+    exported = [Run.from_json(line) for line in printed.encode().split(b"\n") if line]
     found, made = ({one.run_id: one.creation for one in each} for each in (exported, wanted))
     assert found == made
 
 
 def test_export_makes_some_runs_to_try_it() -> None:
-    ended = run("export_runs.py", "--sample", "4")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    printed = printed_by("export_runs.py", "--sample", "4")
+    lines = [json.loads(line) for line in printed.splitlines()]
     assert sorted(line["creation"]["input"]["number"] for line in lines) == [0, 1, 2, 3]
 
 
@@ -472,7 +464,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
     options = ("--agent", server.register(patient), "--journal", str(journal))
     script = ("batch_runs.py", str(inputs), "--concurrency", "2", *options)
     with started(*script, ACP_HOST=server.url) as process:
-        until(lambda: len(server.runs) == 2)
+        assert eventually(lambda: len(server.runs) == 2)
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "") and "Traceback" not in complaints

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1.testing import LocalServer
 
@@ -23,35 +24,40 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "RunsApi.md"
 ECHO = "11111111-1111-4111-8111-111111111111"
 APPROVAL = "33333333-3333-4333-8333-333333333333"
 
-# Method -> what the user's example imports, prepares and calls.
-EXAMPLES = {
-    "create_run": (
-        ("run.Run", "run_create.RunCreate"),
-        'run_create = acp_client_v0_1.RunCreate(agent_id="{agent_id}")',
-        "create_run(run_create)",
-    ),
-    "delete_run": (("run.Run",), 'run_id = "{run_id}"', "delete_run(run_id)"),
-    "get_run": (("run.Run",), 'run_id = "{run_id}"', "get_run(run_id)"),
+# What the user's page says of each method, in its order: HTTP request, parameters with type and
+# note, return type, content type, accept, statuses.
+RUN_ID = ("run_id", "str", "")
+METHODS = {
+    "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", "application/json"),
+    "delete_run": ("DELETE /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
+    "get_run": ("GET /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
     "get_run_output": (
-        ("run_output.RunOutput",),
-        'run_id = "{run_id}"\n    block_timeout = 56',
-        "get_run_output(run_id, block_timeout=block_timeout)",
+        "GET /runs/{run_id}/output",
+        [RUN_ID, ("block_timeout", "int", "[optional]")],
+        "RunOutput",
+        "Not defined",
     ),
-    "get_run_stream": (
-        ("run_output_stream.RunOutputStream",),
-        'run_id = "{run_id}"',
-        "get_run_stream(run_id)",
-    ),
+    "get_run_stream": ("GET /runs/{run_id}/stream", [RUN_ID], "RunOutputStream", "Not defined"),
     "resume_run": (
-        ("run.Run",),
-        'run_id = "{interrupted_id}"\n    body = {{"approved": True}}',
-        "resume_run(run_id, body)",
+        "POST /runs/{run_id}",
+        [RUN_ID, ("body", "object", "")],
+        "Run",
+        "application/json",
     ),
     "search_runs": (
-        ("run.Run", "run_search_request.RunSearchRequest"),
-        "run_search_request = acp_client_v0_1.RunSearchRequest()",
-        "search_runs(run_search_request)",
+        "POST /runs/search",
+        [("run_search_request", "RunSearchRequest", "")],
+        "List[Run]",
+        "application/json",
     ),
+}
+# What the user's example passes as each of them.
+ARGUMENTS = {
+    "block_timeout": "56",
+    "body": '{{"approved": True}}',
+    "run_create": 'acp_client_v0_1.RunCreate(agent_id="{agent_id}")',
+    "run_id": '"{run_id}"',
+    "run_search_request": "acp_client_v0_1.RunSearchRequest()",
 }
 
 SCRIPT = """
@@ -85,12 +91,12 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def ids(server: LocalServer) -> dict[str, str]:
+    """The ids of an agent, and of a run that can be read, answered and deleted."""
     with ApiClient(Configuration(host=server.url)) as client:
         runs = RunsApi(client)
-        run = runs.create_run(RunCreate(agent_id=ECHO))
-        asking = runs.create_run(RunCreate(agent_id=APPROVAL))
+        asking = runs.create_run(RunCreate(agent_id=APPROVAL, streaming="result"))
         runs.get_run_output(asking.run_id, block_timeout=5)
-    return {"agent_id": ECHO, "run_id": run.run_id, "interrupted_id": asking.run_id}
+    return {"agent_id": ECHO, "run_id": asking.run_id}
 
 
 def run_script(source: str) -> str:
@@ -101,21 +107,29 @@ def run_script(source: str) -> str:
 
 
 def script(method: str, server: LocalServer, **ids: str) -> str:
-    imports, preparation, call = EXAMPLES[method]
-    lines = []
-    for name in imports:
-        module, _, kind = name.partition(".")
-        lines.append(f"from acp_client_v0_1.models.{module} import {kind}")
+    _, parameters, returns, _ = METHODS[method]
+    kinds = [kind for _, kind, _ in parameters] + re.findall(r"\w+", returns)
+    modules = {kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower() for kind in kinds}
+    imports = [
+        f"from acp_client_v0_1.models.{modules[kind]} import {kind}"
+        for kind in kinds
+        if kind in acp_client_v0_1.models.__all__
+    ]
+    prepared = [f"{name} = {ARGUMENTS[name].format(**ids)}" for name, _, _ in parameters]
     return SCRIPT.format(
-        imports="\n".join(lines),
+        imports="\n".join(imports),
         host=server.url,
-        preparation=preparation.format(**ids),
-        call=call,
+        preparation="\n    ".join(prepared),
+        call=f"{method}({passed(parameters)})",
         method=method,
     )
 
 
-@pytest.mark.parametrize("method", EXAMPLES)
+def passed(parameters: list[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{name}={name}" if note else name for name, _, note in parameters)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_users_own_examples_run(method: str, server: LocalServer, ids: dict[str, str]) -> None:
     printed = run_script(script(method, server, **ids))
     assert printed.startswith(f"The response of RunsApi->{method}:\n\n")
@@ -129,38 +143,11 @@ def test_a_placeholder_without_agent_id_names_the_field(server: LocalServer) -> 
 
 
 def test_a_placeholder_without_body_names_the_parameter(server: LocalServer) -> None:
-    source = script("resume_run", server, interrupted_id="x")
+    source = script("resume_run", server, run_id="x")
     printed = run_script(source.replace('{"approved": True}', "None"))
     assert printed.startswith("Exception when calling RunsApi->resume_run: body must be")
 
 
-# What the user's page says of each method, in its order: HTTP request, parameters with type and
-# note, return type, content type, accept, statuses.
-RUN_ID = ("run_id", "str", "")
-METHODS = {
-    "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", "application/json"),
-    "delete_run": ("DELETE /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
-    "get_run": ("GET /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
-    "get_run_output": (
-        "GET /runs/{run_id}/output",
-        [RUN_ID, ("block_timeout", "int", "[optional]")],
-        "RunOutput",
-        "Not defined",
-    ),
-    "get_run_stream": ("GET /runs/{run_id}/stream", [RUN_ID], "RunOutputStream", "Not defined"),
-    "resume_run": (
-        "POST /runs/{run_id}",
-        [RUN_ID, ("body", "object", "")],
-        "Run",
-        "application/json",
-    ),
-    "search_runs": (
-        "POST /runs/search",
-        [("run_search_request", "RunSearchRequest", "")],
-        "List[Run]",
-        "application/json",
-    ),
-}
 SUMMARIES = [
     "Create Background Run",
     "Delete a run. If running, cancel and then delete.",
@@ -214,9 +201,8 @@ def test_the_page_has_each_section_in_the_users_order(method: str) -> None:
     head, *bodies = sections[::2]
     _, table, returned, authorization, headers, details, *_ = bodies
 
-    names = ", ".join(f"{name}={name}" if note else name for name, _, note in parameters)
     shown = f"EventStream[{returns}]" if method == "get_run_stream" else returns
-    assert f"\n> {shown} {method}({names})\n" in head
+    assert f"\n> {shown} {method}({passed(parameters)})\n" in head
 
     rows = re.findall(
         r"^ \*\*(\w+)\*\* \| \[?\*\*(\w+)\*\*\S*\| .*\| *(.*?) *$", table, re.MULTILINE

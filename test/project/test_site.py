@@ -7,6 +7,7 @@ it in a browser.
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_the_reference_describes_each_name_that_is_written_by_hand(pages: Path) 
     }
     rest = {"acp_client_v0_1.__version__"}
     assert sorted(described) == sorted(set(build_site.public_names()) - generated - rest)
+
+
+def test_a_docstring_that_does_not_fit_its_signature_fails_the_build(
+    pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = "griffe: agent.py:1: Parameter 'x' does not appear in the function signature\n"
+    done = subprocess.CompletedProcess[str]([], 0, f"Build started\n{warning}No issues found\n")
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
+    monkeypatch.setattr(build_site, "SITE", tmp_path / "site")
+    with pytest.raises(SystemExit, match="the site has mistakes"):
+        build_site.build()
 
 
 def test_a_reference_page_begins_with_what_matters_most(pages: Path) -> None:

@@ -80,7 +80,7 @@ def check_not_early(
     # A DELETE is sent twice at most, too.
     asked = asked or sum(one.name == "DELETE /runs/{run_id}" for one in sent) >= 2
     early = last - NOISE - world.now
-    if may_pass(error) and world.server.answered and not asked:
+    if may_pass(error) and world.server.reached and not asked:
         check(early <= 0, f"{early:.2f} s too early of {timeout}: {error!r}")
 
 
@@ -106,7 +106,7 @@ def wait(world: World, client: Any, rng: random.Random) -> None:
     agent = AgentHandle("agent", client)
     what = rng.choice(("run", "start", "result", "output", "events", "resume", "delete"))
     if what in ("run", "start"):
-        world.server.answered = rng.random() < 0.8
+        world.server.reached = rng.random() < 0.8
         call = agent.run if what == "run" else agent.start
         with suppress(ApiException), timed(world, timeout):
             call(timeout=timeout)

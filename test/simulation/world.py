@@ -220,7 +220,7 @@ class World:
             fault = Fault("hang", carried_out=True)
         until = self.now + (NO_LIMIT if limit is None else limit)
         self.sent.append(Sent(name, self.now, until, "" if fault is None else fault.kind))
-        self.server.answered = self.server.answered or fault is None or fault.kind != "refused"
+        self.server.reached = self.server.reached or fault is None or fault.kind != "refused"
         self.now += ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)

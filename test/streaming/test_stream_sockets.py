@@ -490,5 +490,5 @@ def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) 
         assert numbers(runs.get_run_stream("r")) == []
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith("GET /runs/r/stream: 204")
-    assert "without `streaming`" in message
+    assert "the run does not stream" in message
     assert "Last-Event-ID" in message

@@ -21,6 +21,25 @@ RESULT: dict[str, Any] = {
 }
 
 
+UPDATE: dict[str, Any] = {
+    "type": "custom",
+    "run_id": "r1",
+    "status": "pending",
+    "update": {"step": 1},
+}
+INTERRUPT: dict[str, Any] = {"type": "interrupt", "interrupt": {"interrupt_type": "approval"}}
+ERROR: dict[str, Any] = {"type": "error", "run_id": "r1", "errcode": 3, "description": "no"}
+METADATA: dict[str, Any] = {"ref": {"name": "n", "version": "1", "url": "u"}, "description": "d"}
+SPECS: dict[str, Any] = {
+    "capabilities": {
+        **dict.fromkeys(("threads", "interrupts", "callbacks"), True),
+        "streaming": {"result": True, "custom": True},
+    },
+    **{key: {} for key in ("input", "output", "config", "custom_streaming_update", "thread_state")},
+    "interrupts": [{"interrupt_type": "i", "interrupt_payload": {}, "resume_payload": {}}],
+}
+
+
 def event_fields(block: str) -> dict[str, Any]:
     """Read the fields of an event, whose data is JSON."""
     fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.strip().splitlines())

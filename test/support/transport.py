@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from acp_client_v0_1 import ApiClient
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.pool import Pool
@@ -16,6 +17,7 @@ from acp_client_v0_1._http.slots import Slots
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.rest import RESTClientObject
+from support.socket_server import SocketServer
 
 
 @contextlib.contextmanager
@@ -26,6 +28,18 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
         yield client
     finally:
         client.close()
+
+
+@contextlib.contextmanager
+def serving(
+    *responses: Any, handler: Any = None, **settings: Any
+) -> Iterator[tuple[SocketServer, ApiClient]]:
+    """Make a server of these responses, and a client of it with these settings."""
+    with (
+        SocketServer(*responses, handler=handler) as server,
+        ApiClient(Configuration(host=server.url, **settings)) as client,
+    ):
+        yield server, client
 
 
 def pool_of(client: RESTClientObject) -> Pool:
