@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 import pytest
+from support.serving import Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -54,22 +55,19 @@ def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> No
         AgentHandle.get("cuonter", api_client=client)
 
 
-def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search() -> None:
+def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:
     agent = AgentDefinition(
         function=lambda input, config, context: input, name="my-agent", agent_id="my-agent-7"
     )
-    with (
-        LocalServer([agent]) as server,
-        ApiClient(Configuration(server.url, retries=0)) as client,
-    ):
-        assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
-        server.faults.add(Fault(path="/agents/search", status=404, times=None))
-        assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
-        with pytest.raises(NotFoundException):
-            AgentHandle.get("my-agent", api_client=client)
-        server.stop()
-        with pytest.raises(ConnectionException):
-            AgentHandle.get("my-agent-7", api_client=client)
+    server, client = serve(LocalServer([agent]), retries=0)
+    assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
+    server.faults.add(Fault(path="/agents/search", status=404, times=None))
+    assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
+    with pytest.raises(NotFoundException):
+        AgentHandle.get("my-agent", api_client=client)
+    server.stop()
+    with pytest.raises(ConnectionException):
+        AgentHandle.get("my-agent-7", api_client=client)
 
 
 def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
+from support.serving import Serve
 from support.socket_server import (
     CLOSE,
     STALL,
@@ -119,46 +120,40 @@ def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHand
 
 
 @pytest.mark.parametrize("ids", ["connection", "none", "opaque"])
-def test_cuts_at_servers_with_other_ids(ids: Any) -> None:
+def test_cuts_at_servers_with_other_ids(serve: Serve, ids: Any) -> None:
     """They replay, so every update comes once; words and missing ids leave it open if all did."""
-    with (
-        LocalServer(quirks=Quirks(event_ids=ids)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
-        events = run.events()
-        assert numbers(events) == list(range(1, 9))
-        assert events.complete is (True if ids == "connection" else None)
+    server, client = serve(Quirks(event_ids=ids))
+    server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
+    events = run.events()
+    assert numbers(events) == list(range(1, 9))
+    assert events.complete is (True if ids == "connection" else None)
 
 
 @pytest.mark.slow
-def test_ids_that_restart_without_replay_are_a_gap_and_events_continue() -> None:
+def test_ids_that_restart_without_replay_are_a_gap_and_events_continue(serve: Serve) -> None:
     quirks = Quirks(event_ids="connection", replay=False)
-    with (
-        LocalServer(quirks=quirks) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(cut(2))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 20, "interval": 0.1}, streaming="custom")
-        events = run.events()
-        assert [next(events).id, next(events).id] == ["1", "2"]
-        with pytest.raises(StreamGap) as caught:
-            next(events)
-        gap = caught.value
-        assert (gap.kind, gap.missing, gap.last_event_id) == ("cursor-ignored", None, "2")
-        assert "the server restarted its event ids" in str(gap)
-        assert 'on_gap="mark"' in str(gap)
-        rest = list(events)
-        assert rest[0].gap is gap
-        assert rest[-1].update == {"count": 20, "of": 20}
-        assert events.complete is False
-        assert events.gaps == [gap]
-        assert len(streams(server)) == 2  # a gap is no reason to leave the connection
-        again = pickle.loads(pickle.dumps(gap))
-        assert (again.kind, again.run_id, again.token) == (gap.kind, run.run_id, gap.token)
+    server, client = serve(quirks)
+    server.faults.add(cut(2))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 20, "interval": 0.1}, streaming="custom")
+    events = run.events()
+    assert [next(events).id, next(events).id] == ["1", "2"]
+    with pytest.raises(StreamGap) as caught:
+        next(events)
+    gap = caught.value
+    assert (gap.kind, gap.missing, gap.last_event_id) == ("cursor-ignored", None, "2")
+    assert "the server restarted its event ids" in str(gap)
+    assert 'on_gap="mark"' in str(gap)
+    rest = list(events)
+    assert rest[0].gap is gap
+    assert rest[-1].update == {"count": 20, "of": 20}
+    assert events.complete is False
+    assert events.gaps == [gap]
+    assert len(streams(server)) == 2  # a gap is no reason to leave the connection
+    again = pickle.loads(pickle.dumps(gap))
+    assert (again.kind, again.run_id, again.token) == (gap.kind, run.run_id, gap.token)
 
 
 def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
@@ -402,34 +397,31 @@ def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
         assert 3 <= scripted.opened <= 6
 
 
-def test_comments_alone_after_the_end(set_timing: SetTiming) -> None:
+def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
     """Every 15 s by default, which a test cannot wait for."""
     assert Timing().silence == 15.0
     set_timing(silence=0.6)
-    with (
-        LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
-        began = time.monotonic()
-        events = run.events()
-        assert numbers(events) == [1, 2]
-        assert time.monotonic() - began < 10
-        assert events.ended_by == "success"
-        assert events.complete is True
-        # A caller whose patience for each event is shorter gets there as well.
-        events = run.events(timeout=0.25)
-        seen: list[Any] = []
-        for _ in range(50):
-            try:
-                seen.append(next(events).update)
-            except RunWaitTimeout:
-                continue
-            except StopIteration:
-                break
-        assert len(seen) == 2
-        assert events.ended_by == "success"
+    _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
+    began = time.monotonic()
+    events = run.events()
+    assert numbers(events) == [1, 2]
+    assert time.monotonic() - began < 10
+    assert events.ended_by == "success"
+    assert events.complete is True
+    # A caller whose patience for each event is shorter gets there as well.
+    events = run.events(timeout=0.25)
+    seen: list[Any] = []
+    for _ in range(50):
+        try:
+            seen.append(next(events).update)
+        except RunWaitTimeout:
+            continue
+        except StopIteration:
+            break
+    assert len(seen) == 2
+    assert events.ended_by == "success"
 
 
 def test_a_look_that_fails_does_not_end_a_stream(
@@ -461,7 +453,7 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) -> None:
+def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
     def respond(request: Any) -> Any:
@@ -469,11 +461,8 @@ def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) ->
             return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
         return [STALL]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        RunHandle("r", client).events(timeout=2) as events,
-    ):
+    server, client = serve(respond)
+    with RunHandle("r", client).events(timeout=2) as events:
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="run r has no event after"):
             next(events)
@@ -494,7 +483,7 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
     assert next(events, None) is None
 
 
-def test_deleted_while_only_comments_come(set_timing: SetTiming) -> None:
+def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
     def respond(request: Any) -> Any:
@@ -502,11 +491,8 @@ def test_deleted_while_only_comments_come(set_timing: SetTiming) -> None:
             return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
         return response(b'"gone"', status=404)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        RunHandle("r", client).events() as events,
-    ):
+    server, client = serve(respond)
+    with RunHandle("r", client).events() as events:
         with pytest.raises(RunGone):
             next(events)
         assert events.ended_by == "gone"
@@ -680,14 +666,11 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
         list(events)
 
 
-def test_close_while_a_stream_is_opened_closes_it() -> None:
+def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
     gate = Gate()
     script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]
-    with (
-        SocketServer(script) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    server, client = serve(script)
+    with ThreadPoolExecutor(1) as pool:
         events = RunHandle("r", client).events()
         reading = pool.submit(next, events, None)
         assert eventually(lambda: len(server.requests) == 1)
@@ -784,30 +767,29 @@ def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
-def test_a_server_that_breaks_every_stream_off_after_a_replay(streaming: Any, ids: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(event_ids=ids)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
-        run.result(timeout=30)
-        events = run.events()
-        given_up = threading.Timer(60, events.close)
-        given_up.start()
-        results = list(events)
-        given_up.cancel()
-        assert events.ended_by == "success"
-        assert results[-1].result == {"count": 3, "of": 3}
-        if streaming == "custom":
-            assert [event.update for event in results[:-1]] == [
-                {"count": n, "of": 3} for n in (1, 2, 3)
-            ]
-        assert len(streams(server)) <= 8
+def test_a_server_that_breaks_every_stream_off_after_a_replay(
+    serve: Serve, streaming: Any, ids: Any
+) -> None:
+    server, client = serve(Quirks(event_ids=ids))
+    server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
+    run.result(timeout=30)
+    events = run.events()
+    given_up = threading.Timer(60, events.close)
+    given_up.start()
+    results = list(events)
+    given_up.cancel()
+    assert events.ended_by == "success"
+    assert results[-1].result == {"count": 3, "of": 3}
+    if streaming == "custom":
+        assert [event.update for event in results[:-1]] == [
+            {"count": n, "of": 3} for n in (1, 2, 3)
+        ]
+    assert len(streams(server)) <= 8
 
 
-def test_close_ends_a_wait_for_a_server_that_is_failing() -> None:
+def test_close_ends_a_wait_for_a_server_that_is_failing(serve: Serve) -> None:
     """Not with the error of a wait that is over, which `close` is no reason for."""
 
     def respond(request: Any) -> Any:
@@ -815,17 +797,16 @@ def test_close_ends_a_wait_for_a_server_that_is_failing() -> None:
             return STREAMING + chunk(b"")
         return response(b'"not now"', status=503)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-        RunHandle("r", client).events() as events,
-    ):
+    _, client = serve(respond, retries=0)
+    with RunHandle("r", client).events() as events:
         threading.Timer(0.5, events.close).start()
         assert list(events) == []
         assert (events.ended_by, events.complete) == (None, None)
 
 
-def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause() -> None:
+def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
+    serve: Serve,
+) -> None:
     opened = 0
 
     def respond(request: Any) -> Any:
@@ -835,17 +816,16 @@ def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause
         opened += 1
         return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        events = RunHandle("r", client).events()
-        began = time.monotonic()
-        assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
-        assert time.monotonic() - began >= 0.5
+    _, client = serve(respond)
+    events = RunHandle("r", client).events()
+    began = time.monotonic()
+    assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
+    assert time.monotonic() - began >= 0.5
 
 
-def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop() -> None:
+def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
+    serve: Serve,
+) -> None:
     interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "x"}}
 
     def respond(request: Any) -> Any:
@@ -855,52 +835,45 @@ def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
             return response(json.dumps(interrupt).encode())
         return run_json("pending")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        events = RunHandle("r", client).events(through_interrupts=True)
-        threading.Timer(1, events.close).start()
-        assert list(events) == []
-        assert len(server.requests) < 20
+    server, client = serve(respond)
+    events = RunHandle("r", client).events(through_interrupts=True)
+    threading.Timer(1, events.close).start()
+    assert list(events) == []
+    assert len(server.requests) < 20
 
 
-def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream() -> None:
+def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
             return STREAMING + chunk(b"")
         return response(b'"no"', status=403)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(ForbiddenException):
-            next(RunHandle("r", client).events())
-        assert len(server.requests) == 2
+    server, client = serve(respond)
+    with pytest.raises(ForbiddenException):
+        next(RunHandle("r", client).events())
+    assert len(server.requests) == 2
 
 
-def test_the_deadline_holds_while_a_replica_does_not_know_the_run(set_timing: SetTiming) -> None:
+def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     set_timing(young=60.0)
 
     def respond(request: Any) -> Any:
         return response(b'"unknown"', status=404)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        run._core.note_created()
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="run r has no event after"):
-            next(run.events(timeout=0.5))
-        assert time.monotonic() - began < 0.5 + 4
-        assert len(server.requests) <= 7
+    server, client = serve(respond)
+    run = RunHandle("r", client)
+    run._core.note_created()
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match="run r has no event after"):
+        next(run.events(timeout=0.5))
+    assert time.monotonic() - began < 0.5 + 4
+    assert len(server.requests) <= 7
 
 
 def test_the_deadline_holds_for_the_result_of_a_run_without_events(
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = RunCore.read
 
@@ -915,14 +888,11 @@ def test_the_deadline_holds_for_the_result_of_a_run_without_events(
         return [STALL] if "/output" in request.path else run_json("success")
 
     monkeypatch.setattr(RunCore, "read", slowly)
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout):
-            next(RunHandle("r", client).events(timeout=1))
-        assert time.monotonic() - began < 1 + 4
+    _, client = serve(respond)
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout):
+        next(RunHandle("r", client).events(timeout=1))
+    assert time.monotonic() - began < 1 + 4
 
 
 def test_a_timeout_of_0_looks_for_events_that_are_there(
@@ -1069,7 +1039,7 @@ def test_retry_after_is_not_overtaken_on_the_way_down(
     assert times[2] - times[1] >= 1
 
 
-def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled() -> None:
+def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(serve: Serve) -> None:
     for status, outcome in ((None, "gone"), ("success", "success")):
 
         def respond(request: Any, status: str | None = status) -> Any:
@@ -1080,17 +1050,14 @@ def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled() -> No
                 return response(json.dumps(result).encode())
             return run_json(status)
 
-        with (
-            SocketServer(handler=serve_each(respond)) as server,
-            ApiClient(Configuration(host=server.url)) as client,
-        ):
-            events = RunHandle("r", client).events()
-            if outcome == "gone":
-                with pytest.raises(RunGone):
-                    next(events)
-            else:
-                assert [event.result for event in events] == [{}]
-            assert events.ended_by == outcome
+        _, client = serve(respond)
+        events = RunHandle("r", client).events()
+        if outcome == "gone":
+            with pytest.raises(RunGone):
+                next(events)
+        else:
+            assert [event.result for event in events] == [{}]
+        assert events.ended_by == outcome
 
 
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(

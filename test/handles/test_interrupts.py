@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.serving import Serve
 from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
@@ -136,7 +137,7 @@ def run_json(status: str, *, updated: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_an_output_that_is_older_than_its_run_is_no_hot_loop() -> None:
+def test_an_output_that_is_older_than_its_run_is_no_hot_loop(serve: Serve) -> None:
     run = run_json("success", updated="01.5")
     question = b'{"type":"interrupt","interrupt":{"interrupt_type":"quiz"}}'
     result = b'{"type":"result","run_id":"r","status":"success","result":{"ok":1}}'
@@ -145,21 +146,18 @@ def test_an_output_that_is_older_than_its_run_is_no_hot_loop() -> None:
     def respond(request: Any) -> Any:
         return response(outputs.pop() if "/output" in request.path else run)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = RunHandle("r", client)
-        calls: list[tuple[Callable[[], Any], Any]] = [
-            (handle.result, {"ok": 1}),
-            (lambda: handle.drive(lambda question: {}), {"ok": 1}),
-            (lambda: list(handle.interrupts()), []),
-        ]
-        for call, outcome in calls:
-            outputs[:] = [result, *[question] * 4]
-            began = time.monotonic()
-            assert call() == outcome
-            assert time.monotonic() - began > 0.4
+    _, client = serve(respond)
+    handle = RunHandle("r", client)
+    calls: list[tuple[Callable[[], Any], Any]] = [
+        (handle.result, {"ok": 1}),
+        (lambda: handle.drive(lambda question: {}), {"ok": 1}),
+        (lambda: list(handle.interrupts()), []),
+    ]
+    for call, outcome in calls:
+        outputs[:] = [result, *[question] * 4]
+        began = time.monotonic()
+        assert call() == outcome
+        assert time.monotonic() - began > 0.4
 
 
 def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
@@ -202,7 +200,9 @@ def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
-def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_times() -> None:
+def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_times(
+    serve: Serve,
+) -> None:
     moved = itertools.count(100000)
 
     def respond(request: Any) -> Any:
@@ -210,15 +210,12 @@ def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_t
             return response(run_json("interrupted", updated=f"05.{next(moved)}"))
         return response(b'{"type": "interrupt", "interrupt": {"interrupt_type": "x"}}')
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        asked: list[Any] = []
-        with pytest.raises(InterruptLimit):
-            RunHandle("r", client).drive(
-                lambda question: asked.append(question) or {}, max_interrupts=5
-            )
+    _, client = serve(respond)
+    asked: list[Any] = []
+    with pytest.raises(InterruptLimit):
+        RunHandle("r", client).drive(
+            lambda question: asked.append(question) or {}, max_interrupts=5
+        )
     assert len(asked) == 5
 
 
@@ -359,21 +356,18 @@ def test_a_resume_whose_response_was_lost(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.1])
-def test_whole_seconds_do_not_mix_up_two_questions(delay: float) -> None:
+def test_whole_seconds_do_not_mix_up_two_questions(serve: Serve, delay: float) -> None:
     """Two equal questions within a second would look like one, and get one answer twice."""
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle(server.register(quiz(2, same=True), name="two"), client)
-        lost = Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0)
-        looks = Fault(method="GET", path="/runs/*", delay=delay, times=None)
-        server.faults.add(lost, lost, looks)
-        began = time.monotonic()
-        assert agent.run(timeout=10, on_interrupt=counting()) == {"answers": [0, 1]}
-        assert time.monotonic() - began > 1.0
-        resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
-        assert len([r for r in resumes if not r.path.endswith("search")]) == 2
+    server, client = serve(Quirks(updated_at="seconds"))
+    agent = AgentHandle(server.register(quiz(2, same=True), name="two"), client)
+    lost = Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0)
+    looks = Fault(method="GET", path="/runs/*", delay=delay, times=None)
+    server.faults.add(lost, lost, looks)
+    began = time.monotonic()
+    assert agent.run(timeout=10, on_interrupt=counting()) == {"answers": [0, 1]}
+    assert time.monotonic() - began > 1.0
+    resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
+    assert len([r for r in resumes if not r.path.endswith("search")]) == 2
 
 
 def test_a_resume_that_did_not_arrive_is_sent_once_more(
@@ -509,43 +503,37 @@ def test_409_because_another_has_answered(
 
 @pytest.mark.slow
 def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     """While the answer waits until the question is old enough, somebody else answers it."""
     set_timing(whole_second=3.0)
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
-        question = next(run.interrupts(timeout=30))
-        another = threading.Timer(0.5, RunsApi(client).resume_run, (run.run_id, {"value": "other"}))
-        another.start()
-        with pytest.raises(StaleInterrupt, match="not used"):
-            question.answer({"value": "late"})
-        another.join()
-        assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
-            "answers": ["other", "question 1"]
-        }
+    server, client = serve(Quirks(updated_at="seconds"))
+    run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+    question = next(run.interrupts(timeout=30))
+    another = threading.Timer(0.5, RunsApi(client).resume_run, (run.run_id, {"value": "other"}))
+    another.start()
+    with pytest.raises(StaleInterrupt, match="not used"):
+        question.answer({"value": "late"})
+    another.join()
+    assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
+        "answers": ["other", "question 1"]
+    }
 
 
-def test_whole_seconds_and_a_wait_that_is_stopped(set_timing: SetTiming) -> None:
+def test_whole_seconds_and_a_wait_that_is_stopped(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(whole_second=60.0)
     stop = threading.Event()
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
-        question = next(run.interrupts(timeout=30))
-        server.clear_requests()
-        threading.Timer(0.5, stop.set).start()
-        with pytest.raises(RunWaitTimeout, match="was stopped"):
-            run.resume({"value": 1}, to=question, stop=stop)
-        assert [request.method for request in server.requests] == ["GET", "GET"]
+    server, client = serve(Quirks(updated_at="seconds"))
+    run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+    question = next(run.interrupts(timeout=30))
+    server.clear_requests()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(RunWaitTimeout, match="was stopped"):
+        run.resume({"value": 1}, to=question, stop=stop)
+    assert [request.method for request in server.requests] == ["GET", "GET"]
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve) -> None:
     """As where the run is read from a cache; each round is a handful of requests."""
     outputs: list[float] = []
 
@@ -561,12 +549,9 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
         result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
         return response(json.dumps(result).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
+    _, client = serve(respond)
+    run = RunHandle("r", client)
+    assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
     assert outputs[3] - outputs[0] >= 0.7
 
 
@@ -589,7 +574,7 @@ def test_one_look_is_bounded(
         assert time.monotonic() - began < 30
 
 
-def test_events_after_an_answer_by_another_are_handed_out() -> None:
+def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
     """Another process answers between the end of the stream and the look at the question."""
     looks = itertools.count(1)
 
@@ -608,15 +593,12 @@ def test_events_after_an_answer_by_another_are_handed_out() -> None:
         return response(run_json("interrupted" if next(looks) == 1 else "success", updated="01"))
 
     updates: list[Any] = []
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).drive(
-            lambda question: pytest.fail("answered by the other"),
-            on_event=lambda event: updates.append(event.update),
-            timeout=30,
-        ) == {"ok": 1}
+    _, client = serve(respond)
+    assert RunHandle("r", client).drive(
+        lambda question: pytest.fail("answered by the other"),
+        on_event=lambda event: updates.append(event.update),
+        timeout=30,
+    ) == {"ok": 1}
     assert updates == [{"n": 1}, {"n": 2}]
 
 
@@ -684,20 +666,19 @@ def test_a_question_that_was_answered_is_not_asked_again(
     assert time.monotonic() - began < 4.5
 
 
-def test_a_pickled_handle_knows_what_it_answered() -> None:
+def test_a_pickled_handle_knows_what_it_answered(serve: Serve) -> None:
     asking = Asking(0.4)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        next(run.interrupts()).answer({"to": "q0"})
-        again = pickle.loads(pickle.dumps(run))
-        assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    next(run.interrupts()).answer({"to": "q0"})
+    again = pickle.loads(pickle.dumps(run))
+    assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
-def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment() -> None:
+def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment(
+    serve: Serve,
+) -> None:
     asking = Asking(0.0, (1, 2, 2))
 
     def lose_the_last_response(request: Any) -> Any:
@@ -705,67 +686,55 @@ def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_mo
         lost = request.method == "POST" and len(asking.answers) == 2
         return [CLOSE] if lost else made
 
-    with (
-        SocketServer(handler=serve_each(lose_the_last_response)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        run.resume({"to": "q0"})
-        run.resume({"to": "q1"})
+    _, client = serve(lose_the_last_response)
+    run = RunHandle("r", client)
+    run.resume({"to": "q0"})
+    run.resume({"to": "q1"})
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
-    pickled: bool, set_timing: SetTiming
+    serve: Serve, pickled: bool, set_timing: SetTiming
 ) -> None:
     asking = Asking(1e9)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        next(run.interrupts()).answer({"to": "q0"})
-        if pickled:
-            run = pickle.loads(pickle.dumps(run))
-        set_timing(outage=0.5)
-        with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
-            run.result(timeout=20)
-        set_timing(outage=300.0)
-        caught.value.interrupt.answer({"to": "q0 again"})
-        assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    next(run.interrupts()).answer({"to": "q0"})
+    if pickled:
+        run = pickle.loads(pickle.dumps(run))
+    set_timing(outage=0.5)
+    with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
+        run.result(timeout=20)
+    set_timing(outage=300.0)
+    caught.value.interrupt.answer({"to": "q0 again"})
+    assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
 
 
-def test_an_answer_is_not_sent_to_a_question_that_was_answered() -> None:
+def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> None:
     asking = Asking(1.5)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        question = next(run.interrupts())
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    question = next(run.interrupts())
+    question.answer({"to": "q0"})
+    with pytest.raises(StaleInterrupt):
         question.answer({"to": "q0"})
-        with pytest.raises(StaleInterrupt):
-            question.answer({"to": "q0"})
-        assert asking.answers == [{"to": "q0"}]
+    assert asking.answers == [{"to": "q0"}]
 
 
-def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one() -> None:
+def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Serve) -> None:
     """A server that takes a moment to move on may still show the last one."""
-    with (
-        SocketServer(handler=serve_each(Asking(0.0))) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        questions = []
-        for question in run.interrupts(timeout=30):
-            question.answer({})
-            questions.append(question)
-        last = run._core.answered
-        assert last is not None
-        with pytest.raises(StaleInterrupt):
-            questions[0].answer({})
-        assert run._core.answered == last
+    _, client = serve(Asking(0.0))
+    run = RunHandle("r", client)
+    questions = []
+    for question in run.interrupts(timeout=30):
+        question.answer({})
+        questions.append(question)
+    last = run._core.answered
+    assert last is not None
+    with pytest.raises(StaleInterrupt):
+        questions[0].answer({})
+    assert run._core.answered == last
 
 
 def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
@@ -808,7 +777,7 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
     assert next(questions).payload == {"words": "late"}
 
 
-def test_a_question_of_a_server_whose_clock_is_behind() -> None:
+def test_a_question_of_a_server_whose_clock_is_behind(serve: Serve) -> None:
     """It is another question, so it is asked."""
     answers: list[Any] = []
 
@@ -823,10 +792,7 @@ def test_a_question_of_a_server_whose_clock_is_behind() -> None:
         result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
         return response(json.dumps(question if len(answers) < 2 else result).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = RunHandle("r", client)
-        assert handle.drive(lambda asked: {"to": asked.type}, timeout=30) == {"ok": 1}
+    _, client = serve(respond)
+    handle = RunHandle("r", client)
+    assert handle.drive(lambda asked: {"to": asked.type}, timeout=30) == {"ok": 1}
     assert answers == [{"to": "0"}, {"to": "1"}]

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.serving import Serve
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -22,7 +23,6 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    Configuration,
     RunHandle,
     RunsApi,
     RunStatus,
@@ -117,15 +117,12 @@ def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
         pickle.dumps(events)
 
 
-def test_zero_updates_of_a_run_that_has_some_are_not_complete() -> None:
-    with (
-        LocalServer(quirks=Quirks(echo="none")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", client)
-        events = counter.start({"count": 0}, streaming="custom").events()
-        assert [event.update for event in events if event.update] == []
-        assert events.complete is None
+def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> None:
+    _, client = serve(Quirks(echo="none"))
+    counter = AgentHandle.find("counter", client)
+    events = counter.start({"count": 0}, streaming="custom").events()
+    assert [event.update for event in events if event.update] == []
+    assert events.complete is None
 
 
 def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:

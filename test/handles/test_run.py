@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 from support.examples import RUN
-from support.socket_server import CLOSE, STALL, Connection, SocketServer, response, serve_each
+from support.serving import Serve
+from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -143,7 +144,7 @@ def test_a_timeout_of_zero_at_a_server_that_holds_each_poll(
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_quick_request_is_bounded(method: str, set_timing: SetTiming) -> None:
+def test_a_quick_request_is_bounded(serve: Serve, method: str, set_timing: SetTiming) -> None:
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
     assert (Timing().quick, Timing().change) == (10, 60)
     set_timing(quick=0.3, change=0.3)
@@ -155,12 +156,9 @@ def test_a_quick_request_is_bounded(method: str, set_timing: SetTiming) -> None:
         first = sent() == 1 and request.method == method
         return [3.0 if first else 0.0, response(PENDING)]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).cancel()
-        assert sent() > 1
+    server, client = serve(respond)
+    assert RunHandle("r", client).cancel()
+    assert sent() > 1
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
@@ -202,7 +200,9 @@ def test_progress_is_told_each_30_seconds_by_default(
     assert told and 30 <= told[0] < 60
 
 
-def test_a_wait_that_is_stopped_names_no_failure_that_is_over(set_timing: SetTiming) -> None:
+def test_a_wait_that_is_stopped_names_no_failure_that_is_over(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
     stop = threading.Event()
     count = itertools.count()
@@ -214,11 +214,8 @@ def test_a_wait_that_is_stopped_names_no_failure_that_is_over(set_timing: SetTim
         threading.Timer(0.2, stop.set).start()
         return [STALL]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunWaitTimeout, match="was stopped") as caught,
-    ):
+    _, client = serve(respond)
+    with pytest.raises(RunWaitTimeout, match="was stopped") as caught:
         RunHandle("r1", client).output(stop=stop)
     assert caught.value.__cause__ is None and next(count) == 3
 
@@ -314,52 +311,40 @@ def test_retry_after_is_honoured_beyond_the_first_poll(
     assert second - first >= 2
 
 
-def test_retry_after_of_a_204_is_honoured() -> None:
+def test_retry_after_of_a_204_is_honoured(serve: Serve) -> None:
     ended = json.dumps({"type": "result", "run_id": "r1", "status": "success", "result": {}})
     later = response(status=204, content_type="", retry_after="1")
-    with (
-        SocketServer(later, response(ended.encode())) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        began = time.monotonic()
-        assert RunHandle("r1", client).result() == {}
-        assert time.monotonic() - began >= 1
-        assert len(server.requests) == 2
+    server, client = serve(later, response(ended.encode()))
+    began = time.monotonic()
+    assert RunHandle("r1", client).result() == {}
+    assert time.monotonic() - began >= 1
+    assert len(server.requests) == 2
 
 
-def test_retry_after_of_a_204_is_not_shortened() -> None:
+def test_retry_after_of_a_204_is_not_shortened(serve: Serve) -> None:
     later = response(status=204, content_type="", retry_after="60")
-    with (
-        SocketServer(later) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
-            RunHandle("r1", client).result(timeout=30)
-        assert time.monotonic() - began < 10
-        assert len(server.requests) == 1
+    server, client = serve(later)
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+        RunHandle("r1", client).result(timeout=30)
+    assert time.monotonic() - began < 10
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
-def test_an_output_may_name_no_run_or_its_run_in_other_letters(named: str) -> None:
+def test_an_output_may_name_no_run_or_its_run_in_other_letters(serve: Serve, named: str) -> None:
     output = {"type": "result", "run_id": named, "status": "success", "result": {"n": 1}}
-    with (
-        SocketServer(response(json.dumps(output).encode())) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r1", client).result(timeout=5) == {"n": 1}
+    _, client = serve(response(json.dumps(output).encode()))
+    assert RunHandle("r1", client).result(timeout=5) == {"n": 1}
 
 
-def test_an_output_of_another_run_is_refused_and_kept() -> None:
+def test_an_output_of_another_run_is_refused_and_kept(serve: Serve) -> None:
     output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
-    with (
-        SocketServer(response(json.dumps(output).encode())) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
-            RunHandle("r1", client).result(timeout=5)
-        assert json.loads(caught.value.body or "") == output
-        assert len(server.requests) == 1
+    server, client = serve(response(json.dumps(output).encode()))
+    with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
+        RunHandle("r1", client).result(timeout=5)
+    assert json.loads(caught.value.body or "") == output
+    assert len(server.requests) == 1
 
 
 def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> None:
@@ -426,18 +411,15 @@ def test_failures_alone_end_a_wait_without_a_timeout(
             assert time.monotonic() - began > 0.1
 
 
-def test_lost_then_refused_is_an_outage(set_timing: SetTiming) -> None:
+def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> None:
     """Somebody was there, so it is no wrong address."""
     set_timing(last=0.1, backoff=(0.02, 0.02))
 
     def go_away(connection: Connection) -> None:
         threading.Thread(target=connection.server.stop).start()
 
-    with (
-        SocketServer([go_away, STALL]) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-        pytest.raises(RunWaitTimeout, match="cannot connect"),
-    ):
+    _, client = serve([go_away, STALL], retries=0)
+    with pytest.raises(RunWaitTimeout, match="cannot connect"):
         RunHandle("r", client).result(timeout=0.7)
 
 
@@ -461,39 +443,33 @@ def test_the_deadline_holds_while_the_server_is_away(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_server_says_nothing() -> None:
-    with (
-        SocketServer(["stall"]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
+def test_the_deadline_holds_while_the_server_says_nothing(serve: Serve) -> None:
+    _, client = serve(["stall"])
+    run = RunHandle("r", client)
+    for call in (
+        lambda: AgentHandle("a", client).run(timeout=0.7),
+        lambda: run.result(timeout=0.7),
+        lambda: next(run.events(timeout=0.7)),
+        lambda: run.drive(lambda question: {}, timeout=0.7),
+        lambda: run.drive(lambda question: {}, on_event=print, timeout=0.7),
     ):
-        run = RunHandle("r", client)
-        for call in (
-            lambda: AgentHandle("a", client).run(timeout=0.7),
-            lambda: run.result(timeout=0.7),
-            lambda: next(run.events(timeout=0.7)),
-            lambda: run.drive(lambda question: {}, timeout=0.7),
-            lambda: run.drive(lambda question: {}, on_event=print, timeout=0.7),
-        ):
-            began = time.monotonic()
-            with pytest.raises(Exception, match=r"may have been started|wait again"):
-                call()
-            assert time.monotonic() - began < 0.7 + 4
+        began = time.monotonic()
+        with pytest.raises(Exception, match=r"may have been started|wait again"):
+            call()
+        assert time.monotonic() - began < 0.7 + 4
 
 
-def test_the_deadline_holds_while_a_failed_run_has_no_status() -> None:
+def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
     error = b'{"type":"error","run_id":"r","errcode":1,"description":"no luck"}'
 
     def respond(request: Any) -> Any:
         return response(error) if "/output" in request.path else [STALL]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        began = time.monotonic()
-        with pytest.raises(RunFailed, match="no luck"):
-            RunHandle("r", client).result(timeout=0.7)
-        assert time.monotonic() - began < 0.7 + 4
+    _, client = serve(respond)
+    began = time.monotonic()
+    with pytest.raises(RunFailed, match="no luck"):
+        RunHandle("r", client).result(timeout=0.7)
+    assert time.monotonic() - began < 0.7 + 4
 
 
 def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:
@@ -562,19 +538,16 @@ def test_a_cancel_that_was_not_carried_out(
     assert counts.deletes == 4
 
 
-def test_a_run_that_ends_after_a_cancel_was_lost_keeps_its_result() -> None:
+def test_a_run_that_ends_after_a_cancel_was_lost_keeps_its_result(serve: Serve) -> None:
     def respond(request: Any) -> Any:
         if request.method == "DELETE":
             return [CLOSE]
         deleted = any(each.method == "DELETE" for each in server.requests)
         return response(PENDING.replace(b"pending", b"success") if deleted else PENDING)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert not RunHandle("r", client).cancel()
-        assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
+    server, client = serve(respond)
+    assert not RunHandle("r", client).cancel()
+    assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
 
 
 def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: AgentHandle) -> None:
@@ -584,18 +557,15 @@ def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: Age
     assert not run.cancel()
 
 
-def test_a_delete_without_content() -> None:
+def test_a_delete_without_content(serve: Serve) -> None:
     def respond(request: Any) -> Any:
         deleted = any(each.method == "DELETE" for each in server.requests)
         if request.method == "DELETE":
             return response(status=204, content_type="")
         return response(b'"no"', status=404) if deleted else response(PENDING)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).cancel()
+    server, client = serve(respond)
+    assert RunHandle("r", client).cancel()
 
 
 PENDING = (
@@ -710,12 +680,9 @@ def test_a_connection_that_breaks(server: LocalServer, counter: AgentHandle) -> 
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
-def test_close_is_not_mistaken_for_an_output() -> None:
-    with (
-        SocketServer([CLOSE]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunWaitTimeout, match="the last request failed"),
-    ):
+def test_close_is_not_mistaken_for_an_output(serve: Serve) -> None:
+    _, client = serve([CLOSE])
+    with pytest.raises(RunWaitTimeout, match="the last request failed"):
         RunHandle("r", client).result(timeout=0.5)
 
 
@@ -737,38 +704,32 @@ OPERATIONS: dict[str, Callable[[RunHandle], object]] = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_server_that_has_the_run_and_not_the_path_is_named(name: str) -> None:
+def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
     """A server of another version; nothing is gone, and nothing was deleted."""
 
     def respond(request: Any) -> Any:
         look = request.method == "GET" and request.path == "/base/runs/r"
         return run_json("success") if look else NOT_FOUND
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=f"{server.url}/base")) as client,
-    ):
-        with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
-            OPERATIONS[name](RunHandle("r", client))
-        assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
-        assert "/base/runs/r" in str(caught.value)
-        assert len(server.requests) <= 5
+    server, client = serve(respond, base="/base")
+    with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
+        OPERATIONS[name](RunHandle("r", client))
+    assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
+    assert "/base/runs/r" in str(caught.value)
+    assert len(server.requests) <= 5
 
 
 @pytest.mark.parametrize("name", [*OPERATIONS, "cancel", "refresh"])
-def test_a_wrong_base_path_does_not_look_like_success(name: str) -> None:
-    with (
-        SocketServer(NOT_FOUND) as server,
-        ApiClient(Configuration(host=f"{server.url}/wrong")) as client,
-    ):
-        run = RunHandle("r", client)
-        call = OPERATIONS.get(name) or getattr(RunHandle, name)
-        with pytest.raises(RunGone, match=rf"{server.url}/wrong may not serve this path"):
-            call(run)
-        assert len(server.requests) <= 2
+def test_a_wrong_base_path_does_not_look_like_success(serve: Serve, name: str) -> None:
+    server, client = serve(NOT_FOUND, base="/wrong")
+    run = RunHandle("r", client)
+    call = OPERATIONS.get(name) or getattr(RunHandle, name)
+    with pytest.raises(RunGone, match=rf"{server.url}/wrong may not serve this path"):
+        call(run)
+    assert len(server.requests) <= 2
 
 
-def test_a_404_of_an_answer_looks_at_the_run() -> None:
+def test_a_404_of_an_answer_looks_at_the_run(serve: Serve) -> None:
     question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
 
     def respond(request: Any) -> Any:
@@ -778,16 +739,13 @@ def test_a_404_of_an_answer_looks_at_the_run() -> None:
             return response(json.dumps(question).encode())
         return run_json("interrupted")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
-            RunHandle("r", client).resume({})
-        assert [each.method for each in server.requests].count("POST") == 1
+    server, client = serve(respond)
+    with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
+        RunHandle("r", client).resume({})
+    assert [each.method for each in server.requests].count("POST") == 1
 
 
-def test_a_delete_that_nobody_can_tell_about_is_no_success() -> None:
+def test_a_delete_that_nobody_can_tell_about_is_no_success(serve: Serve) -> None:
     """Two DELETEs are lost, and the look after them fails: the run may be there."""
 
     def respond(request: Any) -> Any:
@@ -796,30 +754,24 @@ def test_a_delete_that_nobody_can_tell_about_is_no_success() -> None:
         deletes = sum(each.method == "DELETE" for each in server.requests)
         return run_json("pending") if deletes < 2 else response(b'"no"', status=400)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        for call in (RunHandle.delete, RunHandle.cancel):
-            server.requests.clear()
-            with pytest.raises(ApiException):
-                call(RunHandle("r", client))
-            assert sum(each.method == "DELETE" for each in server.requests) == 2
+    server, client = serve(respond)
+    for call in (RunHandle.delete, RunHandle.cancel):
+        server.requests.clear()
+        with pytest.raises(ApiException):
+            call(RunHandle("r", client))
+        assert sum(each.method == "DELETE" for each in server.requests) == 2
 
 
-def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
+def test_a_delete_that_was_lost_is_done_once_the_run_is_gone(serve: Serve) -> None:
     def respond(request: Any) -> Any:
         return [CLOSE] if request.method == "DELETE" else NOT_FOUND
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        RunHandle("r", client).delete()
+    server, client = serve(respond)
+    RunHandle("r", client).delete()
     assert [each.method for each in server.requests] == ["DELETE", "GET"]
 
 
-def test_a_timed_out_run_has_another_error_than_a_failed_one() -> None:
+def test_a_timed_out_run_has_another_error_than_a_failed_one(serve: Serve) -> None:
     """The first look at it fails."""
     failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
     looks = iter([response(b'"busy"', status=503)])
@@ -829,75 +781,63 @@ def test_a_timed_out_run_has_another_error_than_a_failed_one() -> None:
             return response(json.dumps(failed).encode())
         return next(looks, None) or run_json("timeout")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(RunTimedOut, match="broke"):
-            RunHandle("r", client).result(timeout=30)
-        assert [each.path for each in server.requests].count("/runs/r") == 2
+    server, client = serve(respond)
+    with pytest.raises(RunTimedOut, match="broke"):
+        RunHandle("r", client).result(timeout=30)
+    assert [each.path for each in server.requests].count("/runs/r") == 2
 
 
-def test_a_retry_after_of_an_hour_is_reported_at_once() -> None:
+def test_a_retry_after_of_an_hour_is_reported_at_once(serve: Serve) -> None:
     busy = response(b'"busy"', status=429, retry_after="3600")
-    with (
-        SocketServer(busy) as server,
-        ApiClient(Configuration(host=server.url)) as client,
+    server, client = serve(busy)
+    run = RunHandle("r", client)
+    for call in (
+        run.refresh,
+        run.result,
+        lambda: run.result(timeout=4),
+        lambda: run.result(timeout=0),
+        lambda: next(run.events()),
+        lambda: next(run.events(timeout=4)),
+        lambda: run.resume({}),
+        run.cancel,
+        run.delete,
     ):
-        run = RunHandle("r", client)
-        for call in (
-            run.refresh,
-            run.result,
-            lambda: run.result(timeout=4),
-            lambda: run.result(timeout=0),
-            lambda: next(run.events()),
-            lambda: next(run.events(timeout=4)),
-            lambda: run.resume({}),
-            run.cancel,
-            run.delete,
-        ):
-            server.requests.clear()
-            began = time.monotonic()
-            # In time, it is an error of the run, with its token; the cause has the response.
-            with pytest.raises(
-                (TooManyRequestsException, RunWaitTimeout), match="Retry-After: 3600 s"
-            ) as caught:
-                call()
-            error = caught.value
-            assert isinstance(error, TooManyRequestsException) or error.token
-            assert len(server.requests) == 1
-            assert time.monotonic() - began < 4
+        server.requests.clear()
+        began = time.monotonic()
+        # In time, it is an error of the run, with its token; the cause has the response.
+        with pytest.raises(
+            (TooManyRequestsException, RunWaitTimeout), match="Retry-After: 3600 s"
+        ) as caught:
+            call()
+        error = caught.value
+        assert isinstance(error, TooManyRequestsException) or error.token
+        assert len(server.requests) == 1
+        assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_no_request_overtakes_a_pause_that_is_too_long(status: int) -> None:
+def test_no_request_overtakes_a_pause_that_is_too_long(serve: Serve, status: int) -> None:
     """Not even the look whether a DELETE was carried out."""
 
     def respond(request: Any) -> Any:
         busy = response(b'"busy"', status, retry_after="3600")
         return busy if request.method == "DELETE" else run_json("pending")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(ApiException) as caught:
-            RunHandle("r", client).delete()
-        assert caught.value.status == status
-        assert [each.method for each in server.requests] == ["DELETE"]
+    server, client = serve(respond)
+    with pytest.raises(ApiException) as caught:
+        RunHandle("r", client).delete()
+    assert caught.value.status == status
+    assert [each.method for each in server.requests] == ["DELETE"]
 
 
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
-    set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_timing(backoff=(0.05, 0.1))
     success = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
     output = response(json.dumps(success).encode())
-    with (
-        SocketServer(*[response(b'"busy"', 503)] * 3, output) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).result(timeout=30) == {"ok": 1}
+    _, client = serve(*[response(b'"busy"', 503)] * 3, output)
+    assert RunHandle("r", client).result(timeout=30) == {"ok": 1}
     begins, ends = [
         record.getMessage() for record in caplog.records if record.levelname == "WARNING"
     ]
@@ -906,18 +846,17 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     assert ends.startswith("the server answers again, after 3 failures in ")
 
 
-def test_the_error_of_an_outage_says_how_long_it_lasted(set_timing: SetTiming) -> None:
+def test_the_error_of_an_outage_says_how_long_it_lasted(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     set_timing(outage=0.5, backoff=(0.02, 0.05))
-    with (
-        SocketServer(response(b'"busy"', 503)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        for call in (run.result, lambda: list(run.events()), run.cancel):
-            server.requests.clear()
-            with pytest.raises(ServiceException, match=r"after \d+ attempts in 0\.[3-9] s"):
-                call()
-            assert len(server.requests) > 3
+    server, client = serve(response(b'"busy"', 503))
+    run = RunHandle("r", client)
+    for call in (run.result, lambda: list(run.events()), run.cancel):
+        server.requests.clear()
+        with pytest.raises(ServiceException, match=r"after \d+ attempts in 0\.[3-9] s"):
+            call()
+        assert len(server.requests) > 3
 
 
 def test_what_answered_once_is_known_to_answer(server: LocalServer, counter: AgentHandle) -> None:
@@ -951,12 +890,12 @@ def test_a_run_is_as_young_as_its_token_says(server: LocalServer, counter: Agent
         assert RunHandle.from_token(token, client).refresh().agent_id == counter.agent_id
 
 
-def test_done_does_not_wait_for_a_silent_server(set_timing: SetTiming) -> None:
+def test_done_does_not_wait_for_a_silent_server(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(quick=0.3)
-    with SocketServer(STALL) as server, ApiClient(Configuration(host=server.url)) as client:
-        with pytest.raises(RunWaitTimeout):
-            RunHandle("r", client).done()
-        assert len(server.requests) == 1
+    server, client = serve(STALL)
+    with pytest.raises(RunWaitTimeout):
+        RunHandle("r", client).done()
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("name", ["delete", "cancel"])
@@ -972,50 +911,38 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
 
 @pytest.mark.slow
 def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     """A limit is a limit, credentials are refused, and Retry-After holds."""
     cut = [b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 99\r\n\r\n{", CLOSE]
     coded = response(b"x", 429, retry_after="1", content_encoding="compress")
     denied = [b"HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\n{", CLOSE]
     for first in (cut, coded):
-        with (
-            SocketServer(first, run_json("pending")) as server,
-            ApiClient(Configuration(host=server.url)) as client,
-        ):
-            began = time.monotonic()
-            assert AgentHandle("a", client).start(timeout=30).run_id == "r"
-            assert time.monotonic() - began >= 1
-            assert [each.path for each in server.requests] == ["/runs", "/runs"]
-    with (
-        SocketServer(denied) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(UnauthorizedException) as failure,
-    ):
+        server, client = serve(first, run_json("pending"))
+        began = time.monotonic()
+        assert AgentHandle("a", client).start(timeout=30).run_id == "r"
+        assert time.monotonic() - began >= 1
+        assert [each.path for each in server.requests] == ["/runs", "/runs"]
+    server, client = serve(denied)
+    with pytest.raises(UnauthorizedException) as failure:
         RunHandle("r", client).result(timeout=30)
     assert failure.value.body == "{" and isinstance(failure.value.__cause__, ConnectionException)
     assert len(server.requests) == 1
 
 
-def test_the_error_at_the_deadline_counts_the_requests(set_timing: SetTiming) -> None:
+def test_the_error_at_the_deadline_counts_the_requests(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(backoff=(0.01, 0.02), last=0.2)
-    with (
-        SocketServer(response(b'"busy"', 503)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"),
-    ):
+    _, client = serve(response(b'"busy"', 503))
+    with pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"):
         RunHandle("r", client).result(timeout=0.9)
 
 
 def test_limits_without_end_are_logged(
-    set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_timing(backoff=(0.01, 0.02), quiet=0.1, outage=0.5)
-    with (
-        SocketServer(response(b'"slow down"', 429)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(TooManyRequestsException),
-    ):
+    _, client = serve(response(b'"slow down"', 429))
+    with pytest.raises(TooManyRequestsException):
         RunHandle("r", client).result()
     assert [each.levelname for each in caplog.records].count("WARNING") == 1
 
@@ -1034,22 +961,21 @@ def test_a_view_has_its_own_retries(configured: int, view: int, connects: int) -
     assert len(tries) == connects
 
 
-def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(set_timing: SetTiming) -> None:
+def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     """After a create as after any other request."""
     set_timing(outage=0.5)
     marked = PENDING.replace(b'"creation":{', b'"creation":{"metadata":{"acp-client-token":"t"},')
     found = response(b"[%b]" % marked)
-    with (
-        SocketServer(response(b'"busy"', 503, retry_after="1"), found) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = AgentHandle("a", client).start(client_token="t", timeout=30)
-        assert run.run_id == "r"
-        assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
+    server, client = serve(response(b'"busy"', 503, retry_after="1"), found)
+    run = AgentHandle("a", client).start(client_token="t", timeout=30)
+    assert run.run_id == "r"
+    assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
 
 
 @pytest.mark.slow
-def test_a_wait_by_looks_keeps_its_deadline(set_timing: SetTiming) -> None:
+def test_a_wait_by_looks_keeps_its_deadline(serve: Serve, set_timing: SetTiming) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
     looks: list[object] = []
 
@@ -1060,11 +986,8 @@ def test_a_wait_by_looks_keeps_its_deadline(set_timing: SetTiming) -> None:
             return run_json("pending" if len(looks) == 1 else "success")
         return STALL if looks else response(b"{}", 404)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunWaitTimeout),
-    ):
+    server, client = serve(respond)
+    with pytest.raises(RunWaitTimeout):
         RunHandle("r", client).result(timeout=2)
     # The look took a second of the two, so no window of a second fits any more.
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
@@ -1083,7 +1006,7 @@ def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> No
     assert caught.value is limited and not contact.ends_batch(limited)
 
 
-def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one() -> None:
+def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(serve: Serve) -> None:
     """One call is told to come back in a second, while another one holds a long poll."""
     polled, limited = threading.Event(), threading.Event()
     asked: list[tuple[str, float]] = []
@@ -1100,11 +1023,8 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one() -> Non
             return response(b"{}", 429, retry_after="1")
         return response(json.dumps({**SUCCESS, "run_id": name}).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    _, client = serve(respond)
+    with ThreadPoolExecutor(2) as pool:
         waits = pool.submit(RunHandle("waits", client).result, 30)
         assert polled.wait(10)
         told = pool.submit(RunHandle("limited", client).result, 30)
@@ -1123,7 +1043,9 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one() -> Non
 
 @pytest.mark.parametrize("failure", ["reset", "404", "503"])
 @pytest.mark.parametrize("timeout", [0.9, 2.5])
-def test_a_failure_that_passes_ends_no_short_wait(failure: str, timeout: float) -> None:
+def test_a_failure_that_passes_ends_no_short_wait(
+    serve: Serve, failure: str, timeout: float
+) -> None:
     """The output is there after three quarters of the timeout, less what a request takes."""
     first = {"reset": [CLOSE], "404": response(b'"no such run"', 404), "503": response(b"", 503)}
     began = time.monotonic()
@@ -1138,26 +1060,22 @@ def test_a_failure_that_passes_ends_no_short_wait(failure: str, timeout: float) 
         ready = time.monotonic() - began > 0.3 * timeout
         return response(json.dumps(SUCCESS).encode()) if ready else first[failure]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        began = time.monotonic()
-        assert agent.start().result(timeout=timeout) == {"ok": 1}
+    _, client = serve(respond)
+    agent = AgentHandle("a", client)
+    began = time.monotonic()
+    assert agent.start().result(timeout=timeout) == {"ok": 1}
     assert len(outputs) > 1
 
 
-def test_a_wait_ends_with_its_last_failure_and_not_before_three_quarters_of_its_time() -> None:
-    with (
-        SocketServer([CLOSE]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        client.rest_client.server.answered = True
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="the last request failed"):
-            RunHandle("r", client).result(timeout=1.2)
-        assert 0.9 <= time.monotonic() - began < 5
+def test_a_wait_ends_with_its_last_failure_and_not_before_three_quarters_of_its_time(
+    serve: Serve,
+) -> None:
+    _, client = serve([CLOSE])
+    client.rest_client.server.answered = True
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match="the last request failed"):
+        RunHandle("r", client).result(timeout=1.2)
+    assert 0.9 <= time.monotonic() - began < 5
 
 
 SUCCESS = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
@@ -1182,34 +1100,28 @@ HANGING: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("call", HANGING.values(), ids=HANGING)
 def test_no_call_passes_its_timeout_at_a_server_that_hangs(
-    call: Callable[[AgentHandle, RunHandle], object], set_timing: SetTiming
+    serve: Serve, call: Callable[[AgentHandle, RunHandle], object], set_timing: SetTiming
 ) -> None:
     set_timing(exit=0.5)  # for what `cancel_on_exit` adds
-    with (
-        SocketServer([STALL]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        client.rest_client.server.answered = True
-        began = time.monotonic()
-        with pytest.raises((ApiException, TimeoutError)):
-            call(AgentHandle("a", client), RunHandle("r", client))
-        assert time.monotonic() - began < 3
+    _, client = serve([STALL])
+    client.rest_client.server.answered = True
+    began = time.monotonic()
+    with pytest.raises((ApiException, TimeoutError)):
+        call(AgentHandle("a", client), RunHandle("r", client))
+    assert time.monotonic() - began < 3
 
 
-def test_the_search_for_the_agent_counts_in_the_timeout_of_a_call() -> None:
+def test_the_search_for_the_agent_counts_in_the_timeout_of_a_call(serve: Serve) -> None:
     """The create and the search take their share of the time, and the look-up only the rest."""
-    with (
-        SocketServer([STALL]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        client.rest_client.server.answered = True
-        began = time.monotonic()
-        with pytest.raises(RunStartAmbiguous):
-            AgentHandle("a", client).run(timeout=1)
-        assert time.monotonic() - began < 1.4
+    _, client = serve([STALL])
+    client.rest_client.server.answered = True
+    began = time.monotonic()
+    with pytest.raises(RunStartAmbiguous):
+        AgentHandle("a", client).run(timeout=1)
+    assert time.monotonic() - began < 1.4
 
 
-def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived() -> None:
+def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(serve: Serve) -> None:
     resumed: list[float] = []
     question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
 
@@ -1223,32 +1135,26 @@ def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived() -> None:
             return run_json("success", updated="02")
         return run_json("interrupted", updated="01.5")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        run.resume({"yes": True}, timeout=2)
-        assert time.monotonic() - resumed[0] < 1.9
-        assert run.result(timeout=30) == {"ok": 1}
+    _, client = serve(respond)
+    run = RunHandle("r", client)
+    run.resume({"yes": True}, timeout=2)
+    assert time.monotonic() - resumed[0] < 1.9
+    assert run.result(timeout=30) == {"ok": 1}
     assert len(resumed) == 1
 
 
-def test_a_refresh_is_limited_as_the_client_is() -> None:
-    with (
-        SocketServer([STALL]) as server,
-        ApiClient(Configuration(host=server.url, timeout=0.5, retries=0)) as client,
-    ):
-        began = time.monotonic()
-        with pytest.raises(ApiException):
-            RunHandle("r", client).refresh()
-        assert time.monotonic() - began < 10
+def test_a_refresh_is_limited_as_the_client_is(serve: Serve) -> None:
+    _, client = serve([STALL], timeout=0.5, retries=0)
+    began = time.monotonic()
+    with pytest.raises(ApiException):
+        RunHandle("r", client).refresh()
+    assert time.monotonic() - began < 10
 
 
 # What a status and a time may be
 
 
-def test_a_time_without_an_offset_is_utc() -> None:
+def test_a_time_without_an_offset_is_utc(serve: Serve) -> None:
     """The server writes its offset in one response and not in the next."""
     question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
     resumed: list[bytes] = []
@@ -1264,16 +1170,13 @@ def test_a_time_without_an_offset_is_utc() -> None:
         return response(json.dumps(run).encode())
 
     TIMES = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
+    server, client = serve(respond)
+    assert RunHandle("r", client).drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
     assert resumed == [b'{"n":1}'] or resumed == [b'{"n": 1}']
 
 
 @pytest.mark.parametrize("status", ["", "queued"])
-def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None:
+def test_a_status_that_is_not_of_the_contract_has_not_ended(serve: Serve, status: str) -> None:
     """The output is asked for until it is there: it is the only sign of the end."""
     asked: list[str] = []
 
@@ -1283,18 +1186,15 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None
         asked.append(request.path)
         return response(b"", 404) if len(asked) < 4 else response(json.dumps(SUCCESS).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        with pytest.raises(RunWaitTimeout):
-            run.result(timeout=0)
-        assert not run.done()
-        assert run.result(timeout=30) == {"ok": 1}
-        assert run.status is RunStatus.SUCCESS
-        run.refresh()  # an outcome that was seen counts
-        assert run.status is RunStatus.SUCCESS
+    _, client = serve(respond)
+    run = RunHandle("r", client)
+    with pytest.raises(RunWaitTimeout):
+        run.result(timeout=0)
+    assert not run.done()
+    assert run.result(timeout=30) == {"ok": 1}
+    assert run.status is RunStatus.SUCCESS
+    run.refresh()  # an outcome that was seen counts
+    assert run.status is RunStatus.SUCCESS
     assert len(asked) == 4
 
 
@@ -1315,7 +1215,7 @@ def test_a_wait_does_not_report_the_error_of_another_request(
 
 
 @pytest.mark.slow
-def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
+def test_a_pause_leaves_time_for_a_last_look(serve: Serve, set_timing: SetTiming) -> None:
     """The server returns each 204 at once, and the run ends in the pause after it."""
     set_timing(early=(10.0, 10.0))
     ended = time.monotonic() + 0.5
@@ -1324,12 +1224,9 @@ def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
         over = "/output" in request.path and time.monotonic() > ended
         return response(json.dumps(SUCCESS).encode()) if over else response(status=204)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        ended = time.monotonic() + 0.5
-        assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
+    _, client = serve(respond)
+    ended = time.monotonic() + 0.5
+    assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
 
 
 def test_the_age_of_a_run_grows_with_the_time_since_its_create(
@@ -1358,19 +1255,16 @@ def test_a_clock_that_is_set_back_makes_no_run_young(
 
 
 @pytest.mark.slow
-def test_a_poll_may_end_some_seconds_after_its_window() -> None:
+def test_a_poll_may_end_some_seconds_after_its_window(serve: Serve) -> None:
     """A server is slow to respond after the window: that is no cut, so nothing is asked again."""
     result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-    with (
-        SocketServer([1.8, response(json.dumps(result).encode())]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        output = wait_for_run_output(RunsApi(client), "r", timeout=30, block_timeout=1)
+    server, client = serve([1.8, response(json.dumps(result).encode())])
+    output = wait_for_run_output(RunsApi(client), "r", timeout=30, block_timeout=1)
     assert isinstance(output.actual_instance, RunResult)
     assert len(server.requests) == 1
 
 
-def test_polls_that_end_early_are_followed_by_pauses_that_double() -> None:
+def test_polls_that_end_early_are_followed_by_pauses_that_double(serve: Serve) -> None:
     """And begin again after a poll of a whole window."""
     polled = itertools.count(1)
 
@@ -1378,13 +1272,10 @@ def test_polls_that_end_early_are_followed_by_pauses_that_double() -> None:
         empty = response(b"", 204, content_type="")
         return [1.1, empty] if next(polled) == 6 else empty
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        core = RunCore(RunsApi(client), "r")
-        polls = Polls(core, core.wait(), 1)
-        pauses = [polls.send(math.inf) for _ in range(7)]
+    _, client = serve(respond)
+    core = RunCore(RunsApi(client), "r")
+    polls = Polls(core, core.wait(), 1)
+    pauses = [polls.send(math.inf) for _ in range(7)]
     assert pauses == [Pause(seconds) for seconds in (0.2, 0.4, 0.8, 1.6, 2.0, 0.0, 0.2)]
 
 

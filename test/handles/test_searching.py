@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from support.serving import Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -258,24 +259,21 @@ def test_which_run_a_search_asked_for(
     assert bool(list(iter_runs(Everything(), request_))) is matches
 
 
-def test_a_server_that_ignores_conditions(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """What it returns all the same would be taken for what was asked for, and deleted."""
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
-        for _ in range(3):
-            counter.start({"count": 1}, metadata={"of": "others"})
-        found = iter_runs(RunsApi(client), {"metadata": {"of": "me"}, "limit": 2})
-        assert [run.run_id for run in found] == [mine]
-        threads = ThreadsApi(client)
-        echo = AgentHandle.find("echo", api_client=client)
-        for of in ("me", "others"):
-            threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
-        (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
-        assert thread.metadata == {"of": "me"}
+    _, client = serve(Quirks(search_metadata="ignored"))
+    counter = AgentHandle.find("counter", api_client=client)
+    mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
+    for _ in range(3):
+        counter.start({"count": 1}, metadata={"of": "others"})
+    found = iter_runs(RunsApi(client), {"metadata": {"of": "me"}, "limit": 2})
+    assert [run.run_id for run in found] == [mine]
+    threads = ThreadsApi(client)
+    echo = AgentHandle.find("echo", api_client=client)
+    for of in ("me", "others"):
+        threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
+    (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
+    assert thread.metadata == {"of": "me"}
     words = "the server ignores conditions of the search: run_id .* does not match"
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
@@ -327,25 +325,22 @@ def test_random_order_still_ends() -> None:
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
-def test_a_real_search(order: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(search_order=order)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
-        counter.start({"count": 1}, metadata={"batch": 2})
-        runs = RunsApi(client)
-        request = RunSearchRequest(metadata={"batch": 1}, limit=3)
-        found = [run.run_id for run in iter_runs(runs, request)]
-        assert sorted(found) == sorted(ids)
-        assert len(list(iter_runs(runs))) == 8
-        iterator = iter_runs(runs, request)
-        seen = [next(iterator).run_id]
-        counter.start({"count": 1}, metadata={"batch": 1})
-        seen += [run.run_id for run in iterator]
-        assert set(seen) >= set(ids)
-        assert len(seen) == len(set(seen))
+def test_a_real_search(serve: Serve, order: Any) -> None:
+    _, client = serve(Quirks(search_order=order))
+    counter = AgentHandle.find("counter", api_client=client)
+    ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
+    counter.start({"count": 1}, metadata={"batch": 2})
+    runs = RunsApi(client)
+    request = RunSearchRequest(metadata={"batch": 1}, limit=3)
+    found = [run.run_id for run in iter_runs(runs, request)]
+    assert sorted(found) == sorted(ids)
+    assert len(list(iter_runs(runs))) == 8
+    iterator = iter_runs(runs, request)
+    seen = [next(iterator).run_id]
+    counter.start({"count": 1}, metadata={"batch": 1})
+    seen += [run.run_id for run in iterator]
+    assert set(seen) >= set(ids)
+    assert len(seen) == len(set(seen))
 
 
 def test_agents_and_threads(client: ApiClient) -> None:

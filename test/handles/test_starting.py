@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support.examples import RUN
-from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
+from support.serving import Serve
+from support.socket_server import CLOSE, STALL, response
 from support.timing import SetTiming
 from urllib3.util import Retry
 
@@ -104,22 +105,19 @@ def test_a_create_that_is_carried_out_late_is_found(
 
 
 @pytest.mark.parametrize("habit", ["ignored", "fails"])
-def test_servers_that_cannot_search_by_metadata(habit: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(search_metadata=habit)) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(3):
-            counter.start({"count": 1})
-        server.faults.add(LOST)
-        run = counter.start({"count": 2, "interval": 0})
-        assert run.result(timeout=30) == {"count": 2, "of": 2}
-        found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
-        assert found is not None
-        assert found.run_id == run.run_id
-        assert found.duplicates == ()
-        assert RunHandle.find("nobody's", api_client=client) is None
+def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> None:
+    server, client = serve(Quirks(search_metadata=habit), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    for _ in range(3):
+        counter.start({"count": 1})
+    server.faults.add(LOST)
+    run = counter.start({"count": 2, "interval": 0})
+    assert run.result(timeout=30) == {"count": 2, "of": 2}
+    found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
+    assert found is not None
+    assert found.run_id == run.run_id
+    assert found.duplicates == ()
+    assert RunHandle.find("nobody's", api_client=client) is None
 
 
 def test_a_refused_search_by_metadata_is_not_tried_again(
@@ -134,37 +132,31 @@ def test_a_refused_search_by_metadata_is_not_tried_again(
 
 
 @pytest.mark.slow
-def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
-    with (
-        LocalServer(quirks=Quirks(search_metadata="fails")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        counter.start({"count": 1})
-        server.faults.add(Fault(path="/runs/search", delay=1.0, times=None))
-        with pytest.raises(ApiException):
-            starting.find_by_token(RunsApi(client), "nobody's", COUNTER, timeout=1.5)
-        assert len([one for one in server.requests if one.path == "/runs/search"]) == 2
-        with pytest.raises(ApiException):
-            counter.start({"count": 1}, client_token="mine", reuse=True, timeout=1.5)
-        assert len([one for one in server.requests if one.path == "/runs"]) == 1
+def test_the_time_of_a_search_is_for_all_of_its_pages(serve: Serve) -> None:
+    server, client = serve(Quirks(search_metadata="fails"), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    counter.start({"count": 1})
+    server.faults.add(Fault(path="/runs/search", delay=1.0, times=None))
+    with pytest.raises(ApiException):
+        starting.find_by_token(RunsApi(client), "nobody's", COUNTER, timeout=1.5)
+    assert len([one for one in server.requests if one.path == "/runs/search"]) == 2
+    with pytest.raises(ApiException):
+        counter.start({"count": 1}, client_token="mine", reuse=True, timeout=1.5)
+    assert len([one for one in server.requests if one.path == "/runs"]) == 1
 
 
 def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert starting._PAGE == 1000  # the most that the contract allows
     monkeypatch.setattr(starting, "_PAGE", 2)
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(22):
-            counter.start({"count": 1})
-        with pytest.raises(ApiException, match="not among the first 20 that were found"):
-            RunHandle.find("nobody's", agent_id=COUNTER, api_client=client)
-        assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
+    server, client = serve(Quirks(search_metadata="ignored"), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    for _ in range(22):
+        counter.start({"count": 1})
+    with pytest.raises(ApiException, match="not among the first 20 that were found"):
+        RunHandle.find("nobody's", agent_id=COUNTER, api_client=client)
+    assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
 
 
 def test_a_create_that_was_never_carried_out(
@@ -186,15 +178,14 @@ def test_a_create_that_was_never_carried_out(
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
-def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded() -> None:
-    with (
-        SocketServer(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        AgentsApi(client).search_agents({})
-        with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
-            AgentHandle("a", client).start({}, timeout=0.5)
-        assert len(str(caught.value)) <= 240
+def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded(
+    serve: Serve,
+) -> None:
+    _, client = serve(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"])
+    AgentsApi(client).search_agents({})
+    with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
+        AgentHandle("a", client).start({}, timeout=0.5)
+    assert len(str(caught.value)) <= 240
 
 
 def test_the_token_of_an_ambiguous_start_looks_again(
@@ -316,18 +307,15 @@ def test_a_response_that_cannot_be_read_still_made_a_run(
     assert how_many(server) == 1
 
 
-def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_search(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     def respond(request: Any) -> Any:
         return [CLOSE] if request.path == "/runs" else response(b'"no"', status=405)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
-            AgentHandle("a", client).start()
-        assert not caught.value.searched
-        assert [request.path for request in server.requests].count("/runs") == 1
+    server, client = serve(respond)
+    with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
+        AgentHandle("a", client).start()
+    assert not caught.value.searched
+    assert [request.path for request in server.requests].count("/runs") == 1
 
 
 @pytest.mark.slow
@@ -409,7 +397,7 @@ def decoded(error: ApiException) -> list[str]:
 TIMES = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
 
 
-def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
+def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) -> None:
     """The server searches by metadata alone, and another agent has used the client token."""
     set_timing(search=0.3)
     creation = {"agent_id": "b", "metadata": {"acp-client-token": "order-1"}}
@@ -426,41 +414,37 @@ def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
             return [CLOSE] if request.method == "POST" else response(b'"no"', status=405)
         return response(json.dumps([run]).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
-            agent.start(client_token="order-1")
-        assert not failure.value.searched  # so a batch starts no second run
-        with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
-            agent.start(client_token="order-1", reuse=True)
-        assert RunHandle.find("order-1", client, agent_id="a") is None
-        for found in (None, "b", "B"):
-            handle = RunHandle.find("order-1", client, agent_id=found)
-            assert handle is not None and handle.run_id == "r"
-        run["agent_id"] = "the-id-of-b"  # as if "b" were a name
-        assert RunHandle.find("order-1", client, agent_id="b") is not None
+    _, client = serve(respond)
+    agent = AgentHandle("a", client)
+    with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
+        agent.start(client_token="order-1")
+    assert not failure.value.searched  # so a batch starts no second run
+    with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
+        agent.start(client_token="order-1", reuse=True)
+    assert RunHandle.find("order-1", client, agent_id="a") is None
+    for found in (None, "b", "B"):
+        handle = RunHandle.find("order-1", client, agent_id=found)
+        assert handle is not None and handle.run_id == "r"
+    run["agent_id"] = "the-id-of-b"  # as if "b" were a name
+    assert RunHandle.find("order-1", client, agent_id="b") is not None
 
 
-def test_the_client_token_of_a_create_needs_no_echo() -> None:
+def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
     run = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
     body = json.dumps({**run, **TIMES}).encode()
-    with (
-        SocketServer(response(body)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = AgentHandle("a", client).start(client_token="order-1")
-        handle.refresh()
-        assert handle.client_token == "order-1"
-        again = RunHandle.from_token(handle.token(), client)
-        assert again.client_token == "order-1"
-        assert AgentHandle("a", client).start(client_token="").client_token is None
+    _, client = serve(response(body))
+    handle = AgentHandle("a", client).start(client_token="order-1")
+    handle.refresh()
+    assert handle.client_token == "order-1"
+    again = RunHandle.from_token(handle.token(), client)
+    assert again.client_token == "order-1"
+    assert AgentHandle("a", client).start(client_token="").client_token is None
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
-def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
+def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(
+    serve: Serve, status: int
+) -> None:
     made: list[Any] = []
 
     def respond(request: Any) -> Any:
@@ -471,11 +455,8 @@ def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status
             return response(b'"gateway"', status)
         return response(json.dumps(made).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert AgentHandle("a", client).start().run_id == "r"
+    server, client = serve(respond)
+    assert AgentHandle("a", client).start().run_id == "r"
     assert [request.path for request in server.requests] == ["/runs", "/runs/search"]
 
 
@@ -627,22 +608,19 @@ def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentH
 
 
 def test_a_run_of_an_earlier_page_is_not_dropped(
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starting, "_PAGE", 2)
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored", search_order="newest")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(4):
-            counter.start({"count": 1})
-        server.faults.add(
-            LOST,
-            Fault(path="/runs/search"),  # the first page is let through
-            Fault(path="/runs/search", status=503, times=None),
-        )
-        assert counter.start({"count": 1}).run_id
+    server, client = serve(Quirks(search_metadata="ignored", search_order="newest"), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    for _ in range(4):
+        counter.start({"count": 1})
+    server.faults.add(
+        LOST,
+        Fault(path="/runs/search"),  # the first page is let through
+        Fault(path="/runs/search", status=503, times=None),
+    )
+    assert counter.start({"count": 1}).run_id
 
 
 def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServer) -> None:
@@ -665,7 +643,7 @@ def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServ
     ],
 )
 def test_a_search_that_worked_counts_for_a_moment(
-    set_timing: SetTiming, durations: dict[str, Any], searched: bool
+    serve: Serve, set_timing: SetTiming, durations: dict[str, Any], searched: bool
 ) -> None:
     set_timing(**durations)
     searches: list[Any] = []
@@ -676,27 +654,21 @@ def test_a_search_that_worked_counts_for_a_moment(
         searches.append(request)
         return response(b"[]") if len(searches) == 1 else STALL
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunStartAmbiguous) as failure,
-    ):
+    _, client = serve(respond)
+    with pytest.raises(RunStartAmbiguous) as failure:
         AgentHandle("a", client).start()
     assert failure.value.searched is searched and len(searches) == 2
 
 
-def test_a_run_of_another_agent_is_no_duplicate() -> None:
+def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     def run(run_id: str, agent_id: str) -> dict[str, Any]:
         creation = {"agent_id": agent_id, "metadata": {"acp-client-token": "order-1"}}
         known = {"run_id": run_id, "agent_id": agent_id, "creation": creation}
         return {**known, "status": "pending", **TIMES}
 
     found = json.dumps([run("b1", "b"), run("a1", "a"), run("a2", "a")]).encode()
-    with (
-        SocketServer(response(found)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
+    _, client = serve(response(found))
+    handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
 
 
@@ -732,22 +704,19 @@ OTHERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("field", ["input", "config"])
 @pytest.mark.parametrize("echo", [*ECHOES, *OTHERS])
-def test_reuse_compares_what_was_asked(field: str, echo: str) -> None:
+def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> None:
     asked = {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None}
     creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
     creation[field] = {**ECHOES, **OTHERS}[echo]
     found = response(json.dumps([{**RUN, "agent_id": "a", "creation": creation}]).encode())
-    with (
-        SocketServer(found) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
-        if echo in ECHOES:
-            assert agent.start(**given).run_id == RUN["run_id"]
-        else:
-            with pytest.raises(ApiValueError, match=f"created with another {field}"):
-                agent.start(**given)
+    _, client = serve(found)
+    agent = AgentHandle("a", client)
+    given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
+    if echo in ECHOES:
+        assert agent.start(**given).run_id == RUN["run_id"]
+    else:
+        with pytest.raises(ApiValueError, match=f"created with another {field}"):
+            agent.start(**given)
 
 
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(

@@ -1,0 +1,43 @@
+"""A server of one test with a client of it, and what such a server says of the run "r"."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from acp_client_v0_1 import ApiClient
+from support.socket_server import response
+
+
+class Serve(Protocol):
+    """Start a server and make a client of it; both end with the test.
+
+    The server is a `SocketServer` with responses, or with a function that makes them; a
+    `LocalServer` if `Quirks` are given; or the given one. ``settings`` are those of the client.
+    """
+
+    def __call__(self, *what: Any, base: str = "", **settings: Any) -> tuple[Any, ApiClient]: ...
+
+
+def run_json(status: str = "pending", *, updated: str = "01", **fields: Any) -> bytes:
+    """The response with the run, changed at a second of the minute in which it was created."""
+    run = {
+        "run_id": "r",
+        "agent_id": "a",
+        "creation": {"agent_id": "a"},
+        "status": status,
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": f"2026-01-01T00:00:{updated}Z",
+    }
+    return response(json.dumps({**run, **fields}).encode())
+
+
+def output_json(kind: str = "result", **fields: Any) -> bytes:
+    """The response with an output: a result, or fields of another kind."""
+    result = {"status": "success", "result": {"ok": 1}} if kind == "result" else {}
+    return response(json.dumps({"type": kind, "run_id": "r", **result, **fields}).encode())
+
+
+SUCCESS = output_json()
+QUESTION = output_json("interrupt", interrupt={"interrupt_type": "ask"})
+NOTHING = response(status=204, content_type="")
