@@ -39,9 +39,9 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_agent_is_found_by_its_name(client: ApiClient) -> None:
+def test_an_agent_is_found_by_its_name(server: LocalServer, client: ApiClient) -> None:
     counter = AgentHandle.find("counter", api_client=client)
-    assert counter.agent_id == COUNTER
+    assert counter.agent_id == COUNTER and len(server.requests) == 1
     assert counter.agent.metadata.ref.version == "1.0.0"
     assert AgentHandle.find("counter", version="1.0.0", api_client=client).agent_id == COUNTER
     assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
@@ -237,8 +237,9 @@ def test_bad_arguments_are_found_before_anything_is_sent(
                 counter.start(**bad)
             with pytest.raises(ApiTypeError, match=f"{name} must be a JSON object"):
                 counter.run(**bad, cancel_on_exit=True)
-    with pytest.raises(ApiValueError, match="reuse needs a client_token"):
-        counter.start(reuse=True, client_token="")
+    for call, token in ((counter.start, ""), (counter.start, None), (counter.run, None)):
+        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
+            call(reuse=True, client_token=token)
     number: Any = uuid.uuid4()  # which no search would find, as a server gives it back as a str
     for call in (counter.start, counter.run, RunHandle.find):
         with pytest.raises(ApiTypeError, match="client_token must be a str, not UUID"):

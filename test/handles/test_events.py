@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.serving import Serve
+from support.serving import NOTHING, QUESTION, SUCCESS, Serve, run_json
 from support.socket_server import (
     CLOSE,
     STALL,
@@ -92,15 +92,6 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     assert len(streams(server)) == 1
 
 
-def test_mode_result(counter: AgentHandle) -> None:
-    run = counter.start({"count": 3, "interval": 0.05}, streaming="result")
-    events = run.events()
-    results = [event.result for event in events]
-    assert results[-1] == {"count": 3, "of": 3} == run.result(timeout=30)
-    assert all(result is not None for result in results)
-    assert (events.complete, events.gaps) == (True, [])
-
-
 def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHandle) -> None:
     server.faults.add(cut(1), cut(1))
     run = counter.start({"count": 4, "interval": 0.2}, streaming="result")
@@ -173,11 +164,8 @@ def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
 
 
-def run_json(status: str) -> bytes:
-    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:01Z"}
-    creation = {"agent_id": "a", "streaming": "custom"}
-    run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": status, **times}
-    return response(json.dumps(run).encode())
+def streamed(status: str = "pending") -> bytes:
+    return run_json(status, creation={"agent_id": "a", "streaming": "custom"})
 
 
 class Scripted:
@@ -195,10 +183,9 @@ class Scripted:
             return self.responses[min(self.opened, len(self.responses)) - 1]
         if "/output" in request.path:
             if self.at_the_end == "pending":
-                return [0.2, response(status=204, content_type="")]
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
-        return run_json(self.at_the_end if self.opened >= len(self.responses) else "pending")
+                return [0.2, NOTHING]
+            return SUCCESS
+        return streamed(self.at_the_end if self.opened >= len(self.responses) else "pending")
 
     def __enter__(self) -> Scripted:
         self.server.__enter__()
@@ -212,8 +199,6 @@ class Scripted:
 
 
 def test_a_jump_is_a_loss_with_its_number() -> None:
-    first = [STREAMING + sse(("1", 1), ("2", 2)), CLOSE]
-    second = STREAMING + sse(("6", 6)) + chunk(b"")
     updates = [{"n": n} for n in (1, 2, 6)]
     first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
     second = STREAMING + sse(("6", updates[2])) + chunk(b"")
@@ -253,14 +238,6 @@ def test_an_id_goes_back_as_the_bytes_that_came() -> None:
         assert len(list(scripted.run.events())) == 1
         heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
         assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
-
-
-def test_an_empty_end_after_a_cut_leaves_it_open() -> None:
-    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b"")) as scripted:
-        events = scripted.run.events()
-        assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (None, "success")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
@@ -344,12 +321,6 @@ def test_what_is_no_event_stream_is_polled(server: LocalServer, counter: AgentHa
     server.faults.add(Fault(path=STREAM, status=200, body={"no": "stream"}, times=None))
     run = counter.start({"count": 2, "interval": 0.2}, streaming="custom")
     assert [event.result for event in run.events()] == [{"count": 2, "of": 2}]
-
-
-def test_a_run_without_streaming_ends_with_its_result(slow: AgentHandle) -> None:
-    events = slow.start({"seconds": 0.2}).events()
-    assert [event.result for event in events] == [{"slept": 0.2}]
-    assert (events.complete, events.ended_by) == (True, "success")
 
 
 @pytest.mark.parametrize("streaming", [None, "custom"])
@@ -662,8 +633,11 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert list(events) == []
     assert time.monotonic() - began < 10
     assert events.ended_by is None
-    with pytest.raises(ApiValueError, match=r"over or closed: RunHandle\.events\(\) begins again"):
-        list(events)
+    closed = run.events()
+    closed.close()
+    for each in (events, closed):
+        with pytest.raises(ApiValueError, match=r"closed: RunHandle\.events\(\) begins again"):
+            list(each)
 
 
 def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
@@ -698,15 +672,12 @@ def test_threads_may_take_turns_with_one_iteration(counter: AgentHandle) -> None
     assert numbers(taken) == [1, 2, 3]
 
 
-def test_events_that_were_closed_before_they_began_are_refused(counter: AgentHandle) -> None:
-    events = counter.start({"count": 1}, streaming="custom").events()
-    events.close()
-    with pytest.raises(ApiValueError, match="over or closed"):
-        list(events)
-
-
-def test_updates_of_a_run_that_has_none_are_a_warning(slow: AgentHandle) -> None:
-    (event,) = slow.start({"seconds": 0}).events()
+def test_a_run_without_streaming_has_its_result_and_updates_are_a_warning(
+    slow: AgentHandle,
+) -> None:
+    events = slow.start({"seconds": 0}).events()
+    (event,) = events
+    assert (events.complete, events.ended_by) == (True, "success")
     assert repr(event).startswith("RunEvent(") and event == pickle.loads(pickle.dumps(event))
     assert event.result == {"slept": 0}
     with pytest.warns(UserWarning, match='start it with streaming="custom"'):
@@ -812,7 +783,7 @@ def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause
     def respond(request: Any) -> Any:
         nonlocal opened
         if not request.path.endswith("/stream"):
-            return run_json("pending")
+            return streamed()
         opened += 1
         return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
 
@@ -826,14 +797,12 @@ def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
     serve: Serve,
 ) -> None:
-    interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "x"}}
-
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
-            return response(status=204, content_type="")
+            return NOTHING
         if "/output" in request.path:
-            return response(json.dumps(interrupt).encode())
-        return run_json("pending")
+            return QUESTION
+        return streamed()
 
     server, client = serve(respond)
     events = RunHandle("r", client).events(through_interrupts=True)
@@ -885,7 +854,7 @@ def test_the_deadline_holds_for_the_result_of_a_run_without_events(
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
             return STREAMING + chunk(b"")
-        return [STALL] if "/output" in request.path else run_json("success")
+        return [STALL] if "/output" in request.path else streamed("success")
 
     monkeypatch.setattr(RunCore, "read", slowly)
     _, client = serve(respond)
@@ -916,17 +885,15 @@ def test_a_timeout_of_0_looks_for_events_that_are_there(
     assert time.monotonic() - began < 8
 
 
-def test_an_interrupt_after_a_cut_leaves_open_whether_all_came() -> None:
-    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b""), at_the_end="interrupted") as scripted:
-        events = scripted.run.events()
-        assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (None, "interrupted")
-    whole = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
-    with Scripted(whole, at_the_end="interrupted") as scripted:
-        events = scripted.run.events()
-        assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (True, "interrupted")
+@pytest.mark.parametrize("status", ["success", "interrupted"])
+def test_an_end_after_a_cut_leaves_open_whether_all_came(status: str) -> None:
+    one = STREAMING + sse(("1", {"n": 1}))
+    end = chunk(b"")
+    for script, complete in (([[one, CLOSE], STREAMING + end], None), ([one + end], True)):
+        with Scripted(*script, at_the_end=status) as scripted:
+            events = scripted.run.events()
+            assert [event.id for event in events] == ["1"]
+            assert (events.complete, events.ended_by) == (complete, status)
 
 
 def test_a_server_that_ends_each_stream_after_the_result_so_far(
@@ -949,7 +916,7 @@ HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
 @pytest.mark.parametrize(
     "reopened",
     [
-        response(status=204, content_type=""),
+        NOTHING,
         response(b'"not found"', 404),
         response(b'"no"', 405),
         response(b'"no"', 501),
@@ -1012,7 +979,7 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     reopened = {
         "ended": STREAMING + chunk(b""),
         "comments": [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL],
-        "204": response(status=204, content_type=""),
+        "204": NOTHING,
     }[silent]
     first = [STREAMING + so_far(1) + so_far(2), CLOSE]
     with Scripted(first, reopened) as scripted:
@@ -1046,9 +1013,8 @@ def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(serve: 
             if request.path.endswith("/stream") or status is None:
                 return response(b'"not found"', 404)
             if "/output" in request.path:
-                result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
-                return response(json.dumps(result).encode())
-            return run_json(status)
+                return SUCCESS
+            return streamed(status)
 
         _, client = serve(respond)
         events = RunHandle("r", client).events()
@@ -1056,7 +1022,7 @@ def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(serve: 
             with pytest.raises(RunGone):
                 next(events)
         else:
-            assert [event.result for event in events] == [{}]
+            assert [event.result for event in events] == [{"ok": 1}]
         assert events.ended_by == outcome
 
 

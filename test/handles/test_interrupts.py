@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.serving import Serve
-from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
+from support.serving import NOTHING, QUESTION, SUCCESS, Serve, output_json, run_json
+from support.socket_server import CLOSE, SocketServer, chunk, head, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -123,28 +123,13 @@ def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHand
         next(questions)
 
 
-def run_json(status: str, *, updated: str) -> bytes:
-    """The run "r", changed at a second of the minute in which it was created."""
-    run = {
-        "run_id": "r",
-        "agent_id": "a",
-        "creation": {"agent_id": "a"},
-        "status": status,
-        "created_at": "2026-01-01T00:00:00.5Z",
-        "updated_at": f"2026-01-01T00:00:{updated}Z",
-    }
-    return json.dumps(run).encode()
-
-
 @pytest.mark.slow
 def test_an_output_that_is_older_than_its_run_is_no_hot_loop(serve: Serve) -> None:
     run = run_json("success", updated="01.5")
-    question = b'{"type":"interrupt","interrupt":{"interrupt_type":"quiz"}}'
-    result = b'{"type":"result","run_id":"r","status":"success","result":{"ok":1}}'
     outputs: list[bytes] = []
 
     def respond(request: Any) -> Any:
-        return response(outputs.pop() if "/output" in request.path else run)
+        return outputs.pop() if "/output" in request.path else run
 
     _, client = serve(respond)
     handle = RunHandle("r", client)
@@ -154,7 +139,7 @@ def test_an_output_that_is_older_than_its_run_is_no_hot_loop(serve: Serve) -> No
         (lambda: list(handle.interrupts()), []),
     ]
     for call, outcome in calls:
-        outputs[:] = [result, *[question] * 4]
+        outputs[:] = [SUCCESS, *[QUESTION] * 4]
         began = time.monotonic()
         assert call() == outcome
         assert time.monotonic() - began > 0.4
@@ -207,8 +192,8 @@ def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_t
 
     def respond(request: Any) -> Any:
         if "/output" not in request.path:
-            return response(run_json("interrupted", updated=f"05.{next(moved)}"))
-        return response(b'{"type": "interrupt", "interrupt": {"interrupt_type": "x"}}')
+            return run_json("interrupted", updated=f"05.{next(moved)}")
+        return QUESTION
 
     _, client = serve(respond)
     asked: list[Any] = []
@@ -217,12 +202,6 @@ def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_t
             lambda question: asked.append(question) or {}, max_interrupts=5
         )
     assert len(asked) == 5
-
-
-def test_a_callback_is_needed_to_drive(server: LocalServer, client: ApiClient) -> None:
-    with pytest.raises(ApiTypeError, match="on_interrupt must be a function"):
-        RunHandle("r", client).drive(None)  # type: ignore[arg-type]
-    assert server.requests == ()
 
 
 def test_none_from_the_callback_stops(three: AgentHandle, counts: Any) -> None:
@@ -539,15 +518,14 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve) ->
 
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
-            return response(status=204, content_type="")
+            return NOTHING
         if "/output" not in request.path:
             status = "interrupted" if len(outputs) < 4 else "success"
-            return response(run_json(status, updated="01"))
+            return run_json(status, updated="01")
         outputs.append(time.monotonic())
         if len(outputs) < 5:
-            return response(status=204, content_type="")
-        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-        return response(json.dumps(result).encode())
+            return NOTHING
+        return SUCCESS
 
     _, client = serve(respond)
     run = RunHandle("r", client)
@@ -588,9 +566,8 @@ def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
                 + chunk(b"")
             )
         if "/output" in request.path:
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
-        return response(run_json("interrupted" if next(looks) == 1 else "success", updated="01"))
+            return SUCCESS
+        return run_json("interrupted" if next(looks) == 1 else "success", updated="01")
 
     updates: list[Any] = []
     _, client = serve(respond)
@@ -623,14 +600,13 @@ class Asking:
                 self.state = len(self.answers)
             return self.run(self.state)
         if self.state == 2:
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
+            return SUCCESS
         asked = {"interrupt_type": "quiz", "words": f"q{self.state}"}
-        return response(json.dumps({"type": "interrupt", "interrupt": asked}).encode())
+        return output_json("interrupt", interrupt=asked)
 
     def run(self, state: int) -> bytes:
         status = "success" if state == 2 else "interrupted"
-        return response(run_json(status, updated=f"{self.seconds[state]:02}.25"))
+        return run_json(status, updated=f"{self.seconds[state]:02}.25")
 
 
 def drive_each_once(asking: Asking) -> None:
@@ -787,10 +763,9 @@ def test_a_question_of_a_server_whose_clock_is_behind(serve: Serve) -> None:
         updated = ("05.5", "04.5", "06.5")[len(answers)]
         if "/output" not in request.path:
             status = "interrupted" if len(answers) < 2 else "success"
-            return response(run_json(status, updated=updated))
-        question = {"type": "interrupt", "interrupt": {"interrupt_type": str(len(answers))}}
-        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-        return response(json.dumps(question if len(answers) < 2 else result).encode())
+            return run_json(status, updated=updated)
+        question = output_json("interrupt", interrupt={"interrupt_type": str(len(answers))})
+        return question if len(answers) < 2 else SUCCESS
 
     _, client = serve(respond)
     handle = RunHandle("r", client)

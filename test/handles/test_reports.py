@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -23,16 +24,28 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
+    InterruptLimit,
+    JournalDamaged,
+    JournalMismatch,
+    PendingInterrupt,
+    RunFailed,
     RunHandle,
+    RunInterrupted,
     RunsApi,
+    RunStartAmbiguous,
     RunStatus,
+    RunTimedOut,
     RunWaitTimeout,
+    SchemaMismatch,
+    SearchDrift,
+    StreamGap,
     iter_runs,
 )
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
+ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
 def test_a_call_that_is_cancelled_says_so(slow: AgentHandle, server: LocalServer) -> None:
@@ -57,34 +70,6 @@ def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
     assert repr(run).endswith("success>")
 
 
-def test_nothing_is_known_of_a_run_that_was_only_named(client: ApiClient) -> None:
-    run = RunHandle("r", client)
-    assert (run.status, run.agent_id, run.thread_id, run.client_token) == (None,) * 4
-
-
-def test_a_token_of_another_run_is_refused(client: ApiClient, counts: Any) -> None:
-    echo = AgentHandle(ECHO, client)
-    first = echo.start({"n": 1}, client_token="order-1")
-    again = echo.start({"n": 1}, client_token="order-1", reuse=True)
-    assert again.run_id == first.run_id
-    with pytest.raises(ApiValueError, match=f"run {first.run_id}, which was created with .* input"):
-        echo.start({"n": 2}, client_token="order-1", reuse=True)
-    assert counts.creates == 1
-
-
-def test_reuse_needs_a_token(client: ApiClient, counts: Any) -> None:
-    echo = AgentHandle(ECHO, client)
-    for call in (echo.start, echo.run):
-        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
-            call({}, reuse=True)
-    assert counts.creates == 0
-
-
-def test_a_name_that_is_there_takes_one_request(client: ApiClient, server: LocalServer) -> None:
-    assert AgentHandle.find("echo", client).agent_id == ECHO
-    assert len(server.requests) == 1
-
-
 def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
     server.faults.add(Fault(path="/agents/search"))  # lets the first through
     server.faults.add(Fault(path="/agents/search", status=422, times=None))
@@ -102,11 +87,6 @@ def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer)
 def test_a_lookup_names_the_other_way(client: ApiClient, name: str, words: str) -> None:
     with pytest.raises(AgentLookupError, match=words):
         AgentHandle.find(name, client)
-
-
-def test_a_handle_of_an_id_is_named(client: ApiClient) -> None:
-    with pytest.raises(ApiTypeError, match=r"run must be a Run, not str; .* RunHandle\(run_id\)"):
-        RunHandle.of("id", client)  # type: ignore[arg-type]
 
 
 def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
@@ -133,6 +113,55 @@ def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -
     streams = slow.descriptor().specs.capabilities.streaming
     has = bool(streams and streams.custom)
     assert has or "capabilities.streaming.custom" in str(seen[0].message)
+
+
+ATTRIBUTES: list[tuple[type[ApiException], dict[str, Any], str]] = [
+    (
+        RunFailed,
+        {"errcode": 7, "description": "no luck"},
+        "run r ended in error (errcode 7): no luck",
+    ),
+    (RunTimedOut, {"errcode": 7, "description": "x"}, "run r ended in timeout (errcode 7): x"),
+    (RunInterrupted, {"interrupt": ASKED}, "run r is interrupted by 'ask': answer it by error."),
+    (InterruptLimit, {"limit": 3}, "run r asks again after 3 answers; continue by RunHandle.drive"),
+    (
+        StreamGap,
+        {"kind": "lost", "missing": 2, "last_event_id": "7"},
+        "the stream of run r was broken after event '7': 2 updates are lost; iterate on",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "attributes", "words"), ATTRIBUTES)
+def test_an_error_of_a_run_keeps_what_it_was_made_of(
+    kind: type[ApiException], attributes: dict[str, Any], words: str
+) -> None:
+    error = kind(run_id="r", token="t", **attributes)
+    assert str(error).startswith(words)
+    attributes = {"run_id": "r", "token": "t", **attributes}
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert {name: getattr(each, name) for name in attributes} == attributes
+
+
+def test_other_errors_keep_what_they_were_made_of() -> None:
+    lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
+    assert (lookup.name, lookup.candidates) == ("n", ("a",))
+    assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
+    drift = SearchDrift(offset=5, why="x")
+    assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
+    ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
+    # A search that nobody speaks of has not been made.
+    assert (ambiguous.client_token, ambiguous.token, ambiguous.searched) == ("c", "t", False)
+    assert 200 < len(str(ambiguous)) <= 240
+
+
+def test_a_mismatch_names_five_faults_and_counts_the_others() -> None:
+    for count, more in ((5, ""), (6, " (and 1 more)")):
+        faults = [(f"input.m{n}", "no") for n in range(count)]
+        shown = "; ".join(f"input.m{n}: no" for n in range(5))
+        error = SchemaMismatch("input", faults)
+        assert str(error) == f"input does not fit the agent's schema: {shown}{more}"
+        assert (error.faults, error.paths) == (tuple(faults), tuple(path for path, _ in faults))
 
 
 def interrupt(*_: object) -> None:
@@ -265,11 +294,6 @@ def test_an_answer_that_is_no_json_object(
     (item,) = approval.map([{"text": "x"}], on_interrupt=answer)
     assert isinstance(item.error, ApiTypeError)
     assert counts.resumes == []
-
-
-def test_a_name_where_an_id_belongs(client: ApiClient) -> None:
-    with pytest.raises(ApiException, match=r"for a name, use AgentHandle.find, or get for either"):
-        AgentHandle("echo", client).start({})
 
 
 class Outages:

@@ -36,11 +36,13 @@ from acp_client_v0_1.models.agent_ref import AgentRef
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.testing import LocalServer, Quirks
 
+Change = Callable[[list[str]], object]
+
 
 class Shelf:
     """A search over a list that changes between two pages."""
 
-    def __init__(self, ids: str, *changes: Callable[[list[str]], object]) -> None:
+    def __init__(self, ids: str, *changes: Change) -> None:
         self.ids = list(ids)
         self.changes = iter(changes)
         self.asked: list[tuple[int, int]] = []
@@ -72,63 +74,56 @@ def test_every_match_once(ids: str, limit: int) -> None:
     assert {asked for _, asked in shelf.asked} == {max(2, limit)}
 
 
-def test_what_is_inserted_before_moves_the_anchor() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.insert(0, "n"))
-    assert shelf.read() == "abcdef"  # the new one may be left out, no old one is
+def insert(place: int, new: str) -> Change:
+    return lambda ids: ids.__setitem__(slice(place, place), new)
 
 
-def test_more_is_inserted_than_a_page_has() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
-    with pytest.raises(SearchDrift):
-        shelf.read()
-    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
-    assert set(shelf.read("continue")) >= set("abcdef")
+def delete(first: int, last: int) -> Change:
+    return lambda ids: ids.__delitem__(slice(first, last))
 
 
-def test_what_is_deleted_before_moves_the_anchor() -> None:
-    shelf = Shelf("abcdefgh", lambda ids: ids.remove("a"))
-    assert shelf.read() == "abcdefgh"
-    assert shelf.asked[:3] == [(0, 3), (2, 3), (0, 3)]  # one page was read again
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def test_what_is_appended_is_found() -> None:
-    shelf = Shelf("abc", lambda ids: ids.append("d"))
-    assert shelf.read() == "abcd"
+@pytest.mark.parametrize(
+    ("ids", "changes", "offsets"),
+    [
+        # The new one may be left out, no old one is.
+        ("abcdef", [insert(0, "n")], [0, 2, 4, 6]),
+        ("abc", [insert(3, "d")], [0, 2, 3]),
+        # Pages before are read again until one has the anchor.
+        ("abcdefgh", [delete(0, 1)], [0, 2, 0, 2, 4, 6]),
+        ("abcdefghij", [nothing, delete(0, 4)], [0, 2, 4, 2, 0, 2, 4, 5]),
+        (LETTERS, [nothing, delete(0, 3), nothing, nothing, delete(0, 2)], None),
+    ],
+    ids=["inserted before", "appended", "deleted", "more than a page", "several times"],
+)
+def test_what_changes_between_two_pages(
+    ids: str, changes: list[Change], offsets: list[int] | None
+) -> None:
+    shelf = Shelf(ids, *changes)
+    assert shelf.read().strip("n") == ids + "d" * (ids == "abc")
+    assert offsets is None or [offset for offset, _ in shelf.asked] == offsets
 
 
-def test_an_anchor_that_is_gone_is_drift() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.remove("c"))
-    with pytest.raises(SearchDrift) as caught:
-        shelf.read()
-    error = caught.value
-    assert "the record c is not where it was" in str(error)
-    assert 'pass on_drift="continue"' in str(error)
-    assert (
-        pickle.loads(pickle.dumps(error)).offset == error.offset == 0
-    )  # where it was looked for last
-    assert Shelf("abcdef", lambda ids: ids.remove("c")).read("continue") == "abcdef"
-
-
-def test_more_is_deleted_than_a_page_has() -> None:
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
-    assert shelf.read() == "abcdefghij"
-    assert [offset for offset, _ in shelf.asked[:5]] == [0, 2, 4, 2, 0]  # back until e is there
-
-
-def test_deletions_between_several_pages() -> None:
-    def first(count: int) -> Callable[[list[str]], None]:
-        return lambda ids: ids.__delitem__(slice(0, count))
-
-    shelf = Shelf("abcdefghijklmnopqrstuvwxyz", nothing, first(3), nothing, nothing, first(2))
-    assert shelf.read() == "abcdefghijklmnopqrstuvwxyz"
-
-
-def test_all_is_deleted_that_was_seen() -> None:
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
-    with pytest.raises(SearchDrift, match="the record e is not where it was"):
-        shelf.read()
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
-    assert shelf.read("continue") == "abcdefghij"
+@pytest.mark.parametrize(
+    ("ids", "changes", "words", "offset", "found"),
+    [
+        ("abcdef", [insert(0, "xyz")], "the record c is not where it was", 2, "abczdef"),
+        ("abcdef", [delete(2, 3)], "the record c is not where it was", 0, "abcdef"),
+        ("abcdefgh", [nothing, delete(0, 5)], "the record e is not where it was", 0, "abcdefgh"),
+        ("abcdef", [insert(4, "a")], "the record a came again", 2, "abcdef"),
+    ],
+    ids=["more is inserted than a page has", "the anchor is gone", "all is gone", "one again"],
+)
+def test_records_that_may_be_left_out_are_drift(
+    ids: str, changes: list[Change], words: str, offset: int, found: str
+) -> None:
+    with pytest.raises(SearchDrift, match=rf"{words}.*pass on_drift=\"continue\"") as caught:
+        Shelf(ids, *changes).read()
+    # Where it was looked for last.
+    assert pickle.loads(pickle.dumps(caught.value)).offset == caught.value.offset == offset
+    assert Shelf(ids, *changes).read("continue") == found
 
 
 @pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcdefghij"])
@@ -291,13 +286,6 @@ def test_agents_of_a_server_that_ignores_the_name(
     for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
         assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
     assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
-
-
-def test_a_record_that_comes_again_is_drift() -> None:
-    with pytest.raises(SearchDrift, match="the record a came again"):
-        Shelf("abcdef", lambda ids: ids.insert(3, ids.pop(0)) or ids.insert(2, ids.pop(1))).read()
-    shelf = Shelf("abcdef", lambda ids: ids.append("a"))
-    assert shelf.read("continue") == "abcdef"
 
 
 def test_a_server_that_ignores_the_offset() -> None:

@@ -75,21 +75,26 @@ def how_many(server: LocalServer) -> int:
         return len(RunsApi(client).search_runs({"limit": 1000}))
 
 
-def test_a_lost_response_makes_one_run(
-    server: LocalServer, counter: AgentHandle, counts: Any
+UNCLEAR = {
+    "lost": LOST,
+    "500": Fault(method="POST", path="/runs", status=500, late=0.01),
+    "524": Fault(method="POST", path="/runs", status=524, late=0.01),
+    "unreadable": Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01),
+    "a redirect": Fault(
+        method="POST", path="/runs", status=302, headers={"Location": "/x"}, late=0.01, body=b""
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", UNCLEAR.values(), ids=UNCLEAR)
+def test_a_create_without_a_clear_response_makes_one_run(
+    server: LocalServer, counter: AgentHandle, counts: Any, fault: Fault
 ) -> None:
-    server.faults.add(LOST)
+    server.faults.add(fault)
     run = counter.start({"count": 1})
     assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert run.duplicates == ()
-    assert counts.creates == 1
-    assert how_many(server) == 1
-
-
-def test_a_500_after_the_run_was_made(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=500, late=0.01))
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
-    assert how_many(server) == 1
+    assert (run.duplicates, counts.creates, how_many(server)) == ((), 1, 1)
+    assert counts.of("POST", "/search") >= 1
 
 
 @pytest.mark.slow
@@ -208,21 +213,9 @@ def test_the_search_of_a_token_takes_no_longer_than_its_timeout(
 ) -> None:
     known = RunToken(server.url, agent=COUNTER, client_token="none-has-it")
     began = time.monotonic()
-    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet"):
+    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
         RunHandle.from_token(encode_token(known), client, timeout=0.5)
-    assert time.monotonic() - began < 9
-
-
-def test_the_token_of_a_run_that_never_was(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close"))
-    with pytest.raises(RunStartAmbiguous) as first:
-        counter.start({"count": 1}, timeout=0.6)
-    set_timing(search=0.3)
-    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there") as caught:
-        RunHandle.from_token(first.value.token, counter.runs.api_client)
-    assert caught.value.token == first.value.token
+    assert time.monotonic() - began < 9 and e.value.token == encode_token(known)
 
 
 def test_without_a_client_token_nothing_can_be_looked_for(
@@ -235,22 +228,13 @@ def test_without_a_client_token_nothing_can_be_looked_for(
     assert counts.of("POST", "/search") == 0
 
 
-@pytest.mark.parametrize("failure", [Fault(path="/runs", status=429, retry_after=0.1, times=2)])
 def test_what_was_certainly_not_carried_out_is_posted_again(
-    server: LocalServer, counter: AgentHandle, counts: Any, failure: Fault
+    server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    server.faults.add(failure)
+    server.faults.add(Fault(path="/runs", status=429, retry_after=0.1, times=2))
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
     assert counts.creates == 3
     assert how_many(server) == 1
-
-
-def test_429_without_end(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(path="/runs", status=429, times=None))
-    began = time.monotonic()
-    with pytest.raises(TooManyRequestsException):
-        counter.start({"count": 1}, timeout=1)
-    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_comes_up_later(server: LocalServer, counter: AgentHandle) -> None:
@@ -297,14 +281,6 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
     counter.start({"count": 1}, client_token="")
     with pytest.warns(UserWarning, match="pass reuse=True, or this may make a second run"):
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
-
-
-def test_a_response_that_cannot_be_read_still_made_a_run(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01))
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
-    assert how_many(server) == 1
 
 
 def test_a_server_that_does_not_search(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,35 +417,6 @@ def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
     assert AgentHandle("a", client).start(client_token="").client_token is None
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
-def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(
-    serve: Serve, status: int
-) -> None:
-    made: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.path == "/runs":
-            creation = json.loads(request.body)
-            run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": "pending"}
-            made.append({**run, **TIMES})
-            return response(b'"gateway"', status)
-        return response(json.dumps(made).encode())
-
-    server, client = serve(respond)
-    assert AgentHandle("a", client).start().run_id == "r"
-    assert [request.path for request in server.requests] == ["/runs", "/runs/search"]
-
-
-def test_a_501_is_the_servers_word_that_nothing_was_done(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=501, times=None))
-    with pytest.raises(ServiceException) as caught:
-        counter.start()
-    assert caught.value.status == 501
-    assert len(server.requests) == 1
-
-
 @pytest.mark.slow
 def test_a_limit_near_the_deadline_is_never_maybe_started(
     server: LocalServer, counter: AgentHandle, counts: Any
@@ -496,15 +443,6 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     assert counter.start({"count": 1}).run_id
     create, search = (request.time for request in server.requests)
     assert search - create >= 1
-
-
-def test_no_search_overtakes_a_pause_that_is_too_long(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=503, retry_after=3600))
-    with pytest.raises(ApiException, match="Retry-After: 3600 s"):
-        counter.start(timeout=30)
-    assert [request.path for request in server.requests] == ["/runs"]
 
 
 def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
@@ -672,19 +610,6 @@ def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
 
 
-@pytest.mark.parametrize("status", [301, 302, 303])
-def test_a_create_that_a_redirect_answered_is_searched_for(
-    server: LocalServer, counter: AgentHandle, counts: Any, status: int
-) -> None:
-    moved = {"Location": "/elsewhere"}
-    server.faults.add(
-        Fault(method="POST", path="/runs", status=status, headers=moved, late=0.01, body=b"")
-    )
-    run = counter.start({"count": 1})
-    assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert (counts.creates, how_many(server)) == (1, 1)
-
-
 ECHOES: dict[str, Any] = {
     "as it was sent": {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None},
     "with keys and nulls of the server": {
@@ -779,5 +704,3 @@ def test_a_run_that_is_found_for_another_call_names_all_that_differs() -> None:
     wanted = RunCreate(agent_id="b", input={"n": 2}, config={"c": 2})
     with pytest.raises(ApiValueError, match="another agent_id and input and config:"):
         _check_reused(run, wanted)
-    # A search that nobody speaks of has not been made.
-    assert not RunStartAmbiguous(client_token="t", token="k", why="no response").searched
