@@ -407,8 +407,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         stale = self._decoder.custom is False and memory.unsettled
         if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
-        if memory.judging:
-            self._doubt()
         self._end(status.value)
 
     def _doubt(self) -> None:

@@ -25,7 +25,6 @@ from acp_client_v0_1 import (
     ConnectionException,
     NotFoundException,
     RunFailed,
-    RunGone,
     RunHandle,
     RunsApi,
     RunTimedOut,
@@ -159,10 +158,7 @@ def test_a_run_that_failed(failing: AgentHandle) -> None:
         failing.run({"errcode": 7, "description": "no luck"}, timeout=30)
     error = caught.value
     assert type(error) is RunFailed
-    assert (error.errcode, error.description) == (7, "no luck")
     assert str(error) == f"run {error.run_id} ended in error (errcode 7): no luck"
-    again = pickle.loads(pickle.dumps(error))
-    assert (again.run_id, again.token, again.errcode) == (error.run_id, error.token, 7)
     assert RunHandle.from_token(error.token, failing.runs.api_client).run_id == error.run_id
 
 
@@ -180,14 +176,6 @@ def test_a_wait_that_ran_out(slow: AgentHandle) -> None:
     handle = RunHandle.from_token(caught.value.token, slow.runs.api_client)
     assert not handle.done()
     assert handle.cancel()
-
-
-def test_a_run_is_cancelled_on_exit(slow: AgentHandle, counts: Any) -> None:
-    with pytest.raises(RunWaitTimeout) as caught:
-        slow.run({"seconds": 30}, timeout=0.3, cancel_on_exit=True)
-    assert counts.deletes == 1
-    with pytest.raises(RunGone):
-        RunHandle(caught.value.run_id, slow.runs.api_client).refresh()
 
 
 def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
@@ -290,14 +278,17 @@ def test_threads_share_a_handle(counter: AgentHandle) -> None:
     assert results == [{"count": 3, "of": 3}] * 16
 
 
-def test_importing_the_operations_loads_no_handles() -> None:
+def test_what_is_not_used_is_not_loaded() -> None:
+    """Neither the handles by the operations, nor the check of schemas by the handles."""
     script = (
         "import sys\n"
-        "from acp_client_v0_1 import ApiClient, Configuration, RunsApi\n"
-        "RunsApi(ApiClient(Configuration()))\n"
-        "print([name for name in sys.modules if 'handles' in name])\n"
+        "import acp_client_v0_1 as acp\n"
+        "acp.RunsApi(client := acp.ApiClient(acp.Configuration()))\n"
+        "print([name for name in sys.modules if 'handles' in name], end='')\n"
+        "acp.AgentHandle('a', client)\n"
+        "print([name for name in sys.modules if 'jsonschema_rs' in name])\n"
     )
     outcome = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    assert outcome.stdout.strip() == "[]"
+    assert outcome.stdout.strip() == "[][]"

@@ -74,11 +74,6 @@ def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
     return lambda question: {"value": next(given)}
 
 
-def test_run_answers_each_question(three: AgentHandle, counts: Any) -> None:
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": 0}, {"value": 1}, {"value": 2}]
-
-
 def test_a_question_is_what_the_agent_asks(server: LocalServer, client: ApiClient) -> None:
     schema = {"type": "object", "required": ["value"]}
     specs = [InterruptSpec("quiz", resume_payload=schema)]
@@ -319,18 +314,33 @@ def test_two_processes_drive_one_run_and_each_question_is_answered_once(
     assert [driver.communicate(timeout=120)[0].strip() for driver in drivers] == [str(answers)] * 2
 
 
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        ({}, [0, 1, 2]),
+        ({"cut": "close", "after_wire_bytes": 0}, [0, 1, 2]),
+        ({"status": 502, "late": 0.01}, [0, 1, 2]),
+        ({"cut": "close"}, [0, 0, 1, 2]),
+        ({"status": 429, "retry_after": 0.2, "times": 2}, [0, 0, 0, 1, 2]),
+    ],
+    ids=["no failure", "a lost response", "502", "did not arrive", "429"],
+)
 @pytest.mark.parametrize("same", [False, True])
-def test_a_resume_whose_response_was_lost(
-    server: LocalServer, client: ApiClient, counts: Any, same: bool
+def test_each_question_gets_its_answer_once(
+    server: LocalServer,
+    client: ApiClient,
+    counts: Any,
+    set_timing: SetTiming,
+    fault: dict[str, Any],
+    sent: list[int],
+    same: bool,
 ) -> None:
-    """The next question, even the same again, gets the next answer, and each is used once."""
-    agent = AgentHandle(server.register(quiz(2, same=same), name="two"), client)
-    server.faults.add(
-        Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0),
-        Fault(method="POST", path="/runs/*", status=502, late=0.01),
-    )
-    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1]}
-    assert counts.resumes == [{"value": 0}, {"value": 1}]
+    """Even the same question again gets the next answer."""
+    set_timing(unchanged=0.5)
+    agent = AgentHandle(server.register(quiz(3, same=same), name="asks"), client)
+    server.faults.add(Fault(method="POST", path="/runs/*", **fault))
+    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
+    assert counts.resumes == [{"value": number} for number in sent]
 
 
 @pytest.mark.slow
@@ -347,15 +357,6 @@ def test_whole_seconds_do_not_mix_up_two_questions(serve: Serve, delay: float) -
     assert time.monotonic() - began > 1.0
     resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
     assert len([r for r in resumes if not r.path.endswith("search")]) == 2
-
-
-def test_a_resume_that_did_not_arrive_is_sent_once_more(
-    server: LocalServer, three: AgentHandle, counts: Any, set_timing: SetTiming
-) -> None:
-    set_timing(unchanged=0.5)
-    server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": 0}, {"value": 0}, {"value": 1}, {"value": 2}]
 
 
 def test_a_resume_that_is_lost_twice(
@@ -412,14 +413,6 @@ def test_a_resume_without_response_that_cannot_be_looked_for(
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
         run.resume({"value": 1}, timeout=5)
     assert counts.resumes == [{"value": 1}]
-
-
-def test_a_resume_is_posted_again_after_429(
-    server: LocalServer, three: AgentHandle, counts: Any
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs/*", status=429, retry_after=0.2, times=2))
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert len(counts.resumes) == 5
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -141,6 +142,12 @@ def test_an_error_of_a_run_keeps_what_it_was_made_of(
     attributes = {"run_id": "r", "token": "t", **attributes}
     for each in (error, pickle.loads(pickle.dumps(error))):
         assert {name: getattr(each, name) for name in attributes} == attributes
+
+
+def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
+    shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
+    assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
+    assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=interrupt) == ASKED
 
 
 def test_other_errors_keep_what_they_were_made_of() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -308,7 +309,10 @@ def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
         (UNREADABLE, {"answered": False}, True),
         (REFUSED, {"answered": False}, True),
         (REFUSED, {}, False),
+        (answer(503), {"since": 9851.0}, False),
+        (answer(503), {"since": 9850.0}, True),
         (answer(429, 60), {"hold_ends": 10060.0}, False),
+        (answer(429, 300), {"hold_ends": 10300.0}, False),
         (answer(429, 3600), {"hold_ends": 13600.0}, True),
     ],
 )
@@ -470,7 +474,31 @@ def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts()
     assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])
 
 
-def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
-    contact = Contact(RunsApi(), Server(answered=True), 0)
-    assert not Wait(contact).watched
+def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
+    pace = Pace()
+    for at, interval in ((0.0, 0.05), (0.2, 0.05), (0.3, 0.1), (1.0, 0.2), (2.0, 0.4), (3.0, 0.5)):
+        pace.slow(at, certain=True)
+        assert pace.interval == interval, at
+    assert [pace.turn(9.0), pace.turn(9.1), pace.turn(10.6)] == [9.0, 9.5, 10.6]
+    pace.hold(20.0)
+    assert [pace.turn(11.0), pace.turn(11.0)] == [20.0, 20.5]
+    for interval, left in ((0.0130, 0.0130 * 0.97), (0.0128, 0.0)):
+        pace.interval = interval
+        pace.recover()
+        assert pace.interval == pytest.approx(left)
+
+
+def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: SetTiming) -> None:
+    contact, now = Contact(RunsApi(), Server(answered=True), 0), [0.0]
+    set_timing(now=lambda: now[0])
+    wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
+    assert (wait.watched, wait._watch(), stopped._watch()) == (False, math.inf, TIMING.tick)
     assert Pause(1.0).outage  # a failure counts as one of the server
+
+    def told_slowly(elapsed: float) -> None:
+        now[0] += 5
+
+    wait.ticking(told_slowly, 2.0)
+    assert (wait.watched, wait._watch()) == (True, 2.0)
+    now[0] = 2.0
+    assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already

@@ -359,18 +359,6 @@ def test_a_schema_that_nests_deeply() -> None:
         check_value("input", {"a": 1}, schema)
 
 
-def test_the_package_is_not_loaded_before_it_is_needed() -> None:
-    script = (
-        "import acp_client_v0_1 as acp, sys\n"
-        "acp.AgentHandle('a', acp.ApiClient(acp.Configuration()))\n"
-        "print('jsonschema_rs' in sys.modules)\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert outcome.stdout.strip() == "False"
-
-
 def test_parts_without_keywords_do_not_copy_the_value_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -343,6 +343,8 @@ def test_agents_and_threads(client: ApiClient) -> None:
 def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
     with pytest.raises(ApiTypeError, match="request must be a RunSearchRequest or dict"):
         iter_runs(runs, "all")  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="threads_api must be a ThreadsApi, not RunsApi"):
+        iter_threads(runs)  # type: ignore[arg-type]
     with pytest.raises(ApiValueError, match=r"request\.limit: Input should be greater"):
         iter_runs(runs, {"limit": 0})
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):

@@ -469,27 +469,20 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
 
 
-def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) -> None:
+@pytest.mark.parametrize("token", [None, ""])
+@pytest.mark.parametrize("search", [None, 502])
+def test_an_agent_that_the_server_does_not_know_has_no_run(
+    server: LocalServer, client: ApiClient, counts: Any, token: str | None, search: int | None
+) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        began = time.monotonic()
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start()
+    server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
+    began = time.monotonic()
+    with pytest.raises(NotFoundException, match="/agents/99999999"):
+        AgentHandle("99999999-9999-4999-8999-999999999999", client).start(client_token=token)
     assert time.monotonic() - began < 8
-    assert [request.path for request in server.requests].count("/runs") == 1
-
-
-def test_an_unknown_agent_has_no_run_although_searches_fail(server: LocalServer) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=None))
-    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start(timeout=20)
     # With metadata and without, and not again until a server cannot search.
-    assert [request.path for request in server.requests].count("/runs/search") <= 2
+    assert counts.creates == 1 and counts.of("POST", "/search") <= 2
 
 
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
@@ -559,16 +552,6 @@ def test_a_run_of_an_earlier_page_is_not_dropped(
         Fault(path="/runs/search", status=503, times=None),
     )
     assert counter.start({"count": 1}).run_id
-
-
-def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServer) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start(client_token="")
-        with pytest.raises(RunStartAmbiguous):
-            AgentHandle(COUNTER, client).start(client_token="")
 
 
 @pytest.mark.parametrize(
