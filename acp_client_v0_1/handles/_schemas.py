@@ -110,7 +110,8 @@ class Cached(Generic[T]):
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
-        self._at = 0.0
+        # It was read at this time.
+        self._at = timing().now()
         # This is the description that was read last, however old it is.
         self.latest: T | None = None
 
@@ -142,16 +143,25 @@ def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescri
 
 
 def check_values(
-    descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
+    descriptor: AgentACPDescriptor,
+    input: JsonObject | None,
+    config: JsonObject | None,
+    *,
+    stacklevel: int,
 ) -> None:
-    """Check input and config, unless they are None, against the schemas of a descriptor."""
+    """Check input and config, unless they are None, against the schemas of a descriptor.
+
+    A warning is one of the caller that is ``stacklevel`` calls above.
+    """
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, dict_of(what, value), schema)
+            check_value(what, dict_of(what, value), schema, stacklevel=stacklevel + 1)
 
 
-def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+def check_value(
+    what: str, value: Mapping[str, Any], schema: Mapping[str, Any], *, stacklevel: int
+) -> None:
     """Check input or config against a schema of the agent's descriptor."""
     package = imported("jsonschema_rs", "check=", "validation")
     try:
@@ -159,7 +169,8 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
+            f"{what} was not checked: the agent's schema cannot be used: {why}",
+            stacklevel=stacklevel + 1,
         )
         return
     except (TypeError, ValueError) as error:

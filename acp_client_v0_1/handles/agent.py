@@ -219,7 +219,7 @@ class AgentHandle(Notebook):
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        check_values(self.descriptor(), input, config)
+        check_values(self.descriptor(), input, config, stacklevel=2)
 
     def start(
         self,
@@ -440,9 +440,8 @@ class AgentHandle(Notebook):
             self._warn_of_streaming(creation.streaming)
         if check:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            # `check` reads the descriptor without a limit, so it is read here, within the time.
-            self._descriptor.get(limited)
-            self.check(input=creation.input or {}, config=creation.config)
+            descriptor = self._explained(partial(self._descriptor.get, limited))
+            check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)

@@ -49,6 +49,8 @@ def test_an_agent_is_found_by_its_name(server: LocalServer, client: ApiClient) -
 def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
     assert AgentHandle.get(COUNTER, api_client=client).agent_id == COUNTER
     assert server.requests == ()  # a UUID needs no look-up
+    with pytest.raises(AgentLookupError, match=f"no agent is called '{COUNTER}x'"):
+        AgentHandle.get(f"{COUNTER}x", api_client=client)
     assert AgentHandle.get("counter", api_client=client).agent_id == COUNTER
     with pytest.raises(AgentLookupError, match="no agent is called 'cuonter'"):
         AgentHandle.get("cuonter", api_client=client)

@@ -448,13 +448,13 @@ def test_the_timeout_is_for_each_event(server: LocalServer, counter: AgentHandle
         yield {"number": 2}
 
     waiting = AgentHandle(server.register(agent), counter.runs.api_client)
-    events = waiting.start(streaming="custom").events(timeout=1.5)
+    events = waiting.start(streaming="custom").events(timeout=0.8)
     assert next(events).id == "1"
     for _ in range(2):
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; the run continues"):
             next(events)
-        assert time.monotonic() - began < 1.5 + 4
+        assert time.monotonic() - began < 0.8 + 4
     goes_on.set()
     assert next(events).id == "2"
 
@@ -740,8 +740,9 @@ def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
-    serve: Serve, streaming: Any, ids: Any
+    serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
 ) -> None:
+    set_timing(empty=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     counter = AgentHandle.find("counter", api_client=client)

@@ -67,7 +67,7 @@ def test_each_run_once_each_update_once_each_answer_once(
     assert len([r for r in server.requests if r.path == "/runs" and r.fault]) == 8
 
 
-def test_a_server_that_is_away_for_five_seconds(server: LocalServer, client: ApiClient) -> None:
+def test_a_server_that_is_away_for_two_seconds(server: LocalServer, client: ApiClient) -> None:
     def agent(input: Any, config: Any, context: Any) -> Any:
         for number in range(8):
             yield {"number": number}
@@ -96,7 +96,7 @@ def test_a_server_that_is_away_for_five_seconds(server: LocalServer, client: Api
         thread.start()
     time.sleep(0.8)
     server.stop()
-    time.sleep(5)
+    time.sleep(2)
     server.start()
     for thread in threads:
         thread.join()

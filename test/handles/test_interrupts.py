@@ -411,7 +411,7 @@ def test_a_resume_without_response_that_cannot_be_looked_for(
         Fault(method="GET", path="/runs/*", status=status, times=None),
     )
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        run.resume({"value": 1}, timeout=5)
+        run.resume({"value": 1}, timeout=2)
     assert counts.resumes == [{"value": 1}]
 
 
@@ -478,7 +478,7 @@ def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
     serve: Serve, set_timing: SetTiming
 ) -> None:
     """While the answer waits until the question is old enough, somebody else answers it."""
-    set_timing(whole_second=3.0)
+    set_timing(whole_second=1.5)
     server, client = serve(Quirks(updated_at="seconds"))
     run = AgentHandle(server.register(quiz(2), name="two"), client).start()
     question = next(run.interrupts(timeout=30))

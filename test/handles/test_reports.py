@@ -82,6 +82,7 @@ def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer)
     ("name", "words"),
     [
         ("ecko", "did you mean 'echo'"),
+        ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
         (ECHO, r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
     ],
 )
@@ -171,6 +172,10 @@ def test_a_mismatch_names_five_faults_and_counts_the_others() -> None:
         assert (error.faults, error.paths) == (tuple(faults), tuple(path for path, _ in faults))
 
 
+async def later() -> None:
+    pass
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -237,9 +242,9 @@ def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle)
 
 @pytest.mark.slow
 def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
-    run = slow.start({"seconds": 3.5})
+    run = slow.start({"seconds": 2.1})
     ticks: list[float] = []
-    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=1)
+    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=0.6)
     polls = [each for each in server.requests if each.path.endswith("/output")]
     assert (len(ticks), len(polls)) == (3, 1)
 
@@ -290,6 +295,7 @@ def outcome_of(work: Callable[[int], Any], number: int) -> Any:
     [
         (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
         (lambda _: "{}", "not str: is it JSON text"),
+        (lambda _: later(), "not coroutine: this client is synchronous, so the function must"),
     ],
 )
 def test_an_answer_that_is_no_json_object(

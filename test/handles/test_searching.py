@@ -126,6 +126,12 @@ def test_records_that_may_be_left_out_are_drift(
     assert Shelf(ids, *changes).read("continue") == found
 
 
+def test_a_search_goes_back_again_only_after_something_new() -> None:
+    shelf = Shelf("abcd", lambda ids: ids.__setitem__(slice(None), "cdab"), delete(1, 3))
+    assert shelf.read("continue") == "abc"
+    assert [offset for offset, _ in shelf.asked] == [0, 2, 3]
+
+
 @pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcdefghij"])
 def test_a_server_whose_pages_have_one_record(ids: str) -> None:
     shelf = Shelf(ids)

@@ -259,8 +259,10 @@ def test_duplicates_are_counted_and_the_oldest_wins(
 ) -> None:
     runs = [counter.start({"count": 1}, client_token="mine")]
     for _ in range(2):
-        with pytest.warns(UserWarning, match="client_token 'mine' was given .* pass reuse=True"):
+        words = "client_token 'mine' was given .* pass reuse=True"
+        with pytest.warns(UserWarning, match=words) as warned:
             runs.append(counter.start({"count": 1}, client_token="mine"))
+        assert warned[0].filename == __file__
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None
     assert found.run_id == runs[0].run_id
@@ -469,20 +471,23 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
 
 
-@pytest.mark.parametrize("token", [None, ""])
+@pytest.mark.parametrize(
+    "options", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}]
+)
 @pytest.mark.parametrize("search", [None, 502])
 def test_an_agent_that_the_server_does_not_know_has_no_run(
-    server: LocalServer, client: ApiClient, counts: Any, token: str | None, search: int | None
+    server: LocalServer, client: ApiClient, counts: Any, options: Any, search: int | None
 ) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
     began = time.monotonic()
     with pytest.raises(NotFoundException, match="/agents/99999999"):
-        AgentHandle("99999999-9999-4999-8999-999999999999", client).start(client_token=token)
+        AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
     assert time.monotonic() - began < 8
     # With metadata and without, and not again until a server cannot search.
-    assert counts.creates == 1 and counts.of("POST", "/search") <= 2
+    assert counts.creates == (0 if search and "reuse" in options else 1)
+    assert counts.of("POST", "/search") <= (10 if "reuse" in options else 2)
 
 
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
