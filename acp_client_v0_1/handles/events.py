@@ -193,7 +193,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         while not (self._over or self._closing.is_set()):
             # Ctrl-C in an earlier call may have closed the stream.
             if self._reader is None or self._reader.closed:
-                self._reader = None
                 self._connect()
                 continue
             late = waited if self._timeout == 0 else self._wait.remaining() <= 0

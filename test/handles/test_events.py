@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.serving import NOTHING, QUESTION, SUCCESS, Serve, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Serve, run_json
 from support.socket_server import (
     CLOSE,
     STALL,
@@ -324,14 +324,14 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
     assert events.complete is True
 
 
-@pytest.mark.slow
-def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
+def test_streams_that_break_at_once_are_opened_less_and_less_often(set_timing: SetTiming) -> None:
+    clock = Clock(set_timing)
     with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
-        began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="wait again"):
             next(scripted.run.events(timeout=3))
-        assert time.monotonic() - began < 3 + 4
-        assert 3 <= scripted.opened <= 6
+        # The last one begins with a quarter of the time.
+        assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
+        assert scripted.opened == 6
 
 
 def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
@@ -369,6 +369,9 @@ def test_a_look_that_fails_does_not_end_a_stream(
     run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
     events = run.events()
     assert [next(events).id, next(events).id] == ["1", "2"]
+    set_timing(silence=15, now=lambda: 1000.0)
+    events._check_aside()
+    assert events._next_check == 1015.0  # the next look is not at once
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -606,7 +609,9 @@ def test_how_long_a_stream_may_be_silent(
     set_timing(now=lambda: 1000.0)
     events = RunHandle("r", client).events(timeout=timeout, after="3")
     events._next_check = 1000.0 + check
-    reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
+    reader: Any = SimpleNamespace(
+        advance=lambda most: asked.append(most) or True, left=(), close=lambda: asked.append("end")
+    )
     assert events._arrive(reader)
     monkeypatch.setattr(
         RunsApi, "get_run_stream", lambda runs, run_id, **options: asked.append(options)
@@ -614,7 +619,10 @@ def test_how_long_a_stream_may_be_silent(
     events._open(7.0)
     limited = None if limits is None else pytest.approx(limits)
     headers = {"Last-Event-ID": "3"}
-    assert asked == [pytest.approx(seconds), {"_request_timeout": limited, "_headers": headers}]
+    events._reader = reader
+    events._end("success")
+    assert asked[0] == pytest.approx(seconds)
+    assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
 
 
 @pytest.mark.parametrize("what", ["stream", "poll", "pause"])
@@ -778,7 +786,7 @@ def test_close_ends_a_wait_for_a_server_that_is_failing(serve: Serve) -> None:
 
 
 def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
-    serve: Serve,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     opened = 0
 
@@ -790,10 +798,26 @@ def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause
         return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
 
     _, client = serve(respond)
-    events = RunHandle("r", client).events()
-    began = time.monotonic()
+    clock, events = Clock(set_timing), RunHandle("r", client).events()
     assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
-    assert time.monotonic() - began >= 0.5
+    assert clock.pauses == pytest.approx([0.1] * 5)
+
+
+def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came(
+    serve: Serve,
+) -> None:
+    statuses = iter(["interrupted"])
+    streams = iter([STREAMING + sse(("1", {"n": 1})) + chunk(b"")])
+
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return next(streams, NOTHING)
+        return SUCCESS if "/output" in request.path else streamed(next(statuses, "pending"))
+
+    _, client = serve(respond)
+    events = RunHandle("r", client).events(through_interrupts=True)
+    assert [event.data.to_dict().get("update") for event in events] == [{"n": 1}, None]
+    assert (events.complete, events.ended_by) == (None, "success")
 
 
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any, Protocol
 
 from acp_client_v0_1 import ApiClient
 from support.socket_server import response
+from support.timing import SetTiming
 
 
 class Serve(Protocol):
@@ -17,6 +19,20 @@ class Serve(Protocol):
     """
 
     def __call__(self, *what: Any, base: str = "", **settings: Any) -> tuple[Any, ApiClient]: ...
+
+
+class Clock:
+    """A clock that only its own pauses move, and which remembers them."""
+
+    def __init__(self, set_timing: SetTiming) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+        set_timing(now=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float, stop: threading.Event | None) -> bool:
+        self.pauses.append(seconds)
+        self.now += seconds
+        return False
 
 
 def run_json(status: str = "pending", *, updated: str = "01", **fields: Any) -> bytes:
