@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,7 +30,6 @@ from acp_client_v0_1 import (
     RunTimedOut,
     RunWaitTimeout,
     StreamingMode,
-    ThreadsApi,
     UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
@@ -254,29 +253,10 @@ def test_reuse_finds_the_run_of_the_same_token(counter: AgentHandle, counts: Any
     assert other.run_id != first.run_id
 
 
-def test_two_runs_on_one_thread(client: ApiClient) -> None:
-    echo = AgentHandle.find("echo", api_client=client)
-    threads = ThreadsApi(client)
-    thread_id = threads.create_thread({"agent_id": echo.agent_id}).thread_id
-    echo.run({"say": "hello"}, thread_id=thread_id, timeout=30)
-    echo.run({"say": "again"}, thread_id=thread_id, timeout=30)
-    assert threads.get_thread_state(thread_id) == {"turns": 2, "last_input": {"say": "again"}}
-    history = threads.get_thread_history(thread_id)
-    assert [run.creation.input for run in history] == [{"say": "hello"}, {"say": "again"}]
-
-
 def test_threads_share_a_handle(counter: AgentHandle) -> None:
-    results: list[Any] = []
     run = counter.start({"count": 3, "interval": 0.1})
-
-    def wait() -> None:
-        results.append(run.result(timeout=30))
-
-    threads = [threading.Thread(target=wait) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(run.result, [30] * 16))
     assert results == [{"count": 3, "of": 3}] * 16
 
 

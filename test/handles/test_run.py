@@ -35,13 +35,11 @@ from acp_client_v0_1 import (
     NotFoundException,
     ResponseValidationError,
     Run,
-    RunError,
     RunFailed,
     RunGone,
     RunHandle,
     RunResult,
     RunsApi,
-    RunStartAmbiguous,
     RunStatus,
     RunTimedOut,
     RunWaitTimeout,
@@ -285,19 +283,6 @@ def test_stop_ends_the_look_at_a_question(server: LocalServer, approval: AgentHa
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.slow
-def test_retry_after_is_honoured_beyond_the_first_poll(
-    server: LocalServer, set_timing: SetTiming
-) -> None:
-    set_timing(window=1)
-    with ApiClient(Configuration(host=server.url, retries=0)) as client:
-        run = AgentHandle("22222222-2222-4222-8222-222222222222", client).start({"count": 1})
-        server.faults.add(Fault(path="/runs/*/output", status=503, retry_after=2))
-        assert run.result() == {"count": 1, "of": 1}
-    first, second = (r.time for r in server.requests if r.path.endswith("/output"))
-    assert second - first >= 2
-
-
 def test_retry_after_of_a_204_is_honoured(serve: Serve) -> None:
     later = response(status=204, content_type="", retry_after="1")
     server, client = serve(later, SUCCESS)
@@ -353,16 +338,6 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     server.faults.add(Fault(path="/runs/*/output", delay=0.4, status=500))
     with pytest.raises(RunFailed, match="no luck"):
         run.result(timeout=30)
-
-
-def test_the_status_of_a_failed_run_may_be_unknown(
-    server: LocalServer, failing: AgentHandle
-) -> None:
-    run = failing.start()
-    assert isinstance(run.output(timeout=30).actual_instance, RunError)
-    server.faults.add(Fault(method="GET", path="/runs/*", status=400))
-    with pytest.raises(RunFailed, match="always fails"):
-        run.result()
 
 
 def test_failures_alone_end_a_wait_without_a_timeout(
@@ -428,7 +403,7 @@ def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> No
 
     _, client = serve(respond)
     began = time.monotonic()
-    with pytest.raises(RunFailed, match="no luck"):
+    with pytest.raises(RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
         RunHandle("r", client).result(timeout=0.7)
     assert time.monotonic() - began < 0.7 + 4
 
@@ -588,7 +563,7 @@ def test_nothing_is_owned_at_rest(
     assert server.connections_open == 0
 
 
-def test_fifty_threads_run_an_agent_at_once(server: LocalServer) -> None:
+def test_fifty_threads_run_an_agent_at_once(server: LocalServer, client: ApiClient) -> None:
     """With the default configuration, whose pool is smaller than that."""
     together = threading.Barrier(50)
 
@@ -597,18 +572,10 @@ def test_fifty_threads_run_an_agent_at_once(server: LocalServer) -> None:
         return {"ok": True}
 
     agent_id = server.register(agent, name="together")
-    results: list[Any] = []
-    with ApiClient(Configuration(host=server.url)) as client:
-        handle = AgentHandle(agent_id, client)
-        threads = [
-            threading.Thread(target=lambda: results.append(handle.run(timeout=100)))
-            for _ in range(50)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert results == [{"ok": True}] * 50
+    handle = AgentHandle(agent_id, client)
+    with ThreadPoolExecutor(50) as pool:
+        results = [pool.submit(handle.run, timeout=100) for _ in range(50)]
+    assert [result.result() for result in results] == [{"ok": True}] * 50
     outputs = [r for r in server.requests if r.path.endswith("/output")]
     assert len(outputs) == 50  # one long poll each, none of which was refused a connection
 
@@ -1024,16 +991,6 @@ def test_no_call_passes_its_timeout_at_a_server_that_hangs(
     with pytest.raises((ApiException, TimeoutError)):
         call(AgentHandle("a", client), RunHandle("r", client))
     assert time.monotonic() - began < 0.8 + 1.5
-
-
-def test_the_search_for_the_agent_counts_in_the_timeout_of_a_call(serve: Serve) -> None:
-    """The create and the search take their share of the time, and the look-up only the rest."""
-    _, client = serve([STALL])
-    client.rest_client.server.answered = True
-    began = time.monotonic()
-    with pytest.raises(RunStartAmbiguous):
-        AgentHandle("a", client).run(timeout=1)
-    assert time.monotonic() - began < 1.4
 
 
 def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(serve: Serve) -> None:
