@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Serve, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import (
     CLOSE,
     STALL,
@@ -138,6 +138,9 @@ def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
 
 
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
+
+
+COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
 def streamed(status: str = "pending") -> bytes:
@@ -361,18 +364,14 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
-        return [STALL]
-
-    server, client = serve(respond)
+    replies = Replies([STALL], stream=COMMENTS)
+    _, client = serve(replies)
     with RunHandle("r", client).events(timeout=2) as events:
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="run r has no event after"):
             next(events)
         assert time.monotonic() - began < 2 + 4
-        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+        assert replies.asked == ["stream", "look"]
 
 
 def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi) -> None:
@@ -391,17 +390,12 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
 def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
-        return response(b'"gone"', status=404)
-
-    server, client = serve(respond)
+    replies = Replies(response(b'"gone"', 404), stream=COMMENTS)
+    _, client = serve(replies)
     with RunHandle("r", client).events() as events:
         with pytest.raises(RunGone):
             next(events)
-        assert events.ended_by == "gone"
-        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+        assert (events.ended_by, replies.asked) == ("gone", ["stream", "look"])
 
 
 @pytest.mark.slow
@@ -590,6 +584,16 @@ def test_how_long_a_stream_may_be_silent(
     assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
 
 
+def test_each_event_puts_off_the_next_look_at_the_run(set_timing: SetTiming) -> None:
+    clock = Clock(set_timing)
+    with Scripted([STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")]) as scripted:
+        events = scripted.run.events()
+        for wait in (events._connect, lambda: next(events), lambda: next(events)):
+            wait()
+            assert events._next_check == clock.now + 15
+            events._next_check = clock.now + 99
+
+
 @pytest.mark.parametrize("what", ["stream", "poll", "pause"])
 def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, what: str) -> None:
     run = counter.start({"count": 2, "interval": 60}, streaming="custom")
@@ -731,12 +735,8 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(
 def test_close_ends_a_wait_for_a_server_that_is_failing(serve: Serve) -> None:
     """Not with the error of a wait that is over, which `close` is no reason for."""
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return response(b'"not now"', status=503)
-
-    _, client = serve(respond, retries=0)
+    replies = Replies(response(b'"not now"', 503), stream=STREAMING + chunk(b""))
+    _, client = serve(replies, retries=0)
     with RunHandle("r", client).events() as events:
         threading.Timer(0.5, events.close).start()
         assert list(events) == []
@@ -746,16 +746,8 @@ def test_close_ends_a_wait_for_a_server_that_is_failing(serve: Serve) -> None:
 def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
     serve: Serve, set_timing: SetTiming
 ) -> None:
-    opened = 0
-
-    def respond(request: Any) -> Any:
-        nonlocal opened
-        if not request.path.endswith("/stream"):
-            return streamed()
-        opened += 1
-        return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
-
-    _, client = serve(respond)
+    streams = [STREAMING + sse((str(n), {"n": n})) + chunk(b"") for n in range(1, 7)]
+    _, client = serve(Replies(streamed(), stream=tuple(streams)))
     clock, events = Clock(set_timing), RunHandle("r", client).events()
     assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
     assert clock.pauses == pytest.approx([0.1] * 5)
@@ -764,15 +756,9 @@ def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause
 def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came(
     serve: Serve,
 ) -> None:
-    statuses = iter(["interrupted"])
-    streams = iter([STREAMING + sse(("1", {"n": 1})) + chunk(b"")])
-
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return next(streams, NOTHING)
-        return SUCCESS if "/output" in request.path else streamed(next(statuses, "pending"))
-
-    _, client = serve(respond)
+    one = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
+    looks = (streamed("interrupted"), streamed())
+    _, client = serve(Replies(output=SUCCESS, stream=(one, NOTHING), look=looks))
     events = RunHandle("r", client).events(through_interrupts=True)
     assert [event.data.to_dict().get("update") for event in events] == [{"n": 1}, None]
     assert (events.complete, events.ended_by) == (None, "success")
@@ -781,14 +767,7 @@ def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
     serve: Serve,
 ) -> None:
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return NOTHING
-        if "/output" in request.path:
-            return QUESTION
-        return streamed()
-
-    server, client = serve(respond)
+    server, client = serve(Replies(streamed(), stream=NOTHING, output=QUESTION))
     events = RunHandle("r", client).events(through_interrupts=True)
     threading.Timer(1, events.close).start()
     assert list(events) == []
@@ -796,12 +775,7 @@ def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
 
 
 def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return response(b'"no"', status=403)
-
-    server, client = serve(respond)
+    server, client = serve(Replies(response(b'"no"', 403), stream=STREAMING + chunk(b"")))
     with pytest.raises(ForbiddenException):
         next(RunHandle("r", client).events())
     assert len(server.requests) == 2
@@ -812,10 +786,7 @@ def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
 ) -> None:
     set_timing(young=60.0)
 
-    def respond(request: Any) -> Any:
-        return response(b'"unknown"', status=404)
-
-    server, client = serve(respond)
+    server, client = serve(response(b'"unknown"', 404))
     run = RunHandle("r", client)
     run._core.note_created()
     began = time.monotonic()
@@ -835,13 +806,9 @@ def test_the_deadline_holds_for_the_result_of_a_run_without_events(
         time.sleep(wait.remaining())
         return run
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return [STALL] if "/output" in request.path else streamed("success")
-
     monkeypatch.setattr(RunCore, "read", slowly)
-    _, client = serve(respond)
+    end = STREAMING + chunk(b"")
+    _, client = serve(Replies(streamed("success"), stream=end, output=[STALL]))
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout):
         next(RunHandle("r", client).events(timeout=1))
@@ -962,7 +929,7 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     set_timing(silence=0.3)
     reopened = {
         "ended": STREAMING + chunk(b""),
-        "comments": [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL],
+        "comments": COMMENTS,
         "204": NOTHING,
     }[silent]
     first = [STREAMING + so_far(1) + so_far(2), CLOSE]
@@ -990,24 +957,21 @@ def test_retry_after_is_not_overtaken_on_the_way_down(
     assert times[2] - times[1] >= 1
 
 
-def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(serve: Serve) -> None:
-    for status, outcome in ((None, "gone"), ("success", "success")):
-
-        def respond(request: Any, status: str | None = status) -> Any:
-            if request.path.endswith("/stream") or status is None:
-                return response(b'"not found"', 404)
-            if "/output" in request.path:
-                return SUCCESS
-            return streamed(status)
-
-        _, client = serve(respond)
-        events = RunHandle("r", client).events()
-        if outcome == "gone":
-            with pytest.raises(RunGone):
-                next(events)
-        else:
-            assert [event.result for event in events] == [{"ok": 1}]
-        assert events.ended_by == outcome
+@pytest.mark.parametrize("status", [None, "success"])
+def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(
+    serve: Serve, status: str | None
+) -> None:
+    missing = response(b'"not found"', 404)
+    _, client = serve(
+        Replies(missing, output=SUCCESS, look=streamed(status) if status else missing)
+    )
+    events = RunHandle("r", client).events()
+    if status is None:
+        with pytest.raises(RunGone):
+            next(events)
+    else:
+        assert [event.result for event in events] == [{"ok": 1}]
+    assert events.ended_by == (status or "gone")
 
 
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(

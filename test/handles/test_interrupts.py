@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.serving import NOTHING, QUESTION, SUCCESS, Serve, output_json, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, SocketServer, chunk, head, serve_each
 from support.timing import SetTiming
 
@@ -120,11 +120,7 @@ def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHand
 def test_an_output_that_is_older_than_its_run_is_no_hot_loop(serve: Serve) -> None:
     run = run_json("success", updated="01.5")
     outputs: list[bytes] = []
-
-    def respond(request: Any) -> Any:
-        return outputs.pop() if "/output" in request.path else run
-
-    _, client = serve(respond)
+    _, client = serve(Replies(run, output=lambda: outputs.pop()))
     handle = RunHandle("r", client)
     calls: list[tuple[Callable[[], Any], Any]] = [
         (handle.result, {"ok": 1}),
@@ -183,12 +179,10 @@ def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_t
 ) -> None:
     moved = itertools.count(100000)
 
-    def respond(request: Any) -> Any:
-        if "/output" not in request.path:
-            return run_json("interrupted", updated=f"05.{next(moved)}")
-        return QUESTION
+    def look() -> bytes:
+        return run_json("interrupted", updated=f"05.{next(moved)}")
 
-    _, client = serve(respond)
+    _, client = serve(Replies(output=QUESTION, look=look))
     asked: list[Any] = []
     with pytest.raises(InterruptLimit):
         RunHandle("r", client).drive(
@@ -496,18 +490,14 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve) ->
     """As where the run is read from a cache; each round is a handful of requests."""
     outputs: list[float] = []
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return NOTHING
-        if "/output" not in request.path:
-            status = "interrupted" if len(outputs) < 4 else "success"
-            return run_json(status, updated="01")
-        outputs.append(time.monotonic())
-        if len(outputs) < 5:
-            return NOTHING
-        return SUCCESS
+    def look() -> bytes:
+        return run_json("interrupted" if len(outputs) < 4 else "success")
 
-    _, client = serve(respond)
+    def output() -> bytes:
+        outputs.append(time.monotonic())
+        return NOTHING if len(outputs) < 5 else SUCCESS
+
+    _, client = serve(Replies(NOTHING, look=look, output=output))
     run = RunHandle("r", client)
     assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
     assert outputs[3] - outputs[0] >= 0.7
@@ -534,23 +524,16 @@ def test_one_look_is_bounded(
 
 def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
     """Another process answers between the end of the stream and the look at the question."""
-    looks = itertools.count(1)
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            number = 2 if "last-event-id: 1" in request.raw_head.decode().lower() else 1
-            data = {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
-            return (
-                head(content_type="text/event-stream", transfer_encoding="chunked")
-                + chunk(f"id: {number}\nevent: agent_event\ndata: {json.dumps(data)}\n\n".encode())
-                + chunk(b"")
-            )
-        if "/output" in request.path:
-            return SUCCESS
-        return run_json("interrupted" if next(looks) == 1 else "success", updated="01")
+    def stream(number: int) -> bytes:
+        data = {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
+        event = f"id: {number}\nevent: agent_event\ndata: {json.dumps(data)}\n\n".encode()
+        streaming = head(content_type="text/event-stream", transfer_encoding="chunked")
+        return streaming + chunk(event) + chunk(b"")
 
+    looks = (run_json("interrupted"), run_json("success"))
+    _, client = serve(Replies(stream=(stream(1), stream(2)), output=SUCCESS, look=looks))
     updates: list[Any] = []
-    _, client = serve(respond)
     assert RunHandle("r", client).drive(
         lambda question: pytest.fail("answered by the other"),
         on_event=lambda event: updates.append(event.update),

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from support.examples import RUN
-from support.serving import NOTHING, QUESTION, SUCCESS, Serve, output_json, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import SetTiming
 
@@ -398,10 +398,7 @@ def test_the_deadline_holds_while_the_server_is_away(
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
     failed = output_json("error", errcode=1, description="no luck")
 
-    def respond(request: Any) -> Any:
-        return failed if "/output" in request.path else [STALL]
-
-    _, client = serve(respond)
+    _, client = serve(Replies([STALL], output=failed))
     began = time.monotonic()
     with pytest.raises(RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
         RunHandle("r", client).result(timeout=0.7)
@@ -463,15 +460,10 @@ def test_a_cancel_whose_response_was_lost_is_sent_again_if_the_run_is_there(
 
 
 def test_a_run_that_ends_after_a_cancel_was_lost_keeps_its_result(serve: Serve) -> None:
-    def respond(request: Any) -> Any:
-        if request.method == "DELETE":
-            return [CLOSE]
-        deleted = any(each.method == "DELETE" for each in server.requests)
-        return run_json("success" if deleted else "pending")
-
-    server, client = serve(respond)
+    replies = Replies(delete=[CLOSE], look=(run_json(), run_json("success")))
+    _, client = serve(replies)
     assert not RunHandle("r", client).cancel()
-    assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
+    assert replies.asked == ["look", "delete", "look"]
 
 
 def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: AgentHandle) -> None:
@@ -482,13 +474,7 @@ def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: Age
 
 
 def test_a_delete_without_content(serve: Serve) -> None:
-    def respond(request: Any) -> Any:
-        deleted = any(each.method == "DELETE" for each in server.requests)
-        if request.method == "DELETE":
-            return NOTHING
-        return response(b'"no"', status=404) if deleted else run_json()
-
-    server, client = serve(respond)
+    _, client = serve(Replies(delete=NOTHING, look=(run_json(), NOT_FOUND)))
     assert RunHandle("r", client).cancel()
 
 
@@ -595,11 +581,7 @@ OPERATIONS: dict[str, Callable[[RunHandle], object]] = {
 def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
     """A server of another version; nothing is gone, and nothing was deleted."""
 
-    def respond(request: Any) -> Any:
-        look = request.method == "GET" and request.path == "/base/runs/r"
-        return run_json("success") if look else NOT_FOUND
-
-    server, client = serve(respond, base="/base")
+    server, client = serve(Replies(NOT_FOUND, look=run_json("success")), base="/base")
     with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
         OPERATIONS[name](RunHandle("r", client))
     assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
@@ -619,17 +601,11 @@ def test_a_wrong_base_path_does_not_look_like_success(serve: Serve, name: str) -
 
 def test_a_404_of_an_answer_looks_at_the_run(serve: Serve) -> None:
 
-    def respond(request: Any) -> Any:
-        if request.method == "POST":
-            return NOT_FOUND
-        if "/output" in request.path:
-            return QUESTION
-        return run_json("interrupted")
-
-    server, client = serve(respond)
+    replies = Replies(run_json("interrupted"), resume=NOT_FOUND, output=QUESTION)
+    _, client = serve(replies)
     with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
         RunHandle("r", client).resume({})
-    assert [each.method for each in server.requests].count("POST") == 1
+    assert replies.asked.count("resume") == 1
 
 
 def test_a_delete_that_nobody_can_tell_about_is_no_success(serve: Serve) -> None:
@@ -650,27 +626,20 @@ def test_a_delete_that_nobody_can_tell_about_is_no_success(serve: Serve) -> None
 
 
 def test_a_delete_that_was_lost_is_done_once_the_run_is_gone(serve: Serve) -> None:
-    def respond(request: Any) -> Any:
-        return [CLOSE] if request.method == "DELETE" else NOT_FOUND
-
-    server, client = serve(respond)
+    replies = Replies(NOT_FOUND, delete=[CLOSE])
+    _, client = serve(replies)
     RunHandle("r", client).delete()
-    assert [each.method for each in server.requests] == ["DELETE", "GET"]
+    assert replies.asked == ["delete", "look"]
 
 
 def test_a_timed_out_run_has_another_error_than_a_failed_one(serve: Serve) -> None:
     """The first look at it fails."""
-    looks = iter([response(b'"busy"', status=503)])
-
-    def respond(request: Any) -> Any:
-        if "/output" in request.path:
-            return output_json("error", errcode=7, description="broke")
-        return next(looks, None) or run_json("timeout")
-
-    server, client = serve(respond)
+    failed = output_json("error", errcode=7, description="broke")
+    replies = Replies(output=failed, look=(response(b'"busy"', 503), run_json("timeout")))
+    _, client = serve(replies)
     with pytest.raises(RunTimedOut, match="broke"):
         RunHandle("r", client).result(timeout=30)
-    assert [each.path for each in server.requests].count("/runs/r") == 2
+    assert replies.asked == ["output", "look", "look"]
 
 
 def test_a_retry_after_of_an_hour_is_reported_at_once(serve: Serve) -> None:
@@ -705,15 +674,11 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(serve: Serve) -> None:
 def test_no_request_overtakes_a_pause_that_is_too_long(serve: Serve, status: int) -> None:
     """Not even the look whether a DELETE was carried out."""
 
-    def respond(request: Any) -> Any:
-        busy = response(b'"busy"', status, retry_after="3600")
-        return busy if request.method == "DELETE" else run_json()
-
-    server, client = serve(respond)
+    replies = Replies(delete=response(b'"busy"', status, retry_after="3600"))
+    _, client = serve(replies)
     with pytest.raises(ApiException) as caught:
         RunHandle("r", client).delete()
-    assert caught.value.status == status
-    assert [each.method for each in server.requests] == ["DELETE"]
+    assert (caught.value.status, replies.asked) == (status, ["delete"])
 
 
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
@@ -935,16 +900,11 @@ def test_a_failure_that_passes_ends_no_short_wait(
     began = time.monotonic()
     outputs: list[float] = []
 
-    def respond(request: Any) -> Any:
-        if request.method == "POST":
-            return run_json()
-        if "/output" not in request.path:
-            return run_json()
+    def output() -> Any:
         outputs.append(time.monotonic() - began)
-        ready = time.monotonic() - began > 0.3 * timeout
-        return SUCCESS if ready else first[failure]
+        return SUCCESS if outputs[-1] > 0.3 * timeout else first[failure]
 
-    _, client = serve(respond)
+    _, client = serve(Replies(output=output))
     agent = AgentHandle("a", client)
     began = time.monotonic()
     assert agent.start().result(timeout=timeout) == {"ok": 1}
@@ -1048,15 +1008,8 @@ def test_a_time_without_an_offset_is_utc(serve: Serve) -> None:
 @pytest.mark.parametrize("status", ["", "queued"])
 def test_a_status_that_is_not_of_the_contract_has_not_ended(serve: Serve, status: str) -> None:
     """The output is asked for until it is there: it is the only sign of the end."""
-    asked: list[str] = []
-
-    def respond(request: Any) -> Any:
-        if "/output" not in request.path:
-            return run_json(status)
-        asked.append(request.path)
-        return response(b"", 404) if len(asked) < 4 else SUCCESS
-
-    _, client = serve(respond)
+    replies = Replies(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
+    _, client = serve(replies)
     run = RunHandle("r", client)
     with pytest.raises(RunWaitTimeout):
         run.result(timeout=0)
@@ -1065,7 +1018,7 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(serve: Serve, status
     assert run.status is RunStatus.SUCCESS
     run.refresh()  # an outcome that was seen counts
     assert run.status is RunStatus.SUCCESS
-    assert len(asked) == 4
+    assert replies.asked.count("output") == 4
 
 
 @pytest.mark.parametrize(("asked", "timeout"), [(60.0, 5.0), (0.9, 0.5)])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.examples import RUN
-from support.serving import Serve
+from support.serving import Replies, Serve
 from support.socket_server import CLOSE, STALL, response
 from support.timing import SetTiming
 from urllib3.util import Retry
@@ -274,10 +274,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
 
 
 def test_a_server_that_does_not_search(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    def respond(request: Any) -> Any:
-        return [CLOSE] if request.path == "/runs" else response(b'"no"', status=405)
-
-    server, client = serve(respond)
+    server, client = serve(Replies(response(b'"no"', 405), create=[CLOSE]))
     with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
         AgentHandle("a", client).start()
     assert not caught.value.searched
@@ -559,18 +556,11 @@ def test_a_search_that_worked_counts_for_a_moment(
     serve: Serve, set_timing: SetTiming, durations: dict[str, Any], searched: bool
 ) -> None:
     set_timing(**durations)
-    searches: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.path != "/runs/search":
-            return CLOSE if request.path == "/runs" else response(b"{}", 404)
-        searches.append(request)
-        return response(b"[]") if len(searches) == 1 else STALL
-
-    _, client = serve(respond)
+    replies = Replies(response(b"{}", 404), create=[CLOSE], search=(response(b"[]"), [STALL]))
+    _, client = serve(replies)
     with pytest.raises(RunStartAmbiguous) as failure:
         AgentHandle("a", client).start()
-    assert failure.value.searched is searched and len(searches) == 2
+    assert failure.value.searched is searched and replies.asked.count("search") == 2
 
 
 def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:

@@ -7,7 +7,7 @@ import threading
 from typing import Any, Protocol
 
 from acp_client_v0_1 import ApiClient
-from support.socket_server import response
+from support.socket_server import Request, response
 from support.timing import SetTiming
 
 
@@ -19,6 +19,31 @@ class Serve(Protocol):
     """
 
     def __call__(self, *what: Any, base: str = "", **settings: Any) -> tuple[Any, ApiClient]: ...
+
+
+class Replies:
+    """The responses of a server by what is asked for, and what was, in its order.
+
+    Each is one of ``create``, ``search``, ``look`` (at the run), ``output``, ``stream``, ``resume``
+    and ``delete``: a response, several in a tuple, of which the last repeats, or a function that
+    makes one. Anything else gets ``otherwise``.
+    """
+
+    def __init__(self, otherwise: Any = None, **replies: Any) -> None:
+        self.otherwise = run_json() if otherwise is None else otherwise
+        self.replies = replies
+        self.asked: list[str] = []
+
+    def __call__(self, request: Request) -> Any:
+        last = request.path.partition("?")[0].rpartition("/")[2]
+        by_method = {"GET": "look", "DELETE": "delete", "POST": "resume"}[request.method]
+        kind = "create" if last == "runs" else by_method
+        kind = last if last in ("output", "stream", "search") else kind
+        self.asked.append(kind)
+        reply = self.replies.get(kind, self.otherwise)
+        if isinstance(reply, tuple):
+            reply = reply[min(self.asked.count(kind), len(reply)) - 1]
+        return reply() if callable(reply) else reply
 
 
 class Clock:
