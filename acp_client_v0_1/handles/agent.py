@@ -450,7 +450,7 @@ class AgentHandle(Notebook):
             known = self._agent.latest
             make = partial(created, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
-            earlier = [] if new else _earlier_creates(server_of(client), mark)
+            earlier = [] if new else _earlier_creates(f"{server_of(client)} {mark}")
             if earlier and not reuse:
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
@@ -523,7 +523,7 @@ class AgentHandle(Notebook):
 
 
 @lru_cache(maxsize=1000)
-def _earlier_creates(server: str, client_token: str) -> list[bool]:
+def _earlier_creates(server_and_token: str) -> list[bool]:
     """Return a list that is empty until a run was created with the client token."""
     return []
 

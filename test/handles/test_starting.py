@@ -38,7 +38,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._token import RunToken, encode_token
-from acp_client_v0_1.handles.agent import _check_reused
+from acp_client_v0_1.handles.agent import _check_reused, _earlier_creates
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -251,6 +251,7 @@ def test_duplicates_are_counted_and_the_oldest_wins(
         with pytest.warns(UserWarning, match=words) as warned:
             runs.append(counter.start({"count": 1}, client_token="mine"))
         assert warned[0].filename == __file__
+    assert _earlier_creates.cache_parameters()["maxsize"] == 1000  # are remembered
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None
     assert found.run_id == runs[0].run_id
