@@ -219,7 +219,7 @@ def test_bad_arguments_are_found_before_anything_is_sent(
 ) -> None:
     for call in (counter.start, counter.run):
         for bad in ({"input": [1]}, {"config": "text"}, {"metadata": [("a", 1)]}):
-            with pytest.raises(ApiTypeError, match=f"{[*bad][0]} must be a JSON object"):
+            with pytest.raises(ApiTypeError, match=f"{next(iter(bad))} must be a JSON object"):
                 call(**bad)
     for call, token in ((counter.start, ""), (counter.start, None), (counter.run, None)):
         with pytest.raises(ApiValueError, match="reuse needs a client_token"):
