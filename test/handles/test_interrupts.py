@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
-from support.socket_server import CLOSE, SocketServer, chunk, head, serve_each
+from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -33,6 +33,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     StaleInterrupt,
     ThreadsApi,
+    UnauthorizedException,
     UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
@@ -452,6 +453,29 @@ def test_409_because_another_has_answered(
         question.answer({"value": 1})
     assert counts.resumes == [{"value": 1}]
     assert run.drive(lambda question: {"value": 2}, timeout=30) == {"answers": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("status", "later", "error", "words"),
+    [
+        (409, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
+        (409, run_json("success", updated="02.5"), StaleInterrupt, "it is success, and asks noth"),
+        (429, response(b'"no"', 401), UnauthorizedException, "401"),
+    ],
+    ids=["another question", "the end", "no credentials"],
+)
+def test_an_answer_is_not_sent_again_after_what_a_look_shows(
+    serve: Serve, status: int, later: bytes, error: type[ApiException], words: str
+) -> None:
+    def look() -> bytes:
+        asks = run_json("interrupted", updated="01.5")
+        return later if "resume" in replies.asked else asks
+
+    replies = Replies(output=QUESTION, look=look, resume=response(b"{}", status))
+    _, client = serve(replies)
+    with pytest.raises(error, match=words):
+        RunHandle("r", client).resume({})
+    assert replies.asked[-2:] == ["resume", "look"]
 
 
 @pytest.mark.slow
