@@ -19,11 +19,9 @@ from support.socket_server import (
     CLOSE,
     STALL,
     Gate,
-    SocketServer,
     chunk,
     head,
     response,
-    serve_each,
 )
 from support.timing import SetTiming
 from support.transport import eventually
@@ -34,7 +32,6 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    Configuration,
     EventTooLarge,
     ForbiddenException,
     RunEvent,
@@ -143,77 +140,68 @@ def streamed(status: str = "pending") -> bytes:
     return run_json(status, creation={"agent_id": "a", "streaming": "custom"})
 
 
-class Scripted:
+class Scripted(Replies):
     """A server whose n-th stream is scripted, and whose run is pending until they are over."""
 
-    def __init__(self, *responses: Any, at_the_end: str = "success") -> None:
-        self.responses = list(responses)
+    def __init__(self, serve: Serve, *streams: Any, at_the_end: str = "success") -> None:
+        super().__init__(stream=streams, output=self._output, look=self._look)
         self.at_the_end = at_the_end
-        self.opened = 0
-        self.server = SocketServer(handler=serve_each(self.respond))
-
-    def respond(self, request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            self.opened += 1
-            return self.responses[min(self.opened, len(self.responses)) - 1]
-        if "/output" in request.path:
-            if self.at_the_end == "pending":
-                return [0.2, NOTHING]
-            return SUCCESS
-        return streamed(self.at_the_end if self.opened >= len(self.responses) else "pending")
-
-    def __enter__(self) -> Scripted:
-        self.server.__enter__()
-        self.client = ApiClient(Configuration(host=self.server.url))
+        self.server, self.client = serve(self)
         self.run = RunHandle("r", self.client)
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.client.close()
-        self.server.__exit__(*exc_info)
+    @property
+    def opened(self) -> int:
+        return self.asked.count("stream")
+
+    def _output(self) -> Any:
+        return [0.2, NOTHING] if self.at_the_end == "pending" else SUCCESS
+
+    def _look(self) -> bytes:
+        over = self.opened >= len(self.replies["stream"])
+        return streamed(self.at_the_end if over else "pending")
 
 
-def test_a_jump_is_a_loss_with_its_number() -> None:
+def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
     updates = [{"n": n} for n in (1, 2, 6)]
     first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
     second = STREAMING + sse(("6", updates[2])) + chunk(b"")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events()
-        assert [next(events).update, next(events).update] == updates[:2]
-        with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
-            next(events)
-        assert scripted.opened == 2  # a gap is no reason to leave the connection
-        # What was not handed out yet is not what a token goes on after.
-        assert scripted.run._core.last_event_id == "2"
-        assert [event.update for event in events] == updates[2:]
-        assert (events.complete, events.last_event_id) == (False, "6")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events(on_gap="mark")
-        marked = list(events)
-        assert [event.update for event in marked] == updates
-        gap = marked[2].gap
-        assert gap is not None
-        assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events()
+    assert [next(events).update, next(events).update] == updates[:2]
+    with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
+        next(events)
+    assert scripted.opened == 2  # a gap is no reason to leave the connection
+    # What was not handed out yet is not what a token goes on after.
+    assert scripted.run._core.last_event_id == "2"
+    assert [event.update for event in events] == updates[2:]
+    assert (events.complete, events.last_event_id) == (False, "6")
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events(on_gap="mark")
+    marked = list(events)
+    assert [event.update for event in marked] == updates
+    gap = marked[2].gap
+    assert gap is not None
+    assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
 
 
-def test_a_gap_that_is_not_known_is_marked_and_not_raised() -> None:
+def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
     first = [STREAMING + sse(("a", {"n": 1})), CLOSE]
     second = STREAMING + sse(("b", {"n": 2})) + chunk(b"")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events()
-        _, after = events
-        assert after.gap is not None
-        assert after.gap.kind == "unknown"
-        assert "cannot be known from the event ids" in str(after.gap)
-        assert events.complete is None
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events()
+    _, after = events
+    assert after.gap is not None
+    assert after.gap.kind == "unknown"
+    assert "cannot be known from the event ids" in str(after.gap)
+    assert events.complete is None
 
 
-def test_an_id_goes_back_as_the_bytes_that_came() -> None:
+def test_an_id_goes_back_as_the_bytes_that_came(serve: Serve) -> None:
     first = [STREAMING + sse(("\u00e9 \U0001f600", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b"")) as scripted:
-        assert len(list(scripted.run.events())) == 1
-        heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
-        assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
+    scripted = Scripted(serve, first, STREAMING + chunk(b""))
+    assert len(list(scripted.run.events())) == 1
+    heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
+    assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
 
 
 @pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
@@ -274,28 +262,30 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     set_timing(empty=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
-    with Scripted(*[empty] * 6, at_the_end="pending") as scripted:
-        events = scripted.run.events(timeout=1)
-        with pytest.raises(RunWaitTimeout, match="the run continues"):
-            next(events)
-        assert scripted.opened == 6  # once, and five times again
-        scripted.at_the_end = "success"
-        assert [event.result for event in events] == [{"ok": 1}]
-        assert events.complete is None
+    scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
+    events = scripted.run.events(timeout=1)
+    with pytest.raises(RunWaitTimeout, match="the run continues"):
+        next(events)
+    assert scripted.opened == 6  # once, and five times again
+    scripted.at_the_end = "success"
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert events.complete is None
 
 
-def test_streams_that_break_at_once_are_opened_less_and_less_often(set_timing: SetTiming) -> None:
+def test_streams_that_break_at_once_are_opened_less_and_less_often(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     clock = Clock(set_timing)
-    with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
-        with pytest.raises(RunWaitTimeout, match="wait again"):
-            next(scripted.run.events(timeout=3))
-        # The last one begins with a quarter of the time.
-        assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
-        assert scripted.opened == 6
+    scripted = Scripted(serve, *[[STREAMING, CLOSE]] * 100, at_the_end="pending")
+    with pytest.raises(RunWaitTimeout, match="wait again"):
+        next(scripted.run.events(timeout=3))
+    # The last one begins with a quarter of the time.
+    assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
+    assert scripted.opened == 6
 
 
 def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
@@ -497,47 +487,47 @@ def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTim
     assert events.complete is True
 
 
-def test_half_a_surrogate_pair_in_each_of_two_events() -> None:
+def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
     """As a server sends an emoji that streams text a UTF-16 unit at a time."""
     first = [STREAMING + sse(("1", {"text": "\ud83d"})), CLOSE]
     replay = STREAMING + sse(("1", {"text": "\ud83d"}), ("2", {"text": "\ude00"})) + chunk(b"")
-    with Scripted(first, replay) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
-        assert events.complete is True
+    scripted = Scripted(serve, first, replay)
+    events = scripted.run.events()
+    assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
+    assert events.complete is True
 
 
-def test_an_undecodable_event_and_what_comes_after_it() -> None:
+def test_an_undecodable_event_and_what_comes_after_it(serve: Serve) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
     first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
     replay = STREAMING + sse(("1", {"n": 1})) + broken + sse(("3", {"n": 3})) + chunk(b"")
-    with Scripted(first, replay) as scripted:
-        events = scripted.run.events()
-        assert next(events).id == "1"
-        with pytest.raises(StreamDecodeError):
-            next(events)
-        assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
-        assert events.complete is True
+    scripted = Scripted(serve, first, replay)
+    events = scripted.run.events()
+    assert next(events).id == "1"
+    with pytest.raises(StreamDecodeError):
+        next(events)
+    assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
+    assert events.complete is True
 
 
-def test_an_undecodable_event_that_comes_first_is_told_of() -> None:
+def test_an_undecodable_event_that_comes_first_is_told_of(serve: Serve) -> None:
     broken = chunk(b"id: 1\nevent: agent_event\ndata: {no json}\n\n")
     script = [STREAMING + broken, 0.3, sse(("2", {"n": 2})) + chunk(b"")]
-    with Scripted(script) as scripted:
-        events = scripted.run.events()
-        with pytest.raises(StreamDecodeError):
-            next(events)
-        assert [event.id for event in events] == ["2"]
+    scripted = Scripted(serve, script)
+    events = scripted.run.events()
+    with pytest.raises(StreamDecodeError):
+        next(events)
+    assert [event.id for event in events] == ["2"]
 
 
-def test_an_event_that_is_too_large_ends_the_iteration() -> None:
-    with Scripted(STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b"")) as scripted:
-        scripted.client.configuration.max_event_bytes = 1000
-        events = scripted.run.events()
-        with pytest.raises(EventTooLarge):
-            next(events)
-        assert next(events, None) is None
-        assert events.complete is None
+def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
+    scripted = Scripted(serve, STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b""))
+    scripted.client.configuration.max_event_bytes = 1000
+    events = scripted.run.events()
+    with pytest.raises(EventTooLarge):
+        next(events)
+    assert next(events, None) is None
+    assert events.complete is None
 
 
 @pytest.mark.parametrize(
@@ -580,14 +570,14 @@ def test_how_long_a_stream_may_be_silent(
     assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
 
 
-def test_each_event_puts_off_the_next_look_at_the_run(set_timing: SetTiming) -> None:
+def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, set_timing: SetTiming) -> None:
     clock = Clock(set_timing)
-    with Scripted([STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")]) as scripted:
-        events = scripted.run.events()
-        for wait in (events._connect, lambda: next(events), lambda: next(events)):
-            wait()
-            assert events._next_check == clock.now + 15
-            events._next_check = clock.now + 99
+    scripted = Scripted(serve, [STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")])
+    events = scripted.run.events()
+    for wait in (events._connect, lambda: next(events), lambda: next(events)):
+        wait()
+        assert events._next_check == clock.now + 15
+        events._next_check = clock.now + 99
 
 
 @pytest.mark.parametrize("what", ["stream", "poll", "pause"])
@@ -833,27 +823,27 @@ def test_a_timeout_of_0_looks_for_events_that_are_there(
 
 
 @pytest.mark.parametrize("status", ["success", "interrupted"])
-def test_an_end_after_a_cut_leaves_open_whether_all_came(status: str) -> None:
+def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: str) -> None:
     one = STREAMING + sse(("1", {"n": 1}))
     end = chunk(b"")
     for script, complete in (([[one, CLOSE], STREAMING + end], None), ([one + end], True)):
-        with Scripted(*script, at_the_end=status) as scripted:
-            events = scripted.run.events()
-            assert [event.id for event in events] == ["1"]
-            assert (events.complete, events.ended_by) == (complete, status)
+        scripted = Scripted(serve, *script, at_the_end=status)
+        events = scripted.run.events()
+        assert [event.id for event in events] == ["1"]
+        assert (events.complete, events.ended_by) == (complete, status)
 
 
 def test_a_server_that_ends_each_stream_after_the_result_so_far(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
     set_timing(empty=(0.001, 4.0))
     data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
     event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
-    with Scripted(*[STREAMING + chunk(event) + chunk(b"")] * 50) as scripted:
-        events = scripted.run.events()
-        assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
-        assert scripted.opened < 10
+    scripted = Scripted(serve, *[STREAMING + chunk(event) + chunk(b"")] * 50)
+    events = scripted.run.events()
+    assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
+    assert scripted.opened < 10
 
 
 UPDATES = [{"n": n} for n in range(1, 13)]
@@ -871,46 +861,48 @@ HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
     ],
     ids=["204", "404", "405", "501", "no event stream"],
 )
-def test_a_stream_that_breaks_and_is_not_there_again(reopened: Any) -> None:
+def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, reopened: Any) -> None:
     """The run has ended meanwhile: nobody knows what came after the third update."""
     first = [STREAMING + sse(*[(str(n), {"n": n}) for n in (1, 2, 3)]), CLOSE]
-    with Scripted(first, reopened) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events][:3] == UPDATES[:3]
-        assert (events.ended_by, events.complete) == ("success", None)
-        assert scripted.opened == 2
+    scripted = Scripted(serve, first, reopened)
+    events = scripted.run.events()
+    assert [event.update for event in events][:3] == UPDATES[:3]
+    assert (events.ended_by, events.complete) == ("success", None)
+    assert scripted.opened == 2
 
 
-def test_a_stream_without_ids_that_breaks_and_is_never_there_again(set_timing: SetTiming) -> None:
+def test_a_stream_without_ids_that_breaks_and_is_never_there_again(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     set_timing(backoff=(0.01, 0.02), empty=(0.01, 0.02))
     first = [STREAMING + sse(*[("", update) for update in UPDATES[:5]]), CLOSE]
     garbage = [b"\x00\x01 garbage\r\n\r\n", CLOSE]
-    with Scripted(first, response(b'"gateway"', 502), garbage) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events][:5] == UPDATES[:5]
-        assert (events.ended_by, events.complete) == ("success", None)
+    scripted = Scripted(serve, first, response(b'"gateway"', 502), garbage)
+    events = scripted.run.events()
+    assert [event.update for event in events][:5] == UPDATES[:5]
+    assert (events.ended_by, events.complete) == ("success", None)
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
-def test_a_cut_inside_of_the_first_event(ids: tuple[str, str]) -> None:
+def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> None:
     """The next stream begins after it, and its ids do not tell."""
     second = STREAMING + sse(*zip(ids, UPDATES[1:3], strict=True)) + chunk(b"")
-    with Scripted([STREAMING + HALF_AN_EVENT, CLOSE], second) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == UPDATES[1:3]
-        assert (events.ended_by, events.complete) == ("success", None)
+    scripted = Scripted(serve, [STREAMING + HALF_AN_EVENT, CLOSE], second)
+    events = scripted.run.events()
+    assert [event.update for event in events] == UPDATES[1:3]
+    assert (events.ended_by, events.complete) == ("success", None)
 
 
 @pytest.mark.parametrize("before", [1, 2, 3])
-def test_ids_in_steps_of_ten_are_no_loss(before: int) -> None:
+def test_ids_in_steps_of_ten_are_no_loss(serve: Serve, before: int) -> None:
     ids = [str(10 * n) for n in range(1, 13)]
     numbered = list(zip(ids, UPDATES, strict=True))
     first = [STREAMING + sse(*numbered[:before]), CLOSE]
-    with Scripted(first, STREAMING + sse(*numbered[before:6]) + chunk(b"")) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == UPDATES[:6]
-        assert events.complete is None
-        assert [gap.kind for gap in events.gaps] == ["unknown"]
+    scripted = Scripted(serve, first, STREAMING + sse(*numbered[before:6]) + chunk(b""))
+    events = scripted.run.events()
+    assert [event.update for event in events] == UPDATES[:6]
+    assert events.complete is None
+    assert [gap.kind for gap in events.gaps] == ["unknown"]
 
 
 def so_far(count: int) -> bytes:
@@ -920,7 +912,7 @@ def so_far(count: int) -> bytes:
 
 @pytest.mark.parametrize("silent", ["ended", "comments", "204"])
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    silent: str, set_timing: SetTiming
+    serve: Serve, silent: str, set_timing: SetTiming
 ) -> None:
     set_timing(silence=0.3)
     reopened = {
@@ -929,9 +921,9 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
         "204": NOTHING,
     }[silent]
     first = [STREAMING + so_far(1) + so_far(2), CLOSE]
-    with Scripted(first, reopened) as scripted:
-        results = [event.result for event in scripted.run.events()]
-        assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    scripted = Scripted(serve, first, reopened)
+    results = [event.result for event in scripted.run.events()]
+    assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+from support.serving import Clock
 from support.timing import SetTiming
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
@@ -486,6 +487,30 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         pace.interval = interval
         pace.recover()
         assert pace.interval == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "longest", "operation", "seconds"),
+    [
+        (0.0, 3.0, "look", 3.0),
+        (0.0, 30.0, "look", 10.0),
+        (0.0, 30.0, "create", 5.0),
+        (8.5, 30.0, "delete", 1.0),
+        (9.5, 30.0, "resume", 0.5),
+        (11.0, 30.0, "look", 0.001),
+    ],
+)
+def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
+    set_timing: SetTiming, elapsed: float, longest: float, operation: Operation, seconds: float
+) -> None:
+    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(answered=True), 0)
+    wait, endless = Wait(contact, 10.0), Wait(contact)
+    clock.now += elapsed
+    assert wait.limit(longest, operation) == seconds
+    assert endless.limit(longest, operation) == longest
+    left = max(0.001, 10.0 - elapsed)
+    assert wait.within(99).remaining() == pytest.approx(left)
+    assert wait.within(5).remaining() == pytest.approx(min(5, left))
 
 
 def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: SetTiming) -> None:
