@@ -40,8 +40,10 @@ from acp_client_v0_1.handles._rules import (
     Raise,
     Window,
     decide,
+    fitted,
     is_unserved,
     share,
+    was_full,
 )
 from acp_client_v0_1.handles._timing import Timing
 
@@ -448,6 +450,29 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
         assert window.seconds == 7
         window.note_full(7, timing)
     assert window.seconds == 14
+    window.note_cut(14, 10.0)  # again: sixteen full windows come before a longer one
+    for _ in range(16):
+        assert window.seconds == 7
+        window.note_full(7, timing)
+    assert window.seconds == 14
+    window.note_full(14, timing)  # what cut it is over
+    assert window.seconds == 28
+    window.note_full(28, timing)
+    assert window.seconds == 30
+    window.note_cut(30, 30.0)  # the server took its time, and then failed
+    assert window.seconds == 15
+
+
+@pytest.mark.parametrize(
+    ("window", "limit", "fits"),
+    [(30, 100.0, (30, 40)), (30, 20.0, (19, 20)), (2, 5.0, (2, 5)), (30, 0.05, (0, 0.05))],
+)
+def test_a_long_poll_fits_into_the_time(window: int, limit: float, fits: tuple[int, float]) -> None:
+    assert fitted(window, limit, 10.0, TIMING) == fits
+
+
+def test_a_window_is_full_after_nine_tenths_of_it() -> None:
+    assert [was_full(10, 9.0), was_full(10, 8.9), was_full(0, 5.0)] == [True, False, False]
 
 
 def test_each_duration_is_the_one_that_was_chosen() -> None:
@@ -487,6 +512,17 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         pace.interval = interval
         pace.recover()
         assert pace.interval == pytest.approx(left)
+
+
+def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTiming) -> None:
+    clock, pace = Clock(set_timing), Pace()
+    pace.interval = 0.5
+    for _ in range(20):
+        pace.turn(clock.now)  # the next one would come in ten seconds
+    wait = Wait(Contact(RunsApi(), Server(answered=True), 0, pace))
+    assert wait.handle_failure("look", answer(429, 1))
+    wait.perform("look", lambda limit: None)
+    assert clock.now == 1001
 
 
 @pytest.mark.parametrize(
