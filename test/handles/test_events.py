@@ -718,17 +718,6 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(
     assert len(streams(server)) <= 8
 
 
-def test_close_ends_a_wait_for_a_server_that_is_failing(serve: Serve) -> None:
-    """Not with the error of a wait that is over, which `close` is no reason for."""
-
-    replies = Replies(response(b'"not now"', 503), stream=STREAMING + chunk(b""))
-    _, client = serve(replies, retries=0)
-    with RunHandle("r", client).events() as events:
-        threading.Timer(0.5, events.close).start()
-        assert list(events) == []
-        assert (events.ended_by, events.complete) == (None, None)
-
-
 def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
     serve: Serve, set_timing: SetTiming
 ) -> None:

@@ -98,15 +98,14 @@ def test_the_runs_of_an_agent_share_its_descriptor(
     assert counts.of("GET", "/descriptor") == 2
 
 
-def test_a_question_without_schema(three: AgentHandle) -> None:
-    assert next(three.start().interrupts()).schema is None
-
-
 def test_iterating_over_the_questions(three: AgentHandle) -> None:
     run = three.start()
-    for number, question in enumerate(run.interrupts(timeout=30)):
-        assert question.payload == {"words": f"question {number}"}
+    questions = run.interrupts(timeout=30)
+    for number, question in enumerate(questions):
+        assert question.payload == {"words": f"question {number}"} and question.schema is None
         question.answer({"value": -number})
+    with pytest.raises(ApiValueError, match="interrupts"):
+        iter(questions)
     assert run.result(timeout=30) == {"answers": [0, -1, -2]}
 
 
@@ -440,21 +439,6 @@ def test_a_thread_that_stays_busy(server: LocalServer, three: AgentHandle, count
     assert 3 <= len(counts.resumes) <= 6  # the pauses grow
 
 
-@pytest.mark.parametrize("same", [False, True])
-def test_409_because_another_has_answered(
-    server: LocalServer, client: ApiClient, counts: Any, same: bool
-) -> None:
-    """Another answers in the round trip between the comparison and the POST."""
-    run = AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
-    question = next(run.interrupts())
-    # Carried out a moment later, as if it had come from another process.
-    server.faults.add(Fault(method="POST", path="/runs/*", status=409, late=0.05))
-    with pytest.raises(StaleInterrupt, match="was not used"):
-        question.answer({"value": 1})
-    assert counts.resumes == [{"value": 1}]
-    assert run.drive(lambda question: {"value": 2}, timeout=30) == {"answers": [1, 2]}
-
-
 @pytest.mark.parametrize(
     ("status", "later", "error", "words"),
     [
@@ -714,14 +698,6 @@ def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
     assert words == ["question 0", "question 1", "question 2"]
     assert run.result(timeout=30) == {"answers": [1, 2, 3]}
     assert counts.resumes == [{"value": 1}, {"value": 2}, {"value": 3}]
-
-
-def test_the_questions_of_an_iterator_are_iterated_over_once(three: AgentHandle) -> None:
-    questions = three.start().interrupts(timeout=30)
-    for question in questions:
-        question.answer({"value": 1})
-    with pytest.raises(ApiValueError, match="interrupts"):
-        iter(questions)
 
 
 @pytest.mark.slow

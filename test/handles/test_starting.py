@@ -274,12 +274,18 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
 
 
-def test_a_server_that_does_not_search(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    server, client = serve(Replies(response(b'"no"', 405), create=[CLOSE]))
-    with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
+@pytest.mark.parametrize("status", [405, 400])
+def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
+    words = b'"%s"' % (b"no " * 100)
+    refused = response(words, status, "Refused")
+    replies = Replies(response(words, 405), create=response(words, 500), search=refused)
+    _, client = serve(replies)
+    with pytest.raises(RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search") as caught:
         AgentHandle("a", client).start()
-    assert not caught.value.searched
-    assert [request.path for request in server.requests].count("/runs") == 1
+    assert not caught.value.searched and replies.asked.count("create") == 1
+    # Of both errors there is only as much as a line has room for.
+    assert 230 <= len(str(caught.value)) <= 240
+    assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 47
 
 
 @pytest.mark.slow
