@@ -221,6 +221,8 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
 
     run = RunHandle("r1", StandIn())  # type: ignore[arg-type]
     assert run.refresh().status == "success"
+    contact = Contact.of(run._core.runs)
+    assert (contact.server.answered, contact.retries, contact.pace) == (True, 0, None)
 
 
 def test_a_404_soon_after_its_own_start_is_asked_again(
