@@ -293,10 +293,8 @@ NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
     ("schema", "value"),
     [
         ({"allOf": [{"type": "integer"}] * 4_000}, TEXT),
-        ({"anyOf": [{"type": "integer"}] * 4_000}, TEXT),
         ({"required": [f"name{n}" for n in range(100_000)]}, TEXT),
         ({"properties": {"a": {"items": {"allOf": [{"type": "string"}] * 100}}}}, NUMBERS),
-        ({"properties": {"a": {"items": {"const": "y" * 100_000}}}}, NUMBERS),
         (
             {
                 "$defs": {"a": {"required": [f"n{n}" for n in range(200)]}},
@@ -305,13 +303,8 @@ NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
             TEXT,
         ),
         ({"propertyNames": {"pattern": "^z"}}, NAMES),
-        ({"propertyNames": {"$ref": "#/$defs/a"}, "$defs": {"a": False}}, NAMES),
-        ({"allOf": [False] * 4_000}, TEXT),
     ],
-    ids=[
-        *("allOf", "anyOf", "required", "many items", "a long const", "references"),
-        *("names of members", "names that are refused", "false"),
-    ],
+    ids=["allOf", "required", "many items", "references", "names of members"],
 )
 def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
     outcome = subprocess.run(

@@ -503,9 +503,12 @@ def test_the_search_waits_for_each_retry_after(
 
 
 @pytest.mark.parametrize(
-    ("retries", "connects"), [(False, 1), (0, 1), (2, 3), (Retry(5, connect=0), 1)]
+    ("name", "retries", "connects"),
+    [
+        *(("refresh", retries, 1) for retries in (False, 0, Retry(5, connect=0))),
+        *((name, 2, 3) for name in CALLS),
+    ],
 )
-@pytest.mark.parametrize("name", CALLS)
 def test_a_server_that_never_answered_is_a_wrong_address(
     closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any, connects: int
 ) -> None:
