@@ -146,47 +146,16 @@ def test_one_record_of_a_server_that_ignores_the_offset() -> None:
     assert shelf.read() == "a"
 
 
-def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Endless(Shelf):
-        def page(self, offset: int, limit: int) -> list[Run]:
-            return [Run.model_construct(run_id=f"r{n}") for n in range(offset, offset + 2)]
-
-        def search_agents(self, request: Any) -> list[Agent]:
-            offset = request.get("offset", 0)
-            self.asked.append((offset, 0))
-            ref = AgentRef(name="n", version="1")
-            metadata = AgentMetadata(ref=ref, description="")
-            return [Agent(agent_id=f"a{offset + n}", metadata=metadata) for n in (0, 1)]
-
-    shelf = Endless("")
-    found = 0
-    with pytest.raises(ApiException) as caught:
-        for _ in iter_runs(shelf):  # type: ignore[arg-type]
-            found += 1
-    assert found == 10_001
-    assert "does not end: the server sent 10,000 pages with 10,001 records" in str(caught.value)
-    monkeypatch.setattr(AgentsApi, "search_agents", shelf.search_agents)
-    client = ApiClient(Configuration())
-    for call in (
-        lambda: list(iter_agents(AgentsApi(client))),
-        lambda: AgentHandle.find("other", api_client=client),
-    ):
-        shelf.asked.clear()
-        with pytest.raises(ApiException, match="the search does not end: the server sent 1,000"):
-            call()
-        assert len(shelf.asked) <= 1002
-
-
 def agent_of(name: str, number: int) -> Agent:
     metadata = AgentMetadata(ref=AgentRef(name=name, version="1"), description="")
     return Agent.model_construct(agent_id=f"a{number}", metadata=metadata)
 
 
 class EndlessAgents:
-    """A search whose pages are full, whatever it is asked for. It may heed the name."""
+    """A search whose pages never end, whatever it is asked for. It may heed the name."""
 
-    def __init__(self, name: str, *, heeds: bool = False) -> None:
-        self.name, self.heeds = name, heeds
+    def __init__(self, name: str, *, heeds: bool = False, page: int | None = None) -> None:
+        self.name, self.heeds, self.page = name, heeds, page
         self.pages = 0
 
     def search_agents(self, request: Any) -> list[Agent]:
@@ -194,7 +163,28 @@ class EndlessAgents:
         if self.heeds and request.get("name", self.name) != self.name:
             return []
         offset = request.get("offset", 0)
-        return [agent_of(self.name, n) for n in range(offset, offset + request["limit"])]
+        last = offset + (self.page or request["limit"])
+        return [agent_of(self.name, n) for n in range(offset, last)]
+
+
+def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf("")
+    shelf.page = lambda offset, limit: [  # type: ignore[method-assign]
+        Run.model_construct(run_id=f"r{n}") for n in (offset, offset + 1)
+    ]
+    words = "does not end: the server sent 10,000 pages with 10,001 records"
+    with pytest.raises(ApiException, match=words):
+        shelf.read()
+    client = ApiClient(Configuration())
+    for call in (
+        lambda: list(iter_agents(AgentsApi(client))),
+        lambda: AgentHandle.find("other", api_client=client),
+    ):
+        endless = EndlessAgents("n", page=2)
+        monkeypatch.setattr(AgentsApi, "search_agents", endless.search_agents)
+        with pytest.raises(ApiException, match="the search does not end: the server sent 1,000"):
+            call()
+        assert endless.pages <= 1002
 
 
 @pytest.mark.slow
