@@ -137,8 +137,6 @@ def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> 
 
 def test_the_default_client_is_taken(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACP_HOST", server.url)
-    from acp_client_v0_1 import Configuration
-
     with ApiClient(Configuration(host=server.url)) as client:
         ApiClient.set_default(client)
         try:
@@ -203,12 +201,8 @@ def test_a_create_that_was_refused_is_not_looked_for_on_exit(
 
 
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
-    run = counter.start(
-        {"count": 1}, config={"a": 1}, metadata={"team": "blue"}, streaming="custom"
-    )
+    run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation
-    assert creation.streaming is StreamingMode.CUSTOM
-    assert creation.config == {"a": 1}
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
     assert len(run.client_token) == 32
     assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None

@@ -121,12 +121,12 @@ def test_a_replay_of_what_is_not_remembered(replay_from: int) -> None:
     assert memory.complete is True
 
 
-@pytest.mark.parametrize("place", [746, 900, 999, 1000])
+@pytest.mark.parametrize("place", [745, 746, 900, 999, 1000])
 def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place: int) -> None:
     memory = Continuity()
     connection(memory, numbered(1, 1000))
     new: list[Event] = [(str(place), {"n": "other"}), (str(place + 1), {"n": "new"})]
-    given_out = connection(memory, [*numbered(745, place - 1), *new])
+    given_out = connection(memory, [*numbered(744, place - 1), *new])
     assert given_out == [Gap("cursor-ignored", None, "1000"), *new]
     assert memory.complete is False
 

@@ -238,7 +238,9 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     with pytest.raises(ApiValueError, match="no thread yet"):
         talk.state()
     assert talk.run({"n": 1}, timeout=30) == {"n": 1}
-    assert talk.start({"n": 2}).result(timeout=30) == {"n": 2}
+    second = talk.start({"n": 2})
+    assert RunHandle.from_token(second.token(), client).thread_id == talk.thread_id is not None
+    assert second.result(timeout=30) == {"n": 2}
     assert talk.state()["turns"] == 2
     told = [(run.creation.input, output) for run, output in talk.history()]
     assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
@@ -321,6 +323,7 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     begins = [each for each in caplog.messages if "asking again" in each]
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)
+    assert all("after 1 failures in 0.0 s" in each for each in ends)
 
 
 def test_each_call_in_a_long_outage_says_that_it_waits(

@@ -18,8 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.examples import RUN
-from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
+from support.serving import (
+    NOTHING,
+    QUESTION,
+    SUCCESS,
+    Clock,
+    Replies,
+    Serve,
+    a_run,
+    output_json,
+    run_json,
+)
 from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import SetTiming
 
@@ -156,11 +165,19 @@ def test_a_quick_request_is_bounded(serve: Serve, method: str, set_timing: SetTi
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
 def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
     run = RunHandle("r", client)
-    for call in (run.output, run.result, run.interrupts, lambda t: run.events(timeout=t)):
-        with pytest.raises(ApiValueError, match="timeout must be at least 0 seconds"):
+    conversation = AgentHandle("a", client).conversation("t")
+    for call in (
+        run.output,
+        run.result,
+        run.interrupts,
+        lambda most: run.events(timeout=most),
+        lambda most: run.drive(str, timeout=most),
+        lambda most: run.resume({}, timeout=most),
+        lambda most: RunHandle.from_token(run.token(), client, timeout=most),
+        lambda most: conversation.run(timeout=most),
+    ):
+        with pytest.raises(ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
             call(timeout)
-    with pytest.raises(ApiValueError, match="timeout"):
-        run.drive(lambda question: {}, timeout=timeout)
     with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
         run.result("60")  # type: ignore[arg-type]
 
@@ -217,7 +234,7 @@ def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
 def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     class StandIn:
         def call(self, operation: Any, arguments: Any, options: Any) -> Any:
-            return Run.from_dict(RUN)
+            return Run.from_dict(a_run("success"))
 
     run = RunHandle("r1", StandIn())  # type: ignore[arg-type]
     assert run.refresh().status == "success"
@@ -789,11 +806,11 @@ def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(
 ) -> None:
     """After a create as after any other request."""
     set_timing(outage=0.5)
-    marked = {**RUN, "creation": {"agent_id": "a", "metadata": {"acp-client-token": "t"}}}
-    found = response(json.dumps([{**marked, "agent_id": "a"}]).encode())
+    creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
+    found = response(json.dumps([a_run(creation=creation)]).encode())
     server, client = serve(response(b'"busy"', 503, retry_after="1"), found)
     run = AgentHandle("a", client).start(client_token="t", timeout=30)
-    assert run.run_id == RUN["run_id"]
+    assert run.run_id == "r"
     assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
 
 
@@ -970,19 +987,20 @@ def test_a_time_without_an_offset_is_utc(serve: Serve) -> None:
             resumed.append(request.body)
         if "/output" in request.path:
             return SUCCESS if resumed else QUESTION
-        run = {**RUN, "status": "success" if resumed else "interrupted"}
-        times = ("2026-01-01T00:00:02.5", "2026-01-01T00:00:03.5") if resumed else TIMES
-        run["updated_at"] = times[len(server.requests) % 2]
-        return response(json.dumps(run).encode())
+        if resumed:
+            return run_json("success", updated="02.5")
+        times = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
+        return run_json("interrupted", updated_at=times[len(server.requests) % 2])
 
-    TIMES = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
     server, client = serve(respond)
     assert RunHandle("r", client).drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
     assert resumed == [b'{"n":1}'] or resumed == [b'{"n": 1}']
 
 
 @pytest.mark.parametrize("status", ["", "queued"])
-def test_a_status_that_is_not_of_the_contract_has_not_ended(serve: Serve, status: str) -> None:
+def test_a_status_that_is_not_of_the_contract_has_not_ended(
+    serve: Serve, set_timing: SetTiming, status: str
+) -> None:
     """The output is asked for until it is there: it is the only sign of the end."""
     replies = Replies(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
     _, client = serve(replies)
@@ -990,11 +1008,25 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(serve: Serve, status
     with pytest.raises(RunWaitTimeout):
         run.result(timeout=0)
     assert not run.done()
+    clock = Clock(set_timing)
     assert run.result(timeout=30) == {"ok": 1}
+    assert clock.pauses == pytest.approx([0.2, 0.4])
     assert run.status is RunStatus.SUCCESS
     run.refresh()  # an outcome that was seen counts
     assert run.status is RunStatus.SUCCESS
     assert replies.asked.count("output") == 4
+
+
+def test_a_run_whose_output_is_not_served_is_read_instead(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    looks = (run_json(), run_json(), run_json("success"))
+    replies = Replies(output=(NOT_FOUND, SUCCESS), look=looks)
+    _, client = serve(replies)
+    clock = Clock(set_timing)
+    assert RunHandle("r", client).result() == {"ok": 1}
+    assert replies.asked == ["output", "look", "look", "look", "output"]
+    assert clock.pauses == pytest.approx([0.25, 0.2])
 
 
 @pytest.mark.parametrize(("asked", "timeout"), [(60.0, 5.0), (0.9, 0.5)])

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.examples import RUN
-from support.serving import Replies, Serve
+from support.serving import Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, STALL, response
 from support.timing import SetTiming
 from urllib3.util import Retry
@@ -364,20 +363,11 @@ def decoded(error: ApiException) -> list[str]:
     return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
 
 
-TIMES = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
-
-
 def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) -> None:
     """The server searches by metadata alone, and another agent has used the client token."""
     set_timing(search=0.3)
     creation = {"agent_id": "b", "metadata": {"acp-client-token": "order-1"}}
-    run: dict[str, Any] = {
-        "run_id": "r",
-        "agent_id": "b",
-        "creation": creation,
-        "status": "pending",
-        **TIMES,
-    }
+    run = a_run(agent_id="b", creation=creation)
 
     def respond(request: Any) -> Any:
         if request.path != "/runs/search":  # the create, or the question whether "a" is there
@@ -400,9 +390,7 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) 
 
 
 def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
-    run = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
-    body = json.dumps({**run, **TIMES}).encode()
-    _, client = serve(response(body))
+    _, client = serve(run_json())
     handle = AgentHandle("a", client).start(client_token="order-1")
     handle.refresh()
     assert handle.client_token == "order-1"
@@ -576,8 +564,7 @@ def test_a_search_that_worked_counts_for_a_moment(
 def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     def run(run_id: str, agent_id: str) -> dict[str, Any]:
         creation = {"agent_id": agent_id, "metadata": {"acp-client-token": "order-1"}}
-        known = {"run_id": run_id, "agent_id": agent_id, "creation": creation}
-        return {**known, "status": "pending", **TIMES}
+        return a_run(run_id=run_id, agent_id=agent_id, creation=creation)
 
     found = json.dumps([run("b1", "b"), run("a1", "a"), run("a2", "a")]).encode()
     _, client = serve(response(found))
@@ -608,12 +595,12 @@ def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> N
     asked = {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None}
     creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
     creation[field] = {**ECHOES, **OTHERS}[echo]
-    found = response(json.dumps([{**RUN, "agent_id": "a", "creation": creation}]).encode())
+    found = response(json.dumps([a_run(creation=creation)]).encode())
     _, client = serve(found)
     agent = AgentHandle("a", client)
     given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
     if echo in ECHOES:
-        assert agent.start(**given).run_id == RUN["run_id"]
+        assert agent.start(**given).run_id == "r"
     else:
         with pytest.raises(ApiValueError, match=f"created with another {field}"):
             agent.start(**given)
@@ -671,11 +658,8 @@ def test_every_optional_field_of_a_create_is_an_option(
 
 
 def test_a_run_that_is_found_for_another_call_names_all_that_differs() -> None:
-    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
     made = {"agent_id": "a", "input": {"n": 1}, "config": {"c": 1}}
-    run = Run.from_dict(
-        {"run_id": "r", "agent_id": "a", "status": "pending", "creation": made, **times}
-    )
+    run = Run.from_dict(a_run(creation=made))
     wanted = RunCreate(agent_id="b", input={"n": 2}, config={"c": 2})
     with pytest.raises(ApiValueError, match="another agent_id and input and config:"):
         _check_reused(run, wanted)

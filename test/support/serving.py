@@ -60,8 +60,8 @@ class Clock:
         return False
 
 
-def run_json(status: str = "pending", *, updated: str = "01", **fields: Any) -> bytes:
-    """The response with the run, changed at a second of the minute in which it was created."""
+def a_run(status: str = "pending", *, updated: str = "01", **fields: Any) -> dict[str, Any]:
+    """The run, changed at a second of the minute in which it was created."""
     run = {
         "run_id": "r",
         "agent_id": "a",
@@ -70,7 +70,12 @@ def run_json(status: str = "pending", *, updated: str = "01", **fields: Any) -> 
         "created_at": "2026-01-01T00:00:00Z",
         "updated_at": f"2026-01-01T00:00:{updated}Z",
     }
-    return response(json.dumps({**run, **fields}).encode())
+    return {**run, **fields}
+
+
+def run_json(status: str = "pending", **fields: Any) -> bytes:
+    """The response with `a_run`."""
+    return response(json.dumps(a_run(status, **fields)).encode())
 
 
 def output_json(kind: str = "result", **fields: Any) -> bytes:
