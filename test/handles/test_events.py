@@ -130,6 +130,7 @@ def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
     )
 
 
+EVENTS = [(str(number), {"n": number}) for number in range(1, 7)]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
 
 
@@ -721,7 +722,7 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(
 def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
     serve: Serve, set_timing: SetTiming
 ) -> None:
-    streams = [STREAMING + sse((str(n), {"n": n})) + chunk(b"") for n in range(1, 7)]
+    streams = [STREAMING + sse(event) + chunk(b"") for event in EVENTS]
     _, client = serve(Replies(streamed(), stream=tuple(streams)))
     clock, events = Clock(set_timing), RunHandle("r", client).events()
     assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
@@ -737,6 +738,15 @@ def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came
     events = RunHandle("r", client).events(through_interrupts=True)
     assert [event.data.to_dict().get("update") for event in events] == [{"n": 1}, None]
     assert (events.complete, events.ended_by) == (None, "success")
+
+
+def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
+    ended = [STREAMING + sse(*numbered) + chunk(b"") for numbered in (EVENTS[:1], EVENTS[:2])]
+    looks = (streamed("interrupted"), streamed(), streamed("success"))
+    _, client = serve(Replies(stream=tuple(ended), look=looks))
+    events = RunHandle("r", client).events(through_interrupts=True)
+    assert [event.update for event in events] == [{"n": 1}, {"n": 2}]
+    assert (events.complete, events.ended_by) == (True, "success")
 
 
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
