@@ -61,6 +61,8 @@ def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) ->
     )
     server, client = serve(LocalServer([agent]), retries=0)
     assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
+    with pytest.raises(AgentLookupError, match="for an id, use"):
+        AgentHandle.find("my-agent-7", api_client=client)
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
     assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
     with pytest.raises(NotFoundException):

@@ -83,6 +83,7 @@ def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer)
         ("ecko", "did you mean 'echo'"),
         ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
         (ECHO, r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
+        (f"9{ECHO[1:]}", r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
     ],
 )
 def test_a_lookup_names_the_other_way(client: ApiClient, name: str, words: str) -> None:
@@ -239,7 +240,8 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         talk.state()
     assert talk.run({"n": 1}, timeout=30) == {"n": 1}
     second = talk.start({"n": 2})
-    assert RunHandle.from_token(second.token(), client).thread_id == talk.thread_id is not None
+    later = RunHandle.from_token(second.token(), client)
+    assert (later.agent_id, later.thread_id) == (ECHO, talk.thread_id) != (ECHO, None)
     assert second.result(timeout=30) == {"n": 2}
     assert talk.state()["turns"] == 2
     told = [(run.creation.input, output) for run, output in talk.history()]

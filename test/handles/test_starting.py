@@ -137,18 +137,17 @@ def test_the_time_of_a_search_is_for_all_of_its_pages(serve: Serve) -> None:
     assert len([one for one in server.requests if one.path == "/runs"]) == 1
 
 
-def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert starting._PAGE == 1000  # the most that the contract allows
-    monkeypatch.setattr(starting, "_PAGE", 2)
-    server, client = serve(Quirks(search_metadata="ignored"), retries=0)
-    counter = AgentHandle(COUNTER, client)
-    for _ in range(22):
-        counter.start({"count": 1})
-    with pytest.raises(ApiException, match="not among the first 20 that were found"):
-        RunHandle.find("nobody's", agent_id=COUNTER, api_client=client)
-    assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
+def test_a_server_that_ignores_metadata_is_searched_by_ten_pages_of_a_thousand() -> None:
+    run, asked = Run.from_dict(a_run()), []
+
+    class Full(RunsApi):
+        def search_runs(self, request: Any, **_: Any) -> list[Run]:  # type: ignore[override]
+            asked.append((request.offset, request.limit))
+            return [run] * request.limit
+
+    with pytest.raises(ApiException, match="not among the first 10000 that were found"):
+        starting.find_by_token(Full(), "nobody's", "a")
+    assert asked == [(1000 * page, 1000) for page in range(10)]
 
 
 def test_a_create_that_was_never_carried_out(
