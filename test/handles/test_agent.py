@@ -57,19 +57,19 @@ def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> No
 
 def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:
     agent = AgentDefinition(
-        function=lambda input, config, context: input, name="my-agent", agent_id="my-agent-7"
+        function=lambda input, config, context: input, name="my-agent", agent_id="tool-7"
     )
     server, client = serve(LocalServer([agent]), retries=0)
-    assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
+    assert AgentHandle.get("tool-7", api_client=client).run({"a": 1}) == {"a": 1}
     with pytest.raises(AgentLookupError, match="for an id, use"):
-        AgentHandle.find("my-agent-7", api_client=client)
+        AgentHandle.find("tool-7", api_client=client)
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
-    assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
+    assert AgentHandle.get("tool-7", api_client=client).agent_id == "tool-7"
     with pytest.raises(NotFoundException):
         AgentHandle.get("my-agent", api_client=client)
     server.stop()
     with pytest.raises(ConnectionException):
-        AgentHandle.get("my-agent-7", api_client=client)
+        AgentHandle.get("tool-7", api_client=client)
 
 
 def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:

@@ -42,6 +42,7 @@ from acp_client_v0_1 import (
     iter_runs,
 )
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Operation
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -305,14 +306,14 @@ class Outages:
         set_timing(now=lambda: self.now, backoff=(0.0, 0.0))
         self.contact = Contact.of(RunsApi(client), Pace())
 
-    def fail(self, at: float, status: int = 500) -> None:
+    def fail(self, at: float, status: int = 500, what: Operation = "output") -> None:
         self.now = at
         wait = Wait(self.contact)
-        assert wait.handle_failure("output", ApiException(status=status, reason="away"))
+        assert wait.handle_failure(what, ApiException(status=status, reason="away"))
 
-    def succeed(self, at: float) -> None:
+    def succeed(self, at: float, what: Operation = "output") -> None:
         self.now = at
-        Wait(self.contact).perform("output", lambda limit: None)
+        Wait(self.contact).perform(what, lambda limit: None)
 
 
 def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
@@ -326,6 +327,33 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)
     assert all("after 1 failures in 0.0 s" in each for each in ends)
+
+
+@pytest.mark.parametrize(
+    ("failed", "served", "said"),
+    [
+        ("stream", "look", False),
+        ("search", "output", False),
+        ("stream", "stream", True),
+        ("output", "look", True),
+    ],
+)
+def test_a_server_answers_again_unless_only_its_streams_or_searches_failed(
+    client: ApiClient,
+    set_timing: SetTiming,
+    caplog: pytest.LogCaptureFixture,
+    failed: Operation,
+    served: Operation,
+    said: bool,
+) -> None:
+    outages, server = Outages(client, set_timing), client.rest_client.server
+    for at in (0.0, 100.0):
+        caplog.clear()
+        outages.fail(at, what=failed)
+        outages.succeed(at, served)
+        assert ("after 1 failures in 0.0 s" in caplog.text) is said
+        assert (server.since, server.failures, server.warned) == (None, 0, False)
+        assert server.operations == frozenset()
 
 
 def test_each_call_in_a_long_outage_says_that_it_waits(
