@@ -361,28 +361,15 @@ def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing:
         assert replies.asked == ["stream", "look"]
 
 
-def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi) -> None:
-    run = counter.start({"count": 3, "interval": 30}, streaming="custom")
-    events = run.events()
-    next(events)
-    threading.Timer(0.2, runs.delete_run, [run.run_id]).start()
-    run._core._born = None
-    with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
-        next(events)
-    assert events.ended_by == "gone"
-    assert events.complete is None
-    assert next(events, None) is None
-
-
 def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
-
     replies = Replies(response(b'"gone"', 404), stream=COMMENTS)
     _, client = serve(replies)
     with RunHandle("r", client).events() as events:
-        with pytest.raises(RunGone):
+        with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
             next(events)
-        assert (events.ended_by, replies.asked) == ("gone", ["stream", "look"])
+        assert (events.ended_by, events.complete) == ("gone", None)
+        assert replies.asked == ["stream", "look"] and next(events, None) is None
 
 
 @pytest.mark.slow
@@ -845,7 +832,7 @@ def test_a_server_that_ends_each_stream_after_the_result_so_far(
     assert scripted.opened < 10
 
 
-UPDATES = [{"n": n} for n in range(1, 13)]
+UPDATES = [{"n": n} for n in (1, 2, 3)]
 HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
 
 
@@ -865,21 +852,9 @@ def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, reopened: Any
     first = [STREAMING + sse(*[(str(n), {"n": n}) for n in (1, 2, 3)]), CLOSE]
     scripted = Scripted(serve, first, reopened)
     events = scripted.run.events()
-    assert [event.update for event in events][:3] == UPDATES[:3]
+    assert [event.update for event in events][:3] == UPDATES
     assert (events.ended_by, events.complete) == ("success", None)
     assert scripted.opened == 2
-
-
-def test_a_stream_without_ids_that_breaks_and_is_never_there_again(
-    serve: Serve, set_timing: SetTiming
-) -> None:
-    set_timing(backoff=(0.01, 0.02), empty=(0.01, 0.02))
-    first = [STREAMING + sse(*[("", update) for update in UPDATES[:5]]), CLOSE]
-    garbage = [b"\x00\x01 garbage\r\n\r\n", CLOSE]
-    scripted = Scripted(serve, first, response(b'"gateway"', 502), garbage)
-    events = scripted.run.events()
-    assert [event.update for event in events][:5] == UPDATES[:5]
-    assert (events.ended_by, events.complete) == ("success", None)
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
@@ -890,18 +865,6 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
     events = scripted.run.events()
     assert [event.update for event in events] == UPDATES[1:3]
     assert (events.ended_by, events.complete) == ("success", None)
-
-
-@pytest.mark.parametrize("before", [1, 2, 3])
-def test_ids_in_steps_of_ten_are_no_loss(serve: Serve, before: int) -> None:
-    ids = [str(10 * n) for n in range(1, 13)]
-    numbered = list(zip(ids, UPDATES, strict=True))
-    first = [STREAMING + sse(*numbered[:before]), CLOSE]
-    scripted = Scripted(serve, first, STREAMING + sse(*numbered[before:6]) + chunk(b""))
-    events = scripted.run.events()
-    assert [event.update for event in events] == UPDATES[:6]
-    assert events.complete is None
-    assert [gap.kind for gap in events.gaps] == ["unknown"]
 
 
 def so_far(count: int) -> bytes:
