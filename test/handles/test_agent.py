@@ -53,6 +53,8 @@ def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> No
     assert AgentHandle.get("counter", api_client=client).agent_id == COUNTER
     with pytest.raises(AgentLookupError, match="no agent is called 'cuonter'"):
         AgentHandle.get("cuonter", api_client=client)
+    with pytest.raises(NotFoundException, match=r"for a name, use AgentHandle\.find"):
+        AgentHandle("counter", client).start({"count": 1}, check=True)
 
 
 def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:

@@ -242,28 +242,6 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert (contact.server.answered, contact.retries, contact.pace) == (True, 0, None)
 
 
-def test_a_404_soon_after_its_own_start_is_asked_again(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    run = counter.start({"count": 1})
-    server.faults.add(Fault(path="/runs/*", method="GET", status=404, times=2))
-    assert run.refresh().run_id == run.run_id
-    server.faults.add(Fault(path="/runs/*/output", status=404, times=2))
-    assert run.result(timeout=30) == {"count": 1, "of": 1}
-
-
-def test_a_404_two_seconds_after_its_own_start_is_the_end(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(young=0.5)
-    run = counter.start({"count": 1})
-    server.faults.add(Fault(path="/runs/*", method="GET", status=404, times=None))
-    began = time.monotonic()
-    with pytest.raises(RunGone, match=GONE):
-        run.refresh()
-    assert 0.3 < time.monotonic() - began < 6
-
-
 def test_a_404_otherwise_is_the_end_at_once(server: LocalServer, client: ApiClient) -> None:
     run = RunHandle("nobody", client)
     for call, requests in (
@@ -900,17 +878,6 @@ def test_a_failure_that_passes_ends_no_short_wait(
     began = time.monotonic()
     assert agent.start().result(timeout=timeout) == {"ok": 1}
     assert len(outputs) > 1
-
-
-def test_a_wait_ends_with_its_last_failure_and_not_before_three_quarters_of_its_time(
-    serve: Serve,
-) -> None:
-    _, client = serve([CLOSE])
-    client.rest_client.server.answered = True
-    began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match="the last request failed"):
-        RunHandle("r", client).result(timeout=1.2)
-    assert 0.9 <= time.monotonic() - began < 5
 
 
 TIMED: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
