@@ -666,10 +666,7 @@ def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentH
     with run.events() as events:
         next(events)
     counter.runs.api_client.close()
-    deadline = time.monotonic() + 10
-    while server.connections_open and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.connections_open == 0
+    assert eventually(lambda: server.connections_open == 0)
 
 
 def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:

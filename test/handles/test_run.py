@@ -31,6 +31,7 @@ from support.serving import (
 )
 from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import SetTiming
+from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -512,10 +513,7 @@ def test_nothing_is_owned_at_rest(
     assert started_by  # by the server's engine
     assert not [name for name in started_by if "acp_client_v0_1/handles/" in name]
     counter.runs.api_client.close()
-    deadline = time.monotonic() + 10
-    while server.connections_open and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.connections_open == 0
+    assert eventually(lambda: server.connections_open == 0)
 
 
 def test_fifty_threads_run_an_agent_at_once(server: LocalServer, client: ApiClient) -> None:
