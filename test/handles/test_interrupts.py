@@ -714,23 +714,3 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
     with pytest.raises(RunWaitTimeout):
         next(questions)
     assert next(questions).payload == {"words": "late"}
-
-
-def test_a_question_of_a_server_whose_clock_is_behind(serve: Serve) -> None:
-    """It is another question, so it is asked."""
-    answers: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.method == "POST":
-            answers.append(json.loads(request.body))
-        updated = ("05.5", "04.5", "06.5")[len(answers)]
-        if "/output" not in request.path:
-            status = "interrupted" if len(answers) < 2 else "success"
-            return run_json(status, updated=updated)
-        question = output_json("interrupt", interrupt={"interrupt_type": str(len(answers))})
-        return question if len(answers) < 2 else SUCCESS
-
-    _, client = serve(respond)
-    handle = RunHandle("r", client)
-    assert handle.drive(lambda asked: {"to": asked.type}, timeout=30) == {"ok": 1}
-    assert answers == [{"to": "0"}, {"to": "1"}]
