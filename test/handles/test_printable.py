@@ -57,7 +57,7 @@ from acp_client_v0_1.rest import RESTResponse
 
 # A colour, a cleared screen, a command, a faked line, text from right to left, half a pair, C1.
 MARKS = "\x1b[2J\x1b]0;t\x07x;touch${IFS}F`id`$(id) \r\n\tERROR fake\u2028\u202e\ud800\x9b\x00"
-HOSTILE = MARKS + "A" * 1_000_000
+HOSTILE = MARKS + "A" * 100_000
 LONGEST = 1_200  # characters
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -30,9 +31,6 @@ from acp_client_v0_1 import (
     iter_runs,
     iter_threads,
 )
-from acp_client_v0_1.models.agent import Agent
-from acp_client_v0_1.models.agent_metadata import AgentMetadata
-from acp_client_v0_1.models.agent_ref import AgentRef
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.testing import LocalServer, Quirks
 
@@ -146,9 +144,9 @@ def test_one_record_of_a_server_that_ignores_the_offset() -> None:
     assert shelf.read() == "a"
 
 
-def agent_of(name: str, number: int) -> Agent:
-    metadata = AgentMetadata(ref=AgentRef(name=name, version="1"), description="")
-    return Agent.model_construct(agent_id=f"a{number}", metadata=metadata)
+def agent_of(name: str, number: int) -> Any:
+    ref = SimpleNamespace(name=name, version="1")
+    return SimpleNamespace(agent_id=f"a{number}", metadata=SimpleNamespace(ref=ref))
 
 
 class EndlessAgents:
@@ -158,7 +156,7 @@ class EndlessAgents:
         self.name, self.heeds, self.page = name, heeds, page
         self.pages = 0
 
-    def search_agents(self, request: Any) -> list[Agent]:
+    def search_agents(self, request: Any) -> list[Any]:
         self.pages += 1
         if self.heeds and request.get("name", self.name) != self.name:
             return []
