@@ -388,6 +388,16 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) 
     assert RunHandle.find("order-1", client, agent_id="b") is not None
 
 
+@pytest.mark.parametrize(
+    ("agent_id", "ours"), [("a-ID", True), ("A-NAME", True), ("b", False), (None, True)]
+)
+def test_the_agent_of_a_run_may_be_written_in_other_letters(
+    agent_id: str | None, ours: bool
+) -> None:
+    run = Run.from_dict(a_run(agent_id="A-id", creation={"agent_id": "a-Name"}))
+    assert starting.is_of(run, agent_id) is ours
+
+
 def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
     _, client = serve(run_json())
     handle = AgentHandle("a", client).start(client_token="order-1")
