@@ -191,7 +191,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if not waited:
             self._wait.rearm()
         while not (self._over or self._closing.is_set()):
-            # Ctrl-C in an earlier call may have closed the stream.
+            # It is closed at its end, after an error, and if Ctrl-C has struck in an earlier call.
             if self._reader is None or self._reader.closed:
                 self._connect()
                 continue
@@ -223,13 +223,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._over = True
             raise
         except ApiException as error:
-            self._reader = None
             self._broken(error)
             return False
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
         else:
-            self._reader = None
             self._decide(streams=True)
         return arrived
 
