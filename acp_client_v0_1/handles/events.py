@@ -103,10 +103,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins one for each"
         )
         self._polling = False
-        # This many streams in a row have brought nothing new.
-        self._empty = 0
-        # This many events had been delivered when the last stream ended.
-        self._delivered = 0
+        # This many streams in a row have brought nothing new, and this many events had been
+        # delivered when the last one ended.
+        self._empty = self._delivered = 0
         # The run is read at this time, unless an event comes before.
         self._next_check = 0.0
         self._wait = core.wait(timeout, self._closing, what="has no event")
