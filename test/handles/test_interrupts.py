@@ -533,6 +533,14 @@ def test_one_look_is_bounded(
         assert time.monotonic() - began < 30
 
 
+def test_one_look_at_a_question_that_was_answered_meanwhile(serve: Serve) -> None:
+    _, client = serve(Replies(output=QUESTION, look=run_json("success")))
+    run = RunHandle("r", client)
+    for call in (lambda: run.drive(str, timeout=0), lambda: next(run.interrupts(timeout=0))):
+        with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
+            call()
+
+
 def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
     """Another process answers between the end of the stream and the look at the question."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.serving import Replies, Serve, a_run, run_json
+from support.serving import Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, STALL, response
 from support.timing import SetTiming
 from urllib3.util import Retry
@@ -202,6 +202,16 @@ def test_the_search_of_a_token_takes_no_longer_than_its_timeout(
     with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
         RunHandle.from_token(encode_token(known), client, timeout=0.5)
     assert time.monotonic() - began < 9 and e.value.token == encode_token(known)
+
+
+def test_searches_that_find_nothing_come_less_and_less_often(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    server, client = serve(Replies(search=response(b"[]")))
+    known, clock = RunToken(server.url, client_token="none-has-it"), Clock(set_timing)
+    with pytest.raises(RunStartAmbiguous):
+        RunHandle.from_token(encode_token(known), client, timeout=6)
+    assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
 def test_without_a_client_token_nothing_can_be_looked_for(
