@@ -152,7 +152,7 @@ class RunDriver:
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = dict_of(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value, plan.options.get("config"))
+            check_values(described, value, plan.options.get("config"), stacklevel=2)
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
         metadata = {**plan.options.get("metadata", {}), **marks}
         given = {**plan.options, "input": value, "metadata": metadata}

@@ -241,11 +241,11 @@ class Continuity:
         return None
 
     def _at(self, index: int) -> tuple[str, int | str] | None:
-        """Return the update at an index, if it is remembered."""
+        """Return the update at an index below `_count`, if it is remembered."""
         if index < len(self._first):
             return self._first[index]
         index -= self._count - len(self._last)
-        return self._last[index] if 0 <= index < len(self._last) else None
+        return self._last[index] if index >= 0 else None
 
     def _first_number(self) -> int | None:
         """Return the first id as a number, if the ids are consecutive numbers."""

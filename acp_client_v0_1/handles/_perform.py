@@ -337,9 +337,7 @@ class Wait:
         clock = timing()
         until = clock.now() + seconds
         while (left := until - clock.now()) > 0:
-            if self._on_tick is not None:
-                left = min(left, max(0.001, self._next_tick - clock.now()))
-            if clock.sleep(left, self.stop):
+            if clock.sleep(min(left, self._until_tick()), self.stop):
                 return
             self._tick()
 
@@ -349,6 +347,10 @@ class Wait:
         if self._on_tick is not None and (now or moment >= self._next_tick):
             self._next_tick = moment + self._every
             self._on_tick(moment - self.began)
+
+    def _until_tick(self) -> float:
+        """Seconds until `on_tick` is due, above 0."""
+        return max(0.001, self._next_tick - timing().now())
 
     def _watching(self) -> AbstractContextManager[object]:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
@@ -361,10 +363,7 @@ class Wait:
         if self.stopped:
             raise _StopSet
         self._tick()
-        step = timing().tick if self.stop is not None else math.inf
-        if self._on_tick is not None:
-            step = min(step, max(0.001, self._next_tick - timing().now()))
-        return step
+        return min(math.inf if self.stop is None else timing().tick, self._until_tick())
 
     # The loop
 

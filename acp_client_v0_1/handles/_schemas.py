@@ -118,7 +118,8 @@ class Cached(Generic[T]):
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
-        self._at = 0.0
+        # When it was read.
+        self._at = timing().now()
         # The description that was read last, however old it is, or None.
         self.latest: T | None = None
 
@@ -150,16 +151,25 @@ def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescri
 
 
 def check_values(
-    descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
+    descriptor: AgentACPDescriptor,
+    input: JsonObject | None,
+    config: JsonObject | None,
+    *,
+    stacklevel: int,
 ) -> None:
-    """Check input and config against the schemas of a descriptor. A None is not checked."""
+    """Check input and config against the schemas of a descriptor. A None is not checked.
+
+    A warning names the line of the caller that is ``stacklevel`` calls above.
+    """
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, dict_of(what, value), schema)
+            check_value(what, dict_of(what, value), schema, stacklevel=stacklevel + 1)
 
 
-def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+def check_value(
+    what: str, value: Mapping[str, Any], schema: Mapping[str, Any], *, stacklevel: int
+) -> None:
     """Check a value against a schema of the agent's descriptor.
 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
@@ -170,7 +180,8 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
+            f"{what} was not checked: the agent's schema cannot be used: {why}",
+            stacklevel=stacklevel + 1,
         )
         return
     except (TypeError, ValueError) as error:

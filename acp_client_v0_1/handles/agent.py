@@ -221,7 +221,7 @@ class AgentHandle(Notebook):
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        check_values(self.descriptor(), input, config)
+        check_values(self.descriptor(), input, config, stacklevel=2)
 
     def start(
         self,
@@ -459,10 +459,8 @@ class AgentHandle(Notebook):
             self._warn_of_streaming(creation.streaming)
         if check:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            # `check` would read the descriptor without a limit. So the descriptor is read here,
-            # within the time of the call, and `check` finds it in the cache.
-            self._descriptor.get(limited)
-            self.check(input=creation.input or {}, config=creation.config)
+            descriptor = self._explained(partial(self._descriptor.get, limited))
+            check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
@@ -471,7 +469,7 @@ class AgentHandle(Notebook):
             known = self._agent.latest
             make = partial(create_core, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
-            earlier = [] if new else _earlier_creates(server_of(client), mark)
+            earlier = [] if new else _earlier_creates(f"{server_of(client)} {mark}")
             if earlier and not reuse:
                 warnings.warn(f"client_token {mark!r:.40} {_MAY_REPEAT}", stacklevel=3)
             try:
@@ -549,7 +547,7 @@ class AgentHandle(Notebook):
 
 
 @lru_cache(maxsize=1000)
-def _earlier_creates(server: str, client_token: str) -> list[bool]:
+def _earlier_creates(server_and_token: str) -> list[bool]:
     """Return a list that is empty until a run was made, or may have been, with the client token."""
     return []
 

@@ -198,9 +198,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if not waited:
             self._wait.rearm()
         while not (self._over or self._closing.is_set()):
-            # Ctrl-C in an earlier `next()` may have closed the stream.
+            # The reader is closed at the end of its stream, after an error, and if Ctrl-C struck in
+            # an earlier `next()`.
             if self._reader is None or self._reader.closed:
-                self._reader = None
                 self._connect()
                 continue
             late = waited if self._timeout == 0 else self._wait.remaining() <= 0
@@ -232,13 +232,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._over = True
             raise
         except ApiException as error:
-            self._reader = None
             self._handle_break(error)
             return False
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
         else:
-            self._reader = None
             self._decide(streams=True)
         return arrived
 
@@ -428,8 +426,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         stale = self._decoder.custom is False and memory.unsettled
         if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
-        if memory.judging:
-            self._doubt()
         self._end(status.value)
 
     def _doubt(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from support.serving import Serve
+from support.socket_server import SocketServer, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunsApi
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import LocalServer, Quirks
 
 
 @pytest.fixture
@@ -22,6 +25,25 @@ def server() -> Iterator[LocalServer]:
 def client(server: LocalServer) -> Iterator[ApiClient]:
     with ApiClient(Configuration(host=server.url)) as client:
         yield client
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def start(*what: Any, base: str = "", **settings: Any) -> tuple[Any, ApiClient]:
+            server: Any = what[0]
+            if isinstance(server, Quirks):
+                server = LocalServer(quirks=server)
+            elif callable(server):
+                server = SocketServer(handler=serve_each(server))
+            elif not isinstance(server, LocalServer):
+                server = SocketServer(*what)
+            stack.enter_context(server)
+            configuration = Configuration(host=server.url + base, **settings)
+            return server, stack.enter_context(ApiClient(configuration))
+
+        yield start
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.serving import Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -24,13 +25,11 @@ from acp_client_v0_1 import (
     ConnectionException,
     NotFoundException,
     RunFailed,
-    RunGone,
     RunHandle,
     RunsApi,
     RunTimedOut,
     RunWaitTimeout,
     StreamingMode,
-    ThreadsApi,
     UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
@@ -38,9 +37,9 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_agent_is_found_by_its_name(client: ApiClient) -> None:
+def test_an_agent_is_found_by_its_name(server: LocalServer, client: ApiClient) -> None:
     counter = AgentHandle.find("counter", api_client=client)
-    assert counter.agent_id == COUNTER
+    assert counter.agent_id == COUNTER and len(server.requests) == 1
     assert counter.agent.metadata.ref.version == "1.0.0"
     assert AgentHandle.find("counter", version="1.0.0", api_client=client).agent_id == COUNTER
     assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
@@ -49,27 +48,30 @@ def test_an_agent_is_found_by_its_name(client: ApiClient) -> None:
 def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
     assert AgentHandle.get(COUNTER, api_client=client).agent_id == COUNTER
     assert server.requests == ()  # a UUID needs no look-up
+    with pytest.raises(AgentLookupError, match=f"no agent is called '{COUNTER}x'"):
+        AgentHandle.get(f"{COUNTER}x", api_client=client)
     assert AgentHandle.get("counter", api_client=client).agent_id == COUNTER
     with pytest.raises(AgentLookupError, match="no agent is called 'cuonter'"):
         AgentHandle.get("cuonter", api_client=client)
+    with pytest.raises(NotFoundException, match=r"for a name, use AgentHandle\.find"):
+        AgentHandle("counter", client).start({"count": 1}, check=True)
 
 
-def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search() -> None:
+def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:
     agent = AgentDefinition(
-        function=lambda input, config, context: input, name="my-agent", agent_id="my-agent-7"
+        function=lambda input, config, context: input, name="my-agent", agent_id="tool-7"
     )
-    with (
-        LocalServer([agent]) as server,
-        ApiClient(Configuration(server.url, retries=0)) as client,
-    ):
-        assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
-        server.faults.add(Fault(path="/agents/search", status=404, times=None))
-        assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
-        with pytest.raises(NotFoundException):
-            AgentHandle.get("my-agent", api_client=client)
-        server.stop()
-        with pytest.raises(ConnectionException):
-            AgentHandle.get("my-agent-7", api_client=client)
+    server, client = serve(LocalServer([agent]), retries=0)
+    assert AgentHandle.get("tool-7", api_client=client).run({"a": 1}) == {"a": 1}
+    with pytest.raises(AgentLookupError, match="for an id, use"):
+        AgentHandle.find("tool-7", api_client=client)
+    server.faults.add(Fault(path="/agents/search", status=404, times=None))
+    assert AgentHandle.get("tool-7", api_client=client).agent_id == "tool-7"
+    with pytest.raises(NotFoundException):
+        AgentHandle.get("my-agent", api_client=client)
+    server.stop()
+    with pytest.raises(ConnectionException):
+        AgentHandle.get("tool-7", api_client=client)
 
 
 def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
@@ -139,8 +141,6 @@ def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> 
 
 def test_the_default_client_is_taken(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACP_HOST", server.url)
-    from acp_client_v0_1 import Configuration
-
     with ApiClient(Configuration(host=server.url)) as client:
         ApiClient.set_default(client)
         try:
@@ -161,10 +161,7 @@ def test_a_run_that_failed(failing: AgentHandle) -> None:
         failing.run({"errcode": 7, "description": "no luck"}, timeout=30)
     error = caught.value
     assert type(error) is RunFailed
-    assert (error.errcode, error.description) == (7, "no luck")
     assert str(error) == f"run {error.run_id} ended in error (errcode 7): no luck"
-    again = pickle.loads(pickle.dumps(error))
-    assert (again.run_id, again.token, again.errcode) == (error.run_id, error.token, 7)
     assert RunHandle.from_token(error.token, failing.runs.api_client).run_id == error.run_id
 
 
@@ -182,14 +179,6 @@ def test_a_wait_that_ran_out(slow: AgentHandle) -> None:
     handle = RunHandle.from_token(caught.value.token, slow.runs.api_client)
     assert not handle.done()
     assert handle.cancel()
-
-
-def test_a_run_is_cancelled_on_exit(slow: AgentHandle, counts: Any) -> None:
-    with pytest.raises(RunWaitTimeout) as caught:
-        slow.run({"seconds": 30}, timeout=0.3, cancel_on_exit=True)
-    assert counts.deletes == 1
-    with pytest.raises(RunGone):
-        RunHandle(caught.value.run_id, slow.runs.api_client).refresh()
 
 
 def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
@@ -216,12 +205,8 @@ def test_a_create_that_was_refused_is_not_looked_for_on_exit(
 
 
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
-    run = counter.start(
-        {"count": 1}, config={"a": 1}, metadata={"team": "blue"}, streaming="custom"
-    )
+    run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation
-    assert creation.streaming is StreamingMode.CUSTOM
-    assert creation.config == {"a": 1}
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
     assert len(run.client_token) == 32
     assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
@@ -230,17 +215,13 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
 def test_bad_arguments_are_found_before_anything_is_sent(
     server: LocalServer, counter: AgentHandle
 ) -> None:
-    with pytest.raises(ApiValueError, match="streaming"):
-        counter.start(streaming="customm")
-    for name in ("input", "config", "metadata"):
-        for wrong in ([1], "text", [("a", 1)]):
-            bad: dict[str, Any] = {name: wrong}
-            with pytest.raises(ApiTypeError, match=f"{name} must be a JSON object"):
-                counter.start(**bad)
-            with pytest.raises(ApiTypeError, match=f"{name} must be a JSON object"):
-                counter.run(**bad, cancel_on_exit=True)
-    with pytest.raises(ApiValueError, match="reuse needs a client_token"):
-        counter.start(reuse=True, client_token="")
+    for call in (counter.start, counter.run):
+        for bad in ({"input": [1]}, {"config": "text"}, {"metadata": [("a", 1)]}):
+            with pytest.raises(ApiTypeError, match=f"{next(iter(bad))} must be a JSON object"):
+                call(**bad)
+    for call, token in ((counter.start, ""), (counter.start, None), (counter.run, None)):
+        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
+            call(reuse=True, client_token=token)
     number: Any = uuid.uuid4()  # which no search would find, as a server gives it back as a str
     for call in (counter.start, counter.run, RunHandle.find):
         with pytest.raises(ApiTypeError, match="client_token must be a str, not UUID"):
@@ -265,40 +246,24 @@ def test_reuse_finds_the_run_of_the_same_token(counter: AgentHandle, counts: Any
     assert other.run_id != first.run_id
 
 
-def test_two_runs_on_one_thread(client: ApiClient) -> None:
-    echo = AgentHandle.find("echo", api_client=client)
-    threads = ThreadsApi(client)
-    thread_id = threads.create_thread({"agent_id": echo.agent_id}).thread_id
-    echo.run({"say": "hello"}, thread_id=thread_id, timeout=30)
-    echo.run({"say": "again"}, thread_id=thread_id, timeout=30)
-    assert threads.get_thread_state(thread_id) == {"turns": 2, "last_input": {"say": "again"}}
-    history = threads.get_thread_history(thread_id)
-    assert [run.creation.input for run in history] == [{"say": "hello"}, {"say": "again"}]
-
-
 def test_threads_share_a_handle(counter: AgentHandle) -> None:
-    results: list[Any] = []
     run = counter.start({"count": 3, "interval": 0.1})
-
-    def wait() -> None:
-        results.append(run.result(timeout=30))
-
-    threads = [threading.Thread(target=wait) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(run.result, [30] * 16))
     assert results == [{"count": 3, "of": 3}] * 16
 
 
-def test_importing_the_operations_loads_no_handles() -> None:
+def test_what_is_not_used_is_not_loaded() -> None:
+    """Neither the handles by the operations, nor the check of schemas by the handles."""
     script = (
         "import sys\n"
-        "from acp_client_v0_1 import ApiClient, Configuration, RunsApi\n"
-        "RunsApi(ApiClient(Configuration()))\n"
-        "print([name for name in sys.modules if 'handles' in name])\n"
+        "import acp_client_v0_1 as acp\n"
+        "acp.RunsApi(client := acp.ApiClient(acp.Configuration()))\n"
+        "print([name for name in sys.modules if 'handles' in name], end='')\n"
+        "acp.AgentHandle('a', client)\n"
+        "print([name for name in sys.modules if 'jsonschema_rs' in name])\n"
     )
     outcome = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    assert outcome.stdout.strip() == "[]"
+    assert outcome.stdout.strip() == "[][]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,17 +32,77 @@ def connection(memory: Continuity, events: Iterable[Event]) -> list[Event | Gap]
     return given_out
 
 
-def test_one_connection_is_complete() -> None:
-    memory = Continuity()
-    assert connection(memory, numbered(1, 3)) == numbered(1, 3)
-    assert (memory.complete, memory.delivered, memory.last_id) == (True, 3, "3")
+def named(names: str, first: int = 1) -> list[Event]:
+    """Events whose ids are letters, or none for a space."""
+    return [(name.strip(), {"n": first + place}) for place, name in enumerate(names)]
 
 
-def test_events_of_the_next_connection_follow_the_last_one() -> None:
+def after(gap: Gap, events: list[Event]) -> list[Event | Gap]:
+    return [gap, *events]
+
+
+ALL = None  # of the events
+TENS: list[Event] = [(f"{10 * n}", {"n": n}) for n in (1, 2, 3, 4)]
+ANEW: list[Event] = [("c", {"n": "other"})]
+UNKNOWN = Gap("unknown", None, "")
+# The events of each connection, with what it gives out, and whether that is all.
+CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
+    "one": ([(numbered(1, 3), ALL)], True),
+    "two": ([(numbered(1, 3), ALL), (numbered(4, 6), ALL)], True),
+    "a first id above one": ([(numbered(7, 8), ALL)], None),
+    "a jump": (
+        [
+            (numbered(1, 3), ALL),
+            (numbered(6, 7), after(Gap("lost", 2, "3"), numbered(6, 7))),
+            (numbered(8, 8), ALL),
+        ],
+        False,
+    ),
+    "a jump of other ids": (
+        [(TENS[:3], ALL), (TENS[3:], after(Gap("unknown", None, "30"), TENS[3:]))],
+        None,
+    ),
+    "a replay": ([(numbered(1, 3), ALL), (numbered(1, 5), numbered(4, 5))], True),
+    "a replay that breaks": (
+        [(numbered(1, 10), ALL), (numbered(1, 4), []), (numbered(1, 11), numbered(11, 11))],
+        True,
+    ),
+    # Words do not count.
+    "a replay of words": ([(named("ab"), ALL), (named("abc"), named("c", 3))], None),
+    "words with other content": (
+        [(named("abc"), ALL), (ANEW, after(Gap("cursor-ignored", None, "c"), ANEW))],
+        False,
+    ),
+    "a replay without ids": ([(named("   "), ALL), (named("     "), named("  ", 4))], None),
+    "no ids, and no replay": (
+        [(named("   "), ALL), (named(" ", 9), after(UNKNOWN, named(" ", 9)))],
+        None,
+    ),
+    "a replay that turns out to be none": (
+        [(named("  "), ALL), (named(" ") + named(" ", 7), after(UNKNOWN, named(" ", 7)))],
+        None,
+    ),
+    # The blind spot, as documented.
+    "equal updates under ids that restart": (
+        [(numbered(1, 2), ALL), (numbered(1, 2), [])],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("connections", "complete"), CONNECTIONS.values(), ids=CONNECTIONS)
+def test_what_the_connections_give_out(
+    connections: list[tuple[list[Event], Any]], complete: bool | None
+) -> None:
     memory = Continuity()
-    connection(memory, numbered(1, 3))
-    assert connection(memory, numbered(4, 6)) == numbered(4, 6)
-    assert memory.complete is True
+    updates: list[Event | Gap] = []
+    for events, given_out in connections:
+        given_out = events if given_out is ALL else given_out
+        assert connection(memory, events) == given_out
+        updates += [each for each in given_out if not isinstance(each, Gap)]
+        assert memory.judging is (not given_out and len(events) < len(updates))
+    assert memory.complete is complete
+    assert (memory.delivered, memory.last_id) == (len(updates), updates[-1][0])
 
 
 @pytest.mark.parametrize("replay_from", [1, 2, 3, 10, 16])
@@ -60,22 +121,14 @@ def test_a_replay_of_what_is_not_remembered(replay_from: int) -> None:
     assert memory.complete is True
 
 
-@pytest.mark.parametrize("place", [746, 900, 999, 1000])
+@pytest.mark.parametrize("place", [745, 746, 900, 999, 1000])
 def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place: int) -> None:
     memory = Continuity()
     connection(memory, numbered(1, 1000))
     new: list[Event] = [(str(place), {"n": "other"}), (str(place + 1), {"n": "new"})]
-    given_out = connection(memory, [*numbered(745, place - 1), *new])
+    given_out = connection(memory, [*numbered(744, place - 1), *new])
     assert given_out == [Gap("cursor-ignored", None, "1000"), *new]
     assert memory.complete is False
-
-
-def test_a_jump_of_consecutive_ids_is_a_loss() -> None:
-    memory = Continuity()
-    connection(memory, numbered(1, 3))
-    assert connection(memory, numbered(6, 7)) == [Gap("lost", 2, "3"), *numbered(6, 7)]
-    assert memory.complete is False
-    assert connection(memory, numbered(8, 8)) == numbered(8, 8)
 
 
 @pytest.mark.parametrize(
@@ -106,77 +159,17 @@ def test_long_texts_and_long_ids_are_kept_as_digests(more: int) -> None:
     assert (memory._last[-1][0] == "i" * (256 + more)) is not bool(more)
 
 
-def test_a_jump_of_other_ids_says_nothing() -> None:
-    memory = Continuity()
-    tens = [(f"{10 * n}", {"n": n}) for n in (1, 2, 3)]
-    connection(memory, tens)
-    assert connection(memory, [("40", {"n": 4})]) == [Gap("unknown", None, "30"), ("40", {"n": 4})]
-    assert memory.complete is None
-
-
 def test_ids_that_restart_without_replay() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 3))
     new = numbered(4, 6, shift=-3)  # ids 1, 2, 3 again
     assert connection(memory, new) == [Gap("cursor-ignored", None, "3"), *new]
     assert memory.complete is False
-    newer = numbered(7, 8, shift=-6)
-    assert connection(memory, newer) == [Gap("cursor-ignored", None, "3"), *newer]
-
-
-def test_ids_that_restart_with_replay() -> None:
-    memory = Continuity()
-    connection(memory, numbered(1, 3))
-    assert connection(memory, numbered(1, 5)) == numbered(4, 5)
-    assert memory.complete is True
-
-
-def test_the_next_connection_continues_a_replay_that_broke() -> None:
-    memory = Continuity()
-    connection(memory, numbered(1, 10))
-    assert connection(memory, numbered(1, 4)) == []
-    assert memory.judging
-    assert connection(memory, numbered(1, 11)) == numbered(11, 11)
-    assert memory.complete is True
-    assert not memory.judging
-
-
-def test_the_status_does_not_count_but_the_content_does() -> None:
-    memory = Continuity()
-    connection(memory, [("a", {"n": 1}), ("b", {"n": 2})])
-    given_out = connection(memory, [("a", {"n": 1}), ("b", {"n": 2}), ("c", {"n": 3})])
-    assert given_out == [("c", {"n": 3})]
-    assert memory.complete is None  # words do not count
-    other = connection(memory, [("c", {"n": "other"})])
-    assert other == [Gap("cursor-ignored", None, "c"), ("c", {"n": "other"})]
-
-
-def test_no_ids_with_replay_and_without() -> None:
-    memory = Continuity()
-    events: list[Event] = [("", {"n": n}) for n in range(5)]
-    assert connection(memory, events[:3]) == events[:3]
-    assert memory.complete is True
-    assert connection(memory, events) == events[3:]
-    assert memory.complete is None
-    more: list[Event] = [("", {"n": 9})]
-    assert connection(memory, more) == [Gap("unknown", None, ""), *more]
-
-
-def test_a_replay_that_turns_out_to_be_none() -> None:
-    memory = Continuity()
-    connection(memory, [("", {"tick": 1}), ("", {"tick": 2})])
-    given_out = connection(memory, [("", {"tick": 1}), ("", {"tick": 7})])
-    assert given_out == [Gap("unknown", None, ""), ("", {"tick": 7})]
-    assert memory.complete is None
-
-
-def test_equal_updates_under_ids_that_restart_look_like_a_replay() -> None:
-    """The blind spot, as documented."""
-    memory = Continuity()
-    same: list[Event] = [("1", "tick"), ("2", "tick")]
-    connection(memory, same)
-    assert connection(memory, same) == []
-    assert memory.complete is True
+    # The next connection is compared with what came since then.
+    assert connection(memory, numbered(5, 7, shift=-3)) == numbered(7, 7, shift=-3)
+    assert memory.delivered == 7
+    newer = numbered(8, 9, shift=-7)
+    assert connection(memory, newer) == [Gap("cursor-ignored", None, "4"), *newer]
 
 
 def test_beginning_after_an_event() -> None:
@@ -190,12 +183,6 @@ def test_beginning_after_an_event() -> None:
             *numbered(first, first),
         ]
         assert memory.complete is None
-
-
-def test_a_first_id_above_one_leaves_it_open_what_was_before() -> None:
-    memory = Continuity()
-    assert connection(memory, numbered(7, 8)) == numbered(7, 8)
-    assert memory.complete is None
 
 
 def test_memory_is_bounded() -> None:

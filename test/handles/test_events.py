@@ -6,22 +6,22 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.batches import wait_for
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import (
     CLOSE,
     STALL,
     Gate,
-    SocketServer,
     chunk,
     head,
     response,
-    serve_each,
 )
 from support.timing import SetTiming
 from support.transport import eventually
@@ -32,7 +32,6 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    Configuration,
     EventTooLarge,
     ForbiddenException,
     RunEvent,
@@ -74,12 +73,8 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     with run.events() as events:
         first = next(events)
         assert isinstance(first, RunEvent)
-        assert (first.id, first.update, first.result, first.gap) == (
-            "1",
-            {"count": 1, "of": 3},
-            None,
-            None,
-        )
+        assert (first.id, first.update) == ("1", {"count": 1, "of": 3})
+        assert (first.result, first.gap) == (None, None)
         assert events.complete is None
         assert numbers(events) == [2, 3]
     assert (events.complete, events.gaps, events.ended_by) == (True, [], "success")
@@ -89,15 +84,6 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     with pytest.raises(ApiValueError, match=r"RunHandle\.events\(\) begins again"):
         iter(events)
     assert len(streams(server)) == 1
-
-
-def test_mode_result(counter: AgentHandle) -> None:
-    run = counter.start({"count": 3, "interval": 0.05}, streaming="result")
-    events = run.events()
-    results = [event.result for event in events]
-    assert results[-1] == {"count": 3, "of": 3} == run.result(timeout=30)
-    assert all(result is not None for result in results)
-    assert (events.complete, events.gaps) == (True, [])
 
 
 def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHandle) -> None:
@@ -119,46 +105,15 @@ def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHand
 
 
 @pytest.mark.parametrize("ids", ["connection", "none", "opaque"])
-def test_cuts_at_servers_with_other_ids(ids: Any) -> None:
+def test_cuts_at_servers_with_other_ids(serve: Serve, ids: Any) -> None:
     """They replay, so every update comes once; words and missing ids leave it open if all did."""
-    with (
-        LocalServer(quirks=Quirks(event_ids=ids)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
-        events = run.events()
-        assert numbers(events) == list(range(1, 9))
-        assert events.complete is (True if ids == "connection" else None)
-
-
-@pytest.mark.slow
-def test_ids_that_restart_without_replay_are_a_gap_and_events_continue() -> None:
-    quirks = Quirks(event_ids="connection", replay=False)
-    with (
-        LocalServer(quirks=quirks) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(cut(2))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 20, "interval": 0.1}, streaming="custom")
-        events = run.events()
-        assert [next(events).id, next(events).id] == ["1", "2"]
-        with pytest.raises(StreamGap) as caught:
-            next(events)
-        gap = caught.value
-        assert (gap.kind, gap.missing, gap.last_event_id) == ("cursor-ignored", None, "2")
-        assert "the server restarted its event ids" in str(gap)
-        assert 'on_gap="mark"' in str(gap)
-        rest = list(events)
-        assert rest[0].gap is gap
-        assert rest[-1].update == {"count": 20, "of": 20}
-        assert events.complete is False
-        assert events.gaps == [gap]
-        assert len(streams(server)) == 2  # a gap is no reason to leave the connection
-        again = pickle.loads(pickle.dumps(gap))
-        assert (again.kind, again.run_id, again.token) == (gap.kind, run.run_id, gap.token)
+    server, client = serve(Quirks(event_ids=ids))
+    server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
+    events = run.events()
+    assert numbers(events) == list(range(1, 9))
+    assert events.complete is (True if ids == "connection" else None)
 
 
 def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
@@ -175,100 +130,82 @@ def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
     )
 
 
+EVENTS = [(str(number), {"n": number}) for number in range(1, 7)]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
 
 
-def run_json(status: str) -> bytes:
-    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:01Z"}
-    creation = {"agent_id": "a", "streaming": "custom"}
-    run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": status, **times}
-    return response(json.dumps(run).encode())
+COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
-class Scripted:
+def streamed(status: str = "pending") -> bytes:
+    return run_json(status, creation={"agent_id": "a", "streaming": "custom"})
+
+
+class Scripted(Replies):
     """A server whose n-th stream is scripted, and whose run is pending until they are over."""
 
-    def __init__(self, *responses: Any, at_the_end: str = "success") -> None:
-        self.responses = list(responses)
+    def __init__(self, serve: Serve, *streams: Any, at_the_end: str = "success") -> None:
+        super().__init__(stream=streams, output=self._output, look=self._look)
         self.at_the_end = at_the_end
-        self.opened = 0
-        self.server = SocketServer(handler=serve_each(self.respond))
-
-    def respond(self, request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            self.opened += 1
-            return self.responses[min(self.opened, len(self.responses)) - 1]
-        if "/output" in request.path:
-            if self.at_the_end == "pending":
-                return [0.2, response(status=204, content_type="")]
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
-        return run_json(self.at_the_end if self.opened >= len(self.responses) else "pending")
-
-    def __enter__(self) -> Scripted:
-        self.server.__enter__()
-        self.client = ApiClient(Configuration(host=self.server.url))
+        self.server, self.client = serve(self)
         self.run = RunHandle("r", self.client)
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.client.close()
-        self.server.__exit__(*exc_info)
+    @property
+    def opened(self) -> int:
+        return self.asked.count("stream")
+
+    def _output(self) -> Any:
+        return [0.2, NOTHING] if self.at_the_end == "pending" else SUCCESS
+
+    def _look(self) -> bytes:
+        over = self.opened >= len(self.replies["stream"])
+        return streamed(self.at_the_end if over else "pending")
 
 
-def test_a_jump_is_a_loss_with_its_number() -> None:
-    first = [STREAMING + sse(("1", 1), ("2", 2)), CLOSE]
-    second = STREAMING + sse(("6", 6)) + chunk(b"")
+def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
     updates = [{"n": n} for n in (1, 2, 6)]
     first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
     second = STREAMING + sse(("6", updates[2])) + chunk(b"")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events()
-        assert [next(events).update, next(events).update] == updates[:2]
-        with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
-            next(events)
-        # What was not handed out yet is not what a token goes on after.
-        assert scripted.run._core.last_event_id == "2"
-        assert [event.update for event in events] == updates[2:]
-        assert (events.complete, events.last_event_id) == (False, "6")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events(on_gap="mark")
-        marked = list(events)
-        assert [event.update for event in marked] == updates
-        gap = marked[2].gap
-        assert gap is not None
-        assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events()
+    assert [next(events).update, next(events).update] == updates[:2]
+    with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
+        next(events)
+    assert scripted.opened == 2  # a gap is no reason to leave the connection
+    # What was not handed out yet is not what a token goes on after.
+    assert scripted.run._core.last_event_id == "2"
+    assert [event.update for event in events] == updates[2:]
+    assert (events.complete, events.last_event_id) == (False, "6")
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events(on_gap="mark")
+    marked = list(events)
+    assert [event.update for event in marked] == updates
+    gap = marked[2].gap
+    assert gap is not None
+    assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
 
 
-def test_a_gap_that_is_not_known_is_marked_and_not_raised() -> None:
+def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
     first = [STREAMING + sse(("a", {"n": 1})), CLOSE]
     second = STREAMING + sse(("b", {"n": 2})) + chunk(b"")
-    with Scripted(first, second) as scripted:
-        events = scripted.run.events()
-        _, after = events
-        assert after.gap is not None
-        assert after.gap.kind == "unknown"
-        assert "cannot be known from the event ids" in str(after.gap)
-        assert events.complete is None
+    scripted = Scripted(serve, first, second)
+    events = scripted.run.events()
+    _, after = events
+    assert after.gap is not None
+    assert after.gap.kind == "unknown"
+    assert "cannot be known from the event ids" in str(after.gap)
+    assert events.complete is None
 
 
-def test_an_id_goes_back_as_the_bytes_that_came() -> None:
+def test_an_id_goes_back_as_the_bytes_that_came(serve: Serve) -> None:
     first = [STREAMING + sse(("\u00e9 \U0001f600", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b"")) as scripted:
-        assert len(list(scripted.run.events())) == 1
-        heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
-        assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
+    scripted = Scripted(serve, first, STREAMING + chunk(b""))
+    assert len(list(scripted.run.events())) == 1
+    heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
+    assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
 
 
-def test_an_empty_end_after_a_cut_leaves_it_open() -> None:
-    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b"")) as scripted:
-        events = scripted.run.events()
-        assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (None, "success")
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
 def test_a_stream_that_is_refused_is_opened_again(
     server: LocalServer, counter: AgentHandle, status: int
 ) -> None:
@@ -280,34 +217,11 @@ def test_a_stream_that_is_refused_is_opened_again(
     assert len(streams(server)) == 3
 
 
-def test_retry_after_is_honoured(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(path=STREAM, status=503, retry_after=1))
-    run = counter.start({"count": 1}, streaming="custom")
-    assert numbers(run.events()) == [1]
-    first, second = (r.time for r in server.requests if r.path.endswith("/stream"))
-    assert second - first >= 1
-
-
-def test_a_permanent_5xx_is_polled_after_five_tries(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-
-    set_timing(backoff=(0.01, 4.0))
-    server.faults.add(Fault(path=STREAM, status=500, times=None))
-    run = counter.start({"count": 8, "interval": 0.1}, streaming="custom")
-    events = run.events()
-    (only,) = events
-    assert only.result == {"count": 8, "of": 8}
-    assert only.update is None
-    assert (events.complete, events.ended_by) == (None, "success")
-    assert len(streams(server)) == 5
-
-
-@pytest.mark.parametrize("status", [204, 404, 405, 422, 501])
+@pytest.mark.parametrize(("status", "body"), [(204, None), (404, None), (200, {"no": "stream"})])
 def test_a_run_that_cannot_be_streamed_is_polled(
-    server: LocalServer, counter: AgentHandle, status: int
+    server: LocalServer, counter: AgentHandle, status: int, body: Any
 ) -> None:
-    server.faults.add(Fault(path=STREAM, status=status, times=None))
+    server.faults.add(Fault(path=STREAM, status=status, body=body, times=None))
     run = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
     run._core._born = None  # a 404 is no read replica's
     events = run.events()
@@ -339,24 +253,6 @@ def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(
     assert numbers(counter.start({"count": 2}, streaming="custom").events()) == [1, 2]
 
 
-def test_a_404_of_a_read_replica_is_retried(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 2, "interval": 0.1}, streaming="custom")
-    server.faults.add(Fault(path=STREAM, status=404, times=2))
-    assert numbers(run.events()) == [1, 2]
-
-
-def test_what_is_no_event_stream_is_polled(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(path=STREAM, status=200, body={"no": "stream"}, times=None))
-    run = counter.start({"count": 2, "interval": 0.2}, streaming="custom")
-    assert [event.result for event in run.events()] == [{"count": 2, "of": 2}]
-
-
-def test_a_run_without_streaming_ends_with_its_result(slow: AgentHandle) -> None:
-    events = slow.start({"seconds": 0.2}).events()
-    assert [event.result for event in events] == [{"slept": 0.2}]
-    assert (events.complete, events.ended_by) == (True, "success")
-
-
 @pytest.mark.parametrize("streaming", [None, "custom"])
 def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: Any) -> None:
     for given, status in (({}, "error"), ({"timeout": True}, "timeout")):
@@ -367,69 +263,57 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     set_timing(empty=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
-    with Scripted(*[empty] * 6, at_the_end="pending") as scripted:
-        events = scripted.run.events(timeout=1)
-        with pytest.raises(RunWaitTimeout, match="the run continues"):
-            next(events)
-        assert scripted.opened == 6  # once, and five times again
-        scripted.at_the_end = "success"
-        assert [event.result for event in events] == [{"ok": 1}]
-        assert events.complete is None
+    scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
+    events = scripted.run.events(timeout=1)
+    with pytest.raises(RunWaitTimeout, match="the run continues"):
+        next(events)
+    assert scripted.opened == 6  # once, and five times again
+    scripted.at_the_end = "success"
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert events.complete is None
 
 
-@pytest.mark.slow
-def test_a_clean_end_with_events_is_no_reason_to_poll(
-    server: LocalServer, counter: AgentHandle
+def test_streams_that_break_at_once_are_opened_less_and_less_often(
+    serve: Serve, set_timing: SetTiming
 ) -> None:
-    server.faults.add(*[cut(1, "end") for _ in range(8)])
-    run = counter.start({"count": 9, "interval": 0.3}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == list(range(1, 10))
-    assert events.complete is True
+    clock = Clock(set_timing)
+    scripted = Scripted(serve, *[[STREAMING, CLOSE]] * 100, at_the_end="pending")
+    with pytest.raises(RunWaitTimeout, match="wait again"):
+        next(scripted.run.events(timeout=3))
+    # The last one begins with a quarter of the time.
+    assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
+    assert scripted.opened == 6
 
 
-@pytest.mark.slow
-def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
-    with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="wait again"):
-            next(scripted.run.events(timeout=3))
-        assert time.monotonic() - began < 3 + 4
-        assert 3 <= scripted.opened <= 6
-
-
-def test_comments_alone_after_the_end(set_timing: SetTiming) -> None:
+def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
     """Every 15 s by default, which a test cannot wait for."""
     assert Timing().silence == 15.0
     set_timing(silence=0.6)
-    with (
-        LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
-        began = time.monotonic()
-        events = run.events()
-        assert numbers(events) == [1, 2]
-        assert time.monotonic() - began < 10
-        assert events.ended_by == "success"
-        assert events.complete is True
-        # A caller whose patience for each event is shorter gets there as well.
-        events = run.events(timeout=0.25)
-        seen: list[Any] = []
-        for _ in range(50):
-            try:
-                seen.append(next(events).update)
-            except RunWaitTimeout:
-                continue
-            except StopIteration:
-                break
-        assert len(seen) == 2
-        assert events.ended_by == "success"
+    _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
+    began = time.monotonic()
+    events = run.events()
+    assert numbers(events) == [1, 2]
+    assert time.monotonic() - began < 10
+    assert events.ended_by == "success"
+    assert events.complete is True
+    # A caller whose patience for each event is shorter gets there as well.
+    events = run.events(timeout=0.25)
+    seen: list[Any] = []
+    for _ in range(50):
+        try:
+            seen.append(next(events).update)
+        except RunWaitTimeout:
+            continue
+        except StopIteration:
+            break
+    assert len(seen) == 2
+    assert events.ended_by == "success"
 
 
 def test_a_look_that_fails_does_not_end_a_stream(
@@ -440,6 +324,9 @@ def test_a_look_that_fails_does_not_end_a_stream(
     run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
     events = run.events()
     assert [next(events).id, next(events).id] == ["1", "2"]
+    set_timing(silence=15, now=lambda: 1000.0)
+    events._check_run()
+    assert events._next_check == 1015.0  # the next look is not at once
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -461,56 +348,28 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) -> None:
+def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
-        return [STALL]
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        RunHandle("r", client).events(timeout=2) as events,
-    ):
+    replies = Replies([STALL], stream=COMMENTS)
+    _, client = serve(replies)
+    with RunHandle("r", client).events(timeout=2) as events:
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="run r has no event after"):
             next(events)
         assert time.monotonic() - began < 2 + 4
-        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+        assert replies.asked == ["stream", "look"]
 
 
-def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi) -> None:
-    run = counter.start({"count": 3, "interval": 30}, streaming="custom")
-    events = run.events()
-    next(events)
-    threading.Timer(0.2, runs.delete_run, [run.run_id]).start()
-    run._core._born = None
-    with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
-        next(events)
-    assert events.ended_by == "gone"
-    assert events.complete is None
-    assert next(events, None) is None
-
-
-def test_deleted_while_only_comments_come(set_timing: SetTiming) -> None:
+def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
-
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
-        return response(b'"gone"', status=404)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        RunHandle("r", client).events() as events,
-    ):
-        with pytest.raises(RunGone):
+    replies = Replies(response(b'"gone"', 404), stream=COMMENTS)
+    _, client = serve(replies)
+    with RunHandle("r", client).events() as events:
+        with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
             next(events)
-        assert events.ended_by == "gone"
-        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+        assert (events.ended_by, events.complete) == ("gone", None)
+        assert replies.asked == ["stream", "look"] and next(events, None) is None
 
 
 @pytest.mark.slow
@@ -525,13 +384,13 @@ def test_the_timeout_is_for_each_event(server: LocalServer, counter: AgentHandle
         yield {"number": 2}
 
     waiting = AgentHandle(server.register(agent), counter.runs.api_client)
-    events = waiting.start(streaming="custom").events(timeout=1.5)
+    events = waiting.start(streaming="custom").events(timeout=0.8)
     assert next(events).id == "1"
     for _ in range(2):
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; the run continues"):
             next(events)
-        assert time.monotonic() - began < 1.5 + 4
+        assert time.monotonic() - began < 0.8 + 4
     goes_on.set()
     assert next(events).id == "2"
 
@@ -616,47 +475,97 @@ def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTim
     assert events.complete is True
 
 
-def test_half_a_surrogate_pair_in_each_of_two_events() -> None:
+def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
     """As a server sends an emoji that streams text a UTF-16 unit at a time."""
     first = [STREAMING + sse(("1", {"text": "\ud83d"})), CLOSE]
     replay = STREAMING + sse(("1", {"text": "\ud83d"}), ("2", {"text": "\ude00"})) + chunk(b"")
-    with Scripted(first, replay) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
-        assert events.complete is True
+    scripted = Scripted(serve, first, replay)
+    events = scripted.run.events()
+    assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
+    assert events.complete is True
 
 
-def test_an_undecodable_event_and_what_comes_after_it() -> None:
+def test_an_undecodable_event_and_what_comes_after_it(serve: Serve) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
     first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
     replay = STREAMING + sse(("1", {"n": 1})) + broken + sse(("3", {"n": 3})) + chunk(b"")
-    with Scripted(first, replay) as scripted:
-        events = scripted.run.events()
-        assert next(events).id == "1"
-        with pytest.raises(StreamDecodeError):
-            next(events)
-        assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
-        assert events.complete is True
+    scripted = Scripted(serve, first, replay)
+    events = scripted.run.events()
+    assert next(events).id == "1"
+    with pytest.raises(StreamDecodeError):
+        next(events)
+    assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
+    assert events.complete is True
 
 
-def test_an_undecodable_event_that_comes_first_is_told_of() -> None:
+def test_an_undecodable_event_that_comes_first_is_told_of(serve: Serve) -> None:
     broken = chunk(b"id: 1\nevent: agent_event\ndata: {no json}\n\n")
     script = [STREAMING + broken, 0.3, sse(("2", {"n": 2})) + chunk(b"")]
-    with Scripted(script) as scripted:
-        events = scripted.run.events()
-        with pytest.raises(StreamDecodeError):
-            next(events)
-        assert [event.id for event in events] == ["2"]
+    scripted = Scripted(serve, script)
+    events = scripted.run.events()
+    with pytest.raises(StreamDecodeError):
+        next(events)
+    assert [event.id for event in events] == ["2"]
 
 
-def test_an_event_that_is_too_large_ends_the_iteration() -> None:
-    with Scripted(STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b"")) as scripted:
-        scripted.client.configuration.max_event_bytes = 1000
-        events = scripted.run.events()
-        with pytest.raises(EventTooLarge):
-            next(events)
-        assert next(events, None) is None
-        assert events.complete is None
+def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
+    scripted = Scripted(serve, STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b""))
+    scripted.client.configuration.max_event_bytes = 1000
+    events = scripted.run.events()
+    with pytest.raises(EventTooLarge):
+        next(events)
+    assert next(events, None) is None
+    assert events.complete is None
+
+
+@pytest.mark.parametrize(
+    ("timeout", "check", "seconds", "limits"),
+    [
+        (None, 15.0, 15.0, None),
+        (None, -3.0, 0.5, None),
+        (4.0, 15.0, 4.0, (7.0, 4.2)),
+        (0.6, -3.0, 0.3, (7.0, 0.66)),
+        (0, 15.0, 0.0, (7.0, 10.2)),
+    ],
+)
+def test_how_long_a_stream_may_be_silent(
+    client: ApiClient,
+    set_timing: SetTiming,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout: float | None,
+    check: float,
+    seconds: float,
+    limits: Any,
+) -> None:
+    """Until the run is checked, or the time is over; the connection is kept a little longer."""
+    asked: list[Any] = []
+    set_timing(now=lambda: 1000.0)
+    events = RunHandle("r", client).events(timeout=timeout, after="3")
+    events._next_check = 1000.0 + check
+    reader: Any = SimpleNamespace(
+        advance=lambda most: asked.append(most) or True, left=(), close=lambda: asked.append("end")
+    )
+    assert events._arrive(reader)
+    monkeypatch.setattr(
+        RunsApi, "get_run_stream", lambda runs, run_id, **options: asked.append(options)
+    )
+    events._open(7.0)
+    limited = None if limits is None else pytest.approx(limits)
+    headers = {"Last-Event-ID": "3"}
+    events._reader = reader
+    events._end("success")
+    assert asked[0] == pytest.approx(seconds)
+    assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
+
+
+def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, set_timing: SetTiming) -> None:
+    clock = Clock(set_timing)
+    scripted = Scripted(serve, [STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")])
+    events = scripted.run.events()
+    for wait in (events._connect, lambda: next(events), lambda: next(events)):
+        wait()
+        assert events._next_check == clock.now + 15
+        events._next_check = clock.now + 99
 
 
 @pytest.mark.parametrize("what", ["stream", "poll", "pause"])
@@ -676,8 +585,11 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert list(events) == []
     assert time.monotonic() - began < 10
     assert events.ended_by is None
-    with pytest.raises(ApiValueError, match=r"over or closed: RunHandle\.events\(\) begins again"):
-        list(events)
+    closed = run.events()
+    closed.close()
+    for each in (events, closed):
+        with pytest.raises(ApiValueError, match=r"closed: RunHandle\.events\(\) begins again"):
+            list(each)
 
 
 def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
@@ -690,14 +602,11 @@ def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
     assert list(events) == []
 
 
-def test_close_while_a_stream_is_opened_closes_it() -> None:
+def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
     gate = Gate()
     script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]
-    with (
-        SocketServer(script) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    server, client = serve(script)
+    with ThreadPoolExecutor(1) as pool:
         events = RunHandle("r", client).events()
         reading = pool.submit(next, events, None)
         assert eventually(lambda: len(server.requests) == 1)
@@ -725,15 +634,12 @@ def test_threads_may_take_turns_with_one_iteration(counter: AgentHandle) -> None
     assert numbers(taken) == [1, 2, 3]
 
 
-def test_events_that_were_closed_before_they_began_are_refused(counter: AgentHandle) -> None:
-    events = counter.start({"count": 1}, streaming="custom").events()
-    events.close()
-    with pytest.raises(ApiValueError, match="over or closed"):
-        list(events)
-
-
-def test_updates_of_a_run_that_has_none_are_a_warning(slow: AgentHandle) -> None:
-    (event,) = slow.start({"seconds": 0}).events()
+def test_a_run_without_streaming_has_its_result_and_updates_are_a_warning(
+    slow: AgentHandle,
+) -> None:
+    events = slow.start({"seconds": 0}).events()
+    (event,) = events
+    assert (events.complete, events.ended_by) == (True, "success")
     assert repr(event).startswith("RunEvent(") and event == pickle.loads(pickle.dumps(event))
     assert event.result == {"slept": 0}
     with pytest.warns(UserWarning, match='start it with streaming="custom"'):
@@ -770,10 +676,7 @@ def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentH
     with run.events() as events:
         next(events)
     counter.runs.api_client.close()
-    deadline = time.monotonic() + 10
-    while server.connections_open and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.connections_open == 0
+    assert eventually(lambda: server.connections_open == 0)
 
 
 def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
@@ -785,132 +688,95 @@ def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
     assert server.requests == ()
 
 
-def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
-    events = counter.start({"count": 3, "interval": 0}, streaming="custom").events()
-    assert isinstance(events, Iterator)
-    assert iter(events) is events
-    assert len(list(zip(range(2), events, strict=False))) == 2
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
-def test_a_server_that_breaks_every_stream_off_after_a_replay(streaming: Any, ids: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(event_ids=ids)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
-        counter = AgentHandle.find("counter", api_client=client)
-        run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
-        run.result(timeout=30)
-        events = run.events()
-        given_up = threading.Timer(60, events.close)
-        given_up.start()
-        results = list(events)
-        given_up.cancel()
-        assert events.ended_by == "success"
-        assert results[-1].result == {"count": 3, "of": 3}
-        if streaming == "custom":
-            assert [event.update for event in results[:-1]] == [
-                {"count": n, "of": 3} for n in (1, 2, 3)
-            ]
-        assert len(streams(server)) <= 8
+def test_a_server_that_breaks_every_stream_off_after_a_replay(
+    serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
+) -> None:
+    set_timing(empty=(0.02, 0.5))
+    server, client = serve(Quirks(event_ids=ids))
+    server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
+    counter = AgentHandle.find("counter", api_client=client)
+    run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
+    run.result(timeout=30)
+    events = run.events()
+    given_up = threading.Timer(60, events.close)
+    given_up.start()
+    results = list(events)
+    given_up.cancel()
+    assert events.ended_by == "success"
+    assert results[-1].result == {"count": 3, "of": 3}
+    if streaming == "custom":
+        assert [event.update for event in results[:-1]] == [
+            {"count": n, "of": 3} for n in (1, 2, 3)
+        ]
+    assert len(streams(server)) <= 8
 
 
-def test_close_ends_a_wait_for_a_server_that_is_failing() -> None:
-    """Not with the error of a wait that is over, which `close` is no reason for."""
-
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return response(b'"not now"', status=503)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-        RunHandle("r", client).events() as events,
-    ):
-        threading.Timer(0.5, events.close).start()
-        assert list(events) == []
-        assert (events.ended_by, events.complete) == (None, None)
+def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    streams = [STREAMING + sse(event) + chunk(b"") for event in EVENTS]
+    _, client = serve(Replies(streamed(), stream=tuple(streams)))
+    clock, events = Clock(set_timing), RunHandle("r", client).events()
+    assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
+    assert clock.pauses == pytest.approx([0.1] * 5)
 
 
-def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause() -> None:
-    opened = 0
-
-    def respond(request: Any) -> Any:
-        nonlocal opened
-        if not request.path.endswith("/stream"):
-            return run_json("pending")
-        opened += 1
-        return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        events = RunHandle("r", client).events()
-        began = time.monotonic()
-        assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
-        assert time.monotonic() - began >= 0.5
+def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came(
+    serve: Serve,
+) -> None:
+    one = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
+    looks = (streamed("interrupted"), streamed())
+    _, client = serve(Replies(output=SUCCESS, stream=(one, NOTHING), look=looks))
+    events = RunHandle("r", client).events(through_interrupts=True)
+    assert [event.data.to_dict().get("update") for event in events] == [{"n": 1}, None]
+    assert (events.complete, events.ended_by) == (None, "success")
 
 
-def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop() -> None:
-    interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "x"}}
-
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return response(status=204, content_type="")
-        if "/output" in request.path:
-            return response(json.dumps(interrupt).encode())
-        return run_json("pending")
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        events = RunHandle("r", client).events(through_interrupts=True)
-        threading.Timer(1, events.close).start()
-        assert list(events) == []
-        assert len(server.requests) < 20
+def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
+    ended = [STREAMING + sse(*numbered) + chunk(b"") for numbered in (EVENTS[:1], EVENTS[:2])]
+    looks = (streamed("interrupted"), streamed(), streamed("success"))
+    _, client = serve(Replies(stream=tuple(ended), look=looks))
+    events = RunHandle("r", client).events(through_interrupts=True)
+    assert [event.update for event in events] == [{"n": 1}, {"n": 2}]
+    assert (events.complete, events.ended_by) == (True, "success")
 
 
-def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream() -> None:
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return response(b'"no"', status=403)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(ForbiddenException):
-            next(RunHandle("r", client).events())
-        assert len(server.requests) == 2
+def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
+    serve: Serve,
+) -> None:
+    server, client = serve(Replies(streamed(), stream=NOTHING, output=QUESTION))
+    events = RunHandle("r", client).events(through_interrupts=True)
+    threading.Timer(1, events.close).start()
+    assert list(events) == []
+    assert len(server.requests) < 20
 
 
-def test_the_deadline_holds_while_a_replica_does_not_know_the_run(set_timing: SetTiming) -> None:
+def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
+    server, client = serve(Replies(response(b'"no"', 403), stream=STREAMING + chunk(b"")))
+    with pytest.raises(ForbiddenException):
+        next(RunHandle("r", client).events())
+    assert len(server.requests) == 2
+
+
+def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
+    serve: Serve, set_timing: SetTiming
+) -> None:
     set_timing(young=60.0)
 
-    def respond(request: Any) -> Any:
-        return response(b'"unknown"', status=404)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        run._core.note_created()
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="run r has no event after"):
-            next(run.events(timeout=0.5))
-        assert time.monotonic() - began < 0.5 + 4
-        assert len(server.requests) <= 7
+    server, client = serve(response(b'"unknown"', 404))
+    run = RunHandle("r", client)
+    run._core.note_created()
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match="run r has no event after"):
+        next(run.events(timeout=0.5))
+    assert time.monotonic() - began < 0.5 + 4
+    assert len(server.requests) <= 7
 
 
 def test_the_deadline_holds_for_the_result_of_a_run_without_events(
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = RunCore.read
 
@@ -919,20 +785,13 @@ def test_the_deadline_holds_for_the_result_of_a_run_without_events(
         time.sleep(wait.remaining())
         return run
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return STREAMING + chunk(b"")
-        return [STALL] if "/output" in request.path else run_json("success")
-
     monkeypatch.setattr(RunCore, "read", slowly)
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout):
-            next(RunHandle("r", client).events(timeout=1))
-        assert time.monotonic() - began < 1 + 4
+    end = STREAMING + chunk(b"")
+    _, client = serve(Replies(streamed("success"), stream=end, output=[STALL]))
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout):
+        next(RunHandle("r", client).events(timeout=1))
+    assert time.monotonic() - began < 1 + 4
 
 
 def test_a_timeout_of_0_looks_for_events_that_are_there(
@@ -956,40 +815,38 @@ def test_a_timeout_of_0_looks_for_events_that_are_there(
     assert time.monotonic() - began < 8
 
 
-def test_an_interrupt_after_a_cut_leaves_open_whether_all_came() -> None:
-    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
-    with Scripted(first, STREAMING + chunk(b""), at_the_end="interrupted") as scripted:
+@pytest.mark.parametrize("status", ["success", "interrupted"])
+def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: str) -> None:
+    one = STREAMING + sse(("1", {"n": 1}))
+    end = chunk(b"")
+    for script, complete in (([[one, CLOSE], STREAMING + end], None), ([one + end], True)):
+        scripted = Scripted(serve, *script, at_the_end=status)
         events = scripted.run.events()
         assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (None, "interrupted")
-    whole = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
-    with Scripted(whole, at_the_end="interrupted") as scripted:
-        events = scripted.run.events()
-        assert [event.id for event in events] == ["1"]
-        assert (events.complete, events.ended_by) == (True, "interrupted")
+        assert (events.complete, events.ended_by) == (complete, status)
 
 
 def test_a_server_that_ends_each_stream_after_the_result_so_far(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
     set_timing(empty=(0.001, 4.0))
     data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
     event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
-    with Scripted(*[STREAMING + chunk(event) + chunk(b"")] * 50) as scripted:
-        events = scripted.run.events()
-        assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
-        assert scripted.opened < 10
+    scripted = Scripted(serve, *[STREAMING + chunk(event) + chunk(b"")] * 50)
+    events = scripted.run.events()
+    assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
+    assert scripted.opened < 10
 
 
-UPDATES = [{"n": n} for n in range(1, 13)]
+UPDATES = [{"n": n} for n in (1, 2, 3)]
 HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
 
 
 @pytest.mark.parametrize(
     "reopened",
     [
-        response(status=204, content_type=""),
+        NOTHING,
         response(b'"not found"', 404),
         response(b'"no"', 405),
         response(b'"no"', 501),
@@ -997,46 +854,24 @@ HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
     ],
     ids=["204", "404", "405", "501", "no event stream"],
 )
-def test_a_stream_that_breaks_and_is_not_there_again(reopened: Any) -> None:
+def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, reopened: Any) -> None:
     """The run has ended meanwhile: nobody knows what came after the third update."""
     first = [STREAMING + sse(*[(str(n), {"n": n}) for n in (1, 2, 3)]), CLOSE]
-    with Scripted(first, reopened) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events][:3] == UPDATES[:3]
-        assert (events.ended_by, events.complete) == ("success", None)
-        assert scripted.opened == 2
-
-
-def test_a_stream_without_ids_that_breaks_and_is_never_there_again(set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.01, 0.02), empty=(0.01, 0.02))
-    first = [STREAMING + sse(*[("", update) for update in UPDATES[:5]]), CLOSE]
-    garbage = [b"\x00\x01 garbage\r\n\r\n", CLOSE]
-    with Scripted(first, response(b'"gateway"', 502), garbage) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events][:5] == UPDATES[:5]
-        assert (events.ended_by, events.complete) == ("success", None)
+    scripted = Scripted(serve, first, reopened)
+    events = scripted.run.events()
+    assert [event.update for event in events][:3] == UPDATES
+    assert (events.ended_by, events.complete) == ("success", None)
+    assert scripted.opened == 2
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
-def test_a_cut_inside_of_the_first_event(ids: tuple[str, str]) -> None:
+def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> None:
     """The next stream begins after it, and its ids do not tell."""
     second = STREAMING + sse(*zip(ids, UPDATES[1:3], strict=True)) + chunk(b"")
-    with Scripted([STREAMING + HALF_AN_EVENT, CLOSE], second) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == UPDATES[1:3]
-        assert (events.ended_by, events.complete) == ("success", None)
-
-
-@pytest.mark.parametrize("before", [1, 2, 3])
-def test_ids_in_steps_of_ten_are_no_loss(before: int) -> None:
-    ids = [str(10 * n) for n in range(1, 13)]
-    numbered = list(zip(ids, UPDATES, strict=True))
-    first = [STREAMING + sse(*numbered[:before]), CLOSE]
-    with Scripted(first, STREAMING + sse(*numbered[before:6]) + chunk(b"")) as scripted:
-        events = scripted.run.events()
-        assert [event.update for event in events] == UPDATES[:6]
-        assert events.complete is None
-        assert [gap.kind for gap in events.gaps] == ["unknown"]
+    scripted = Scripted(serve, [STREAMING + HALF_AN_EVENT, CLOSE], second)
+    events = scripted.run.events()
+    assert [event.update for event in events] == UPDATES[1:3]
+    assert (events.ended_by, events.complete) == ("success", None)
 
 
 def so_far(count: int) -> bytes:
@@ -1046,18 +881,18 @@ def so_far(count: int) -> bytes:
 
 @pytest.mark.parametrize("silent", ["ended", "comments", "204"])
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    silent: str, set_timing: SetTiming
+    serve: Serve, silent: str, set_timing: SetTiming
 ) -> None:
     set_timing(silence=0.3)
     reopened = {
         "ended": STREAMING + chunk(b""),
-        "comments": [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL],
-        "204": response(status=204, content_type=""),
+        "comments": COMMENTS,
+        "204": NOTHING,
     }[silent]
     first = [STREAMING + so_far(1) + so_far(2), CLOSE]
-    with Scripted(first, reopened) as scripted:
-        results = [event.result for event in scripted.run.events()]
-        assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    scripted = Scripted(serve, first, reopened)
+    results = [event.result for event in scripted.run.events()]
+    assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
 
 
 @pytest.mark.slow
@@ -1079,28 +914,21 @@ def test_retry_after_is_not_overtaken_on_the_way_down(
     assert times[2] - times[1] >= 1
 
 
-def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled() -> None:
-    for status, outcome in ((None, "gone"), ("success", "success")):
-
-        def respond(request: Any, status: str | None = status) -> Any:
-            if request.path.endswith("/stream") or status is None:
-                return response(b'"not found"', 404)
-            if "/output" in request.path:
-                result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
-                return response(json.dumps(result).encode())
-            return run_json(status)
-
-        with (
-            SocketServer(handler=serve_each(respond)) as server,
-            ApiClient(Configuration(host=server.url)) as client,
-        ):
-            events = RunHandle("r", client).events()
-            if outcome == "gone":
-                with pytest.raises(RunGone):
-                    next(events)
-            else:
-                assert [event.result for event in events] == [{}]
-            assert events.ended_by == outcome
+@pytest.mark.parametrize("status", [None, "success"])
+def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(
+    serve: Serve, status: str | None
+) -> None:
+    missing = response(b'"not found"', 404)
+    _, client = serve(
+        Replies(missing, output=SUCCESS, look=streamed(status) if status else missing)
+    )
+    events = RunHandle("r", client).events()
+    if status is None:
+        with pytest.raises(RunGone):
+            next(events)
+    else:
+        assert [event.result for event in events] == [{"ok": 1}]
+    assert events.ended_by == (status or "gone")
 
 
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(
@@ -1115,7 +943,9 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
     for streams in (5, 1, 1):
         server.clear_requests()
         run = counter.start({"count": 1}, streaming="custom")
-        assert [event.result for event in run.events(timeout=30)] == [{"count": 1, "of": 1}]
+        events = run.events(timeout=30)
+        assert [(event.result, event.update) for event in events] == [({"count": 1, "of": 1}, None)]
+        assert (events.complete, events.ended_by) == (None, "success")
         assert sum(one.path.endswith("/stream") for one in server.requests) == streams
     assert not [words for words in caplog.messages if "answers again" in words]
     server.faults.clear()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from acp_client_v0_1 import AgentHandle, ApiClient, PendingInterrupt, RunEvent
+from acp_client_v0_1 import AgentHandle, ApiClient, RunEvent
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer
 
 pytestmark = pytest.mark.load
@@ -65,44 +63,3 @@ def test_each_run_once_each_update_once_each_answer_once(
     assert updates == {name: [{"number": number} for number in numbers] for name in updates}
     assert counts.creates == RUNS
     assert len([r for r in server.requests if r.path == "/runs" and r.fault]) == 8
-
-
-def test_a_server_that_is_away_for_five_seconds(server: LocalServer, client: ApiClient) -> None:
-    def agent(input: Any, config: Any, context: Any) -> Any:
-        for number in range(8):
-            yield {"number": number}
-            context.sleep(0.2)
-        answer = yield Interrupt("next", {})
-        return {"name": input["name"], "answer": answer["answer"]}
-
-    handle = AgentHandle(server.register(agent), client)
-    followed, driven = (handle.start({"name": name}, streaming="custom") for name in "ed")
-    events = followed.events()
-    outcomes: dict[str, Any] = {}
-
-    def note(name: str, call: Callable[[], Any]) -> None:
-        outcomes[name] = call()
-
-    def answer(question: PendingInterrupt) -> dict[str, Any]:
-        return {"answer": 42}
-
-    calls: dict[str, Callable[[], Any]] = {
-        "run": lambda: handle.run({"name": "r"}, on_interrupt=answer, timeout=60),
-        "events": lambda: [event.update for event in events],
-        "drive": lambda: driven.drive(answer, on_event=lambda event: None, timeout=60),
-    }
-    threads = [threading.Thread(target=note, args=each) for each in calls.items()]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.8)
-    server.stop()
-    time.sleep(5)
-    server.start()
-    for thread in threads:
-        thread.join()
-    assert outcomes == {
-        "run": {"name": "r", "answer": 42},
-        "events": [{"number": number} for number in range(8)],
-        "drive": {"name": "d", "answer": 42},
-    }
-    assert (events.complete, events.ended_by) == (True, "interrupted")

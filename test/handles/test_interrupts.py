@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import pickle
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
@@ -34,6 +34,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     StaleInterrupt,
     ThreadsApi,
+    UnauthorizedException,
     UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
@@ -73,11 +74,6 @@ def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
     return lambda question: {"value": next(given)}
 
 
-def test_run_answers_each_question(three: AgentHandle, counts: Any) -> None:
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": 0}, {"value": 1}, {"value": 2}]
-
-
 def test_a_question_is_what_the_agent_asks(server: LocalServer, client: ApiClient) -> None:
     schema = {"type": "object", "required": ["value"]}
     specs = [InterruptSpec("quiz", resume_payload=schema)]
@@ -103,15 +99,14 @@ def test_the_runs_of_an_agent_share_its_descriptor(
     assert counts.of("GET", "/descriptor") == 2
 
 
-def test_a_question_without_schema(three: AgentHandle) -> None:
-    assert next(three.start().interrupts()).schema is None
-
-
 def test_iterating_over_the_questions(three: AgentHandle) -> None:
     run = three.start()
-    for number, question in enumerate(run.interrupts(timeout=30)):
-        assert question.payload == {"words": f"question {number}"}
+    questions = run.interrupts(timeout=30)
+    for number, question in enumerate(questions):
+        assert question.payload == {"words": f"question {number}"} and question.schema is None
         question.answer({"value": -number})
+    with pytest.raises(ApiValueError, match="interrupts"):
+        iter(questions)
     assert run.result(timeout=30) == {"answers": [0, -1, -2]}
 
 
@@ -122,44 +117,22 @@ def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHand
         next(questions)
 
 
-def run_json(status: str, *, updated: str) -> bytes:
-    """The run "r", changed at a second of the minute in which it was created."""
-    run = {
-        "run_id": "r",
-        "agent_id": "a",
-        "creation": {"agent_id": "a"},
-        "status": status,
-        "created_at": "2026-01-01T00:00:00.5Z",
-        "updated_at": f"2026-01-01T00:00:{updated}Z",
-    }
-    return json.dumps(run).encode()
-
-
 @pytest.mark.slow
-def test_an_output_that_is_older_than_its_run_is_no_hot_loop() -> None:
+def test_an_output_that_is_older_than_its_run_is_no_hot_loop(serve: Serve) -> None:
     run = run_json("success", updated="01.5")
-    question = b'{"type":"interrupt","interrupt":{"interrupt_type":"quiz"}}'
-    result = b'{"type":"result","run_id":"r","status":"success","result":{"ok":1}}'
     outputs: list[bytes] = []
-
-    def respond(request: Any) -> Any:
-        return response(outputs.pop() if "/output" in request.path else run)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = RunHandle("r", client)
-        calls: list[tuple[Callable[[], Any], Any]] = [
-            (handle.result, {"ok": 1}),
-            (lambda: handle.drive(lambda question: {}), {"ok": 1}),
-            (lambda: list(handle.interrupts()), []),
-        ]
-        for call, outcome in calls:
-            outputs[:] = [result, *[question] * 4]
-            began = time.monotonic()
-            assert call() == outcome
-            assert time.monotonic() - began > 0.4
+    _, client = serve(Replies(run, output=lambda: outputs.pop()))
+    handle = RunHandle("r", client)
+    calls: list[tuple[Callable[[], Any], Any]] = [
+        (handle.result, {"ok": 1}),
+        (lambda: handle.drive(lambda question: {}), {"ok": 1}),
+        (lambda: list(handle.interrupts()), []),
+    ]
+    for call, outcome in calls:
+        outputs[:] = [SUCCESS, *[QUESTION] * 4]
+        began = time.monotonic()
+        assert call() == outcome
+        assert time.monotonic() - began > 0.4
 
 
 def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
@@ -202,30 +175,21 @@ def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
-def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_times() -> None:
+def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_times(
+    serve: Serve,
+) -> None:
     moved = itertools.count(100000)
 
-    def respond(request: Any) -> Any:
-        if "/output" not in request.path:
-            return response(run_json("interrupted", updated=f"05.{next(moved)}"))
-        return response(b'{"type": "interrupt", "interrupt": {"interrupt_type": "x"}}')
+    def look() -> bytes:
+        return run_json("interrupted", updated=f"05.{next(moved)}")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        asked: list[Any] = []
-        with pytest.raises(InterruptLimit):
-            RunHandle("r", client).drive(
-                lambda question: asked.append(question) or {}, max_interrupts=5
-            )
+    _, client = serve(Replies(output=QUESTION, look=look))
+    asked: list[Any] = []
+    with pytest.raises(InterruptLimit):
+        RunHandle("r", client).drive(
+            lambda question: asked.append(question) or {}, max_interrupts=5
+        )
     assert len(asked) == 5
-
-
-def test_a_callback_is_needed_to_drive(server: LocalServer, client: ApiClient) -> None:
-    with pytest.raises(ApiTypeError, match="on_interrupt must be a function"):
-        RunHandle("r", client).drive(None)  # type: ignore[arg-type]
-    assert server.requests == ()
 
 
 def test_none_from_the_callback_stops(three: AgentHandle, counts: Any) -> None:
@@ -315,74 +279,66 @@ def test_drive_asks_again_if_another_process_answered_first(
 
 
 @pytest.mark.slow
-def test_two_processes_drive_one_run_and_each_question_is_answered_once(
+def test_two_callers_drive_one_run_and_each_question_is_answered_once(
     server: LocalServer, client: ApiClient
 ) -> None:
     # What is answered at once by both, the server tells apart as long as the agent works: ACP 0.1
     # leaves a window of one round trip for an agent that asks again at once.
-    agent_id = server.register(quiz(6, work=0.3), name="six")
-    run = AgentHandle(agent_id, client).start()
-    script = (
-        "from acp_client_v0_1 import ApiClient, Configuration, RunHandle\n"
-        "import sys\n"
-        "with ApiClient(Configuration.from_env()) as client:\n"
-        "    run = RunHandle.from_token(sys.argv[1], client)\n"
-        "    answer = lambda question: {'value': question.payload['words']}\n"
-        "    print(run.drive(answer, timeout=60)['answers'])\n"
-    )
-    drivers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", script, run.token()],
-            env={**os.environ, "ACP_HOST": server.url},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    token = AgentHandle(server.register(quiz(6, work=0.3), name="six"), client).start().token()
+
+    def drive() -> Any:
+        run = RunHandle.from_token(token, client)
+        return run.drive(lambda question: {"value": question.payload["words"]}, timeout=60)
+
+    with ThreadPoolExecutor(2) as pool:
+        drivers = [pool.submit(drive) for _ in range(2)]
     answers = [f"question {number}" for number in range(6)]
-    assert [driver.communicate(timeout=120)[0].strip() for driver in drivers] == [str(answers)] * 2
+    assert [driver.result() for driver in drivers] == [{"answers": answers}] * 2
 
 
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        ({}, [0, 1, 2]),
+        ({"cut": "close", "after_wire_bytes": 0}, [0, 1, 2]),
+        ({"status": 502, "late": 0.01}, [0, 1, 2]),
+        ({"cut": "close"}, [0, 0, 1, 2]),
+        ({"status": 429, "retry_after": 0.2, "times": 2}, [0, 0, 0, 1, 2]),
+    ],
+    ids=["no failure", "a lost response", "502", "did not arrive", "429"],
+)
 @pytest.mark.parametrize("same", [False, True])
-def test_a_resume_whose_response_was_lost(
-    server: LocalServer, client: ApiClient, counts: Any, same: bool
+def test_each_question_gets_its_answer_once(
+    server: LocalServer,
+    client: ApiClient,
+    counts: Any,
+    set_timing: SetTiming,
+    fault: dict[str, Any],
+    sent: list[int],
+    same: bool,
 ) -> None:
-    """The next question, even the same again, gets the next answer, and each is used once."""
-    agent = AgentHandle(server.register(quiz(2, same=same), name="two"), client)
-    server.faults.add(
-        Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0),
-        Fault(method="POST", path="/runs/*", status=502, late=0.01),
-    )
-    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1]}
-    assert counts.resumes == [{"value": 0}, {"value": 1}]
+    """Even the same question again gets the next answer."""
+    set_timing(unchanged=0.5)
+    agent = AgentHandle(server.register(quiz(3, same=same), name="asks"), client)
+    server.faults.add(Fault(method="POST", path="/runs/*", **fault))
+    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
+    assert counts.resumes == [{"value": number} for number in sent]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.1])
-def test_whole_seconds_do_not_mix_up_two_questions(delay: float) -> None:
+def test_whole_seconds_do_not_mix_up_two_questions(serve: Serve, delay: float) -> None:
     """Two equal questions within a second would look like one, and get one answer twice."""
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle(server.register(quiz(2, same=True), name="two"), client)
-        lost = Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0)
-        looks = Fault(method="GET", path="/runs/*", delay=delay, times=None)
-        server.faults.add(lost, lost, looks)
-        began = time.monotonic()
-        assert agent.run(timeout=10, on_interrupt=counting()) == {"answers": [0, 1]}
-        assert time.monotonic() - began > 1.0
-        resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
-        assert len([r for r in resumes if not r.path.endswith("search")]) == 2
-
-
-def test_a_resume_that_did_not_arrive_is_sent_once_more(
-    server: LocalServer, three: AgentHandle, counts: Any, set_timing: SetTiming
-) -> None:
-    set_timing(unchanged=0.5)
-    server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": 0}, {"value": 0}, {"value": 1}, {"value": 2}]
+    server, client = serve(Quirks(updated_at="seconds"))
+    agent = AgentHandle(server.register(quiz(2, same=True), name="two"), client)
+    lost = Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0)
+    looks = Fault(method="GET", path="/runs/*", delay=delay, times=None)
+    server.faults.add(lost, lost, looks)
+    began = time.monotonic()
+    assert agent.run(timeout=10, on_interrupt=counting()) == {"answers": [0, 1]}
+    assert time.monotonic() - began > 1.0
+    resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
+    assert len([r for r in resumes if not r.path.endswith("search")]) == 2
 
 
 def test_a_resume_that_is_lost_twice(
@@ -437,16 +393,8 @@ def test_a_resume_without_response_that_cannot_be_looked_for(
         Fault(method="GET", path="/runs/*", status=status, times=None),
     )
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        run.resume({"value": 1}, timeout=5)
+        run.resume({"value": 1}, timeout=2)
     assert counts.resumes == [{"value": 1}]
-
-
-def test_a_resume_is_posted_again_after_429(
-    server: LocalServer, three: AgentHandle, counts: Any
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs/*", status=429, retry_after=0.2, times=2))
-    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert len(counts.resumes) == 5
 
 
 @pytest.mark.slow
@@ -485,88 +433,84 @@ def test_a_thread_that_stays_busy(server: LocalServer, three: AgentHandle, count
     run = three.start()
     run.output(timeout=30)
     server.faults.add(Fault(method="POST", path="/runs/*", status=409, times=None))
-    began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match=r"was not answered after 2\.\d s.*409"):
-        run.resume({"value": 1}, timeout=2.5)
-    assert time.monotonic() - began < 2.5 + 4
-    assert 3 <= len(counts.resumes) <= 6  # the pauses grow
+    for call in (partial(run.resume, {"value": 1}), partial(run.drive, counting())):
+        server.clear_requests()
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match=r"was not answered after 1\.\d s.*409"):
+            call(timeout=1.2)
+        assert time.monotonic() - began < 1.2 + 4
+        assert 3 <= len(counts.resumes) <= 6  # the pauses grow
 
 
-@pytest.mark.parametrize("same", [False, True])
-def test_409_because_another_has_answered(
-    server: LocalServer, client: ApiClient, counts: Any, same: bool
+@pytest.mark.parametrize(
+    ("status", "later", "error", "words"),
+    [
+        (409, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
+        (409, run_json("success", updated="02.5"), StaleInterrupt, "it is success, and asks noth"),
+        (429, response(b'"no"', 401), UnauthorizedException, "401"),
+    ],
+    ids=["another question", "the end", "no credentials"],
+)
+def test_an_answer_is_not_sent_again_after_what_a_look_shows(
+    serve: Serve, status: int, later: bytes, error: type[ApiException], words: str
 ) -> None:
-    """Another answers in the round trip between the comparison and the POST."""
-    run = AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
-    question = next(run.interrupts())
-    # Carried out a moment later, as if it had come from another process.
-    server.faults.add(Fault(method="POST", path="/runs/*", status=409, late=0.05))
-    with pytest.raises(StaleInterrupt, match="was not used"):
-        question.answer({"value": 1})
-    assert counts.resumes == [{"value": 1}]
-    assert run.drive(lambda question: {"value": 2}, timeout=30) == {"answers": [1, 2]}
+    def look() -> bytes:
+        asks = run_json("interrupted", updated="01.5")
+        return later if "resume" in replies.asked else asks
+
+    replies = Replies(output=QUESTION, look=look, resume=response(b"{}", status))
+    _, client = serve(replies)
+    with pytest.raises(error, match=words):
+        RunHandle("r", client).resume({})
+    assert replies.asked[-2:] == ["resume", "look"]
 
 
 @pytest.mark.slow
 def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
-    set_timing: SetTiming,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
     """While the answer waits until the question is old enough, somebody else answers it."""
-    set_timing(whole_second=3.0)
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
-        question = next(run.interrupts(timeout=30))
-        another = threading.Timer(0.5, RunsApi(client).resume_run, (run.run_id, {"value": "other"}))
-        another.start()
-        with pytest.raises(StaleInterrupt, match="not used"):
-            question.answer({"value": "late"})
-        another.join()
-        assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
-            "answers": ["other", "question 1"]
-        }
+    set_timing(whole_second=1.5)
+    server, client = serve(Quirks(updated_at="seconds"))
+    run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+    question = next(run.interrupts(timeout=30))
+    another = threading.Timer(0.5, RunsApi(client).resume_run, (run.run_id, {"value": "other"}))
+    another.start()
+    with pytest.raises(StaleInterrupt, match="not used"):
+        question.answer({"value": "late"})
+    another.join()
+    assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
+        "answers": ["other", "question 1"]
+    }
 
 
-def test_whole_seconds_and_a_wait_that_is_stopped(set_timing: SetTiming) -> None:
+def test_whole_seconds_and_a_wait_that_is_stopped(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(whole_second=60.0)
     stop = threading.Event()
-    with (
-        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
-        question = next(run.interrupts(timeout=30))
-        server.clear_requests()
-        threading.Timer(0.5, stop.set).start()
-        with pytest.raises(RunWaitTimeout, match="was stopped"):
-            run.resume({"value": 1}, to=question, stop=stop)
-        assert [request.method for request in server.requests] == ["GET", "GET"]
+    server, client = serve(Quirks(updated_at="seconds"))
+    run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+    question = next(run.interrupts(timeout=30))
+    server.clear_requests()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(RunWaitTimeout, match="was stopped"):
+        run.resume({"value": 1}, to=question, stop=stop)
+    assert [request.method for request in server.requests] == ["GET", "GET"]
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve) -> None:
     """As where the run is read from a cache; each round is a handful of requests."""
     outputs: list[float] = []
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            return response(status=204, content_type="")
-        if "/output" not in request.path:
-            status = "interrupted" if len(outputs) < 4 else "success"
-            return response(run_json(status, updated="01"))
-        outputs.append(time.monotonic())
-        if len(outputs) < 5:
-            return response(status=204, content_type="")
-        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-        return response(json.dumps(result).encode())
+    def look() -> bytes:
+        return run_json("interrupted" if len(outputs) < 4 else "success")
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
+    def output() -> bytes:
+        outputs.append(time.monotonic())
+        return NOTHING if len(outputs) < 5 else SUCCESS
+
+    _, client = serve(Replies(NOTHING, look=look, output=output))
+    run = RunHandle("r", client)
+    assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
     assert outputs[3] - outputs[0] >= 0.7
 
 
@@ -589,34 +533,31 @@ def test_one_look_is_bounded(
         assert time.monotonic() - began < 30
 
 
-def test_events_after_an_answer_by_another_are_handed_out() -> None:
+def test_one_look_at_a_question_that_was_answered_meanwhile(serve: Serve) -> None:
+    _, client = serve(Replies(output=QUESTION, look=run_json("success")))
+    run = RunHandle("r", client)
+    for call in (lambda: run.drive(str, timeout=0), lambda: next(run.interrupts(timeout=0))):
+        with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
+            call()
+
+
+def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
     """Another process answers between the end of the stream and the look at the question."""
-    looks = itertools.count(1)
 
-    def respond(request: Any) -> Any:
-        if request.path.endswith("/stream"):
-            number = 2 if "last-event-id: 1" in request.raw_head.decode().lower() else 1
-            data = {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
-            return (
-                head(content_type="text/event-stream", transfer_encoding="chunked")
-                + chunk(f"id: {number}\nevent: agent_event\ndata: {json.dumps(data)}\n\n".encode())
-                + chunk(b"")
-            )
-        if "/output" in request.path:
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
-        return response(run_json("interrupted" if next(looks) == 1 else "success", updated="01"))
+    def stream(number: int) -> bytes:
+        data = {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
+        event = f"id: {number}\nevent: agent_event\ndata: {json.dumps(data)}\n\n".encode()
+        streaming = head(content_type="text/event-stream", transfer_encoding="chunked")
+        return streaming + chunk(event) + chunk(b"")
 
+    looks = (run_json("interrupted"), run_json("success"))
+    _, client = serve(Replies(stream=(stream(1), stream(2)), output=SUCCESS, look=looks))
     updates: list[Any] = []
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert RunHandle("r", client).drive(
-            lambda question: pytest.fail("answered by the other"),
-            on_event=lambda event: updates.append(event.update),
-            timeout=30,
-        ) == {"ok": 1}
+    assert RunHandle("r", client).drive(
+        lambda question: pytest.fail("answered by the other"),
+        on_event=lambda event: updates.append(event.update),
+        timeout=30,
+    ) == {"ok": 1}
     assert updates == [{"n": 1}, {"n": 2}]
 
 
@@ -641,14 +582,13 @@ class Asking:
                 self.state = len(self.answers)
             return self.run(self.state)
         if self.state == 2:
-            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-            return response(json.dumps(result).encode())
+            return SUCCESS
         asked = {"interrupt_type": "quiz", "words": f"q{self.state}"}
-        return response(json.dumps({"type": "interrupt", "interrupt": asked}).encode())
+        return output_json("interrupt", interrupt=asked)
 
     def run(self, state: int) -> bytes:
         status = "success" if state == 2 else "interrupted"
-        return response(run_json(status, updated=f"{self.seconds[state]:02}.25"))
+        return run_json(status, updated=f"{self.seconds[state]:02}.25")
 
 
 def drive_each_once(asking: Asking) -> None:
@@ -684,20 +624,19 @@ def test_a_question_that_was_answered_is_not_asked_again(
     assert time.monotonic() - began < 4.5
 
 
-def test_a_pickled_handle_knows_what_it_answered() -> None:
+def test_a_pickled_handle_knows_what_it_answered(serve: Serve) -> None:
     asking = Asking(0.4)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        next(run.interrupts()).answer({"to": "q0"})
-        again = pickle.loads(pickle.dumps(run))
-        assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    next(run.interrupts()).answer({"to": "q0"})
+    again = pickle.loads(pickle.dumps(run))
+    assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
-def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment() -> None:
+def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment(
+    serve: Serve,
+) -> None:
     asking = Asking(0.0, (1, 2, 2))
 
     def lose_the_last_response(request: Any) -> Any:
@@ -705,67 +644,55 @@ def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_mo
         lost = request.method == "POST" and len(asking.answers) == 2
         return [CLOSE] if lost else made
 
-    with (
-        SocketServer(handler=serve_each(lose_the_last_response)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        run.resume({"to": "q0"})
-        run.resume({"to": "q1"})
+    _, client = serve(lose_the_last_response)
+    run = RunHandle("r", client)
+    run.resume({"to": "q0"})
+    run.resume({"to": "q1"})
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
-    pickled: bool, set_timing: SetTiming
+    serve: Serve, pickled: bool, set_timing: SetTiming
 ) -> None:
     asking = Asking(1e9)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        next(run.interrupts()).answer({"to": "q0"})
-        if pickled:
-            run = pickle.loads(pickle.dumps(run))
-        set_timing(outage=0.5)
-        with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
-            run.result(timeout=20)
-        set_timing(outage=300.0)
-        caught.value.interrupt.answer({"to": "q0 again"})
-        assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    next(run.interrupts()).answer({"to": "q0"})
+    if pickled:
+        run = pickle.loads(pickle.dumps(run))
+    set_timing(outage=0.5)
+    with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
+        run.result(timeout=20)
+    set_timing(outage=300.0)
+    caught.value.interrupt.answer({"to": "q0 again"})
+    assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
 
 
-def test_an_answer_is_not_sent_to_a_question_that_was_answered() -> None:
+def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> None:
     asking = Asking(1.5)
-    with (
-        SocketServer(handler=serve_each(asking)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        question = next(run.interrupts())
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    question = next(run.interrupts())
+    question.answer({"to": "q0"})
+    with pytest.raises(StaleInterrupt):
         question.answer({"to": "q0"})
-        with pytest.raises(StaleInterrupt):
-            question.answer({"to": "q0"})
-        assert asking.answers == [{"to": "q0"}]
+    assert asking.answers == [{"to": "q0"}]
 
 
-def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one() -> None:
+def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Serve) -> None:
     """A server that takes a moment to move on may still show the last one."""
-    with (
-        SocketServer(handler=serve_each(Asking(0.0))) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle("r", client)
-        questions = []
-        for question in run.interrupts(timeout=30):
-            question.answer({})
-            questions.append(question)
-        last = run._core.answered
-        assert last is not None
-        with pytest.raises(StaleInterrupt):
-            questions[0].answer({})
-        assert run._core.answered == last
+    _, client = serve(Asking(0.0))
+    run = RunHandle("r", client)
+    questions = []
+    for question in run.interrupts(timeout=30):
+        question.answer({})
+        questions.append(question)
+    last = run._core.answered
+    assert last is not None
+    with pytest.raises(StaleInterrupt):
+        questions[0].answer({})
+    assert run._core.answered == last
 
 
 def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
@@ -784,14 +711,6 @@ def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
     assert counts.resumes == [{"value": 1}, {"value": 2}, {"value": 3}]
 
 
-def test_the_questions_of_an_iterator_are_iterated_over_once(three: AgentHandle) -> None:
-    questions = three.start().interrupts(timeout=30)
-    for question in questions:
-        question.answer({"value": 1})
-    with pytest.raises(ApiValueError, match="interrupts"):
-        iter(questions)
-
-
 @pytest.mark.slow
 def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
     server: LocalServer, client: ApiClient
@@ -806,27 +725,3 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
     with pytest.raises(RunWaitTimeout):
         next(questions)
     assert next(questions).payload == {"words": "late"}
-
-
-def test_a_question_of_a_server_whose_clock_is_behind() -> None:
-    """It is another question, so it is asked."""
-    answers: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.method == "POST":
-            answers.append(json.loads(request.body))
-        updated = ("05.5", "04.5", "06.5")[len(answers)]
-        if "/output" not in request.path:
-            status = "interrupted" if len(answers) < 2 else "success"
-            return response(run_json(status, updated=updated))
-        question = {"type": "interrupt", "interrupt": {"interrupt_type": str(len(answers))}}
-        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
-        return response(json.dumps(question if len(answers) < 2 else result).encode())
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = RunHandle("r", client)
-        assert handle.drive(lambda asked: {"to": asked.type}, timeout=30) == {"ok": 1}
-    assert answers == [{"to": "0"}, {"to": "1"}]

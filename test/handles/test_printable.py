@@ -24,7 +24,8 @@ from datetime import datetime, timezone
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from support.socket_server import Request, SocketServer, response, serve_each
+from support.serving import Serve
+from support.socket_server import Request, SocketServer, response
 
 import acp_client_v0_1
 from acp_client_v0_1 import (
@@ -56,7 +57,7 @@ from acp_client_v0_1.rest import RESTResponse
 
 # A colour, a cleared screen, a command, a faked line, text from right to left, half a pair, C1.
 MARKS = "\x1b[2J\x1b]0;t\x07x;touch${IFS}F`id`$(id) \r\n\tERROR fake\u2028\u202e\ud800\x9b\x00"
-HOSTILE = MARKS + "A" * 1_000_000
+HOSTILE = MARKS + "A" * 100_000
 LONGEST = 1_200  # characters
 
 
@@ -307,7 +308,7 @@ def test_what_is_said_of_a_schema_is_one_short_line(schema: Any) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            check_value("input", {"a": "b" * 1_000_000}, schema)
+            check_value("input", {"a": "b" * 1_000_000}, schema, stacklevel=1)
         except ApiValueError as error:
             check_line(str(error))
             for _, words in error.faults if isinstance(error, SchemaMismatch) else ():
@@ -375,7 +376,7 @@ def test_a_search_names_what_does_not_match_in_one_short_line(
     "run_id", [f"x;touch${{IFS}}{'A' * 20}", "--answer-command=id", MARKS.replace("\ud800", "")]
 )
 def test_the_note_on_a_foreign_exception_can_be_pasted(
-    run_id: str, caplog: pytest.LogCaptureFixture
+    serve: Serve, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def respond(request: Request) -> bytes:
         return bytes(response(status=204))
@@ -383,15 +384,12 @@ def test_the_note_on_a_foreign_exception_can_be_pasted(
     def interrupt(elapsed: float, status: RunStatus) -> None:
         raise KeyboardInterrupt
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        run = RunHandle(run_id, client)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            run.output(on_pending=interrupt, every=0.01)
-        notes = getattr(caught.value, "__notes__", None) or [caplog.records[-1].getMessage()]
-        check_line(notes[0])
-        command = shlex.split(notes[0].split("`")[-2])
-        assert command == ["acp-client", "wait", run.token()]
-        assert RunHandle.from_token(command[2], client).run_id == run_id
+    _, client = serve(respond)
+    run = RunHandle(run_id, client)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.output(on_pending=interrupt, every=0.01)
+    notes = getattr(caught.value, "__notes__", None) or [caplog.records[-1].getMessage()]
+    check_line(notes[0])
+    command = shlex.split(notes[0].split("`")[-2])
+    assert command == ["acp-client", "wait", run.token()]
+    assert RunHandle.from_token(command[2], client).run_id == run_id

@@ -7,12 +7,14 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from support.serving import Serve
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -22,17 +24,29 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    Configuration,
+    InterruptLimit,
+    JournalDamaged,
+    JournalMismatch,
+    PendingInterrupt,
+    RunFailed,
     RunHandle,
+    RunInterrupted,
     RunsApi,
+    RunStartAmbiguous,
     RunStatus,
+    RunTimedOut,
     RunWaitTimeout,
+    SchemaMismatch,
+    SearchDrift,
+    StreamGap,
     iter_runs,
 )
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Operation
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
+ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
 def test_a_call_that_is_cancelled_says_so(slow: AgentHandle, server: LocalServer) -> None:
@@ -57,34 +71,6 @@ def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
     assert repr(run).endswith("success>")
 
 
-def test_nothing_is_known_of_a_run_that_was_only_named(client: ApiClient) -> None:
-    run = RunHandle("r", client)
-    assert (run.status, run.agent_id, run.thread_id, run.client_token) == (None,) * 4
-
-
-def test_a_token_of_another_run_is_refused(client: ApiClient, counts: Any) -> None:
-    echo = AgentHandle(ECHO, client)
-    first = echo.start({"n": 1}, client_token="order-1")
-    again = echo.start({"n": 1}, client_token="order-1", reuse=True)
-    assert again.run_id == first.run_id
-    with pytest.raises(ApiValueError, match=f"run {first.run_id}, which was created with .* input"):
-        echo.start({"n": 2}, client_token="order-1", reuse=True)
-    assert counts.creates == 1
-
-
-def test_reuse_needs_a_token(client: ApiClient, counts: Any) -> None:
-    echo = AgentHandle(ECHO, client)
-    for call in (echo.start, echo.run):
-        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
-            call({}, reuse=True)
-    assert counts.creates == 0
-
-
-def test_a_name_that_is_there_takes_one_request(client: ApiClient, server: LocalServer) -> None:
-    assert AgentHandle.find("echo", client).agent_id == ECHO
-    assert len(server.requests) == 1
-
-
 def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
     server.faults.add(Fault(path="/agents/search"))  # lets the first through
     server.faults.add(Fault(path="/agents/search", status=422, times=None))
@@ -96,17 +82,14 @@ def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer)
     ("name", "words"),
     [
         ("ecko", "did you mean 'echo'"),
+        ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
         (ECHO, r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
+        (f"9{ECHO[1:]}", r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
     ],
 )
 def test_a_lookup_names_the_other_way(client: ApiClient, name: str, words: str) -> None:
     with pytest.raises(AgentLookupError, match=words):
         AgentHandle.find(name, client)
-
-
-def test_a_handle_of_an_id_is_named(client: ApiClient) -> None:
-    with pytest.raises(ApiTypeError, match=r"run must be a Run, not str; .* RunHandle\(run_id\)"):
-        RunHandle.of("id", client)  # type: ignore[arg-type]
 
 
 def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
@@ -117,49 +100,90 @@ def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
         pickle.dumps(events)
 
 
-def test_zero_updates_of_a_run_that_has_some_are_not_complete() -> None:
-    with (
-        LocalServer(quirks=Quirks(echo="none")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", client)
-        events = counter.start({"count": 0}, streaming="custom").events()
-        assert [event.update for event in events if event.update] == []
-        assert events.complete is None
+def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> None:
+    _, client = serve(Quirks(echo="none"))
+    counter = AgentHandle.find("counter", client)
+    events = counter.start({"count": 0}, streaming="custom").events()
+    assert [event.update for event in events if event.update] == []
+    assert events.complete is None
 
 
 def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:
     slow.descriptor()
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        slow.start({"seconds": 0}, streaming="custom")
-    streams = slow.descriptor().specs.capabilities.streaming
-    has = bool(streams and streams.custom)
-    assert has or "capabilities.streaming.custom" in str(seen[0].message)
+    for call in (slow.start, slow.run):
+        with pytest.warns(
+            UserWarning, match=r"capabilities\.streaming\.custom is not true"
+        ) as seen:
+            call({"seconds": 0}, streaming="custom")
+        assert seen[0].filename == __file__
+
+
+ATTRIBUTES: list[tuple[type[ApiException], dict[str, Any], str]] = [
+    (
+        RunFailed,
+        {"errcode": 7, "description": "no luck"},
+        "run r ended in error (errcode 7): no luck",
+    ),
+    (RunTimedOut, {"errcode": 7, "description": "x"}, "run r ended in timeout (errcode 7): x"),
+    (RunInterrupted, {"interrupt": ASKED}, "run r is interrupted by 'ask': answer it by error."),
+    (InterruptLimit, {"limit": 3}, "run r asks again after 3 answers; continue by RunHandle.drive"),
+    (
+        StreamGap,
+        {"kind": "lost", "missing": 2, "last_event_id": "7"},
+        "the stream of run r was broken after event '7': 2 updates are lost; iterate on",
+    ),
+    (
+        StreamGap,
+        {"kind": "cursor-ignored", "missing": None, "last_event_id": "7"},
+        "the stream of run r was broken after event '7': updates may be lost, as the server rest",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "attributes", "words"), ATTRIBUTES)
+def test_an_error_of_a_run_keeps_what_it_was_made_of(
+    kind: type[ApiException], attributes: dict[str, Any], words: str
+) -> None:
+    error = kind(run_id="r", token="t", **attributes)
+    assert str(error).startswith(words)
+    attributes = {"run_id": "r", "token": "t", **attributes}
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert {name: getattr(each, name) for name in attributes} == attributes
+
+
+def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
+    shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
+    assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
+    assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=interrupt) == ASKED
+
+
+def test_other_errors_keep_what_they_were_made_of() -> None:
+    lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
+    assert (lookup.name, lookup.candidates) == ("n", ("a",))
+    assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
+    drift = SearchDrift(offset=5, why="x")
+    assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
+    ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
+    # A search that nobody speaks of has not been made.
+    assert (ambiguous.client_token, ambiguous.token, ambiguous.searched) == ("c", "t", False)
+    assert 200 < len(str(ambiguous)) <= 240
+
+
+def test_a_mismatch_names_five_faults_and_counts_the_others() -> None:
+    for count, more in ((5, ""), (6, " (and 1 more)")):
+        faults = [(f"input.m{n}", "no") for n in range(count)]
+        shown = "; ".join(f"input.m{n}: no" for n in range(5))
+        error = SchemaMismatch("input", faults)
+        assert str(error) == f"input does not fit the agent's schema: {shown}{more}"
+        assert (error.faults, error.paths) == (tuple(faults), tuple(path for path, _ in faults))
+
+
+async def later() -> None:
+    pass
 
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
-@pytest.mark.parametrize(
-    "wait",
-    [
-        lambda run: run.result(on_pending=interrupt, every=0.1),
-        lambda run: run.output(on_pending=interrupt, every=0.1),
-        lambda run: run.drive(interrupt),
-    ],
-)
-def test_an_exception_tells_which_run_was_waited_for(
-    slow: AgentHandle, approval: AgentHandle, wait: Callable[[RunHandle], object]
-) -> None:
-    run = approval.start({"text": "x"}) if "drive" in wait.__code__.co_names else None
-    run = run or slow.start({"seconds": 30})
-    with pytest.raises(KeyboardInterrupt) as caught:
-        wait(run)
-    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert run.run_id in note and f"acp-client wait {run.run_id}" in note
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
@@ -204,9 +228,9 @@ def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle)
 
 @pytest.mark.slow
 def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
-    run = slow.start({"seconds": 3.5})
+    run = slow.start({"seconds": 2.1})
     ticks: list[float] = []
-    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=1)
+    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=0.6)
     polls = [each for each in server.requests if each.path.endswith("/output")]
     assert (len(ticks), len(polls)) == (3, 1)
 
@@ -216,7 +240,10 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     with pytest.raises(ApiValueError, match="no thread yet"):
         talk.state()
     assert talk.run({"n": 1}, timeout=30) == {"n": 1}
-    assert talk.start({"n": 2}).result(timeout=30) == {"n": 2}
+    second = talk.start({"n": 2})
+    later = RunHandle.from_token(second.token(), client)
+    assert (later.agent_id, later.thread_id) == (ECHO, talk.thread_id) != (ECHO, None)
+    assert second.result(timeout=30) == {"n": 2}
     assert talk.state()["turns"] == 2
     told = [(run.creation.input, output) for run, output in talk.history()]
     assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
@@ -257,6 +284,7 @@ def outcome_of(work: Callable[[int], Any], number: int) -> Any:
     [
         (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
         (lambda _: "{}", "not str: is it JSON text"),
+        (lambda _: later(), "not coroutine: this client is synchronous, so the function must"),
     ],
 )
 def test_an_answer_that_is_no_json_object(
@@ -270,11 +298,6 @@ def test_an_answer_that_is_no_json_object(
     assert counts.resumes == []
 
 
-def test_a_name_where_an_id_belongs(client: ApiClient) -> None:
-    with pytest.raises(ApiException, match=r"for a name, use AgentHandle.find, or get for either"):
-        AgentHandle("echo", client).start({})
-
-
 class Outages:
     """Requests that fail or succeed at given times, by a clock of its own."""
 
@@ -283,14 +306,14 @@ class Outages:
         set_timing(now=lambda: self.now, backoff=(0.0, 0.0))
         self.contact = Contact.of(RunsApi(client), Pace())
 
-    def fail(self, at: float, status: int = 500) -> None:
+    def fail(self, at: float, status: int = 500, what: Operation = "output") -> None:
         self.now = at
         wait = Wait(self.contact)
-        assert wait.handle_failure("output", ApiException(status=status, reason="away"))
+        assert wait.handle_failure(what, ApiException(status=status, reason="away"))
 
-    def succeed(self, at: float) -> None:
+    def succeed(self, at: float, what: Operation = "output") -> None:
         self.now = at
-        Wait(self.contact).perform("output", lambda limit: None)
+        Wait(self.contact).perform(what, lambda limit: None)
 
 
 def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
@@ -303,6 +326,34 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     begins = [each for each in caplog.messages if "asking again" in each]
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)
+    assert all("after 1 failures in 0.0 s" in each for each in ends)
+
+
+@pytest.mark.parametrize(
+    ("failed", "served", "said"),
+    [
+        ("stream", "look", False),
+        ("search", "output", False),
+        ("stream", "stream", True),
+        ("output", "look", True),
+    ],
+)
+def test_a_server_answers_again_unless_only_its_streams_or_searches_failed(
+    client: ApiClient,
+    set_timing: SetTiming,
+    caplog: pytest.LogCaptureFixture,
+    failed: Operation,
+    served: Operation,
+    said: bool,
+) -> None:
+    outages, server = Outages(client, set_timing), client.rest_client.server
+    for at in (0.0, 100.0):
+        caplog.clear()
+        outages.fail(at, what=failed)
+        outages.succeed(at, served)
+        assert ("after 1 failures in 0.0 s" in caplog.text) is said
+        assert (server.since, server.failures, server.warned) == (None, 0, False)
+        assert server.operations == frozenset()
 
 
 def test_each_call_in_a_long_outage_says_that_it_waits(

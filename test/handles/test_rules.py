@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+from support.serving import Clock
 from support.timing import SetTiming
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
@@ -38,8 +40,10 @@ from acp_client_v0_1.handles._rules import (
     Raise,
     Window,
     decide,
+    fitted,
     is_unserved,
     share,
+    was_full,
 )
 from acp_client_v0_1.handles._timing import Timing
 
@@ -113,7 +117,10 @@ def table(operations: tuple[Operation, ...], errors: dict[str, ApiException]) ->
 
 # What an error means
 
+FULL_POOL = transport(ApiTimeoutError, sent=False)
+FULL_POOL.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
 KINDS: list[tuple[ApiException, str]] = [
+    (FULL_POOL, "unsent"),
     *[(error, "unsent") for error in UNSENT.values()],
     *[(error, "lost") for error in LOST.values()],
     *[(answer(status), "moved") for status in (300, 302, 303, 308)],
@@ -150,19 +157,12 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
     assert failure_of(error).kind == kind
 
 
-def test_a_full_pool_is_as_unsent_as_an_address_that_does_not_answer() -> None:
-    error = transport(ApiTimeoutError, sent=False)
-    error.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
-    assert failure_of(error).kind == "unsent"
-
-
-@pytest.mark.parametrize("status", range(300, 600))
-def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(status: int) -> None:
-    error = answer(status)
-    passes = failure_of(error).passes
-    assert (Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None) is passes
-    assert isinstance(done("look", error), Pause) is passes
-    assert (status_of(error) == 10) is passes
+def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
+    for status in range(300, 600):
+        error = answer(status)
+        repeated = Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        passes = (repeated, isinstance(done("look", error), Pause), status_of(error) == 10)
+        assert passes == (failure_of(error).passes,) * 3, status
 
 
 @pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])
@@ -245,20 +245,6 @@ def test_after_five_failures_the_server_may_only_lack_a_stream_or_a_search(
     assert isinstance(done(operation, error, replace(NOW, failures=9, probed=True)), Pause)
 
 
-@table(CHANGES, {str(status): answer(status) for status in (300, 301, 302, 303, 304, 308)})
-def test_a_change_that_a_redirect_answered_is_looked_for(
-    operation: Operation, error: ApiException
-) -> None:
-    assert done(operation, error) == Probe()
-
-
-@table(READS, {"302": answer(302)})
-def test_a_read_that_a_redirect_answered_is_an_error(
-    operation: Operation, error: ApiException
-) -> None:
-    assert done(operation, error) == Raise()
-
-
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
 def test_a_change_leaves_time_to_find_out_what_became_of_it(left: float, most: float) -> None:
     assert share(left, TIMING) == most
@@ -272,15 +258,9 @@ def test_a_response_that_cannot_be_read(operation: Operation) -> None:
     assert isinstance(first, Pause) and not first.outage
     last = done(operation, UNREADABLE, replace(NEVER, retries=2, failures=2))
     assert last == Raise()
-
-
-@pytest.mark.parametrize("operation", READS)
-def test_a_response_that_is_too_large_is_not_read_again(operation: Operation) -> None:
-    assert done(operation, OVERSIZED) == Raise()
-
-
-def test_what_is_no_event_stream_is_polled() -> None:
-    assert done("stream", UNREADABLE) == Probe()
+    # A server that has answered will not correct a descriptor, and may be restarting otherwise.
+    later = done(operation, UNREADABLE, replace(NOW, retries=2, failures=2))
+    assert isinstance(later, Raise if operation == "describe" else Pause)
 
 
 # Retry-After
@@ -332,7 +312,10 @@ def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
         (UNREADABLE, {"reached": False}, True),
         (REFUSED, {"reached": False}, True),
         (REFUSED, {}, False),
+        (answer(503), {"since": 9851.0}, False),
+        (answer(503), {"since": 9850.0}, True),
         (answer(429, 60), {"hold_ends": 10060.0}, False),
+        (answer(429, 300), {"hold_ends": 10300.0}, False),
         (answer(429, 3600), {"hold_ends": 13600.0}, True),
     ],
 )
@@ -345,31 +328,47 @@ def test_what_ends_a_batch(
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
 
-# The server lacks the operation
+# What is decided whatever else is known
+
+OLD = replace(NOW, age=2.0)
+TUNNEL = transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
+CERTAIN: list[tuple[tuple[Operation, ...], list[ApiException], Decision]] = [
+    (CHANGES, [answer(status) for status in (300, 301, 302, 303, 304, 308)], Probe()),
+    (READS, [answer(302), OVERSIZED], Raise()),
+    (("stream",), [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))], Probe()),
+    (ALL, [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL], Raise()),
+    (("create", "search", "describe", "look", "resume", "delete"), [answer(405)], Raise()),
+    (("create", "search", "describe", "look", "resume", "delete"), [answer(501)], Raise()),
+    (("output",), [answer(405), answer(501)], Probe()),
+    (("create", "search", "describe"), [answer(404)], Raise()),
+    (("create", *READS, "delete"), [*map(answer, (400, 409, 410, 413, 422))], Raise()),
+    # Another caller was quicker, or the run's thread is busy.
+    (("resume",), [answer(409)], Probe()),
+    (("resume",), [answer(400), answer(422)], Raise()),
+]
 
 
-@pytest.mark.parametrize("status", [405, 501])
 @pytest.mark.parametrize(
-    ("operation", "decision"),
-    [
-        ("create", Raise()),
-        ("search", Raise()),
-        ("describe", Raise()),
-        ("look", Raise()),
-        ("output", Probe()),
-        ("stream", Probe()),
-        ("resume", Raise()),
-        ("delete", Raise()),
-    ],
+    ("operation", "errors", "decision"),
+    [(operation, row[1], row[2]) for row in CERTAIN for operation in row[0]],
 )
-def test_an_operation_that_the_server_does_not_have(
-    operation: Operation, decision: Decision, status: int
+def test_a_decision_that_depends_on_the_operation_and_the_error_alone(
+    operation: Operation, errors: list[ApiException], decision: Decision
 ) -> None:
-    for facts in (NOW, NEVER, replace(NOW, age=0.5)):
-        assert done(operation, answer(status), facts) == decision
+    for error, facts in itertools.product(
+        errors, (NOW, NEVER, OLD, replace(NOW, failures=7, since=900.0, age=0.0))
+    ):
+        assert done(operation, error, facts) == decision, (error, facts)
 
 
 # 404
+
+
+@pytest.mark.parametrize("age", [2.0, 60.0, math.inf])
+@pytest.mark.parametrize("operation", ["look", *OF_A_RUN])
+def test_a_404_of_an_old_run_looks_at_the_run(operation: Operation, age: float) -> None:
+    decision = Raise("gone") if operation == "look" else Probe()
+    assert done(operation, answer(404), replace(NOW, age=age)) == decision
 
 
 @pytest.mark.parametrize("age", [0.0, 0.5, 1.99])
@@ -378,62 +377,6 @@ def test_a_run_that_a_replica_does_not_know_yet(operation: Operation, age: float
     decision = done(operation, answer(404), replace(NOW, age=age))
     assert isinstance(decision, Pause) and not decision.outage
     assert decision.seconds == TIMING.young_pause
-
-
-@pytest.mark.parametrize("age", [2.0, 60.0, math.inf])
-@pytest.mark.parametrize("operation", OF_A_RUN)
-def test_a_404_of_an_operation_looks_at_the_run(operation: Operation, age: float) -> None:
-    assert done(operation, answer(404), replace(NOW, age=age)) == Probe()
-
-
-@pytest.mark.parametrize(
-    ("operation", "age", "decision"),
-    [
-        ("look", 2.0, Raise("gone")),
-        ("look", math.inf, Raise("gone")),
-        ("search", 0.0, Raise()),
-        ("search", math.inf, Raise()),
-        ("describe", math.inf, Raise()),
-        ("create", 0.0, Raise()),  # there is no such agent
-        ("create", math.inf, Raise()),
-    ],
-)
-def test_a_404_otherwise(operation: Operation, age: float, decision: Decision) -> None:
-    assert done(operation, answer(404), replace(NOW, age=age)) == decision
-
-
-# Refusals
-
-
-@pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("operation", ALL)
-def test_credentials_that_are_refused_are_the_end_of_all(operation: Operation, status: int) -> None:
-    for facts in (NOW, NEVER, replace(NOW, failures=7, since=900.0, age=0.0)):
-        assert done(operation, answer(status), facts) == Raise()
-        assert done(operation, answer(status, 7), facts) == Raise()
-
-
-@pytest.mark.parametrize("status", [400, 409, 410, 413, 422])
-@pytest.mark.parametrize("operation", ["create", "search", "look", "output", "delete"])
-def test_any_other_refusal_is_of_one_request(operation: Operation, status: int) -> None:
-    assert done(operation, answer(status)) == Raise()
-
-
-@pytest.mark.parametrize("status", [400, 409, 410, 422])
-def test_a_descriptor_that_is_refused_is_refused_to_all(status: int) -> None:
-    assert done("describe", answer(status)) == Raise()
-    assert done("describe", ResponseTooLarge(limit=1, status=200)) == Raise()
-
-
-@pytest.mark.parametrize("status", [400, 406, 409, 422])
-def test_a_stream_that_is_refused_is_polled(status: int) -> None:
-    assert done("stream", answer(status)) == Probe()
-
-
-def test_a_conflict_with_an_answer_looks_who_was_quicker() -> None:
-    assert done("resume", answer(409)) == Probe()
-    for status in (400, 422):
-        assert done("resume", answer(status)) == Raise()
 
 
 # The end of the time, and of an outage
@@ -488,13 +431,6 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
                 assert decision.seconds >= (asked or 0)
 
 
-@pytest.mark.parametrize("operation", ["create", "search", "look", "output"])
-def test_a_proxy_that_refuses_for_good_refuses_all(operation: Operation) -> None:
-    words = "Tunnel connection failed: 407 Proxy Authentication Required"
-    error = transport(ProxyException, sent=False, reason=words)
-    assert done(operation, error, NEVER) == Raise()
-
-
 def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
     for status, kind in ((429, "limited"), (503, "lost"), (401, "denied"), (404, "missing")):
         stalled = transport(ApiTimeoutError, sent=True)
@@ -502,28 +438,41 @@ def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
         assert failure_of(stalled)[:2] == (kind, 7.0)
 
 
-def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:
-    first = done("describe", UNREADABLE, replace(NOW, retries=2))
-    assert isinstance(first, Pause)
-    last = done("describe", UNREADABLE, replace(NOW, retries=2, failures=2))
-    assert last == Raise()
-
-
 def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
     window, timing = Window(30), Timing()
     window.note_cut(30, 0.5)
     assert window.seconds == 1
-    sizes = []
-    for _ in range(4):
-        window.note_full(window.seconds, timing)
-        sizes.append(window.seconds)
-    assert sizes[0] == 2
+    window.note_full(1, timing)
+    assert window.seconds == 2
     window = Window(30)
     window.note_cut(30, 10.0)
     for _ in range(4):
         assert window.seconds == 7
         window.note_full(7, timing)
     assert window.seconds == 14
+    window.note_cut(14, 10.0)  # again: sixteen full windows come before a longer one
+    for _ in range(16):
+        assert window.seconds == 7
+        window.note_full(7, timing)
+    assert window.seconds == 14
+    window.note_full(14, timing)  # what cut it is over
+    assert window.seconds == 28
+    window.note_full(28, timing)
+    assert window.seconds == 30
+    window.note_cut(30, 30.0)  # the server took its time, and then failed
+    assert window.seconds == 15
+
+
+@pytest.mark.parametrize(
+    ("window", "limit", "fits"),
+    [(30, 100.0, (30, 40)), (30, 20.0, (19, 20)), (2, 5.0, (2, 5)), (30, 0.05, (0, 0.05))],
+)
+def test_a_long_poll_fits_into_the_time(window: int, limit: float, fits: tuple[int, float]) -> None:
+    assert fitted(window, limit, 10.0, TIMING) == fits
+
+
+def test_a_window_is_full_after_nine_tenths_of_it() -> None:
+    assert [was_full(10, 9.0), was_full(10, 8.9), was_full(0, 5.0)] == [True, False, False]
 
 
 def test_each_duration_is_the_one_that_was_chosen() -> None:
@@ -551,7 +500,66 @@ def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts()
     assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])
 
 
-def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
-    contact = Contact(RunsApi(), Server(reached=True), 0)
-    assert not Wait(contact).watched
+def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
+    pace = Pace()
+    for at, interval in ((0.0, 0.05), (0.2, 0.05), (0.3, 0.1), (1.0, 0.2), (2.0, 0.4), (3.0, 0.5)):
+        pace.slow(at, certain=True)
+        assert pace.interval == interval, at
+    assert [pace.turn(9.0), pace.turn(9.1), pace.turn(10.6)] == [9.0, 9.5, 10.6]
+    pace.hold(20.0)
+    assert [pace.turn(11.0), pace.turn(11.0)] == [20.0, 20.5]
+    for interval, left in ((0.0130, 0.0130 * 0.97), (0.0128, 0.0)):
+        pace.interval = interval
+        pace.recover()
+        assert pace.interval == pytest.approx(left)
+
+
+def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTiming) -> None:
+    clock, pace = Clock(set_timing), Pace()
+    pace.interval = 0.5
+    for _ in range(20):
+        pace.turn(clock.now)  # the next one would come in ten seconds
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0, pace))
+    assert wait.handle_failure("look", answer(429, 1))
+    wait.perform("look", lambda limit: None)
+    assert clock.now == 1001
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "longest", "operation", "seconds"),
+    [
+        (0.0, 3.0, "look", 3.0),
+        (0.0, 30.0, "look", 10.0),
+        (0.0, 30.0, "create", 5.0),
+        (8.5, 30.0, "delete", 1.0),
+        (9.5, 30.0, "resume", 0.5),
+        (11.0, 30.0, "look", 0.001),
+    ],
+)
+def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
+    set_timing: SetTiming, elapsed: float, longest: float, operation: Operation, seconds: float
+) -> None:
+    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(reached=True), 0)
+    wait, endless = Wait(contact, 10.0), Wait(contact)
+    clock.now += elapsed
+    assert wait.limit(longest, operation) == seconds
+    assert endless.limit(longest, operation) == longest
+    left = max(0.001, 10.0 - elapsed)
+    assert wait.within(99).remaining() == pytest.approx(left)
+    assert wait.within(5).remaining() == pytest.approx(min(5, left))
+
+
+def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: SetTiming) -> None:
+    contact, now = Contact(RunsApi(), Server(reached=True), 0), [0.0]
+    set_timing(now=lambda: now[0])
+    wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
+    assert (wait.watched, wait._watch(), stopped._watch()) == (False, math.inf, TIMING.tick)
     assert Pause(1.0).outage  # a failure counts as one of the server
+
+    def told_slowly(elapsed: float) -> None:
+        now[0] += 5
+
+    wait.ticking(told_slowly, 2.0)
+    assert (wait.watched, wait._watch()) == (True, 2.0)
+    now[0] = 2.0
+    assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already

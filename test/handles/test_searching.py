@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from support.serving import Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -29,17 +31,16 @@ from acp_client_v0_1 import (
     iter_runs,
     iter_threads,
 )
-from acp_client_v0_1.models.agent import Agent
-from acp_client_v0_1.models.agent_metadata import AgentMetadata
-from acp_client_v0_1.models.agent_ref import AgentRef
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.testing import LocalServer, Quirks
+
+Change = Callable[[list[str]], object]
 
 
 class Shelf:
     """A search over a list that changes between two pages."""
 
-    def __init__(self, ids: str, *changes: Callable[[list[str]], object]) -> None:
+    def __init__(self, ids: str, *changes: Change) -> None:
         self.ids = list(ids)
         self.changes = iter(changes)
         self.asked: list[tuple[int, int]] = []
@@ -71,63 +72,62 @@ def test_every_match_once(ids: str, limit: int) -> None:
     assert {asked for _, asked in shelf.asked} == {max(2, limit)}
 
 
-def test_what_is_inserted_before_moves_the_anchor() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.insert(0, "n"))
-    assert shelf.read() == "abcdef"  # the new one may be left out, no old one is
+def insert(place: int, new: str) -> Change:
+    return lambda ids: ids.__setitem__(slice(place, place), new)
 
 
-def test_more_is_inserted_than_a_page_has() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
-    with pytest.raises(SearchDrift):
-        shelf.read()
-    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
-    assert set(shelf.read("continue")) >= set("abcdef")
+def delete(first: int, last: int) -> Change:
+    return lambda ids: ids.__delitem__(slice(first, last))
 
 
-def test_what_is_deleted_before_moves_the_anchor() -> None:
-    shelf = Shelf("abcdefgh", lambda ids: ids.remove("a"))
-    assert shelf.read() == "abcdefgh"
-    assert shelf.asked[:3] == [(0, 3), (2, 3), (0, 3)]  # one page was read again
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def test_what_is_appended_is_found() -> None:
-    shelf = Shelf("abc", lambda ids: ids.append("d"))
-    assert shelf.read() == "abcd"
+@pytest.mark.parametrize(
+    ("ids", "changes", "offsets"),
+    [
+        # The new one may be left out, no old one is.
+        ("abcdef", [insert(0, "n")], [0, 2, 4, 6]),
+        ("abc", [insert(3, "d")], [0, 2, 3]),
+        # Pages before are read again until one has the anchor.
+        ("abcdefgh", [delete(0, 1)], [0, 2, 0, 2, 4, 6]),
+        ("abcdefghij", [nothing, delete(0, 4)], [0, 2, 4, 2, 0, 2, 4, 5]),
+        (LETTERS, [nothing, delete(0, 3), nothing, nothing, delete(0, 2)], None),
+    ],
+    ids=["inserted before", "appended", "deleted", "more than a page", "several times"],
+)
+def test_what_changes_between_two_pages(
+    ids: str, changes: list[Change], offsets: list[int] | None
+) -> None:
+    shelf = Shelf(ids, *changes)
+    assert shelf.read().strip("n") == ids + "d" * (ids == "abc")
+    assert offsets is None or [offset for offset, _ in shelf.asked] == offsets
 
 
-def test_an_anchor_that_is_gone_is_drift() -> None:
-    shelf = Shelf("abcdef", lambda ids: ids.remove("c"))
-    with pytest.raises(SearchDrift) as caught:
-        shelf.read()
-    error = caught.value
-    assert "the record c is not where it was" in str(error)
-    assert 'pass on_drift="continue"' in str(error)
-    assert (
-        pickle.loads(pickle.dumps(error)).offset == error.offset == 0
-    )  # where it was looked for last
-    assert Shelf("abcdef", lambda ids: ids.remove("c")).read("continue") == "abcdef"
+@pytest.mark.parametrize(
+    ("ids", "changes", "words", "offset", "found"),
+    [
+        ("abcdef", [insert(0, "xyz")], "the record c is not where it was", 2, "abczdef"),
+        ("abcdef", [delete(2, 3)], "the record c is not where it was", 0, "abcdef"),
+        ("abcdefgh", [nothing, delete(0, 5)], "the record e is not where it was", 0, "abcdefgh"),
+        ("abcdef", [insert(4, "a")], "the record a came again", 2, "abcdef"),
+    ],
+    ids=["more is inserted than a page has", "the anchor is gone", "all is gone", "one again"],
+)
+def test_records_that_may_be_left_out_are_drift(
+    ids: str, changes: list[Change], words: str, offset: int, found: str
+) -> None:
+    with pytest.raises(SearchDrift, match=rf"{words}.*pass on_drift=\"continue\"") as caught:
+        Shelf(ids, *changes).read()
+    # Where it was looked for last.
+    assert pickle.loads(pickle.dumps(caught.value)).offset == caught.value.offset == offset
+    assert Shelf(ids, *changes).read("continue") == found
 
 
-def test_more_is_deleted_than_a_page_has() -> None:
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
-    assert shelf.read() == "abcdefghij"
-    assert [offset for offset, _ in shelf.asked[:5]] == [0, 2, 4, 2, 0]  # back until e is there
-
-
-def test_deletions_between_several_pages() -> None:
-    def first(count: int) -> Callable[[list[str]], None]:
-        return lambda ids: ids.__delitem__(slice(0, count))
-
-    shelf = Shelf("abcdefghijklmnopqrstuvwxyz", nothing, first(3), nothing, nothing, first(2))
-    assert shelf.read() == "abcdefghijklmnopqrstuvwxyz"
-
-
-def test_all_is_deleted_that_was_seen() -> None:
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
-    with pytest.raises(SearchDrift, match="the record e is not where it was"):
-        shelf.read()
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
-    assert shelf.read("continue") == "abcdefghij"
+def test_a_search_goes_back_again_only_after_something_new() -> None:
+    shelf = Shelf("abcd", lambda ids: ids.__setitem__(slice(None), "cdab"), delete(1, 3))
+    assert shelf.read("continue") == "abc"
+    assert [offset for offset, _ in shelf.asked] == [0, 2, 3]
 
 
 @pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcdefghij"])
@@ -144,55 +144,45 @@ def test_one_record_of_a_server_that_ignores_the_offset() -> None:
     assert shelf.read() == "a"
 
 
+def agent_of(name: str, number: int) -> Any:
+    ref = SimpleNamespace(name=name, version="1")
+    return SimpleNamespace(agent_id=f"a{number}", metadata=SimpleNamespace(ref=ref))
+
+
+class EndlessAgents:
+    """A search whose pages never end, whatever it is asked for. It may heed the name."""
+
+    def __init__(self, name: str, *, heeds: bool = False, page: int | None = None) -> None:
+        self.name, self.heeds, self.page = name, heeds, page
+        self.pages = 0
+
+    def search_agents(self, request: Any) -> list[Any]:
+        self.pages += 1
+        if self.heeds and request.get("name", self.name) != self.name:
+            return []
+        offset = request.get("offset", 0)
+        last = offset + (self.page or request["limit"])
+        return [agent_of(self.name, n) for n in range(offset, last)]
+
+
 def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Endless(Shelf):
-        def page(self, offset: int, limit: int) -> list[Run]:
-            return [Run.model_construct(run_id=f"r{n}") for n in range(offset, offset + 2)]
-
-        def search_agents(self, request: Any) -> list[Agent]:
-            offset = request.get("offset", 0)
-            self.asked.append((offset, 0))
-            ref = AgentRef(name="n", version="1")
-            metadata = AgentMetadata(ref=ref, description="")
-            return [Agent(agent_id=f"a{offset + n}", metadata=metadata) for n in (0, 1)]
-
-    shelf = Endless("")
-    found = 0
-    with pytest.raises(ApiException) as caught:
-        for _ in iter_runs(shelf):  # type: ignore[arg-type]
-            found += 1
-    assert found == 10_001
-    assert "does not end: the server sent 10,000 pages with 10,001 records" in str(caught.value)
-    monkeypatch.setattr(AgentsApi, "search_agents", shelf.search_agents)
+    shelf = Shelf("")
+    shelf.page = lambda offset, limit: [  # type: ignore[method-assign]
+        Run.model_construct(run_id=f"r{n}") for n in (offset, offset + 1)
+    ]
+    words = "does not end: the server sent 10,000 pages with 10,001 records"
+    with pytest.raises(ApiException, match=words):
+        shelf.read()
     client = ApiClient(Configuration())
     for call in (
         lambda: list(iter_agents(AgentsApi(client))),
         lambda: AgentHandle.find("other", api_client=client),
     ):
-        shelf.asked.clear()
+        endless = EndlessAgents("n", page=2)
+        monkeypatch.setattr(AgentsApi, "search_agents", endless.search_agents)
         with pytest.raises(ApiException, match="the search does not end: the server sent 1,000"):
             call()
-        assert len(shelf.asked) <= 1002
-
-
-def agent_of(name: str, number: int) -> Agent:
-    metadata = AgentMetadata(ref=AgentRef(name=name, version="1"), description="")
-    return Agent.model_construct(agent_id=f"a{number}", metadata=metadata)
-
-
-class EndlessAgents:
-    """A search whose pages are full, whatever it is asked for. It may heed the name."""
-
-    def __init__(self, name: str, *, heeds: bool = False) -> None:
-        self.name, self.heeds = name, heeds
-        self.pages = 0
-
-    def search_agents(self, request: Any) -> list[Agent]:
-        self.pages += 1
-        if self.heeds and request.get("name", self.name) != self.name:
-            return []
-        offset = request.get("offset", 0)
-        return [agent_of(self.name, n) for n in range(offset, offset + request["limit"])]
+        assert endless.pages <= 1002
 
 
 @pytest.mark.slow
@@ -258,24 +248,21 @@ def test_which_run_a_search_asked_for(
     assert bool(list(iter_runs(Everything(), request_))) is matches
 
 
-def test_a_server_that_ignores_conditions(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """What it returns all the same would be taken for what was asked for, and deleted."""
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
-        for _ in range(3):
-            counter.start({"count": 1}, metadata={"of": "others"})
-        found = iter_runs(RunsApi(client), {"metadata": {"of": "me"}, "limit": 2})
-        assert [run.run_id for run in found] == [mine]
-        threads = ThreadsApi(client)
-        echo = AgentHandle.find("echo", api_client=client)
-        for of in ("me", "others"):
-            threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
-        (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
-        assert thread.metadata == {"of": "me"}
+    _, client = serve(Quirks(search_metadata="ignored"))
+    counter = AgentHandle.find("counter", api_client=client)
+    mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
+    for _ in range(3):
+        counter.start({"count": 1}, metadata={"of": "others"})
+    found = iter_runs(RunsApi(client), {"metadata": {"of": "me"}, "limit": 2})
+    assert [run.run_id for run in found] == [mine]
+    threads = ThreadsApi(client)
+    echo = AgentHandle.find("echo", api_client=client)
+    for of in ("me", "others"):
+        threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
+    (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
+    assert thread.metadata == {"of": "me"}
     words = "the server ignores conditions of the search: run_id .* does not match"
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
@@ -293,13 +280,6 @@ def test_agents_of_a_server_that_ignores_the_name(
     for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
         assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
     assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
-
-
-def test_a_record_that_comes_again_is_drift() -> None:
-    with pytest.raises(SearchDrift, match="the record a came again"):
-        Shelf("abcdef", lambda ids: ids.insert(3, ids.pop(0)) or ids.insert(2, ids.pop(1))).read()
-    shelf = Shelf("abcdef", lambda ids: ids.append("a"))
-    assert shelf.read("continue") == "abcdef"
 
 
 def test_a_server_that_ignores_the_offset() -> None:
@@ -327,25 +307,22 @@ def test_random_order_still_ends() -> None:
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
-def test_a_real_search(order: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(search_order=order)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        counter = AgentHandle.find("counter", api_client=client)
-        ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
-        counter.start({"count": 1}, metadata={"batch": 2})
-        runs = RunsApi(client)
-        request = RunSearchRequest(metadata={"batch": 1}, limit=3)
-        found = [run.run_id for run in iter_runs(runs, request)]
-        assert sorted(found) == sorted(ids)
-        assert len(list(iter_runs(runs))) == 8
-        iterator = iter_runs(runs, request)
-        seen = [next(iterator).run_id]
-        counter.start({"count": 1}, metadata={"batch": 1})
-        seen += [run.run_id for run in iterator]
-        assert set(seen) >= set(ids)
-        assert len(seen) == len(set(seen))
+def test_a_real_search(serve: Serve, order: Any) -> None:
+    _, client = serve(Quirks(search_order=order))
+    counter = AgentHandle.find("counter", api_client=client)
+    ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
+    counter.start({"count": 1}, metadata={"batch": 2})
+    runs = RunsApi(client)
+    request = RunSearchRequest(metadata={"batch": 1}, limit=3)
+    found = [run.run_id for run in iter_runs(runs, request)]
+    assert sorted(found) == sorted(ids)
+    assert len(list(iter_runs(runs))) == 8
+    iterator = iter_runs(runs, request)
+    seen = [next(iterator).run_id]
+    counter.start({"count": 1}, metadata={"batch": 1})
+    seen += [run.run_id for run in iterator]
+    assert set(seen) >= set(ids)
+    assert len(seen) == len(set(seen))
 
 
 def test_agents_and_threads(client: ApiClient) -> None:
@@ -360,6 +337,8 @@ def test_agents_and_threads(client: ApiClient) -> None:
 def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
     with pytest.raises(ApiTypeError, match="request must be a RunSearchRequest or dict"):
         iter_runs(runs, "all")  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="threads_api must be a ThreadsApi, not RunsApi"):
+        iter_threads(runs)  # type: ignore[arg-type]
     with pytest.raises(ApiValueError, match=r"request\.limit: Input should be greater"):
         iter_runs(runs, {"limit": 0})
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):

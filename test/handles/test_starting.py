@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.examples import RUN
-from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
+from support.serving import Clock, Replies, Serve, a_run, run_json
+from support.socket_server import CLOSE, STALL, response
 from support.timing import SetTiming
 from urllib3.util import Retry
 
@@ -37,7 +37,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._token import RunToken, encode_token
-from acp_client_v0_1.handles.agent import _check_reused
+from acp_client_v0_1.handles.agent import _check_reused, _earlier_creates
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -74,52 +74,42 @@ def how_many(server: LocalServer) -> int:
         return len(RunsApi(client).search_runs({"limit": 1000}))
 
 
-def test_a_lost_response_makes_one_run(
-    server: LocalServer, counter: AgentHandle, counts: Any
+UNCLEAR = {
+    "lost": LOST,
+    "500": Fault(method="POST", path="/runs", status=500, late=0.01),
+    "524": Fault(method="POST", path="/runs", status=524, late=0.01),
+    "unreadable": Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01),
+    "a redirect": Fault(
+        method="POST", path="/runs", status=302, headers={"Location": "/x"}, late=0.01, body=b""
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", UNCLEAR.values(), ids=UNCLEAR)
+def test_a_create_without_a_clear_response_makes_one_run(
+    server: LocalServer, counter: AgentHandle, counts: Any, fault: Fault
 ) -> None:
-    server.faults.add(LOST)
+    server.faults.add(fault)
     run = counter.start({"count": 1})
     assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert run.duplicates == ()
-    assert counts.creates == 1
-    assert how_many(server) == 1
-
-
-def test_a_500_after_the_run_was_made(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=500, late=0.01))
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
-    assert how_many(server) == 1
-
-
-@pytest.mark.slow
-def test_a_create_that_is_carried_out_late_is_found(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", late=2.0))
-    began = time.monotonic()
-    run = counter.start({"count": 1})
-    assert time.monotonic() - began > 1.9
-    assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert counts.creates == 1
+    assert (run.duplicates, counts.creates, how_many(server)) == ((), 1, 1)
+    assert counts.of("POST", "/search") >= 1
 
 
 @pytest.mark.parametrize("habit", ["ignored", "fails"])
-def test_servers_that_cannot_search_by_metadata(habit: Any) -> None:
-    with (
-        LocalServer(quirks=Quirks(search_metadata=habit)) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(3):
-            counter.start({"count": 1})
-        server.faults.add(LOST)
-        run = counter.start({"count": 2, "interval": 0})
-        assert run.result(timeout=30) == {"count": 2, "of": 2}
-        found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
-        assert found is not None
-        assert found.run_id == run.run_id
-        assert found.duplicates == ()
-        assert RunHandle.find("nobody's", api_client=client) is None
+def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> None:
+    server, client = serve(Quirks(search_metadata=habit), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    for _ in range(3):
+        counter.start({"count": 1})
+    server.faults.add(LOST)
+    run = counter.start({"count": 2, "interval": 0})
+    assert run.result(timeout=30) == {"count": 2, "of": 2}
+    found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
+    assert found is not None
+    assert found.run_id == run.run_id
+    assert found.duplicates == ()
+    assert RunHandle.find("nobody's", api_client=client) is None
 
 
 def test_a_refused_search_by_metadata_is_not_tried_again(
@@ -134,37 +124,30 @@ def test_a_refused_search_by_metadata_is_not_tried_again(
 
 
 @pytest.mark.slow
-def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
-    with (
-        LocalServer(quirks=Quirks(search_metadata="fails")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        counter.start({"count": 1})
-        server.faults.add(Fault(path="/runs/search", delay=1.0, times=None))
-        with pytest.raises(ApiException):
-            starting.find_by_token(RunsApi(client), "nobody's", COUNTER, timeout=1.5)
-        assert len([one for one in server.requests if one.path == "/runs/search"]) == 2
-        with pytest.raises(ApiException):
-            counter.start({"count": 1}, client_token="mine", reuse=True, timeout=1.5)
-        assert len([one for one in server.requests if one.path == "/runs"]) == 1
+def test_the_time_of_a_search_is_for_all_of_its_pages(serve: Serve) -> None:
+    server, client = serve(Quirks(search_metadata="fails"), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    counter.start({"count": 1})
+    server.faults.add(Fault(path="/runs/search", delay=1.0, times=None))
+    with pytest.raises(ApiException):
+        starting.find_by_token(RunsApi(client), "nobody's", COUNTER, timeout=1.5)
+    assert len([one for one in server.requests if one.path == "/runs/search"]) == 2
+    with pytest.raises(ApiException):
+        counter.start({"count": 1}, client_token="mine", reuse=True, timeout=1.5)
+    assert len([one for one in server.requests if one.path == "/runs"]) == 1
 
 
-def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert starting._PAGE == 1000  # the most that the contract allows
-    monkeypatch.setattr(starting, "_PAGE", 2)
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(22):
-            counter.start({"count": 1})
-        with pytest.raises(ApiException, match="not among the first 20 that were found"):
-            RunHandle.find("nobody's", agent_id=COUNTER, api_client=client)
-        assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
+def test_a_server_that_ignores_metadata_is_searched_by_ten_pages_of_a_thousand() -> None:
+    run, asked = Run.from_dict(a_run()), []
+
+    class Full(RunsApi):
+        def search_runs(self, request: Any, **_: Any) -> list[Run]:  # type: ignore[override]
+            asked.append((request.offset, request.limit))
+            return [run] * request.limit
+
+    with pytest.raises(ApiException, match="not among the first 10000 that were found"):
+        starting.find_by_token(Full(), "nobody's", "a")
+    assert asked == [(1000 * page, 1000) for page in range(10)]
 
 
 def test_a_create_that_was_never_carried_out(
@@ -186,15 +169,14 @@ def test_a_create_that_was_never_carried_out(
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
-def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded() -> None:
-    with (
-        SocketServer(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        AgentsApi(client).search_agents({})
-        with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
-            AgentHandle("a", client).start({}, timeout=0.5)
-        assert len(str(caught.value)) <= 240
+def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded(
+    serve: Serve,
+) -> None:
+    _, client = serve(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"])
+    AgentsApi(client).search_agents({})
+    with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
+        AgentHandle("a", client).start({}, timeout=0.5)
+    assert len(str(caught.value)) <= 240
 
 
 def test_the_token_of_an_ambiguous_start_looks_again(
@@ -217,21 +199,19 @@ def test_the_search_of_a_token_takes_no_longer_than_its_timeout(
 ) -> None:
     known = RunToken(server.url, agent=COUNTER, client_token="none-has-it")
     began = time.monotonic()
-    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet"):
+    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
         RunHandle.from_token(encode_token(known), client, timeout=0.5)
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 9 and e.value.token == encode_token(known)
 
 
-def test_the_token_of_a_run_that_never_was(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
+def test_searches_that_find_nothing_come_less_and_less_often(
+    serve: Serve, set_timing: SetTiming
 ) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close"))
-    with pytest.raises(RunStartAmbiguous) as first:
-        counter.start({"count": 1}, timeout=0.6)
-    set_timing(search=0.3)
-    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there") as caught:
-        RunHandle.from_token(first.value.token, counter.runs.api_client)
-    assert caught.value.token == first.value.token
+    server, client = serve(Replies(search=response(b"[]")))
+    known, clock = RunToken(server.url, client_token="none-has-it"), Clock(set_timing)
+    with pytest.raises(RunStartAmbiguous):
+        RunHandle.from_token(encode_token(known), client, timeout=6)
+    assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
 def test_without_a_client_token_nothing_can_be_looked_for(
@@ -244,22 +224,13 @@ def test_without_a_client_token_nothing_can_be_looked_for(
     assert counts.of("POST", "/search") == 0
 
 
-@pytest.mark.parametrize("failure", [Fault(path="/runs", status=429, retry_after=0.1, times=2)])
 def test_what_was_certainly_not_carried_out_is_posted_again(
-    server: LocalServer, counter: AgentHandle, counts: Any, failure: Fault
+    server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    server.faults.add(failure)
+    server.faults.add(Fault(path="/runs", status=429, retry_after=0.1, times=2))
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
     assert counts.creates == 3
     assert how_many(server) == 1
-
-
-def test_429_without_end(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(path="/runs", status=429, times=None))
-    began = time.monotonic()
-    with pytest.raises(TooManyRequestsException):
-        counter.start({"count": 1}, timeout=1)
-    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_comes_up_later(server: LocalServer, counter: AgentHandle) -> None:
@@ -284,8 +255,11 @@ def test_duplicates_are_counted_and_the_oldest_wins(
 ) -> None:
     runs = [counter.start({"count": 1}, client_token="mine")]
     for _ in range(2):
-        with pytest.warns(UserWarning, match="client_token 'mine' was given .* pass reuse=True"):
+        words = "client_token 'mine' was given .* pass reuse=True"
+        with pytest.warns(UserWarning, match=words) as warned:
             runs.append(counter.start({"count": 1}, client_token="mine"))
+        assert warned[0].filename == __file__
+    assert _earlier_creates.cache_parameters()["maxsize"] == 1000  # are remembered
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None
     assert found.run_id == runs[0].run_id
@@ -308,26 +282,18 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
 
 
-def test_a_response_that_cannot_be_read_still_made_a_run(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01))
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
-    assert how_many(server) == 1
-
-
-def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def respond(request: Any) -> Any:
-        return [CLOSE] if request.path == "/runs" else response(b'"no"', status=405)
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
-            AgentHandle("a", client).start()
-        assert not caught.value.searched
-        assert [request.path for request in server.requests].count("/runs") == 1
+@pytest.mark.parametrize("status", [405, 400])
+def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
+    words = b'"%s"' % (b"no " * 100)
+    refused = response(words, status, "Refused")
+    replies = Replies(response(words, 405), create=response(words, 500), search=refused)
+    _, client = serve(replies)
+    with pytest.raises(RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search") as caught:
+        AgentHandle("a", client).start()
+    assert not caught.value.searched and replies.asked.count("create") == 1
+    # Of both errors there is only as much as a line has room for.
+    assert 230 <= len(str(caught.value)) <= 240
+    assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 47
 
 
 @pytest.mark.slow
@@ -406,87 +372,50 @@ def decoded(error: ApiException) -> list[str]:
     return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
 
 
-TIMES = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
-
-
-def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
+def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) -> None:
     """The server searches by metadata alone, and another agent has used the client token."""
     set_timing(search=0.3)
     creation = {"agent_id": "b", "metadata": {"acp-client-token": "order-1"}}
-    run: dict[str, Any] = {
-        "run_id": "r",
-        "agent_id": "b",
-        "creation": creation,
-        "status": "pending",
-        **TIMES,
-    }
+    run = a_run(agent_id="b", creation=creation)
 
     def respond(request: Any) -> Any:
         if request.path != "/runs/search":  # the create, or the question whether "a" is there
             return [CLOSE] if request.method == "POST" else response(b'"no"', status=405)
         return response(json.dumps([run]).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
-            agent.start(client_token="order-1")
-        assert not failure.value.searched  # so a batch starts no second run
-        with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
-            agent.start(client_token="order-1", reuse=True)
-        assert RunHandle.find("order-1", client, agent_id="a") is None
-        for found in (None, "b", "B"):
-            handle = RunHandle.find("order-1", client, agent_id=found)
-            assert handle is not None and handle.run_id == "r"
-        run["agent_id"] = "the-id-of-b"  # as if "b" were a name
-        assert RunHandle.find("order-1", client, agent_id="b") is not None
+    _, client = serve(respond)
+    agent = AgentHandle("a", client)
+    with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
+        agent.start(client_token="order-1")
+    assert not failure.value.searched  # so a batch starts no second run
+    with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
+        agent.start(client_token="order-1", reuse=True)
+    assert RunHandle.find("order-1", client, agent_id="a") is None
+    for found in (None, "b", "B"):
+        handle = RunHandle.find("order-1", client, agent_id=found)
+        assert handle is not None and handle.run_id == "r"
+    run["agent_id"] = "the-id-of-b"  # as if "b" were a name
+    assert RunHandle.find("order-1", client, agent_id="b") is not None
 
 
-def test_the_client_token_of_a_create_needs_no_echo() -> None:
-    run = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
-    body = json.dumps({**run, **TIMES}).encode()
-    with (
-        SocketServer(response(body)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = AgentHandle("a", client).start(client_token="order-1")
-        handle.refresh()
-        assert handle.client_token == "order-1"
-        again = RunHandle.from_token(handle.token(), client)
-        assert again.client_token == "order-1"
-        assert AgentHandle("a", client).start(client_token="").client_token is None
-
-
-@pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
-def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
-    made: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.path == "/runs":
-            creation = json.loads(request.body)
-            run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": "pending"}
-            made.append({**run, **TIMES})
-            return response(b'"gateway"', status)
-        return response(json.dumps(made).encode())
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        assert AgentHandle("a", client).start().run_id == "r"
-    assert [request.path for request in server.requests] == ["/runs", "/runs/search"]
-
-
-def test_a_501_is_the_servers_word_that_nothing_was_done(
-    server: LocalServer, counter: AgentHandle
+@pytest.mark.parametrize(
+    ("agent_id", "ours"), [("a-ID", True), ("A-NAME", True), ("b", False), (None, True)]
+)
+def test_the_agent_of_a_run_may_be_written_in_other_letters(
+    agent_id: str | None, ours: bool
 ) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=501, times=None))
-    with pytest.raises(ServiceException) as caught:
-        counter.start()
-    assert caught.value.status == 501
-    assert len(server.requests) == 1
+    run = Run.from_dict(a_run(agent_id="A-id", creation={"agent_id": "a-Name"}))
+    assert starting.is_of(run, agent_id) is ours
+
+
+def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
+    _, client = serve(run_json())
+    handle = AgentHandle("a", client).start(client_token="order-1")
+    handle.refresh()
+    assert handle.client_token == "order-1"
+    again = RunHandle.from_token(handle.token(), client)
+    assert again.client_token == "order-1"
+    assert AgentHandle("a", client).start(client_token="").client_token is None
 
 
 @pytest.mark.slow
@@ -517,15 +446,6 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     assert search - create >= 1
 
 
-def test_no_search_overtakes_a_pause_that_is_too_long(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=503, retry_after=3600))
-    with pytest.raises(ApiException, match="Retry-After: 3600 s"):
-        counter.start(timeout=30)
-    assert [request.path for request in server.requests] == ["/runs"]
-
-
 def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
     fault = Fault(method="POST", path="/runs", status=503, retry_after=3600)
     server.faults.add(fault)
@@ -550,27 +470,23 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
 
 
-def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}]
+)
+@pytest.mark.parametrize("search", [None, 502])
+def test_an_agent_that_the_server_does_not_know_has_no_run(
+    server: LocalServer, client: ApiClient, counts: Any, options: Any, search: int | None
+) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        began = time.monotonic()
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start()
+    server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
+    began = time.monotonic()
+    with pytest.raises(NotFoundException, match="/agents/99999999"):
+        AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
     assert time.monotonic() - began < 8
-    assert [request.path for request in server.requests].count("/runs") == 1
-
-
-def test_an_unknown_agent_has_no_run_although_searches_fail(server: LocalServer) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=None))
-    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start(timeout=20)
     # With metadata and without, and not again until a server cannot search.
-    assert [request.path for request in server.requests].count("/runs/search") <= 2
+    assert counts.creates == (0 if search and "reuse" in options else 1)
+    assert counts.of("POST", "/search") <= (10 if "reuse" in options else 2)
 
 
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
@@ -594,9 +510,12 @@ def test_the_search_waits_for_each_retry_after(
 
 
 @pytest.mark.parametrize(
-    ("retries", "connects"), [(False, 1), (0, 1), (2, 3), (Retry(5, connect=0), 1)]
+    ("name", "retries", "connects"),
+    [
+        *(("refresh", retries, 1) for retries in (False, 0, Retry(5, connect=0))),
+        *((name, 2, 3) for name in CALLS),
+    ],
 )
-@pytest.mark.parametrize("name", CALLS)
 def test_a_server_that_never_answered_is_a_wrong_address(
     closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any, connects: int
 ) -> None:
@@ -617,42 +536,28 @@ def test_a_server_that_never_answered_is_a_wrong_address(
     assert len(attempts) == connects
 
 
-@pytest.mark.slow
 def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
     """Nothing was sent, so the run is created when the server is there again."""
     counter.start({"count": 1})
     server.stop()
-    threading.Timer(1.5, server.restart).start()
+    threading.Timer(0.6, server.restart).start()
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
 def test_a_run_of_an_earlier_page_is_not_dropped(
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starting, "_PAGE", 2)
-    with (
-        LocalServer(quirks=Quirks(search_metadata="ignored", search_order="newest")) as server,
-        ApiClient(Configuration(host=server.url, retries=0)) as client,
-    ):
-        counter = AgentHandle(COUNTER, client)
-        for _ in range(4):
-            counter.start({"count": 1})
-        server.faults.add(
-            LOST,
-            Fault(path="/runs/search"),  # the first page is let through
-            Fault(path="/runs/search", status=503, times=None),
-        )
-        assert counter.start({"count": 1}).run_id
-
-
-def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServer) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
-    with ApiClient(Configuration(host=server.url)) as client:
-        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
-        with pytest.raises(NotFoundException, match="/agents/99999999"):
-            nobody.start(client_token="")
-        with pytest.raises(RunStartAmbiguous):
-            AgentHandle(COUNTER, client).start(client_token="")
+    server, client = serve(Quirks(search_metadata="ignored", search_order="newest"), retries=0)
+    counter = AgentHandle(COUNTER, client)
+    for _ in range(4):
+        counter.start({"count": 1})
+    server.faults.add(
+        LOST,
+        Fault(path="/runs/search"),  # the first page is let through
+        Fault(path="/runs/search", status=503, times=None),
+    )
+    assert counter.start({"count": 1}).run_id
 
 
 @pytest.mark.parametrize(
@@ -665,52 +570,25 @@ def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServ
     ],
 )
 def test_a_search_that_worked_counts_for_a_moment(
-    set_timing: SetTiming, durations: dict[str, Any], searched: bool
+    serve: Serve, set_timing: SetTiming, durations: dict[str, Any], searched: bool
 ) -> None:
     set_timing(**durations)
-    searches: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.path != "/runs/search":
-            return CLOSE if request.path == "/runs" else response(b"{}", 404)
-        searches.append(request)
-        return response(b"[]") if len(searches) == 1 else STALL
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunStartAmbiguous) as failure,
-    ):
+    replies = Replies(response(b"{}", 404), create=[CLOSE], search=(response(b"[]"), [STALL]))
+    _, client = serve(replies)
+    with pytest.raises(RunStartAmbiguous) as failure:
         AgentHandle("a", client).start()
-    assert failure.value.searched is searched and len(searches) == 2
+    assert failure.value.searched is searched and replies.asked.count("search") == 2
 
 
-def test_a_run_of_another_agent_is_no_duplicate() -> None:
+def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     def run(run_id: str, agent_id: str) -> dict[str, Any]:
         creation = {"agent_id": agent_id, "metadata": {"acp-client-token": "order-1"}}
-        known = {"run_id": run_id, "agent_id": agent_id, "creation": creation}
-        return {**known, "status": "pending", **TIMES}
+        return a_run(run_id=run_id, agent_id=agent_id, creation=creation)
 
     found = json.dumps([run("b1", "b"), run("a1", "a"), run("a2", "a")]).encode()
-    with (
-        SocketServer(response(found)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
+    _, client = serve(response(found))
+    handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
-
-
-@pytest.mark.parametrize("status", [301, 302, 303])
-def test_a_create_that_a_redirect_answered_is_searched_for(
-    server: LocalServer, counter: AgentHandle, counts: Any, status: int
-) -> None:
-    moved = {"Location": "/elsewhere"}
-    server.faults.add(
-        Fault(method="POST", path="/runs", status=status, headers=moved, late=0.01, body=b"")
-    )
-    run = counter.start({"count": 1})
-    assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert (counts.creates, how_many(server)) == (1, 1)
 
 
 ECHOES: dict[str, Any] = {
@@ -732,22 +610,19 @@ OTHERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("field", ["input", "config"])
 @pytest.mark.parametrize("echo", [*ECHOES, *OTHERS])
-def test_reuse_compares_what_was_asked(field: str, echo: str) -> None:
+def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> None:
     asked = {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None}
     creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
     creation[field] = {**ECHOES, **OTHERS}[echo]
-    found = response(json.dumps([{**RUN, "agent_id": "a", "creation": creation}]).encode())
-    with (
-        SocketServer(found) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
-        if echo in ECHOES:
-            assert agent.start(**given).run_id == RUN["run_id"]
-        else:
-            with pytest.raises(ApiValueError, match=f"created with another {field}"):
-                agent.start(**given)
+    found = response(json.dumps([a_run(creation=creation)]).encode())
+    _, client = serve(found)
+    agent = AgentHandle("a", client)
+    given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
+    if echo in ECHOES:
+        assert agent.start(**given).run_id == "r"
+    else:
+        with pytest.raises(ApiValueError, match=f"created with another {field}"):
+            agent.start(**given)
 
 
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
@@ -802,13 +677,8 @@ def test_every_optional_field_of_a_create_is_an_option(
 
 
 def test_a_run_that_is_found_for_another_call_names_all_that_differs() -> None:
-    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
     made = {"agent_id": "a", "input": {"n": 1}, "config": {"c": 1}}
-    run = Run.from_dict(
-        {"run_id": "r", "agent_id": "a", "status": "pending", "creation": made, **times}
-    )
+    run = Run.from_dict(a_run(creation=made))
     wanted = RunCreate(agent_id="b", input={"n": 2}, config={"c": 2})
     with pytest.raises(ApiValueError, match="another agent_id and input and config:"):
         _check_reused(run, wanted)
-    # A search that nobody speaks of has not been made.
-    assert not RunStartAmbiguous(client_token="t", token="k", why="no response").searched

@@ -71,6 +71,8 @@ def test_the_id_of_an_event_may_be_long() -> None:
     [
         ("", "must begin with acprun1"),
         ("run-1", "must begin with acprun1"),
+        (f"x {encode_token(TOKEN)}", "must begin with acprun1"),
+        (f"{encode_token(TOKEN)}0", "damaged"),
         (written(b"[]"), "no JSON object"),
         (written(b"{"), "no JSON"),
         (written(b'{"server":"http://h","run":7}'), "run of the token is not a text"),

@@ -314,13 +314,19 @@ def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
             pytest.fail(f"seed {seed}: {wrong}\n{storm}{faults}")
 
 
+@contextmanager
+def begun(schedule: Schedule, step: float) -> Generator[tuple[World, RunHandle]]:
+    """A run that works for some seconds, on a clock that jumps."""
+    world = World(schedule, random.Random(0))
+    world.plan = {"questions": 0, "step": step, "ends_in": "success", "updates": []}
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+        yield world, AgentHandle("agent", client_of(world)).start()
+
+
 @pytest.mark.parametrize("timeout", (0.4, 0.5, 1.0, 2.5))
 @pytest.mark.parametrize("kind", ("lost before", "limited", "unreadable", "stale"))
 def test_one_failure_does_not_end_a_short_wait(kind: str, timeout: float) -> None:
-    world = World(Schedule({1: Fault(kind, lag=1.0)}), random.Random(0))
-    world.plan = {"questions": 0, "step": timeout / 4, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        handle = AgentHandle("agent", client_of(world)).start()
+    with begun(Schedule({1: Fault(kind, lag=1.0)}), timeout / 4) as (_, handle):
         assert handle.result(timeout) == {"n": 1}
 
 
@@ -347,10 +353,7 @@ class Outages(Schedule):
 
 @pytest.mark.parametrize("every", (100.0, 295.0, 310.0))
 def test_an_outage_that_follows_another_has_its_own_time(every: float) -> None:
-    world = World(Outages(every), random.Random(0))
-    world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        handle = AgentHandle("agent", client_of(world)).start()
+    with begun(Outages(every), 2000.0) as (world, handle):
         assert handle.result() == {"n": 1}
     assert sum(bool(one.fault) for one in world.sent) > 2000 / every
 
@@ -358,28 +361,24 @@ def test_an_outage_that_follows_another_has_its_own_time(every: float) -> None:
 @pytest.mark.parametrize("shared", (False, True), ids=("a run", "a batch"))
 def test_failures_do_not_count_on_after_a_recovery(shared: bool) -> None:
     """Not one after the other, which would make the pauses longer and longer."""
-    world = World(Outages(100.0), random.Random(0))
-    world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        handle = AgentHandle("agent", client_of(world)).start()
+    with begun(Outages(100.0), 2000.0) as (world, handle):
         core = handle._core
-        contact = Contact(core.runs, world.server, 0, Pace() if shared else None)
-        wait = Wait(contact)
+        wait = Wait(Contact(core.runs, world.server, 0, Pace() if shared else None))
         core.output(wait)
         assert (wait._failures, wait._since, world.server.since) == (0, None, None)
 
 
-def test_a_schedule_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A create that is posted again after a lost response is found."""
-    monkeypatch.setattr(_rules, "CHANGES", frozenset({"resume", "delete"}))
-    assert any("runs were created" in play(seed) for seed in range(600))
-
-
-def test_a_wait_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rules, "_pause", lambda *_, **__: _rules.Raise("late"))
-    assert any("too early" in play(seed) for seed in range(600))
-
-
-def test_a_call_that_ends_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Wait, "limit", lambda wait, longest, *_: min(longest, 60.0))
-    assert any("after its" in play(seed) for seed in range(600))
+@pytest.mark.parametrize(
+    ("place", "name", "mistake", "words"),
+    [
+        (_rules, "CHANGES", frozenset({"resume", "delete"}), "runs were created"),
+        (_rules, "_pause", lambda *_, **__: _rules.Raise("late"), "too early"),
+        (Wait, "limit", lambda wait, longest, *_: min(longest, 60.0), "after its"),
+    ],
+    ids=["a create that is posted again", "a wait that ends too early", "one that ends too late"],
+)
+def test_a_mistake_is_found(
+    monkeypatch: pytest.MonkeyPatch, place: object, name: str, mistake: object, words: str
+) -> None:
+    monkeypatch.setattr(place, name, mistake)
+    assert any(words in play(seed) for seed in range(600))
