@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.spans import Spans, traceparent_of
+from support.spans import Spans, attributes, traceparent_of
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -38,10 +38,6 @@ from acp_client_v0_1.testing import (
 
 CREATE, WAIT = "POST /runs", "GET /runs/{run_id}/output"
 SECRET = {"message": "planted"}
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
 
 
 def links(span: ReadableSpan) -> list[int]:

@@ -5,25 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
-from support.spans import Spans
+from support.spans import Spans, attributes, runs_of
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     ApiException,
-    Configuration,
     RunHandle,
-    RunsApi,
     StreamInterrupted,
-    instrument,
 )
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault, LocalServer
@@ -38,17 +31,6 @@ def event(number: int) -> bytes:
 
 
 WHOLE = [HEAD, event(1), event(2), chunk(b"")]
-
-
-@contextmanager
-def runs_of(spans: Spans, server: SocketServer) -> Iterator[RunsApi]:
-    with ApiClient(Configuration(host=server.url, retries=False)) as client:
-        instrument(client, spans.provider)
-        yield RunsApi(client)
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
 
 
 def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
@@ -162,10 +144,8 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     below = spans.children(span)
     assert below[0] == "POST /runs"
     assert below.count(OPEN) == below.count("read stream") == 2
-    assert [attributes(each)["acp.stream.end"] for each in spans.named("read")] == [
-        "failed",
-        "complete",
-    ]
+    ends = [attributes(each)["acp.stream.end"] for each in spans.named("read")]
+    assert ends == ["failed", "complete"]
     assert attributes(span)["acp.run.status"] == "success"
 
 
