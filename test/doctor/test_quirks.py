@@ -38,10 +38,9 @@ def each_quirk() -> Iterator[tuple[str, Quirks]]:
     hints = get_type_hints(Quirks)
     for field in dataclasses.fields(Quirks):
         if field.name == "lacks":
-            for operation in OPERATIONS:
-                for status in (404, 500, 501):
-                    lacks = {operation: status}
-                    yield written("lacks", lacks)[0], Quirks(lacks=lacks)
+            for number, operation in enumerate(OPERATIONS):
+                lacks = {operation: (404, 500, 501)[number % 3]}
+                yield written("lacks", lacks)[0], Quirks(lacks=lacks)
             continue
         values: Any = get_args(hints[field.name])
         if isinstance(field.default, bool):
