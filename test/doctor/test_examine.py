@@ -22,7 +22,15 @@ import trustme
 from support.proxies import HttpProxy
 from support.socket_server import Connection, Request, SocketServer, response, serve_each
 
-from acp_client_v0_1 import ApiClient, ApiTypeError, Configuration, RunsApi, ThreadsApi
+from acp_client_v0_1 import (
+    AgentsApi,
+    ApiClient,
+    ApiTypeError,
+    Configuration,
+    RunsApi,
+    ThreadsApi,
+    doctor,
+)
 from acp_client_v0_1.doctor import Finding, Report, examine
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, SLOW_AGENT_ID, Fault, LocalServer, Quirks
 
@@ -429,12 +437,34 @@ HOST with the agent counter: all works
 
 7. Settings
   none"""
-# ID0 is the agent, and each other number a run, a thread or an id that nobody has.
+# Without repetitions. The ids have other names: A is the agent, T a thread, R a run, and X nothing.
 ASKED = """\
-6 x POST /agents/search {"name":"ping","limit":1}
-POST /agents/search {"name":"ping","limit":1}
-POST /agents/search {"name":"ping","limit":1}
-POST /agents/search {"limit":10}
+POST /agents/search {"name":"ping","limit":1,"offset":0}
+POST /agents/search {"limit":10,"offset":0}
+POST /agents/search {"name":"counter","limit":1000,"offset":0}
+GET /agents/A
+GET /agents/A/descriptor
+POST /agents/search {"name":"counter","limit":10,"offset":0}
+POST /runs {"agent_id":"A","input":{},"metadata":{"acp-client-doctor":"X","acp-client-token":"X"}}
+GET /runs/R/output
+GET /runs/R/output?block_timeout=4
+POST /runs {"agent_id":"A","input":{},"metadata":{"acp-client-doctor":"X","acp-client-token":"X"},\
+"streaming":"custom"}
+GET /runs/R/stream
+POST /runs/search {"agent_id":"A","limit":1000,"offset":0}
+POST /runs/search {"metadata":{"acp-client-token":"X"},"limit":10,"offset":0}
+GET /runs/R
+POST /runs/R {}
+DELETE /runs/R
+POST /runs {"agent_id":"X","metadata":{"acp-client-token":"X"}}
+POST /threads/search {"limit":1,"offset":0}
+GET /threads/T/state
+GET /threads/T/history
+GET /threads/T
+GET /runs/R/threadstate
+GET /runs/X
+GET /runs/doctor
+POST /runs/search {"metadata":{"acp-client-token":"X"},"limit":1000,"offset":0}
 """
 
 
@@ -442,12 +472,88 @@ def test_a_sound_server_is_asked_little_and_has_a_report_of_one_page() -> None:
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         thread = ThreadsApi(client).create_thread({"agent_id": COUNTER_AGENT_ID})
         server.clear_requests()
-        report = examine(client, "counter", COUNTING)
-        asked = [f"{each.method} {each.path} {each.query}" for each in server.requests]
-    print(asked)
+        report = examine(client, "counter", {"count": 4, "interval": 0.5})
+        requests = server.requests
     shown = str(report).replace(server.url, "HOST").replace(f"127.0.0.1:{server.port}", "HOST")
     assert re.sub(r"[+-]?\d+\.\d+(?= s| to)", "#", shown) == SOUND
-    assert [f"GET /threads/{thread.thread_id}" in each for each in asked].count(True) == 3
+    names = {COUNTER_AGENT_ID: "A", thread.thread_id: "T"}
+    names |= {each.path.split("/")[2]: "R" for each in requests if each.method == "DELETE"}
+    asked = dict[str, None]()
+    for each in requests:
+        line = f"{each.method} {each.path}?{each.query} {each.body.decode()}"
+        for name, letter in names.items():
+            line = line.replace(name, letter)
+        line = re.sub(r"[0-9a-f]{8}[-0-9a-f]{24,28}", "X", line)
+        line = re.sub(r'"input":{[^}]+}', '"input":{}', line).replace("? ", " ").strip()
+        asked[re.sub(r"block_timeout=1\d$", "block_timeout=4", line)] = None
+    assert "\n".join(asked) == ASKED.strip()
+
+
+def test_operations_with_a_bare_404_are_missing_or_not_tried() -> None:
+    """For an id that nobody has, it may also mean that the operation is served."""
+    with LocalServer() as server:
+        server.faults.add(Fault(path="/*/search", times=None, status=404, body=b""))
+        report = examined(server.url)
+        verdicts = {each.name: each.verdict for each in report.findings}
+        assert {verdicts[name] for name in doctor._READS if "search" in name} == {"missing"}
+        assert {verdicts[name] for name in doctor._READS if name.startswith("get_thread")} == {
+            "works"
+        }
+        server.faults.clear()
+        server.faults.add(Fault(method="POST", path="/runs", times=None, status=404, body=b""))
+        report = examined(server.url, COUNTER_AGENT_ID)
+    assert found(report, "create_run").verdict == "missing" and report.status == 1
+
+
+PAGE = {"status": 404, "body": b"<html>", "headers": {"content-type": "text/html"}}
+EMPTY_1_0 = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "verdict", "seen"),
+    [
+        ({"path": "/runs/search", "status": 429}, "rate of requests", "differs", "4 were refused"),
+        ({"path": "/agents/search", "raw": EMPTY_1_0}, "connection", "differs", "HTTP/1.0"),
+        ({"path": "/runs/*", **PAGE}, "ids", "works", "as usual"),
+        ({"path": "/runs/*", **PAGE}, "errors", None, ""),
+    ],
+)
+def test_what_one_habit_of_a_server_shows(
+    fault: dict[str, Any], name: str, verdict: str | None, seen: str, fast_clock: None
+) -> None:
+    with LocalServer() as server:
+        server.faults.add(Fault(**fault, times=None))
+        findings = {each.name: each for each in examined(server.url).findings}
+    assert verdict == (findings[name].verdict if name in findings else None)
+    assert verdict is None or seen in findings[name].seen
+
+
+def test_a_search_that_ignores_the_name_is_found(server: LocalServer) -> None:
+    with ApiClient(Configuration(host=server.url)) as client:
+        agents = [each.to_dict() for each in AgentsApi(client).search_agents({"limit": 2})]
+    with LocalServer() as ignoring:
+        ignoring.faults.add(Fault(path="/agents/search", status=200, body=agents, times=None))
+        report = examined(ignoring.url)
+    assert faults(report)["search by name"] == "names found: 2"
+
+
+@pytest.mark.parametrize(
+    ("agent", "input", "verdict", "seen"),
+    [
+        ("strict", {"n": 1}, "works", "can be used"),
+        ("strict", {"n": 9}, "differs", "input.n"),
+        (None, None, "works", "a required property"),  # nobody has said what to run it with
+    ],
+)
+def test_an_input_that_does_not_fit_is_found(
+    agent: str | None, input: Any, verdict: str, seen: str
+) -> None:
+    schema = {"required": ["n"], "properties": {"n": {"maximum": 7}}}
+    with LocalServer([]) as server:
+        server.register(lambda input, config, context: input, name="strict", input=schema)
+        report = examined(server.url, agent, input)
+    finding = found(report, "schemas")
+    assert finding.verdict == verdict and seen in finding.seen
 
 
 @pytest.mark.parametrize(
@@ -480,8 +586,6 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means(server: Loc
 
 
 def test_every_finding_that_can_differ_has_its_words() -> None:
-    from acp_client_v0_1 import doctor
-
     source = Path(doctor.__file__).read_text("utf-8")
     named = set(re.findall(r'exam\.(?:note|habit)\(\s*"([^"]+)"', source))
     never = {"proxy", "capabilities", "webhooks, restarts"}
