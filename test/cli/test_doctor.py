@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
 
-import pytest
-from support.commands import COMMAND, KEY, SECONDS, Inside, data, environment
+from support.batches import wait_for
+from support.commands import KEY, Inside, begun, data, ended
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1.testing import LocalServer, Quirks
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer(api_key={"x-api-key": KEY}) as running:
-        yield running
 
 
 def test_a_sound_server_ends_with_0_and_text(server: LocalServer, inside: Inside) -> None:
@@ -55,15 +45,9 @@ def test_a_server_that_cannot_be_used_ends_with_1(inside: Inside) -> None:
 
 def test_ctrl_c_deletes_the_runs() -> None:
     with LocalServer() as server:
-        command = [*COMMAND, "doctor", "--agent", "slow", "--input", '{"seconds": 60}']
-        process = subprocess.Popen(
-            command, env=environment(server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        ends = time.monotonic() + SECONDS
-        while not server.runs and time.monotonic() < ends:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, out) == (130, b"")
-        assert err.decode().endswith("acp-client: stopped by Ctrl-C\n")
+        process = begun(server, "doctor", "--agent", "slow", "--input", '{"seconds": 60}')
+        wait_for(lambda: bool(server.runs))
+        done = ended(process)
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr.endswith("acp-client: stopped by Ctrl-C\n")
         assert server.runs == ()

@@ -20,12 +20,14 @@ from support.commands import (
     SECONDS,
     Inside,
     acp,
+    begun,
     data,
+    ended,
     environment,
+    first_line,
     lines,
     started,
 )
-from support.forks import run_in_fork
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
@@ -162,6 +164,7 @@ def test_a_start_without_a_response(inside: Inside) -> None:
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
         server.faults.add(Fault(method="POST", path="/runs/search", status=403, times=None))
         done = inside(server, "start", "echo", "{}")
+        assert done.stdout.startswith("acprun1.")
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
         known = data(inside(server, "start", "echo", "{}", "--format", "json"), 8)
     in_own_words(done, 8, "next: acp-client show acprun1.")
@@ -181,11 +184,8 @@ def test_events_are_missing(inside: Inside) -> None:
     in_own_words(done, 9, "next: acp-client stream --on-gap mark --from ")
 
 
-def test_a_token_file_without_its_mark(
-    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.token").write_text("acprun1.…", "utf-8")
+def test_a_token_file_without_its_mark(server: LocalServer, inside: Inside, folder: Path) -> None:
+    (folder / "run.token").write_text("acprun1.…", "utf-8")
     in_own_words(inside(server, "wait", "run.token"), 7, "write @run.token for the token in it")
 
 
@@ -262,11 +262,9 @@ def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> N
     ],
 )
 def test_a_message_has_the_words_of_a_shell(
-    server: LocalServer, inside: Inside, arguments: list[str], words: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    server: LocalServer, inside: Inside, arguments: list[str], words: str, folder: Path
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in").write_text("{}\n", "utf-8")
+    (folder / "in").write_text("{}\n", "utf-8")
     done = inside(server, *arguments)
     assert words in done.stderr and not PYTHON.search(done.stderr), done.stderr
 
@@ -303,19 +301,12 @@ def test_an_error_of_a_run_has_no_advice_for_python(error: ApiException, words: 
 def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     server: LocalServer, tmp_path: Path, journal: list[str]
 ) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "batch", "slow", "-", *journal], env=environment(server.url), cwd=tmp_path,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write('{"seconds": 0}\n{"seconds": 60}\n')
-    process.stdin.close()
-    process.stdin = None
-    assert process.stdout.readline()
+    inputs = '{"seconds": 0}\n{"seconds": 60}\n'
+    process = begun(server, "batch", "slow", "-", *journal, stdin=inputs, cwd=tmp_path)
+    first_line(process)
     # The second run is in flight once its output is asked for.
     wait_for(lambda: len({each.path for each in server.requests if "/output" in each.path}) == 2)
-    process.send_signal(2)
-    _, err = process.communicate(timeout=SECONDS)
+    err = ended(process).stderr
     assert not PYTHON.search(err) and "map()" not in err and "call" not in err
     assert ("the same command continues" if journal else "pass --journal") in err
 
@@ -365,26 +356,21 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     assert "set ACP_CA_CERT to the CA's file" in _output.in_shell_words(reason)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "debug"),
-    [("true", True), ("1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
+    [("true", True), (" 1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
 )
-def test_acp_debug_is_the_option_debug(word: str, debug: bool) -> None:
-    variables = {**environment("http://127.0.0.1:9"), "ACP_DEBUG": word}
-    done = run_in_fork(["-m", "acp_client_v0_1", "show", "nothing"], env=variables)
-    assert ("Traceback" in done.stderr) is debug and done.returncode == 10
+def test_acp_debug_is_the_option_debug(
+    monkeypatch: pytest.MonkeyPatch, word: str, debug: bool
+) -> None:
+    monkeypatch.setenv("ACP_DEBUG", word)
+    assert parse(["show", "nothing"]).debug is debug
 
 
 def test_acp_debug_that_is_no_such_word_is_wrong_usage(inside: Inside) -> None:
     done = inside("http://127.0.0.1:9", "agents", ACP_DEBUG="maybe")
     assert done.returncode == 2 and "'maybe' is neither true nor false" in done.stderr
     assert "ACP_DEBUG" in done.stderr
-
-
-def test_a_command_is_needed(inside: Inside) -> None:
-    done = inside("http://127.0.0.1:9")
-    assert done.returncode == 2 and "arguments are required: COMMAND\n" in done.stderr
 
 
 def test_the_help_of_each_command_names_what_its_arguments_take() -> None:
@@ -489,11 +475,6 @@ def test_an_error_that_nobody_expected_is_one_line(
     _one_line(RuntimeError, caught.value, None)
     said = inside.capture.readouterr().err
     assert said == "acp-client: RuntimeError: a bug (--debug shows where)\n"
-
-
-def test_the_option_host_overrides_the_environment(server: LocalServer, inside: Inside) -> None:
-    for command in (["describe", "echo"], ["agents"], ["search", "--agent", "echo"], ["ping"]):
-        assert data(inside("http://127.0.0.1:9", *command, "--host", server.url)) is not None
 
 
 def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -> None:
@@ -621,9 +602,8 @@ def test_the_words_of_an_agent_are_left_as_they_are(
     assert time.process_time() - began < 10  # minutes, if it were not linear
 
 
-@pytest.mark.parametrize("port", ["80000", "-1", "x", "65536"])
-def test_serve_speaks_of_its_own_options(inside: Inside, port: str) -> None:
-    done = inside("", "serve", f"--port={port}")
+def test_serve_speaks_of_its_own_options(inside: Inside) -> None:
+    done = inside("", "serve", "--port=80000")
     assert done.returncode == 2 and "usage: acp-client serve " in done.stderr
     assert "argument --port: a number from 0 to 65535 is needed" in done.stderr
 
@@ -693,35 +673,24 @@ def test_an_error_in_a_thread_is_raised_where_its_outcome_is_read() -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
 def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -> None:
     run = started(server, "slow", {"seconds": 60})
-    process = subprocess.Popen(
-        [*COMMAND, "wait", "-"], env=environment(server.url), stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    process.stdin.write(f"{run}\n" * 3000)
-    process.stdin.close()
-    process.stdin = None
+    process = begun(server, "wait", "-", stdin=f"{run}\n" * 3000)
     while not any(each.path.endswith("/output") for each in server.requests):
         assert process.poll() is None
     time.sleep(0.3)
     threads = len(list(Path(f"/proc/{process.pid}/task").iterdir()))
-    process.send_signal(2)
-    out, _ = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out) == (130, "") and threads < 100
+    done = ended(process)
+    assert (done.returncode, done.stdout) == (130, "") and threads < 100
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:
     runs = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
-    process = subprocess.Popen(
-        [*COMMAND, "wait", *runs], env=environment(server.url), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = begun(server, "wait", *runs)
     while len([each for each in server.requests if each.path.endswith("/output")]) < 2:
         assert process.poll() is None
-    process.send_signal(2)
-    out, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out, err) == (130, "", "acp-client: stopped by Ctrl-C\n")
+    done = ended(process)
+    said = "acp-client: stopped by Ctrl-C\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
 
 
 def test_several_runs_are_ended(server: LocalServer, inside: Inside) -> None:
@@ -778,11 +747,9 @@ def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Insi
     ],
 )
 def test_a_batch_names_the_command_that_converts_its_file(
-    server: LocalServer, inside: Inside, tmp_path: Path, name: str, content: bytes,
-    monkeypatch: pytest.MonkeyPatch,
+    server: LocalServer, inside: Inside, folder: Path, name: str, content: bytes
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / name).write_bytes(content)
+    (folder / name).write_bytes(content)
     done = inside(server, "batch", "echo", name)
     assert (done.returncode, done.stdout) == (2, "") and f"line 1 of {name}" in done.stderr
     command = done.stderr.partition("to convert it: ")[2]
@@ -792,9 +759,8 @@ def test_a_batch_names_the_command_that_converts_its_file(
 
 
 def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
-    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, inside: Inside, folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     content = b'\xef\xbb\xbfname,age\r\nZo\xc3\xab,3\r\n\r\n"two\nlines",""\r\n'
     Path("people.CSV").write_bytes(content)
     done = inside(server, "batch", "echo", "people.CSV", "--ordered", "--key", "name")
@@ -818,23 +784,18 @@ def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
     ],
 )
 def test_csv_that_cannot_be_read_is_named_with_its_line(
-    server: LocalServer, inside: Inside, tmp_path: Path, content: bytes, words: str,
-    monkeypatch: pytest.MonkeyPatch,
+    server: LocalServer, inside: Inside, folder: Path, content: bytes, words: str
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
     Path("in.csv").write_bytes(content)
     done = inside(server, "batch", "echo", "in.csv")
     assert done.returncode == 2 and words in done.stderr
 
 
-def test_a_byte_order_mark_is_accepted(
-    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"n": 1}\n{"n": 2}\n')
+def test_a_byte_order_mark_is_accepted(server: LocalServer, inside: Inside, folder: Path) -> None:
+    (folder / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"n": 1}\n{"n": 2}\n')
     items = lines(inside(server, "batch", "echo", "in.jsonl", "--ordered"))
     assert [item["result"]["n"] for item in items] == [1, 2]
-    (tmp_path / "in.json").write_bytes(b'\xef\xbb\xbf{"n": 1}')
+    (folder / "in.json").write_bytes(b'\xef\xbb\xbf{"n": 1}')
     assert data(inside(server, "run", "echo", "@in.json")) == {"n": 1}
 
 
@@ -854,8 +815,3 @@ def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
 def test_json_that_is_nested_too_deep_is_wrong_usage(server: LocalServer, inside: Inside) -> None:
     done = inside(server, "run", "echo", '{"a":' + "[" * 100_000)
     assert done.returncode == 2 and "nested too deep" in done.stderr
-
-
-def test_an_unknown_option_is_named_before_its_value_is_read(tmp_path: Path) -> None:
-    done = acp("http://127.0.0.1:9", "run", "echo", "--api-key", "x")
-    assert done.returncode == 2 and "unrecognized arguments: --api-key" in done.stderr
