@@ -301,14 +301,14 @@ def test_what_a_callback_raises_is_the_outcome(agent: AgentHandle) -> None:
 # Time
 
 
-def test_a_run_has_its_time_to_the_end(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
+    agent: AgentHandle, server: LocalServer
 ) -> None:
     """Polls that end early, also when more of the time is over than is left."""
-    set_timing(early=(0.05, 0.1))
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     (item,) = agent.map([{"n": 0, "seconds": 2}], timeout=3.8)
     assert item.result()["n"] == 0
+    assert len(server.requests) < 12
 
 
 def test_after_an_answer_the_time_of_an_output_begins_again(agent: AgentHandle) -> None:
@@ -345,14 +345,6 @@ def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentH
     with beside(delete):
         (item,) = agent.map([{"n": 0, "seconds": 30}])
     assert isinstance(item.outcome, RunGone)
-
-
-@pytest.mark.slow
-def test_early_responses_are_no_hot_loop(agent: AgentHandle, server: LocalServer) -> None:
-    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
-    (item,) = agent.map([{"n": 0, "seconds": 2}])
-    assert item.result()["n"] == 0
-    assert len(server.requests) < 12
 
 
 # Progress
@@ -449,15 +441,17 @@ def test_a_missing_package_is_named_by_the_call_that_needs_it(
 # Ending
 
 
-def test_leaving_early_ends_the_threads_and_leaves_the_runs(
-    agent: AgentHandle, server: LocalServer
+@pytest.mark.parametrize(("on_stop", "left"), [("leave", 20), ("cancel", 0)])
+def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
+    agent: AgentHandle, server: LocalServer, on_stop: Any, left: int
 ) -> None:
-    with agent.map([*numbers(20, seconds=30), {"n": 20}], concurrency=40) as batch:
+    inputs = [*numbers(20, seconds=30), {"n": 20}]
+    with agent.map(inputs, concurrency=40, on_stop=on_stop) as batch:
         assert next(batch).index == 20
         wait_for(lambda: len(creates(server)) == 21)
     assert threads_of_batches() == []
     assert batch.counts.in_flight == 20
-    assert len(pending(agent)) == 20
+    assert len(pending(agent)) == left
     batch.close()
     assert next(batch, None) is None
 
@@ -641,14 +635,6 @@ def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path)
 
 def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
     assert [item.result()["n"] for item in Batch(agent, numbers(2), ordered=True)] == [0, 1]
-
-
-def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer) -> None:
-    inputs = [*numbers(20, seconds=30), {"n": 20}]
-    with agent.map(inputs, concurrency=40, on_stop="cancel") as batch:
-        assert next(batch).index == 20
-        wait_for(lambda: len(creates(server)) == 21)
-    assert pending(agent) == []
 
 
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])

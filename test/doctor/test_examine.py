@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import re
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -326,23 +324,6 @@ def test_a_run_of_somebody_else_is_never_deleted(fast_clock: None) -> None:
         methods = [each.method for each in server.requests if each.path == f"/runs/{other.run_id}"]
         assert "clean-up" in faults(report)
         assert methods.count("DELETE") <= 1, methods
-
-
-def test_ctrl_c_deletes_the_runs() -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        began = threading.Event()
-
-        def interrupt() -> None:
-            while not server.runs:
-                time.sleep(0.01)
-            began.set()
-            time.sleep(0.3)
-            _thread.interrupt_main()
-
-        threading.Thread(target=interrupt, daemon=True).start()
-        with pytest.raises(KeyboardInterrupt):
-            examine(client, SLOW_AGENT_ID, {"seconds": 60})
-        assert began.is_set() and server.runs == ()
 
 
 def test_an_error_deletes_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
