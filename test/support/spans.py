@@ -55,14 +55,16 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 @contextmanager
-def runs_of(
-    spans: Spans, server: SocketServer, path: str = "", retries: Any = False, **settings: Any
-) -> Iterator[RunsApi]:
-    """Make an instrumented client of a scripted server."""
-    configuration = Configuration(host=server.url + path, retries=retries, **settings)
-    with ApiClient(configuration) as client:
+def scripted(
+    spans: Spans, *responses: Any, path: str = "", retries: Any = False, **settings: Any
+) -> Iterator[tuple[RunsApi, SocketServer]]:
+    """Serve responses to an instrumented client."""
+    with (
+        SocketServer(*responses) as server,
+        ApiClient(Configuration(host=server.url + path, retries=retries, **settings)) as client,
+    ):
         instrument(client, spans.provider)
-        yield RunsApi(client)
+        yield RunsApi(client), server
 
 
 def traceparent_of(span: ReadableSpan) -> str:

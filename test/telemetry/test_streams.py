@@ -8,8 +8,8 @@ import threading
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
-from support.spans import Spans, attributes, runs_of
+from support.socket_server import CLOSE, RESET, STALL, chunk, head, response
+from support.spans import Spans, attributes, scripted
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -34,11 +34,7 @@ WHOLE = [HEAD, event(1), event(2), chunk(b"")]
 
 
 def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
-    with (
-        SocketServer(WHOLE) as server,
-        runs_of(spans, server) as runs,
-        tracer.start_as_current_span("caller") as caller,
-    ):
+    with scripted(spans, WHOLE) as (runs, _), tracer.start_as_current_span("caller") as caller:
         stream = runs.get_run_stream("r1")
         assert spans.one("GET").name == OPEN and not spans.named("read")
         assert len(list(stream)) == 2
@@ -51,28 +47,20 @@ def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
 
 
 def test_a_stream_without_events_is_not_read(spans: Spans) -> None:
-    with (
-        SocketServer(response(b"", 204, content_type="")) as server,
-        runs_of(spans, server) as runs,
-    ):
+    with scripted(spans, response(b"", 204, content_type="")) as (runs, _):
         assert list(runs.get_run_stream("r1")) == []
     assert [span.name for span in spans.all] == [OPEN]
 
 
 def test_a_stream_that_is_refused_is_not_read(spans: Spans) -> None:
-    with (
-        SocketServer(response(b'"no"', 404)) as server,
-        runs_of(spans, server) as runs,
-        pytest.raises(ApiException),
-    ):
+    with scripted(spans, response(b'"no"', 404)) as (runs, _), pytest.raises(ApiException):
         runs.get_run_stream("r1")
     assert [span.name for span in spans.all] == [OPEN]
 
 
 def test_a_stream_that_is_left_early(spans: Spans) -> None:
     with (
-        SocketServer([HEAD, event(1), STALL]) as server,
-        runs_of(spans, server) as runs,
+        scripted(spans, [HEAD, event(1), STALL]) as (runs, _),
         runs.get_run_stream("r1") as stream,
     ):
         next(stream)
@@ -81,7 +69,7 @@ def test_a_stream_that_is_left_early(spans: Spans) -> None:
 
 
 def test_a_stream_that_is_forgotten(spans: Spans) -> None:
-    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         del stream
@@ -90,7 +78,7 @@ def test_a_stream_that_is_forgotten(spans: Spans) -> None:
 
 
 def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
-    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         threading.Timer(0.2, stream.close).start()
@@ -100,7 +88,7 @@ def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
-    with SocketServer([HEAD, event(1), 0.1, end]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), 0.1, end]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         with pytest.raises(StreamInterrupted) as broken:
@@ -114,8 +102,7 @@ def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
 
 def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None:
     with (
-        SocketServer([HEAD, event(1), 0.5, event(2), chunk(b"")]) as server,
-        runs_of(spans, server) as runs,
+        scripted(spans, [HEAD, event(1), 0.5, event(2), chunk(b"")]) as (runs, _),
         runs.get_run_stream("r1") as stream,
     ):
         next(stream)
@@ -127,7 +114,7 @@ def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None
 
 
 def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> None:
-    with SocketServer(WHOLE) as server, runs_of(spans, server) as runs:
+    with scripted(spans, WHOLE) as (runs, _):
         unread = runs.get_run_stream_without_preload_content("r1")
         unread.read()
         unread.close()
