@@ -127,12 +127,12 @@ def test_start_says_more_as_json(server: LocalServer, inside: Inside) -> None:
     assert data(inside(server, "wait", ran)) == {}
 
 
-def test_a_token_from_a_file(server: LocalServer, tmp_path: Path) -> None:
-    (tmp_path / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
-    assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
-    with_bom = "\ufeff" + (tmp_path / "run.token").read_text("utf-8")
-    (tmp_path / "run.token").write_text(with_bom, "utf-8")
-    assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
+def test_a_token_from_a_file(server: LocalServer, inside: Inside, folder: Path) -> None:
+    (folder / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
+    assert data(inside(server, "wait", "@run.token")) == ECHO
+    with_bom = "\ufeff" + (folder / "run.token").read_text("utf-8")
+    (folder / "run.token").write_text(with_bom, "utf-8")
+    assert data(inside(server, "wait", "@run.token")) == ECHO
 
 
 def test_waiting_for_several_ends_with_the_largest_status(
@@ -174,21 +174,19 @@ def test_4_a_question_and_nobody_answers(server: LocalServer, inside: Inside) ->
     assert data(inside(server, "wait", asked["run_id"]))["approved"] is True
 
 
-def test_a_command_answers(server: LocalServer, tmp_path: Path) -> None:
-    (tmp_path / "answer.py").write_text(
+def test_a_command_answers(server: LocalServer, inside: Inside, folder: Path) -> None:
+    (folder / "answer.py").write_text(
         "import json, sys\n"
         "asked = json.load(sys.stdin)\n"
         "print(json.dumps({'approved': asked['payload']['action'] == 'deploy'}))\n",
         "utf-8",
     )
     command = f"{sys.executable} answer.py"
-    done = acp(
-        server, "run", "approval", '{"action": "deploy"}', "--answer-command", command,
-        cwd=tmp_path,
-    )  # fmt: skip
+    done = inside(
+        server, "run", "approval", '{"action": "deploy"}', "--answer-command", command)  # fmt: skip
     assert data(done)["approved"] is True
-    assert acp(server, "run", "approval", "{}", "--answer-command", "false").returncode == 4
-    wrong = acp(server, "run", "approval", "{}", "--answer-command", "echo no")
+    assert inside(server, "run", "approval", "{}", "--answer-command", "false").returncode == 4
+    wrong = inside(server, "run", "approval", "{}", "--answer-command", "echo no")
     assert data(wrong, 4)["run_id"]
     assert "printed is not JSON" in wrong.stderr and "next: acp-client wait" in wrong.stderr
 
@@ -361,15 +359,17 @@ def test_a_batch_names_a_bad_line(server: LocalServer) -> None:
     assert done.returncode == 2 and "line 2" in done.stderr
 
 
-def test_a_batch_names_a_file_that_it_cannot_read(server: LocalServer, tmp_path: Path) -> None:
-    done = acp(server, "batch", "echo", "nowhere.jsonl", cwd=tmp_path)
+def test_a_batch_names_a_file_that_it_cannot_read(
+    server: LocalServer, inside: Inside, folder: Path
+) -> None:
+    done = inside(server, "batch", "echo", "nowhere.jsonl")
     words = "acp-client: cannot read nowhere.jsonl: No such file or directory\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-    (tmp_path / "latin.jsonl").write_bytes(b'{"name": "Zo\xeb"}\n')
-    done = acp(server, "batch", "echo", "latin.jsonl", cwd=tmp_path)
+    (folder / "latin.jsonl").write_bytes(b'{"name": "Zo\xeb"}\n')
+    done = inside(server, "batch", "echo", "latin.jsonl")
     words = "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-    done = acp(server, "batch", "echo", "latin.jsonl", "--results", "none/out", cwd=tmp_path)
+    done = inside(server, "batch", "echo", "latin.jsonl", "--results", "none/out")
     words = "acp-client: none/out cannot be opened: No such file or directory\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 

@@ -564,11 +564,11 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
     ],
 )
 def test_bad_input_is_named_with_its_place(
-    server: LocalServer, tmp_path: Path, arguments: list[str], words: str
+    server: LocalServer, inside: Inside, folder: Path, arguments: list[str], words: str
 ) -> None:
-    (tmp_path / "bad").write_text('{}\n\n{"a":1\n', "utf-8")
-    (tmp_path / "nan").write_text('{"a": NaN}\n', "utf-8")
-    done = acp(server, *arguments, stdin="", cwd=tmp_path)
+    (folder / "bad").write_text('{}\n\n{"a":1\n', "utf-8")
+    (folder / "nan").write_text('{"a": NaN}\n', "utf-8")
+    done = inside(server, *arguments)
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert "line 1 column" not in done.stderr
 
