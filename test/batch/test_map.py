@@ -182,14 +182,6 @@ def test_no_input_is_drawn_before_it_is_needed(agent: AgentHandle, concurrency: 
     assert (drawn, delivered) == (120, 120)
 
 
-def test_a_slow_caller_is_not_overrun(agent: AgentHandle, server: LocalServer) -> None:
-    with agent.map(iter(numbers(100)), concurrency=4) as batch:
-        next(batch)
-        time.sleep(0.3)
-        assert len(creates(server)) <= 5
-        assert batch.counts.drawn <= 5
-
-
 @pytest.mark.parametrize(("given", "expected"), [({}, 8), ({"concurrency": 3}, 3)], ids=str)
 def test_at_most_concurrency_runs_are_under_way(
     agent: AgentHandle, given: dict[str, Any], expected: int

@@ -564,18 +564,6 @@ def test_a_lost_create_that_cannot_be_searched_for_is_an_outcome(
     assert len(creates(server)) == 1
 
 
-def test_failures_of_waiting_are_survived(server: LocalServer, agent: AgentHandle) -> None:
-    for fault in (
-        Fault(path="/runs/*/output", status=500, times=3),
-        Fault(path="/runs/*/output", status=404, times=3),  # of a replica: the runs are new
-        Fault(path="/runs/*/output", status=503, retry_after=1, times=2),
-        Fault(path="/runs/*/output", cut="reset", times=3),
-    ):
-        server.faults.add(fault)
-    assert len([item.result() for item in agent.map(numbers(10))]) == 10
-    assert len(creates(server)) == 10
-
-
 # More runs than threads
 
 CROWD = 150

@@ -236,12 +236,8 @@ def test_pages_of_something_else_cannot_be_used() -> None:
 
 
 def test_a_server_of_acp_0_2_is_recognised() -> None:
-    thread = {
-        "thread_id": "t",
-        "created_at": "2026-01-01T00:00:00Z",
-        "status": "idle",
-        "values": {},
-    }
+    created = {"thread_id": "t", "created_at": "2026-01-01T00:00:00Z"}
+    thread = {**created, "status": "idle", "values": {}}
 
     def respond(request: Request) -> bytes:
         found = [thread] if request.path == "/threads/search" else []
@@ -274,7 +270,7 @@ def test_a_slow_server_takes_no_longer_than_half_a_minute(
         server.faults.add(Fault(delay=0.4, times=None))  # 2 s of the doctor's
         began = time.monotonic()
         report = examined(server.url, agent, COUNTING if agent else None)
-        assert time.monotonic() - began < 7
+        assert time.monotonic() - began < 9
         assert found(report, "time of a request").verdict == "differs"
         assert "not tried" in {each.verdict for each in report.findings}
 
@@ -304,24 +300,18 @@ def test_a_run_of_somebody_else_is_never_deleted(fast_clock: None) -> None:
     """Even if the server gives our runs the ids of others."""
     with LocalServer(quirks=Quirks(unknown_agent=200)) as server:
         with ApiClient(Configuration(host=server.url)) as client:
-            other = RunsApi(client).create_run(
-                {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 60}}
-            )
-            stolen = other.model_copy(
-                update={"creation": other.creation.model_copy(update={"metadata": None})}
-            )
+            body = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 60}}
+            other = RunsApi(client).create_run(body)
+            path, given = f"/runs/{other.run_id}", {"times": None, "status": 200}
+            stolen = other.to_dict(mode="json")
+            marks = {"metadata": {"acp-client-token": "somebody else's"}}
+            theirs = {**stolen, "creation": {**stolen["creation"], **marks}}
             server.faults.add(
-                Fault(path="/runs", times=None, status=200, body=json.loads(stolen.to_json()))
-            )
-            theirs = json.loads(other.to_json())
-            theirs["creation"]["metadata"] = {"acp-client-token": "somebody else's"}
-            server.faults.add(
-                Fault(
-                    path=f"/runs/{other.run_id}", method="GET", times=None, status=200, body=theirs
-                )
+                Fault(path="/runs", body=stolen, **given),
+                Fault(path=path, method="GET", body=theirs, **given),
             )
             report = examine(client, SLOW_AGENT_ID, {"seconds": 0.3})
-        methods = [each.method for each in server.requests if each.path == f"/runs/{other.run_id}"]
+        methods = [each.method for each in server.requests if each.path == path]
         assert "clean-up" in faults(report)
         assert methods.count("DELETE") <= 1, methods
 

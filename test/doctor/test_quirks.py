@@ -95,13 +95,10 @@ def quirks_of(report: Report) -> list[str]:
     return [each.quirk for each in report.findings if each.quirk]
 
 
-def test_a_sound_server_has_no_quirk() -> None:
-    report = examined(Quirks())
-    assert (quirks_of(report), report.status) == ([], 0), str(report)
-
-
 @pytest.mark.parametrize("name", SEEN)
-def test_the_report_names_exactly_the_quirk(name: str) -> None:
+def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "comments_after_end=True":  # a stream is read until its time is over
+        request.getfixturevalue("fast_clock")
     agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "counter")
     report = examined(SEEN[name], agent)
     assert quirks_of(report) == [name], str(report)
