@@ -275,6 +275,14 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     assert (status, done.stderr) == ("141", "")
 
 
+def test_a_script_that_nobody_reads_is_quiet(server: LocalServer) -> None:
+    reader, unread = os.pipe()
+    os.close(reader)
+    done = in_shell(server, f"acp completion bash >&{unread}", pass_fds=(unread,))
+    os.close(unread)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 FOR_LONG = ('{"count": 100, "interval": 0.3}', "--stream", "custom")
 
 
@@ -421,6 +429,25 @@ def test_a_file_that_cannot_be_cut_is_named_with_its_cause(server: LocalServer) 
     assert done.stderr == "acp-client: cannot use /dev/full: No space left on device\n"
 
 
+class Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("form", "file", "written"),
+    [
+        ("json", Terminal(), b'{\n  "a": [\n    "\xc3\xa4"\n  ]\n}\n'),
+        ("json", io.BytesIO(), b'{"a":["\xc3\xa4"]}\n'),
+        ("jsonl", Terminal(), b'{"a":["\xc3\xa4"]}\n'),
+    ],
+    ids=["on a terminal", "in a file", "JSON Lines"],
+)
+def test_json_is_indented_on_a_terminal(form: str, file: io.BytesIO, written: bytes) -> None:
+    Output(form, file).one({"a": ["\u00e4"]})
+    assert file.getvalue() == written
+
+
 class Full(io.FileIO):
     """A file on a disk that takes four more bytes."""
 
@@ -485,7 +512,7 @@ def test_2_wrong_usage(
 
 def test_help_and_version(server: LocalServer, inside: Inside) -> None:
     help_ = inside(server, "--help").stdout
-    assert "exit status" in help_
+    assert "\nexit status:\n  0 success               1 the server refused" in help_
     for command in _COMMANDS:
         assert f"\n    {command}" in help_
     assert "\n  a run that exists:\n    wait " in help_ and help_.count(":\n    ") == 6

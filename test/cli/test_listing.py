@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.commands import (
@@ -32,7 +33,7 @@ from support.commands import (
 from support.proxies import HttpProxy
 from support.socket_server import STALL, Request, SocketServer, response, serve_each
 
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, ThreadsApi
+from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
@@ -106,6 +107,21 @@ def test_ping_sends_one_request(inside: Inside) -> None:
     with SocketServer(response(b'"busy"', 503)) as server:
         assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("command", "seconds"), [("ping", 10), ("completion agents", 0.5)])
+def test_a_quick_request_has_a_limit_of_its_own(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str, seconds: float
+) -> None:
+    given: list[float] = []
+
+    def search(api: AgentsApi, wanted: object, *, _request_timeout: float) -> list[Any]:
+        given.append(_request_timeout)
+        return []
+
+    monkeypatch.setattr(AgentsApi, "search_agents", search)
+    assert inside("http://127.0.0.1:9", *command.split()).returncode == 0
+    assert given == [seconds]
 
 
 @pytest.mark.parametrize(
