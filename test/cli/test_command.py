@@ -275,14 +275,6 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     assert (status, done.stderr) == ("141", "")
 
 
-def test_a_script_that_nobody_reads_is_quiet(server: LocalServer) -> None:
-    reader, unread = os.pipe()
-    os.close(reader)
-    done = in_shell(server, f"acp completion bash >&{unread}", pass_fds=(unread,))
-    os.close(unread)
-    assert (done.returncode, done.stderr) == (141, "")
-
-
 FOR_LONG = ('{"count": 100, "interval": 0.3}', "--stream", "custom")
 
 
