@@ -440,6 +440,19 @@ def test_json_is_indented_on_a_terminal(form: str, file: io.BytesIO, written: by
     assert file.getvalue() == written
 
 
+def test_each_status_has_a_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    green, red, yellow, blue = 32, 31, 33, 34
+    for status, colour in (
+        *(("success", green), ("error", red), ("timeout", red), ("gone", red)),
+        *(("interrupted", yellow), ("pending", blue)),
+    ):
+        file = Terminal()
+        Output("text", file).one({"status": status})
+        assert file.getvalue().decode() == f"status: \x1b[{colour}m{status}\x1b[0m\n"
+
+
 class Full(io.FileIO):
     """A file on a disk that takes four more bytes."""
 
