@@ -113,8 +113,8 @@ def test_stdin_is_left_alone_without_a_dash(server: LocalServer) -> None:
 def test_start_prints_a_token_that_another_process_waits_with(
     server: LocalServer, inside: Inside
 ) -> None:
-    token = started(server, "slow", {"seconds": 0.5})
-    assert token.startswith("acprun1.") and KEY not in token
+    token = acp(server, "start", "slow", '{"seconds": 0.5}').stdout.strip()
+    assert token.startswith("acprun1.")
     assert data(inside(server, "wait", token)) == {"slept": 0.5}
     assert data(inside(server, "show", token))["status"] == "success"
 
@@ -260,7 +260,7 @@ def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_pa
 
 
 def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) -> None:
-    token = started(server, "counter", {"count": 3, "interval": 0}, "--stream", "custom")
+    token = started(server, "counter", {"count": 3, "interval": 0}, streaming="custom")
     events = lines(inside(server, "stream", token))
     assert [event["update"]["count"] for event in events if "update" in event] == [1, 2, 3]
     rest = lines(inside(server, "stream", token, "--from", events[0]["id"]))
@@ -268,7 +268,7 @@ def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) 
 
 
 def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
-    token = started(server, "counter", {"count": 200, "interval": 0.1}, "--stream", "custom")
+    token = started(server, "counter", {"count": 200, "interval": 0.1}, streaming="custom")
     done = in_shell(server, f"acp stream {token} | head -n 1; echo ${{PIPESTATUS[0]}}")
     first, status = done.stdout.splitlines()
     assert json.loads(first)["update"]["count"] == 1
@@ -329,7 +329,7 @@ def test_a_second_signal_at_the_end_ends_with_the_status_of_the_first(tmp_path: 
 def test_search_pages_through_all_that_match(server: LocalServer, inside: Inside) -> None:
     marked = ("--metadata", '{"test": "search"}')
     for _ in range(3):
-        started(server, "echo", {}, *marked)
+        started(server, "echo", {}, metadata={"test": "search"})
     assert len(data(inside(server, "search", *marked, "--agent", "echo"))) == 3
     assert len(lines(inside(server, "search", *marked, "--format", "jsonl", "--limit", "2"))) == 2
     assert data(inside(server, "search", *marked, "--status", "error")) == []

@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import pytest
 
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli import main
 from acp_client_v0_1.testing import LocalServer
 from support.forks import run_in_fork
@@ -183,7 +184,7 @@ def lines(done: subprocess.CompletedProcess[str], status: int = 0) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def started(server: LocalServer, agent: str, input: object, *more: str) -> str:
-    done = acp(server, "start", agent, json.dumps(input), *more)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def started(server: LocalServer, agent: str, input: dict[str, Any], **options: Any) -> str:
+    """Start a run in this process, and return its token."""
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        return AgentHandle.find(agent, api_client=client).start(input, **options).token()
