@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -36,6 +37,7 @@ from support.socket_server import STALL, Request, SocketServer, response, serve_
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _runs
 from acp_client_v0_1.cli._inputs import count_of
+from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -374,6 +376,14 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
     assert "two lines \\u001b[31m and a tab ." in whole
     for table in (runs, threads):
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
+
+
+def test_only_a_row_that_is_too_wide_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, cell in (("5", "12345"), ("4", "123…"), ("", "12345")):
+        monkeypatch.setenv("COLUMNS", columns)
+        file = io.BytesIO()
+        Output("text", file).many([{"id": "12345"}], "id", "id")
+        assert file.getvalue().decode() == f"ID\n{cell}\n"
 
 
 def test_a_table_takes_the_width_of_its_terminal(server: LocalServer) -> None:
