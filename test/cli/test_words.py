@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import subprocess
 import threading
 import time
@@ -30,6 +31,7 @@ from support.commands import (
 )
 from support.socket_server import Request, SocketServer, response, serve_each
 
+import acp_client_v0_1
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
@@ -45,7 +47,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.cli import _commands, _one_line, _outcomes, _output, _runs
 from acp_client_v0_1.cli._arguments import parse, parser
-from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -324,15 +326,6 @@ def test_ctrl_c_says_that_the_run_continues(
     done = inside(server, command, ran)
     assert done.stderr == f"acp-client: the run continues on the server: acp-client wait {ran}\n"
     assert done.stdout == "" and done.returncode >= 128
-
-
-@pytest.mark.parametrize(("order", "indexes"), [([], [1, 0]), (["--ordered"], [0, 1])])
-def test_items_come_as_they_end_or_in_the_order_of_the_inputs(
-    server: LocalServer, inside: Inside, tmp_path: Path, order: list[str], indexes: list[int]
-) -> None:
-    (tmp_path / "in.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 0}\n', "utf-8")
-    done = inside(server, "batch", "slow", str(tmp_path / "in.jsonl"), *order)
-    assert [each["index"] for each in lines(done)] == indexes
 
 
 def test_debug_names_the_logger_of_each_line(server: LocalServer, inside: Inside) -> None:
@@ -616,6 +609,89 @@ def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyP
     assert passed == ["--host=127.0.0.1", "--port=0", "--api-key-env=KEY"]
     done = inside("", "serve", "--api-key-env=NOT_SET")
     assert done.returncode == 2 and "the variable NOT_SET is not set" in done.stderr
+
+
+# What is passed on
+
+SHARED = """--config '{"c": 1}' --metadata '{"m": 2}' --check"""
+OF_RUNS = {"config": {"c": 1}, "metadata": {"m": 2}, "check": True}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (
+            "batch echo in --concurrency 3 --ordered --timeout 5 --journal j --retry-failed "
+            f"--cancel-on-exit --progress {SHARED}",
+            {
+                "concurrency": 3, "ordered": True, "timeout": 5.0, "journal": "j", "total": 2,
+                "retry_failed": True, "on_stop": "cancel", "progress": True, "key": None,
+                "on_interrupt": None, **OF_RUNS,
+            },
+        ),
+        (
+            "batch echo in",
+            {
+                "concurrency": 8, "ordered": False, "timeout": None, "journal": None,
+                "total": None, "retry_failed": False, "on_stop": "leave", "progress": None,
+                "key": None, "on_interrupt": None, "check": False, "config": None,
+                "metadata": None,
+            },
+        ),
+        (
+            f"start echo {{}} --thread t --client-token c --reuse --stream custom {SHARED}",
+            {
+                "timeout": None, "input": {}, "thread_id": "t", "client_token": "c",
+                "reuse": True, "streaming": "custom", **OF_RUNS,
+            },
+        ),
+        ("run echo {} --timeout 7", {"timeout": 7.0, "reuse": False, "check": False}),
+    ],
+    ids=["batch", "batch without options", "start", "run"],
+)  # fmt: skip
+def test_each_option_reaches_its_call(
+    server: LocalServer, inside: Inside, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    command: str, expected: dict[str, Any],
+) -> None:  # fmt: skip
+    given = dict[str, Any]()
+
+    def note(agent: AgentHandle, inputs: object = None, **options: Any) -> None:
+        given.update(options)
+        raise ApiException(reason="enough")
+
+    (folder / "in").write_text("{}\n{}\n", "utf-8")
+    for method in ("map", "start"):
+        monkeypatch.setattr(AgentHandle, method, note)
+    assert inside(server, *shlex.split(command)).returncode == 1
+    if command.startswith("run"):
+        assert 0 < given["timeout"] <= expected.pop("timeout")
+    assert {name: given.get(name, ...) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "expected"),
+    [
+        ("agents --name a --version 1", "iter_agents", {"name": "a", "version": "1"}),
+        (
+            """search --agent echo --status error --metadata '{"m": 2}'""",
+            *("iter_runs", {"agent_id": ECHO_AGENT_ID, "status": "error", "metadata": {"m": 2}}),
+        ),
+        (
+            """threads --agent echo --metadata '{"m": 2}'""",
+            *("iter_threads", {"agent_id": ECHO_AGENT_ID, "metadata": {"m": 2}}),
+        ),
+    ],
+)
+def test_what_is_searched_for_reaches_the_search(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str,
+    function: str, expected: dict[str, Any],
+) -> None:  # fmt: skip
+    given: list[Any] = []
+    monkeypatch.setattr(
+        acp_client_v0_1, function, lambda api, wanted: given.append(wanted) or iter(())
+    )
+    assert inside(server, *shlex.split(command)).returncode == 0
+    assert {name: getattr(given[0], name) for name in expected} == expected
 
 
 # Several runs
