@@ -190,14 +190,22 @@ def test_a_certificate_that_is_not_verified_differs(authority: trustme.CA) -> No
 # Who you are
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_says_what_the_server_asks_for(status: int) -> None:
-    asks = response(b'"no"', status=status, www_authenticate='Bearer realm="acp\x1b[31m"')
+@pytest.mark.parametrize(
+    ("status", "headers", "wanted"),
+    [
+        (401, {"www_authenticate": 'Bearer realm="acp\x1b[31m"'}, 'Bearer realm="acp'),
+        (403, {}, "nothing by name"),
+    ],
+)
+def test_a_refusal_says_what_the_server_asks_for(
+    status: int, headers: dict[str, str], wanted: str
+) -> None:
+    asks = response(b'"no"', status=status, **headers)
     with SocketServer(asks) as server:
         report = examined(server.url, api_key={"x-api-key": "a-secret-key"})
     assert (report.status, list(faults(report))) == (1, ["access"])
     seen = found(report, "access").seen
-    assert f"{status}, and it asks for Bearer realm=" in seen
+    assert seen.startswith(f"{status}, and it asks for {wanted}")
     assert "x-api-key from the configuration" in seen
     assert "\x1b" not in str(report) and "a-secret-key" not in json.dumps(report.to_dict())
 
@@ -208,10 +216,10 @@ def test_credentials_are_named_with_their_source_and_never_shown(
     monkeypatch.setenv("ACP_API_KEY", "a-secret-key")
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         monkeypatch.setenv("ACP_HOST", server.url)
-        with ApiClient(Configuration.from_env()) as client:
+        with ApiClient(Configuration.from_env(), "x-mine", "1") as client:
             report = examine(client)
     seen = found(report, "access").seen
-    assert seen == "x-api-key from the configuration, as ACP_API_KEY has it"
+    assert seen == "x-api-key from the configuration, x-mine by default, as ACP_API_KEY has it"
     assert "a-secret-key" not in str(report) + json.dumps(report.to_dict())
 
 
@@ -272,7 +280,17 @@ def test_a_slow_server_takes_no_longer_than_half_a_minute(
         report = examined(server.url, agent, COUNTING if agent else None)
         assert time.monotonic() - began < 9
         assert found(report, "time of a request").verdict == "differs"
+        assert found(report, "time of a request").seen.endswith(" s, the median of 3")
         assert "not tried" in {each.verdict for each in report.findings}
+
+
+@pytest.mark.parametrize("pending", ["204", "404", "held"])
+def test_an_output_that_does_not_come_in_time_is_not_missing(
+    pending: Any, fast_clock: None
+) -> None:
+    with LocalServer(quirks=Quirks(pending_output=pending)) as server:
+        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
+    assert found(report, "get_run_output").verdict == "not tried"
 
 
 def test_ids_that_are_no_segments_of_a_path_are_findings() -> None:
@@ -477,24 +495,26 @@ def test_operations_with_a_bare_404_are_missing_or_not_tried() -> None:
 
 
 PAGE = {"status": 404, "body": b"<html>", "headers": {"content-type": "text/html"}}
+LIMITED = {"path": "/runs/search", "status": 429}
 EMPTY_1_0 = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
 
 
 @pytest.mark.parametrize(
-    ("fault", "name", "verdict", "seen"),
+    ("fault", "met", "name", "verdict", "seen"),
     [
-        ({"path": "/runs/search", "status": 429}, "rate of requests", "differs", "4 were refused"),
-        ({"path": "/agents/search", "raw": EMPTY_1_0}, "connection", "differs", "HTTP/1.0"),
-        ({"path": "/runs/*", **PAGE}, "ids", "works", "as usual"),
-        ({"path": "/runs/*", **PAGE}, "errors", None, ""),
+        (LIMITED, 4, "rate of requests", "differs", "4 were refused for now"),
+        ({"path": "/agents/search", "raw": EMPTY_1_0}, 10, "connection", "differs", "HTTP/1.0"),
+        ({"path": "/runs/*", **PAGE}, 4, "ids", "works", "as usual"),
+        ({"path": "/runs/*", **PAGE}, 4, "errors", None, ""),
     ],
 )
 def test_what_one_habit_of_a_server_shows(
-    fault: dict[str, Any], name: str, verdict: str | None, seen: str, fast_clock: None
+    fault: dict[str, Any], met: int, name: str, verdict: str | None, seen: str, fast_clock: None
 ) -> None:
     with LocalServer() as server:
         server.faults.add(Fault(**fault, times=None))
         findings = {each.name: each for each in examined(server.url).findings}
+        assert sum(each.fault is not None for each in server.requests) == met
     assert verdict == (findings[name].verdict if name in findings else None)
     assert verdict is None or seen in findings[name].seen
 
