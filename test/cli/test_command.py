@@ -32,7 +32,6 @@ from support.commands import (
     first_line,
     in_shell,
     lines,
-    on_terminal,
     started,
 )
 from support.forks import run_in_fork
@@ -143,12 +142,6 @@ def test_waiting_for_several_ends_with_the_largest_status(
     first, second = data(inside(server, "wait", good, bad), 5)
     assert (first["status"], first["result"]) == ("success", ECHO)
     assert (second["status"], second["errcode"]) == ("error", 7)
-
-
-def test_reuse_takes_the_run_that_is_there(server: LocalServer, inside: Inside) -> None:
-    marks = ("--client-token", "nightly-2026", "--reuse", "--format", "id")
-    first = inside(server, "start", "echo", "{}", *marks).stdout
-    assert first.strip() and inside(server, "start", "echo", "{}", *marks).stdout == first
 
 
 # How runs end
@@ -563,11 +556,3 @@ def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalSe
     assert done.returncode == 7
     assert "Traceback" in done.stderr and "GET /runs/nothing" in done.stderr
     assert KEY not in done.stderr
-
-
-def test_control_characters_do_not_reach_a_terminal(server: LocalServer) -> None:
-    text = json.dumps({"text": "\x1b[31mred\x9b1m\u202e"})
-    for form in ("json", "text"):
-        shown, status = on_terminal(server, "run", "echo", text, "--format", form)
-        assert status == 0 and "red" in shown
-        assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
