@@ -270,6 +270,7 @@ def test_an_agent_that_is_not_there_cannot_be_run(server: LocalServer) -> None:
     assert report.status == 1 and "echo" in faults(report)["agents"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", [None, COUNTER_AGENT_ID])
 def test_a_slow_server_takes_no_longer_than_half_a_minute(
     agent: str | None, fast_clock: None
@@ -284,6 +285,7 @@ def test_a_slow_server_takes_no_longer_than_half_a_minute(
         assert "not tried" in {each.verdict for each in report.findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pending", ["204", "404", "held"])
 def test_an_output_that_does_not_come_in_time_is_not_missing(
     pending: Any, fast_clock: None
