@@ -296,6 +296,15 @@ def test_an_output_that_does_not_come_in_time_is_not_missing(
     assert found(report, "get_run_stream").seen == "the agent does not stream"
 
 
+def test_a_create_that_hangs_takes_no_longer_than_its_probe(fast_clock: None) -> None:
+    with LocalServer() as server:
+        server.faults.add(Fault(method="POST", path="/runs", cut="stall", times=None))
+        began = time.monotonic()
+        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
+        assert time.monotonic() - began < 9
+    assert found(report, "create_run").verdict == "missing" and report.status == 1
+
+
 def test_ids_that_are_no_segments_of_a_path_are_findings() -> None:
     agents = [{"agent_id": "..", "metadata": {"ref": {"name": "a", "version": "1"}}}]
     agents[0]["metadata"]["description"] = "-"  # type: ignore[index]
