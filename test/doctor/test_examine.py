@@ -210,6 +210,13 @@ def test_a_refusal_says_what_the_server_asks_for(
     assert "\x1b" not in str(report) and "a-secret-key" not in json.dumps(report.to_dict())
 
 
+def test_a_refusal_that_takes_almost_as_long_as_its_probe_is_seen(fast_clock: None) -> None:
+    with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
+        server.faults.add(Fault(path="/agents/search", delay=0.9, times=None))  # 4.5 s
+        report = examined(server.url)
+    assert (report.status, list(faults(report))) == (1, ["time of a request", "access"])
+
+
 def test_credentials_are_named_with_their_source_and_never_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from support.socket_server import CLOSE, RESET, STALL, chunk, head, response
 from support.spans import Spans, attributes, scripted
+from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -59,11 +60,10 @@ def test_a_stream_that_is_refused_is_not_read(spans: Spans) -> None:
 
 
 def test_a_stream_that_is_left_early(spans: Spans) -> None:
-    with (
-        scripted(spans, [HEAD, event(1), STALL]) as (runs, _),
-        runs.get_run_stream("r1") as stream,
-    ):
-        next(stream)
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, server):
+        with runs.get_run_stream("r1") as stream:
+            next(stream)
+        assert eventually(lambda: server.still_open == 0)
     assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
     assert spans.one("read").status.status_code is StatusCode.UNSET
 
