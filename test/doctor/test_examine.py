@@ -105,7 +105,7 @@ def test_a_proxy_that_cuts_long_polls_is_found(server: LocalServer) -> None:
     with in_front_of(server, for_a_second) as proxy:
         report = examined(proxy.url, SLOW_AGENT_ID, {"seconds": 2.5})
     assert set(faults(report)) == {"long poll"}, str(report)
-    assert found(report, "long poll").seen.startswith("1.0 s of 4 s, then GET /runs/")
+    assert re.match(r"[12]\.\d s of 4 s, then GET /runs/", found(report, "long poll").seen)
     assert "agent.map(inputs, concurrency=16)" in report.settings
 
 
