@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import pickle
 import re
@@ -390,7 +391,7 @@ def test_a_bar_shows_for_how_long_the_server_fails(
     set_timing: SetTiming,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    set_timing(backoff=(0.05, 0.1))
+    set_timing(backoff=(0.05, 0.1), search=0.5)
     with agent.map(numbers(2), concurrency=1, progress=True) as batch:
         next(batch)
         server.faults.add(Fault(status=502, times=None))
@@ -450,14 +451,17 @@ def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
 
 @pytest.mark.parametrize("concurrency", [4, 40])
 def test_close_returns_when_the_threads_have_ended(
-    agent: AgentHandle, server: LocalServer, concurrency: int
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
 ) -> None:
+    looks = itertools.count()
+    set_timing(now=lambda: time.monotonic() + 0 * next(looks))
     batch = agent.map(numbers(concurrency, seconds=30), concurrency=concurrency)
     # A request that cannot be interrupted at once: a create that is on its way has a moment.
     server.faults.add(Fault(method="POST", path="/runs", delay=1.5, times=1))
     with beside(batch.close, after=1):  # by a thread that holds no poll
         assert list(batch) == []
     assert threads_of_batches() == []
+    assert next(looks) < 2000  # it has waited without a hot loop
 
 
 def test_long_polls_end_at_once_and_a_create_has_a_moment(
