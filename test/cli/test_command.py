@@ -121,7 +121,9 @@ def test_start_prints_a_token_that_another_process_waits_with(
 def test_start_says_more_as_json(server: LocalServer, inside: Inside) -> None:
     known = data(inside(server, "start", "echo", "{}", "--format", "json"))
     assert sorted(known) == ["agent_id", "run_id", "status", "thread_id", "token"]
-    assert known["agent_id"] == ECHO_AGENT_ID
+    run = data(inside(server, "show", known["token"]))
+    same = ("agent_id", "run_id", "thread_id")
+    assert known["thread_id"] and [known[name] for name in same] == [run[name] for name in same]
     ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
     assert data(inside(server, "wait", ran)) == {}
 

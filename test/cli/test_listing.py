@@ -105,7 +105,8 @@ def test_ping(server: LocalServer, inside: Inside) -> None:
 def test_ping_sends_one_request(inside: Inside) -> None:
     with SocketServer(response(b"[]")) as server:
         assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
-        assert len(server.requests) == 1
+        (sent,) = server.requests
+        assert json.loads(sent.body) == {"name": "ping", "limit": 1, "offset": 0}
     with SocketServer(response(b'"busy"', 503)) as server:
         assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
         assert len(server.requests) == 1

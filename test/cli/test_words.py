@@ -536,7 +536,6 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
         assert done.returncode == 2 and "did you mean" not in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -554,6 +553,8 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
             "line 3 of bad is not JSON: Expecting ',' delimiter at column 7",
         ),
         (["batch", "echo", "nan"], "line 1 of nan is not JSON: NaN is not JSON"),
+        # Only a first line can be the header of CSV.
+        (["batch", "echo", "csv"], "line 2 of csv is not JSON: Expecting value at column 1\n"),
     ],
 )
 def test_bad_input_is_named_with_its_place(
@@ -561,6 +562,7 @@ def test_bad_input_is_named_with_its_place(
 ) -> None:
     (folder / "bad").write_text('{}\n\n{"a":1\n', "utf-8")
     (folder / "nan").write_text('{"a": NaN}\n', "utf-8")
+    (folder / "csv").write_text("{}\na,b\n", "utf-8")
     done = inside(server, *arguments)
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert "line 1 column" not in done.stderr
