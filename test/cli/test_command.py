@@ -256,7 +256,9 @@ def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_pa
 
 def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) -> None:
     token = started(server, "counter", {"count": 3, "interval": 0}, streaming="custom")
-    events = lines(inside(server, "stream", token))
+    done = inside(server, "stream", token)
+    events = lines(done)
+    assert done.stderr == ""
     assert [event["update"]["count"] for event in events if "update" in event] == [1, 2, 3]
     rest = lines(inside(server, "stream", token, "--from", events[0]["id"]))
     assert rest == events[1:]

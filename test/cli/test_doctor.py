@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.batches import wait_for
 from support.commands import KEY, Inside, begun, data, ended
 from support.socket_server import SocketServer, response
 
+from acp_client_v0_1 import ApiException, doctor
 from acp_client_v0_1.testing import LocalServer, Quirks
 
 
@@ -27,6 +29,20 @@ def test_runs_are_announced_and_what_differs_ends_with_11(inside: Inside) -> Non
         assert done.stderr.startswith("acp-client: this starts runs of slow, and deletes them")
         assert 'output while pending: 404  [pending_output="404"]\n' in done.stdout
         assert server.runs == ()
+
+
+def test_each_option_reaches_the_examination(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def examine(client: object, *options: object) -> None:
+        given.extend(options)
+        raise ApiException(reason="enough")
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert inside(server, "doctor", "--agent", "a", "--input", '{"n": 1}', "--deep").returncode == 1
+    assert given == ["a", {"n": 1}, True]
 
 
 def test_json_is_the_report_with_its_version(server: LocalServer, inside: Inside) -> None:

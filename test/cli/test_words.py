@@ -186,6 +186,16 @@ def test_events_are_missing(inside: Inside) -> None:
     in_own_words(done, 9, "next: acp-client stream --on-gap mark --from ")
 
 
+def test_a_stream_that_was_broken_says_that_events_may_be_missing(inside: Inside) -> None:
+    quirks = Quirks(event_ids="none")
+    with LocalServer(api_key={"x-api-key": KEY}, quirks=quirks) as server:
+        token = started(server, "counter", {"count": 3, "interval": 0.1}, streaming="custom")
+        server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=1))
+        done = inside(server, "stream", token)
+    assert done.returncode == 0
+    assert done.stderr.endswith("the stream was broken: events may be missing\n")
+
+
 def test_a_token_file_without_its_mark(server: LocalServer, inside: Inside, folder: Path) -> None:
     (folder / "run.token").write_text("acprun1.…", "utf-8")
     in_own_words(inside(server, "wait", "run.token"), 7, "write @run.token for the token in it")
@@ -210,6 +220,13 @@ def test_an_answer_command_answers_what_is_waited_for(
 ) -> None:
     answer = """echo '{"approved": true}'"""
     assert data(inside(server, "wait", token, "--answer-command", answer))["approved"] is True
+
+
+def test_a_timeout_of_0_only_looks_and_asks_nobody(
+    server: LocalServer, inside: Inside, token: str, folder: Path
+) -> None:
+    done = inside(server, "wait", token, "--timeout", "0", "--answer-command", "touch asked")
+    assert data(done, 4)["status"] == "interrupted" and not (folder / "asked").exists()
 
 
 def test_without_a_terminal_nobody_is_asked_about_any_of_several_runs(
