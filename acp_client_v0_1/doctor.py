@@ -134,7 +134,7 @@ class _Api(acp.RunsApi, acp.AgentsApi, acp.ThreadsApi):
 _READS = [n for n in dir(_Api) if n.startswith(("get_", "search_")) and "_with" not in n]
 
 
-@dataclass(eq=False)
+@dataclass
 class _Exam:
     """One examination: its requests, its runs and its findings."""
 
@@ -202,8 +202,8 @@ class _Exam:
             except acp.ApiException as error:
                 got = _Answer(monotonic() - began, None, error.headers or {}, error, error.status)
             if operation == "create_run" or not (got.error and failure_of(got.error).limits):
-                self.limited += refused
                 break
+            self.limited += 1
             sleep(min(0.5 * refused + 0.5, self.left()))
         answer: _Answer = got
         return answer
@@ -266,7 +266,7 @@ def _connection(exam: _Exam) -> None:
     answers: list[_Answer] = []
     while len(answers) < 5 and sum(each.took for each in answers) < 5:
         answers.append(exam.ask("search_agents", _QUICK))
-    took, last = sorted(answers, key=lambda each: each.took)[len(answers) // 2].took, answers[-1]
+    took, last = sorted(each.took for each in answers)[len(answers) // 2], answers[-1]
     exam.note("time of a request", f"{took:.3f} s, the median of {len(answers)}", took < 1)
     if date := date_of(last.headers.get("date")):
         exam.note("clock", f"{date - time():+.1f} s from yours", abs(date - time()) < 5 + last.took)

@@ -150,9 +150,11 @@ class _Observer:
 
 
 class _RunSpan:
+    # The last request ended at this time. Without any, the span ends when it is dropped.
+    _last: int | None = None
+
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._last = time.time_ns()
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(span))
         self.traceparent = carrier.get("traceparent", "")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.batches import obedient
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.batch import _executors
+from acp_client_v0_1.testing import LocalServer, Quirks
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer([]) as running:
+def server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """Its quirks may be a parameter of the test."""
+    with LocalServer([], quirks=getattr(request, "param", Quirks())) as running:
         running.register(obedient, name="obedient")
         yield running
 
@@ -22,3 +26,34 @@ def server() -> Iterator[LocalServer]:
 def agent(server: LocalServer) -> Iterator[AgentHandle]:
     with ApiClient(Configuration(host=server.url)) as client:
         yield AgentHandle(server.agents[0].agent_id, client)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The journal of the test."""
+    return tmp_path / "journal.jsonl"
+
+
+@pytest.fixture
+def in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The workers of an executor find the server."""
+    monkeypatch.setenv("ACP_HOST", server.url)
+    yield
+    for client, _ in _executors._clients.values():
+        client.close()
+    _executors._clients.clear()
+
+
+@pytest.fixture
+def threads(in_environment: None) -> Iterator[Executor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["threads", "executor"])
+def executor(request: pytest.FixtureRequest) -> Executor | None:
+    """What `map` gets as its executor: nothing, for threads of the batch, or a pool."""
+    if request.param == "threads":
+        return None
+    pool: Executor = request.getfixturevalue("threads")
+    return pool

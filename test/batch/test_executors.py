@@ -8,16 +8,15 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batches import creates, obedient, runs_by_input, wait_for
+from support.batches import answer, beside, creates, numbers, runs_by_input, wait_for
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -39,14 +38,6 @@ from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.slow
-
-
-def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"n": n, **more} for n in range(count)]
-
-
-def answer(question: PendingInterrupt) -> dict[str, Any]:
-    return {"to": question.payload["number"]}
 
 
 def connect_elsewhere() -> ApiClient:
@@ -73,30 +64,14 @@ def connect_and_fail() -> ApiClient:
 
 
 @pytest.fixture
-def _in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("ACP_HOST", server.url)
-    yield
-    for client, _ in _executors._clients.values():
-        client.close()
-    _executors._clients.clear()
-
-
-@pytest.fixture
-def processes(_in_environment: None) -> Iterator[Executor]:
+def processes(in_environment: None) -> Iterator[Executor]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         yield pool
 
 
-@pytest.fixture
-def threads(_in_environment: None) -> Iterator[Executor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
 def test_worker_processes_have_clients_of_their_own(
-    server: LocalServer, agent: AgentHandle, processes: Executor, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, processes: Executor, path: Path
 ) -> None:
-    path = tmp_path / "journal.jsonl"
     inputs = [*numbers(20), {"n": 20, "fail": True}, {"n": 21, "ask": 2}]
     batch = agent.map(inputs, executor=processes, on_interrupt=answer, journal=path, ordered=True)
     items = list(batch)
@@ -111,53 +86,18 @@ def test_worker_processes_have_clients_of_their_own(
     assert server.requests == ()
 
 
-def test_a_worker_process_survives_failures_of_waiting(
-    server: LocalServer, agent: AgentHandle, processes: Executor
-) -> None:
-    server.faults.add(Fault(path="/runs/*/output", status=503, retry_after=0, times=3))
-    items = list(agent.map(numbers(5), executor=processes, timeout=60))
-    assert sorted(item.result()["n"] for item in items) == list(range(5))
-    assert len(creates(server)) == 5
-
-
-def test_threads_are_an_executor_too(agent: AgentHandle, threads: Executor) -> None:
-    items = list(agent.map(numbers(20, ask=1), executor=threads, concurrency=4))
-    assert {type(item.outcome) for item in items} == {RunInterrupted}
-
-
 def test_a_worker_knows_that_the_server_has_answered_its_caller(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
     agent.descriptor()
     server.stop()
-    back = threading.Timer(1, server.start)
-    back.start()
     configuration = Configuration(host=server.url, retries=0)
     batch = agent.map(numbers(2), executor=threads, connect=lambda: ApiClient(configuration))
-    assert sorted(item.result()["n"] for item in batch) == [0, 1]
-    back.join()
+    with beside(server.start, after=1):
+        assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
 
-def test_no_more_tasks_than_concurrency_are_handed_on(
-    agent: AgentHandle, threads: Executor
-) -> None:
-    drawn = delivered = 0
-
-    def inputs() -> Iterator[dict[str, Any]]:
-        nonlocal drawn
-        for n in range(30):
-            drawn += 1
-            assert drawn - delivered <= 3
-            yield {"n": n}
-
-    for _ in agent.map(inputs(), executor=threads, concurrency=3):
-        delivered += 1
-    assert delivered == 30
-
-
-def test_a_task_for_a_worker_holds_no_credential(
-    server: LocalServer, _in_environment: None
-) -> None:
+def test_a_task_for_a_worker_holds_no_credential(server: LocalServer, in_environment: None) -> None:
     secret = "planted-secret"
     configuration = Configuration(
         host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret
@@ -189,7 +129,7 @@ def test_a_task_for_a_worker_holds_no_credential(
 )
 def test_what_a_worker_returns_holds_no_credential(
     agent: AgentHandle,
-    _in_environment: None,
+    in_environment: None,
     monkeypatch: pytest.MonkeyPatch,
     input: dict[str, Any],
     options: dict[str, Any],
@@ -238,12 +178,11 @@ def test_a_client_of_another_server_is_refused(
     server: LocalServer,
     agent: AgentHandle,
     threads: Executor,
-    tmp_path: Path,
+    path: Path,
     connect: Any,
     kind: type[Exception],
     words: str,
 ) -> None:
-    path = tmp_path / "journal.jsonl"
     batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
     with pytest.raises(kind, match=words):
         next(batch)
@@ -253,11 +192,14 @@ def test_a_client_of_another_server_is_refused(
 
 
 def test_a_pool_that_breaks(agent: AgentHandle, server: LocalServer, processes: Executor) -> None:
-    batch = agent.map(numbers(3, seconds=30), executor=processes)
-    killer = threading.Thread(target=_kill_a_worker, args=[server, processes])
-    killer.start()
-    assert [type(item.outcome) for item in batch] == [BrokenProcessPool] * 3
-    killer.join()
+    def kill() -> None:
+        wait_for(lambda: bool(creates(server)))
+        for process in list(processes._processes):  # type: ignore[attr-defined]
+            os.kill(process, signal.SIGKILL)
+
+    with beside(kill):
+        items = list(agent.map(numbers(3, seconds=30), executor=processes))
+    assert [type(item.outcome) for item in items] == [BrokenProcessPool] * 3
 
 
 def test_a_pool_that_is_shut_down_is_an_error_of_the_batch(agent: AgentHandle) -> None:
@@ -280,18 +222,12 @@ def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: E
     assert str(item.outcome) == "the executor cancelled the task"
 
 
-def _kill_a_worker(server: LocalServer, pool: Any) -> None:
-    wait_for(lambda: bool(creates(server)))
-    for process in list(pool._processes):
-        os.kill(process, signal.SIGKILL)
-
-
 def test_closing_cancels_what_has_not_begun(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
     def inputs() -> Iterator[dict[str, Any]]:
         yield from numbers(10, seconds=0.5)
-        wait_for(lambda: len(creates(server)) == 4)
+        wait_for(lambda: len(creates(server)) == 8)
         raise LookupError("no more")
 
     batch = agent.map(inputs(), executor=threads, concurrency=20, on_stop="cancel")
@@ -345,7 +281,7 @@ def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
 
 
 def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
-    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
     again = threading.Event()
 
@@ -355,7 +291,6 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
         raise AgentError(7, "at first")
 
     agent = AgentHandle(server.register(fails_at_first), agent.runs.api_client)
-    path = tmp_path / "journal.jsonl"
     (failed,) = agent.map(numbers(1), journal=path)
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -369,16 +304,6 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
             agent.map(inputs(), executor=threads, journal=path, retry_failed=True, on_stop="cancel")
         )
     assert [run["run_id"] for run in server.runs] == [failed.run_id]
-
-
-def test_a_run_that_a_worker_attaches_to_is_written_once(
-    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
-) -> None:
-    path = tmp_path / "journal.jsonl"
-    (late,) = agent.map(numbers(1, seconds=1), journal=path, timeout=0.2)
-    (item,) = agent.map(numbers(1, seconds=1), journal=path, executor=threads)
-    assert item.ok and item.run_id == late.run_id and len(creates(server)) == 1
-    assert path.read_bytes().count(b'"started"') == 1
 
 
 def test_a_worker_keeps_the_clients_of_the_last_four_batches(
@@ -451,78 +376,61 @@ def test_on_stop_cancel_asks_for_the_open_runs_only(
     assert {run["status"] for run in server.runs} == {"success"}
 
 
-@pytest.fixture
-def ignoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """A server whose searches give the runs of anybody."""
-    with LocalServer([], quirks=Quirks(search_metadata="ignored")) as running:
-        running.register(obedient, name="obedient")
-        monkeypatch.setenv("ACP_HOST", running.url)
-        yield running
+IGNORING = pytest.mark.parametrize(
+    "server", [Quirks(search_metadata="ignored")], ids=["its searches find all"], indirect=True
+)
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+@IGNORING
 def test_closing_deletes_nobody_elses_runs(
-    ignoring: LocalServer, executor: Callable[[int], Executor] | None
+    server: LocalServer, agent: AgentHandle, executor: Executor | None
 ) -> None:
-    agent_id = ignoring.agents[0].agent_id
     foreign: set[str] = set()
-    with ApiClient(Configuration(host=ignoring.url)) as client:
-        agent = AgentHandle(agent_id, client)
 
-        def begin(metadata: dict[str, Any] | None) -> None:
-            body = {"agent_id": agent_id, "input": {"n": -1, "seconds": 60}, "metadata": metadata}
-            foreign.add(agent.runs.create_run(body).run_id)
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield from numbers(3, seconds=60)
+        wait_for(lambda: len(creates(server)) == 3)
+        marks = creates(server)[0]["metadata"]
+        for metadata in (
+            None,
+            {"note": "of somebody else"},
+            {"acp-batch": "another", "acp-client-token": "another"},
+            {"acp-batch": marks["acp-batch"]},
+            {"acp-batch": marks["acp-batch"], "acp-client-token": "another"},
+            {"acp-batch": "another", "acp-client-token": marks["acp-client-token"]},
+        ):
+            body = {"agent_id": agent.agent_id, "input": {"n": -1, "seconds": 60}}
+            foreign.add(agent.runs.create_run({**body, "metadata": metadata}).run_id)
+        yield {"n": 3}
 
-        def inputs() -> Iterator[dict[str, Any]]:
-            yield from numbers(3, seconds=60)
-            wait_for(lambda: len(creates(ignoring)) == 3)
-            marks = creates(ignoring)[0]["metadata"]
-            for metadata in (
-                None,
-                {"note": "of somebody else"},
-                {"acp-batch": "another", "acp-client-token": "another"},
-                {"acp-batch": marks["acp-batch"]},
-                {"acp-batch": marks["acp-batch"], "acp-client-token": "another"},
-                {"acp-batch": "another", "acp-client-token": marks["acp-client-token"]},
-            ):
-                begin(metadata)
-            yield {"n": 3}
-
-        with nullcontext() if executor is None else executor(8) as pool:
-            with agent.map(inputs(), executor=pool, on_stop="cancel") as batch:
-                done = next(batch)
-            assert batch.counts.duplicates == 0
-    statuses = {run["run_id"]: run["status"] for run in ignoring.runs}
+    with agent.map(inputs(), executor=executor, on_stop="cancel") as batch:
+        done = next(batch)
+    assert batch.counts.duplicates == 0
+    statuses = {run["run_id"]: run["status"] for run in server.runs}
     assert statuses == {**dict.fromkeys(foreign, "pending"), done.run_id: "success"}
 
 
+@IGNORING
 @pytest.mark.parametrize("early", [True, False], ids=["early", "at the end"])
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
 def test_closing_deletes_no_run_whose_item_was_given(
-    ignoring: LocalServer, executor: Callable[[int], Executor] | None, early: bool
+    server: LocalServer, agent: AgentHandle, executor: Executor | None, early: bool
 ) -> None:
     """Interrupted, out of the caller's time, or done, each is the caller's from then on."""
     inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 60}, {"n": 2}]
+    more, timeout = ([{"n": 3, "ask": 1, "seconds": 60}], 30.0) if early else ([], 1.0)
     given: list[BatchItem] = []
-    with ApiClient(Configuration(host=ignoring.url)) as client:
-        agent = AgentHandle(ignoring.agents[0].agent_id, client)
-        with nullcontext() if executor is None else executor(8) as pool:
-            more = [{"n": 3, "ask": 1, "seconds": 60}] if early else []
-            with agent.map(
-                [*inputs, *more], executor=pool, on_stop="cancel", timeout=1.0 if not early else 30
-            ) as batch:
-                given.extend(next(batch) for _ in range(2))
-                if not early:
-                    given.extend(batch)
-    statuses = {run["run_id"]: run["status"] for run in ignoring.runs}
+    with agent.map([*inputs, *more], executor=executor, on_stop="cancel", timeout=timeout) as batch:
+        given.extend(next(batch) for _ in range(2))
+        if not early:
+            given.extend(batch)
+    statuses = {run["run_id"]: run["status"] for run in server.runs}
     assert {statuses[item.run_id] for item in given} >= {"success", "interrupted"}
     assert len(statuses) == len(given) == (2 if early else 3)
 
 
 def test_what_was_attached_to_and_cancelled_is_started_anew(
-    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
-    path = tmp_path / "journal.jsonl"
     inputs = [{"n": 0, "seconds": 2}, {"n": 1}]
     with agent.map(inputs, journal=path) as batch:
         assert next(batch).index == 1
@@ -534,7 +442,7 @@ def test_what_was_attached_to_and_cancelled_is_started_anew(
 
 
 def test_ctrl_c_just_after_a_submission_counts_its_run(
-    server: LocalServer, agent: AgentHandle, _in_environment: None
+    server: LocalServer, agent: AgentHandle, in_environment: None
 ) -> None:
     class Interrupted(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
@@ -572,7 +480,7 @@ def test_a_failing_search_replaces_no_ctrl_c(
 
 
 @pytest.fixture
-def dask(_in_environment: None) -> Iterator[Any]:
+def dask(in_environment: None) -> Iterator[Any]:
     with warnings.catch_warnings():
         # The packages that Dask is made of, on a Python that is newer or older than they are.
         warnings.simplefilter("ignore")
@@ -592,9 +500,8 @@ def dask(_in_environment: None) -> Iterator[Any]:
 
 
 def test_a_batch_on_dask_that_loses_a_worker(
-    server: LocalServer, agent: AgentHandle, dask: Any, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, dask: Any, path: Path
 ) -> None:
-    path = tmp_path / "journal.jsonl"
     inputs = numbers(60, seconds=0.1)
     with agent.map(
         inputs, executor=dask.get_executor(pure=False), concurrency=16, journal=path

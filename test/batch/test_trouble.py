@@ -11,14 +11,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
+from support.batches import (
+    answer,
+    beside,
+    creates,
+    numbers,
+    obedient,
+    runs_by_input,
+    threads_of_batches,
+    wait_for,
+)
 from support.examples import RESULT, RUN
 from support.socket_server import CLOSE, STALL, Request, SocketServer, response, serve_each
 from support.timing import SetTiming
@@ -31,7 +40,6 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
-    PendingInterrupt,
     RunFailed,
     RunGone,
     RunHandle,
@@ -52,21 +60,23 @@ from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 pytestmark = pytest.mark.load
 
 
-def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"n": n, **more} for n in range(count)]
-
-
-def answer(question: PendingInterrupt) -> dict[str, Any]:
-    return {"to": question.payload["number"]}
+@contextmanager
+def serving(respond: Callable[[Request], Any]) -> Iterator[AgentHandle]:
+    """The agent of a server whose responses the test computes."""
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        yield AgentHandle("a", client)
 
 
 def test_everything_that_goes_wrong_at_once(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
-    """A server away for 5 s, 429, lost responses; runs that fail, ask, or are deleted."""
+    """A server away for 2 s, 429, lost responses; runs that fail, ask, or are deleted."""
     set_timing(search=6)
     kinds = ({}, {"fail": True}, {"ask": 1}, {"seconds": 30})
-    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(200)]
+    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(100)]
     deleted: set[int] = set()
     over = threading.Event()
 
@@ -79,23 +89,13 @@ def test_everything_that_goes_wrong_at_once(
                         RunHandle(run["run_id"], client).delete()
                         deleted.add(run["creation"]["input"]["n"])
 
-    def go_away() -> None:
-        over.wait(0.3)
-        server.restart(pause=5)
-
     lost = {"share": 0.05, "times": None, "cut": "close", "after_wire_bytes": 0}
     server.faults.add(Fault(method="POST", path="/runs", status=429, retry_after=1, times=3))
     server.faults.add(Fault(method="POST", path="/runs", **lost))
     server.faults.add(Fault(method="GET", path="/runs/*/output", **lost))
-    helpers = [threading.Thread(target=work) for work in (delete_slow_ones, go_away)]
-    for helper in helpers:
-        helper.start()
-    items = list(agent.map(inputs, on_interrupt=answer, concurrency=24))
-    items.sort(key=lambda item: item.index)
-    over.set()
-    for helper in helpers:
-        helper.join()
-    assert [item.index for item in items] == list(range(200))
+    with beside(delete_slow_ones), beside(lambda: server.restart(pause=2), after=0.3):
+        items = list(agent.map(inputs, on_interrupt=answer, concurrency=24, ordered=True))
+        over.set()
     for item, given in zip(items, inputs, strict=True):
         if "fail" in given:
             assert isinstance(item.outcome, RunFailed)
@@ -108,7 +108,7 @@ def test_everything_that_goes_wrong_at_once(
             }
     counted = runs_by_input(server)
     assert deleted == {n for n, given in enumerate(inputs) if "seconds" in given}
-    assert sorted([*counted.elements(), *deleted]) == list(range(200))
+    assert sorted([*counted.elements(), *deleted]) == list(range(100))
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,7 @@ def test_everything_that_goes_wrong_at_once(
     [
         ("/runs", 429, 31),
         ("/runs", 503, 31),  # which is looked for afterwards
-        ("/runs/*/output", 408, 30),
         ("/runs/*/output", 502, 30),
-        ("/runs/*/output", 504, 30),
     ],
 )
 def test_nothing_overtakes_a_retry_after_and_no_item_fails(
@@ -155,92 +153,61 @@ def test_the_search_for_a_lost_create_waits_for_its_turn(
     assert len(creates(server)) == 20
 
 
-@pytest.mark.parametrize("path", ["/runs/*/output", "/runs/search"])
-def test_no_item_fails_by_429_within_an_outage(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    tmp_path: Path,
-    path: str,
-) -> None:
-    journal = tmp_path / "journal.jsonl"
-    server.faults.add(Fault(method="POST", path="/runs", status=503, times=1))
-    server.faults.add(Fault(path="/runs/search", status=405, times=2))
-    list(agent.map(numbers(1), journal=journal))  # which leaves it to be searched for
-    server.faults.clear()
-    set_timing(search=0.5)
-    server.faults.add(Fault(path=path, status=429, retry_after=1, times=3))
-    (item,) = agent.map(numbers(1), journal=journal)
-    assert item.result()["n"] == 0 and len(server.faults) == 0
-
-
 # What is wrong with all runs
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
 @pytest.mark.parametrize(
-    "path, status, asked",
+    "where, status, asked",
     [
         ("/runs", 401, None),
-        ("/runs", 429, 3600),
         ("/runs", 503, 3600),
         ("/runs/*/output", 403, None),
         ("/runs/*/output", 429, 3600),
-        ("/runs/*/output", 503, 3600),
     ],
 )
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    executor: Callable[[int], Executor] | None,
-    path: str,
+    path: Path,
+    executor: Executor | None,
+    where: str,
     status: int,
     asked: int | None,
 ) -> None:
-    monkeypatch.setenv("ACP_HOST", server.url)
-    journal = tmp_path / "journal.jsonl"
     inputs = [*numbers(5), {"n": 5, "fail": True}]
-    fault = Fault(path=path, status=status, retry_after=asked, times=None)
-    server.faults.add(Fault(path=path, times=2), fault)
-    with nullcontext() if executor is None else executor(2) as pool:
-        batch = agent.map(inputs, journal=journal, concurrency=2, executor=pool)
-        items: list[BatchItem] = []
-        with pytest.raises(ApiException) as caught:
-            items.extend(batch)
-        assert caught.value.status == status
-        assert len(items) <= 2 and all(item.ok for item in items)
-        assert next(batch, None) is None and threads_of_batches() == []
-        server.faults.clear()
-        items = list(agent.map(inputs, journal=journal, ordered=True, executor=pool))
+    fault = Fault(path=where, status=status, retry_after=asked, times=None)
+    server.faults.add(Fault(path=where, times=2), fault)
+    batch = agent.map(inputs, journal=path, concurrency=2, executor=executor)
+    items: list[BatchItem] = []
+    with pytest.raises(ApiException) as caught:
+        items.extend(batch)
+    assert caught.value.status == status
+    assert len(items) <= 2 and all(item.ok for item in items)
+    assert next(batch, None) is None and threads_of_batches() == []
+    server.faults.clear()
+    items = list(agent.map(inputs, journal=path, ordered=True, executor=executor))
     assert [item.result()["n"] for item in items[:5]] == list(range(5))
     assert isinstance(items[5].outcome, RunFailed)
     assert runs_by_input(server).total() == 6
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 422, 501, 503])
+@pytest.mark.parametrize("status", [401, 404, 422, 503])
 def test_an_unreadable_descriptor_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
     set_timing: SetTiming,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    executor: Callable[[int], Executor] | None,
+    path: Path,
+    executor: Executor | None,
     status: int,
 ) -> None:
-    monkeypatch.setenv("ACP_HOST", server.url)
     set_timing(outage=0.3, backoff=(0.05, 0.1))
-    journal = tmp_path / "journal.jsonl"
     server.faults.add(Fault(path="/agents/*/descriptor", status=status, times=None))
-    with nullcontext() if executor is None else executor(2) as pool:
-        with pytest.raises(ApiException, match="/descriptor") as caught:
-            list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
-        assert caught.value.status == status
-        assert b'"failed"' not in journal.read_bytes() and creates(server) == []
-        server.faults.clear()
-        items = list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
+    with pytest.raises(ApiException, match="/descriptor") as caught:
+        list(agent.map(numbers(5), check=True, journal=path, executor=executor))
+    assert caught.value.status == status
+    assert b'"failed"' not in path.read_bytes() and creates(server) == []
+    server.faults.clear()
+    items = list(agent.map(numbers(5), check=True, journal=path, executor=executor))
     assert sorted(item.result()["n"] for item in items) == list(range(5))
 
 
@@ -262,22 +229,21 @@ def test_an_input_that_does_not_fit_is_an_outcome(server: LocalServer, tmp_path:
 
 
 def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, path: Path
 ) -> None:
-    set_timing(outage=2.0, backoff=(0.05, 0.2))
-    journal = tmp_path / "journal.jsonl"
+    set_timing(outage=1.0, backoff=(0.05, 0.2))
     items: list[BatchItem] = []
-    with agent.map(numbers(40, seconds=0.1), journal=journal, concurrency=4) as batch:
+    with agent.map(numbers(40, seconds=0.1), journal=path, concurrency=4) as batch:
         items.append(next(batch))
         server.faults.add(Fault(status=502, times=None))
         began = time.monotonic()
         with pytest.raises(ServiceException) as caught:
             items.extend(batch)
     assert caught.value.status == 502
-    assert 1 < time.monotonic() - began < 20
+    assert 0.5 < time.monotonic() - began < 20
     assert all(item.ok for item in items)  # no item was given as failed
     server.faults.clear()
-    items = list(agent.map(numbers(40, seconds=0.1), journal=journal, ordered=True))
+    items = list(agent.map(numbers(40, seconds=0.1), journal=path, ordered=True))
     assert [item.result()["n"] for item in items] == list(range(40))
     assert runs_by_input(server).total() == 40
 
@@ -311,26 +277,20 @@ def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool, check: bool) -
     assert time.monotonic() - began < 30  # an outage would take 300 s
 
 
-def test_an_agent_that_is_not_there_is_raised(server: LocalServer, agent: AgentHandle) -> None:
-    nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
-    with pytest.raises(NotFoundException):
-        list(nobody.map(numbers(20), concurrency=4))
-    assert len(creates(server)) <= 4
-
-
-def test_an_agent_that_is_not_there_is_raised_from_behind_a_500(
-    server: LocalServer, agent: AgentHandle, tmp_path: Path
+@pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
+def test_an_agent_that_is_not_there_is_raised(
+    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
 ) -> None:
-    journal = tmp_path / "journal.jsonl"
-    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    if fails:
+        server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
-    with pytest.raises(NotFoundException, match="/agents/3fa85f64"):
-        list(nobody.map(numbers(20), concurrency=4, journal=journal))
+    with pytest.raises(NotFoundException, match="3fa85f64"):
+        list(nobody.map(numbers(20), concurrency=4, journal=path))
     assert len(creates(server)) <= 4
-    assert b'"failed"' not in journal.read_bytes()
+    assert b'"failed"' not in path.read_bytes()
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529, 598, 599])
+@pytest.mark.parametrize("status", [408, 500, 524])
 def test_a_create_that_a_proxy_calls_failed_is_found(
     server: LocalServer, agent: AgentHandle, status: int
 ) -> None:
@@ -352,29 +312,6 @@ def test_where_searches_are_forbidden_60_runs_are_polled_one_by_one(
     assert {type(item.error) for item in items if not item.ok} == {RunFailed}
     assert sum(request.path == "/runs/search" for request in server.requests) == 1
     assert len(server.requests) <= 60 + 1 + 2 * 60  # the creates, the search, two polls of each
-
-
-def test_a_crowd_searches_also_if_no_run_was_parked_before(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield {"n": 0}
-        time.sleep(1)  # some searches would be due, and there is nothing to search for
-        yield from ({"n": n, "seconds": 1.5} for n in range(1, 60))
-
-    items = list(agent.map(inputs(), concurrency=60))
-    assert sorted(item.result()["n"] for item in items) == list(range(60))
-    searches = [one for one in server.requests if one.path == "/runs/search"]
-    assert searches
-
-
-def test_a_crowd_does_not_search_again_once_a_search_was_refused(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    server.faults.add(Fault(path="/runs/search", status=422, times=None))
-    items = list(agent.map(numbers(60, seconds=1.5), concurrency=60))
-    assert len([item.result() for item in items]) == 60
-    assert sum(request.path == "/runs/search" for request in server.requests) == 1
 
 
 def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
@@ -602,12 +539,6 @@ def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
     assert put_back == list(range(13, 32))
 
 
-def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="reset", after_wire_bytes=0, times=5))
-    assert len([item.result() for item in agent.map(numbers(10))]) == 10
-    assert len(creates(server)) == 10 and runs_by_input(server).total() == 10
-
-
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, lost: int
@@ -633,62 +564,43 @@ def test_a_lost_create_that_cannot_be_searched_for_is_an_outcome(
     assert len(creates(server)) == 1
 
 
-def test_failures_of_waiting_are_survived(server: LocalServer, agent: AgentHandle) -> None:
-    for fault in (
-        Fault(path="/runs/*/output", status=500, times=3),
-        Fault(path="/runs/*/output", status=404, times=3),  # of a replica: the runs are new
-        Fault(path="/runs/*/output", status=503, retry_after=1, times=2),
-        Fault(path="/runs/*/output", cut="reset", times=3),
-    ):
-        server.faults.add(fault)
-    assert len([item.result() for item in agent.map(numbers(10))]) == 10
-    assert len(creates(server)) == 10
-
-
 # More runs than threads
 
 CROWD = 150
 
 
-@pytest.fixture(
-    params=[
+SEARCHES = pytest.mark.parametrize(
+    "server",
+    [
         Quirks(),
         Quirks(search_metadata="ignored", search_order="newest"),
         Quirks(search_metadata="fails"),
     ],
     ids=["searches", "ignores metadata", "cannot search"],
+    indirect=True,
 )
-def quirky(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    with LocalServer([], quirks=request.param) as server:
-        server.register(obedient, name="obedient")
-        yield server
 
 
-def test_many_runs_on_few_threads_and_connections(quirky: LocalServer) -> None:
+@SEARCHES
+def test_many_runs_on_few_threads_and_connections(server: LocalServer, agent: AgentHandle) -> None:
     inputs = [{"n": n, "seconds": 0.5 + n % 5 / 5} for n in range(CROWD)]
     most = 0
-    before = threading.active_count()
-    with ApiClient(Configuration(host=quirky.url)) as client:
-        agent = AgentHandle(quirky.agents[0].agent_id, client)
-        for item in agent.map(inputs, concurrency=CROWD):
-            assert item.result()["n"] == item.index
-            most = max(most, len(threads_of_batches()))
-            assert quirky.connections_open <= 64
-    assert 2 <= most <= 32 and threading.active_count() >= before
-    assert runs_by_input(quirky).total() == len(creates(quirky)) == CROWD
+    for item in agent.map(inputs, concurrency=CROWD):
+        assert item.result()["n"] == item.index
+        most = max(most, len(threads_of_batches()))
+        assert server.connections_open <= 64
+    assert 2 <= most <= 32
+    assert runs_by_input(server).total() == len(creates(server)) == CROWD
 
 
-def test_many_runs_fail_ask_and_run_out_of_time(quirky: LocalServer) -> None:
-    # The runs of 60 s keep all that hold long polls busy for a while.
-    kinds = ({}, {"fail": True}, {"ask": 2}, {"seconds": 60})
-    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(120)]
-    with ApiClient(Configuration(host=quirky.url)) as client:
-        agent = AgentHandle(quirky.agents[0].agent_id, client)
-        batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=8, ordered=True)
-        items = list(batch)
-    kinds_of_outcomes = [type(item.outcome).__name__ for item in items[:10]]
-    assert kinds_of_outcomes == ["dict", "RunFailed", "dict", "RunWaitTimeout", *["dict"] * 6]
-    assert [type(item.outcome).__name__ for item in items] == 12 * kinds_of_outcomes
+@SEARCHES
+def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
+    # The twelve runs of 60 s keep all that hold long polls busy for a while.
+    kinds = ({}, {"fail": True}, {"ask": 2}, {"seconds": 60}, {})
+    inputs = [{"n": n, **kinds[n % 5]} for n in range(60)]
+    items = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=6, ordered=True)
+    kinds_of_outcomes = [type(item.outcome).__name__ for item in items]
+    assert kinds_of_outcomes == 12 * ["dict", "RunFailed", "dict", "RunWaitTimeout", "dict"]
 
 
 def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
@@ -698,14 +610,6 @@ def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
     for item in items:
         assert isinstance(item.outcome, RunWaitTimeout)
         assert "within the call's 0.0" not in str(item.outcome)
-
-
-def test_a_status_that_stays_pending_keeps_no_run_from_ending(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    server.faults.add(Fault(path="/runs/search", status=200, body=[], times=None))
-    items = list(agent.map(numbers(60, seconds=0.5), concurrency=60))
-    assert len([item.result() for item in items]) == 60
 
 
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
@@ -726,15 +630,10 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
             return response(status=204, content_type="")
         return response(json.dumps(result).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as ignoring,
-        ApiClient(Configuration(host=ignoring.url)) as client,
-    ):
-        batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
-        at_last = threading.Timer(20, batch.close)
-        at_last.start()
-        assert len([item.result() for item in batch]) == 60
-        at_last.cancel()
+    with serving(respond) as agent:
+        batch = agent.map(numbers(60), concurrency=60)
+        with beside(batch.close, after=20):
+            assert len([item.result() for item in batch]) == 60
 
 
 def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: AgentHandle) -> None:
@@ -742,10 +641,8 @@ def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: Age
     body = run.to_dict()
     server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=None))
     batch = agent.map(numbers(60), concurrency=60)
-    at_last = threading.Timer(30, batch.close)
-    at_last.start()
-    assert [item.result()["n"] for item in batch] == [0] * 60
-    at_last.cancel()
+    with beside(batch.close, after=30):
+        assert [item.result()["n"] for item in batch] == [0] * 60
 
 
 # Ctrl-C
@@ -753,30 +650,24 @@ def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: Age
 
 @pytest.mark.parametrize("concurrency", [8, 60])
 def test_ctrl_c_ends_a_batch_at_once(
-    server: LocalServer, agent: AgentHandle, tmp_path: Path, concurrency: int
+    server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
 ) -> None:
-    path = tmp_path / "journal.jsonl"
     inputs = numbers(60)
-    goes_on = threading.Event()
+    goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:
         return {"n": input["n"], "held": input["n"] >= 5 and goes_on.wait(60)}
 
     agent = AgentHandle(server.register(held), agent.runs.api_client)
-    pressed: list[float] = []
 
     def press() -> None:
         wait_for(lambda: len(creates(server)) >= 5 + concurrency // 2)
         pressed.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
-    presser = threading.Thread(target=press)
-    presser.start()
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with beside(press), pytest.raises(KeyboardInterrupt) as caught:
         list(agent.map(inputs, concurrency=concurrency, journal=path))
-    took = time.monotonic() - pressed[0]
-    presser.join()
-    assert took < 40  # and not until the runs have ended
+    assert time.monotonic() - pressed[0] < 40  # and not until the runs have ended
     assert threads_of_batches() == []
     told = re.search(
         r"(\d+) runs are still in flight.*continues with the journal", str(caught.value)
@@ -800,12 +691,9 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
         pressed.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
-    presser = threading.Thread(target=press)
-    presser.start()
-    with pytest.raises(KeyboardInterrupt, match="still in flight"):
+    with beside(press), pytest.raises(KeyboardInterrupt, match="still in flight"):
         list(agent.map(numbers(20)))
     assert time.monotonic() - pressed[0] < 3
-    presser.join()
     assert threads_of_batches() == []
 
 
@@ -855,11 +743,8 @@ def test_one_run_without_an_output_ends_no_batch() -> None:
             return response(b'"run r1 has no output any more"', 404)
         return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        items = list(AgentHandle("a", client).map(numbers(4)))
+    with serving(respond) as agent:
+        items = list(agent.map(numbers(4)))
     assert sorted(item.index for item in items if not item.ok) == [1]
     assert isinstance(items[[item.index for item in items].index(1)].error, NotFoundException)
 
@@ -872,16 +757,16 @@ class Limited:
 
     def __init__(self, seconds: float) -> None:
         self.made: dict[str, dict[str, Any]] = {}  # runs by their client token
-        self.refused = 0
+        self.sent = 0
         self._seconds = seconds
         self._next = 0.0
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> bytes:
         with self._lock:
+            self.sent += 1
             now = time.monotonic()
             if now < self._next:
-                self.refused += 1
                 return response(b"<h1>503</h1>", 503, content_type="text/html")
             self._next = now + self._seconds
             if request.path == "/runs":
@@ -899,18 +784,13 @@ class Limited:
             return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
 
-@pytest.mark.parametrize("concurrency", [8, 40])
-def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing(concurrency: int) -> None:
+def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing() -> None:
     limited = Limited(0.02)
-    with (
-        SocketServer(handler=serve_each(limited)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        items = list(AgentHandle("a", client).map(numbers(60), concurrency=concurrency))
-        sent = len(server.requests)
+    with serving(limited) as agent:
+        items = list(agent.map(numbers(20)))
     assert [item.error for item in items if not item.ok] == []
-    assert len(limited.made) == 60
-    assert limited.refused < sent / 2
+    assert len(limited.made) == 20
+    assert limited.sent < 300  # mostly less than 150, and some 500 without a pace
 
 
 def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: SetTiming) -> None:
@@ -925,11 +805,8 @@ def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: 
         # The first eight may be sent before there are turns.
         return response(status=429, retry_after="1") if len(times) == 10 else limited(request)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        items = list(AgentHandle("a", client).map(numbers(8), concurrency=8))
+    with serving(respond) as agent:
+        items = list(agent.map(numbers(8), concurrency=8))
     assert [item.error for item in items if not item.ok] == []
     # What was under way arrives within a moment.
     assert [at - times[9] for at in times if times[9] + 0.2 < at < times[9] + 0.95] == []
@@ -950,11 +827,8 @@ def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long(set_timing: 
         waits.append(now)
         return limited(request)
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        items = list(AgentHandle("a", client).map(numbers(16), concurrency=8))
+    with serving(respond) as agent:
+        items = list(agent.map(numbers(16), concurrency=8))
     assert [item.error for item in items if not item.ok] == []
     after = [at for at in waits if at > ends[5]]
     assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.35
@@ -969,30 +843,26 @@ def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTimin
         times.append(time.monotonic())
         return [1.1, response(status=503)] if len(times) == 2 else [limited(request)]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        items = list(AgentHandle("a", client).map(numbers(2), concurrency=1))
+    with serving(respond) as agent:
+        items = list(agent.map(numbers(2), concurrency=1))
     assert [item.error for item in items if not item.ok] == []
     assert max(b - a for a, b in itertools.pairwise(times)) < 5
 
 
 def test_no_item_is_unclear_while_the_server_fails_for_all(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, path: Path
 ) -> None:
     """A proxy whose server is away answers 502 for longer than the search for a run takes."""
     set_timing(search=0.3, backoff=(0.02, 0.1))
     gone = Fault(status=502, times=None)
     items: list[BatchItem] = []
-    journal = tmp_path / "journal.jsonl"
-    with agent.map(numbers(30, seconds=0.05), concurrency=8, journal=journal) as batch:
+    with agent.map(numbers(30, seconds=0.05), concurrency=8, journal=path) as batch:
         items.append(next(batch))
         server.faults.add(gone)
         began = time.monotonic()
-        threading.Timer(1.5, server.faults.clear).start()
-        items.extend(batch)
-    assert time.monotonic() - began > 1.5
+        with beside(server.faults.clear, after=1.0):
+            items.extend(batch)
+    assert time.monotonic() - began > 1.0
     assert [item.error for item in items if not item.ok] == []
     assert runs_by_input(server).total() == 30
     assert [words for words in caplog.messages if "asking again" in words]  # said at once
@@ -1014,11 +884,8 @@ def test_an_item_out_of_time_has_an_error_of_its_own() -> None:
             return response(b"[]")
         return [0.5, response(b"", 204, content_type="")]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        batch = AgentHandle("a", client).map(numbers(4), concurrency=4, timeout=1.2)
+    with serving(respond) as agent:
+        batch = agent.map(numbers(4), concurrency=4, timeout=1.2)
         items = list(itertools.islice(batch, 3))
         batch.close()
     for item in items:
@@ -1034,11 +901,8 @@ def test_searches_that_hang_end_with_the_outage(set_timing: SetTiming) -> None:
     def respond(request: Request) -> Any:
         return [CLOSE] if request.path == "/runs" else [STALL]
 
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
+    with serving(respond) as agent:
         began = time.monotonic()
         with pytest.raises(ApiException):
-            next(AgentHandle("a", client).map(numbers(4)))
+            next(agent.map(numbers(4)))
         assert time.monotonic() - began < 15

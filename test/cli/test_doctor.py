@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
 
 import pytest
-from support.commands import COMMAND, KEY, SECONDS, Inside, data, environment
+from support.batches import wait_for
+from support.commands import KEY, Inside, begun, data, ended
 from support.socket_server import SocketServer, response
 
+from acp_client_v0_1 import ApiException, doctor
 from acp_client_v0_1.testing import LocalServer, Quirks
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer(api_key={"x-api-key": KEY}) as running:
-        yield running
 
 
 def test_a_sound_server_ends_with_0_and_text(server: LocalServer, inside: Inside) -> None:
@@ -39,6 +31,20 @@ def test_runs_are_announced_and_what_differs_ends_with_11(inside: Inside) -> Non
         assert server.runs == ()
 
 
+def test_each_option_reaches_the_examination(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def examine(client: object, *options: object) -> None:
+        given.extend(options)
+        raise ApiException(reason="enough")
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert inside(server, "doctor", "--agent", "a", "--input", '{"n": 1}', "--deep").returncode == 1
+    assert given == ["a", {"n": 1}, True]
+
+
 def test_json_is_the_report_with_its_version(server: LocalServer, inside: Inside) -> None:
     report = data(inside(server, "doctor", "--format", "json"))
     assert (report["version"], report["server"], report["agent"]) == (1, server.url, None)
@@ -55,15 +61,9 @@ def test_a_server_that_cannot_be_used_ends_with_1(inside: Inside) -> None:
 
 def test_ctrl_c_deletes_the_runs() -> None:
     with LocalServer() as server:
-        command = [*COMMAND, "doctor", "--agent", "slow", "--input", '{"seconds": 60}']
-        process = subprocess.Popen(
-            command, env=environment(server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        ends = time.monotonic() + SECONDS
-        while not server.runs and time.monotonic() < ends:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, out) == (130, b"")
-        assert err.decode().endswith("acp-client: stopped by Ctrl-C\n")
+        process = begun(server, "doctor", "--agent", "slow", "--input", '{"seconds": 60}')
+        wait_for(lambda: bool(server.runs))
+        done = ended(process)
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr.endswith("acp-client: stopped by Ctrl-C\n")
         assert server.runs == ()

@@ -76,29 +76,6 @@ def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
 
 
 @pytest.mark.slow
-def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
-    option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
-
-    def respond(request: Request) -> bytes:
-        if request.path == "/runs/search":
-            ids = ["r1", f'"{option}"', f"'{option}'", f"\\{option}"]
-            offset = json.loads(request.body).get("offset", 0)
-            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
-        if request.path.partition("?")[0].endswith("/output"):
-            interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
-            return response(json.dumps({**interrupt, "run_id": "r1"}).encode())
-        return response(json.dumps(run_of("r1", "interrupted")).encode())
-
-    with SocketServer(handler=serve_each(respond)) as server:
-        subprocess.run(
-            ["bash", "-c", '"$@" search --format id | xargs "$@" wait --timeout 2', "-", *COMMAND],
-            env=environment(server.url), capture_output=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        assert any("/output" in request.path for request in server.requests)
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.slow
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]

@@ -10,26 +10,16 @@ import subprocess
 import time
 import tracemalloc
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import COMMAND, KEY, SECONDS, Inside, environment
+from support.commands import COMMAND, SECONDS, Inside, environment
 
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.testing import LocalServer
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer(api_key={"x-api-key": KEY}) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def write(name: str, *inputs: dict[str, Any]) -> None:

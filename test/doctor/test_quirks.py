@@ -38,10 +38,9 @@ def each_quirk() -> Iterator[tuple[str, Quirks]]:
     hints = get_type_hints(Quirks)
     for field in dataclasses.fields(Quirks):
         if field.name == "lacks":
-            for operation in OPERATIONS:
-                for status in (404, 500, 501):
-                    lacks = {operation: status}
-                    yield written("lacks", lacks)[0], Quirks(lacks=lacks)
+            for number, operation in enumerate(OPERATIONS):
+                lacks = {operation: (404, 500, 501)[number % 3]}
+                yield written("lacks", lacks)[0], Quirks(lacks=lacks)
             continue
         values: Any = get_args(hints[field.name])
         if isinstance(field.default, bool):
@@ -96,13 +95,10 @@ def quirks_of(report: Report) -> list[str]:
     return [each.quirk for each in report.findings if each.quirk]
 
 
-def test_a_sound_server_has_no_quirk() -> None:
-    report = examined(Quirks())
-    assert (quirks_of(report), report.status) == ([], 0), str(report)
-
-
 @pytest.mark.parametrize("name", SEEN)
-def test_the_report_names_exactly_the_quirk(name: str) -> None:
+def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "comments_after_end=True":  # a stream is read until its time is over
+        request.getfixturevalue("fast_clock")
     agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "counter")
     report = examined(SEEN[name], agent)
     assert quirks_of(report) == [name], str(report)

@@ -6,9 +6,11 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from acp_client_v0_1 import PendingInterrupt
 from acp_client_v0_1.testing import AgentContext, AgentError, Interrupt, LocalServer
 
 JsonObject = dict[str, Any]
@@ -26,6 +28,16 @@ def obedient(
     if input.get("fail"):
         raise AgentError(7, "as it was told")
     return {"n": input.get("n"), "answers": answers, **config}
+
+
+def numbers(count: int, **more: Any) -> list[JsonObject]:
+    """Inputs of that agent, numbered from 0."""
+    return [{"n": n, **more} for n in range(count)]
+
+
+def answer(question: PendingInterrupt) -> JsonObject:
+    """Answer a question of that agent."""
+    return {"to": question.payload["number"]}
 
 
 def creates(server: LocalServer) -> list[JsonObject]:
@@ -53,3 +65,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def threads_of_batches() -> list[str]:
     """The names of the threads that batches have left."""
     return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]
+
+
+@contextmanager
+def beside(work: Callable[[], object], after: float = 0.0) -> Iterator[None]:
+    """Do something in another thread, some seconds later if the ``with`` lasts so long."""
+    thread = threading.Timer(after, work)
+    thread.start()
+    try:
+        yield
+    finally:
+        if after:
+            thread.cancel()
+        thread.join()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pty
+import shlex
 import signal
 import struct
 import subprocess
@@ -23,6 +24,7 @@ from unittest.mock import patch
 
 import pytest
 
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli import main
 from acp_client_v0_1.testing import LocalServer
 from support.forks import run_in_fork
@@ -78,7 +80,55 @@ class Inside:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         shown = self.capture.readouterr()
+        assert KEY not in shown.out + shown.err
         return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
+
+
+def begun(
+    server: LocalServer | str, *arguments: str, stdin: str | None = None, cwd: Path | None = None
+) -> subprocess.Popen[str]:
+    """Begin the command in an interpreter of its own, and give it all of its input."""
+    host = server if isinstance(server, str) else server.url
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=environment(host), cwd=cwd, text=True,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    if process.stdin is not None:
+        process.stdin.write(stdin or "")
+        process.stdin.close()
+        process.stdin = None
+    return process
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr and process.stderr.read()
+    return line
+
+
+def ended(
+    process: subprocess.Popen[str], number: int = signal.SIGINT
+) -> subprocess.CompletedProcess[str]:
+    """Send a process a signal, by default that of Ctrl-C, and wait for its end."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=SECONDS)
+    assert "Traceback" not in err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def in_shell(
+    server: LocalServer | str, script: str, stdin: str | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of bash, in which ``acp`` is the command."""
+    host = server if isinstance(server, str) else server.url
+    function = f'acp() {{ {shlex.join(COMMAND)} "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", function + script], env=environment(host), text=True, check=False,
+        timeout=SECONDS, input=stdin or "",
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
+    )  # fmt: skip
 
 
 @pytest.fixture(name="inside")
@@ -134,7 +184,7 @@ def lines(done: subprocess.CompletedProcess[str], status: int = 0) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def started(server: LocalServer, agent: str, input: object, *more: str) -> str:
-    done = acp(server, "start", agent, json.dumps(input), *more)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def started(server: LocalServer, agent: str, input: dict[str, Any], **options: Any) -> str:
+    """Start a run in this process, and return its token."""
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        return AgentHandle.find(agent, api_client=client).start(input, **options).token()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi, instrument
+from support.socket_server import SocketServer
 
 
 class Spans:
@@ -41,6 +48,23 @@ class Spans:
     def text(self) -> str:
         """Everything that was recorded, as it would be exported."""
         return "\n".join(span.to_json() for span in self.all)
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+@contextmanager
+def scripted(
+    spans: Spans, *responses: Any, path: str = "", retries: Any = False, **settings: Any
+) -> Iterator[tuple[RunsApi, SocketServer]]:
+    """Serve responses to an instrumented client."""
+    with (
+        SocketServer(*responses) as server,
+        ApiClient(Configuration(host=server.url + path, retries=retries, **settings)) as client,
+    ):
+        instrument(client, spans.provider)
+        yield RunsApi(client), server
 
 
 def traceparent_of(span: ReadableSpan) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry.trace import Tracer
+from support.batches import obedient
 from support.spans import Spans
 
 from acp_client_v0_1 import ApiClient, Configuration, instrument
@@ -27,6 +28,7 @@ def tracer(spans: Spans) -> Tracer:
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
     with LocalServer() as running:
+        running.register(obedient, name="obedient")
         yield running
 
 

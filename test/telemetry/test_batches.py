@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Tracer
-from support.batches import creates, obedient, wait_for
-from support.spans import Spans
+from support.batches import creates, wait_for
+from support.spans import Spans, attributes
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
 from acp_client_v0_1.testing import LocalServer
@@ -21,19 +18,8 @@ CREATE = "POST /runs"
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer([]) as running:
-        running.register(obedient, name="obedient")
-        yield running
-
-
-@pytest.fixture
 def agent(client: ApiClient) -> AgentHandle:
     return AgentHandle.find("obedient", api_client=client)
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
 
 
 @pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.05), (40, 0.5)])
@@ -90,12 +76,8 @@ def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
     waited = [run for run in spans.named("invoke_agent") if attributes(run).get("acp.run.status")]
     assert [attributes(run)["acp.run.status"] for run in waited] == ["success", "success"]
     assert CREATE not in spans.children(waited[1])
-    assert (
-        Counter(attributes(run)["acp.run.id"] for run in spans.named("invoke_agent"))[
-            attributes(waited[1])["acp.run.id"]
-        ]
-        == 2
-    )
+    ids = [attributes(run)["acp.run.id"] for run in spans.named("invoke_agent")]
+    assert ids.count(attributes(waited[1])["acp.run.id"]) == 2
 
 
 def test_in_an_executor_the_runs_are_traces_of_their_own(
@@ -122,12 +104,8 @@ def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
     with agent.map(inputs, on_stop="cancel") as batch:
         next(batch)
         wait_for(lambda: len(creates(server)) == 3)
-    runs = spans.named("invoke_agent")
-    assert sorted(attributes(run)["acp.run.status"] for run in runs) == [
-        "cancelled",
-        "cancelled",
-        "success",
-    ]
+    ends = [attributes(run)["acp.run.status"] for run in spans.named("invoke_agent")]
+    assert sorted(ends) == ["cancelled", "cancelled", "success"]
 
 
 def test_the_caller_may_be_the_root(agent: AgentHandle, spans: Spans) -> None:

@@ -127,6 +127,8 @@ def test_a_view_that_was_made_before_is_observed_as_well(server: LocalServer, sp
     assert len(spans.all) == 1
 
 
-def test_what_is_no_client_is_refused() -> None:
+def test_what_is_no_client_or_no_provider_is_refused(client: ApiClient) -> None:
     with pytest.raises(ApiTypeError, match="api_client must be an ApiClient, not Configuration"):
         instrument(Configuration())  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="tracer_provider must be a TracerProvider, not int"):
+        instrument(client, 5)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -11,15 +12,13 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.spans import Spans, traceparent_of
+from support.spans import Spans, attributes, traceparent_of
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
-    BadRequestException,
+    ApiException,
     Configuration,
-    RunFailed,
-    RunGone,
     RunHandle,
     RunInterrupted,
     RunsApi,
@@ -38,10 +37,6 @@ from acp_client_v0_1.testing import (
 
 CREATE, WAIT = "POST /runs", "GET /runs/{run_id}/output"
 SECRET = {"message": "planted"}
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
 
 
 def links(span: ReadableSpan) -> list[int]:
@@ -110,38 +105,44 @@ def test_a_thread_is_a_conversation(client: ApiClient, spans: Spans) -> None:
     assert attributes(spans.one("invoke_agent"))["gen_ai.conversation.id"] == thread.thread_id
 
 
-def test_a_run_that_fails(client: ApiClient, spans: Spans) -> None:
-    agent = AgentHandle(FAILING_AGENT_ID, client)
-    with pytest.raises(RunFailed) as failure:
-        agent.run({"description": "planted", "message": "planted"}, timeout=30)
+def started(client: ApiClient, agent: str, **input: Any) -> RunHandle:
+    return AgentHandle(agent, client).start(input)
+
+
+LOOK = "GET /runs/{run_id}"
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "error", "below"),
+    [
+        (lambda c: started(c, ECHO_AGENT_ID).output(30), "success", None, [CREATE, WAIT]),
+        (lambda c: started(c, FAILING_AGENT_ID).output(30), "error", "RunFailed", [CREATE, WAIT]),
+        (lambda c: started(c, APPROVAL_AGENT_ID).output(30), "interrupted", None, [CREATE, WAIT]),
+        (
+            lambda c: started(c, FAILING_AGENT_ID, description="planted").result(30),
+            *("error", "RunFailed", [CREATE, WAIT, LOOK]),
+        ),
+        (lambda c: RunHandle("nobody", c).result(30), "gone", "RunGone", [WAIT, LOOK]),
+        (
+            lambda c: started(c, SLOW_AGENT_ID, seconds=30).cancel(),
+            *("cancelled", None, [CREATE, LOOK, "DELETE /runs/{run_id}"]),
+        ),
+        (lambda c: started(c, "nobody"), None, "NotFoundException", [CREATE]),
+    ],
+    ids=["result", "error", "question", "failure", "gone", "cancelled", "refused"],
+)
+def test_a_span_has_the_end_of_its_run(
+    client: ApiClient, spans: Spans, work: Any, status: str | None, error: str | None, below: Any
+) -> None:
+    with contextlib.suppress(ApiException):
+        work(client)
     run = spans.one("invoke_agent")
-    assert run.status.status_code is StatusCode.ERROR
-    assert run.status.description is None and not run.events
-    assert attributes(run)["acp.run.status"] == "error"
-    assert attributes(run)["error.type"] == "RunFailed"
-    assert failure.value.description not in spans.text
-
-
-def test_output_tells_an_error_from_a_result(client: ApiClient, spans: Spans) -> None:
-    AgentHandle(FAILING_AGENT_ID, client).start({}).output(timeout=30)
-    AgentHandle(ECHO_AGENT_ID, client).start({}).output(timeout=30)
-    AgentHandle(APPROVAL_AGENT_ID, client).start({}).output(timeout=30)
-    ends = [attributes(span)["acp.run.status"] for span in spans.named("invoke_agent")]
-    assert ends == ["error", "success", "interrupted"]
-    failed, fine, asks = spans.named("invoke_agent")
-    assert attributes(failed)["error.type"] == "RunFailed"
-    for span in (fine, asks):
-        assert span.status.status_code is StatusCode.UNSET and "error.type" not in attributes(span)
-
-
-def test_a_create_that_is_refused(client: ApiClient, spans: Spans, server: LocalServer) -> None:
-    server.faults.add(Fault(status=400, method="POST"))
-    with pytest.raises(BadRequestException):
-        AgentHandle(ECHO_AGENT_ID, client).start({})
-    run = spans.one("invoke_agent")
-    assert attributes(run)["error.type"] == "BadRequestException"
-    assert "acp.run.status" not in attributes(run) and "acp.run.id" not in attributes(run)
-    assert spans.children(run) == [CREATE]
+    found = attributes(run)
+    assert (found.get("acp.run.status"), found.get("error.type")) == (status, error)
+    assert run.status.status_code is (StatusCode.ERROR if error else StatusCode.UNSET)
+    assert run.status.description is None and not run.events and "planted" not in spans.text
+    assert spans.children(run) == below
+    assert ("acp.run.id" in found) is (status is not None)
 
 
 def test_a_lost_create_is_looked_for_inside_the_span(
@@ -211,23 +212,6 @@ def test_the_time_of_a_wait_is_over(client: ApiClient, spans: Spans) -> None:
     assert attributes(run)["acp.run.status"] == "pending"
     assert attributes(run)["error.type"] == "RunWaitTimeout"
     handle.cancel()
-
-
-def test_a_cancelled_run(client: ApiClient, spans: Spans) -> None:
-    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
-    assert handle.cancel()
-    run = spans.one("invoke_agent")
-    assert attributes(run)["acp.run.status"] == "cancelled"
-    assert spans.children(run) == [CREATE, "GET /runs/{run_id}", "DELETE /runs/{run_id}"]
-
-
-def test_a_run_that_is_gone(client: ApiClient, spans: Spans) -> None:
-    with pytest.raises(RunGone):
-        RunHandle("nobody", client).result(timeout=30)
-    run = spans.one("invoke_agent")
-    assert (
-        attributes(run)["acp.run.status"] == "gone" and attributes(run)["error.type"] == "RunGone"
-    )
 
 
 def test_ctrl_c_ends_the_span(client: ApiClient, spans: Spans, server: LocalServer) -> None:

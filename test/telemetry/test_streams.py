@@ -5,25 +5,19 @@ from __future__ import annotations
 import gc
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
-from support.spans import Spans
+from support.socket_server import CLOSE, RESET, STALL, chunk, head, response
+from support.spans import Spans, attributes, scripted
+from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     ApiException,
-    Configuration,
     RunHandle,
-    RunsApi,
     StreamInterrupted,
-    instrument,
 )
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault, LocalServer
@@ -40,23 +34,8 @@ def event(number: int) -> bytes:
 WHOLE = [HEAD, event(1), event(2), chunk(b"")]
 
 
-@contextmanager
-def runs_of(spans: Spans, server: SocketServer) -> Iterator[RunsApi]:
-    with ApiClient(Configuration(host=server.url, retries=False)) as client:
-        instrument(client, spans.provider)
-        yield RunsApi(client)
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
-
-
 def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
-    with (
-        SocketServer(WHOLE) as server,
-        runs_of(spans, server) as runs,
-        tracer.start_as_current_span("caller") as caller,
-    ):
+    with scripted(spans, WHOLE) as (runs, _), tracer.start_as_current_span("caller") as caller:
         stream = runs.get_run_stream("r1")
         assert spans.one("GET").name == OPEN and not spans.named("read")
         assert len(list(stream)) == 2
@@ -69,37 +48,28 @@ def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
 
 
 def test_a_stream_without_events_is_not_read(spans: Spans) -> None:
-    with (
-        SocketServer(response(b"", 204, content_type="")) as server,
-        runs_of(spans, server) as runs,
-    ):
+    with scripted(spans, response(b"", 204, content_type="")) as (runs, _):
         assert list(runs.get_run_stream("r1")) == []
     assert [span.name for span in spans.all] == [OPEN]
 
 
 def test_a_stream_that_is_refused_is_not_read(spans: Spans) -> None:
-    with (
-        SocketServer(response(b'"no"', 404)) as server,
-        runs_of(spans, server) as runs,
-        pytest.raises(ApiException),
-    ):
+    with scripted(spans, response(b'"no"', 404)) as (runs, _), pytest.raises(ApiException):
         runs.get_run_stream("r1")
     assert [span.name for span in spans.all] == [OPEN]
 
 
 def test_a_stream_that_is_left_early(spans: Spans) -> None:
-    with (
-        SocketServer([HEAD, event(1), STALL]) as server,
-        runs_of(spans, server) as runs,
-        runs.get_run_stream("r1") as stream,
-    ):
-        next(stream)
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, server):
+        with runs.get_run_stream("r1") as stream:
+            next(stream)
+        assert eventually(lambda: server.still_open == 0)
     assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
     assert spans.one("read").status.status_code is StatusCode.UNSET
 
 
 def test_a_stream_that_is_forgotten(spans: Spans) -> None:
-    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         del stream
@@ -108,7 +78,7 @@ def test_a_stream_that_is_forgotten(spans: Spans) -> None:
 
 
 def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
-    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), STALL]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         threading.Timer(0.2, stream.close).start()
@@ -118,7 +88,7 @@ def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
-    with SocketServer([HEAD, event(1), 0.1, end]) as server, runs_of(spans, server) as runs:
+    with scripted(spans, [HEAD, event(1), 0.1, end]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         with pytest.raises(StreamInterrupted) as broken:
@@ -132,8 +102,7 @@ def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
 
 def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None:
     with (
-        SocketServer([HEAD, event(1), 0.5, event(2), chunk(b"")]) as server,
-        runs_of(spans, server) as runs,
+        scripted(spans, [HEAD, event(1), 0.5, event(2), chunk(b"")]) as (runs, _),
         runs.get_run_stream("r1") as stream,
     ):
         next(stream)
@@ -145,7 +114,7 @@ def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None
 
 
 def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> None:
-    with SocketServer(WHOLE) as server, runs_of(spans, server) as runs:
+    with scripted(spans, WHOLE) as (runs, _):
         unread = runs.get_run_stream_without_preload_content("r1")
         unread.read()
         unread.close()
@@ -162,10 +131,8 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     below = spans.children(span)
     assert below[0] == "POST /runs"
     assert below.count(OPEN) == below.count("read stream") == 2
-    assert [attributes(each)["acp.stream.end"] for each in spans.named("read")] == [
-        "failed",
-        "complete",
-    ]
+    ends = [attributes(each)["acp.stream.end"] for each in spans.named("read")]
+    assert ends == ["failed", "complete"]
     assert attributes(span)["acp.run.status"] == "success"
 
 
