@@ -95,8 +95,8 @@ class RESTResponse:
         self.data: bytes | None = None
         self.fault: ApiException | None = None
         # The loop of attempts sets both.
-        self.attempts: int
-        self.elapsed: float
+        self.attempts: int = 1
+        self.elapsed: float = 0.0
         self._call = call
         self._incoming = incoming
         self._limit = limit
@@ -260,6 +260,9 @@ class RESTResponse:
             while size <= most and (piece := self._read(PIECE, None)):
                 pieces.append(piece)
                 size += len(piece)
+                if self._decoder is None and self._incoming.finished:
+                    # The body is complete, so the read that would return b"" is saved.
+                    break
         except ApiException as error:
             if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):
                 raise

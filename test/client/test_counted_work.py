@@ -7,10 +7,12 @@ content. How fast that is, `make bench` measures.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,7 +20,17 @@ from pydantic import TypeAdapter
 from support.examples import RESULT, RUN, UPDATE
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi, RunSearchRequest
+import acp_client_v0_1
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    Configuration,
+    Run,
+    RunCreate,
+    RunHandle,
+    RunsApi,
+    RunSearchRequest,
+)
 from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
@@ -131,6 +143,62 @@ def test_plain_content_is_not_walked_through_by_the_slow_check(
     for _ in range(190):
         plain = {"a": plain}
     assert _CREATE_RUN.bind((RunCreate(agent_id="a", input=plain, streaming="custom"),)).body
+
+
+def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
+    lines = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != free_json.__file__:
+            return None
+        lines += event == "line"
+        return count
+
+    create = RunCreate(agent_id="a", input={"question": "why?"})
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        _CREATE_RUN.bind((create,))
+    finally:
+        sys.settrace(before)
+    assert 0 < lines < 100
+
+
+@pytest.mark.parametrize(
+    ("call", "contents", "most"),
+    [
+        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 83),
+        (lambda client: RunHandle("r1", client).result(), (RESULT,), 130),
+        (lambda client: AgentHandle("a", client).run({"a": 1}), (RUN, RESULT), 275),
+    ],
+    ids=["get_run", "a handle and its result", "an agent and its run"],
+)
+def test_a_call_takes_no_more_python_calls_than_agreed(
+    runs: Callable[..., RunsApi],
+    call: Callable[[ApiClient], object],
+    contents: tuple[object, ...],
+    most: int,
+) -> None:
+    """A read that finds nothing, or a check made twice, would cost every user of the client."""
+    package = os.path.dirname(acp_client_v0_1.__file__)
+    client = runs(*map(responding, contents * 3)).api_client
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_filename.startswith(package)
+
+    # What is loaded or built late comes with the first two calls.
+    call(client)
+    call(client)
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        call(client)
+    finally:
+        sys.setprofile(before)
+    assert 0 < calls <= most
 
 
 def test_a_time_as_the_contract_has_it_is_read_without_dateutil(
