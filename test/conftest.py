@@ -28,10 +28,12 @@ settings.load_profile("patient")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes `--numprocesses=auto` means: tests wait more than they compute."""
-    # Each one more collects all tests again, and what coverage.py measures computes more.
-    per_core = 3 if "COVERAGE_RUN" in os.environ else 4
+    # Each one more collects all tests again. The quick tests wait less, and what coverage.py
+    # measures computes more.
+    few = "COVERAGE_RUN" in os.environ or config.option.markexpr
+    per_core = 3 if few else 4
     return min(per_core * (os.cpu_count() or 1), 24)
 
 

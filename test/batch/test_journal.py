@@ -412,6 +412,7 @@ def test_a_journal_tells_its_age_which_is_never_below_0(path: Path, age: int, to
     journal.close()
 
 
+@pytest.mark.slow
 def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
     journal = opened(path)
     with pytest.raises(JournalLocked, match="in use by another batch"):

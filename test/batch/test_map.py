@@ -131,6 +131,7 @@ def test_an_item_pickles(agent: AgentHandle) -> None:
         assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
 
 
+@pytest.mark.slow
 def test_items_come_as_they_end_or_in_order(agent: AgentHandle) -> None:
     inputs = [{"n": 0, "seconds": 0.5}, {"n": 1}, {"n": 2}]
     assert [item.index for item in agent.map(inputs)][-1] == 0
@@ -214,6 +215,7 @@ def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
     assert counted == [threads]
 
 
+@pytest.mark.slow
 def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
     inputs = [{"n": n, "seconds": 0.3 + 0.1 * n} for n in range(8)]
     start = time.monotonic()
@@ -294,6 +296,7 @@ def test_what_a_callback_raises_is_the_outcome(agent: AgentHandle) -> None:
 # Time
 
 
+@pytest.mark.slow
 def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
     agent: AgentHandle, server: LocalServer
 ) -> None:
@@ -304,6 +307,7 @@ def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
     assert len(server.requests) < 12
 
 
+@pytest.mark.slow
 def test_after_an_answer_the_time_of_an_output_begins_again(agent: AgentHandle) -> None:
     def answer_late(question: PendingInterrupt) -> dict[str, Any]:
         time.sleep(2.2)
@@ -385,6 +389,7 @@ def test_a_bar_is_drawn_a_few_times_a_second(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.count("\r") < 100
 
 
+@pytest.mark.slow
 def test_a_bar_shows_for_how_long_the_server_fails(
     agent: AgentHandle,
     server: LocalServer,
@@ -449,6 +454,7 @@ def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
     assert next(batch, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [4, 40])
 def test_close_returns_when_the_threads_have_ended(
     agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
@@ -464,6 +470,7 @@ def test_close_returns_when_the_threads_have_ended(
     assert next(looks) < 2000  # it has waited without a hot loop
 
 
+@pytest.mark.slow
 def test_long_polls_end_at_once_and_a_create_has_a_moment(
     agent: AgentHandle, server: LocalServer, set_timing: SetTiming
 ) -> None:
@@ -476,6 +483,7 @@ def test_long_polls_end_at_once_and_a_create_has_a_moment(
     assert len(creates(server)) == 3 and pending(agent) == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
     agent: AgentHandle, server: LocalServer, set_timing: SetTiming
 ) -> None:
@@ -486,6 +494,7 @@ def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothin
         assert all(item.ok for item in batch)
 
 
+@pytest.mark.slow
 def test_a_large_batch_that_is_closed_begins_nothing_more(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
@@ -496,6 +505,7 @@ def test_a_large_batch_that_is_closed_begins_nothing_more(
     assert path.read_bytes().count(b'"starting"') <= 24
 
 
+@pytest.mark.slow
 def test_waiting_for_an_item_takes_its_time_and_no_more(
     agent: AgentHandle, executor: Executor | None
 ) -> None:

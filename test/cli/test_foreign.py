@@ -209,6 +209,7 @@ def test_a_signal_waits_until_a_record_is_written(
     assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
+@pytest.mark.slow
 def test_a_process_that_ignores_ctrl_c_still_ignores_it(tmp_path: Path) -> None:
     """As shells start what runs in the background, and as nohup does."""
     with LocalServer() as server:

@@ -276,6 +276,7 @@ def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(
     assert "5 of 5 items failed" in rows and "5/5" in shown
 
 
+@pytest.mark.slow
 def test_a_bar_has_its_total_if_the_file_can_be_counted(
     server: LocalServer, inside: Inside, tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
         assert file.readline() == b"text\n"  # it is at the beginning again
 
 
+@pytest.mark.slow
 def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(
     server: LocalServer, inside: Inside, tmp_path: Path
 ) -> None:
@@ -311,6 +313,7 @@ def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(
     assert (shown, status) == ('{"slept":1.5}\n', 0)
 
 
+@pytest.mark.slow
 def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: LocalServer) -> None:
     asked = ("run", "approval", "{}", "--ask", "--format", "jsonl")
     typed = 'maybe\n[1]\n{"approved": true}\n'

@@ -67,6 +67,7 @@ def test_without_a_journal_nothing_in_the_file_is_changed(
     assert text.startswith('no line feed{"index":0') and text.count('"n":1') == 2
 
 
+@pytest.mark.slow
 def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
     server: LocalServer, inside: Inside
 ) -> None:

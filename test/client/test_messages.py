@@ -1263,6 +1263,7 @@ each(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)
 def test_a_message_says_what_to_do(
     make: Mistake, kind: type[BaseException], phrases: tuple[str, ...]

@@ -173,6 +173,7 @@ def test_a_retry_after_beyond_the_deadline_ends_the_wait_at_once(status):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_retry_after_longer_than_failures_may_last_ends_a_wait_without_timeout(set_timing):
     set_timing(outage=1.5)
     busy = [response(b"", 429, retry_after=asked) for asked in ("1", "9999")]
@@ -277,6 +278,7 @@ def test_progress_is_reported_while_the_server_holds_a_request():
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_an_error_of_the_callback_ends_the_wait():
     def complain(elapsed, status):
         raise LookupError
@@ -285,6 +287,7 @@ def test_an_error_of_the_callback_ends_the_wait():
         wait(server, timeout=10, block_timeout=1, on_pending=complain)
 
 
+@pytest.mark.slow
 def test_progress_is_reported_while_requests_fail():
     seen = []
 

@@ -32,6 +32,8 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.doctor import Finding, Report, examine
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, SLOW_AGENT_ID, Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.slow
+
 COUNTING = {"count": 4, "interval": 0.25}
 
 

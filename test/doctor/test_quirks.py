@@ -13,6 +13,8 @@ from acp_client_v0_1 import ApiClient, Configuration
 from acp_client_v0_1.doctor import Report, examine
 from acp_client_v0_1.testing import AgentError, LocalServer, Quirks
 
+pytestmark = pytest.mark.slow
+
 # What nobody sees from outside, or what a report on a sound server must not try.
 UNSEEN = {
     'on_restart="forgets"': "no client restarts a server",

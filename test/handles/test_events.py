@@ -95,6 +95,7 @@ def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHa
     assert (events.complete, events.gaps) == (True, [])
 
 
+@pytest.mark.slow
 def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHandle) -> None:
     server.faults.add(cut(2, "end"), cut(1, "reset"), cut(1), cut(3), cut(1))
     run = counter.start({"count": 10, "interval": 0.1}, streaming="custom")
@@ -205,6 +206,7 @@ def test_an_id_goes_back_as_the_bytes_that_came(serve: Serve) -> None:
     assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
 def test_a_stream_that_is_refused_is_opened_again(
     server: LocalServer, counter: AgentHandle, status: int
@@ -231,6 +233,7 @@ def test_a_run_that_cannot_be_streamed_is_polled(
     assert len(streams(server)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_a_server_without_streams_is_asked_for_one_once_per_client(
     server: LocalServer, counter: AgentHandle, status: int
@@ -262,6 +265,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
         assert events.ended_by == status
 
 
+@pytest.mark.slow
 def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
     serve: Serve, set_timing: SetTiming
 ) -> None:
@@ -289,6 +293,7 @@ def test_streams_that_break_at_once_are_opened_less_and_less_often(
     assert scripted.opened == 6
 
 
+@pytest.mark.slow
 def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
     """Every 15 s by default, which a test cannot wait for."""
     assert Timing().silence == 15.0
@@ -417,6 +422,7 @@ def test_after_that_the_last_event_gives_nothing_more(counter: AgentHandle) -> N
     assert events.ended_by == "success"
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
     def agent(input: Any, config: Any, context: Any) -> Any:
         yield {"count": 1}
@@ -592,6 +598,7 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
+@pytest.mark.slow
 def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
     counter: AgentHandle,
 ) -> None:
@@ -617,6 +624,7 @@ def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:
     events = counter.start({"count": 3, "interval": 0.5}, streaming="custom").events()
     with ThreadPoolExecutor(1) as pool:
@@ -743,6 +751,7 @@ def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
     assert (events.complete, events.ended_by) == (True, "success")
 
 
+@pytest.mark.slow
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
     serve: Serve,
 ) -> None:
@@ -775,6 +784,7 @@ def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
     assert len(server.requests) <= 7
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_for_the_result_of_a_run_without_events(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -794,6 +804,7 @@ def test_the_deadline_holds_for_the_result_of_a_run_without_events(
     assert time.monotonic() - began < 1 + 4
 
 
+@pytest.mark.slow
 def test_a_timeout_of_0_looks_for_events_that_are_there(
     server: LocalServer, counter: AgentHandle
 ) -> None:

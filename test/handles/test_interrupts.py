@@ -296,6 +296,7 @@ def test_two_callers_drive_one_run_and_each_question_is_answered_once(
     assert [driver.result() for driver in drivers] == [{"answers": answers}] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "sent"),
     [
@@ -341,6 +342,7 @@ def test_whole_seconds_do_not_mix_up_two_questions(serve: Serve, delay: float) -
     assert len([r for r in resumes if not r.path.endswith("search")]) == 2
 
 
+@pytest.mark.slow
 def test_a_resume_that_is_lost_twice(
     server: LocalServer, three: AgentHandle, counts: Any, set_timing: SetTiming
 ) -> None:
@@ -354,6 +356,7 @@ def test_a_resume_that_is_lost_twice(
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}
 
 
+@pytest.mark.slow
 def test_a_resume_without_response_at_the_deadline(server: LocalServer, three: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs/*", cut="stall"))
     run = three.start()
@@ -410,6 +413,7 @@ def test_a_resume_survives_a_server_that_is_away(server: LocalServer, three: Age
     assert run.drive(away, timeout=60) == {"answers": [1, 1, 1]}
 
 
+@pytest.mark.slow
 def test_a_busy_thread_is_waited_for(server: LocalServer, client: ApiClient, counts: Any) -> None:
     def agent(input: Any, config: Any, context: Any) -> Any:
         if "seconds" in input:
@@ -497,6 +501,7 @@ def test_whole_seconds_and_a_wait_that_is_stopped(serve: Serve, set_timing: SetT
     assert [request.method for request in server.requests] == ["GET", "GET"]
 
 
+@pytest.mark.slow
 def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve) -> None:
     """As where the run is read from a cache; each round is a handful of requests."""
     outputs: list[float] = []
@@ -624,6 +629,7 @@ def test_a_question_that_was_answered_is_not_asked_again(
     assert time.monotonic() - began < 4.5
 
 
+@pytest.mark.slow
 def test_a_pickled_handle_knows_what_it_answered(serve: Serve) -> None:
     asking = Asking(0.4)
     _, client = serve(asking)

@@ -49,12 +49,14 @@ ECHO = "11111111-1111-4111-8111-111111111111"
 ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
+@pytest.mark.slow
 def test_a_call_that_is_cancelled_says_so(slow: AgentHandle, server: LocalServer) -> None:
     with pytest.raises(RunWaitTimeout, match=r"has no output after .* the run was cancelled$") as e:
         slow.run({"seconds": 30}, timeout=1, cancel_on_exit=True)
     assert not e.value.token and not server.runs
 
 
+@pytest.mark.slow
 def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: LocalServer) -> None:
     server.faults.add(Fault(method="DELETE", path="/runs/*", status=403, times=None))
     with pytest.raises(RunWaitTimeout, match=r"the run could not be cancelled: DELETE .*403") as e:
@@ -253,6 +255,7 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
+@pytest.mark.slow
 def test_four_threads_on_a_new_conversation_make_one_run(
     server: LocalServer, client: ApiClient, counts: Any
 ) -> None:

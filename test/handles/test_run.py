@@ -217,6 +217,7 @@ def test_a_wait_that_is_stopped_names_no_failure_that_is_over(
     assert caught.value.__cause__ is None and next(count) == 3
 
 
+@pytest.mark.slow
 def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
     slow: AgentHandle,
 ) -> None:
@@ -275,6 +276,7 @@ def test_stop_ends_the_look_at_a_question(server: LocalServer, approval: AgentHa
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_retry_after_of_a_204_is_honoured(serve: Serve) -> None:
     later = response(status=204, content_type="", retry_after="1")
     server, client = serve(later, SUCCESS)
@@ -340,6 +342,7 @@ def test_a_500_while_blocked_and_the_error_afterwards(
         run.result(timeout=30)
 
 
+@pytest.mark.slow
 def test_failures_alone_end_a_wait_without_a_timeout(
     server: LocalServer, slow: AgentHandle, set_timing: SetTiming
 ) -> None:
@@ -425,6 +428,7 @@ def test_a_second_cancel_is_as_quick_as_a_second_delete(
     assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
 
 
+@pytest.mark.slow
 def test_a_cancel_whose_response_was_lost_is_sent_again_if_the_run_is_there(
     server: LocalServer, slow: AgentHandle, counts: Any
 ) -> None:
@@ -574,6 +578,7 @@ def test_a_wrong_base_path_does_not_look_like_success(serve: Serve, name: str) -
     assert len(server.requests) <= 2
 
 
+@pytest.mark.slow
 def test_a_404_of_an_answer_looks_at_the_run(serve: Serve) -> None:
 
     replies = Replies(run_json("interrupted"), resume=NOT_FOUND, output=QUESTION)
@@ -670,6 +675,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     assert ends.startswith("the server answers again, after 3 failures in ")
 
 
+@pytest.mark.slow
 def test_the_error_of_an_outage_says_how_long_it_lasted(
     serve: Serve, set_timing: SetTiming
 ) -> None:
@@ -683,6 +689,7 @@ def test_the_error_of_an_outage_says_how_long_it_lasted(
         assert len(server.requests) > 3
 
 
+@pytest.mark.slow
 def test_what_answered_once_is_known_to_answer(server: LocalServer, counter: AgentHandle) -> None:
     """A token says that somebody has reached the server: it is away, not a wrong address."""
     token = counter.start({"count": 1}).token()
@@ -785,6 +792,7 @@ def test_a_view_has_its_own_retries(configured: int, view: int, connects: int) -
     assert len(tries) == connects
 
 
+@pytest.mark.slow
 def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(
     serve: Serve, set_timing: SetTiming
 ) -> None:
@@ -830,6 +838,7 @@ def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> No
     assert caught.value is limited and not contact.ends_batch(limited)
 
 
+@pytest.mark.slow
 def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(serve: Serve) -> None:
     """One call is told to come back in a second, while another one holds a long poll."""
     polled, limited = threading.Event(), threading.Event()
@@ -865,6 +874,7 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(serve: S
 # The end of the time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["reset", "404", "503"])
 @pytest.mark.parametrize("timeout", [0.9, 2.5])
 def test_a_failure_that_passes_ends_no_short_wait(
@@ -902,6 +912,7 @@ TIMED: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [False, True], ids=["hangs", "is away"])
 @pytest.mark.parametrize("name", TIMED)
 def test_no_call_passes_its_timeout_at_a_server_that(
@@ -919,6 +930,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(
     assert time.monotonic() - began < 0.6 + 1.5
 
 
+@pytest.mark.slow
 def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(serve: Serve) -> None:
     resumed: list[float] = []
 
@@ -1060,6 +1072,7 @@ def test_a_poll_may_end_some_seconds_after_its_window(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_polls_that_end_early_are_followed_by_pauses_that_double(serve: Serve) -> None:
     """And begin again after a poll of a whole window."""
     polled = itertools.count(1)

@@ -179,6 +179,7 @@ def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded(
     assert len(str(caught.value)) <= 240
 
 
+@pytest.mark.slow
 def test_the_token_of_an_ambiguous_start_looks_again(
     server: LocalServer, counter: AgentHandle
 ) -> None:
@@ -233,6 +234,7 @@ def test_what_was_certainly_not_carried_out_is_posted_again(
     assert how_many(server) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_up_later(server: LocalServer, counter: AgentHandle) -> None:
     server.stop()
     threading.Timer(0.8, server.start).start()
@@ -435,6 +437,7 @@ def test_a_limit_near_the_deadline_is_never_maybe_started(
     assert (counts.creates, len(server.requests)) == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [408, 502, 503, 504])
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     server: LocalServer, counter: AgentHandle, status: int
@@ -456,6 +459,7 @@ def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: Age
     assert counter.run({"count": 1}, timeout=30, cancel_on_exit=True) == {"count": 1, "of": 1}
 
 
+@pytest.mark.slow
 def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     server: LocalServer, slow: AgentHandle, counts: Any
 ) -> None:
@@ -470,6 +474,7 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}]
 )
@@ -498,6 +503,7 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/agents/*", "/runs/search"])
 def test_the_search_waits_for_each_retry_after(
     server: LocalServer, counter: AgentHandle, path: str
@@ -509,6 +515,7 @@ def test_the_search_waits_for_each_retry_after(
     assert server.requests[asked + 1].time - server.requests[asked].time >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "retries", "connects"),
     [
@@ -536,6 +543,7 @@ def test_a_server_that_never_answered_is_a_wrong_address(
     assert len(attempts) == connects
 
 
+@pytest.mark.slow
 def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
     """Nothing was sent, so the run is created when the server is there again."""
     counter.start({"count": 1})
@@ -560,6 +568,7 @@ def test_a_run_of_an_earlier_page_is_not_dropped(
     assert counter.start({"count": 1}).run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("durations", "searched"),
     [

@@ -69,6 +69,7 @@ def test_a_wait_of_more_than_the_read_limit_ends_by_that():
             received.read_available(wait=30)
 
 
+@pytest.mark.slow
 def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
     steps = []
 

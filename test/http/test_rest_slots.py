@@ -84,6 +84,7 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
     assert server.most_open == 1
 
 
+@pytest.mark.slow
 def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
     with (
         SocketServer([0.3, FINE]) as server,

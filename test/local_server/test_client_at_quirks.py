@@ -81,6 +81,7 @@ class TestRuns:
             assert len(server.runs) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updated_at", ["seconds", "naive", "year 1"])
 def test_questions_are_answered_whatever_the_times_say(updated_at: Any) -> None:
     with serving(Quirks(updated_at=updated_at)) as (_, agent):
@@ -136,6 +137,7 @@ def test_a_question_that_ends_as_success_is_a_result_without_it() -> None:
         assert asked == {"action": "act"}
 
 
+@pytest.mark.slow
 def test_a_run_that_a_restart_left_pending_is_waited_for() -> None:
     with serving(Quirks(on_restart="hangs")) as (server, agent):
         run = agent(SLOW_AGENT_ID).start({"seconds": 0.1})

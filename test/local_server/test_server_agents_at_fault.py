@@ -357,6 +357,7 @@ def test_an_agent_that_could_not_be_served_is_refused(
         AgentDefinition(**{"function": returning({}), **fields})
 
 
+@pytest.mark.slow
 def test_no_time_is_too_long(server: LocalServer, call: Any) -> None:
     def nap(input: Json, config: Json, context: AgentContext) -> Json:
         context.sleep(1e30)

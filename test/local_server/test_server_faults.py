@@ -115,6 +115,7 @@ class TestResponses:
         assert call("GET", "/runs/x").body == b"0123456789"
         assert time.monotonic() - began >= 0.29
 
+    @pytest.mark.slow
     def test_the_drips_of_events_and_of_comments_do_not_mix(self, call: Any) -> None:
         with LocalServer(ping=0.05) as server:
             server.faults.add(Fault(path="/runs/*/stream", drip=0.0005))
@@ -137,6 +138,7 @@ class TestBlocking:
         assert time.monotonic() - began < 4.5
         assert [request.query for request in server.requests[1:]] == ["block_timeout=5"] * 3
 
+    @pytest.mark.slow
     def test_a_server_that_blocks_as_long_as_it_likes(self, server: LocalServer, call: Any) -> None:
         run_id = call.run(SLOW_AGENT_ID, input={"seconds": 1.3})
         server.faults.add(Fault(block="forever"))

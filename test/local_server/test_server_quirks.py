@@ -339,6 +339,7 @@ def test_json_as_text(serve: Any) -> None:
             assert response.headers["content-type"] == PLAIN_TEXT and response.json
 
 
+@pytest.mark.slow
 def test_a_run_that_is_tried_again(serve: Any) -> None:
     calls: list[int] = []
 
@@ -385,6 +386,7 @@ class TestRestart:
             call.server.restart()
             assert call("GET", f"/runs/{run_id}").status == 404
 
+    @pytest.mark.slow
     def test_that_leaves_runs_pending(self, serve: Any) -> None:
         with serve(on_restart="hangs") as call:
             done, hung = finished(call), call.run(SLOW_AGENT_ID, input={"seconds": 0.1})
@@ -434,6 +436,7 @@ def test_errors_in_plain_text(serve: Any) -> None:
             assert response.headers["content-type"] == PLAIN_TEXT
 
 
+@pytest.mark.slow
 def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
     with serve(unknown_agent=200) as call:
         run = call.ok("POST", "/runs", {"agent_id": NOBODY})

@@ -100,6 +100,7 @@ def test_without_block_timeout_a_pending_run_has_no_output(call: Any) -> None:
         assert (response.status, response.body) == (204, b"")
 
 
+@pytest.mark.slow
 def test_a_blocked_output_ends_empty_after_its_time(call: Any) -> None:
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     began = time.monotonic()

@@ -74,6 +74,7 @@ def test_a_model_loads_no_transport() -> None:
     assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
 
 
+@pytest.mark.slow
 def test_the_transport_loads_with_the_first_client() -> None:
     names = "from acp_client_v0_1 import ApiClient, ApiException, Configuration, RunCreate, RunsApi"
     others = loaded_by("from pydantic import BaseModel")  # old typing-extensions load asyncio, ssl

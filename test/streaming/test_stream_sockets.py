@@ -335,6 +335,7 @@ UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "error"), [(200, ResponseDecodeError), (404, NotFoundException)]
 )

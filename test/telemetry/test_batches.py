@@ -22,6 +22,7 @@ def agent(client: ApiClient) -> AgentHandle:
     return AgentHandle.find("obedient", api_client=client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.05), (40, 0.5)])
 def test_each_item_is_a_child_of_the_callers_span(
     agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int, seconds: float
@@ -97,6 +98,7 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
     assert [run.parent for run in runs] == [None] * 3
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
     agent: AgentHandle, server: LocalServer, spans: Spans
 ) -> None:
