@@ -558,7 +558,8 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(
     with pytest.raises(KeyboardInterrupt, match=r"^mine$"), agent.map([{}]):
         raise KeyboardInterrupt("mine")
     words = "; 1 run is still in flight on the server: pass journal= to map"
-    inputs = [{"n": 0}, {"n": 1, "seconds": 30}]
+    # The long run comes first, so that both inputs are drawn before the first item is there.
+    inputs = [{"n": 0, "seconds": 30}, {"n": 1}]
     with pytest.raises(KeyboardInterrupt, match=words), agent.map(inputs) as batch:
         next(batch)
         wait_for(lambda: len(pending(agent)) == 1)
@@ -575,7 +576,7 @@ def test_a_run_that_cannot_be_deleted_is_counted(
 ) -> None:
     set_timing(cancel=0.5)
     server.faults.add(Fault(method="DELETE", times=None, **fault))
-    batch = agent.map([{"n": 0}, {"n": 1, "seconds": 30}], on_stop="cancel")
+    batch = agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel")
     with pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight"), batch:
         next(batch)
         wait_for(lambda: len(pending(agent)) == 1)
@@ -650,7 +651,8 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
 
     def inputs() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "seconds": 30, "ask": 1}
-        yield {"n": 1, "ask": 1}
+        # The question comes after all inputs are drawn.
+        yield {"n": 1, "ask": 1, "seconds": 0.3}
         if closer == "inputs":
             close()
         yield {"n": 2, "seconds": 30}
