@@ -243,6 +243,17 @@ def test_half_a_surrogate_pair_has_a_digest_as_well() -> None:
     )
 
 
+@pytest.mark.parametrize("connections", [0, 1])
+def test_a_long_stream_is_not_remembered_whole(connections: int) -> None:
+    memory = Continuity()
+    for _ in range(connections):
+        memory.reconnect()
+    for number in range(1, 5000):
+        memory.take(str(number), number)
+    assert memory.delivered == 4999
+    assert len(memory._first) + len(memory._last) < 2500
+
+
 def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:
     memory = Continuity()
     events = [(f"{number}" * 1_000_000, number) for number in range(1, 10)]
