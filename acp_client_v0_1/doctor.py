@@ -16,6 +16,7 @@ import re
 import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from inspect import cleandoc
 from itertools import groupby
 from ssl import cert_time_to_seconds
 from time import monotonic, sleep, time
@@ -541,10 +542,11 @@ _PROBES = (
     ("5. Runs", 9, _find_and_delete),
     ("3. The contract", 10, _contract),
 )
-_ROW = re.compile(r"^    (\w[\w -]*): (.*(?:\n {8}.*)*)", re.MULTILINE)
+_ROW = re.compile(r"^(\w[\w -]*): (.*(?:\n {4}.*)*)", re.MULTILINE)
 _WORDS: dict[str, Any] = {}
 for _section, _seconds, _probe in _PROBES:
-    for _name, _words in _ROW.findall(_probe.__doc__ or ""):
+    # CPython 3.13 and newer keep docstrings without their indentation.
+    for _name, _words in _ROW.findall(cleandoc(_probe.__doc__ or "")):
         _WORDS[_name] = [*" ".join(_words.split()).split("; ", 2), "", ""][:3]
 
 
