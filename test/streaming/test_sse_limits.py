@@ -148,7 +148,7 @@ def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
 
 @pytest.mark.parametrize(
     "line",
-    [b"data: " + b"x" * 4 * MIB, b"\n".join([b"data: some text"] * (64 * KIB))],
+    [b"data: " + b"x" * 4 * MIB, b"\n".join([b"data: some text"] * (128 * KIB))],
     ids=["one line", "many lines"],
 )
 @pytest.mark.parametrize("size", [64 * KIB, 16 * MIB], ids=["in chunks", "at once"])
