@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -48,6 +49,19 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("ACP_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def package_logger() -> Iterator[logging.Logger]:
+    """The package's logger. Whatever a test sets on it, the next test finds it as it was."""
+    logger = logging.getLogger("acp_client_v0_1")
+    level, handlers = logger.level, list(logger.handlers)
+    yield logger
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture

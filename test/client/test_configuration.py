@@ -14,17 +14,6 @@ from acp_client_v0_1.configuration import Configuration, _environment
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 
-@pytest.fixture(autouse=True)
-def package_logger():
-    logger = logging.getLogger("acp_client_v0_1")
-    level, handlers = logger.level, list(logger.handlers)
-    yield logger
-    for handler in logger.handlers:
-        if handler not in handlers:
-            handler.close()
-    logger.handlers[:], logger.level = handlers, level
-
-
 @pytest.mark.parametrize(
     "host, kept",
     [
