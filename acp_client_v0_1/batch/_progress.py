@@ -42,7 +42,9 @@ class Progress:
         self._function = shown if callable(shown) else None
         if shown is True:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
-            self._bar = tqdm(unit="run")
+            # Without `miniters`, tqdm would draw nothing until another run has ended, and so not
+            # the seconds of an outage.
+            self._bar = tqdm(unit="run", miniters=0)
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:

@@ -389,8 +389,17 @@ def test_a_bar_is_drawn_a_few_times_a_second(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.count("\r") < 100
 
 
+def test_a_bar_shows_for_how_long_the_server_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(True)
+    for outage in (0, 7):
+        time.sleep(0.15)  # tqdm draws at most ten times a second
+        progress.tell(BatchCounts(2, 2, 1, 1, 0, 0), outage)
+    assert "server fails for=7 s" in capsys.readouterr().err
+    progress.close()
+
+
 @pytest.mark.slow
-def test_a_bar_shows_for_how_long_the_server_fails(
+def test_a_batch_tells_the_bar_for_how_long_the_server_fails(
     agent: AgentHandle,
     server: LocalServer,
     set_timing: SetTiming,
