@@ -315,13 +315,13 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
     # When the run was first read.
     since: float | None = None
 
-    def ready(run: Run) -> float | None:
+    def next_pause(run: Run) -> float | None:
         nonlocal since
         since = clock.now() if since is None else since
         over = clock.now() - since >= clock.unchanged
         return None if over or _has_moved_on(run, question) else clock.probe
 
-    return _has_moved_on(core.read(wait, ready), question)
+    return _has_moved_on(core.read(wait, next_pause), question)
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:

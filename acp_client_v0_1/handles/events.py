@@ -386,14 +386,14 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             through()
         else:
             # A human may take any time to answer, so this has no timeout.
-            def ready(run: Run) -> float | None:
+            def next_pause(run: Run) -> float | None:
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             wait = core.wait(stop=self._closing)
             # The run and its output may disagree about the interrupt. Without a pause, this would
             # be a hot loop.
             wait.sleep(timing().probe)
-            core.read(wait, ready)
+            core.read(wait, next_pause)
         self._wait.rearm()
 
     def _begin_polling(self) -> None:
