@@ -56,7 +56,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
 
 
 def creation_of(agent_id: str, given: dict[str, Any], refusal: str = "") -> RunCreate:
-    """Make a create from ``given``. If they do not fit, the error begins with ``refusal``."""
+    """Make a create from its fields. If they do not fit, the error begins with ``refusal``."""
     try:
         return RunCreate(agent_id=agent_id, **given)
     except ValidationError as error:

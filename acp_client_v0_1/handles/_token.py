@@ -62,7 +62,8 @@ class RunToken:
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# Any text fits most fields. The others are sent in a body or a header, or read as a number.
+# Any text fits most fields. The fields in `_FORMS` are sent in a body or a header, or read as a
+# number.
 _ANY = re.compile(".*", re.DOTALL)
 _FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),
