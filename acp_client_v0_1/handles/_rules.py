@@ -194,8 +194,8 @@ class Window:
     """The window of the next long poll, in whole seconds.
 
     A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter. A
-    window is full if the server held the poll for that long. A full window doubles the next window,
-    as long as the next window stays shorter than the poll that was cut.
+    window is full if the server held the poll for that long. A full window doubles the next window
+    if the next window is then still shorter than the poll that was cut.
 
     A proxy with a time limit will cut a longer window again. But if the cut was an accident, such
     as a restart of the server, a longer window would work, and short windows only cost requests.

@@ -30,8 +30,8 @@ class Conversation:
 
     A thread of ACP takes one run at a time. So use `run`, or wait for the handle that `start`
     returns, before you begin the next run. While a run of the thread is pending, the server refuses
-    another with 409, a `ConflictException`. If another Python thread (`threading`) is in a call of
-    the same conversation, `start` and `run` raise `ApiValueError`, and nothing is sent.
+    another run with 409, a `ConflictException`. If another Python thread (`threading`) is in a call
+    of the same conversation, `start` and `run` raise `ApiValueError`, and nothing is sent.
 
     Attributes:
         thread_id: The id of the thread of ACP, once the first run has made it.
@@ -59,7 +59,7 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds for the whole call. By default the client's own timeouts hold.
+            timeout: Seconds for the whole call. By default the client's own timeouts apply.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.
 
