@@ -6,13 +6,13 @@ this comparison and the arrival of the answer.
 
 Strategy: `answer_run` sends an answer once. If the response is lost, it reads the run. If the run
 is no longer interrupted, or its ``updated_at`` has changed, the answer is taken to have arrived and
-is never sent again. If nothing changes for five seconds, it is taken to be lost and is sent once
-more.
+is never sent again. If nothing changes for five seconds, the answer is taken to be lost and is sent
+once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same; if that lasts for more than 300
-seconds, the wait raises `RunInterrupted` with the question. Read replicas that show a run as it was
-before are out of scope.
+is not asked again while the run's ``updated_at`` stays the same. If it stays the same for more than
+300 seconds, the wait raises `RunInterrupted` with the question. Read replicas that show an older
+state of a run are out of scope.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def server_works(wait: Wait, agent_id: str) -> bool:
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Find out why a search has failed. Return `AGAIN`, or raise an error.
 
-    - If the server is down, do what the rules say: pause and return `AGAIN`, or raise ``error``.
+    - If the server is down, do what the rules say: pause and return `AGAIN`, or raise.
     - If the server works although the search has failed, an outage may just have ended. So return
       `AGAIN` the first time.
     - The second time, the server is taken not to support searches. Raise ``error``.

@@ -23,8 +23,9 @@ slows down (`Pace`).
 
 Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
 set. If a ``Retry-After`` came during a call, the call sends its next request only after the
-``Retry-After`` is over. All requests of a call share its deadline. A create, resume or delete
-leaves some of this time to find out whether it was carried out.
+``Retry-After`` is over. All requests of a call share its deadline. The request of a create, resume
+or delete does not take all the time until the deadline. If its response is lost, the rest of the
+time is for finding out whether the request was carried out.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
 def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     """Estimate whether the faults of a value take at most `_MOST_BYTES`.
 
-    Each step of the check lowers the bytes that are left by the estimated size of its faults.
+    For each step of the check, the estimated size of its faults is subtracted from `_MOST_BYTES`.
     """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):

@@ -100,8 +100,8 @@ class Timing:
 
     # Answers
 
-    # If the response to an answer was lost and the run does not change for this long, the answer
-    # did not arrive.
+    # If the response to an answer was lost and the run does not change for this long, the answer is
+    # taken not to have arrived.
     unchanged: float = 5.0
     # A run that may change at any moment is read again after this pause.
     probe: float = 0.25
@@ -145,8 +145,8 @@ class Timing:
     cancel: float = 10.0
     # If an exception ends `AgentHandle.run`, cancelling its run takes at most this long.
     exit: float = 5.0
-    # At the end of a batch, requests under way are interrupted after this long. The main
-    # reason is to let creates get their responses. Polls are interrupted at once.
+    # At the end of a batch, requests under way are interrupted after this long, so that creates can
+    # get their responses before. Polls are interrupted at once.
     grace: float = 1.5
     # At the end of a batch, threads that have not ended are left behind after this long.
     threads: float = 2.5

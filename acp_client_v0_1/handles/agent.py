@@ -213,7 +213,7 @@ class AgentHandle(Notebook):
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
         """Check input and config against the schemas of the agent's descriptor.
 
-        If a schema cannot be used, there is a warning. This needs the extra ``validation``.
+        If a schema cannot be used, there is a warning. The check needs the extra ``validation``.
 
         Args:
             input: The input, unless None.
@@ -459,9 +459,9 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, or with ``reuse`` find it. Return its core, and whether it was started.
+        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started.
 
-        ``new`` says that the client token is a new one.
+        ``new`` says that the client token was made for this call, or that there is none.
         """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)

@@ -175,7 +175,8 @@ class RunStartAmbiguous(_RunProblem):
 
     Args:
         client_token: The mark for `RunHandle.find`, or "" if the create had none.
-        token: The token for `RunHandle.from_token`, which searches again; "" without client token.
+        token: The token for `RunHandle.from_token`, which searches again, or "" if the create had
+            no client token.
         why: What happened to the create and to the search.
         searched: Whether the search worked and found no run.
     """
@@ -198,9 +199,9 @@ class ResumeAmbiguous(_RunProblem):
     The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How many responses to the answer were lost or unreadable. 1: after the first, the run
-            could not be read. 2: after the first, the run still asked the same question, so the
-            answer was sent again.
+        times: How many responses to the answer were lost or unreadable. 1: after that, the run
+            could not be read. 2: after the first lost response, the run still asked the same
+            question, so the answer was sent again.
         why: What happened when the answer was sent last.
     """
 

@@ -310,7 +310,7 @@ class RunHandle(Notebook):
         timeout: float | None = None,
         after: str | None = None,
     ) -> RunEvents:
-        """Return an iterator over the run's `RunEvent`, which is a context manager as well.
+        """Return a `RunEvents`: an iterator over the run's events, and a context manager.
 
         The iterator survives connections that break and servers that restart. Each call returns
         another iterator.
@@ -450,10 +450,11 @@ class RunHandle(Notebook):
     # Ending
 
     def cancel(self) -> bool:
-        """End the run by deleting it. If it has ended already, keep it and return False.
+        """End the run by deleting it. Return False if the run has ended already.
 
-        ACP 0.1 has no other way to end a run. The status is read by a GET before the DELETE. If the
-        run ends between these two requests, its output is lost.
+        ACP 0.1 has no other way to end a run. A run that has ended is kept: the status is read by a
+        GET before the DELETE. If the run ends between these two requests, it is deleted, and its
+        output is lost.
 
         Raises:
             RunGone: The server does not know the run.

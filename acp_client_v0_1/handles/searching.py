@@ -202,7 +202,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}
 
-    def note_drift(why: str) -> None:
+    def report_drift(why: str) -> None:
         if raises:
             raise SearchDrift(offset=offset, why=why)
 
@@ -222,10 +222,10 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         ids = list(page)
         index = ids.index(anchor) if anchor in page else -1
         if overlaps and index < 0:
-            note_drift(f"the record {short(anchor)} is not where it was")
+            report_drift(f"the record {short(anchor)} is not where it was")
         again = next((name for name in ids[index + 1 :] if name in seen), None)
         if again is not None:
-            note_drift(f"the record {short(again)} came again")
+            report_drift(f"the record {short(again)} came again")
         new = [name for name in ids if name not in seen]
         seen.update(new)
         for name in new:
@@ -241,6 +241,6 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
             # The page is empty, or has only the anchor. So it is the last page.
             return
         if not new and ids == last:
-            note_drift("the server returns the same page for another offset")
+            report_drift("the server returns the same page for another offset")
             return
         offset, anchor = offset + max(1, len(ids) - 1), ids[-1]
