@@ -17,7 +17,8 @@ first event of a connection with the remembered events:
   event that is not remembered.
 - Anything else: unknown.
 
-The fourth and the fifth case need two or more events before, all with consecutive numbers as ids.
+The fourth and the fifth case apply only after two or more events, and only if the ids of all these
+events were consecutive numbers.
 
 Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
 restarted ids look like a replay.

@@ -284,7 +284,7 @@ class RunCore:
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
-        """Read the run once, with the client's own retries and, by default, its timeouts."""
+        """Read the run once. The client's own retries apply, and by default its own timeouts."""
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:

@@ -75,7 +75,10 @@ class RunEvent(Notebook):
 
 
 class EventDecoder:
-    """Decides whether an event of a run is new, and whether others are missing before it."""
+    """Decodes the events of a run.
+
+    For each event, it decides whether the event is new, and whether events before it are missing.
+    """
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
         self.memory = Continuity(after)

@@ -1,4 +1,4 @@
-"""The options of a create. Every method that starts runs takes them, by the same names."""
+"""The options of a create, which every method that starts runs takes by the same names."""
 
 from __future__ import annotations
 

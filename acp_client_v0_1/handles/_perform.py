@@ -115,7 +115,7 @@ class Pace:
     together count once. Each request that succeeds shortens the time between two requests.
     """
 
-    # The seconds between two requests. 0: there is no limit.
+    # The seconds between two requests. 0 means that requests need not wait for each other.
     interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
     # Whether a request has succeeded since the pace was slowed last.
@@ -589,7 +589,7 @@ def _warn(server: Server, what: str, now: float, until: float) -> None:
     """Log the first failure of an outage.
 
     A single run that always fails, while others work, begins many outages, and would fill the log.
-    So another outage within a minute is logged only once it has lasted for some seconds.
+    So for a minute after a warning, an outage is not logged before it has lasted for some seconds.
     """
     young = server.since is None or now - server.since <= timing().quiet
     if not (server.warned or (young and now < server.warn_after)):

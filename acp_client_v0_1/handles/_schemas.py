@@ -192,13 +192,15 @@ def check_value(
 
 
 class _UnusableSchema(ValueError):
-    """A schema cannot be used.
+    """A schema cannot be used. The message says why.
+
+    The schema has at least one of these properties:
 
     - It is not valid.
     - It refers to another document.
-    - A pattern is too large, or needs backtracking.
+    - It has a pattern that is too large, or needs backtracking.
     - Its check takes too many steps.
-    - Its steps have to be counted, and a part of the schema has an ``$id`` of its own.
+    - The steps of its check have to be counted, and a part of it has an ``$id`` of its own.
     """
 
 

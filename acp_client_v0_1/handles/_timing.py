@@ -51,9 +51,9 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # Failures by a rate limit are logged once they have lasted longer than this. Other failures are
-    # logged at once, or if there was a warning within the last `warnings` seconds, once they have
-    # lasted longer than this.
+    # Failures by a rate limit are not logged before they have lasted longer than this. The same is
+    # true of all other failures in the first `warnings` seconds after a warning. Otherwise the
+    # first failure is logged at once.
     quiet: float = 5.0
     # See `quiet`.
     warnings: float = 60.0

@@ -90,7 +90,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         # function: call the function, which answers.
         through_interrupts: bool | Callable[[], object],
         timeout: float | None,
-        # The id of the event to begin after. By default, this is the last event of the run's token.
+        # The id of the event to begin after. By default, this is the last event of the token that
+        # the handle was made from, if any.
         after: str | None = None,
     ) -> None:
         after = core.given_token.last_event_id if after is None else after

@@ -167,8 +167,8 @@ class RunHandle(Notebook):
         Args:
             client_token: The client token that `AgentHandle.start` was given, or that an error has.
             api_client: Client to use; the shared default client if None.
-            agent_id: The agent's id. If the server does not search by metadata, this makes the
-                search quicker.
+            agent_id: The agent's id. Only runs of this agent are found. If the server does not
+                search by metadata, the search is quicker with the id.
 
         Raises:
             ApiException: The search failed.
@@ -186,8 +186,9 @@ class RunHandle(Notebook):
         """Return the portable token of the run, which `from_token` takes in any process.
 
         The token is a line of text without any secret. It has the server, run, agent, thread and
-        client token, the id of the last event that `events` handed out, and the trace context if
-        the client is instrumented.
+        client token, and the id of the last event that `events` handed out. If the client is
+        instrumented, the token has the trace context as well. In the first two seconds after the
+        create, it also has the time of the create.
         """
         return self._core.token()
 
