@@ -6,7 +6,7 @@ These loops repeat a request after a failure:
 
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs;
-- `_create.find_created`: a batch begins the search for a run again after an outage;
+- `_create.find_created`: during an outage, a batch begins the search for a run again;
 - `events.RunEvents`: the streams of one run, and the reading of each stream;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
