@@ -483,7 +483,7 @@ class Wait:
             since=since,
             longest=longest,
             failures=self._failures,
-            answered=server.reached,
+            reached=server.reached,
             retries=contact.retries if self._survive is None else 0,
             fails=operation in server.fails,
             probed=probed,

@@ -24,6 +24,7 @@ from acp_client_v0_1._http.retry import Failure, backoff, failure_of
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import Timing
 
+# "look" reads a run, and "describe" reads the descriptor of an agent.
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
 CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
@@ -55,7 +56,7 @@ class Facts:
     now: float
     # The caller's deadline.
     ends: float = math.inf
-    # No request begins with less than these seconds left.
+    # After a pause, no request begins with less than these seconds left.
     last: float = 1.0
     # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
     # beginning of the server's outage.
@@ -65,7 +66,7 @@ class Facts:
     # How many failures of this wait came in a row before this failure.
     failures: int = 0
     # The address is known to be a server's, see `Server.reached`.
-    answered: bool = True
+    reached: bool = True
     # How many times the client itself retries a request that could not be sent.
     retries: float = 3
     # This operation is known to fail while the server serves other operations.
@@ -112,7 +113,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     kind = failure.kind
     if kind == "denied":
         return Raise()
-    if kind == "unsent" and not facts.answered:
+    if kind == "unsent" and not facts.reached:
         # The address is probably wrong. So there are only as many retries as the client makes for a
         # single call, or fewer if the deadline comes first.
         decision = _pause(failure, facts, timing, outage=False)
@@ -122,16 +123,16 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    # If a stream is unreadable, its response is no event stream. The row for streams below decides
-    # about it.
+    # If a stream is unreadable, the response is no event stream. Then the row below that has
+    # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
         # `final` means that the address is probably wrong, or that the descriptor does not fit the
         # contract and will not change. Then there are only as many retries as the client makes for
         # a single call.
-        final = not facts.answered or operation == "describe"
+        final = not facts.reached or operation == "describe"
         if final and facts.failures >= facts.retries:
             return Raise()
-        return _pause(failure, facts, timing, outage=facts.answered)
+        return _pause(failure, facts, timing, outage=facts.reached)
     if kind == "lost":
         refused = facts.fails or facts.failures + 1 >= timing.refusals
         tried = facts.probed or (operation == "search" and failure.retry_after)

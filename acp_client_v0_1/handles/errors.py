@@ -174,7 +174,7 @@ class RunStartAmbiguous(_RunProblem):
     still appear.
 
     Args:
-        client_token: The mark for `RunHandle.find`, or "" if the create had none.
+        client_token: The client token for `RunHandle.find`, or "" if the create had none.
         token: The token for `RunHandle.from_token`, which searches again, or "" if the create had
             no client token.
         why: What happened to the create and to the search.
