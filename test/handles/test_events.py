@@ -551,7 +551,7 @@ def test_how_long_a_stream_may_be_silent(
     reader: Any = SimpleNamespace(
         advance=lambda most: asked.append(most) or True, left=(), close=lambda: asked.append("end")
     )
-    assert events._arrive(reader)
+    assert events._await_events(reader)
     monkeypatch.setattr(
         RunsApi, "get_run_stream", lambda runs, run_id, **options: asked.append(options)
     )

@@ -56,7 +56,7 @@ OF_A_RUN: tuple[Operation, ...] = ("output", "stream", "resume", "delete")
 
 TIMING = Timing()
 NOW = Facts(now=1000.0, since=1000.0)
-NEVER = replace(NOW, answered=False)
+NEVER = replace(NOW, reached=False)
 
 
 def answer(status: int, asked: float | None = None) -> ApiException:
@@ -422,7 +422,7 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
     for kind, asked, conflict, answered, failures, ends, age in itertools.product(
         kinds, (None, 0.0, 5.0, 9999.0), (False, True), (False, True), (0, 9), (1000.5, 1e9), (0, 9)
     ):
-        facts = replace(NOW, answered=answered, failures=failures, ends=ends, age=age)
+        facts = replace(NOW, reached=answered, failures=failures, ends=ends, age=age)
         decision = decide(operation, Failure(kind, asked, conflict), facts, TIMING)  # type: ignore[arg-type]
         assert isinstance(decision, (Pause, Probe, Raise))
         if isinstance(decision, Pause):
