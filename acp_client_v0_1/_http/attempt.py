@@ -1,8 +1,8 @@
 """One attempt of a call: its time limits, its connection and its slot, and how to interrupt it.
 
-Only one thing wakes a thread that waits for a response: another thread shuts the socket down. To do
-so, the other thread must find the socket. So the thread that makes the calls enters an
-`Interruptible`, and each attempt of the thread registers there.
+To interrupt a call that waits for its response, another thread has to shut down the call's socket.
+An `Interruptible` leads to the socket: the thread that makes the calls enters an `Interruptible`,
+and each attempt of this thread registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". Every attempt frees
 its slot when it ends. If an error ends the attempt, its connection is closed.
@@ -53,8 +53,8 @@ class Interruptible:
     def interrupt(self) -> None:
         """Make the latest attempt fail, as if its server had closed the connection.
 
-        While the attempt connects by TCP, it has no socket, so this does nothing. To be sure, a
-        caller repeats this until the call has ended.
+        Until the attempt has a TCP connection, this does nothing. So a caller that must be sure
+        repeats this until the call has ended.
 
         If the attempt ends at the same moment, its connection may already serve another call. Then
         the other call fails instead.
@@ -138,7 +138,8 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The frames of a traceback may keep this object alive. They must not keep its slot alive.
+        # The frames of a traceback may keep this attempt alive, but must not keep its slot alive.
+        # So the attempt drops its reference to the slot.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()

@@ -4,8 +4,8 @@ Redirects that are followed:
 
 * 307 and 308 with any method.
 * 301, 302 and 303 with GET and HEAD only. For these statuses, the standard lets a client turn a
-  POST into a GET, and the server may expect that GET. So a POST that gets one of these statuses
-  returns the redirect itself.
+  POST into a GET, and the server may expect that GET. So a call with another method returns the
+  response with the redirect.
 
 Invariants: a redirect never changes the method or the body. After a cross-origin redirect, the
 request has no credentials.
@@ -28,8 +28,8 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-# A secret of fewer characters may occur in any text by chance. So a text shows such a secret only
-# if it contains the name of the parameter as well, as in ``key=abc``.
+# A secret of fewer characters may occur in any text by chance. So a header counts as showing such a
+# secret only if the header has the name of the parameter as well, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -136,7 +136,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
-        # The server should have percent-encoded these bytes.
+        # The server should have percent-encoded the bytes that are not ASCII.
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")

@@ -1,16 +1,17 @@
 """A connection to an origin: urllib3 connects, and this package sends and receives.
 
-Strategy: urllib3's ``connect`` calls one method for each step: TCP, the tunnel, TLS. This module
-overrides the methods that could wait too long. Then this module writes the requests to the socket,
-and `incoming` reads the responses. `Connection.open` sets one deadline for all steps of connecting,
-from name resolution to the end of the last handshake. After connecting, the limits of the attempt
-bound every wait.
+Strategy: urllib3's ``connect`` takes the steps of connecting: TCP, the tunnel, TLS. This module
+overrides the methods of urllib3 that could wait too long. `Connection.open` sets one deadline for
+all steps, from name resolution to the end of the last handshake. After connecting, this module
+writes the requests to the socket, and `incoming` reads the responses. Both keep to the limits of
+the attempt.
 
 These methods of urllib3 and http.client are overridden:
 
 ``connect``            makes EOF without a close_notify an error; warns if the certificate is not
-                       checked, because only the pools of urllib3 would
-``_new_conn``          connects by `dial`, which bounds name resolution, too, or by PySocks
+                       checked (in urllib3, only the pools warn)
+``_new_conn``          connects by `dial` or by PySocks, name resolution included, within the
+                       deadline
 ``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
                        attributes ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
 ``_connect_tls_proxy`` limits each read of TLS in TLS (`OuterSocket`)
@@ -53,9 +54,8 @@ _STALE = 2.0
 # A web server that is not a proxy responds to CONNECT with one of these statuses and a page.
 _STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
-# This matches all characters but the ones that a path or a query may contain (RFC 3986, section
-# 3.3), and "%". A "%" is left alone, because with it begins a character that the caller has
-# encoded.
+# This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
+# 3.3). "%" is not among them, because the caller may have encoded some characters already.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 # A request with one of these methods and without a body has no Content-Length.
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")

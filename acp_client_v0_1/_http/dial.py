@@ -129,8 +129,8 @@ class _Job(Generic[T]):
     def abandon(self) -> None:
         """Give up waiting. The caller calls this."""
         self._abandoned = True
-        # If the thread has already put its outcome into the queue, `_drop` finds it there. If not,
-        # the thread will see `_abandoned` after that, and call `_drop` itself.
+        # If the thread has put the outcome into the queue, `_drop` finds the outcome there. If not,
+        # the thread will put it there later, see `_abandoned`, and call `_drop` itself.
         self._drop()
         with contextlib.suppress(IndexError):
             ref = weakref.ref(self.slots.pop())

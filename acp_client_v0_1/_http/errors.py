@@ -27,10 +27,10 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# The layers below raise these errors. The CertificateError is urllib3's, which is a ValueError: a
-# certificate does not have the name that ``assert_hostname`` asks for. (The CertificateError of ssl
-# is an OSError.) urllib3's own errors of connecting and reading do not occur, because `dial`
-# connects and `Incoming` reads.
+# The layers below raise these errors. `CertificateError` is a class of urllib3, for a certificate
+# that does not have the name in ``assert_hostname``. It is a ValueError, unlike the class of the
+# same name in ssl. urllib3's errors of connecting and reading do not occur, because `dial` connects
+# and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 # The first match counts. Some classes match several rows: the errors of an ended TLS connection,

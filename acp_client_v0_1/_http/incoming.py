@@ -4,10 +4,10 @@ Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's timeout
 ``recv``, so a server that sends a byte now and then could keep a call waiting for ever. So before
 each ``recv``, the socket's timeout is set to the time that remains.
 
-EOF before the end of a body is an error, with two exceptions:
+EOF ends a body in two cases only. In any other case, EOF is an error.
 
-* The body is close-delimited. If the status is below 300 and the connection uses TLS, the EOF needs
-  a close_notify (RFC 9112, section 9.8).
+* The body is close-delimited. Over TLS, and with a status below 300, the EOF needs a close_notify
+  (RFC 9112, section 9.8).
 * The body is chunked, and only the empty line after the last chunk is missing.
 
 Invariants: no wait goes beyond the attempt's limits. A read returns b"" only if the body is
@@ -175,8 +175,8 @@ class Incoming:
     def _check_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # If the status is an error, the caller needs the status more than a complete body. So a
-        # missing close_notify does not matter then.
+        # If the status is an error, a missing close_notify is ignored: the caller needs the status
+        # more than a complete body.
         if self._no_notify and self.head.status < 300 and not self._framing.ends_before_eof:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True

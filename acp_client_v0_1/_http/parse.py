@@ -87,9 +87,10 @@ class Head:
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
-    """Receive the head of a final response, and skip informational responses (1xx) before it.
+    """Receive the head of a final response (RFC 9110, section 15).
 
-    Return the head, and the bytes that were received after it (RFC 9110, section 15).
+    Informational responses (1xx) before the final one are skipped. Return the head, and the bytes
+    that were received after it.
     """
     received = b""
     for _ in range(_MOST_RESPONSES):
@@ -288,8 +289,9 @@ class _Chunked(Framing):
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # `_size`, `_data_end` and `_trailer` take one line each, from ``position``. They return the
-    # number of bytes of the line, or 0 if the line is incomplete.
+    # `_size`, `_data_end` and `_trailer` take one line each. The line begins at ``position``, and
+    # has no line end before ``searched``. They return the number of bytes of the line, or 0 if the
+    # line is incomplete.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")

@@ -4,10 +4,10 @@ Strategy: these settings and variables choose the proxy of an origin:
 
 * ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``, ``https_proxy``,
   ``all_proxy``).
-* ``Configuration.no_proxy`` names exceptions from ``Configuration.proxy`` and from the proxies of
-  the environment. If it is set, the environment's ``no_proxy`` is ignored.
-* The environment's ``no_proxy`` names exceptions from the proxies of the environment only, because
-  a proxy that is named in code is meant to be used.
+* ``Configuration.no_proxy`` lists hosts that use no proxy at all. If it is set, the environment's
+  ``no_proxy`` is ignored.
+* The environment's ``no_proxy`` lists hosts that use no proxy of the environment. It does not apply
+  to ``Configuration.proxy``, because a proxy that is named in code is meant to be used.
 
 Invariants: the user information in a proxy's URL goes to this proxy only, as a header or in the
 handshake of SOCKS. Neither errors nor their causes repeat the URL.

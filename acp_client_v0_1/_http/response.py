@@ -33,7 +33,7 @@ from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, Respon
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
-# If the status is an error, this much of the body is read.
+# If the status is an error, at most this much of the body is kept.
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
 # `read_beginning` reads this much for an error to quote. If a stream was requested, the body of an
@@ -80,8 +80,8 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body, or None while the body is unread.
-        fault: The failure that ended the body early, if `read` or `read_beginning` returned the
-            bytes before it instead of raising it. Otherwise None.
+        fault: None, or the failure that ended the body early, if `read` or `read_beginning`
+            returned the beginning of the body and did not raise the failure.
         attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """
@@ -157,7 +157,7 @@ class RESTResponse:
 
     @property
     def ambiguous(self) -> bool:
-        """True if a request changes something, and the status does not tell whether it did."""
+        """True if the request changes something, and the status leaves open whether it did."""
         return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
@@ -169,7 +169,11 @@ class RESTResponse:
         return self.headers.get(name, default)
 
     def check_coding(self) -> None:
-        """Raise `ResponseDecodeError` and close if the content coding is not supported."""
+        """If the content coding is not supported, close the response and raise.
+
+        Raises:
+            ResponseDecodeError: The content coding is not supported.
+        """
         try:
             _coding_of(self.headers)
         except DecodeError as error:
@@ -196,10 +200,10 @@ class RESTResponse:
         return self.data
 
     def read_beginning(self) -> bytes:
-        """Return the beginning of an unexpected body, for an error to quote, and close.
+        """Return the beginning of an unexpected body, for an error to quote. Close the response.
 
         At most 64 KiB are returned, after at most 3 seconds. If a read fails or the time runs out,
-        the bytes before that are returned, and `fault` is the error.
+        the bytes that have arrived are returned, and the error is in `fault`.
         """
         if self.data is None:
             attempt = self._incoming.attempt

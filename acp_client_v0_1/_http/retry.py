@@ -151,9 +151,9 @@ def _failure_of_transport(error: TransportException) -> Failure:
     # The connection broke, was refused, or was silent for too long.
     broken = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
-        # `rest` retries only after a broken connection. After a timeout, the server may still be
-        # working on the request. If the response was no valid HTTP, the next one will probably be
-        # no better.
+        # `rest` retries only if the connection broke. After a timeout, the server may still be
+        # working on the request. If the response was not valid HTTP, the next one will probably not
+        # be valid either.
         return Failure("lost", cut=broken, rest_gives_up=not isinstance(error, ConnectionException))
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
@@ -230,9 +230,9 @@ class RetryPolicy:
     total: float = 3
     # The most retries after attempts that sent nothing.
     connect: float = math.inf
-    # The most retries after attempts that sent something and got no response.
+    # The most retries after attempts that sent something and got no complete response.
     read: float = math.inf
-    # The most retries after attempts that got a response.
+    # The most retries after responses whose status is retried.
     status: float = math.inf
     # Only these statuses and 429 are retried. If this is None, the statuses whose `Failure`
     # `passes` are retried.
@@ -337,7 +337,7 @@ def backoff(retries: int, first: float, longest: float) -> float:
     The bound of the first delay is ``first``, and each further one is twice as long, up to
     ``longest``: 0.5, 1, 2, 4, 8, 8 s.
     """
-    # The exponent is bounded because a larger power would not fit into a float.
+    # The exponent is bounded, because 2.0 ** 1024 is too large for a float.
     return min(longest, first * 2.0 ** min(retries, 64))
 
 

@@ -3,7 +3,7 @@
 Strategy: a thread makes a `Slot` and puts it at the end of a line (`Slots.enter`). The slot is
 
 * usable if fewer than ``most`` slots are ahead of it in the line,
-* waiting if more slots are ahead of it,
+* waiting if ``most`` or more slots are ahead of it,
 * orphaned if the last reference to it is gone, but the line still has its weak reference.
 
 The line is a list of weak references. Usually the owner removes its slot from the line
