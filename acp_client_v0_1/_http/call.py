@@ -125,9 +125,9 @@ def _shows(text: str, secret: str) -> bool:
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
     """Return the call that follows a redirect.
 
-    Return None if the response is no redirect, or one that is not followed with this method.
-    Raises `ProtocolException` if ``hops`` redirects are too many, if the target is not valid, or if
-    the redirect leads from https to http.
+    Return None if the response is no redirect, or if its status is not followed with this method.
+    Raises `ProtocolException` if ``hops`` redirects were already the most, if the target is not
+    valid, or if the redirect leads from https to http.
     """
     if location is None or status not in (301, 302, 303, 307, 308):
         return None

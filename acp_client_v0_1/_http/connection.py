@@ -10,8 +10,8 @@ These methods of urllib3 and http.client are overridden:
 
 ``connect``            makes EOF without a close_notify an error; warns if the certificate is not
                        checked (in urllib3, only the pools warn)
-``_new_conn``          connects by `dial` or by PySocks, name resolution included, within the
-                       deadline
+``_new_conn``          connects within the deadline, name resolution included: by `dial`, or through
+                       a SOCKS proxy by PySocks
 ``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
                        attributes ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
 ``_connect_tls_proxy`` limits each read of TLS in TLS (`OuterSocket`)

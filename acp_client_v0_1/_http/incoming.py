@@ -1,8 +1,8 @@
 """A response as it arrives on a connection: its head, and its body, still content-coded.
 
 Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's timeout bounds only one
-``recv``, so a server that sends a byte now and then could keep a call waiting for ever. So before
-each ``recv``, the socket's timeout is set to the time that remains.
+``recv``, and a server may send one byte at a time for ever. So before each ``recv``, the socket's
+timeout is set to the time that remains.
 
 EOF ends a body in two cases only. In any other case, EOF is an error.
 

@@ -45,7 +45,7 @@ class RunSpan(Protocol):
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
-        """Make the spans of requests inside the ``with`` block children of this span."""
+        """Inside the ``with`` block, make this span the parent of the spans of requests."""
         ...
 
     def started(self, run_id: str) -> None:

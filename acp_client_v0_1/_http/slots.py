@@ -14,7 +14,7 @@ An interrupt is an exception that a signal handler raises, such as KeyboardInter
 at any step. If it strikes before `leave`, the slot is orphaned sooner or later. If it strikes in
 `leave`, nobody wakes the next owner. So waiting threads also sweep: in each interval, at least one
 of them removes the orphaned slots among the first ``most`` slots, and wakes the owners of the
-others. A sweep reads only the first ``most`` slots, so its cost does not grow with the line.
+usable slots. A sweep reads only the first ``most`` slots, so its cost does not grow with the line.
 
 Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
 other threads see done or not done. Slots become usable in the order of the line. A usable slot
@@ -110,7 +110,7 @@ class Slots:
                     break
 
     def _sweep(self) -> None:
-        """Remove orphaned slots among the first ``most``, and wake the owners of the others."""
+        """Remove orphaned slots among the first ``most``, and wake the owners of usable slots."""
         self._next_sweep = time.monotonic() + _POLL_INTERVAL
         while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
             for ref in orphaned:
@@ -120,7 +120,7 @@ class Slots:
 
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
-    """Wake the owner of a slot if the owner waits. Return whether it does."""
+    """Wake the owner of a slot if the owner waits, and return True. Otherwise return False."""
     slot = ref()
     wake = None if slot is None else slot.wake
     if wake is not None:
