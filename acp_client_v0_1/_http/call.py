@@ -34,7 +34,8 @@ _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
-# Another origin may get these headers. Any other header may be a credential, whatever its name.
+# After a cross-origin redirect, a request keeps only these headers. Any other header may be a
+# credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
 )
@@ -62,7 +63,7 @@ class Call:
     # True if a cross-origin redirect led to the target. Then the call has no credentials.
     cross_origin: bool = False
     # A percent-encoded query parameter such as ``key=abc``, which only the configured origin gets.
-    # The target does not contain it, because errors and logs show the target.
+    # The target does not contain this parameter, because errors and logs show the target.
     credential: str = field(default="", repr=False)
     # The path of the operation, with its parameters as {name}.
     route: str = ""

@@ -32,8 +32,8 @@ class Decoder:
 
     def __init__(self, coding: str) -> None:
         self._make, self._magic = CODINGS[coding]
-        # The next member must begin with these bytes: b"" before the first member, and the magic
-        # number after it. None means that no member may follow.
+        # The next member must begin with these bytes. They are b"" for the first member, and the
+        # magic number for all others. None means that no member may follow.
         self._begins: bytes | None = b""
         # The decompressor of the current member, or None before the first member. It is not called
         # after its member has ended (`eof`), because zlib would start over or fail.

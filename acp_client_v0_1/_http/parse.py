@@ -69,7 +69,7 @@ class Closed(ConnectionError):
 
 
 class NotHTTP(http.client.BadStatusLine):
-    """The bytes do not begin as HTTP does, so another kind of server sent them."""
+    """The first bytes are not those of an HTTP response, so another kind of server sent them."""
 
 
 class BadFraming(http.client.HTTPException):

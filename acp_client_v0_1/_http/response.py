@@ -64,7 +64,7 @@ class _Urllib3Response(HTTPResponse):
             yield piece
 
     def release_conn(self) -> None:
-        """Close the connection. If the body is complete, the connection stays in its pool."""
+        """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self.incoming.close()
 
     def shutdown(self) -> None:
@@ -237,7 +237,7 @@ class RESTResponse:
         self._incoming.abort()
 
     def close(self) -> None:
-        """Close the connection. If the body is complete, the connection stays in its pool."""
+        """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self._incoming.close()
 
     def _whole(self) -> bytes:

@@ -83,7 +83,7 @@ class Failure(NamedTuple):
     """The meaning of an error."""
 
     kind: Kind
-    # The seconds of the response's ``Retry-After``. None if it had none.
+    # The seconds of the response's ``Retry-After``. None if there is none.
     retry_after: float | None = None
     # True if the state of the run, or of its ACP thread, does not allow the request.
     conflict: bool = False
@@ -334,8 +334,8 @@ class Attempts:
 def backoff(retries: int, first: float, longest: float) -> float:
     """Return the upper bound of the delay before the next retry, after a number of retries.
 
-    The bound of the first delay is ``first``, and each further one is twice as long, up to
-    ``longest``: 0.5, 1, 2, 4, 8, 8 s.
+    The bound is ``first`` for the first delay, and doubles with each retry up to ``longest``, as in
+    0.5, 1, 2, 4, 8 and 8 s.
     """
     # The exponent is bounded, because 2.0 ** 1024 is too large for a float.
     return min(longest, first * 2.0 ** min(retries, 64))

@@ -84,7 +84,7 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """Wraps the TLS connection to a proxy, and calls ``limit`` before each wait for it."""
+    """Wraps the TLS connection to a proxy, and calls ``limit`` before each read and each write."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
