@@ -61,7 +61,7 @@ class RESTClientObject:
         configuration: The host, TLS, proxy, timeouts, retries and number of connections.
 
     Attributes:
-        observer: Sees each attempt, for telemetry. By default there is none.
+        observer: Sees each attempt, for telemetry. None by default.
         policy: How often a call is retried by default.
         server: What previous calls have shown about the server.
 
@@ -111,8 +111,8 @@ class RESTClientObject:
                 the configured timeout.
             safe: The request changes nothing, so it can be sent again.
             stream: Leave the body of the response to the caller.
-            credential: A parameter of the query, percent-encoded, that no log, error or other
-                origin may see.
+            credential: A percent-encoded query parameter such as ``key=abc``. Neither logs and
+                errors nor other origins get it.
             retries: Replaces ``Configuration.retries``, in the same forms.
             route: The path of the operation, with its parameters as ``{name}``, for the observer.
 
@@ -121,7 +121,8 @@ class RESTClientObject:
 
         Raises:
             TransportException: There was no usable response, or time ran out (`ApiTimeoutError`).
-            ResponseDecodeError: The body's content coding is broken.
+            ResponseDecodeError: The body's content coding is broken, and the status is below 300.
+            ResponseTooLarge: The body is larger than the limit, and the status is below 300.
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
@@ -224,8 +225,8 @@ class RESTClientObject:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
                 connected, reached = attempt.newly_connected, self.server.reached
-                # If the first bytes of a server that was never reached before are not HTTP, it is
-                # another kind of server, so the request counts as unsent.
+                # The client may never have reached this server before. If such a server sends
+                # something else than HTTP, its address is wrong, and the request counts as unsent.
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-# Python refuses to write an integer as text if it has many more bits than this.
+# Python refuses to write an integer of some 14,000 bits or more as text. No header needs so many.
 _MOST_BITS = 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 _PLACES = ("header", "cookie", "query")
@@ -30,7 +30,7 @@ _OF_THE_TRANSPORT = (
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge headers. If two have the same name, in any case, the later one replaces the other."""
+    """Merge headers. Of headers with the same name, in any case, only the last one is kept."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         if source:
@@ -80,7 +80,7 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
             raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
-        # The text of an enum's member may be its name. int() returns its number.
+        # The text of an enum's member may be the name of the member. int() returns the number.
         return str(int(value))
     if isinstance(value, float):
         return str(float(value))

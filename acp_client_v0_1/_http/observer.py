@@ -1,4 +1,4 @@
-"""The interface of telemetry: it sees attempts, streams that are read, and runs.
+"""The interface of telemetry, which sees attempts, the reading of streams, and runs.
 
 `RESTClientObject.observer` is None unless `telemetry.instrument` has set it. The transport uses
 only the types of this module, so it does not import OpenTelemetry.
@@ -45,7 +45,7 @@ class RunSpan(Protocol):
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
-        """Make the spans of requests inside the ``with`` block children of this span."""
+        """Inside the ``with`` block, make this span the parent of the spans of requests."""
         ...
 
     def started(self, run_id: str) -> None:
@@ -54,8 +54,8 @@ class RunSpan(Protocol):
     def end(self, outcome: object) -> bool:
         """End the span with the outcome of a wait.
 
-        A wait with timeout 0 that got no output leaves the span open. Return False if the span has
-        ended and the run has not. Then the next wait for the run has to begin a new span.
+        If a wait with timeout 0 got no output, the span stays open. Return False if the span has
+        ended, but the run goes on. Then the next wait for the run has to begin a new span.
         """
         ...
 
@@ -80,7 +80,7 @@ class Observer(Protocol):
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> RunSpan:
-        """Begin a span of a run. An argument that the caller does not know is "" or None.
+        """Begin a span of a run. An unknown id is "", and an unknown agent is None.
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, if there is one.
         """

@@ -1,12 +1,13 @@
 """The connections of a client: a pool for each origin, with TLS and proxies set up.
 
-Strategy: each origin has ``connection_pool_maxsize`` slots. A quick call takes a slot while it
-lasts, and waits for a free slot within its deadline. Streams and long polls may last for hours. A
-few of them must not block quick calls, so they take no slot. All calls leave their connections to
-later calls.
+Strategy: each origin has ``connection_pool_maxsize`` slots. A call is quick if it is neither a
+stream nor a long poll. Each quick call holds a slot until its response is read. If no slot is free,
+the call waits for one within its limits. Streams and long polls take no slot, because they may last
+for hours, and a few of them would block all quick calls. All calls leave their connections in the
+pool for later calls.
 
-urllib3's own pools are not used. An interrupt inside the queue of such a pool leaves its lock held,
-and later calls of every thread hang.
+urllib3's own pools are not used. If an interrupt strikes inside the queue of such a pool, the lock
+of the queue may stay held, and later calls of every thread hang.
 
 Invariants: there is no lock. A slot is in use only while an attempt holds it (see `slots`). A
 connection is idle, or used by one attempt or response, or closed. If there are only quick calls, at
@@ -57,8 +58,8 @@ class Pool:
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
         self._most_idle = max(maxsize, _MOST_IDLE)
-        # If a proxy forwards the requests without a tunnel, each request has these headers. None
-        # means that there is a tunnel or no such proxy.
+        # An HTTP proxy forwards requests to an http:// origin without a tunnel. Then each request
+        # carries these headers for the proxy. In all other cases this is None.
         self.proxy_headers = proxy_headers
         self.retired = False
         # The finalizer closes the idle connections of a client that is never closed.
@@ -83,25 +84,27 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
-        """Take a connection back, for later calls."""
+        """Take a connection back for later calls. Close it if the pool is full or closed."""
         connection.mark_idle()
         if len(self.idle) >= self._most_idle:
             connection.close()
             return
         self.idle.append(connection)
+        # The pool is checked after the connection was added. Otherwise another thread could close
+        # the pool between the two steps, and would not see the connection.
         if self.retired:
             _close_all(self.idle)
 
     def close(self) -> None:
-        """Close the idle connections. A connection that comes back later is closed, too."""
+        """Close the idle connections. From now on, `put` closes each connection that comes back."""
         self.retired = True
         _close_all(self.idle)
 
 
 def _close_all(idle: deque[Connection]) -> None:
     with contextlib.suppress(IndexError):
-        # The IndexError ends the loop. A check whether a connection is left could be wrong a moment
-        # later, because another thread may take the connection.
+        # The IndexError ends the loop. A check of the length before each `pop` would not be enough,
+        # because another thread may take the last connection in between.
         while True:
             idle.pop().close()
 
@@ -127,6 +130,7 @@ class Pools:
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
         self._context = cache(partial(tls_context, configuration))
+        # The id of a process, and the pools of that process.
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
@@ -134,7 +138,8 @@ class Pools:
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            # Only this call uses the pool. A closed pool closes its connection after the call.
+            # No other call uses this pool. It is closed from the beginning, so that `put` closes
+            # the connection after the call.
             pool.close()
         else:
             pool = self.pool(target.origin)
@@ -159,17 +164,17 @@ class Pools:
         return pool
 
     def close(self) -> None:
-        """Close the idle connections now, and the others when their calls end."""
+        """Close the idle connections now, and each other connection when its call ends."""
         pools = self._own()
         self._process = os.getpid(), {}
         for pool in list(pools.values()):
             pool.close()
 
     def _own(self) -> dict[Origin, Pool]:
-        """Return the pools of this process. A forked process starts without any.
+        """Return the pools of this process. A forked process starts with no pools.
 
-        A forked process closes its copies of the parent's idle sockets. That sends nothing, so the
-        connections stay open for the parent.
+        The forked process closes its copies of the parent's idle sockets. That sends nothing, so
+        the connections stay open for the parent.
         """
         pid, pools = self._process
         if pid != os.getpid():
@@ -180,9 +185,10 @@ class Pools:
         return pools
 
     def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
-        """Make the pool of an origin. ``cross_origin``: a cross-origin redirect led to the origin.
+        """Make the pool of an origin.
 
-        Such a pool does not use the client's certificate and the settings of its TLS names.
+        If a cross-origin redirect led to the origin, ``cross_origin`` is true. Then the pool uses
+        neither the client's certificate nor ``tls_server_name`` and ``assert_hostname``.
         """
         settings = self._configuration
         proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)
