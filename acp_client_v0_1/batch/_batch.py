@@ -169,8 +169,9 @@ class Batch:
         if check and executor is None:
             # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # A random mark. The client token of a new run has its first 20 characters, and the index
-        # of the input. If the batch has no mark in a journal yet, this is its mark, too.
+        # A random mark. The client token of a new run is the first 20 characters of this mark, and
+        # then the index of the input. Each run has a mark in its metadata, too: the mark in the
+        # journal, or this mark if the batch has no journal, or a new one.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
@@ -194,7 +195,8 @@ class Batch:
                 check=check,
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
-                # A worker process has a client of its own, which has seen no response yet.
+                # The client of a worker process has seen no response yet. So the plan says whether
+                # there was one.
                 server_reached=agent.runs.api_client.rest_client.server.reached
                 or (file is not None and file.responded),
             )
@@ -287,8 +289,8 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # Items may have to wait for the slow run of an earlier input. Only the runs in
-                # flight take room then, until 2 * `concurrency` inputs are open. So one slow run
+                # An item may have to wait for the slow run of an earlier input. Until
+                # 2 * `concurrency` inputs are open, such an item takes no room. So one slow run
                 # does not keep all others from starting.
                 at_once = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, at_once)

@@ -65,8 +65,8 @@ class RunDriver:
 
     Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`.
 
-    The code for the usual run has few steps. Between two requests of a run, the processor runs
-    other code, and its caches lose this code. So each step is slow.
+    Between two requests of a run, the processor runs other code, and its caches lose this code.
+    Then each step is slow. So the usual run takes few steps.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
@@ -223,7 +223,8 @@ class RunDriver:
     def poll(self, task: Task, window: int) -> None:
         """Ask for the output of a task's run, by a long poll of ``window`` seconds.
 
-        Then the task may have its outcome. If there is no output yet, pause, and return.
+        If there is an output, end the task with its outcome, or answer the question of the run. If
+        there is no output yet, pause.
         """
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
@@ -236,8 +237,8 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            # If `send` returned the `Pause`, `perform` would call it again. So `send` returns None.
-            # Then `poll` pauses and returns, and the worker may take another task.
+            # If `send` returned the `Pause`, `perform` would call `send` again. So `send` returns
+            # None. Then `poll` pauses and returns, and the worker may take another task.
             if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output

@@ -7,8 +7,8 @@ back as its text. If a scheduler loses a worker, it runs the tasks of that worke
 searches for its client token before it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
-agent's is refused before anything is sent. A future is dropped once its outcome is taken. Otherwise
-Dask would run a task that has ended again, if it lost the worker that holds the result.
+agent's is refused before anything is sent. A future is dropped once its outcome is taken. If Dask
+loses the worker that holds a result, it runs the task again, but only while there is a future.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def connect_from_environment() -> ApiClient:
 # In the worker process ------------------------------------------------------------------------
 
 
-# Makes the handle of the agent with an id, for a client.
+# Makes the handle of an agent from the agent's id and a client.
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
 # The client and the driver of each batch, by its `Plan.call_id`.
@@ -65,7 +65,7 @@ _clients_lock = threading.Lock()
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process. Return the task with its outcome."""
-    # The executor may run the same object again, so this works on a copy.
+    # The executor may pass the same object to `carry` again, so `carry` works on a copy.
     task = replace(task)
     try:
         driver = _shared_driver(plan, attach, connect)

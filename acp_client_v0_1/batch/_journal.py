@@ -273,8 +273,8 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            # True if the server has responded to an earlier call. Then a line names a run, or an
-            # error with a status.
+            # True if the server has responded to an earlier call. A line that names a run shows
+            # this, and so does an error with a status.
             self.responded = False
             # The seconds since an earlier call wrote the last line, computed once. Later ages come
             # from the monotonic clock. If the time of the file is in the future (a file server has

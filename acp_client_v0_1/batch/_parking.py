@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12
-# More workers hold long polls if the server cannot search.
+# If searches are given up, this many workers hold long polls.
 _HOLDERS_ALONE = 20
 # Searches are given up after more mistakes than this, if there are also more mistakes than hits.
 # `UnattendedRuns` says what a mistake and a hit are.
@@ -133,7 +133,9 @@ class UnattendedRuns:
             pause = max(pause, 4 * (now - began), quickest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back the tasks that have ended or are out of time. Return whether there were any.
+        """Give back the tasks that seem to have ended, or are out of time.
+
+        Return whether there were any.
 
         ``pending`` has the ids of the pending runs. None means that these ids are not known. Then
         only the tasks that are out of time are given back.
@@ -152,7 +154,7 @@ class UnattendedRuns:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Return the ids of the pending runs of the batch, or None if the search does not tell.
+        """Return the ids of the pending runs of the batch, or None if they are not known.
 
         The search reads at most ten pages more than ``expected`` runs fill. The pages overlap,
         because each run that ends meanwhile moves the runs after it towards the first page.

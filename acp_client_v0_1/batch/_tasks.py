@@ -82,8 +82,8 @@ class Task:
     # If True, the outcome is an error that all tasks would get.
     ends_batch: bool = False
 
-    # Only the process that drives the task uses the fields below. A pickle has no core, polls and
-    # questions, because they reference a client.
+    # Only the process that drives the task uses the fields below. A pickle leaves out the core, the
+    # polls and the questions, because they reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
     # True while a long poll is under way. The end of the batch may interrupt the poll.
@@ -101,9 +101,9 @@ class Task:
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # Only args and attributes are tried here. The class need not be picklable by
-                # `pickle`: cloudpickle, for example, pickles by value a class that `pickle` cannot
-                # import.
+                # Only the arguments and attributes are tried here. `pickle` need not be able to
+                # pickle the class: cloudpickle, for example, pickles by value a class that `pickle`
+                # cannot import.
                 _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
@@ -119,7 +119,7 @@ class Task:
 def token_after(token: str) -> str:
     """Derive the client token of the next try from ``token``.
 
-    The result is always the same, so a repeated try has the same client token.
+    The same ``token`` always gives the same result. So a repeated try has the same client token.
     """
     return hashlib.sha256(token.encode()).hexdigest()[:32]
 
