@@ -10,8 +10,8 @@ Invariants:
 - An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
-- A final outcome is in the journal before the caller has it. The one exception is the error of an
-  input that JSON cannot represent: each call finds this error again.
+- A final outcome (`_journal`) is in the journal before the caller has it. The one exception is the
+  error of an input that JSON cannot represent: each call finds this error again.
 - After the iteration has ended, for any reason, the journal is whole and closed, and the threads
   have ended. Threads that take longer than 2.5 seconds to end are left behind.
 """
@@ -169,9 +169,9 @@ class Batch:
         if check and executor is None:
             # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # A random mark. The client token of a new run is the first 20 characters of this mark, and
-        # then the index of the input. Each run has a mark in its metadata, too: the mark in the
-        # journal, or this mark if the batch has no journal, or a new one.
+        # A random mark. The client token of a new run consists of the first 20 characters of this
+        # mark and the index of the input. Each run also has the mark of the batch in its metadata.
+        # This is the same mark, unless a journal of an earlier call has another.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)

@@ -130,7 +130,7 @@ class RunDriver:
             self._fail(task, error)
 
     def _check_failed_run(self, task: Task) -> None:
-        """Read the run of a task that failed in an earlier call.
+        """Read the run of a task, which failed in an earlier call.
 
         Forget the run if its status still says that it failed, or if it is gone. Otherwise the
         server has tried the run again, and the task keeps it.
@@ -267,7 +267,8 @@ class RunDriver:
         """Return the outcome of an output. If the output is a question, answer it and return None.
 
         If the question was answered meanwhile, return None, too. If ``on_interrupt`` gives no
-        answer, or raises an error, the outcome is an error.
+        answer, or raises an error, the outcome is an error. If the output is an error of the run,
+        raise `RunFailed`.
         """
         core, plan = self.core(task), self.plan
         outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))

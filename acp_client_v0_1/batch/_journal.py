@@ -1,7 +1,7 @@
 """The journal of a batch: a file with the runs that were started and their outcomes.
 
 Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
-which it names by its index. Every line ends in the CRC-32 of the bytes before it::
+and names the input by its index. Every line ends in a checksum, the CRC-32 of its other bytes::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted

@@ -130,6 +130,8 @@ class UnattendedRuns:
             now = clock.now()
             pause = pause / 2 if found else pause * 1.5
             pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.searches[1])
+            # A search that takes long is followed by a long pause, so that the server is searched
+            # for at most a fifth of the time.
             pause = max(pause, 4 * (now - began), quickest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
