@@ -116,8 +116,8 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
     """Return the answer that a shell command prints, or None if it fails or prints no answer."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
-    # If there are several runs, the command runs in another thread for each. It does not hold the
-    # lock of the terminal there, because the commands of the other runs would wait for it.
+    # If there are several runs, each has a thread of its own. Such a thread does not hold the lock
+    # of the terminal while its command runs, because the other threads would wait for the lock.
     is_main = threading.current_thread() is threading.main_thread()
     with beside_bars() if is_main else contextlib.nullcontext():
         ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)

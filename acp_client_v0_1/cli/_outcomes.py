@@ -113,9 +113,9 @@ def _words(error: Exception) -> str:
 
 
 def show_warnings(*, debug: bool) -> None:
-    """Show each warning and logged warning of the package on stderr, in one line.
+    """Show each warning, and each log record of the package from WARNING on, as a line on stderr.
 
-    With ``debug``, show all log records, which tell each request, and leave the rest to Python.
+    With ``debug``, show all log records, also those of each request, and let Python show warnings.
     """
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

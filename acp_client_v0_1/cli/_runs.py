@@ -70,10 +70,10 @@ def each_run(
     act: Callable[[acp.RunHandle], dict[str, Any]],
     named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
 ) -> int:
-    """Call ``act`` for each run, for many at once, and print what it returns.
+    """Call ``act`` for up to 64 runs at a time, print what it returns, and return an exit status.
 
-    Return the largest exit status. If there are several runs, an `ApiException` of one run is
-    printed as its outcome, and ``named`` adds the name of the run to a value.
+    If there are several runs, the error of a run is printed as its outcome, ``named`` adds the name
+    of the run to the value of ``act``, and the exit status is the largest of all runs.
     """
     statuses = [0]
 
@@ -127,7 +127,7 @@ def seconds_left(options: Namespace) -> TimeLeft:
     """Return a function that gives what is left of --timeout for all requests of a command."""
     seconds = vars(options).get("timeout")
     ends = time.monotonic() + (seconds or 0)
-    # No timeout, and a timeout of 0, which checks a run once, are returned as they are.
+    # None means no limit, and 0 checks a run once. Both are returned as they are.
     return lambda: seconds and max(0.001, ends - time.monotonic())
 
 
@@ -135,9 +135,9 @@ def seconds_left(options: Namespace) -> TimeLeft:
 def followed(
     run: acp.RunHandle, options: Namespace, *, cancel: bool = False
 ) -> Generator[None, None, None]:
-    """If an exception ends the block, print how to pick the run up, or with ``cancel``, cancel it.
+    """If an exception ends the block, tell how to pick up the run, or cancel it with ``cancel``.
 
-    If the run has failed or is gone, do nothing.
+    Nothing is done if the run has failed or is gone. Nothing is told if the error names the run.
     """
     try:
         yield
@@ -178,9 +178,9 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]
 
     The line appears after a second, so that a quick command does not load tqdm.
     """
-    # If there are several runs, each is waited for in a thread of its own, and there is no line.
-    # There is none with log records either, which would mix with the line. Events would mix with
-    # the line, too, if stdout is a pipe whose reader writes to the terminal.
+    # There is no line in these cases. If there are several runs, each has a thread of its own, and
+    # the line has room for one run only. With --debug, log records would mix with the line. With
+    # --stream, events would mix with the line if the reader of stdout writes to the terminal.
     is_main = threading.current_thread() is threading.main_thread()
     is_quiet = is_main and not options.debug and not vars(options).get("streaming")
     if not is_quiet or not sys.stderr.isatty():
