@@ -1,9 +1,9 @@
 """Runs one agent on many inputs. It draws inputs as it needs them, and yields items as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each task to an
-outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
-caller's thread.
+submits them as tasks. So the iterable of inputs need not be thread-safe, and its errors are raised
+in the caller's thread. Threads (`_workers`) or an executor (`_executors`) bring each task to an
+outcome.
 
 Invariants:
 

@@ -73,6 +73,7 @@ class RunDriver:
         self.plan = plan
         # This is set when the batch ends.
         self.stop = Flag()
+        # When an earlier call last wrote the journal. Minus infinity if there was no earlier call.
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
