@@ -1,15 +1,19 @@
-"""Runs many inputs of one agent. It draws inputs when it needs them, and yields items as runs end.
+"""Runs one agent on many inputs. It draws inputs as it needs them, and yields items as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each task to an
-outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
-caller's thread.
+submits them as tasks. So the iterable of inputs need not be thread-safe, and its errors are raised
+in the caller's thread. Threads (`_workers`) or an executor (`_executors`) bring each task to an
+outcome.
 
-Invariants: without ``ordered``, an input is drawn only while fewer than ``concurrency`` inputs are
-drawn and not handed out. With ``ordered``, an input is drawn only while fewer than ``concurrency``
-runs are in flight, and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final
-outcome is in the journal before the caller has it. However the iteration ends, the journal is whole
-and closed afterwards. The threads have ended then, or are left behind after some seconds.
+Invariants:
+
+- An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
+  most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
+  flight, and at most 2 * ``concurrency`` inputs are open.
+- A final outcome (`_journal`) is in the journal before the caller has it. The one exception is the
+  error of an input that JSON cannot represent: each call finds this error again.
+- After the iteration has ended, for any reason, the journal is whole and closed, and the threads
+  have ended. Threads that take longer than 2.5 seconds to end are left behind.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ class BatchItem(Notebook):
     Attributes:
         index: The index of the input, from 0.
         key: The name that ``key`` returned for the input, or the index as text.
-        run_id: The id of the run, or "" if no run was created.
+        run_id: The id of the run, or "" if no run is known.
         input: The input itself.
         outcome: The result, or the error that took its place.
     """
@@ -79,8 +83,9 @@ class BatchItem(Notebook):
             The result, in the agent's own schema.
 
         Raises:
-            ApiException: The error that took its place: `RunFailed`, `RunInterrupted`, `RunGone`,
-                `RunWaitTimeout`, `RunStartAmbiguous`, or the error of a create that was refused.
+            ApiException: The run has no result, or none in time: for example `RunFailed`,
+                `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
+                a create that the server refused.
             ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
                 agent's schema.
             Exception: ``on_interrupt`` or the executor raised it.
@@ -111,14 +116,15 @@ class BatchOptions(RunOptions, total=False):
 
 
 class Batch:
-    """An iterator and context manager over the items of many inputs, made by `AgentHandle.map`.
+    """An iterator over the items of many inputs, and a context manager.
 
-    Use it from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no more
-    inputs are drawn, and the batch waits up to 3 seconds for its threads. The runs continue on the
-    server, unless ``on_stop`` is "cancel": deleting them may take some 30 seconds more. With a
-    journal, the same call continues where this one stopped.
+    `AgentHandle.map` makes a batch, and describes the arguments.
 
-    `AgentHandle.map` describes the arguments.
+    Use a batch from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no
+    more inputs are drawn, and the batch waits up to 3 seconds for its threads. With ``on_stop``
+    "leave", the runs continue on the server. With "cancel", the batch deletes them, which may take
+    some 30 seconds more, and longer if the server is slow. With a journal, the same call continues
+    where the batch stopped.
     """
 
     def __init__(
@@ -163,8 +169,9 @@ class Batch:
         if check and executor is None:
             # The processes of an executor may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # The mark is random. The client token of a new run is made of the first 20 characters of
-        # the mark and the index of the input.
+        # A random mark. The client token of a new run consists of the first 20 characters of this
+        # mark and the index of the input. Each run also has the mark of the batch in its metadata.
+        # This is the same mark, unless a journal of an earlier call has another.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
@@ -188,7 +195,8 @@ class Batch:
                 check=check,
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
-                # A worker process has a client of its own, which has seen no response yet.
+                # The client of a worker process has seen no response yet. So the plan says whether
+                # there was one.
                 server_reached=agent.runs.api_client.rest_client.server.reached
                 or (file is not None and file.responded),
             )
@@ -235,7 +243,7 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the item of a run that has ended. With ``ordered``, wait for the next input's."""
+        """Wait for an item, and return it. With ``ordered``, it is the item of the next input."""
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
@@ -281,9 +289,9 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # Items that have ended may have to wait for a slow run before them. Until there are
-                # 2 * `concurrency` inputs, waiting items take no room. So one slow run does not
-                # keep all others from starting.
+                # An item may have to wait for the slow run of an earlier input. Until
+                # 2 * `concurrency` inputs are open, such an item takes no room. So one slow run
+                # does not keep all others from starting.
                 at_once = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, at_once)
             if room < 1:
@@ -307,7 +315,11 @@ class Batch:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input. If the journal has its outcome, the task has it, too."""
+        """Make the task of an input.
+
+        If the journal has an outcome of the input, the task gets this outcome, unless the input is
+        to be run again.
+        """
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
@@ -331,6 +343,8 @@ class Batch:
             )
         again = entry.state == "failed" and self._retry_failed
         if again and not entry.run_id:
+            # The input was refused, so there is no run to read first. The task begins like a new
+            # one.
             return task
         task.token, task.run_id, task.started_before = entry.token, entry.run_id, True
         task.retry = again
@@ -413,9 +427,9 @@ class _Resources:
     closed: bool = False
 
     def end(self) -> int:
-        """End everything, and return how many runs are in flight."""
+        """End everything, and return how many runs are left in flight."""
         if os.getpid() != self.pid:
-            # This process is a fork, and the runs belong to its parent.
+            # This process was forked, and the runs belong to its parent.
             return 0
         if self.runners is None and not self.closed:
             warnings.warn(

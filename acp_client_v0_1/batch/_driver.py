@@ -2,14 +2,16 @@
 
 Strategy: the thread that starts a run also waits for its output. So the usual run takes two
 requests, and no other thread is woken in between. Each request goes through `Wait.perform`. All
-requests of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole
-batch.
+requests of a batch in one process share one `Contact`, so a ``Retry-After`` or an outage counts for
+all of them.
 
-Invariants: after a create whose outcome is unclear, a second create is sent in three cases only: a
-search worked and did not find the run; or the caller accepts a second run (``unclear="start"``); or
-an executor may have repeated the task, and the server cannot search. A final outcome is in the
-journal before the caller has it. An error that all runs would get is raised, and does not become an
-outcome.
+Invariants: an error that all runs would get is raised, and does not become an outcome. If it is
+unclear whether a create was carried out, a second create is sent in three cases only:
+
+- a search worked and did not find the run;
+- the caller accepts a second run (``unclear="start"``);
+- the server cannot search, and the only possible sender of an earlier create is an executor that
+  has repeated the task.
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# If it is unclear whether a create was carried out, and a search worked and did not find the run,
-# the create is posted again, up to this many times in all. Posts that the server certainly did not
-# carry out do not count. With ``unclear="start"`` one more post follows.
+# A create is posted at most this many times. It is posted again only if it is unclear whether the
+# last post was carried out, and a search worked and did not find the run. Posts that the server
+# certainly did not carry out do not count. With ``unclear="start"`` one more post follows.
 _MOST_POSTS = 3
 
 
@@ -62,14 +64,16 @@ class RunDriver:
     """Drives the tasks of a batch to their outcomes. Threads can share it.
 
     Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`.
-    The code for the usual run has few steps. Between two requests of a run, other threads displace
-    this code from the caches of the processor, so each step is slow.
+
+    Between two requests of a run, the processor runs other code, and its caches lose this code.
+    Then each step is slow. So the usual run takes few steps.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
         # This is set when the batch ends.
         self.stop = Flag()
+        # When an earlier call last wrote the journal. Minus infinity if there was no earlier call.
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
@@ -90,12 +94,12 @@ class RunDriver:
     def _since_earlier_call(self) -> float:
         """Return the seconds since an earlier call last wrote the journal.
 
-        The runs of that call are at least as old.
+        A run whose id is in the journal is at least as old.
         """
         return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
-        """Return a budget without a deadline. It ends with the batch, or by a long outage."""
+        """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
         return Wait(self.contact, stop=self.stop, late=Stopped)
 
     def _rearm(self, task: Task) -> Polls:
@@ -112,9 +116,9 @@ class RunDriver:
         With ``search_first``, another process may have created the run, so it is searched for
         before the create.
         """
-        # All tasks share one descriptor. So an error of reading it is raised, and does not become
-        # the outcome of this task. It is read before `_create`, so if it cannot be read, the
-        # journal has no "starting" line.
+        # All tasks share one descriptor. So if the descriptor cannot be read, the error is raised,
+        # and does not become the outcome of this task. The descriptor is read before `_create`
+        # writes the "starting" line, because after this error no create follows.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
@@ -127,9 +131,10 @@ class RunDriver:
             self._fail(task, error)
 
     def _check_failed_run(self, task: Task) -> None:
-        """Read a run that failed in an earlier call, and forget it if it has still failed.
+        """Read the run of a task, which failed in an earlier call.
 
-        A run that the server has tried again since is kept.
+        Forget the run if its status still says that it failed, or if it is gone. Otherwise the
+        server has tried the run again, and the task keeps it.
         """
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
@@ -187,8 +192,8 @@ class RunDriver:
             # Only runs of this batch can have the token, so there is no need to compare the agent
             # of the run.
             found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
-            # If the earlier process was killed, its create may still be on its way, so that a later
-            # search finds the run.
+            # If the earlier process was killed, its create may still be on its way. Then only a
+            # later search finds the run.
             young = task.started_before and self._since_earlier_call() < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
@@ -201,9 +206,10 @@ class RunDriver:
             if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
-            # The create follows all the same if the caller accepts a second run, or if the server
-            # cannot search and no earlier call has started the task. In the second case only an
-            # executor that repeats the task could make a second run.
+            # The search has failed. The create follows all the same in two cases. In the first, the
+            # caller accepts a second run. In the second, the server cannot search, and no earlier
+            # call has started the task: then there is another run only if an executor has repeated
+            # the task.
             if plan.unclear == "start" or (lacks and not task.started_before):
                 return []
             token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
@@ -216,7 +222,11 @@ class RunDriver:
     # Waiting
 
     def poll(self, task: Task, window: int) -> None:
-        """Ask for the output of a task's run, by a long poll of ``window`` seconds."""
+        """Ask for the output of a task's run, by a long poll of ``window`` seconds.
+
+        If there is an output, end the task with its outcome, or answer the question of the run. If
+        there is no output yet, pause.
+        """
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
         output: RunOutput | None = None
@@ -228,8 +238,8 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            # After a `Pause`, `perform` would ask again itself. So it gets None. `poll` pauses
-            # afterwards and returns, and the worker may take another task.
+            # If `send` returned the `Pause`, `perform` would call `send` again. So `send` returns
+            # None. Then `poll` pauses and returns, and the worker may take another task.
             if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output
@@ -248,15 +258,18 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # `polls.probe` raises an error that says "not served" only if the status of the run
-            # shows that it has an output. Then the server serves no outputs at all.
+            # If the server seems not to serve the output, `polls.probe` reads the run. It raises
+            # this error only if the run has ended or asks a question, and so must have an output.
+            # Then the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome of an output. If the output is a question, answer it and return None.
 
-        If ``on_interrupt`` raises an error instead of giving an answer, the error is the outcome.
+        If the question was answered meanwhile, return None, too. If ``on_interrupt`` gives no
+        answer, or raises an error, the outcome is an error. If the output is an error of the run,
+        raise `RunFailed`.
         """
         core, plan = self.core(task), self.plan
         outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))
@@ -277,8 +290,9 @@ class RunDriver:
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):
-            # If the task has no run, this is an error of its create. Then "missing" is about the
-            # agent, and "lacks" about the operation, so all other creates would fail, too.
+            # If the task has no run, this is an error of its create. Then the kind "missing" means
+            # that there is no such agent, and "lacks" that the server has no creates. Either way,
+            # all other creates would fail, too.
             missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
             if unserved or missing or self.contact.ends_batch(error):
                 raise error

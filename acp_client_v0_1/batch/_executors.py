@@ -7,8 +7,8 @@ back as its text. If a scheduler loses a worker, it runs the tasks of that worke
 searches for its client token before it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
-agent's is refused before anything is sent. A future is dropped once its outcome is taken. As long
-as a future is referenced, Dask runs its task again if the worker that holds the result is lost.
+agent's is refused before anything is sent. A future is dropped once its outcome is taken. If Dask
+loses the worker that holds a result, it runs the task again, but only while there is a future.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Connect = Callable[[], ApiClient]
 
 _log = package_logger(__name__)
 
-# A worker process keeps this many clients, each for one batch.
+# A worker process keeps at most this many clients, each for one batch.
 _MOST_CLIENTS = 4
 
 
@@ -55,16 +55,17 @@ def connect_from_environment() -> ApiClient:
 # In the worker process ------------------------------------------------------------------------
 
 
+# Makes the handle of an agent from the agent's id and a client.
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
-# The key is `Plan.call_id`.
+# The client and the driver of each batch, by its `Plan.call_id`.
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}
 _clients_lock = threading.Lock()
 
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process. Return the task with its outcome."""
-    # The executor may run the same object again, so this works on a copy.
+    # The executor may pass the same object to `carry` again, so `carry` works on a copy.
     task = replace(task)
     try:
         driver = _shared_driver(plan, attach, connect)
@@ -123,7 +124,7 @@ class Remote:
         """Give a task to the executor."""
         if not task.run_id and self.journal is not None:
             self.journal.starting(task)
-        # An interrupt may come right after the submission. So the task is in `in_flight` before.
+        # An interrupt may come right after the submission. So the task enters `in_flight` first.
         self.in_flight[task.index] = task
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
@@ -143,6 +144,7 @@ class Remote:
         ended.input = task.input
         if self.journal is not None:
             if ended.token != task.token:
+                # The worker process has started a failed run over, with another client token.
                 self.journal.starting(ended)
             if ended.run_id and ended.run_id != task.run_id:
                 self.journal.started(ended)
@@ -176,9 +178,10 @@ class Remote:
         return {task for task in tasks.values() if task.index not in done}
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
-        """Delete the runs of ``tasks`` that have not ended, and remove their tasks from ``tasks``.
+        """Search for the runs of ``tasks``, and delete those that have not ended.
 
-        Return False if the search or a DELETE failed.
+        Remove a task from ``tasks`` if its run was deleted, or ended meanwhile. Return False if the
+        search or a DELETE failed.
         """
         # A task that an executor has repeated may have two runs.
         runs: list[tuple[Task, RunCore]] = []

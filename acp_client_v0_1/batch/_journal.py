@@ -1,7 +1,7 @@
 """The journal of a batch: a file with the runs that were started and their outcomes.
 
 Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
-which it names by its index. Every line ends in the CRC-32 of the bytes before it::
+and names the input by its index. Every line ends in a checksum, the CRC-32 of its other bytes::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
@@ -12,9 +12,9 @@ Strategy: a line is appended by one write, so a crash can only tear the last lin
 is cut off when the file is opened again. Results stay in the file. The index in memory has two
 offsets for each input, 16 bytes. The first half of this module, up to "The file", does no I/O.
 
-Invariants: the journal is a regular file, which one batch of one process has open. Only a torn last
-line is ever removed. The error for any other damage names the line, and the file is left as it is.
-The content of the file is not trusted, because a checksum is not a signature.
+Invariants: the journal is a regular file. Only one batch at a time, of all processes, has it open.
+Only a torn last line is ever removed. The error for any other damage names the line, and the file
+is left as it is. The content of the file is not trusted, because a checksum is not a signature.
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 # The error of a "failed" line has a status if a server responded. The text of an error cannot match
 # this, because quotes in it are escaped.
-_REFUSED = re.compile(rb'"status":\d')
+_HAS_STATUS = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
-# The index grows by blocks of this many inputs, so a single large index costs one block.
+# The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
+# one block, and not an array of that length.
 _BLOCK = 256
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
 # Reading a value of an unexpected shape raises one of these errors.
@@ -95,7 +96,10 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Read a header, or raise `ValueError` if it is damaged or of a later version."""
+        """Make a header from its record.
+
+        Raise `ValueError` if the record is incomplete, or of a later version.
+        """
         version = record.get("acp-journal")
         if version != _VERSION:
             raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
@@ -115,7 +119,8 @@ class Entry:
     # The client token of the create.
     token: str
     key: str
-    # The id of the run. It is empty while the state is "starting".
+    # The id of the run. It is empty while the state is "starting", and in a "failed" line if the
+    # create failed.
     run_id: str
     # The outcome, or None before the state is "done" or "failed".
     outcome: dict[str, Any] | OpenApiException | None
@@ -226,7 +231,7 @@ _open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """Close the journals of the parent in a forked process."""
+    """In a forked process, close the journals that the parent has open."""
     for journal in list(_open_files):
         journal.release()
 
@@ -268,8 +273,8 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            # True if a line shows that the server has responded: a line that names a run or a
-            # status does.
+            # True if the server has responded to an earlier call. A line that names a run shows
+            # this, and so does an error with a status.
             self.responded = False
             # The seconds since an earlier call wrote the last line, computed once. Later ages come
             # from the monotonic clock. If the time of the file is in the future (a file server has
@@ -298,7 +303,7 @@ class Journal:
                     last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
-                raise self._damage(self._line_at(offset), error) from error
+                raise self._damage(self._line_number(offset), error) from error
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless it is recorded already."""
@@ -409,7 +414,7 @@ class Journal:
             block[at + 1] = offset
             # A "failed" line shows a response only if its error has a status: the client itself may
             # have refused the input.
-            self.responded = self.responded or state != "failed" or bool(_REFUSED.search(line))
+            self.responded = self.responded or state != "failed" or bool(_HAS_STATUS.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"
@@ -419,7 +424,7 @@ class Journal:
             line=number,
         )
 
-    def _line_at(self, offset: int) -> int:
+    def _line_number(self, offset: int) -> int:
         self._reader.seek(0)
         number = 1
         while self._reader.tell() < offset:
@@ -434,7 +439,7 @@ class Journal:
 
 def _open(path: str | os.PathLike[str]) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    # Without this flag, opening a FIFO would block.
+    # Without this flag, opening a FIFO blocks on some systems.
     flags |= getattr(os, "O_NONBLOCK", 0)
     try:
         return os.open(Path(path), flags, 0o600)

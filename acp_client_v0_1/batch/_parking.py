@@ -2,9 +2,9 @@
 
 Strategy: a few workers hold long polls. The other runs are parked. One thread searches for the
 batch's pending runs, a page of 1,000 at a time. A parked run that is not among the pending runs
-goes back to the workers, which fetch its output. The pause between two searches grows while they
-find nothing, up to a tenth of the time for which the oldest run has been parked. So short runs are
-checked often, and long runs seldom.
+goes back to the workers, which fetch its output. While searches find all parked runs pending, the
+pause between two searches grows, up to a tenth of the time for which the oldest run has been
+parked. So short runs are checked often, and long runs seldom.
 
 A search is only a hint: the output decides. The workers that hold long polls also take turns with
 the parked runs, for a short window each. So every run gets its outcome, even if the server cannot
@@ -32,16 +32,17 @@ if TYPE_CHECKING:
 
 # This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12
-# More workers hold long polls if the server cannot search.
+# If searches are given up, this many workers hold long polls.
 _HOLDERS_ALONE = 20
-# Searches are given up if they make more mistakes than this, and more mistakes than hits.
+# Searches are given up after more mistakes than this, if there are also more mistakes than hits.
+# `UnattendedRuns` says what a mistake and a hit are.
 _MOST_MISTAKES = 100
-# A search returns at most this many runs.
+# A search is read in pages of this many runs.
 _PAGE = 1000
 # The pages overlap by this many runs, because runs that end meanwhile move the others forward.
 _OVERLAP = 100
-# A search reads at most this many pages more than the parked runs fill. It may need more pages than
-# those, because a server that ignores the metadata lists other runs, too.
+# A server that ignores the metadata lists other runs, too. So a search may read this many pages
+# more than the parked runs fill.
 _SPARE_PAGES = 10
 
 
@@ -57,8 +58,9 @@ class UnattendedRuns:
         self._parked: OrderedDict[int, Task] = OrderedDict()
         # The number of workers that hold long polls.
         self._holders = 0
-        # A search gives back a task that seems to have ended. It is a hit if the task has ended,
-        # and a mistake if not.
+        # A search gives back the tasks whose runs are not listed as pending. Then each of them is
+        # polled once. A task that has its outcome after this poll is a hit, and a task that has
+        # none is a mistake.
         self._hits = self._mistakes = 0
         # True until searches are given up.
         self._searches = True
@@ -66,7 +68,7 @@ class UnattendedRuns:
     # For the workers
 
     def window(self, in_flight: int) -> int:
-        """Return the window of a long poll. The window is short while runs wait for their turn."""
+        """Return the window of a long poll, in seconds. It is short while runs wait for a turn."""
         if in_flight <= _HOLDERS:
             return timing().window
         return timing().short_window if self._searches else 1
@@ -128,12 +130,17 @@ class UnattendedRuns:
             now = clock.now()
             pause = pause / 2 if found else pause * 1.5
             pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.searches[1])
+            # A search that takes long is followed by a long pause, so that the server is searched
+            # for at most a fifth of the time.
             pause = max(pause, 4 * (now - began), quickest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back the tasks that have ended or are out of time. Return whether there were any.
+        """Give back the tasks that seem to have ended, or are out of time.
 
-        ``pending`` has the ids of the pending runs. None means that nobody knows which have ended.
+        Return whether there were any.
+
+        ``pending`` has the ids of the pending runs. None means that these ids are not known. Then
+        only the tasks that are out of time are given back.
         """
         found = False
         for task in parked:
@@ -149,7 +156,7 @@ class UnattendedRuns:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Return the ids of the pending runs of the batch, or None if the search is of no use.
+        """Return the ids of the pending runs of the batch, or None if they are not known.
 
         The search reads at most ten pages more than ``expected`` runs fill. The pages overlap,
         because each run that ends meanwhile moves the runs after it towards the first page.
@@ -180,7 +187,7 @@ class UnattendedRuns:
             # If the batch ends meanwhile, `perform` raises a TimeoutError.
             if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
-        # Searches are given up for this batch. This one failed, or had too many pages, or searches
-        # have left out too many runs that were still pending.
+        # Searches are given up for this batch: the server cannot search, the search had too many
+        # pages, or searches have made too many mistakes.
         self._searches = False
         return None

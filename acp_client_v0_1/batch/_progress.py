@@ -48,9 +48,10 @@ class Progress:
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Show the counts if they or the outage have changed.
+        """Show the counts if the counts or the outage have changed.
 
-        ``outage`` has the seconds since the server began to fail, or 0. Only the bar shows it.
+        ``outage`` is the time since the server began to fail, in seconds, or 0 if the server works.
+        Only the bar shows the outage.
         """
         last, self._last = self._last, (counts, int(outage))
         if last == self._last:

@@ -1,4 +1,4 @@
-"""One input of a batch on its way to an outcome, and the settings that all its runs share."""
+"""One input of a batch, from its start to its outcome, and the settings that all runs share."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Plan:
     """The settings that all runs of a batch share, also in worker processes."""
 
     agent_id: str
-    # A random id of this call of `AgentHandle.map`. Two calls that continue one journal have
-    # different ones.
+    # A random id of this call of `AgentHandle.map`. Two calls with the same journal have different
+    # ids.
     call_id: str
     # The agent's description, if the handle has read it already.
     agent: Agent | None
@@ -51,7 +51,7 @@ class Plan:
     # What to do if it is unclear whether a run was started: "raise" or "start".
     unclear: str
     # An earlier call wrote the journal this many seconds before this call began. Infinity if there
-    # was none.
+    # was no earlier call.
     written_ago: float = math.inf
     # `Server.reached` of the caller's client, or True if the journal has a response of the server.
     server_reached: bool = False
@@ -82,13 +82,13 @@ class Task:
     # If True, the outcome is an error that all tasks would get.
     ends_batch: bool = False
 
-    # Only the process that drives the task uses the other fields. A pickle leaves out those of them
-    # that reference a client.
+    # Only the process that drives the task uses the fields below. A pickle leaves out the core, the
+    # polls and the questions, because they reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
     # True while a long poll is under way. The end of the batch may interrupt the poll.
     polling: bool = False
-    # This object counts the answers of the run.
+    # Answers the questions of the run, and counts its answers.
     questions: Questions | None = None
     # The time at which the task was last parked, or 0.
     parked_at: float = 0.0
@@ -96,14 +96,14 @@ class Task:
     doubt_until: float = 0.0
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        # No credential leaves its process. A run has a client, which has credentials, and so may
-        # the error of a callback.
+        # No credential leaves its process. A core references a client, which has credentials. The
+        # error of a callback may reference a client, too.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # Only args and attributes are tried here. The class need not be picklable by
-                # `pickle`: cloudpickle, for example, pickles by value a class that `pickle` cannot
-                # import.
+                # Only the arguments and attributes are tried here. `pickle` need not be able to
+                # pickle the class: cloudpickle, for example, pickles by value a class that `pickle`
+                # cannot import.
                 _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
@@ -119,7 +119,7 @@ class Task:
 def token_after(token: str) -> str:
     """Derive the client token of the next try from ``token``.
 
-    The result is always the same, so a repeated try has the same client token.
+    The same ``token`` always gives the same result. So a repeated try has the same client token.
     """
     return hashlib.sha256(token.encode()).hexdigest()[:32]
 

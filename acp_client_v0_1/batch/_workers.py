@@ -116,7 +116,7 @@ class Workers:
     def _end_threads(self) -> None:
         """Wait for the threads to end, at most 2.5 seconds.
 
-        Long polls are interrupted at once, and other calls after a moment.
+        Long polls are interrupted at once, and other calls after 1.5 seconds.
         """
         clock, began = timing(), timing().now()
         # A garbage collection that ends the batch may run in a thread of the batch. A thread must
@@ -176,7 +176,8 @@ class Workers:
         if not task.parked_at:
             self._driver.start(task)
         else:
-            # A search has given the task back: its run seems to have ended, or its time is over.
+            # The task was parked and given back: its run seems to have ended, or its timeout is
+            # over.
             self._driver.poll(task, 1)
             parking.note(task)
         if task.outcome is not None:
@@ -194,6 +195,7 @@ class Workers:
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread that calls ``target``, and return the thread."""
     # The thread runs in the context of the caller. So the caller's span is the parent of the spans
     # in the thread.
     context = contextvars.copy_context()
@@ -237,9 +239,9 @@ def _cancel(core: RunCore) -> bool:
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):
-            # `cancel` says that the run has ended. Either the server still has the run, or the run
-            # ended just before a DELETE that removed it. In the second case this read raises
-            # `RunGone`.
+            # The run has ended. If it ended before the read of `cancel`, the server still has it.
+            # If it ended after this read, the DELETE may have removed it. Then the read here raises
+            # `RunGone`, and the run counts as gone.
             core.read(core.wait(seconds))
             return False
     return True
