@@ -36,10 +36,11 @@ _this_thread = _Thread()
 class Interruptible:
     """The calls that one thread begins inside its ``with`` block.
 
-    Other threads can interrupt these calls. The thread itself calls ``watch`` while a call waits
-    for bytes: at first after ``first`` seconds without a byte, and later after as many seconds as
-    the last ``watch`` returned. An exception from ``watch`` ends the waiting call. Reads of a
-    streamed response after the ``with`` block do not call ``watch``.
+    Other threads can interrupt these calls. The thread itself calls ``watch`` again and again while
+    an attempt receives its response, whether bytes arrive or not. The first call follows after
+    ``first`` seconds. Each later call follows after as many seconds as the last ``watch`` returned.
+    An exception from ``watch`` ends the attempt. Reads of a streamed response after the ``with``
+    block do not call ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -47,8 +48,10 @@ class Interruptible:
         # nothing to it.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # The next call of ``watch`` follows after this many seconds without a byte.
+        # Seconds between two calls of ``watch``.
         self.step = first
+        # The time of the next call of ``watch``. Each attempt starts it anew.
+        self.due = Deadline.after(first)
 
     def interrupt(self) -> None:
         """Make the latest attempt fail, as if its server had closed the connection.
@@ -119,12 +122,14 @@ class Attempt:
         the next ``watch``, this returns at once, and the ``recv`` waits.
         """
         limit = self.until.earlier(self.silence)
-        # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable. So
-        # the loop does not wait for the socket if there are any.
-        while limit.remaining() > calls.step and not decrypted(sock):
-            if wait_for_read(sock, calls.step):
+        while limit.remaining() > (left := calls.due.remaining()):
+            if not left:
+                calls.step = watch()
+                calls.due = Deadline.after(calls.step)
+            # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable.
+            # So the loop does not wait for the socket if there are any.
+            elif decrypted(sock) or wait_for_read(sock, left):
                 break
-            calls.step = watch()
         return limit.bound()
 
     def limit(self, sock: socket.socket) -> None:
@@ -135,6 +140,7 @@ class Attempt:
         calls = self._calls = _this_thread.calls
         if calls is not None:
             calls.attempt = self
+            calls.due = Deadline.after(calls.step)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

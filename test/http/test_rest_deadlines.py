@@ -85,6 +85,27 @@ def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
         assert 0 < len(steps) <= 2
 
 
+def test_a_call_is_watched_although_its_response_trickles():
+    class Enough(Exception):
+        pass
+
+    steps = []
+
+    def watch():
+        steps.append(1)
+        if len(steps) == 3:
+            raise Enough
+        return 0.15
+
+    with (
+        SocketServer([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as server,
+        rest_client() as client,
+        Interruptible(watch, 0.15),
+        pytest.raises(Enough),
+    ):
+        client.request("GET", server.url)
+
+
 def test_a_watched_call_to_a_name_may_have_no_limit():
     def watch():
         server.stop()
