@@ -221,11 +221,11 @@ class RunDriver:
 
     # Waiting
 
-    def poll(self, task: Task, window: int) -> None:
+    def poll(self, task: Task, window: int) -> bool:
         """Ask for the output of a task's run, by a long poll of ``window`` seconds.
 
         If there is an output, end the task with its outcome, or answer the question of the run. If
-        there is no output yet, pause.
+        there is no output yet, pause, and return False.
         """
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
@@ -252,7 +252,7 @@ class RunDriver:
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
             if output is None:
                 wait.pause(pause)
-                return
+                return False
             result = output.actual_instance
             outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
             if outcome is not None:
@@ -263,6 +263,7 @@ class RunDriver:
             # Then the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
+        return True
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome of an output. If the output is a question, answer it and return None.

@@ -59,8 +59,8 @@ class UnattendedRuns:
         # The number of workers that hold long polls.
         self._holders = 0
         # A search gives back the tasks whose runs are not listed as pending. Then each of them is
-        # polled once. A task that has its outcome after this poll is a hit, and a task that has
-        # none is a mistake.
+        # polled once. If this poll gets an output, the search was right, which is a hit. If not,
+        # the search was wrong, which is a mistake.
         self._hits = self._mistakes = 0
         # True until searches are given up.
         self._searches = True
@@ -73,12 +73,12 @@ class UnattendedRuns:
             return timing().window
         return timing().short_window if self._searches else 1
 
-    def note(self, task: Task) -> None:
+    def note(self, task: Task, *, hit: bool) -> None:
         """Count a hit or a mistake of the search that gave this task back.
 
         After a mistake, no search is believed about this run for some seconds.
         """
-        if task.outcome is not None:
+        if hit:
             self._hits += 1
         else:
             self._mistakes += 1

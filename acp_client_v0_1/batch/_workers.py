@@ -178,8 +178,7 @@ class Workers:
         else:
             # The task was parked and given back: its run seems to have ended, or its timeout is
             # over.
-            self._driver.poll(task, 1)
-            parking.note(task)
+            parking.note(task, hit=self._driver.poll(task, 1))
         if task.outcome is not None:
             self._ended.put(task)
             return

@@ -361,7 +361,7 @@ def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
 
     def worker(task: Task) -> None:
         put_back[task.index] += 1
-        unattended.note(task)  # it has not ended
+        unattended.note(task, hit=False)
         unattended.enter(task)
 
     unattended = searched.runs(worker)
@@ -485,8 +485,8 @@ def test_searches_that_are_wrong_more_often_than_right_are_given_up(
     set_timing(now=lambda: searched.now)
     searched.contact.runs.search_runs = lambda *_: [next(count)][1:]  # type: ignore[method-assign]
     unattended = searched.runs(lambda task: None, parked=1)
-    for outcome in (*hits * [{}], *mistakes * [None]):
-        unattended.note(Task(0, "", {}, "", outcome=outcome))
+    for hit in (*hits * [True], *mistakes * [False]):
+        unattended.note(Task(0, "", {}, ""), hit=hit)
     unattended.search()
     assert unattended.window(500) == (2 if searches else 1) and next(count) == 1
 
