@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +13,6 @@ import urllib3
 from support.examples import event_fields
 
 from acp_client_v0_1.testing import LocalServer
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -34,10 +27,10 @@ class Response:
 
 
 class Caller:
-    """Sends single requests, never twice, and follows nothing."""
+    """Sends single requests to a server, never twice, and follows nothing."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, server: LocalServer) -> None:
+        self.server, self.url = server, server.url
         self.pool = urllib3.PoolManager(retries=False)
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
@@ -74,47 +67,23 @@ class Caller:
 
 
 @pytest.fixture
-def shell_command() -> Callable[..., contextlib.AbstractContextManager[list[str]]]:
-    return served_by_a_command
+def serve() -> Iterator[Callable[..., Caller]]:
+    """Start a server with some options, which ends with the test; gives a caller of it."""
+    with contextlib.ExitStack() as stack:
 
+        def start(*agents: Any, **options: Any) -> Caller:
+            caller = Caller(stack.enter_context(LocalServer(*agents, **options)))
+            stack.callback(caller.pool.clear)
+            return caller
 
-@contextlib.contextmanager
-def served_by_a_command(*options: str) -> Iterator[list[str]]:
-    """Run the server's command until the ``with`` ends it by Ctrl-C; gives the lines it prints."""
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield list(takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, errors) == (0, "")
+        yield start
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as running:
-        yield running
+def call(serve: Callable[..., Caller]) -> Caller:
+    return serve()
 
 
 @pytest.fixture
-def call(server: LocalServer) -> Iterator[Caller]:
-    caller = Caller(server.url)
-    yield caller
-    caller.pool.clear()
-
-
-@pytest.fixture
-def caller_for() -> Iterator[Callable[[LocalServer], Caller]]:
-    callers: list[Caller] = []
-
-    def make(server: LocalServer) -> Caller:
-        callers.append(Caller(server.url))
-        return callers[-1]
-
-    yield make
-    for caller in callers:
-        caller.pool.clear()
+def server(call: Caller) -> LocalServer:
+    return call.server
