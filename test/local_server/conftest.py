@@ -23,7 +23,8 @@ class Response:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.body)
+        """The body, which must be JSON as the standard has it: without NaN."""
+        return json.loads(self.body, parse_constant={}.__getitem__)
 
 
 class Caller:

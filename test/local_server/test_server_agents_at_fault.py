@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import threading
 from collections.abc import Generator
@@ -20,7 +19,6 @@ from acp_client_v0_1.testing import (
     AgentError,
     Interrupt,
     InterruptSpec,
-    LocalServer,
     RunCancelled,
 )
 from acp_client_v0_1.testing._server.engine import Engine
@@ -31,22 +29,14 @@ Json = dict[str, Any]
 NAN, INF = float("nan"), float("inf")
 
 
-def strict(text: bytes) -> Any:
-    """JSON as the standard has it: without NaN."""
-
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def test_an_agent_cannot_change_the_creation_of_its_run(server: LocalServer, call: Any) -> None:
+def test_an_agent_cannot_change_the_creation_of_its_run(call: Any) -> None:
     def spoil(input: Json, config: Json, context: AgentContext) -> Json:
         for given in (input, config, context.metadata):
             given["nested"]["list"].append("spoilt")
             given["more"] = True
         return {}
 
+    server = call.server
     agent_id = server.register(spoil)
     thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
     creation = {
@@ -70,107 +60,78 @@ def test_an_agent_cannot_change_the_creation_of_its_run(server: LocalServer, cal
     assert call.ok("GET", f"/runs/{run_id}")["creation"] == creation
 
 
-class TestTheThreadState:
-    @pytest.fixture
-    def late(self, server: LocalServer) -> Late:
-        return Late(server)
+@pytest.mark.slow
+@pytest.mark.parametrize("ended_by", ["timeout", "deletion"])
+def test_an_agent_whose_run_is_over_leaves_the_thread_state_alone(call: Any, ended_by: str) -> None:
+    began, over, refused = threading.Event(), threading.Event(), threading.Event()
 
-    @pytest.mark.slow
-    def test_an_agent_that_was_timed_out_leaves_it_alone(self, call: Any, late: Late) -> None:
-        run_id = late.begin(call, timeout=2)
-        assert call.output(run_id)["description"] == "not done after 2 s"
-        late.write_and_end()
-        assert call.ok("GET", f"/threads/{late.thread_id}/state") == {"early": True}
-        assert isinstance(late.raised, RunCancelled)
-
-    def test_an_agent_whose_run_was_deleted_leaves_it_to_the_next(
-        self, call: Any, late: Late
-    ) -> None:
-        call.ok("DELETE", f"/runs/{late.begin(call)}")
-        newer = call.run(late.agent_id, thread_id=late.thread_id, input={"say": "newer"})
-        call.output(newer)
-        late.write_and_end()
-        assert call.ok("GET", f"/threads/{late.thread_id}/state") == {"newer": True}
-        assert call.ok("GET", f"/runs/{newer}/threadstate") == {"newer": True}
-        assert isinstance(late.raised, RunCancelled)
-
-    def test_what_is_read_is_a_copy(self, server: LocalServer, call: Any) -> None:
-        given = {"list": [1]}
-
-        def change(input: Json, config: Json, context: AgentContext) -> Json:
-            context.thread_state = given
-            context.thread_state["more"] = True
-            context.thread_state["list"].append(2)
-            given["list"].append(3)
-            return context.thread_state
-
-        agent_id = server.register(change)
-        thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
-        run_id = call.run(agent_id, thread_id=thread_id)
-        assert call.output(run_id)["result"] == {"list": [1]}
-        for path in (f"/threads/{thread_id}/state", f"/runs/{run_id}/threadstate"):
-            assert call.ok("GET", path) == {"list": [1]}
-
-    def test_the_clean_up_of_an_agent_that_asked_cannot_change_it(
-        self, server: LocalServer, call: Any
-    ) -> None:
-        ended = threading.Event()
-
-        def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
-            try:
-                yield Interrupt("question")
-            finally:
-                ended.set()
-                context.thread_state = {"late": True}
-            return {}
-
-        agent_id = server.register(ask)
-        thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
-        run_id = call.run(agent_id, thread_id=thread_id)
-        call.output(run_id)
-        call.ok("DELETE", f"/runs/{run_id}")
-        assert ended.wait(5)
-        assert call.ok("GET", f"/threads/{thread_id}/state") == {}
-
-
-class Late:
-    """An agent that hears nothing of its end, and assigns its thread's state after it."""
-
-    def __init__(self, server: LocalServer) -> None:
-        self.server = server
-        self.agent_id = ""
-        self.thread_id = ""
-        self.raised: BaseException | None = None
-        self._began = threading.Event()
-        self._go = threading.Event()
-        self._ended = threading.Event()
-
-    def begin(self, call: Any, timeout: float | None = None) -> str:
-        self.agent_id = self.server.register(self._work, name="late", timeout=timeout)
-        self.thread_id = call.ok("POST", "/threads", {"agent_id": self.agent_id})["thread_id"]
-        run_id: str = call.run(self.agent_id, thread_id=self.thread_id)
-        assert self._began.wait(5)
-        return run_id
-
-    def write_and_end(self) -> None:
-        self._go.set()
-        assert self._ended.wait(5)
-
-    def _work(self, input: Json, config: Json, context: AgentContext) -> Json:
-        if "say" in input:
-            context.thread_state = {input["say"]: True}
-            return {}
+    def writes_late(input: Json, config: Json, context: AgentContext) -> Json:
         context.thread_state = {"early": True}
-        self._began.set()
-        self._go.wait(10)
+        began.set()
+        over.wait(10)
         try:
             context.thread_state = {"late": True}
-        except RunCancelled as cancelled:
-            self.raised = cancelled
-            raise
-        finally:
-            self._ended.set()
+        except RunCancelled:
+            refused.set()
         return {}
+
+    def writes(input: Json, config: Json, context: AgentContext) -> Json:
+        if "newer" not in input:
+            return writes_late(input, config, context)
+        context.thread_state = {"newer": True}
+        return {}
+
+    agent_id = call.server.register(writes, timeout=2 if ended_by == "timeout" else None)
+    thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
+    run_id, state = call.run(agent_id, thread_id=thread_id), {"early": True}
+    assert began.wait(5)
+    if ended_by == "timeout":
+        assert call.output(run_id)["description"] == "not done after 2 s"
+    else:
+        call.ok("DELETE", f"/runs/{run_id}")
+        newer = call.run(agent_id, thread_id=thread_id, input={"newer": True})
+        call.output(newer)
+        state = call.ok("GET", f"/runs/{newer}/threadstate")
+        assert state == {"newer": True}
+    over.set()
+    assert refused.wait(5)
+    assert call.ok("GET", f"/threads/{thread_id}/state") == state
+
+
+def test_what_is_read_of_the_thread_state_is_a_copy(call: Any) -> None:
+    given = {"list": [1]}
+
+    def change(input: Json, config: Json, context: AgentContext) -> Json:
+        context.thread_state = given
+        context.thread_state["more"] = True
+        context.thread_state["list"].append(2)
+        given["list"].append(3)
+        return context.thread_state
+
+    agent_id = call.server.register(change, thread_state={})
+    run = call.ok("POST", "/runs", {"agent_id": agent_id})
+    assert call.output(run["run_id"])["result"] == {"list": [1]}
+    for path in (f"/threads/{run['thread_id']}/state", f"/runs/{run['run_id']}/threadstate"):
+        assert call.ok("GET", path) == {"list": [1]}
+
+
+def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call: Any) -> None:
+    ended = threading.Event()
+
+    def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
+        try:
+            yield Interrupt("question")
+        finally:
+            ended.set()
+            context.thread_state = {"late": True}
+        return {}
+
+    agent_id = call.server.register(ask, thread_state={})
+    run = call.ok("POST", "/runs", {"agent_id": agent_id})
+    call.output(run["run_id"])
+    call.ok("DELETE", f"/runs/{run['run_id']}")
+    assert ended.wait(5)
+    assert call.ok("GET", f"/threads/{run['thread_id']}/state") == {}
 
 
 def returning(value: Any) -> Any:
@@ -245,21 +206,21 @@ NO_CODE = "TypeError: errcode must be of type int, not str"
     ],
 )
 def test_what_an_agent_does_wrong_is_its_runs_error_and_reaches_nothing_else(
-    server: LocalServer, call: Any, agent: Any, description: str
+    call: Any, agent: Any, description: str
 ) -> None:
-    agent_id = server.register(agent, name="wrong")
+    agent_id = call.server.register(agent, name="wrong")
     thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
     run_id = call.run(agent_id, thread_id=thread_id, streaming="custom")
-    output = strict(call("GET", f"/runs/{run_id}/output?block_timeout=5").body)
+    output = call.output(run_id)
     assert output.pop("description").startswith(description)
     assert output == {"type": "error", "run_id": run_id, "errcode": 1}
     assert call.ok("GET", f"/runs/{run_id}")["status"] == "error"
     assert b"NaN" not in call("GET", f"/runs/{run_id}/stream").body
-    assert strict(call("GET", f"/threads/{thread_id}/state").body) == {}
+    assert call.ok("GET", f"/threads/{thread_id}/state") == {}
 
 
-def test_an_agent_gives_its_errors_a_code(server: LocalServer, call: Any) -> None:
-    output = call.output(call.run(server.register(raising(AgentError(7, "seven")))))
+def test_an_agent_gives_its_errors_a_code(call: Any) -> None:
+    output = call.output(call.run(call.server.register(raising(AgentError(7, "seven")))))
     assert (output["errcode"], output["description"]) == (7, "seven")
 
 
@@ -268,7 +229,7 @@ def test_a_number_that_is_too_large_does_not_come_in(call: Any, number: bytes) -
     body = b'{"agent_id": "%s", "input": {"x": [%s]}}' % (ECHO_AGENT_ID.encode(), number)
     refused = call("POST", "/runs", body)
     assert refused.status == 422
-    assert strict(refused.body).startswith("the body['input']['x'][0]: ")
+    assert refused.json.startswith("the body['input']['x'][0]: ")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +262,7 @@ def test_an_interrupt_has_a_type() -> None:
             kind(nothing)
 
 
-def test_a_whole_float_is_an_integer_to_the_agent_too(server: LocalServer, call: Any) -> None:
+def test_a_whole_float_is_an_integer_to_the_agent_too(call: Any) -> None:
     counted = call.run(COUNTER_AGENT_ID, input={"count": 2.0, "interval": 0})
     assert repr(call.output(counted)["result"]) == "{'count': 2, 'of': 2}"
     failed = call.run(FAILING_AGENT_ID, input={"errcode": 2.0})
@@ -313,7 +274,7 @@ def test_a_whole_float_is_an_integer_to_the_agent_too(server: LocalServer, call:
 
     schema = {"properties": {"n": {"type": "integer"}, "x": {"type": "number"}}}
     spec = InterruptSpec("number", resume_payload=schema)
-    agent_id = server.register(ask, input=schema, config=schema, interrupts=[spec])
+    agent_id = call.server.register(ask, input=schema, config=schema, interrupts=[spec])
     asking = call.run(agent_id, input={"n": 1.0}, config={"n": 1e20})
     call.output(asking)
     call.ok("POST", f"/runs/{asking}", {"n": 3.0})
@@ -358,12 +319,12 @@ def test_an_agent_that_could_not_be_served_is_refused(
 
 
 @pytest.mark.slow
-def test_no_time_is_too_long(server: LocalServer, call: Any) -> None:
+def test_no_time_is_too_long(call: Any) -> None:
     def nap(input: Json, config: Json, context: AgentContext) -> Json:
         context.sleep(1e30)
         return {}
 
-    run_id = call.run(server.register(nap, timeout=1e30))
+    run_id = call.run(call.server.register(nap, timeout=1e30))
     assert call("GET", f"/runs/{run_id}/output?block_timeout=1").status == 204
     assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
 

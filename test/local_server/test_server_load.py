@@ -6,13 +6,11 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from support.transport import eventually
 
-from acp_client_v0_1.testing import LocalServer
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.agents import AgentDefinition
@@ -29,9 +27,8 @@ def waiting(input: Any, config: Any, context: Any) -> Any:
     context.sleep(600)
 
 
-def test_a_thousand_runs_in_flight_are_found_polled_and_ended(
-    server: LocalServer, call: Any
-) -> None:
+def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
+    server = call.server
     released = [False]
 
     def worker(input: Any, config: Any, context: Any) -> Any:
@@ -64,8 +61,7 @@ def test_a_thousand_runs_in_flight_are_found_polled_and_ended(
     assert eventually(lambda: not server._engine._threads, 10)
 
 
-@pytest.fixture
-def engine() -> Iterator[Callable[..., Any]]:
+def test_a_run_costs_the_same_with_thousands_in_flight() -> None:
     definition = AgentDefinition(function=waiting)
     engine = Engine(Store([definition], Quirks()), lambda run: None)
 
@@ -77,13 +73,11 @@ def engine() -> Iterator[Callable[..., Any]]:
             engine.create_run(creation, definition)
         return time.process_time() - began
 
-    yield create
-    engine.close()
-
-
-def test_a_run_costs_the_same_with_thousands_in_flight(engine: Callable[[int], float]) -> None:
-    engine(50)
-    first = min(engine(100) for _ in range(2))
-    engine(1250)
-    last = min(engine(100) for _ in range(2))
-    assert last <= 2.5 * first
+    try:
+        create(50)
+        first = min(create(100) for _ in range(2))
+        create(1250)
+        last = min(create(100) for _ in range(2))
+        assert last <= 2.5 * first
+    finally:
+        engine.close()
