@@ -124,20 +124,20 @@ def test_a_compressed_body(runs: acp.RunsApi) -> None:
 
 @responses.activate
 @pytest.mark.parametrize(
-    ("declared", "expected"),
+    ("declared", "expected", "ambiguous"),
     [
-        (requests.ConnectionError("cable cut"), acp.ConnectionException),
-        (requests.Timeout("too slow"), acp.ApiTimeoutError),
-        (requests.ConnectTimeout("nobody there"), acp.ApiTimeoutError),
+        (requests.ConnectionError("cable cut"), acp.ConnectionException, True),
+        (requests.Timeout("too slow"), acp.ApiTimeoutError, True),
+        (requests.ConnectTimeout("nobody there"), acp.ApiTimeoutError, False),
     ],
 )
 def test_a_declared_exception_is_a_failed_connection(
-    declared: Exception, expected: type[Exception]
+    runs: acp.RunsApi, declared: Exception, expected: type[acp.ApiException], ambiguous: bool
 ) -> None:
-    responses.get(f"{HOST}/runs/r1", body=declared)
-    configuration = acp.Configuration(host=HOST, retries=False)
-    with acp.ApiClient(configuration) as client, responses_bridge(), pytest.raises(expected):
-        acp.RunsApi(client).get_run("r1")
+    responses.post(f"{HOST}/runs", body=declared)
+    with pytest.raises(expected) as caught:
+        runs.create_run({"agent_id": "a"})
+    assert caught.value.ambiguous is ambiguous
 
 
 @responses.activate

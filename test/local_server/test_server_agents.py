@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 import time
 from collections.abc import Generator
@@ -22,6 +23,7 @@ from acp_client_v0_1.testing import (
     Interrupt,
     InterruptSpec,
     LocalServer,
+    builtin,
 )
 
 Json = dict[str, Any]
@@ -212,9 +214,15 @@ def test_the_built_in_agents_say_what_they_take_and_give() -> None:
         "slow": ({"seconds": "number"}, {"slept": "number"}, {}, {}),
     }
     parts = ("input", "output", "custom_streaming_update", "thread_state")
-    for agent in BUILTIN_AGENTS:
+    # Made here and now, as the schemas are made when the module is imported.
+    agents = runpy.run_path(builtin.__file__)["BUILTIN_AGENTS"]
+    for agent in agents:
         told = tuple(properties(getattr(agent, part)) for part in parts)
         assert told == described[agent.name], agent.name
+        assert "required" not in agent.input
+    required = {agent.name: agent.output.get("required") for agent in agents}
+    wanted = {"counter": ["count", "of"], "approval": ["approved"], "slow": ["slept"]}
+    assert required == {"echo": None, "failing": None, **wanted}
     assert len({agent.description for agent in BUILTIN_AGENTS}) == 5
     assert all(agent.description.endswith(".") for agent in BUILTIN_AGENTS)
     ((asked,),) = (agent.interrupts for agent in BUILTIN_AGENTS if agent.interrupts)

@@ -169,16 +169,23 @@ def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:
     assert call.ok("POST", "/runs/search", {}) == []
 
 
-@pytest.mark.slow
-def test_an_agent_that_cannot_be_stopped_is_reported(call: Any) -> None:
+def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_CLOSE_SECONDS", 0.3)
     release = threading.Event()
 
     def deaf(input: Any, config: Any, context: Any) -> None:
         release.wait(30)
 
-    call.run(call.server.register(deaf))
-    with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop"):
+    agent_id = call.server.register(deaf)
+    for _ in range(5):
+        call.run(agent_id)
+    began = time.monotonic()
+    with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop") as warned:
         call.server.close()
+    assert 0.3 <= time.monotonic() - began < 3
+    assert len(warned) == 5
     release.set()
 
 
@@ -288,6 +295,9 @@ def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> 
         "api_key_env": None,
         "allowed_host": [],
     }
+    usage = " ".join(parser.format_usage().split())
+    names = "[--base-path PATH] [--api-key NAME=VALUE] [--api-key-env NAME] [--allowed-host NAME]"
+    assert usage.endswith(f"[--host HOST] [--port PORT] {names}")
 
 
 @pytest.fixture

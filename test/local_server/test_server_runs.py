@@ -111,12 +111,13 @@ def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
 
 
 def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call: Any) -> None:
-    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+    run_id = call.run(COUNTER_AGENT_ID, input={"count": 300, "interval": 0.1})
     responses: list[Any] = []
     path = f"/runs/{run_id}/output?block_timeout=20"
     waiter = threading.Thread(target=lambda: responses.append(call("GET", path)))
     waiter.start()
     assert eventually(lambda: len(call.server.requests) == 2, 5)
+    time.sleep(0.25)  # meanwhile, an update wakes who waits
     assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
     waiter.join(5)
     assert responses[0].status == 404
