@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import trustme
 from support.proxies import HttpProxy
-from support.socket_server import Connection, Request, SocketServer, response, serve_each
+from support.socket_server import Connection, SocketServer, response
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -294,12 +294,6 @@ def test_a_proxy_in_use_is_named_with_its_source(
         assert found(report, "proxy").seen == "none is used"
 
 
-def test_an_address_has_its_port_also_in_ipv6() -> None:
-    with LocalServer(host="::1") as server:
-        report = examined(server.url)
-    assert found(report, "connection").seen == f"::1:{server.port}, HTTP/1.1"
-
-
 # TLS
 
 
@@ -403,19 +397,6 @@ def test_pages_of_something_else_cannot_be_used() -> None:
         assert report.status == 1
         assert "Sign in" in found(report, "search_agents").seen
         assert "\x1b" not in str(report)
-
-
-def test_a_server_of_acp_0_2_is_recognised() -> None:
-    created = {"thread_id": "t", "created_at": "2026-01-01T00:00:00Z"}
-    thread = {**created, "status": "idle", "values": {}}
-
-    def respond(request: Request) -> bytes:
-        found = [thread] if request.path == "/threads/search" else []
-        return response(json.dumps(found).encode())
-
-    with SocketServer(handler=serve_each(respond)) as server:
-        report = examined(server.url)
-    assert "it looks like ACP 0.2" in faults(report)["search_threads"]
 
 
 def test_a_server_that_is_away_cannot_be_used() -> None:
@@ -733,22 +714,6 @@ def test_what_the_times_and_ids_of_events_show(
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
 
 
-@pytest.mark.parametrize(
-    ("verdict", "advice", "quirk", "shown"),
-    [
-        ("works", "advice", "", "  works      long poll: 1 s"),
-        ("not tried", "advice", "", "  not tried  long poll: 1 s"),
-        ("differs", "advice", "a=1", "  differs    long poll: 1 s  [a=1]\n{:13}meaning; advice"),
-        ("missing", "", "", "  missing    long poll: 1 s\n{:13}meaning"),
-    ],
-)
-def test_a_finding_has_one_line_and_what_differs_another(
-    verdict: Any, advice: str, quirk: str, shown: str
-) -> None:
-    finding = Finding("5. Runs", "long poll", verdict, "1 s", "meaning", advice, "", quirk)
-    assert str(finding) == shown.format("")
-
-
 def test_the_json_has_a_version_and_every_finding_says_what_it_means(server: LocalServer) -> None:
     quirks = replace(Quirks.of("acp-proxy"), lacks={"search_agents": 501}, replay=False)
     with LocalServer(quirks=quirks) as quirky:
@@ -768,11 +733,6 @@ def test_every_finding_that_can_differ_has_its_words() -> None:
     named = set(re.findall(r'exam\.(?:note|habit)\(\s*"([^"]+)"', source))
     never = {"proxy", "capabilities", "webhooks, restarts"}
     assert len(named) > 25 and named | set(doctor._READS) <= set(doctor._WORDS) | never
-
-
-def test_deep_polls_last_longer(server: LocalServer) -> None:
-    report = examined(server.url, SLOW_AGENT_ID, {"seconds": 4.5}, deep=True)
-    assert "of 60 s" in found(report, "long poll").seen
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from acp_client_v0_1 import (
     NotFoundException,
     RunFailed,
     RunResult,
-    RunWaitTimeout,
     wait_for_run_output,
 )
 from acp_client_v0_1.testing import (
@@ -90,12 +89,6 @@ def test_questions_are_answered_whatever_the_times_say(at: At, updated_at: Any) 
     assert result["approved"] is True
 
 
-def test_an_agent_is_found_by_its_name_alone(at: At) -> None:
-    _, agent = at(Quirks(agents_by_name=True), ECHO_AGENT_ID)
-    found = AgentHandle.find("echo", api_client=agent.runs.api_client)
-    assert found.agent_id == ECHO_AGENT_ID
-
-
 def test_an_unknown_agent_is_not_found(at: At) -> None:
     with pytest.raises(NotFoundException):
         at(Quirks(unknown_agent=500), "nobody")[1].start(timeout=5)
@@ -131,13 +124,3 @@ def test_events_whose_ids_were_swallowed(at: At) -> None:
 def test_a_question_that_ends_as_success_is_a_result_without_it(at: At) -> None:
     _, agent = at(Quirks(interrupts_succeed=True), APPROVAL_AGENT_ID)
     assert agent.run({"action": "act"}, timeout=10) == {"action": "act"}
-
-
-@pytest.mark.slow
-def test_a_run_that_a_restart_left_pending_is_waited_for(at: At) -> None:
-    server, agent = at(Quirks(on_restart="hangs"), SLOW_AGENT_ID)
-    run = agent.start({"seconds": 0.1})
-    server.restart(pause=0.2)
-    with pytest.raises(RunWaitTimeout):
-        run.result(timeout=1)
-    assert run.cancel()

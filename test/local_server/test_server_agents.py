@@ -110,12 +110,6 @@ def test_ids_come_from_name_and_version_and_are_unique(server: LocalServer) -> N
     assert server.agents[-1].description == "mine"
 
 
-def test_a_server_has_the_agents_it_is_given() -> None:
-    assert [agent.name for agent in LocalServer([]).agents] == []
-    both = LocalServer([*BUILTIN_AGENTS, AgentDefinition(function=shout)])
-    assert [agent.name for agent in both.agents][-1] == "shout"
-
-
 def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call: Any) -> None:
     began: list[str] = []
 

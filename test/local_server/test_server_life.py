@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 import urllib3
 from support.forks import run_in_fork
 from support.transport import eventually
@@ -99,14 +97,6 @@ def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
     assert server.connections_accepted == 3
 
 
-def test_a_restart_ends_the_connections_that_are_open(server: LocalServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as idle:
-        assert eventually(lambda: server.connections_open == 1)
-        server.restart()
-        with contextlib.suppress(ConnectionError):
-            assert idle.recv(1) == b""
-
-
 def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
     """What is left open is a ResourceWarning, which fails the test."""
     over = threading.Event()
@@ -145,18 +135,6 @@ def test_a_restarted_server_may_have_forgotten_its_runs(call: Any) -> None:
     assert not any(run_id in thread.name for thread in threading.enumerate())
     # Its agents it still has, and new runs go well.
     assert call.output(call.run(agent_id))["type"] == "result"
-
-
-def test_it_speaks_tls() -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    with LocalServer(tls=context) as server, urllib3.PoolManager(ssl_context=trusting) as pool:
-        assert server.url.startswith("https://127.0.0.1:")
-        response = pool.request("POST", f"{server.url}/runs/search", json={}, timeout=5)
-        assert response.json() == []
 
 
 def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
-
-from support.transport import eventually
 
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -100,44 +98,3 @@ def test_a_deleted_run_ends_its_stream(call: Any) -> None:
     assert b'"count":1' in response.read1()
     call.ok("DELETE", f"/runs/{run_id}")
     assert response.read() == b""
-
-
-def test_pings_are_comments(serve: Callable[..., Any]) -> None:
-    pinged = threading.Event()
-
-    def waiting(input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
-        yield {"step": 1}
-        yield {"pinged": pinged.wait(10)}
-        return {}
-
-    call = serve(ping=0.05)
-    run_id = call.run(call.server.register(waiting), streaming="custom")
-    response = call.stream(run_id)
-    body = b""
-    while b": ping" not in body:
-        body += response.read1()
-    pinged.set()
-    body += response.read()
-    assert body.count(b"data: ") == 2 and b'"pinged":true' in body
-
-
-def test_a_client_that_leaves_is_noticed(call: Any) -> None:
-    run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
-    response = call.stream(run_id)
-    response.read1()
-    response.close()
-    assert eventually(lambda: call.server.connections_open <= 1, 5)
-
-
-def test_many_readers_get_the_same(call: Any) -> None:
-    run_id = call.run(COUNTER_AGENT_ID, input={"count": 5, "interval": 0.05}, streaming="custom")
-    bodies: list[bytes] = []
-    readers = [
-        threading.Thread(target=lambda: bodies.append(call("GET", f"/runs/{run_id}/stream").body))
-        for _ in range(4)
-    ]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join(10)
-    assert len(bodies) == 4 and len(set(bodies)) == 1 and bodies[0].count(b"data: ") == 5

@@ -23,17 +23,13 @@ def receiver() -> Iterator[SocketServer]:
         yield listening
 
 
-def hook_of(receiver: SocketServer) -> str:
-    return f"{receiver.url}/hook?from=acp"
-
-
 def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
     assert eventually(lambda: len(server.webhooks) == count, 5)
     return server.webhooks
 
 
 def test_every_change_of_the_status_is_posted(call: Any, receiver: SocketServer) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID, webhook=hook_of(receiver))
+    run_id = call.run(APPROVAL_AGENT_ID, webhook=f"{receiver.url}/hook?from=acp")
     call.output(run_id)
     call.ok("POST", f"/runs/{run_id}", {"approved": True})
     call.output(run_id)
@@ -49,7 +45,7 @@ def test_every_change_of_the_status_is_posted(call: Any, receiver: SocketServer)
 
 def test_a_redirect_is_not_followed(call: Any, receiver: SocketServer) -> None:
     with LocalServer() as elsewhere:
-        elsewhere.fail_next(307, redirect=hook_of(receiver))
+        elsewhere.fail_next(307, redirect=receiver.url)
         call.run(ECHO_AGENT_ID, webhook=elsewhere.url)
         (delivery,) = deliveries(call.server, 1)
     assert (delivery.status, delivery.error, receiver.requests) == (307, None, [])
@@ -74,7 +70,7 @@ def test_what_cannot_be_reached_is_recorded(call: Any, webhook: str, error: str)
 def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
     serve: Any, receiver: SocketServer, key: tuple[str, str] | None
 ) -> None:
-    creation = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
+    creation = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
     call = serve(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"])
     call.url = f"http://127.0.0.1:{call.server.port}"
     assert call("POST", "/runs", creation, x_api_key="k").status == 200
@@ -89,7 +85,7 @@ def test_the_newest_deliveries_are_kept(
 ) -> None:
     monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 2)
     for number in range(4):
-        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=hook_of(receiver))
+        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=receiver.url)
         assert eventually(lambda count=number + 1: len(receiver.requests) == count, 5)
     kept = (each.run["creation"]["input"]["n"] for each in deliveries(call.server, 2))
     assert list(kept) == [2, 3]
@@ -125,7 +121,7 @@ def test_a_server_that_is_used_again_sends_again(receiver: SocketServer) -> None
     server = LocalServer()
     for count in (1, 2):
         with server:
-            body = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
+            body = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
             urllib3.request("POST", f"{server.url}/runs", json=body, timeout=5)
             assert [sent.status for sent in deliveries(server, count)] == [200] * count
         assert not [one for one in threading.enumerate() if one.name.startswith("webhooks")]
