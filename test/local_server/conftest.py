@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,28 @@ class Caller:
         response = self("GET", f"/runs/{run_id}/stream", **headers)
         assert response.status == 200
         return [event_fields(block) for block in response.body.decode().split("\r\n\r\n") if block]
+
+
+class Stepwise:
+    """An agent that sends one numbered event each time it is told to."""
+
+    def __init__(self) -> None:
+        self.step = threading.Semaphore(0)
+
+    def __call__(self, input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
+        for number in range(1, 7):
+            if not self.step.acquire(timeout=10):
+                raise TimeoutError
+            yield {"n": number}
+        return {}
+
+    def emit(self, number: int = 1) -> None:
+        self.step.release(number)
+
+
+@pytest.fixture
+def stepwise() -> Stepwise:
+    return Stepwise()
 
 
 @pytest.fixture

@@ -208,31 +208,23 @@ def test_an_id_may_hold_whatever_a_path_can_carry(serve: Serve) -> None:
         assert call.ok("GET", f"/agents/{quote(agent_id, safe='')}")["agent_id"] == agent_id
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"base_path": "acp"},
-        {"base_path": "/a b"},
-        {"base_path": "/a//b"},
-        {"base_path": "/a/../b"},
-        {"base_path": "/{run_id}"},
-        {"base_path": "/a?b"},
-        {"api_key": ("x api key", "a")},
-        {"api_key": ("", "a")},
-        {"api_key": ("x-api-key", "")},
-        {"api_key": ("x-api-key", "a\n")},
-        {"api_key": {"x-api-key": " a"}},
-        {"allowed_hosts": ["acp.example:80"]},
-        {"allowed_hosts": [""]},
-        {"allowed_hosts": ["http://acp.example"]},
-        {"allowed_hosts": ["[::1]"]},
-        *({"port": port} for port in (-1, 65536)),
-        *({"ping": ping} for ping in (0, float("nan"))),
-    ],
-)
-def test_what_no_server_or_request_could_have_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}\\b"):
-        LocalServer(**wrong)
+IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
+    "base_path": ("acp", "/a b", "/a//b", "/a/../b", "/{run_id}", "/a?b"),
+    "api_key": (
+        *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
+        {"x-api-key": " a"},
+    ),
+    "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
+    "port": (-1, 65536),
+    "ping": (0, float("nan")),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_no_server_or_request_could_have_is_refused(name: str) -> None:
+    for value in IMPOSSIBLE[name]:
+        with pytest.raises(ValueError, match=rf"^{name}\b"):
+            LocalServer(**{name: value})
 
 
 @contextlib.contextmanager
@@ -273,9 +265,7 @@ def test_the_shell_command_serves_with_its_options_until_ctrl_c(
     ("options", "complaint"),
     [
         (["--api-key", "secret"], "argument --api-key: write it as NAME=VALUE"),
-        (["--api-key", "x-api-key="], "api_key: the value of x-api-key cannot be"),
         (["--allowed-host", "a:1"], "allowed_hosts: 'a:1' is not"),
-        (["--base-path", "acp"], 'base_path must be a path such as "/acp/v0"'),
         (["--api-key-env", "NO_SUCH_KEY"], "--api-key-env: no environment variable NO_SUCH_KEY"),
     ],
 )

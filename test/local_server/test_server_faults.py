@@ -431,18 +431,16 @@ class TestChoice:
         assert [call("GET", "/runs/x").status for _ in range(4)] == [404, 404, 500, 404]
 
 
-# Of one field alone.
-WRONG_VALUES = {
+NAN = float("nan")
+# Of one field alone, also if it does nothing alone.
+IMPOSSIBLE: dict[str, list[Any]] = {
     "method": ["", "GET "],
     "path": ["runs/*", "/runs/", "/runs/a/b/c", "/threads/*/output", "/runs/*/output?x=1"],
-    "delay": [-1, float("nan")],
-    "drip": [float("inf")],
-    "status": [99, 100, 600],
-    "cut": ["bogus", "", "end"],
+    "delay": [-1, NAN],
+    "status": [199, 600],
+    "cut": ["bogus", "end"],
     "share": [0, 1.5],
-    **dict.fromkeys(("late", "lag"), (-1,)),
     "times": [0],
-    "block": ["bogus"],
     "body": ["text"],
     "redirect": ["/a\r\nb"],
     "after_body_bytes": [1],
@@ -453,66 +451,51 @@ WRONG_VALUES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"),
+    ("error", "name", "fields"),
     [
-        ("method: must be one of GET, HEAD, POST.* not 'FETCH", {"method": "FETCH"}),
-        ("path: '/run' is not a path of ACP 0.1; did you mean '/runs", {"path": "/run"}),
-        ("path: .* did you mean '/runs/\\*/output", {"status": 503, "path": "/runs/*/outputs"}),
-        *((name, {name: one}) for name, values in WRONG_VALUES.items() for one in values),
-        ("body", {"status": 204, "body": "text"}),
-        ("headers", {"status": 200, "headers": {"X y": "z"}}),
-        ("headers: X", {"status": 200, "headers": {"X": "a\r\nb"}}),
-        ("headers: X", {"status": 200, "headers": {"X": "\u20ac"}}),
-        ("headers", {"status": 200, "body": b"text", "headers": {"content-length": "5"}}),
+        (ValueError, "method: must be one of GET, HEAD, POST.* not 'FETCH", {"method": "FETCH"}),
+        (ValueError, "path: '/run' is not .* ACP 0.1; did you mean '/runs", {"path": "/run"}),
+        (ValueError, "path: .* did you mean '/runs/\\*/output", {"path": "/runs/*/outputs"}),
+        *((ValueError, name, {name: one}) for name, values in IMPOSSIBLE.items() for one in values),
+        (ValueError, "body", {"status": 204, "body": "text"}),
+        (ValueError, "headers", {"status": 200, "headers": {"X y": "z"}}),
+        (ValueError, "headers: X", {"status": 200, "headers": {"X": "a\r\nb"}}),
+        (ValueError, "headers: X", {"status": 200, "headers": {"X": "\u20ac"}}),
+        (ValueError, "headers", {"status": 200, "headers": {"content-length": "5"}}),
+        (ValueError, "retry_after: Input should be greater", {"status": 503, "retry_after": -1}),
+        (ValueError, "retry_after: must be seconds or an", {"status": 503, "retry_after": "soon"}),
+        (ValueError, "block", {"block": "never", "status": 204}),
+        (ValueError, "after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
         (
-            "^retry_after: Input should be greater than or equal to 0$",
-            {"status": 503, "retry_after": -1},
+            ValueError,
+            "after_body_bytes and after_events",
+            {"cut": "close", "after_body_bytes": 1, "after_events": 1},
         ),
-        ("retry_after", {"status": 503, "retry_after": "soon\n"}),
-        ("retry_after: must be seconds or an HTTP date", {"status": 503, "retry_after": "soon"}),
-        ("block", {"block": "never", "status": 204}),
-        ("after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
-        ("after_body_bytes", {"cut": "close", "after_body_bytes": 1, "after_events": 1}),
-        ("cut", {"cut": "end", "after_body_bytes": 1}),
-        ("after_events", {"late": 1, "cut": "close", "after_events": 1}),
-        ("block", {"late": 1, "block": "never"}),
-        ("lag", {"lag": 1, "status": 500}),
-        ("lag", {"lag": 1, "cut": "stall"}),
-        ("carried_out", {"carried_out": True, "status": 502, "late": 1}),
-        ("status", {"cut": "close", "status": 500}),
-        ("close_after", {"cut": "stall", "close_after": True}),
-        ("close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
-        ("status", {"raw": b"x", "status": 500}),
-        ("after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
+        (ValueError, "cut", {"cut": "end", "after_body_bytes": 1}),
+        (ValueError, "after_events", {"late": 1, "cut": "close", "after_events": 1}),
+        (ValueError, "block", {"late": 1, "block": "never"}),
+        (ValueError, "lag", {"lag": 1, "status": 500}),
+        (ValueError, "lag", {"lag": 1, "cut": "stall"}),
+        (ValueError, "carried_out", {"carried_out": True, "status": 502, "late": 1}),
+        (ValueError, "status", {"cut": "close", "status": 500}),
+        (ValueError, "close_after", {"cut": "stall", "close_after": True}),
+        (ValueError, "close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
+        (ValueError, "status", {"raw": b"x", "status": 500}),
+        (ValueError, "after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
+        (TypeError, "delay", {"delay": "1"}),
+        (TypeError, "times", {"times": True}),
+        (TypeError, "body", {"status": 200, "body": object()}),
+        (TypeError, "body", {"status": 200, "body": NAN}),
+        (TypeError, "headers", {"status": 200, "headers": [("X", "y")]}),
+        (TypeError, r"headers\.X", {"status": 200, "headers": {"X": 1}}),
+        (TypeError, "retry_after: Input should be a", {"status": 503, "retry_after": True}),
+        (TypeError, "after_events", {"cut": "close", "after_events": 1.0}),
     ],
 )
-def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name}\\b"):
-        Fault(**fields)
-
-
-WRONG_TYPES = {
-    "method": b"GET", "path": 1, "times": 1.5, "delay": "1", "drip": None, "status": "500",
-    "redirect": b"/x", "raw": "text", "late": "1", "share": "1", "close_after": 1,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        *((name, {name: value}) for name, value in WRONG_TYPES.items()),
-        ("times", {"times": True}),
-        ("body", {"status": 200, "body": object()}),
-        ("body", {"status": 200, "body": float("nan")}),
-        ("headers", {"status": 200, "headers": [("X", "y")]}),
-        (r"headers\.X", {"status": 200, "headers": {"X": 1}}),
-        ("^retry_after: Input should be a valid number$", {"status": 503, "retry_after": True}),
-        ("after_events", {"cut": "close", "after_events": 1.0}),
-        ("carried_out", {"status": 502, "carried_out": 1}),
-    ],
-)
-def test_a_field_of_the_wrong_type_is_refused_by_name(name: str, fields: Any) -> None:
-    with pytest.raises(TypeError, match=f"^{name}\\b"):
+def test_what_would_do_nothing_or_break_is_refused_by_name(
+    error: type[Exception], name: str, fields: Any
+) -> None:
+    with pytest.raises(error, match=rf"^{name}\b"):
         Fault(**fields)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator
 from typing import Any
 
 from acp_client_v0_1.testing import (
@@ -70,25 +68,13 @@ def test_the_ids_go_on_after_an_interrupt(call: Any) -> None:
     assert [event["id"] for event in call.events(run_id)] == ["1"]
 
 
-def test_events_leave_when_they_happen_and_the_end_follows(call: Any) -> None:
-    step = threading.Semaphore(0)
-
-    def stepwise(input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
-        for number in range(3):
-            if not step.acquire(timeout=5):
-                raise TimeoutError
-            yield {"step": number}
-        if not step.acquire(timeout=5):
-            raise TimeoutError
-        return {}
-
-    run_id = call.run(call.server.register(stepwise), streaming="custom")
+def test_events_leave_when_they_happen_and_the_end_follows(call: Any, stepwise: Any) -> None:
+    run_id = call.run(call.server.register(stepwise, name="stepwise"), streaming="custom")
     response = call.stream(run_id)
-    for number in range(3):
-        step.release()
+    for number in range(1, 7):
+        stepwise.emit()
         event = response.read1().decode()
-        assert f'"step":{number}' in event and event.endswith("\r\n\r\n")
-    step.release()
+        assert f'"n":{number}' in event and event.endswith("\r\n\r\n")
     assert response.read() == b""
 
 
