@@ -125,39 +125,37 @@ def test_what_a_failure_says_of_an_operation(
 
 
 @pytest.mark.parametrize(
-    ("deep", "seconds", "ends"),
+    ("deep", "busy", "ends"),
     [
-        (False, [10, 5, 8, 14, 10, 9, 10], [10, 15, *[20] * 5]),
-        (True, [100, 50, 80, 140, 100, 90, 100], [100, 150, 230, *[300] * 4]),
+        (False, False, [10, 5, 8, 14, 10, 9, 10]),
+        (False, True, [10, 15, 20, 20, 20, 20, 20]),
+        (True, False, [100, 50, 80, 140, 100, 90, 100]),
+        (True, True, [100, 150, 230, 300, 300, 300, 300]),
     ],
 )
 def test_each_probe_has_its_seconds_and_all_have_an_end(
-    monkeypatch: pytest.MonkeyPatch, deep: bool, seconds: list[int], ends: list[int]
+    monkeypatch: pytest.MonkeyPatch, deep: bool, busy: bool, ends: list[int]
 ) -> None:
-    clock = [1000.0]
+    clock, seen, asked = [1000.0], list[float](), list[float]()
+
+    def probe(exam: Any) -> None:
+        seen.append(exam.until - 1000)
+        exam.note("probe", "", "works")
+        exam.made, exam.runs = [1], {"token": SimpleNamespace(run_id="r")}
+        clock[0] = exam.until if busy else 1000
+
+    def ask(exam: Any, *_: Any) -> doctor._Answer:
+        asked.append(exam.until - clock[0])
+        return doctor._Answer(0, None, {}, status=404)
+
+    probes = [(section, most, probe) for section, most, _ in doctor._PROBES]
     monkeypatch.setattr(doctor, "monotonic", lambda: clock[0])
-    for busy in (False, True):
-        seen, asked = list[float](), list[float]()
-
-        def probe(exam: Any) -> None:
-            seen.append(exam.until - 1000)  # noqa: B023
-            exam.note("probe", "", "works")
-            exam.made, exam.runs = [1], {"token": SimpleNamespace(run_id="r")}
-            clock[0] = exam.until if busy else 1000  # noqa: B023
-
-        def ask(exam: Any, *_: Any) -> doctor._Answer:
-            asked.append(exam.until - clock[0])  # noqa: B023
-            return doctor._Answer(0, None, {}, status=404)
-
-        probes = [(section, most, probe) for section, most, _ in doctor._PROBES]
-        with monkeypatch.context() as patch:
-            patch.setattr(doctor, "_PROBES", probes)
-            patch.setattr(doctor._Exam, "ask", ask)
-            with ApiClient() as client:
-                examine(client, deep=deep)
-        assert seen == (ends if busy else seconds)
-        assert asked == [10, 10]  # to clean up
-        clock[0] = 1000
+    monkeypatch.setattr(doctor, "_PROBES", probes)
+    monkeypatch.setattr(doctor._Exam, "ask", ask)
+    with ApiClient() as client:
+        examine(client, deep=deep)
+    assert seen == ends
+    assert asked == [10, 10]  # to clean up
 
 
 def test_a_request_is_not_begun_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +411,6 @@ def test_an_agent_that_is_not_there_cannot_be_run(server: LocalServer) -> None:
     assert report.status == 1 and "echo" in faults(report)["agents"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("agent", [None, COUNTER_AGENT_ID])
 def test_a_slow_server_takes_no_longer_than_half_a_minute(
     agent: str | None, fast_clock: None
@@ -428,7 +425,6 @@ def test_a_slow_server_takes_no_longer_than_half_a_minute(
         assert "not tried" in {each.verdict for each in report.findings}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pending", ["204", "404", "held"])
 def test_an_output_that_does_not_come_in_time_is_not_missing(
     pending: Any, fast_clock: None
@@ -517,7 +513,7 @@ def test_the_run_of_a_lost_create_is_found_and_deleted() -> None:
         assert any(each.fault is unknown for each in server.requests) and server.runs == ()
 
 
-def test_a_delete_without_content_leaves_nothing(server: LocalServer) -> None:
+def test_a_delete_without_content_leaves_nothing() -> None:
     with LocalServer() as server:
         deleted = Fault(method="DELETE", path="/runs/*", status=204, carried_out=True, times=None)
         server.faults.add(deleted)
@@ -595,11 +591,10 @@ def test_operations_with_a_bare_404_are_missing_or_not_tried() -> None:
     with LocalServer() as server:
         server.faults.add(Fault(path="/*/search", times=None, status=404, body=b""))
         report = examined(server.url)
-        verdicts = {each.name: each.verdict for each in report.findings}
-        assert {verdicts[name] for name in doctor._READS if "search" in name} == {"missing"}
-        assert {verdicts[name] for name in doctor._READS if name.startswith("get_thread")} == {
-            "works"
-        }
+        for one in report.findings:
+            assert one.verdict != "missing" or one.name.startswith("search_"), one
+            assert one.verdict == "works" or not one.name.startswith("get_thread"), one
+        assert len(faults(report)) == 3
         server.faults.clear()
         server.faults.add(Fault(method="POST", path="/runs", times=None, status=404, body=b""))
         report = examined(server.url, COUNTER_AGENT_ID)
@@ -714,7 +709,7 @@ def test_what_the_times_and_ids_of_events_show(
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
 
 
-def test_the_json_has_a_version_and_every_finding_says_what_it_means(server: LocalServer) -> None:
+def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
     quirks = replace(Quirks.of("acp-proxy"), lacks={"search_agents": 501}, replay=False)
     with LocalServer(quirks=quirks) as quirky:
         report = examined(quirky.url, COUNTER_AGENT_ID, COUNTING)

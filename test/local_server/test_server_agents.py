@@ -152,24 +152,19 @@ def test_a_run_that_takes_longer_than_its_agent_may_times_out(call: Any) -> None
 
 
 def test_the_context_tells_an_agent_about_its_run(call: Any) -> None:
+    names = ("run_id", "thread_id", "streaming", "metadata", "thread_state", "cancelled")
+
     def tell(input: Json, config: Json, context: AgentContext) -> Json:
         context.check()
-        return {
-            "run": context.run_id,
-            "thread": context.thread_id,
-            "streaming": context.streaming,
-            "metadata": context.metadata,
-            "state": context.thread_state,
-            "cancelled": context.cancelled,
-        }
+        return {name: getattr(context, name) for name in names}
 
     run_id = call.run(call.server.register(tell), streaming="custom", metadata={"k": 1})
     assert call.output(run_id)["result"] == {
-        "run": run_id,
-        "thread": None,
+        "run_id": run_id,
+        "thread_id": None,
         "streaming": "custom",
         "metadata": {"k": 1},
-        "state": {},
+        "thread_state": {},
         "cancelled": False,
     }
 

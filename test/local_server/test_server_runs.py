@@ -20,76 +20,51 @@ from acp_client_v0_1.testing import (
 )
 
 
-def test_a_run_is_pending_at_first_and_carries_its_creation(call: Any) -> None:
+def test_a_run_is_pending_with_its_creation_and_ends_in_success_with_its_result(call: Any) -> None:
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"k": "v"}, "extra": [1]}
     run = call.ok("POST", "/runs", creation)
-    assert run["status"] == "pending"
+    assert (run["status"], run["agent_id"]) == ("pending", ECHO_AGENT_ID)
     assert run["creation"] == creation
-    assert run["agent_id"] == ECHO_AGENT_ID
     assert call.ok("GET", f"/threads/{run['thread_id']}")["agent_id"] == ECHO_AGENT_ID
     assert datetime.fromisoformat(run["created_at"].replace("Z", "+00:00")).tzinfo is not None
     assert run["updated_at"] == run["created_at"]
+    same = {"type": "result", "run_id": run["run_id"]}
+    assert call.output(run["run_id"]) == {**same, "status": "success", "result": {"a": 1}}
+    ended = call.ok("GET", f"/runs/{run['run_id']}")
+    assert ended["status"] == "success"
+    assert ended["updated_at"] > ended["created_at"] == run["created_at"]
 
 
-def test_a_run_ends_in_success_with_its_result(call: Any) -> None:
-    run_id = call.run(ECHO_AGENT_ID, input={"message": "Hello"})
-    assert call.output(run_id) == {
-        "type": "result",
-        "run_id": run_id,
-        "status": "success",
-        "result": {"message": "Hello"},
-    }
-    run = call.ok("GET", f"/runs/{run_id}")
-    assert run["status"] == "success"
-    assert run["updated_at"] > run["created_at"]
-
-
-@pytest.mark.parametrize(
-    ("input", "status", "errcode", "description"),
-    [
+def test_a_run_that_fails_has_an_error_as_output(call: Any) -> None:
+    late = {"timeout": True, "description": "too late"}
+    for input, status, errcode, description in (
         ({}, "error", 1, "this agent always fails"),
         ({"errcode": 42, "description": "no such file"}, "error", 42, "no such file"),
-        ({"timeout": True, "description": "too late"}, "timeout", 2, "too late"),
-    ],
-)
-def test_a_run_that_fails_has_an_error_as_output(
-    call: Any, input: dict[str, Any], status: str, errcode: int, description: str
-) -> None:
-    run_id = call.run(FAILING_AGENT_ID, input=input)
-    assert call.output(run_id) == {
-        "type": "error",
-        "run_id": run_id,
-        "errcode": errcode,
-        "description": description,
-    }
-    assert call.ok("GET", f"/runs/{run_id}")["status"] == status
+        (late, "timeout", 2, "too late"),
+    ):
+        run_id = call.run(FAILING_AGENT_ID, input=input)
+        error = {"errcode": errcode, "description": description}
+        assert call.output(run_id) == {"type": "error", "run_id": run_id, **error}
+        assert call.ok("GET", f"/runs/{run_id}")["status"] == status
 
 
-def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered(call: Any) -> None:
+def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call: Any) -> None:
     run_id = call.run(APPROVAL_AGENT_ID, input={"action": "deploy"})
     interrupt = {"interrupt_type": "approval", "question": "May I deploy?", "action": "deploy"}
     assert call.output(run_id) == {"type": "interrupt", "interrupt": interrupt}
+
+    refused = call("POST", f"/runs/{run_id}", {"approved": "yes"})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent wants type boolean")
+    refused = call("POST", f"/runs/{run_id}", {})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent requires it")
     assert call.ok("GET", f"/runs/{run_id}")["status"] == "interrupted"
 
     resumed = call.ok("POST", f"/runs/{run_id}", {"approved": False, "reason": "it is Friday"})
     assert (resumed["run_id"], resumed["status"]) == (run_id, "pending")
     result = {"action": "deploy", "approved": False, "reason": "it is Friday"}
     assert call.output(run_id)["result"] == result
-
-
-def test_only_an_interrupted_run_is_resumed_and_only_with_what_it_asked_for(call: Any) -> None:
-    ended = call.run(ECHO_AGENT_ID)
-    call.output(ended)
-    refused = call("POST", f"/runs/{ended}", {"approved": True})
+    refused = call("POST", f"/runs/{run_id}", {"approved": True})
     assert (refused.status, refused.json) == (409, "the run is success, not interrupted")
-
-    waiting = call.run(APPROVAL_AGENT_ID)
-    call.output(waiting)
-    refused = call("POST", f"/runs/{waiting}", {"approved": "yes"})
-    assert (refused.status, refused.json) == (422, "body.approved: the agent wants type boolean")
-    refused = call("POST", f"/runs/{waiting}", {})
-    assert (refused.status, refused.json) == (422, "body.approved: the agent requires it")
-    assert call.ok("GET", f"/runs/{waiting}")["status"] == "interrupted"
 
 
 @pytest.mark.slow
