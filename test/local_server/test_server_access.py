@@ -21,7 +21,6 @@ import pytest
 import urllib3
 from support.forks import run_in_fork
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi, UnauthorizedException
 from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,17 +76,6 @@ def test_everything_is_below_the_base_path(serve: Serve) -> None:
     for outside in ("/", "/acp/v0", *others):
         response = call("GET", outside)
         assert (response.status, response.json) == (404, "Not Found")
-
-
-def test_the_client_finds_its_way(serve: Serve) -> None:
-    url = serve(api_key=KEY, base_path="/acp/v0").url
-    with (
-        ApiClient(Configuration(host=url)) as stranger,
-        pytest.raises(UnauthorizedException, match="x-api-key is missing"),
-    ):
-        RunsApi(stranger).search_runs({})
-    with ApiClient(Configuration(host=url, api_key=dict([KEY]))) as client:
-        assert RunsApi(client).search_runs({}) == []
 
 
 def status_and_body(server: LocalServer, request: bytes) -> tuple[int, str]:

@@ -457,7 +457,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "path: '/run' is not .* ACP 0.1; did you mean '/runs", {"path": "/run"}),
         (ValueError, "path: .* did you mean '/runs/\\*/output", {"path": "/runs/*/outputs"}),
         *((ValueError, name, {name: one}) for name, values in IMPOSSIBLE.items() for one in values),
-        (ValueError, "body", {"status": 204, "body": "text"}),
+        *((ValueError, "body", {"status": status, "body": "text"}) for status in (204, 304)),
         (ValueError, "headers", {"status": 200, "headers": {"X y": "z"}}),
         (ValueError, "headers: X", {"status": 200, "headers": {"X": "a\r\nb"}}),
         (ValueError, "headers: X", {"status": 200, "headers": {"X": "\u20ac"}}),

@@ -76,6 +76,7 @@ def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
     server, url = call.server, call.server.url
     path = f"/runs/{call.run(SLOW_AGENT_ID, input={'seconds': 0.3})}"
     server.stop()
+    assert (server.connections_accepted, server.connections_open) == (1, 0)
     with pytest.raises(urllib3.exceptions.HTTPError):
         call("GET", path)
     server.start()
@@ -332,6 +333,7 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
+    assert signature(LocalServer.restart).parameters["pause"].default == 0
 
 
 @pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])

@@ -5,26 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import time
 from typing import Any
 
 import pytest
 from support.transport import eventually
 
-from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.store import Store
-from acp_client_v0_1.testing.agents import AgentDefinition
-from acp_client_v0_1.testing.quirks import Quirks
-
 pytestmark = pytest.mark.load
 
 MANY = 1000
 POLLS = 250
-
-
-def waiting(input: Any, config: Any, context: Any) -> Any:
-    """Works until it is cancelled."""
-    context.sleep(600)
 
 
 def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
@@ -59,25 +48,3 @@ def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None
         connection.close()
     assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
     assert eventually(lambda: not server._engine._threads, 10)
-
-
-def test_a_run_costs_the_same_with_thousands_in_flight() -> None:
-    definition = AgentDefinition(function=waiting)
-    engine = Engine(Store([definition], Quirks()), lambda run: None)
-
-    def create(count: int) -> float:
-        """Create runs; give the seconds of CPU time that this process took for it."""
-        began = time.process_time()
-        for number in range(count):
-            creation = {"agent_id": definition.agent_id, "metadata": {"n": number}}
-            engine.create_run(creation, definition)
-        return time.process_time() - began
-
-    try:
-        create(50)
-        first = min(create(100) for _ in range(2))
-        create(1250)
-        last = min(create(100) for _ in range(2))
-        assert last <= 2.5 * first
-    finally:
-        engine.close()
