@@ -605,27 +605,22 @@ def test_operations_with_a_bare_404_are_missing_or_not_tried() -> None:
         assert found(examined(server.url), "get_agent_by_id").verdict == "missing"
 
 
-PAGE = {"status": 404, "body": b"<html>", "headers": {"content-type": "text/html"}}
-EMPTY_1_0 = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
-
-
-@pytest.mark.parametrize(
-    ("fault", "met", "name", "verdict", "seen"),
-    [
-        ({"path": "/agents/search", "raw": EMPTY_1_0}, 10, "connection", "differs", "HTTP/1.0"),
-        ({"path": "/runs/*", **PAGE}, 4, "ids", "works", "as usual"),
-        ({"path": "/runs/*", **PAGE}, 4, "errors", None, ""),
-    ],
-)
-def test_what_one_habit_of_a_server_shows(
-    fault: dict[str, Any], met: int, name: str, verdict: str | None, seen: str, fast_clock: None
-) -> None:
+def test_http_1_0_differs() -> None:
+    raw = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
     with LocalServer() as server:
-        server.faults.add(Fault(**fault, times=None))
-        findings = {each.name: each for each in examined(server.url).findings}
-        assert sum(each.fault is not None for each in server.requests) == met
-    assert verdict == (findings[name].verdict if name in findings else None)
-    assert verdict is None or seen in findings[name].seen
+        server.faults.add(Fault(path="/agents/search", raw=raw, times=None))
+        report = examined(server.url)
+    assert found(report, "connection").verdict == "differs"
+    assert found(report, "connection").seen.endswith(", HTTP/1.0")
+
+
+def test_a_page_for_an_unknown_id_says_nothing_of_errors() -> None:
+    html = {"content-type": "text/html"}
+    with LocalServer() as server:
+        server.faults.add(Fault(path="/runs/*", status=404, body=b"<", headers=html, times=None))
+        report = examined(server.url)
+    assert seen_of(report, "ids") == ("works", "as usual")
+    assert "errors" not in {each.name for each in report.findings}
 
 
 def test_a_request_that_is_refused_for_now_is_sent_again_after_longer_pauses(

@@ -11,9 +11,7 @@ import pytest
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
-    COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
-    FAILING_AGENT_ID,
     AgentContext,
     AgentDefinition,
     AgentError,
@@ -23,7 +21,7 @@ from acp_client_v0_1.testing import (
 )
 
 Json = dict[str, Any]
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
 
 
 def test_an_agent_cannot_change_the_creation_of_its_run(call: Any) -> None:
@@ -168,7 +166,6 @@ def changed() -> AgentError:
 
 
 NAN_IS_NONE = "nan is not a JSON number"
-NO_CODE = "TypeError: errcode must be of type int, not str"
 
 
 @pytest.mark.parametrize(
@@ -180,14 +177,10 @@ NO_CODE = "TypeError: errcode must be of type int, not str"
         (raising(ValueError("\ud83d")), "ValueError: \\ud83d"),
         (raising(Unspeakable()), "Unspeakable: (its text raises RuntimeError)"),
         (raising(Bare()), "AttributeError: 'Bare' object has no attribute 'errcode'"),
-        (raising(changed()), NO_CODE),
-        (lambda input, config, context: AgentError("E1", "d"), NO_CODE),  # type: ignore[arg-type]
+        (raising(changed()), "TypeError: errcode must be of type int, not str"),
         (returning(None), "TypeError: an agent's result must be of type dict, not None"),
-        (returning([1]), "TypeError: an agent's result must be of type dict, not list"),
         (returning({"x": object()}), "TypeError: an agent's result['x']: object is not JSON"),
-        (returning({"x": {1}}), "TypeError: an agent's result['x']: set is not JSON; pass a list"),
         (returning({"x": [1.0, NAN]}), f"TypeError: an agent's result['x'][1]: {NAN_IS_NONE}"),
-        (returning({"x": -INF}), "TypeError: an agent's result['x']: -inf is not a JSON number"),
         (returning(Interrupt("a")), "TypeError: an Interrupt must be yielded, not returned"),
         (yielding("text"), "TypeError: an update must be of type dict, not str"),
         (yielding({"x": 1}, {"x": NAN}), f"TypeError: an update['x']: {NAN_IS_NONE}"),
@@ -212,30 +205,31 @@ def test_what_an_agent_does_wrong_is_its_runs_error_and_reaches_nothing_else(
     assert call.ok("GET", f"/threads/{thread_id}/state") == {}
 
 
-@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400 + b".5"])
-def test_a_number_that_is_too_large_does_not_come_in(call: Any, number: bytes) -> None:
-    body = b'{"agent_id": "%s", "input": {"x": [%s]}}' % (ECHO_AGENT_ID.encode(), number)
-    refused = call("POST", "/runs", body)
-    assert refused.status == 422
-    assert refused.json.startswith("the body['input']['x'][0]: ")
+def test_a_number_that_is_too_large_does_not_come_in(call: Any) -> None:
+    for number in (b"1e400", b"-1e400", b"9" * 400 + b".5"):
+        body = b'{"agent_id": "%s", "input": {"x": [%s]}}' % (ECHO_AGENT_ID.encode(), number)
+        refused = call("POST", "/runs", body)
+        assert refused.status == 422, number
+        assert refused.json.startswith("the body['input']['x'][0]: ")
 
 
 @pytest.mark.parametrize(
-    ("error", "arguments", "name"),
+    ("kind", "arguments", "error", "name"),
     [
-        (TypeError, ("E1", "d"), "errcode"),
-        (TypeError, (1.0, "d"), "errcode"),
-        (TypeError, (True, "d"), "errcode"),
-        (ValueError, (10**5000, "d"), "errcode"),
-        (TypeError, (1, None), "description"),
-        (ValueError, (1, "\udc80"), "description"),
+        (AgentError, (1.0, "d"), TypeError, "errcode "),
+        (AgentError, (True, "d"), TypeError, "errcode "),
+        (AgentError, (10**5000, "d"), ValueError, "errcode "),
+        (AgentError, (1, None), TypeError, "description "),
+        (AgentError, (1, "\udc80"), ValueError, "description "),
+        (Interrupt, (None,), TypeError, "interrupt_type: "),
+        (InterruptSpec, (None,), TypeError, "interrupt_type: "),
     ],
 )
-def test_an_agent_error_checks_its_arguments(
-    error: type[Exception], arguments: tuple[Any, Any], name: str
+def test_what_an_agent_raises_or_yields_checks_its_arguments(
+    kind: Any, arguments: tuple[Any, ...], error: type[Exception], name: str
 ) -> None:
-    with pytest.raises(error, match=f"^{name} "):
-        AgentError(*arguments)
+    with pytest.raises(error, match=f"^{name}"):
+        kind(*arguments)
 
 
 def test_an_agent_error_pickles_and_names_its_code_first() -> None:
@@ -243,19 +237,7 @@ def test_an_agent_error_pickles_and_names_its_code_first() -> None:
         assert (error.errcode, error.description, error.args) == (7, "d", (7, "d"))
 
 
-def test_an_interrupt_has_a_type() -> None:
-    nothing: Any = None
-    for kind in (Interrupt, InterruptSpec):
-        with pytest.raises(TypeError, match=r"^interrupt_type: "):
-            kind(nothing)
-
-
 def test_a_whole_float_is_an_integer_to_the_agent_too(call: Any) -> None:
-    counted = call.run(COUNTER_AGENT_ID, input={"count": 2.0, "interval": 0})
-    assert repr(call.output(counted)["result"]) == "{'count': 2, 'of': 2}"
-    failed = call.run(FAILING_AGENT_ID, input={"errcode": 2.0})
-    assert repr(call.output(failed)["errcode"]) == "2"
-
     def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
         answer = yield Interrupt("number")
         return {"types": [type(given["n"]).__name__ for given in (input, config, answer)]}
