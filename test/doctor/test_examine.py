@@ -435,6 +435,17 @@ def test_an_output_that_does_not_come_in_time_is_not_missing(
     assert found(report, "get_run_stream").seen == "the agent does not stream"
 
 
+def test_a_long_poll_is_not_tried_with_less_time_than_it_takes(
+    fast_clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = [(section, min(5, most), probe) for section, most, probe in doctor._PROBES]
+    monkeypatch.setattr(doctor, "_PROBES", probes)
+    with LocalServer(quirks=Quirks(pending_output="held")) as server:
+        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
+    assert "create_run" not in faults(report)
+    assert "long poll" not in {each.name for each in report.findings}
+
+
 def test_a_create_that_hangs_takes_no_longer_than_its_probe(fast_clock: None) -> None:
     with LocalServer() as server:
         server.faults.add(Fault(method="POST", path="/runs", cut="stall", times=None))

@@ -119,8 +119,3 @@ def test_events_whose_ids_were_swallowed(at: At) -> None:
     events = agent.start({"interval": 0.12}, streaming="custom").events(timeout=10)
     assert [event.update and event.update["count"] for event in events] == [1, 2, 3]
     assert events.gaps == []
-
-
-def test_a_question_that_ends_as_success_is_a_result_without_it(at: At) -> None:
-    _, agent = at(Quirks(interrupts_succeed=True), APPROVAL_AGENT_ID)
-    assert agent.run({"action": "act"}, timeout=10) == {"action": "act"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import http.client
+import json
 import os
 import socket
 import subprocess
@@ -340,3 +342,40 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
 def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         kind("x")
+
+
+MANY = 1000
+POLLS = 250
+
+
+@pytest.mark.load
+def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
+    server, released = call.server, threading.Event()
+
+    def worker(input: Any, config: Any, context: Any) -> Any:
+        while not released.wait(1):
+            context.check()
+        return input
+
+    agent_id = server.register(worker)
+    ids = [call.run(agent_id, input={"n": n}, metadata={"batch": "b"}) for n in range(MANY)]
+    wanted = {"metadata": {"batch": "b"}, "status": "pending", "limit": 1000}
+    assert [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)] == ids
+
+    polls = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in ids[:POLLS]]
+    for connection, run_id in zip(polls, ids, strict=False):
+        target = f"/runs/{run_id}/output?block_timeout=600"
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert eventually(lambda: len(server.requests) == MANY + 1 + POLLS, 30)
+    # All of them wait, and the server still has time for others.
+    assert call.ok("GET", f"/runs/{ids[-1]}")["status"] == "pending"
+    released.set()
+    for number, connection in enumerate(polls):
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["result"] == {"n": number}
+        response.close()
+        connection.close()
+    assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
+    assert eventually(lambda: not server._engine._threads, 10)
