@@ -189,7 +189,7 @@ def test_each_request_has_its_limit(
 
     monkeypatch.setattr(doctor._Exam, "left", unhurried)
     monkeypatch.setattr(ApiClient, "with_options", with_options)
-    examined(server.url, COUNTER_AGENT_ID, COUNTING, deep=deep)
+    examined(server.url, COUNTER_AGENT_ID, {"count": 4, "interval": 0.6}, deep=deep)
     assert limits == seconds
     assert options[0] == {"retries": 0}
     assert {"timeout": 8, "retries": 3} in options and {"timeout": 3} in options
@@ -235,10 +235,11 @@ def test_the_median_of_some_requests_and_the_clock_of_the_server(
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(3.5, "differs"), (3.7, "works")])
-def test_a_long_poll_has_to_last(took: Any, fast_clock: None, seconds: float, verdict: str) -> None:
+def test_a_long_poll_has_to_last(took: Any, seconds: float, verdict: str) -> None:
     took("get_run_output", 0.0, seconds)
     with LocalServer() as server:
-        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
+        server.faults.add(Fault(path="/runs/*/output", block="never", times=2))
+        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 1})
     assert seen_of(report, "long poll") == (verdict, f"{seconds} s of 4 s")
 
 
@@ -436,9 +437,12 @@ def test_an_output_that_does_not_come_in_time_is_not_missing(
 
 
 def test_a_long_poll_is_not_tried_with_less_time_than_it_takes(
-    fast_clock: None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    probes = [(section, min(5, most), probe) for section, most, probe in doctor._PROBES]
+    probes = [
+        (section, 5 if probe is doctor._create_run else most, probe)
+        for section, most, probe in doctor._PROBES
+    ]
     monkeypatch.setattr(doctor, "_PROBES", probes)
     with LocalServer(quirks=Quirks(pending_output="held")) as server:
         report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
