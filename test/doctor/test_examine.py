@@ -528,12 +528,18 @@ def test_the_run_of_a_lost_create_is_found_and_deleted() -> None:
         assert any(each.fault is unknown for each in server.requests) and server.runs == ()
 
 
-def test_a_delete_without_content_leaves_nothing() -> None:
+@pytest.mark.parametrize(
+    ("carried_out", "seen"), [(True, ("works", "404")), (False, ("differs", "200"))]
+)
+def test_what_a_delete_without_content_leaves(carried_out: bool, seen: tuple[str, str]) -> None:
+    deleted = Fault(
+        method="DELETE", path="/runs/*", status=204, carried_out=carried_out, times=None
+    )
     with LocalServer() as server:
-        deleted = Fault(method="DELETE", path="/runs/*", status=204, carried_out=True, times=None)
         server.faults.add(deleted)
-        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
-        assert server.runs == () and "clean-up" not in faults(report)
+        report = examined(server.url, COUNTER_AGENT_ID, {"interval": 0})
+        assert seen_of(report, "after a delete") == seen
+        assert (server.runs == ()) is carried_out and "clean-up" not in faults(report)
 
 
 # The report

@@ -53,15 +53,3 @@ def test_each_way_into_the_server_says_what_to_install(
         kind, name, message = line.split("|")
         known = name.startswith(missing)
         assert (kind, known, message) == ("ModuleNotFoundError", True, words.format(missing)), way
-
-
-def test_the_shell_command_says_so(tmp_path: Path) -> None:
-    missing = "raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')"
-    (tmp_path / "uvicorn.py").write_text(missing)
-    command = [sys.executable, "-m", TESTING]
-    environ = {"PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30
-    )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.endswith("pip install 'acp-client-v0-1[testing]'\n")

@@ -120,7 +120,8 @@ def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call
     agent_id = call.server.register(ask, thread_state={})
     run = call.ok("POST", "/runs", {"agent_id": agent_id})
     call.output(run["run_id"])
-    call.ok("DELETE", f"/runs/{run['run_id']}")
+    assert call.ok("DELETE", f"/runs/{run['run_id']}")["status"] == "interrupted"
+    assert call("POST", f"/runs/{run['run_id']}", {}).status == 404
     assert ended.wait(5)
     assert call.ok("GET", f"/threads/{run['thread_id']}/state") == {}
 

@@ -107,47 +107,33 @@ def test_without_replay_what_happens_between_two_connections_is_lost(
     assert call("GET", f"/runs/{run_id}/stream").status == 204
 
 
-class TestSearch:
-    def runs(self, call: Any) -> list[str]:
-        marked = call.run(ECHO_AGENT_ID, metadata={"batch": "b"})
-        return [marked, call.run(SLOW_AGENT_ID), call.run(ECHO_AGENT_ID)]
+def test_searches_for_threads_and_agents_have_the_quirks_too(quirky: Any) -> None:
+    wanted = {"agent_id": ECHO_AGENT_ID, "metadata": {"k": 1}}
+    call = quirky(search_metadata="ignored")
+    thread = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID})
+    call.ok("POST", "/threads", {"agent_id": SLOW_AGENT_ID})
+    assert call.ok("POST", "/threads/search", wanted) == [thread]
+    call = quirky(search_metadata="fails")
+    for path in ("/runs/search", "/threads/search"):
+        assert call("POST", path, wanted).status == 500
+        assert call("POST", path, {"metadata": {}}).status == 200
+    call = quirky(search_order="newest")
+    runs = [call.run(ECHO_AGENT_ID) for _ in range(3)]
+    found = call.ok("POST", "/runs/search", {"limit": 2})
+    assert [run["run_id"] for run in found] == [runs[2], runs[1]]
+    found = call.ok("POST", "/threads/search", {"offset": 1})
+    assert [each["thread_id"] for each in found] == [
+        call.ok("GET", f"/runs/{run_id}")["thread_id"] for run_id in (runs[1], runs[0])
+    ]
+    (agent,) = call.ok("POST", "/agents/search", {"limit": 1})
+    assert agent["agent_id"] == SLOW_AGENT_ID
 
-    def search(self, call: Any, **wanted: Any) -> list[str]:
-        return [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)]
 
-    def test_metadata_is_ignored(self, quirky: Any) -> None:
-        call = quirky(search_metadata="ignored")
-        marked, _, other = self.runs(call)
-        found = self.search(call, agent_id=ECHO_AGENT_ID, metadata={"batch": "b"})
-        assert found == [marked, other]
-        call.ok("POST", "/threads", {"agent_id": SLOW_AGENT_ID})
-        wanted = {"agent_id": SLOW_AGENT_ID, "metadata": {"k": 1}}
-        assert len(call.ok("POST", "/threads/search", wanted)) == 1
-
-    def test_metadata_fails(self, quirky: Any) -> None:
-        call = quirky(search_metadata="fails")
-        marked, _, other = self.runs(call)
-        for path in ("/runs/search", "/threads/search"):
-            assert call("POST", path, {"metadata": {"batch": "b"}}).status == 500
-            assert call("POST", path, {"metadata": {}}).status == 200
-        assert self.search(call, agent_id=ECHO_AGENT_ID) == [marked, other]
-
-    def test_the_newest_come_first(self, quirky: Any) -> None:
-        call = quirky(search_order="newest")
-        runs = self.runs(call)
-        assert self.search(call) == runs[::-1]
-        assert self.search(call, limit=1, offset=1) == [runs[1]]
-        agents = call.ok("POST", "/agents/search", {"limit": 1})
-        assert agents[0]["metadata"]["ref"]["name"] == "slow"
-        threads = [run["thread_id"] for run in call.server.runs if "thread_id" in run]
-        found = call.ok("POST", "/threads/search", {})
-        assert [thread["thread_id"] for thread in found] == threads[::-1]
-
-    def test_agents_are_only_found_by_name_or_version(self, quirky: Any) -> None:
-        call = quirky(agents_by_name=True)
-        assert call("POST", "/agents/search", {"limit": 5}).status == 422
-        assert len(call.ok("POST", "/agents/search", {"name": "echo"})) == 1
-        assert len(call.ok("POST", "/agents/search", {"version": "1.0.0"})) == 5
+def test_agents_are_only_found_by_name_or_version(quirky: Any) -> None:
+    call = quirky(agents_by_name=True)
+    assert call("POST", "/agents/search", {"limit": 5}).status == 422
+    assert len(call.ok("POST", "/agents/search", {"name": "echo"})) == 1
+    assert len(call.ok("POST", "/agents/search", {"version": "1.0.0"})) == 5
 
 
 def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirky: Any) -> None:

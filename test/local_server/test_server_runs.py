@@ -120,13 +120,6 @@ def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(call
     assert run_id in said and was_cancelled
 
 
-def test_deleting_an_interrupted_run_forgets_it(call: Any) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID)
-    call.output(run_id)
-    assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "interrupted"
-    assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 404
-
-
 def test_an_unknown_id_is_404_and_named(call: Any) -> None:
     of_runs = ("", "/output", "/output?block_timeout=1", "/stream", "/threadstate")
     asked: list[tuple[str, str, Any]] = [

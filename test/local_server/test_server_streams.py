@@ -76,11 +76,3 @@ def test_events_leave_when_they_happen_and_the_end_follows(call: Any, stepwise: 
         event = response.read1().decode()
         assert f'"n":{number}' in event and event.endswith("\r\n\r\n")
     assert response.read() == b""
-
-
-def test_a_deleted_run_ends_its_stream(call: Any) -> None:
-    run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
-    response = call.stream(run_id)
-    assert b'"count":1' in response.read1()
-    call.ok("DELETE", f"/runs/{run_id}")
-    assert response.read() == b""

@@ -80,17 +80,6 @@ def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
     assert key or "needs an api_key to call webhooks" in str(delivery.error)
 
 
-def test_the_newest_deliveries_are_kept(
-    call: Any, receiver: SocketServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 2)
-    for number in range(4):
-        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=receiver.url)
-        assert eventually(lambda count=number + 1: len(receiver.requests) == count, 5)
-    kept = (each.run["creation"]["input"]["n"] for each in deliveries(call.server, 2))
-    assert list(kept) == [2, 3]
-
-
 NO_URLS = """
 /hook ftp://127.0.0.1/ urn:x:y http:// http:///hook http://127.0.0.1:99999/ http://127.0.0.1:0/
 http://[ http://127.0.0.1/ü
