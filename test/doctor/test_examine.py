@@ -636,9 +636,9 @@ def test_http_1_0_differs() -> None:
 
 
 def test_a_page_for_an_unknown_id_says_nothing_of_errors() -> None:
-    html = {"content-type": "text/html"}
+    page: dict[str, Any] = {"body": b"<html>", "headers": {"content-type": "text/html"}}
     with LocalServer() as server:
-        server.faults.add(Fault(path="/runs/*", status=404, body=b"<", headers=html, times=None))
+        server.faults.add(Fault(path="/runs/*", status=404, **page, times=None))
         report = examined(server.url)
     assert seen_of(report, "ids") == ("works", "as usual")
     assert "errors" not in {each.name for each in report.findings}
@@ -723,6 +723,12 @@ def test_what_the_times_and_ids_of_events_show(
     assert found(report, "events in time").verdict == verdict
     assert [each.quirk for each in report.findings if each.quirk] == ([quirk] if quirk else [])
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
+
+
+def test_events_are_timed_from_the_request_on(took: Any, server: LocalServer) -> None:
+    took("get_run_stream", 5.0)
+    report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
+    assert found(report, "events in time").seen.startswith("after 5.")
 
 
 def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
