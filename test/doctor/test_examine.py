@@ -589,6 +589,11 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
     }
     for one in report.findings:
         assert one.verdict == ("works" if one.name != "webhooks, restarts" else "not tried"), one
+    elsewhere = {"TLS", "questions", "failed outputs", "attempts", "invalid requests", "clean-up"}
+    failed = {"agents", "stream", "find_and_delete", "contract"}
+    always = {"proxy", "capabilities", "webhooks, restarts"}
+    names = sorted(one.name for one in report.findings)
+    assert names == sorted(always | doctor._WORDS.keys() - elsewhere - failed)
     names = {COUNTER_AGENT_ID: "A", thread.thread_id: "T"}
     names |= {each.path.split("/")[2]: "R" for each in requests if each.method == "DELETE"}
     asked = dict[str, None]()
