@@ -282,24 +282,6 @@ def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest
     }
 
 
-def test_headers_of_client_and_call() -> None:
-    with serving(response(GET_RUN.content), retries=False) as (server, client):
-        client = ApiClient(
-            Configuration(host=server.url, access_token="t0k"), "X-Team", "blue", "c=1"
-        )
-        client.set_default_header("X-Other", "1")
-        with client:
-            api = acp_client_v0_1.RunsApi(client)
-            api.get_run("r-1", _headers={"x-team": "red", "Last-Event-ID": "7"})
-            api.get_run("r-1", _request_auth={"in": "header", "key": "X-Key", "value": "k"})
-        first, second = server.requests
-    assert first.headers["x-team"] == "red" and first.raw_head.lower().count(b"x-team:") == 1
-    assert first.headers["last-event-id"] == "7"
-    assert (first.headers["x-other"], first.headers["cookie"]) == ("1", "c=1")
-    assert first.headers["authorization"] == "Bearer t0k"
-    assert second.headers["x-key"] == "k" and "authorization" not in second.headers
-
-
 @EVERY
 def test_each_option_of_a_call_is_its_own(case: Case) -> None:
     wrong = {"_request_timeout": "soon", "_request_auth": 5, "_content_type": 5, "_headers": 5}
