@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import pickle
 import socket
 import ssl
@@ -18,7 +19,7 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -26,6 +27,7 @@ from enum import Enum
 from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -92,6 +94,7 @@ from acp_client_v0_1.testing import COUNTER_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
 Mistake = Callable[[], object]
 MISTAKES: list[Any] = []
+Rows = dict[type[BaseException], dict[str, Any]]
 
 
 def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mistake]:
@@ -104,14 +107,14 @@ def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mi
     return add
 
 
-def each(error: type[BaseException], rows: dict[str, Any], call: Any = None) -> None:
+def each(table: Rows, call: Any = None) -> None:
     """Add rows: the phrases of a message with its mistake, several, or what `call` takes."""
-    for said, mistakes in rows.items():
-        phrases = tuple(said.split(" ... "))
-        if call is not None:
-            mistakes = partial(call, mistakes)
-        for make in mistakes if isinstance(mistakes, tuple) else (mistakes,):
-            MISTAKES.append(pytest.param(make, error, phrases, id=said))
+    for error, rows in table.items():
+        for said, mistakes in rows.items():
+            if call is not None:
+                mistakes = partial(call, mistakes)
+            for make in mistakes if isinstance(mistakes, tuple) else (mistakes,):
+                MISTAKES.append(pytest.param(make, error, said.split(" ... "), id=said))
 
 
 def get_run(*responses: Any, **settings: Any) -> object:
@@ -151,6 +154,10 @@ def configured(settings: dict[str, Any]) -> None:
     Configuration(**settings)
 
 
+def first_use(settings: dict[str, Any]) -> None:
+    get_run(host="https://127.0.0.1:1", **settings)
+
+
 def assign(**settings: Any) -> None:
     for name, value in settings.items():
         setattr(Configuration(), name, value)
@@ -171,33 +178,7 @@ def https_to_an_http_server() -> None:
         connection.sock.sendall(response(b"", 400))
 
     with SocketServer(handler=refuse) as server:
-        get_run(response(b""), host=server.url.replace("http://", "https://"))
-
-
-@mistake(ConnectionException, "GET /runs/r1: ", "if the server expects TLS", "https://")
-def http_to_an_https_server() -> None:
-    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
-        get_run(response(b""), host=server.url.replace("https://", "http://"))
-
-
-@mistake(TLSException, "its certificate is refused: ", "; to trust its CA, set ssl_ca_cert")
-def a_private_ca() -> None:
-    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
-        get_run(response(b""), host=server.url)
-
-
-@mistake(TLSException, "its certificate is refused: Hostname mismatch")
-def a_name_that_the_certificate_lacks() -> None:
-    context, pem = authority()
-    with SocketServer(response(b""), ssl_context=context) as server:
-        host = server.url.replace("127.0.0.1", "localhost")
-        get_run(response(b""), host=host, ca_cert_data=pem)
-
-
-@mistake(ApiTimeoutError, "no connection to http://127.0.0.1:", " within 0.2 s")
-def a_port_that_accepts_nobody() -> None:
-    with full_listener() as host:
-        get_run(response(b""), host=host, timeout=(0.2, 5))
+        get_run(host=server.url.replace("http://", "https://"))
 
 
 @mistake(ApiTimeoutError, "no free connection within the call's 0.2 s", "connection_pool_maxsize")
@@ -221,48 +202,34 @@ def one_connection_for_two_calls() -> None:
             first.exception(10)
 
 
-def from_environment(variables: dict[str, str]) -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables.items():
-            environment.setenv(name, value)
-        Configuration.from_env()
+def from_environment(
+    variables: dict[str, str], call: Callable[[], object] = Configuration.from_env
+) -> None:
+    with patch.dict(os.environ, variables):
+        call()
 
 
-@mistake(
-    ProxyException,
-    "the proxy does not connect: Connection refused",
-    "; connections use the proxy http://127.0.0.1:",
-    " of Configuration.proxy (ACP_PROXY)",
-)
-def a_dead_proxy() -> None:
-    get_run(response(b""), proxy=f"http://me:5ecret@127.0.0.1:{free_port()}")
+def over_tls(host: Callable[[str], str] = str, trusted: bool = False) -> None:
+    """Call `get_run` on a server of https, whose URL may be changed."""
+    context, pem = authority()
+    settings = {"ca_cert_data": pem} if trusted else {}
+    with SocketServer(response(b""), ssl_context=context) as server:
+        get_run(host=host(server.url), **settings)
 
 
-@mistake(ProxyException, "; connections use the proxy http://127.0.0.1:", " of https_proxy")
-def a_dead_proxy_of_the_environment() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("https_proxy", f"http://me:5ecret@127.0.0.1:{free_port()}")
-        get_run(response(b""), host="https://acp.example")
+def dead_proxy(scheme: str = "http://me:5ecret@") -> str:
+    return f"{scheme}127.0.0.1:{free_port()}"
 
 
-@mistake(ProxyException, " of all_proxy")
-def a_dead_proxy_for_all_schemes() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("all_proxy", f"127.0.0.1:{free_port()}")
-        get_run(response(b""), host="http://acp.example")
-
-
-@mistake(ResponseValidationError, "; it looks like ACP 0.2, and this client speaks 0.1")
-def a_server_of_the_next_protocol() -> None:
-    thread = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
-    with serving(response(json.dumps([thread]).encode())) as (_, client):
-        ThreadsApi(client).search_threads({})
+def without_room() -> None:
+    with full_listener() as host:
+        get_run(host=host, timeout=(0.2, 5))
 
 
 @mistake(ConnectionException, "a mock of the library responses needs testing.responses_bridge()")
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
-        get_run(response(b""), host=f"http://127.0.0.1:{free_port()}")
+        get_run(host=f"http://127.0.0.1:{free_port()}")
 
 
 @mistake(
@@ -345,25 +312,12 @@ def a_token_of_the_same_host_by_another_name() -> None:
     RunHandle.from_token(token, offline())
 
 
-@mistake(NotFoundException, "POST /acp/agents/search returned 404", "is the base path of host")
-def a_base_path_that_the_local_server_lacks() -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=f"{server.url}/acp")) as client:
-        AgentHandle.find("echo", api_client=client)
-
-
 @mistake(ApiValueError, "the stream is over or closed", "get_run_stream opens another")
 def a_stream_read_twice() -> None:
     with serving(head(204)) as (_, client):
         stream = RunsApi(client).get_run_stream("r1")
         assert list(stream) == []
         list(stream)
-
-
-@mistake(ConnectionException, "Configuration() does not read ACP_HOST: use Configuration.from_env")
-def a_host_of_the_environment_that_is_not_read() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ACP_HOST", "http://acp.example")
-        no_host_at_all()
 
 
 def agent() -> Any:
@@ -396,10 +350,9 @@ def an_input_that_contains_itself() -> None:
     agent().run(value)
 
 
-@mistake(AgentLookupError, "'echo' has no version '9'; the server has 1.0.0")
-def a_version_that_is_not_there() -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        AgentHandle.find("echo", client, version="9")
+def find_echo(path: str = "", **options: Any) -> None:
+    with LocalServer() as server, ApiClient(Configuration(host=server.url + path)) as client:
+        AgentHandle.find("echo", client, **options)
 
 
 def find_where_searches_fail(status: int) -> None:
@@ -452,37 +405,6 @@ def map_with(**options: Any) -> None:
     agent().map([], **options)
 
 
-for _name, _value, _error, _phrase in (
-    ("total", "10", ApiTypeError, "total must be an int, not str"),
-    ("total", -1, ApiValueError, "total must be at least 0, not -1"),
-    ("ordered", "no", ApiTypeError, "ordered must be True or False, not str"),
-    ("check", "no", ApiTypeError, "check must be True or False, not str"),
-    ("retry_failed", "no", ApiTypeError, "retry_failed must be True or False, not str"),
-    ("durable", "no", ApiTypeError, "durable must be True or False, not str"),
-    ("durable", True, ApiValueError, "durable is for the lines of a journal: pass journal="),
-    ("timeout", 0, ApiValueError, "timeout must be above 0 seconds: a run of a batch takes some"),
-    ("journal", "", ApiValueError, "journal must not be empty"),
-    ("journal", 5, ApiTypeError, "journal must be the path of a file, not int"),
-    ("journal", True, ApiTypeError, "journal must be the path of a file, not bool"),
-    ("journal", io.BytesIO(), ApiTypeError, "journal must be the path of a file, not BytesIO"),
-    ("executor", 4, ApiTypeError, "executor must be a concurrent.futures.Executor, as Process"),
-    ("executor", "processes", ApiTypeError, "ProcessPoolExecutor(), not str"),
-    ("executor", ThreadPoolExecutor, ApiTypeError, "ProcessPoolExecutor(): pass an instance, not"),
-    ("executor", type("ThreadPool", (), {})(), ApiTypeError, "Executor(), not ThreadPool"),
-    ("progress", two, ApiTypeError, "a function that takes the counts, and yours takes (first"),
-    ("key", two, ApiTypeError, "takes an input and gives its name, and yours takes (first"),
-    ("on_interrupt", two, ApiTypeError, "takes the question and gives the answer, and yours"),
-):
-    _make = partial(map_with, **{_name: _value})
-    MISTAKES.append(pytest.param(_make, _error, (_phrase,), id=f"map-{_name}-{_value!r:.20}"))
-
-
-@mistake(ApiTypeError, "connect must be a function without arguments", "yours takes (first, second")
-def a_way_to_connect_that_takes_arguments() -> None:
-    with ThreadPoolExecutor(1) as executor:
-        map_with(executor=executor, connect=two)
-
-
 def continue_a_batch(
     *, n: int = 1, agent_id: str = ECHO_AGENT_ID, host: str = "127.0.0.1", ended: bool = True
 ) -> None:
@@ -496,26 +418,6 @@ def continue_a_batch(
                 first.close()
             with AgentHandle(agent_id, other).map([{"n": n}], journal=f"{folder}/j") as second:
                 next(second)
-
-
-for _mismatch, _phrases in (
-    ({"n": 2}, ("input 0 differs from the one in the journal", "pass the same inputs in the same")),
-    ({"agent_id": COUNTER_AGENT_ID}, (f"/j is of the agent {ECHO_AGENT_ID}", "use another file")),
-    ({"host": "localhost"}, ("/j is of the server http://127.0.0.1:", "not http://localhost:")),
-):
-    _make = partial(continue_a_batch, **_mismatch)  # type: ignore[arg-type]
-    MISTAKES.append(pytest.param(_make, JournalMismatch, _phrases, id=f"journal-{_mismatch}"))
-
-
-@mistake(JournalLocked, "/j is in use by another batch, here or in another process")
-def a_journal_that_another_batch_has() -> None:
-    continue_a_batch(ended=False)
-
-
-@mistake(ApiTypeError, "on_interrupt must be a function of a module, no lambda: it goes to other")
-def a_lambda_for_other_processes() -> None:
-    with ProcessPoolExecutor(1) as executor:
-        map_with(executor=executor, on_interrupt=lambda question: None)
 
 
 @mistake(ApiValueError, "check=True needs the package jsonschema-rs: pip install 'acp-client-v0-1[")
@@ -532,6 +434,11 @@ def at(handler: Callable[[Connection], None], call: Callable[[ApiClient], object
     """Make a call of a new client to a server with this handler."""
     with SocketServer(handler=handler) as server:
         calling(call, host=server.url, retries=False)
+
+
+def got(content: Any, call: Callable[[ApiClient], object]) -> None:
+    """Make a call of a new client to a server that responds with this JSON."""
+    at(serve_each(lambda _: response(json.dumps(content).encode())), call)
 
 
 def calling(call: Callable[[ApiClient], object], **settings: Any) -> None:
@@ -565,17 +472,6 @@ SSH = greeting(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n")
 ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
 NOTHING_MADE = "; no run was made or changed"
 
-for _name, _server, _call, _phrases in (
-    ("ssh-start", SSH, start, ("POST /runs: ", "sends 'SSH-2.0-Open", "check host", NOTHING_MADE)),
-    ("ssh-result", SSH, result, (" is another kind of server, which sends 'SSH-2.0-OpenSSH",)),
-    ("ssh-map", SSH, batch, (" is another kind of server", NOTHING_MADE)),
-    ("smtp", greeting(b"220 m.example ESMTP\r\n"), start, ("sends '220 m.example ESMTP'",)),
-    ("mysql", greeting(b"J\0\0\0\n8.0.36\0"), start, (r"sends 'J\x00\x00\x00'", NOTHING_MADE)),
-    ("tls", ALERT, start, (" expects TLS: write https://", NOTHING_MADE)),
-):
-    _make = partial(at, _server, _call)
-    MISTAKES.append(pytest.param(_make, ProtocolException, _phrases, id=f"address-of-{_name}"))
-
 
 @mistake(
     RunStartAmbiguous,
@@ -598,43 +494,6 @@ def a_wait_whose_server_says_much() -> None:
         RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=0.5)
 
 
-@mistake(UnprocessableEntityException, "/runs/r1 returned 422", "body.f0: is required", "…")
-def a_server_that_finds_many_faults() -> None:
-    faults = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
-    get_run(response(json.dumps({"detail": faults}).encode(), 422, "Unprocessable Entity"))
-
-
-@mistake(
-    ResponseValidationError,
-    "does not fit the contract: run_id must not be or contain the path segment",
-    '"run_id":".."',
-)
-def a_create_whose_id_no_path_can_have() -> None:
-    made = {**RUN, "run_id": "..", "agent_id": "a"}
-    at(serve_each(lambda _: response(json.dumps(made).encode())), start)
-
-
-@mistake(ResponseValidationError, "does not fit the contract: agent_id must not be empty")
-def an_agent_without_its_id() -> None:
-    metadata = {"ref": {"name": "x", "version": "1"}, "description": ""}
-    found = json.dumps([{"agent_id": "", "metadata": metadata}]).encode()
-    at(serve_each(lambda _: response(found)), lambda client: AgentHandle.find("x", client))
-
-
-@mistake(
-    ResponseValidationError,
-    "the server gave run 11111111-1111-4111-8111-111111111111 the output of run r2",
-)
-def a_proxy_that_mixes_runs_up() -> None:
-    output = b'{"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}'
-    at(serve_each(lambda _: response(output)), result)
-
-
-@mistake(NameResolutionException, "cannot connect to http://login.invalid", "; a redirect of http:")
-def a_redirect_to_a_name_that_nobody_has() -> None:
-    get_run(response(b"", 302, "Found", location="http://login.invalid/"))
-
-
 @mistake(
     ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
 )
@@ -651,16 +510,9 @@ PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", 
 NOT_SERVED = " may not serve this path: check the base path of host; or the run was deleted"
 
 
-@mistake(RunGone, "run 11111111-1111-4111-8111-111111111111 is not there: http://", NOT_SERVED)
-def a_result_under_a_wrong_base_path() -> None:
+def under_acp(call: Callable[[ApiClient], object]) -> None:
     with SocketServer(PAGE) as server:
-        calling(result, host=f"{server.url}/acp")
-
-
-@mistake(NotFoundException, "POST /acp/runs returned 404", "is the base path of host right?")
-def a_start_under_a_wrong_base_path() -> None:
-    with SocketServer(PAGE) as server:
-        calling(start, host=f"{server.url}/acp")
+        calling(call, host=f"{server.url}/acp")
 
 
 def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
@@ -674,18 +526,6 @@ BY = "connections use the proxy http://127.0.0.1:"
 WHOSE = " of Configuration.proxy (ACP_PROXY)"
 IN_URL = "; write user:password@ into its URL"
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
-
-for _name, _kind, _refusal, _host, _call, _phrases in (
-    ("page", ProxyException, PAGE, TLS, start, ("404 Not Found; is it a proxy?; ", BY, WHOSE)),
-    ("welcome", ProxyException, WELCOME, TLS, result, ("200 OK; is it a proxy?; ", BY, WHOSE)),
-    ("407-tunnel", ProxyException, WHO, TLS, result, (BY, WHOSE + IN_URL)),
-    ("407", ApiException, WHO, PLAIN, start, ("returned 407", BY, WHOSE + IN_URL)),
-    ("page-plain", NotFoundException, PAGE, PLAIN, start, ("404 Not Found; " + BY, WHOSE)),
-    ("page-result", RunGone, PAGE, PLAIN, result, ("acp.invalid by the proxy http://", NOT_SERVED)),
-    ("page-run", ResponseValidationError, WELCOME, PLAIN, result, ('titled "Welcome"', BY, WHOSE)),
-):
-    _make = partial(by_proxy, _refusal, _host, _call)
-    MISTAKES.append(pytest.param(_make, _kind, _phrases, id=f"a-proxy-that-is-none-{_name}"))
 
 
 def redirected(call: Callable[[ApiClient], object], status: int) -> None:
@@ -705,16 +545,6 @@ def redirected(call: Callable[[ApiClient], object], status: int) -> None:
 
 
 SET_HOST = "set host to a URL that begins with https://127.0.0.1:"
-
-
-@mistake(ApiException, "POST /acp/runs returned 301 Moved; redirect to https://", SET_HOST)
-def a_start_at_http_where_only_https_is_served() -> None:
-    redirected(start, 301)
-
-
-@mistake(UnauthorizedException, "401 Unauthorized; a redirect lost the credentials: ", SET_HOST)
-def a_result_at_http_where_only_https_is_served() -> None:
-    redirected(result, 308)
 
 
 def free_port() -> int:
@@ -737,10 +567,15 @@ def full_listener() -> Iterator[str]:
         yield f"http://127.0.0.1:{address[1]}"
 
 
+MOVED_AWAY = b"<html><head><title>404 Not Found</title></head></html>"
+CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
+BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
+BEGUN = head(content_length="9")
+UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
+
 # Responses
-each(
-    ResponseValidationError,
-    {
+RESPONSES: Rows = {
+    ResponseValidationError: {
         "the response is empty (0 bytes), expected a Run as JSON": response(b""),
         "the response holds 3 bytes of white space, expected a Run": response(b" \r\n"),
         "the JSON is nested deeper than can be read ... expected a Run": response(b"[" * 1000),
@@ -753,13 +588,7 @@ each(
             content_type="text/html; charset=utf-8",
         ),
     },
-    get_run,
-)
-
-MOVED_AWAY = b"<html><head><title>404 Not Found</title></head></html>"
-each(
-    NotFoundException,
-    {
+    NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
             b'{"detail":"Not Found"}', 404, "Not Found"
         ),
@@ -767,14 +596,118 @@ each(
             MOVED_AWAY, 404, "Not Found", "text/html"
         ),
     },
-    get_run,
-)
+    ProtocolException: {
+        "a response with a control character in content-length cannot be read": (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
+        )
+    },
+}
+each(RESPONSES, get_run)
 
-CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
-BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
-each(
-    ServiceException,
-    {
+# Servers of another kind
+ADDRESSES: Rows = {
+    ProtocolException: {
+        f"POST /runs:  ... sends 'SSH-2.0-Open ... check host ... {NOTHING_MADE}": (SSH, start),
+        " is another kind of server, which sends 'SSH-2.0-OpenSSH": (SSH, result),
+        f" is another kind of server ... {NOTHING_MADE}": (SSH, batch),
+        "sends '220 m.example ESMTP'": (greeting(b"220 m.example ESMTP\r\n"), start),
+        rf"sends 'J\x00\x00\x00' ... {NOTHING_MADE}": (greeting(b"J\0\0\0\n8.0.36\0"), start),
+        f" expects TLS: write https:// ... {NOTHING_MADE}": (ALERT, start),
+    },
+}
+each(ADDRESSES, lambda pair: at(*pair))
+
+# Proxies that are none
+PROXIES: Rows = {
+    ProxyException: {
+        f"404 Not Found; is it a proxy?;  ... {BY} ... {WHOSE}": (PAGE, TLS, start),
+        f"200 OK; is it a proxy?;  ... {BY} ... {WHOSE}": (WELCOME, TLS, result),
+        f"{BY} ... {WHOSE}{IN_URL}": (WHO, TLS, result),
+    },
+    ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
+    NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
+    ResponseValidationError: {f'titled "Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)},
+}
+each(PROXIES, lambda parts: by_proxy(*parts))
+
+# Journals of another batch
+JOURNALS: Rows = {
+    JournalMismatch: {
+        "input 0 differs from the one in the journal ... pass the same inputs in the": {"n": 2},
+        f"/j is of the agent {ECHO_AGENT_ID} ... use another file": {"agent_id": COUNTER_AGENT_ID},
+        "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
+    },
+    JournalLocked: {
+        "/j is in use by another batch, here or in another process": {"ended": False},
+    },
+}
+each(JOURNALS, lambda options: continue_a_batch(**options))
+
+# What a call raises
+ID = "11111111-1111-4111-8111-111111111111"
+OTHERS = {"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}
+NAMELESS = {"agent_id": "", "metadata": {"ref": {"name": "x", "version": "1"}, "description": ""}}
+NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
+FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
+CALLS: Rows = {
+    TLSException: {
+        "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
+        "its certificate is refused: Hostname mismatch": lambda: over_tls(
+            lambda url: url.replace("127.0.0.1", "localhost"), trusted=True
+        ),
+    },
+    ConnectionException: {
+        "GET /runs/r1:  ... if the server expects TLS ... https://": lambda: over_tls(
+            lambda url: url.replace("https://", "http://")
+        ),
+        "Configuration() does not read ACP_HOST: use Configuration.from_env": lambda: (
+            from_environment({"ACP_HOST": "http://acp.example"}, no_host_at_all)
+        ),
+    },
+    ProxyException: {
+        f"the proxy does not connect: Connection refused ... {BY} ... {WHOSE}": lambda: get_run(
+            proxy=dead_proxy()
+        ),
+        f"{BY} ...  of https_proxy": lambda: from_environment(
+            {"https_proxy": dead_proxy()}, lambda: get_run(host="https://acp.example")
+        ),
+        " of all_proxy": lambda: from_environment(
+            {"all_proxy": dead_proxy("")}, lambda: get_run(host="http://acp.example")
+        ),
+    },
+    NameResolutionException: {
+        "cannot connect to http://login.invalid ... ; a redirect of http:": lambda: get_run(
+            response(b"", 302, "Found", location="http://login.invalid/")
+        ),
+    },
+    ResponseValidationError: {
+        'run_id must not be or contain the path segment ... "run_id":".."': lambda: got(
+            {**RUN, "run_id": "..", "agent_id": "a"}, start
+        ),
+        "does not fit the contract: agent_id must not be empty": lambda: got(
+            [NAMELESS], lambda client: AgentHandle.find("x", client)
+        ),
+        f"the server gave run {ID} the output of run r2": lambda: got(OTHERS, result),
+        "; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
+            [NEWER], lambda client: ThreadsApi(client).search_threads({})
+        ),
+    },
+    ApiException: {
+        f"POST /acp/runs returned 301 Moved; redirect to https:// ... {SET_HOST}": lambda: (
+            redirected(start, 301)
+        ),
+    },
+    RunGone: {f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: under_acp(result)},
+    NotFoundException: {
+        "POST /acp/runs returned 404 ... is the base path of host right?": lambda: under_acp(start),
+    },
+    UnprocessableEntityException: {
+        "/runs/r1 returned 422 ... body.f0: is required ... …": lambda: get_run(
+            response(json.dumps({"detail": FAULTS}).encode(), 422, "Unprocessable Entity")
+        ),
+    },
+    ServiceException: {
         "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100": lambda: get_run(
             response(b'"busy"', 503, "Service Unavailable", retry_after=CENTURY)
         ),
@@ -782,30 +715,14 @@ each(
             BUSY, retries=2
         ),
     },
-)
-each(
-    TooManyRequestsException,
-    {
+    TooManyRequestsException: {
         "429 Too Many Requests; Retry-After: 3000 s": lambda: get_run(
             response(b'"Too Many Requests"', 429, "Too Many Requests", retry_after="3000"),
             retries=3,
         )
     },
-)
-each(
-    ProtocolException,
-    {
-        "a response with a control character in content-length cannot be read": (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
-        )
-    },
-    get_run,
-)
-
-BEGUN = head(content_length="9")
-each(
-    ApiTimeoutError,
-    {
+    ApiTimeoutError: {
+        "no connection to http://127.0.0.1: ...  within 0.2 s": without_room,
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
         "after status 200: the response was not complete within the call's 0.2 s": lambda: get_run(
@@ -815,12 +732,10 @@ each(
             [BEGUN, b"{", STALL], timeout=(5, 0.2)
         ),
     },
-)
-
-UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
-each(
-    UnauthorizedException,
-    {
+    UnauthorizedException: {
+        f"401 Unauthorized; a redirect lost the credentials:  ... {SET_HOST}": lambda: redirected(
+            result, 308
+        ),
         "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
         "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)": (
             lambda: get_run(UNAUTHORIZED)
@@ -829,20 +744,17 @@ each(
             UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"}
         ),
     },
-)
-each(
-    ForbiddenException,
-    {
+    ForbiddenException: {
         "403 Forbidden; the request carried Authorization": lambda: get_run(
             response(b"", 403, "Forbidden"), username="me", password="5ecret"
         )
     },
-)
+}
+each(CALLS)
 
 # Settings that the first call uses
-each(
-    ApiValueError,
-    {
+FIRST_USE: Rows = {
+    ApiValueError: {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
         "key_file='/none/key.pem': there is no such file": {
             "cert_file": __file__,
@@ -857,28 +769,12 @@ each(
             "api_key_prefix": {"x-key": "Token"},
         },
     },
-    lambda settings: get_run(host="https://127.0.0.1:1", **settings),
-)
-
-# A name where an id belongs
-each(
-    NotFoundException,
-    {
-        "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either": (
-            lambda: of_a_name(lambda echo: echo.run({})),
-            lambda: of_a_name(lambda echo: echo.agent),
-            lambda: of_a_name(lambda echo: echo.descriptor()),
-            lambda: of_a_name(lambda echo: echo.check(input={})),
-            lambda: of_a_name(lambda echo: echo.conversation().run({})),
-            lambda: of_a_name(lambda echo: list(echo.map([{}]))),
-        )
-    },
-)
+}
+each(FIRST_USE, first_use)
 
 # What a Configuration is made with
-each(
-    ApiValueError,
-    {
+CONFIGURED: Rows = {
+    ApiValueError: {
         "host must be a URL ... http://localhost:8000 ... 'localhost' lacks http:// or https://": {
             "host": "localhost"
         },
@@ -916,12 +812,7 @@ each(
             "api_key": {"x-own": "X-Own: 5ecret"}
         },
     },
-    configured,
-)
-
-each(
-    ApiTypeError,
-    {
+    ApiTypeError: {
         "debug must be True or False, not str": {"debug": "false"},
         "has no argument 'base_url'; use host=\"http://host:8000\"": {
             "base_url": "http://acp.example"
@@ -929,13 +820,12 @@ each(
         "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
         'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
     },
-    configured,
-)
+}
+each(CONFIGURED, configured)
 
 # Settings
-each(
-    ApiValueError,
-    {
+SETTINGS: Rows = {
+    ApiValueError: {
         "host has a port that is not ... 'eighty'": lambda: assign(
             host="http://acp.example:eighty"
         ),
@@ -950,11 +840,7 @@ each(
             Configuration(), "x-api-key"
         ),
     },
-)
-
-each(
-    ApiTypeError,
-    {
+    ApiTypeError: {
         "Configuration has no argument 'hots'; did you mean 'host'?": lambda: Configuration(
             hots="http://acp.example"
         ),
@@ -987,32 +873,28 @@ each(
             offline(), "jaeger"
         ),
     },
-)
-
-each(
-    AttributeError,
-    {
+    AttributeError: {
         "Configuration has no setting 'tiemout'; did you mean 'timeout'?": lambda: assign(
             tiemout=3
         ),
         "Configuration has no setting 'zzz'": lambda: assign(zzz=3),
         "has no setting 'port'; use host=\"http://host:8000\"": lambda: assign(port=8000),
     },
-)
+}
+each(SETTINGS)
 
 # Bodies
-each(
-    ApiTypeError,
-    {
+BODIES: Rows = {
+    ApiTypeError: {
         "run_create must be a RunCreate or dict: pass an instance, not the class": RunCreate,
         "run_create must have str keys, got int 1": {1: 2},
     },
-    send,
-)
+}
+each(BODIES, send)
 
-each(
-    ApiValueError,
-    {
+# Fields of a create
+FIELDS: Rows = {
+    ApiValueError: {
         "input['x']: Decimal is not JSON; pass a float or a str": {"input": {"x": Decimal("1.10")}},
         "input['x'][1]: -inf is not a JSON number": {"input": {"x": [1, float("-inf")]}},
         "run_create.inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?": {
@@ -1024,13 +906,12 @@ each(
         },
         r"metadata['x']: the key '\ud800' is not valid Unicode": {"metadata": {"x": {"\ud800": 1}}},
     },
-    send_fields,
-)
+}
+each(FIELDS, send_fields)
 
 # Inputs of a create
-each(
-    ApiValueError,
-    {
+INPUTS: Rows = {
+    ApiValueError: {
         "input['x'][0]: bytes is not JSON; decode it to a str": {"x": [b"x"]},
         "input['x']: set is not JSON; pass a list": {"x": {1, 2}},
         "input['x'][0]: mappingproxy is not JSON; pass a dict, a list": {
@@ -1051,13 +932,12 @@ each(
         r"input: the key '\ud800' is not valid Unicode": {"\ud800": 1},
         r"input['x']: '\ud800' is not valid Unicode": {"x": "\ud800"},
     },
-    send_input,
-)
+}
+each(INPUTS, send_input)
 
 # Models
-each(
-    ValidationError,
-    {
+MODELS: Rows = {
+    ValidationError: {
         "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(
             agent_id="a", inputs={}
         ),
@@ -1068,21 +948,17 @@ each(
         "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
         "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
     },
-)
-
-each(
-    TypeError,
-    {
+    TypeError: {
         "RunCreate takes its fields by name; RunCreate.from_dict takes a dict": lambda: RunCreate(
             "a"
         )
     },
-)
+}
+each(MODELS)
 
 # Variables of the environment
-each(
-    ApiValueError,
-    {
+VARIABLES: Rows = {
+    ApiValueError: {
         'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "': {
             "ACP_TOKEN": "bearer abc"
         },
@@ -1099,13 +975,28 @@ each(
             "ACP_API_KEY": "x-api-key",
         },
     },
-    from_environment,
-)
+}
+each(VARIABLES, from_environment)
 
-# Agents and runs
-each(
-    ApiTypeError,
-    {
+# Agents and runs, and a name where an id belongs
+HANDLES: Rows = {
+    AgentLookupError: {
+        "'echo' has no version '9'; the server has 1.0.0": lambda: find_echo(version="9"),
+    },
+    NotFoundException: {
+        "POST /acp/agents/search returned 404 ... is the base path of host": lambda: find_echo(
+            "/acp"
+        ),
+        "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either": (
+            lambda: of_a_name(lambda echo: echo.run({})),
+            lambda: of_a_name(lambda echo: echo.agent),
+            lambda: of_a_name(lambda echo: echo.descriptor()),
+            lambda: of_a_name(lambda echo: echo.check(input={})),
+            lambda: of_a_name(lambda echo: echo.conversation().run({})),
+            lambda: of_a_name(lambda echo: list(echo.map([{}]))),
+        ),
+    },
+    ApiTypeError: {
         "input must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run(
             '{"message": "Hello"}'
         ),
@@ -1140,8 +1031,9 @@ each(
         "on_interrupt must be a function that takes the question ... yours takes ()": lambda: (
             run().drive(lambda: None)
         ),
-        "on_interrupt must be a function that takes the question ... not bool": lambda: (
-            agent().conversation().run({}, on_interrupt=True)
+        "on_interrupt must be a function that takes the question ... not bool": (
+            lambda: agent().conversation().run({}, on_interrupt=True),
+            lambda: agent().map([{}], on_interrupt=True),
         ),
         "on_pending must be a function that takes the seconds elapsed and ... (event)": lambda: (
             run().result(on_pending=lambda event: None)
@@ -1172,12 +1064,15 @@ each(
         "AgentHandle.run() got an unexpected keyword argument 'ordered'": lambda: AgentHandle(
             "echo"
         ).run({}, ordered=True),
+        "inputs must be an iterable of dicts, not dict; for one, pass a list": lambda: agent().map(
+            {"message": "Hello"}
+        ),
+        "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con": lambda: (
+            map_with(concurency=2)
+        ),
+        "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
     },
-)
-
-each(
-    ApiValueError,
-    {
+    ApiValueError: {
         "run_id is a token, not an id: use RunHandle.from_token(token)": lambda: RunHandle(
             run().token(), offline()
         ),
@@ -1187,86 +1082,92 @@ each(
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
         r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
+        "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
-)
-
-each(
-    TokenError,
-    {
+    TokenError: {
         "this is not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token(
             "b7d8", offline()
         ),
     },
-)
-
-each(
-    ApiException,
-    {
+    ApiException: {
         "(without searches, use AgentHandle(agent_id))": (
             lambda: find_where_searches_fail(501),
             lambda: find_where_searches_fail(405),
         )
     },
-)
+}
+each(HANDLES)
 
-# Options of a start and of a run
-each(
-    ApiTypeError,
-    {
+# Options of a start
+STARTS: Rows = {
+    ApiTypeError: {
         "config must be a JSON object (dict), not list": {"config": [1]},
         "webhook must be a str, not int": {"webhook": 5},
         "reuse must be True or False, not str": {"client_token": "t", "reuse": "no"},
     },
-    start_with,
-)
-each(
-    ApiValueError,
-    {
+    ApiValueError: {
         "webhook must not be empty": {"webhook": ""},
         "timeout must be above 0 seconds: a start sends a request": {"timeout": 0},
     },
-    start_with,
-)
-each(
-    ApiTypeError,
-    {
+}
+each(STARTS, start_with)
+
+# Options of a run
+RUNS: Rows = {
+    ApiTypeError: {
         "metadata must be a JSON object (dict), not str": {"metadata": "nightly"},
         "takes the question and gives the answer, not dict": {"on_interrupt": {"approved": True}},
         "takes the question and gives the answer, and yours takes (first": {"on_interrupt": two},
         "thread_id must be a str, not int": {"thread_id": 5},
         "cancel_on_exit must be True or False, not str": {"cancel_on_exit": "no"},
     },
-    run_with,
-)
-each(ApiValueError, {"thread_id must not be empty": {"thread_id": ""}}, run_with)
-
-# Batches
-each(
-    ApiTypeError,
-    {
-        "on_interrupt must be a function that takes the question ... not bool": lambda: agent().map(
-            [{}], on_interrupt=True
-        ),
-        "inputs must be an iterable of dicts, not dict; for one, pass a list": lambda: agent().map(
-            {"message": "Hello"}
-        ),
-        "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con": lambda: (
-            map_with(concurency=2)
-        ),
-        "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
+    ApiValueError: {
+        "thread_id must not be empty": {"thread_id": ""},
     },
-)
+}
+each(RUNS, run_with)
 
-each(
-    ApiValueError,
-    {"streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both")},
-)
+# Options of a batch
+BATCHES: Rows = {
+    ApiTypeError: {
+        "total must be an int, not str": {"total": "10"},
+        "ordered must be True or False, not str": {"ordered": "no"},
+        "check must be True or False, not str": {"check": "no"},
+        "retry_failed must be True or False, not str": {"retry_failed": "no"},
+        "durable must be True or False, not str": {"durable": "no"},
+        "journal must be the path of a file, not int": {"journal": 5},
+        "journal must be the path of a file, not bool": {"journal": True},
+        "journal must be the path of a file, not BytesIO": {"journal": io.BytesIO()},
+        "connect must be a function without arguments ... yours takes (first, second": {
+            "executor": ThreadPoolExecutor(1),
+            "connect": two,
+        },
+        "on_interrupt must be a function of a module, no lambda: it goes to other": {
+            "executor": ProcessPoolExecutor(1),
+            "on_interrupt": lambda question: None,
+        },
+        "executor must be a concurrent.futures.Executor, as Process": {"executor": 4},
+        "ProcessPoolExecutor(), not str": {"executor": "processes"},
+        "ProcessPoolExecutor(): pass an instance, not": {"executor": ThreadPoolExecutor},
+        "Executor(), not ThreadPool": {"executor": type("ThreadPool", (), {})()},
+        "a function that takes the counts, and yours takes (first": {"progress": two},
+        "takes an input and gives its name, and yours takes (first": {"key": two},
+        "takes the question and gives the answer, and yours": {"on_interrupt": two},
+    },
+    ApiValueError: {
+        "total must be at least 0, not -1": {"total": -1},
+        "durable is for the lines of a journal: pass journal=": {"durable": True},
+        "timeout must be above 0 seconds: a run of a batch takes some": {"timeout": 0},
+        "journal must not be empty": {"journal": ""},
+    },
+}
+each(BATCHES, lambda options: map_with(**options))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)
 def test_a_message_says_what_to_do(
-    make: Mistake, kind: type[BaseException], phrases: tuple[str, ...]
+    make: Mistake, kind: type[BaseException], phrases: Sequence[str]
 ) -> None:
     with pytest.raises(kind) as raised:
         make()
