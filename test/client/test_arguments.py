@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import Field
 from pydantic_core import PydanticSerializationError, to_json
-from support.socket_server import SocketServer, response
+from support.socket_server import response
 from support.transport import serving
 
 from acp_client_v0_1 import (
@@ -25,6 +25,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     _operation,
     models,
+    wait_for_run_output,
 )
 from acp_client_v0_1._arguments import OneThread, check_arguments, explain_id
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
@@ -65,6 +66,12 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run_output("r", block_timeout=10**5000), ApiValueError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=True), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", 10, _request_timeout=2), ApiValueError, "_request_time"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout=-1), ApiValueError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout=(1, 2)), ApiTypeError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout="1"), ApiTypeError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=0), ApiValueError, "block_timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=1.5), ApiTypeError, "block_timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=None), ApiTypeError, "block_timeou"),
     (lambda runs: RunsApi(Configuration()), ApiTypeError, "api_client must be an ApiClient, not"),
     (lambda runs: ApiClient("http://host"), ApiTypeError, "configuration"),
     (lambda runs: AgentsApi(runs.api_client).get_agent_by_id(7), ApiTypeError, "agent_id"),
@@ -72,7 +79,7 @@ BAD: list[tuple[Call, type[Exception], str]] = [
 ]
 HALF = {"in": "query", "key": "a", "value": "\ud800"}
 TWO_COOKIES = {"in": "cookie", "key": "a=1; b", "value": ""}
-BAD_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
+BAD_OPTIONS: list[tuple[Any, ...]] = [
     ("_request_timeout", "2", ApiTypeError, "_request_timeout"),
     ("_request_timeout", -1, ApiValueError, "_request_timeout"),
     ("_host_index", 1, ApiValueError, "_host_index"),
@@ -93,24 +100,30 @@ BAD_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "name"), BAD)
+def with_option(option: str, value: object) -> Call:
+    return lambda runs: runs.get_run("r", **{option: value})
+
+
+def with_a_slash(runs: RunsApi) -> None:
+    runs.api_client.configuration.safe_chars_for_path_param = "/"
+    runs.get_run("a/../../agents")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "name"),
+    [
+        *BAD,
+        *((with_option(option, value), *error) for option, value, *error in BAD_OPTIONS),
+        (with_a_slash, ApiValueError, "run_id"),
+    ],
+)
 def test_a_bad_argument_is_named_and_nothing_is_sent(
     call: Call, kind: type[Exception], name: str
 ) -> None:
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client, pytest.raises(kind) as caught:
-            call(RunsApi(client))
-        assert name in str(caught.value)
-        assert server.requests == []
-
-
-@pytest.mark.parametrize(("option", "value", "kind", "name"), BAD_OPTIONS)
-def test_a_bad_option_of_a_call_is_named_and_nothing_is_sent(
-    option: str, value: Any, kind: type[Exception], name: str
-) -> None:
-    test_a_bad_argument_is_named_and_nothing_is_sent(
-        lambda runs: runs.get_run("r", **{option: value}), kind, name
-    )
+    with serving(response(b"{}")) as (server, client), pytest.raises(kind) as caught:
+        call(RunsApi(client))
+    assert name in str(caught.value)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -190,38 +203,23 @@ def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None
 
 
 def test_content_is_sent_as_it_was_given() -> None:
-    """Words that look like what JSON lacks, numbers of any size, and explicit nulls."""
-    content = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client:
-            RunsApi(client).resume_run_without_preload_content("r", content).close()
-        assert json.loads(server.requests[0].body) == content
-
-
-def test_values_with_one_text_are_sent() -> None:
-    """A UUID, a tuple and a model have one JSON each, as a date-time and an enum's member have."""
+    """Words that look like what JSON lacks, numbers of any size, explicit nulls, and values that
+    have one JSON each: a UUID, a tuple and a model, as a date-time and an enum's member have.
+    """
+    plain = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
     inner = RunCreate(agent_id="b", input={"x": 1})
     value = {"id": UUID(int=5), "pair": (1, None), "inner": inner, "at": date(2026, 11, 24)}
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client:
-            RunsApi(client).resume_run_without_preload_content(UUID(int=7), value).close()
-        (request,) = server.requests
+    with serving(response(b"{}")) as (server, client):
+        RunsApi(client).resume_run_without_preload_content(UUID(int=7), {**plain, **value}).close()
+    (request,) = server.requests
     assert request.path == "/runs/00000000-0000-0000-0000-000000000007"
     assert json.loads(request.body) == {
+        **plain,
         "id": "00000000-0000-0000-0000-000000000005",
         "pair": [1, None],
         "inner": {"agent_id": "b", "input": {"x": 1}},
         "at": "2026-11-24",
     }
-
-
-def test_safe_characters_never_let_a_path_escape() -> None:
-    with SocketServer(response(b"{}")) as server:
-        configuration = Configuration(host=server.url)
-        configuration.safe_chars_for_path_param = "/"
-        with ApiClient(configuration) as client, pytest.raises(ApiValueError, match="run_id"):
-            RunsApi(client).get_run("a/../../agents")
-        assert server.requests == []
 
 
 def test_a_model_that_another_thread_is_building_can_be_sent(

@@ -418,7 +418,7 @@ def test_the_constructor_of_openapi_generators_client():
         Configuration(server_variables=5)
 
 
-def test_what_is_not_set_has_the_documented_value():
+def test_what_is_not_set_has_the_documented_value(monkeypatch):
     c, MIB = Configuration(host="http://localhost"), 2**20
     assert (c.timeout, c.stream_timeout, c.total_timeout) == ((10, 60), (10, 300), 600)
     assert (c.block_margin, c.max_event_bytes, c.max_response_bytes) == (10, 64 * MIB, 256 * MIB)
@@ -428,6 +428,9 @@ def test_what_is_not_set_has_the_documented_value():
     unset = "api_key username password access_token retries proxy no_proxy tls_server_name"
     unset += " ssl_ca_cert cert_file key_file ca_cert_data assert_hostname socket_options"
     assert [name for name in unset.split() if getattr(c, name)] == []
+    for cores, size in ((None, 5), (3, 15)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert Configuration().connection_pool_maxsize == size
 
 
 def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, capsys):
