@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pickle
+import re
 import socket
 import ssl
 import struct
@@ -25,6 +26,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 from unittest.mock import patch
@@ -1164,6 +1166,19 @@ BATCHES: Rows = {
 each(BATCHES, lambda options: map_with(**options))
 
 
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def messages_of(text: str) -> list[str]:
+    """What the first columns of the tables of a page show as words of a message."""
+    shown = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
+
+
+SYMPTOMS = messages_of((DOCS / "reference" / "messages.md").read_text("utf-8"))
+PATTERNS = [".*".join(map(re.escape, symptom.split("…"))) for symptom in SYMPTOMS]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)
 def test_a_message_says_what_to_do(
@@ -1180,6 +1195,15 @@ def test_a_message_says_what_to_do(
         assert "run_create" not in message
     for phrase in phrases:
         assert message.count(phrase) == 1, message
+    assert any(re.search(pattern, message) for pattern in PATTERNS), "not on the page of messages"
+
+
+def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
+    guide = (DOCS / "guides" / "troubleshooting.md").read_text("utf-8")
+    section = guide.partition("\n## The ten most frequent\n")[2].partition("\n## ")[0]
+    frequent = messages_of(section)
+    assert len(frequent) == 10
+    assert [each for each in frequent if not any(each in symptom for symptom in SYMPTOMS)] == []
 
 
 LONG = "something that takes many words to say, " * 20
