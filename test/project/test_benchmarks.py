@@ -149,18 +149,6 @@ def test_faults_that_a_transport_on_urllib3s_pools_lets_through() -> None:
     assert sum(count(transport.POOLED) for count in faults) > 0
 
 
-def test_neither_journal_loses_what_was_written_before_a_kill(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from benchmarks.works import journals
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for name in (journals.OURS, journals.SQLITE):
-        figures = journals.measure(name, 50, durable=False)
-        assert figures.keys() == set(journals.FIGURES)
-        assert figures[journals.LOST] == 0
-
-
 def test_the_page_holds_the_published_figures() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     published = json.loads((ROOT / "docs" / "benchmarks.json").read_text("utf-8"))

@@ -33,24 +33,15 @@ def found(stock: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("stock", "ours"),
-    [
-        ([A, B], [A, B]),
-        ([A, B], [A, B, C]),
-        ([A, B], [A, B, parameter("d", "0", "KEYWORD_ONLY")]),
-        ([A], [parameter("a", "0")]),
-        ([parameter("a", kind="KEYWORD_ONLY")], [A]),
-        ([A], [A, REST, KEYWORDS]),
-        ([REST, KEYWORDS], [REST, KEYWORDS]),
-    ],
-)
-def test_compatible_signatures(stock: list[Any], ours: list[Any]) -> None:
-    assert found({"parameters": stock}, {"parameters": ours}) == []
-
-
-@pytest.mark.parametrize(
     ("stock", "ours", "fault"),
     [
+        ([A, B], [A, B], ""),
+        ([A, B], [A, B, C], ""),
+        ([A, B], [A, B, parameter("d", "0", "KEYWORD_ONLY")], ""),
+        ([A], [parameter("a", "0")], ""),
+        ([parameter("a", kind="KEYWORD_ONLY")], [A], ""),
+        ([A], [A, REST, KEYWORDS], ""),
+        ([REST, KEYWORDS], [REST, KEYWORDS], ""),
         ([A, B], [A], "does not take b"),
         ([A, B], [B, A], "a is not parameter 0"),
         ([A, B], [A, parameter("b", "0")], "b defaults to 0, not None"),
@@ -60,8 +51,11 @@ def test_compatible_signatures(stock: list[Any], ours: list[Any]) -> None:
         ([A, REST], [A], "does not take args (VAR_POSITIONAL)"),
     ],
 )
-def test_incompatible_signatures(stock: list[Any], ours: list[Any], fault: str) -> None:
-    assert fault in found({"parameters": stock}, {"parameters": ours})
+def test_signatures_are_compatible_or_have_a_fault(
+    stock: list[Any], ours: list[Any], fault: str
+) -> None:
+    faults = found({"parameters": stock}, {"parameters": ours})
+    assert fault in faults if fault else faults == []
 
 
 def test_bases_values_and_fields() -> None:

@@ -25,12 +25,9 @@ from support.transport import eventually
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
-    BUILTIN_AGENTS,
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
-    AgentDefinition,
-    AgentError,
     Fault,
     Interrupt,
     InterruptSpec,
@@ -225,30 +222,6 @@ def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> No
     ended = run("quickstart.py", "--count", "1", ACP_HOST=server.url)
     assert ended.returncode == 0 and ended.stdout.startswith(f"server: {server.url}\n")
     assert [left.run_id for left in runs.search_runs({})] == [other.run_id]
-
-
-def test_it_prints_events_when_they_come() -> None:
-    read = threading.Event()
-
-    def counter(
-        input: Any, config: Any, context: Any
-    ) -> Generator[dict[str, Any], None, dict[str, Any]]:
-        """Counts to two, the second time only when the first was read."""
-        yield {"count": 1}
-        if not read.wait(20):
-            raise AgentError(1, "nobody has read the first event")
-        yield {"count": 2}
-        return {}
-
-    agents = [AgentDefinition(function=counter), *BUILTIN_AGENTS[2:]]
-    with LocalServer(agents) as server, started("quickstart.py", ACP_HOST=server.url) as process:
-        assert process.stdout is not None
-        events = (line for line in process.stdout if line.startswith("  event"))
-        assert next(events) == "  event 1: {'count': 1}\n"
-        read.set()
-        assert next(events) == "  event 2: {'count': 2}\n"
-        _, complaints = process.communicate(timeout=60)
-    assert (process.returncode, complaints) == (0, "")
 
 
 # stream_to_terminal.py

@@ -26,7 +26,6 @@ from exports import template_properties
 from support.forks import printed_by
 
 import acp_client_v0_1
-from acp_client_v0_1._lazy import modules_of
 
 HEAVY = {"pydantic", "pydantic_core", "urllib3", "dateutil", "ssl", "http.client"}
 # What is slow to import although it is Python's own, or often loaded anyway.
@@ -237,51 +236,6 @@ assert set(names) == set(package.__all__), set(names) ^ set(package.__all__)
 assert all(names[each] is getattr(package, each) for each in names)
 """
     )
-
-
-@pytest.mark.parametrize("name", [*LAZY_PACKAGES, "acp_client_v0_1.streaming"])
-def test_type_checkers_see_the_names_that_load_on_first_use(name: str) -> None:
-    """A name stands up to three times in a package; they have to say the same."""
-    package = importlib.import_module(name)
-    tree = ast.parse(Path(str(package.__file__)).read_text("utf-8"))
-    (branch,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen: dict[str, set[str]] = {}
-    for node in branch.body:
-        if isinstance(node, ast.ImportFrom):
-            seen.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
-    submodules = seen.pop("acp_client_v0_1", set()) | {"api", "models"}  # those stand above it
-    call = next(node for node in ast.walk(branch) if isinstance(node, ast.Call))
-    table = call.args[1]
-    derived = isinstance(table, ast.Call)  # from the names of the classes
-    found = modules_of(package.__all__) if derived else ast.literal_eval(table)
-    homes = {
-        importlib.util.resolve_name(home, name): set(names.split()) for home, names in found.items()
-    }
-    assert seen == {home: names for home, names in homes.items() if names}
-    if name == "acp_client_v0_1":
-        assert submodules == {home.split(".")[1] for home in homes}
-    exported: list[str] = ["__version__"] if hasattr(package, "__version__") else []
-    for home, names in seen.items():
-        module = importlib.import_module(home)
-        own = set(module.__all__) & set(package.__all__) if names == {"*"} else names
-        assert own <= set(module.__all__)
-        assert all(getattr(package, each) is getattr(module, each) for each in own)
-        exported += own
-    assert sorted(exported) == sorted(package.__all__)
-
-
-def test_type_checkers_see_the_errors_that_load_on_first_use() -> None:
-    errors = importlib.import_module("acp_client_v0_1._transport_errors")
-    public = importlib.import_module("acp_client_v0_1.exceptions")
-    tree = ast.parse(Path(str(public.__file__)).read_text("utf-8"))
-    branch = next(node for node in tree.body if isinstance(node, ast.If))
-    (statement,) = (node for node in branch.body if isinstance(node, ast.ImportFrom))
-    assert statement.module == errors.__name__
-    # With a star, mkdocstrings finds them through the star of the package, too.
-    assert [alias.name for alias in statement.names] == ["*"]
-    for name in errors.__all__:
-        assert getattr(public, name) is getattr(errors, name)
-        assert getattr(public, name).__module__ == public.__name__
 
 
 # The package itself names everything, and each of its names loads its home.

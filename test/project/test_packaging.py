@@ -20,16 +20,15 @@ from acp_client_v0_1 import ApiClient, Configuration, _lazy
 NAME = "acp-client-v0-1"
 
 
-def test_the_version_is_the_installed_one() -> None:
-    assert acp_client_v0_1.__version__ == metadata.version(NAME)
-    assert re.fullmatch(r"\d+\.\d+\.\d+(?:\.?(?:a|b|rc|dev)\d+)?", acp_client_v0_1.__version__)
-
-
-def test_the_user_agent_carries_the_version() -> None:
-    with ApiClient(Configuration(host="http://localhost:8000")) as client:
-        python = ".".join(map(str, sys.version_info[:3]))
-        version = acp_client_v0_1.__version__
-        assert client.user_agent == f"acp_client_v0_1/{version} Python/{python}"
+def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
+    version, configuration = acp_client_v0_1.__version__, Configuration(host="http://localhost")
+    assert version == metadata.version(NAME)
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:\.?(?:a|b|rc|dev)\d+)?", version)
+    assert version in configuration.to_debug_report()
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert ApiClient(configuration).user_agent == f"acp_client_v0_1/{version} Python/{python}"
+    footer = f"copyright: acp_client_v0_1 {version}\n"
+    assert footer in (Path(__file__).parents[2] / "mkdocs.yml").read_text("utf-8")
 
 
 def first_use(name: str, dependency: str, version: str | None) -> str:
@@ -61,16 +60,8 @@ def test_the_versions_that_are_needed_are_those_of_the_metadata() -> None:
         assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in declared)
 
 
-def test_the_debug_report_carries_the_version() -> None:
-    report = Configuration(host="http://localhost:8000").to_debug_report()
-    assert acp_client_v0_1.__version__ in report
-
-
-def test_the_package_is_marked_as_typed() -> None:
+def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     assert resources.files("acp_client_v0_1").joinpath("py.typed").is_file()
-
-
-def test_the_runtime_needs_four_packages_and_no_more() -> None:
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
     names = {re.split(r"[<>=!~ ;\[]", line)[0] for line in needed}
     assert names == {"urllib3", "pydantic", "python-dateutil", "typing-extensions"}
