@@ -49,44 +49,21 @@ from support.socket_server import (
 )
 from support.transport import serving
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import (
     AgentHandle,
-    AgentLookupError,
     AgentsApi,
     ApiClient,
-    ApiException,
-    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
     Batch,
     Configuration,
-    ConnectionException,
-    ForbiddenException,
-    JournalLocked,
-    JournalMismatch,
-    NameResolutionException,
-    NotFoundException,
-    ProtocolException,
-    ProxyException,
-    ResponseValidationError,
-    ResumeAmbiguous,
     Run,
     RunCreate,
-    RunGone,
     RunHandle,
     RunOutput,
     RunsApi,
-    RunStartAmbiguous,
-    RunWaitTimeout,
-    SchemaMismatch,
-    ServiceException,
-    StreamDecodeError,
     ThreadsApi,
-    TLSException,
-    TokenError,
-    TooManyRequestsException,
-    UnauthorizedException,
-    UnprocessableEntityException,
     iter_agents,
     iter_runs,
     wait_for_run_output,
@@ -173,7 +150,7 @@ def authority() -> tuple[ssl.SSLContext, str]:
     return context, ca.cert_pem.bytes().decode()
 
 
-@mistake(TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
+@mistake(acp.TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
 def https_to_an_http_server() -> None:
     def refuse(connection: Connection) -> None:
         connection.sock.recv(100)
@@ -183,7 +160,9 @@ def https_to_an_http_server() -> None:
         get_run(host=server.url.replace("http://", "https://"))
 
 
-@mistake(ApiTimeoutError, "no free connection within the call's 0.2 s", "connection_pool_maxsize")
+@mistake(
+    acp.ApiTimeoutError, "no free connection within the call's 0.2 s", "connection_pool_maxsize"
+)
 def one_connection_for_two_calls() -> None:
     settings: dict[str, Any] = {"connection_pool_maxsize": 1, "retries": False}
     held = threading.Event()
@@ -228,14 +207,16 @@ def without_room() -> None:
         get_run(host=host, timeout=(0.2, 5))
 
 
-@mistake(ConnectionException, "a mock of the library responses needs testing.responses_bridge()")
+@mistake(
+    acp.ConnectionException, "a mock of the library responses needs testing.responses_bridge()"
+)
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
         get_run(host=f"http://127.0.0.1:{free_port()}")
 
 
 @mistake(
-    ConnectionException,
+    acp.ConnectionException,
     "cannot connect to http://localhost",
     "no host was set (Configuration(host=…) or ACP_HOST)",
 )
@@ -306,7 +287,7 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
 
 
 @mistake(
-    TokenError, "the token is of a run at http://localhost:1", "pass an ApiClient of the token"
+    acp.TokenError, "the token is of a run at http://localhost:1", "pass an ApiClient of the token"
 )
 def a_token_of_the_same_host_by_another_name() -> None:
     with ApiClient(Configuration(host="http://localhost:1")) as client:
@@ -403,6 +384,18 @@ def a_frame_of_polars() -> None:
     agent().map(Frame())  # type: ignore[arg-type]
 
 
+def drive(**options: Any) -> None:
+    run().drive(lambda question: None, **options)
+
+
+def output(**options: Any) -> None:
+    run().output(**options)
+
+
+def get_with(headers: dict[str, str]) -> None:
+    RunsApi(offline()).get_run("r1", _headers=headers)
+
+
 def map_with(**options: Any) -> None:
     agent().map([], **options)
 
@@ -476,7 +469,7 @@ NOTHING_MADE = "; no run was made or changed"
 
 
 @mistake(
-    RunStartAmbiguous,
+    acp.RunStartAmbiguous,
     "the run may have been started or not: POST /runs: Connection reset by peer; if the server",
     "; the search for it failed, too; search again by RunHandle.from_token(error.token), before",
 )
@@ -488,7 +481,7 @@ def a_start_whose_server_resets_all() -> None:
     at(reset, lambda client: AgentHandle("a", client).start({}, timeout=0.5))
 
 
-@mistake(RunWaitTimeout, "has no output after 0.", "; wait again, or RunHandle.from_token(")
+@mistake(acp.RunWaitTimeout, "has no output after 0.", "; wait again, or RunHandle.from_token(")
 def a_wait_whose_server_says_much() -> None:
     body = json.dumps({"detail": "busy " * 100}).encode()
     busy = SocketServer(response(body, 503, "Service Unavailable", retry_after="0"))
@@ -497,7 +490,7 @@ def a_wait_whose_server_says_much() -> None:
 
 
 @mistake(
-    ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
+    acp.ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
 )
 def an_output_that_the_server_lacks() -> None:
     def respond(request: Request) -> bytes:
@@ -569,36 +562,31 @@ def full_listener() -> Iterator[str]:
         yield f"http://127.0.0.1:{address[1]}"
 
 
-MOVED_AWAY = b"<html><head><title>404 Not Found</title></head></html>"
 CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
 BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
-BEGUN = head(content_length="9")
+CUT = [head(content_length="9"), b"{", STALL]
 UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
 
 # Responses
 RESPONSES: Rows = {
-    ResponseValidationError: {
+    acp.ResponseValidationError: {
         "the response is empty (0 bytes), expected a Run as JSON": response(b""),
         "the response holds 3 bytes of white space, expected a Run": response(b" \r\n"),
         "the JSON is nested deeper than can be read ... expected a Run": response(b"[" * 1000),
-        "(application/json) does not fit the contract, expected a Run: creation: Field": response(
-            b"{}"
-        ),
+        "(application/json) does not fit the contract, expected a Run: creation": response(b"{}"),
         'HTML, not JSON, expected a Run: does this page titled "Please sign in" belong to a proxy '
         "or a login? is the base path of host": response(
             b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>",
             content_type="text/html; charset=utf-8",
         ),
     },
-    NotFoundException: {
+    acp.NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
             b'{"detail":"Not Found"}', 404, "Not Found"
         ),
-        "404 Not Found ... is the base path of host right?": response(
-            MOVED_AWAY, 404, "Not Found", "text/html"
-        ),
+        "404 Not Found ... is the base path of host right?": PAGE,
     },
-    ProtocolException: {
+    acp.ProtocolException: {
         "a response with a control character in content-length cannot be read": (
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
         )
@@ -608,7 +596,7 @@ each(RESPONSES, get_run)
 
 # Servers of another kind
 ADDRESSES: Rows = {
-    ProtocolException: {
+    acp.ProtocolException: {
         f"POST /runs:  ... sends 'SSH-2.0-Open ... check host ... {NOTHING_MADE}": (SSH, start),
         " is another kind of server, which sends 'SSH-2.0-OpenSSH": (SSH, result),
         f" is another kind of server ... {NOTHING_MADE}": (SSH, batch),
@@ -621,26 +609,28 @@ each(ADDRESSES, lambda pair: at(*pair))
 
 # Proxies that are none
 PROXIES: Rows = {
-    ProxyException: {
+    acp.ProxyException: {
         f"404 Not Found; is it a proxy?;  ... {BY} ... {WHOSE}": (PAGE, TLS, start),
         f"200 OK; is it a proxy?;  ... {BY} ... {WHOSE}": (WELCOME, TLS, result),
         f"{BY} ... {WHOSE}{IN_URL}": (WHO, TLS, result),
     },
-    ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
-    NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
-    RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
-    ResponseValidationError: {f'titled "Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)},
+    acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
+    acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    acp.RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
+    acp.ResponseValidationError: {
+        f'titled "Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)
+    },
 }
 each(PROXIES, lambda parts: by_proxy(*parts))
 
 # Journals of another batch
 JOURNALS: Rows = {
-    JournalMismatch: {
+    acp.JournalMismatch: {
         "input 0 differs from the one in the journal ... pass the same inputs in the": {"n": 2},
         f"/j is of the agent {ECHO_AGENT_ID} ... use another file": {"agent_id": COUNTER_AGENT_ID},
         "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
     },
-    JournalLocked: {
+    acp.JournalLocked: {
         "/j is in use by another batch, here or in another process": {"ended": False},
     },
 }
@@ -653,13 +643,13 @@ NAMELESS = {"agent_id": "", "metadata": {"ref": {"name": "x", "version": "1"}, "
 NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
 FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
 CALLS: Rows = {
-    TLSException: {
+    acp.TLSException: {
         "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
         "its certificate is refused: Hostname mismatch": lambda: over_tls(
             lambda url: url.replace("127.0.0.1", "localhost"), trusted=True
         ),
     },
-    ConnectionException: {
+    acp.ConnectionException: {
         "GET /runs/r1:  ... if the server expects TLS ... https://": lambda: over_tls(
             lambda url: url.replace("https://", "http://")
         ),
@@ -667,10 +657,8 @@ CALLS: Rows = {
             from_environment({"ACP_HOST": "http://acp.example"}, no_host_at_all)
         ),
     },
-    ProxyException: {
-        f"the proxy does not connect: Connection refused ... {BY} ... {WHOSE}": lambda: get_run(
-            proxy=dead_proxy()
-        ),
+    acp.ProxyException: {
+        f"the proxy does not connect ... {BY} ... {WHOSE}": lambda: get_run(proxy=dead_proxy()),
         f"{BY} ...  of https_proxy": lambda: from_environment(
             {"https_proxy": dead_proxy()}, lambda: get_run(host="https://acp.example")
         ),
@@ -678,12 +666,12 @@ CALLS: Rows = {
             {"all_proxy": dead_proxy("")}, lambda: get_run(host="http://acp.example")
         ),
     },
-    NameResolutionException: {
+    acp.NameResolutionException: {
         "cannot connect to http://login.invalid ... ; a redirect of http:": lambda: get_run(
             response(b"", 302, "Found", location="http://login.invalid/")
         ),
     },
-    ResponseValidationError: {
+    acp.ResponseValidationError: {
         'run_id must not be or contain the path segment ... "run_id":".."': lambda: got(
             {**RUN, "run_id": "..", "agent_id": "a"}, start
         ),
@@ -695,46 +683,40 @@ CALLS: Rows = {
             [NEWER], lambda client: ThreadsApi(client).search_threads({})
         ),
     },
-    ApiException: {
+    acp.ApiException: {
         f"POST /acp/runs returned 301 Moved; redirect to https:// ... {SET_HOST}": lambda: (
             redirected(start, 301)
         ),
     },
-    RunGone: {f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: under_acp(result)},
-    NotFoundException: {
+    acp.RunGone: {f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: under_acp(result)},
+    acp.NotFoundException: {
         "POST /acp/runs returned 404 ... is the base path of host right?": lambda: under_acp(start),
     },
-    UnprocessableEntityException: {
+    acp.UnprocessableEntityException: {
         "/runs/r1 returned 422 ... body.f0: is required ... …": lambda: get_run(
             response(json.dumps({"detail": FAULTS}).encode(), 422, "Unprocessable Entity")
         ),
     },
-    ServiceException: {
+    acp.ServiceException: {
         "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100": lambda: get_run(
             response(b'"busy"', 503, "Service Unavailable", retry_after=CENTURY)
         ),
-        "503 Busy; Retry-After: 0 s; request id r-17; after 3 attempts in ": lambda: get_run(
-            BUSY, retries=2
-        ),
+        "503 Busy; ... request id r-17; after 3 attempts in ": lambda: get_run(BUSY, retries=2),
     },
-    TooManyRequestsException: {
+    acp.TooManyRequestsException: {
         "429 Too Many Requests; Retry-After: 3000 s": lambda: get_run(
             response(b'"Too Many Requests"', 429, "Too Many Requests", retry_after="3000"),
             retries=3,
         )
     },
-    ApiTimeoutError: {
+    acp.ApiTimeoutError: {
         "no connection to http://127.0.0.1: ...  within 0.2 s": without_room,
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
-        "after status 200: the response was not complete within the call's 0.2 s": lambda: get_run(
-            [BEGUN, STALL], timeout=0.2
-        ),
-        "failed after status 200: nothing more of the body within 0.2 s": lambda: get_run(
-            [BEGUN, b"{", STALL], timeout=(5, 0.2)
-        ),
+        "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.2),
+        "status 200: nothing more of the body within 0.2 s": lambda: get_run(CUT, timeout=(5, 0.2)),
     },
-    UnauthorizedException: {
+    acp.UnauthorizedException: {
         f"401 Unauthorized; a redirect lost the credentials:  ... {SET_HOST}": lambda: redirected(
             result, 308
         ),
@@ -746,7 +728,7 @@ CALLS: Rows = {
             UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"}
         ),
     },
-    ForbiddenException: {
+    acp.ForbiddenException: {
         "403 Forbidden; the request carried Authorization": lambda: get_run(
             response(b"", 403, "Forbidden"), username="me", password="5ecret"
         )
@@ -758,13 +740,8 @@ each(CALLS)
 FIRST_USE: Rows = {
     ApiValueError: {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
-        "key_file='/none/key.pem': there is no such file": {
-            "cert_file": __file__,
-            "key_file": "/none/key.pem",
-        },
-        f"ssl_ca_cert={__file__!r} ... cannot be used as a file of certificates (PEM)": {
-            "ssl_ca_cert": __file__
-        },
+        "key_file='/no.pem': there is no such file": {"cert_file": __file__, "key_file": "/no.pem"},
+        f"={__file__!r} ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
         "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
         "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
             "api_key": {"X-Key": "5ecret"},
@@ -777,48 +754,26 @@ each(FIRST_USE, first_use)
 # What a Configuration is made with
 CONFIGURED: Rows = {
     ApiValueError: {
-        "host must be a URL ... http://localhost:8000 ... 'localhost' lacks http:// or https://": {
-            "host": "localhost"
-        },
+        "host must be a URL ... http://localhost:8000 ... 'host' lacks http://": {"host": "host"},
         "'127.0.0.1:8000' lacks http:// or https://": {"host": "127.0.0.1:8000"},
         "host must begin with http:// or https://": {"host": "ftp://acp.example"},
         "'http://' lacks the host name": {"host": "http:///acp"},
-        "host has a port that is not a number from 1 to 65535: '80000'": {
-            "host": "http://acp.example:80000"
-        },
+        "host has a port that is not a number from 1 to 65535: '80000'": {"host": "http://h:80000"},
         "[IPv6] address is not valid": {"host": "http://[::1"},
-        "host must not contain user information ... set username and password": {
-            "host": "http://me:secret@acp.example"
-        },
-        "proxy has a port that is not a number from 1 to 65535": {
-            "proxy": "http://me:secret@proxy:http"
-        },
+        "host must not contain user information ... set username": {"host": "http://me:5ecret@h"},
+        "proxy has a port that is not a number from 1 to 65535": {"proxy": "http://:5ecret@p:p"},
         "access_token must be the token alone, without": {"access_token": "Bearer abc"},
-        "access_token contains a control character or a line break; strip() it": {
-            "access_token": "abc\n"
-        },
-        "host: an IPv6 address must be in brackets, as in http://[::1]:8000": {
-            "host": "http://::1:8000"
-        },
-        "host ends in /runs, which is added to it: give the base path alone": {
-            "host": "http://acp.example/v1/runs/"
-        },
+        "contains a control character or a line break; strip() it": {"access_token": "abc\n"},
+        "host: an IPv6 address must be in brackets, as in http://[::1]": {"host": "http://::1:8"},
+        "host ends in /runs, which is added to it: give the base path": {"host": "http://h/runs/"},
         "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
-        'must map a header to its key, {"x-api-key": "…"} ... to be swapped': {
-            "api_key": {"5ecret": "X-Api-Key"}
-        },
-        "api_key must map a header to its key ... to be swapped": {
-            "api_key": {"5ecret=": "my-own-header"}
-        },
-        "api_key['x-own'] must be the key alone, without its header": {
-            "api_key": {"x-own": "X-Own: 5ecret"}
-        },
+        'a header to its key, {"x-api-key": "…"} ... swapped': {"api_key": {"5ecret": "X-Api-Key"}},
+        "api_key must map a header to its key ... swapped": {"api_key": {"5ecret=": "own-header"}},
+        "api_key['x'] must be the key alone, without its header": {"api_key": {"x": "X: 5ecret"}},
     },
     ApiTypeError: {
         "debug must be True or False, not str": {"debug": "false"},
-        "has no argument 'base_url'; use host=\"http://host:8000\"": {
-            "base_url": "http://acp.example"
-        },
+        "has no argument 'base_url'; use host=\"http://host:8000\"": {"base_url": "http://h"},
         "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
         'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
     },
@@ -826,64 +781,45 @@ CONFIGURED: Rows = {
 each(CONFIGURED, configured)
 
 # Settings
+MINE = Configuration()
+ANOTHER: Any = type("ApiClient", (), {"__module__": "another_sdk"})()
 SETTINGS: Rows = {
     ApiValueError: {
-        "host has a port that is not ... 'eighty'": lambda: assign(
-            host="http://acp.example:eighty"
-        ),
         "body: keys must be str, got int 1": lambda: RunsApi(offline()).resume_run("r", {1: 2}),
-        "header 'Content-Length' cannot be set": lambda: RunsApi(offline()).get_run(
-            "r1", _headers={"Content-Length": "0"}
-        ),
-        "logger_file cannot be opened: there is no folder /none/such": lambda: assign(
-            logger_file="/none/such/client.log"
-        ),
-        "header_value is missing: a header has a name and a value": lambda: ApiClient(
-            Configuration(), "x-api-key"
-        ),
+        "header 'Content-Length' cannot be set": lambda: get_with({"Content-Length": "0"}),
+        "header_value is missing: a header has a name and a value": lambda: ApiClient(None, "x"),
     },
     ApiTypeError: {
-        "Configuration has no argument 'hots'; did you mean 'host'?": lambda: Configuration(
-            hots="http://acp.example"
-        ),
-        "Configuration has no argument 'tiemout'; did you mean 'timeout'?": lambda: (
-            Configuration.from_env(tiemout=3)
-        ),
-        "default must be a Configuration, not str": lambda: Configuration.set_default(
-            "http://acp.example"
-        ),
-        "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(
-            Configuration()
-        ),
-        "prefix must be a str, not dict": lambda: Configuration.from_env(
-            {"host": "http://acp.example"}
-        ),
-        "logger_format must be a str, not int": lambda: assign(logger_format=5),
-        "refresh_api_key_hook must be a function that takes the configuration ... ()": lambda: (
-            assign(refresh_api_key_hook=lambda: None)
-        ),
-        "configuration must be a Configuration: pass an instance, not the class": lambda: ApiClient(
-            Configuration
-        ),
-        "api_client must be an ApiClient: pass an instance, not the class itself": lambda: RunsApi(
-            ApiClient
-        ),
-        "api_client must be an ApiClient, not another_sdk.ApiClient": lambda: RunsApi(
-            type("ApiClient", (), {"__module__": "another_sdk"})()
-        ),
-        "tracer_provider must be a TracerProvider, not str": lambda: instrument(
-            offline(), "jaeger"
-        ),
-    },
-    AttributeError: {
-        "Configuration has no setting 'tiemout'; did you mean 'timeout'?": lambda: assign(
-            tiemout=3
-        ),
-        "Configuration has no setting 'zzz'": lambda: assign(zzz=3),
-        "has no setting 'port'; use host=\"http://host:8000\"": lambda: assign(port=8000),
+        "has no argument 'hots'; did you mean 'host'?": lambda: Configuration(hots="h"),
+        "no argument 'tiemout'; did you mean 'timeout'": lambda: Configuration.from_env(tiemout=3),
+        "default must be a Configuration, not str": lambda: Configuration.set_default("http://h"),
+        "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(MINE),
+        "prefix must be a str, not dict": lambda: Configuration.from_env({"host": "http://h"}),
+        "a Configuration: pass an instance, not the class": lambda: ApiClient(Configuration),
+        "must be an ApiClient: pass an instance, not the class": lambda: RunsApi(ApiClient),
+        "api_client must be an ApiClient, not another_sdk.ApiClient": lambda: RunsApi(ANOTHER),
+        "tracer_provider must be a TracerProvider, not str": lambda: instrument(offline(), "x"),
     },
 }
 each(SETTINGS)
+
+# What is assigned to a Configuration
+ASSIGNED: Rows = {
+    ApiValueError: {
+        "host has a port that is not ... 'eighty'": {"host": "http://acp.example:eighty"},
+        "logger_file cannot be opened: there is no folder /none": {"logger_file": "/none/log"},
+    },
+    ApiTypeError: {
+        "logger_format must be a str, not int": {"logger_format": 5},
+        "refresh_api_key_hook must be a function ... ()": {"refresh_api_key_hook": lambda: None},
+    },
+    AttributeError: {
+        "Configuration has no setting 'tiemout'; did you mean 'timeout'?": {"tiemout": 3},
+        "Configuration has no setting 'zzz'": {"zzz": 3},
+        "has no setting 'port'; use host=\"http://host:8000\"": {"port": 8000},
+    },
+}
+each(ASSIGNED, lambda settings: assign(**settings))
 
 # Bodies
 BODIES: Rows = {
@@ -899,9 +835,7 @@ FIELDS: Rows = {
     ApiValueError: {
         "input['x']: Decimal is not JSON; pass a float or a str": {"input": {"x": Decimal("1.10")}},
         "input['x'][1]: -inf is not a JSON number": {"input": {"x": [1, float("-inf")]}},
-        "run_create.inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?": {
-            "inputs": {}
-        },
+        "run_create.inputs: unknown field 'inputs' of ... did you mean 'input'": {"inputs": {}},
         "run_create.input: Input should be a dict, not str: is it JSON text?": {"input": "{}"},
         "run_create.agent_id: Input should be a valid string ... … (RunCreate)": {
             **dict.fromkeys(("agent_id", "thread_id", "webhook", "input", "config"), 5)
@@ -916,19 +850,13 @@ INPUTS: Rows = {
     ApiValueError: {
         "input['x'][0]: bytes is not JSON; decode it to a str": {"x": [b"x"]},
         "input['x']: set is not JSON; pass a list": {"x": {1, 2}},
-        "input['x'][0]: mappingproxy is not JSON; pass a dict, a list": {
-            "x": [MappingProxyType({"y": 1})]
-        },
+        "['x'][0]: mappingproxy is not JSON; pass a dict, a list": {"x": [MappingProxyType({})]},
         "input['x']: nan is not a JSON number": {"x": float("nan"), "y": "NaN"},
         "input['x']: keys must be str, got int 1": {"x": {1: 2}},
-        "input['inner'].input['x']: bytes is not JSON": {
-            "inner": RunCreate(agent_id="b", input={"x": b"x"})
-        },
+        "input['y'].input['x']: bytes is not": {"y": RunCreate(agent_id="b", input={"x": b"x"})},
         "input['x'][0]: object is not JSON; pass a dict, a list": {"x": [object()]},
         "input['x']: numpy.bool is not JSON; pass its .item(), or": {"x": of_numpy("bool")},
-        "input['x']: numpy.ndarray is not JSON; pass its .item(), or .tolist() of an array": {
-            "x": of_numpy("ndarray")
-        },
+        "numpy.ndarray is not JSON; pass its .item(), or .tolist() of": {"x": of_numpy("ndarray")},
         "input['a'][0]: pandas.Missing is not JSON": {"a": [Missing(2026, 1, 2)], "b": object()},
         "input['x'][0]: object is not JSON": {"x": [Choice.OBJECT]},
         r"input: the key '\ud800' is not valid Unicode": {"\ud800": 1},
@@ -940,20 +868,14 @@ each(INPUTS, send_input)
 # Models
 MODELS: Rows = {
     ValidationError: {
-        "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(
-            agent_id="a", inputs={}
-        ),
+        "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(inputs={}),
         "unknown field 'zzz' of RunCreate [": lambda: RunCreate(agent_id="a", zzz={}),
-        "should be a dict, not str: is it JSON text? Then pass json.loads(…)": lambda: RunCreate(
-            agent_id="a", input='{"message": "Hello"}'
-        ),
+        "is it JSON text? Then pass json.loads(…)": lambda: RunCreate(agent_id="a", input="{}"),
         "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
         "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
     },
     TypeError: {
-        "RunCreate takes its fields by name; RunCreate.from_dict takes a dict": lambda: RunCreate(
-            "a"
-        )
+        "RunCreate takes its fields by name; RunCreate.from_dict takes a": lambda: RunCreate("a"),
     },
 }
 each(MODELS)
@@ -961,17 +883,11 @@ each(MODELS)
 # Variables of the environment
 VARIABLES: Rows = {
     ApiValueError: {
-        'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "': {
-            "ACP_TOKEN": "bearer abc"
-        },
+        "ACP_TOKEN cannot be used: access_token must be the token": {"ACP_TOKEN": "bearer abc"},
         "ACP_HOST ... host has a port that is not a number": {"ACP_HOST": "http://acp.example:x"},
         "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
-        "ACP_HOST cannot be used: it stands in quotation marks; remove them": {
-            "ACP_HOST": '"http://acp.example"'
-        },
-        "ACP_API_KEY cannot be used: it must be the value alone, without its": {
-            "ACP_API_KEY": "x-api-key: 5ecret"
-        },
+        "ACP_HOST ... it stands in quotation marks; remove them": {"ACP_HOST": '"http://h"'},
+        "ACP_API_KEY ... it must be the value alone, without": {"ACP_API_KEY": "x-api-key: 5ecret"},
         "ACP_API_KEY_HEADER cannot be used: it is not the name of a header": {
             "ACP_API_KEY_HEADER": "5ecret=",
             "ACP_API_KEY": "x-api-key",
@@ -981,14 +897,14 @@ VARIABLES: Rows = {
 each(VARIABLES, from_environment)
 
 # Agents and runs, and a name where an id belongs
+CREATE: Any = RunCreate(agent_id="a", input={})
+ONE: Any = {"on_pending": lambda one: None}
 HANDLES: Rows = {
-    AgentLookupError: {
+    acp.AgentLookupError: {
         "'echo' has no version '9'; the server has 1.0.0": lambda: find_echo(version="9"),
     },
-    NotFoundException: {
-        "POST /acp/agents/search returned 404 ... is the base path of host": lambda: find_echo(
-            "/acp"
-        ),
+    acp.NotFoundException: {
+        "POST /acp/agents/search returned 404 ... is the base path": lambda: find_echo("/acp"),
         "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either": (
             lambda: of_a_name(lambda echo: echo.run({})),
             lambda: of_a_name(lambda echo: echo.agent),
@@ -999,85 +915,47 @@ HANDLES: Rows = {
         ),
     },
     ApiTypeError: {
-        "input must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run(
-            '{"message": "Hello"}'
-        ),
-        "on_interrupt must be a function that takes the question ... not dict": lambda: run().drive(
-            {"approved": True}
-        ),
+        "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
+        "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
-        "agents_api must be an AgentsApi, not ApiClient; AgentsApi(api_client)": lambda: (
-            iter_agents(offline())
-        ),
-        "runs_api must be a RunsApi, not AgentsApi; RunsApi(api_client) is one": lambda: iter_runs(
-            AgentsApi(offline())
-        ),
-        "runs_api must be a RunsApi, not ApiClient ... RunsApi(api_client)": lambda: (
-            wait_for_run_output(offline(), "r1")
-        ),
+        "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
+        "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
+        "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),
         "stop must be a threading.Event or None, not bool": (
             lambda: wait_for_run_output(RunsApi(offline()), "r1", stop=True),
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
-        "input must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(
-            RunCreate(agent_id="a", input={})
-        ),
-        "run must be a Run, not RunHandle; for an id, use RunHandle(run_id)": lambda: RunHandle.of(
-            run(), offline()
-        ),
+        "must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(CREATE),
+        "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
         "id_or_name must be a str, not int": lambda: AgentHandle.get(5, offline()),
         "version must be a str, not int": lambda: AgentHandle.find("echo", offline(), version=9),
-        "on_interrupt must be a function that takes the question ... yours takes ()": lambda: (
-            run().drive(lambda: None)
-        ),
+        "on_interrupt must be a function ... yours takes ()": lambda: run().drive(lambda: None),
         "on_interrupt must be a function that takes the question ... not bool": (
             lambda: agent().conversation().run({}, on_interrupt=True),
             lambda: agent().map([{}], on_interrupt=True),
         ),
-        "on_pending must be a function that takes the seconds elapsed and ... (event)": lambda: (
-            run().result(on_pending=lambda event: None)
-        ),
+        "on_pending must be a function that takes the seconds ... (one)": lambda: output(**ONE),
         "on_pending must be a function that takes the seconds elapsed ... not bool": (
             lambda: run().output(on_pending=True),
             lambda: wait_for_run_output(RunsApi(offline()), "r", on_pending=True),
         ),
-        "on_event must be a function that takes the event ... (first, second)": lambda: run().drive(
-            lambda question: None, on_event=two
-        ),
-        "max_interrupts must be an int, not str": lambda: run().drive(
-            lambda question: None, max_interrupts="5"
-        ),
-        "through_interrupts must be True or False, not str": lambda: run().events(
-            through_interrupts="no"
-        ),
-        "stop must be a threading.Event or None, not asyncio.locks.Event": lambda: run().result(
-            stop=asyncio.Event()
-        ),
-        "stop must be a threading.Event or None: pass an instance, not the class": lambda: (
-            run().output(stop=threading.Event)
-        ),
+        "on_event must be a function that takes the event ... (first": lambda: drive(on_event=two),
+        "max_interrupts must be an int, not str": lambda: drive(max_interrupts="5"),
+        "through_interrupts must be ... not str": lambda: run().events(through_interrupts="no"),
+        "a threading.Event or None, not asyncio.locks": lambda: output(stop=asyncio.Event()),
+        "stop must be ... : pass an instance, not the": lambda: output(stop=threading.Event),
         "to must be a PendingInterrupt or None, not dict": lambda: run().resume({}, to={}),
-        "AgentHandle.start() got an unexpected keyword argument 'confg'; did you me": lambda: (
-            AgentHandle("echo").start({}, confg={})
-        ),
-        "AgentHandle.run() got an unexpected keyword argument 'ordered'": lambda: AgentHandle(
-            "echo"
-        ).run({}, ordered=True),
-        "inputs must be an iterable of dicts, not dict; for one, pass a list": lambda: agent().map(
-            {"message": "Hello"}
-        ),
-        "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con": lambda: (
-            map_with(concurency=2)
-        ),
+        "start() got ... 'confg'; did you mean 'config'": lambda: start_with({"confg": 1}),
+        ".run() got an unexpected keyword argument 'ordered'": lambda: run_with({"ordered": True}),
+        "an iterable of dicts, not dict; for one, pass a list": lambda: agent().map({}),
+        "keyword argument 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
         "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
     },
     ApiValueError: {
-        "run_id is a token, not an id: use RunHandle.from_token(token)": lambda: RunHandle(
-            run().token(), offline()
-        ),
+        "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
         "request.statuss: unknown field 'statuss' ... did you mean 'status'?": lambda: iter_runs(
             RunsApi(offline()), {"statuss": "pending"}
         ),
@@ -1086,12 +964,10 @@ HANDLES: Rows = {
         "name must not be empty": lambda: AgentHandle.find("", offline()),
         "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
-    TokenError: {
-        "this is not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token(
-            "b7d8", offline()
-        ),
+    acp.TokenError: {
+        "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
     },
-    ApiException: {
+    acp.ApiException: {
         "(without searches, use AgentHandle(agent_id))": (
             lambda: find_where_searches_fail(501),
             lambda: find_where_searches_fail(405),
@@ -1213,14 +1089,17 @@ RUN_ID = "11111111-1111-4111-8111-111111111111"
 @pytest.mark.parametrize(
     ("error", "phrase"),
     [
-        (ServiceException(500, "Internal Server Error", body=LONG), "500 Internal Server Error"),
         (
-            StreamDecodeError(event_id="7", event_name="x", excerpt=LONG, reason=LONG),
+            acp.ServiceException(500, "Internal Server Error", body=LONG),
+            "500 Internal Server Error",
+        ),
+        (
+            acp.StreamDecodeError(event_id="7", event_name="x", excerpt=LONG, reason=LONG),
             "event 'x' with id '7' cannot be decoded",
         ),
-        (SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
+        (acp.SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
         (
-            ResumeAmbiguous(run_id=RUN_ID, token="t", times=2, why=LONG),
+            acp.ResumeAmbiguous(run_id=RUN_ID, token="t", times=2, why=LONG),
             "answer again if it is still interrupted",
         ),
     ],
@@ -1231,7 +1110,7 @@ def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase
 
 
 def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:
-    with pytest.raises(NotFoundException) as raised:
+    with pytest.raises(acp.NotFoundException) as raised:
         get_run(response(b'"there is no run r1"', 404, "Not Found"))
     assert str(raised.value) == "GET /runs/r1 returned 404 Not Found: there is no run r1"
 
