@@ -99,19 +99,13 @@ def each(table: Rows, call: Any = None) -> None:
 def get_run(*responses: Any, **settings: Any) -> object:
     """Call `get_run` on a server that sends these bytes."""
     with SocketServer(*responses) as server:
-        settings = {"host": server.url, "retries": False, **settings}
-        with ApiClient(Configuration(**settings)) as client:
-            return RunsApi(client).get_run("r1")
+        return calling(get, **{"host": server.url, "retries": False, **settings})
 
 
 def send(body: Any) -> object:
     """Call `create_run` with a body, on a server that accepts any."""
-    run = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "pending"}
-    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
-    with SocketServer(response(json.dumps({**run, **times}).encode())) as server:
-        configuration = Configuration(host=server.url)
-        with ApiClient(configuration) as client:
-            return RunsApi(client).create_run(body)
+    with serving(response(json.dumps(RUN).encode())) as (_, client):
+        return RunsApi(client).create_run(body)
 
 
 def send_fields(fields: dict[str, Any]) -> object:
@@ -127,6 +121,16 @@ def send_input(value: Any) -> object:
 def a_result_of_an_interrupt() -> None:
     output = RunOutput.from_dict({"type": "interrupt", "interrupt": {}})
     output.result  # noqa: B018
+
+
+def calling(call: Callable[[ApiClient], object], **settings: Any) -> object:
+    """Make a call of a new client."""
+    with ApiClient(Configuration(**settings)) as client:
+        return call(client)
+
+
+def get(client: ApiClient) -> object:
+    return RunsApi(client).get_run("r1")
 
 
 def configured(settings: dict[str, Any]) -> None:
@@ -222,12 +226,9 @@ def a_mock_without_its_bridge() -> None:
 )
 def no_host_at_all() -> None:
     # Nothing listens on port 80 here; if something does, no request of this test is for it.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "acp_client_v0_1.configuration._DEFAULT_HOST", f"http://localhost:{free_port()}"
-        )
-        with ApiClient(Configuration(retries=False)) as client:
-            RunsApi(client).get_run("r1")
+    default = "acp_client_v0_1.configuration._DEFAULT_HOST"
+    with patch(default, f"http://localhost:{free_port()}"):
+        calling(get, retries=False)
 
 
 def offline() -> ApiClient:
@@ -319,13 +320,6 @@ def run() -> Any:
     return RunHandle("r", offline())
 
 
-@mistake(ApiTypeError, "input must be the agent's own, not a Run: pass .input of its .creation")
-def a_run_for_an_input() -> None:
-    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
-    made = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "success"}
-    agent().run(Run.from_dict({**made, **times}))
-
-
 @mistake(ApiValueError, "input is nested deeper than 197 levels, or holds itself")
 def an_input_that_contains_itself() -> None:
     value: dict[str, Any] = {"x": [1]}
@@ -352,36 +346,19 @@ def two(first: Any, second: Any) -> None:
     """A callback with another number of arguments than most."""
 
 
-@mistake(ApiTypeError, "on_interrupt must be a function", "not async: this client is synchronous")
-def a_callback_that_is_async() -> None:
-    async def answer(question: object) -> dict[str, Any]:
-        return {}
+async def later(question: object) -> dict[str, Any]:
+    return {}
 
-    run().drive(answer)  # type: ignore[arg-type]
+
+def frame(method: str) -> Any:
+    """A frame of pandas, or of polars with `to_dicts`."""
+    return type("Frame", (list,), {"columns": ("a",), "to_dict": None, method: None})()
 
 
 @mistake(TypeError, "an EventStream cannot be pickled: pickle its run_id and last_event_id")
 def a_stream_that_is_pickled() -> None:
     with serving(head(204)) as (_, client):
         pickle.dumps(RunsApi(client).get_run_stream("r1"))
-
-
-@mistake(ApiTypeError, 'inputs must be an iterable of dicts: pass frame.to_dict("records")')
-def a_frame_of_pandas() -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = None
-
-    agent().map(Frame())  # type: ignore[arg-type]
-
-
-@mistake(ApiTypeError, "inputs must be an iterable of dicts: pass frame.to_dicts()")
-def a_frame_of_polars() -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = to_dicts = None
-
-    agent().map(Frame())  # type: ignore[arg-type]
 
 
 def drive(**options: Any) -> None:
@@ -434,11 +411,6 @@ def at(handler: Callable[[Connection], None], call: Callable[[ApiClient], object
 def got(content: Any, call: Callable[[ApiClient], object]) -> None:
     """Make a call of a new client to a server that responds with this JSON."""
     at(serve_each(lambda _: response(json.dumps(content).encode())), call)
-
-
-def calling(call: Callable[[ApiClient], object], **settings: Any) -> None:
-    with ApiClient(Configuration(**settings)) as client:
-        call(client)
 
 
 def start(client: ApiClient) -> object:
@@ -916,6 +888,8 @@ HANDLES: Rows = {
     },
     ApiTypeError: {
         "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
+        "the agent's own, not a Run: pass .input of its": lambda: agent().run(Run.from_dict(RUN)),
+        "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
         "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
@@ -950,6 +924,8 @@ HANDLES: Rows = {
         "to must be a PendingInterrupt or None, not dict": lambda: run().resume({}, to={}),
         "start() got ... 'confg'; did you mean 'config'": lambda: start_with({"confg": 1}),
         ".run() got an unexpected keyword argument 'ordered'": lambda: run_with({"ordered": True}),
+        'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
+        "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
         "an iterable of dicts, not dict; for one, pass a list": lambda: agent().map({}),
         "keyword argument 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
         "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
@@ -1107,12 +1083,6 @@ RUN_ID = "11111111-1111-4111-8111-111111111111"
 )
 def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase: str) -> None:
     assert len(str(error)) <= 240 and phrase in str(error), str(error)
-
-
-def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:
-    with pytest.raises(acp.NotFoundException) as raised:
-        get_run(response(b'"there is no run r1"', 404, "Not Found"))
-    assert str(raised.value) == "GET /runs/r1 returned 404 Not Found: there is no run r1"
 
 
 def test_uuids_are_taken_where_a_handle_wants_an_id() -> None:
