@@ -174,43 +174,37 @@ def test_a_key_can_be_refreshed():
 
 
 ENVIRONMENT = {
-    "ACP_HOST": "https://acp.example/",
-    "ACP_API_KEY": "key",
-    "ACP_API_KEY_HEADER": "x-key",
-    "ACP_ACCESS_TOKEN": "token",
-    "ACP_USERNAME": "user",
-    "ACP_PASSWORD": "password",
-    "ACP_TIMEOUT": "30",
-    "ACP_STREAM_TIMEOUT": "5, none",
-    "ACP_RETRIES": "2",
-    "ACP_SSL_CA_CERT": "/ca.pem",
-    "ACP_CERT_FILE": "/cert.pem",
-    "ACP_KEY_FILE": "/key.pem",
-    "ACP_VERIFY_SSL": "yes",
-    "ACP_PROXY": "http://proxy:3128",
-    "ACP_DEBUG": "true",
-    "ACP_TOTAL_TIMEOUT": "90",
-    "ACP_BLOCK_MARGIN": "2.5",
-    "ACP_CONNECTION_POOL_MAXSIZE": "7",
-    "ACP_MAX_EVENT_BYTES": "1000",
-    "ACP_MAX_RESPONSE_BYTES": "2000",
-    "ACP_TLS_SERVER_NAME": "acp.internal",
+    "HOST": ("https://acp.example/", "https://acp.example"),
+    "API_KEY": ("key", {"x-key": "key"}),
+    "API_KEY_HEADER": ("x-key", None),
+    "ACCESS_TOKEN": ("token", "token"),
+    "USERNAME": ("user", "user"),
+    "PASSWORD": ("password", "password"),
+    "TIMEOUT": ("30", 30.0),
+    "STREAM_TIMEOUT": ("5, none", (5.0, None)),
+    "RETRIES": ("2", 2),
+    "SSL_CA_CERT": ("/ca.pem", "/ca.pem"),
+    "CERT_FILE": ("/cert.pem", "/cert.pem"),
+    "KEY_FILE": ("/key.pem", "/key.pem"),
+    "VERIFY_SSL": ("yes", True),
+    "PROXY": ("http://proxy:3128", "http://proxy:3128"),
+    "DEBUG": ("true", True),
+    "TOTAL_TIMEOUT": ("90", 90.0),
+    "BLOCK_MARGIN": ("2.5", 2.5),
+    "CONNECTION_POOL_MAXSIZE": ("7", 7),
+    "MAX_EVENT_BYTES": ("1000", 1000),
+    "MAX_RESPONSE_BYTES": ("2000", 2000),
+    "TLS_SERVER_NAME": ("acp.internal", "acp.internal"),
 }
 
 
 @pytest.mark.parametrize("around", ["", " "])
 def test_settings_from_the_environment(monkeypatch, around):
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, f"{around}{value.replace(',', f'{around},')}{around}")
+    for name, (text, _) in ENVIRONMENT.items():
+        monkeypatch.setenv(f"ACP_{name}", f"{around}{text.replace(',', f'{around},')}{around}")
     c = Configuration.from_env()
-    assert (c.host, c.api_key, c.access_token) == ("https://acp.example", {"x-key": "key"}, "token")
-    assert (c.username, c.password) == ("user", "password")
-    assert (c.timeout, c.stream_timeout, c.retries) == (30.0, (5.0, None), 2)
-    assert (c.ssl_ca_cert, c.cert_file, c.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
-    assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
-    assert (c.block_margin, c.connection_pool_maxsize, c.max_event_bytes) == (2.5, 7, 1000)
-    assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
-    assert c.max_response_bytes == 2000
+    found = {name: getattr(c, name.lower(), None) for name in ENVIRONMENT}
+    assert found == {name: value for name, (_, value) in ENVIRONMENT.items()}
     monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
     monkeypatch.setenv("ACP_API_KEY", "+not-a-header: but a key")
     c = Configuration.from_env()
@@ -218,7 +212,7 @@ def test_settings_from_the_environment(monkeypatch, around):
     # The longer name of a variable overrides the shorter.
     for short, long in (("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")):
         monkeypatch.setenv(f"ACP_{short}", "/short")
-        assert getattr(Configuration.from_env(), long.lower()) == ENVIRONMENT[f"ACP_{long}"]
+        assert getattr(Configuration.from_env(), long.lower()) == ENVIRONMENT[long][1]
         monkeypatch.delenv(f"ACP_{long}")
         assert getattr(Configuration.from_env(), long.lower()) == "/short"
 
