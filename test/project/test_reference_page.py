@@ -8,14 +8,13 @@ and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
@@ -49,18 +48,14 @@ METHODS = {
         "application/json",
     ),
 }
-# What the user's example passes as each of them.
-ARGUMENTS = {
-    "block_timeout": "56",
-    "body": '{{"approved": True}}',
-    "run_create": 'acp_client_v0_1.RunCreate(agent_id="{agent_id}")',
-    "run_id": '"{run_id}"',
-    "run_search_request": "acp_client_v0_1.RunSearchRequest()",
-}
-
+# The user's example of each method, whose imports are those of all.
 SCRIPT = """
 import acp_client_v0_1
-{imports}
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models.run_output_stream import RunOutputStream
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.rest import ApiException
 from pprint import pprint
 
@@ -70,7 +65,11 @@ configuration = acp_client_v0_1.Configuration(
 
 with acp_client_v0_1.ApiClient(configuration) as api_client:
     api_instance = acp_client_v0_1.RunsApi(api_client)
-    {preparation}
+    run_create = acp_client_v0_1.RunCreate({agent_id})
+    run_search_request = acp_client_v0_1.RunSearchRequest()
+    run_id = "{run_id}"
+    block_timeout = 56
+    body = {body}
 
     try:
         api_response = api_instance.{call}
@@ -88,32 +87,20 @@ def server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def ids(server: LocalServer) -> dict[str, str]:
-    """The ids of an agent, and of a run that can be read, answered and deleted."""
+def follow(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the user's example of a method, with a run that can be read, answered and deleted."""
     with ApiClient(Configuration(host=server.url)) as client:
-        runs = RunsApi(client)
-        asking = runs.create_run(RunCreate(agent_id=APPROVAL_AGENT_ID, streaming="result"))
-        runs.get_run_output(asking.run_id, block_timeout=5)
-    return {"agent_id": ECHO_AGENT_ID, "run_id": asking.run_id}
+        asking = RunsApi(client).create_run(RunCreate(agent_id=APPROVAL_AGENT_ID))
+        RunsApi(client).get_run_output(asking.run_id, block_timeout=5)
+    ids = {"agent_id": f'agent_id="{ECHO_AGENT_ID}"', "run_id": asking.run_id}
 
+    def run(method: str, **changes: str) -> str:
+        call = f"{method}({passed(METHODS[method][1])})"
+        named = {**ids, "body": '{"approved": True}', "host": server.url, **changes}
+        exec(SCRIPT.format(method=method, call=call, **named), {"__name__": "__main__"})
+        return capsys.readouterr().out
 
-def script(method: str, server: LocalServer, **ids: str) -> str:
-    _, parameters, returns, _ = METHODS[method]
-    kinds = [kind for _, kind, _ in parameters] + re.findall(r"\w+", returns)
-    modules = {kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower() for kind in kinds}
-    imports = [
-        f"from acp_client_v0_1.models.{modules[kind]} import {kind}"
-        for kind in kinds
-        if kind in acp_client_v0_1.models.__all__
-    ]
-    prepared = [f"{name} = {ARGUMENTS[name].format(**ids)}" for name, _, _ in parameters]
-    return SCRIPT.format(
-        imports="\n".join(imports),
-        host=server.url,
-        preparation="\n    ".join(prepared),
-        call=f"{method}({passed(parameters)})",
-        method=method,
-    )
+    return run
 
 
 def passed(parameters: list[tuple[str, str, str]]) -> str:
@@ -121,23 +108,16 @@ def passed(parameters: list[tuple[str, str, str]]) -> str:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_users_own_examples_run(
-    method: str, server: LocalServer, ids: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    exec(script(method, server, **ids), {"__name__": "__main__"})
-    printed = capsys.readouterr().out
+def test_the_users_own_examples_run(method: str, follow: Callable[..., str]) -> None:
+    printed = follow(method)
     assert printed.startswith(f"The response of RunsApi->{method}:\n\n")
     assert len(printed.splitlines()) > 2, "nothing was printed of the response"
 
 
-def test_a_placeholder_names_what_it_lacks(
-    server: LocalServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = script("create_run", server, agent_id="").replace('agent_id=""', "")
+def test_a_placeholder_names_what_it_lacks(follow: Callable[..., str]) -> None:
     with pytest.raises(ValidationError, match="agent_id"):
-        exec(source, {})
-    exec(script("resume_run", server, run_id="x").replace('{"approved": True}', "None"), {})
-    said = capsys.readouterr().out
+        follow("create_run", agent_id="")
+    said = follow("resume_run", body="None")
     assert said.startswith("Exception when calling RunsApi->resume_run: body must be")
 
 
