@@ -16,7 +16,6 @@ import pickle
 import re
 import socket
 import ssl
-import struct
 import sys
 import tempfile
 import threading
@@ -39,6 +38,7 @@ from pydantic import ValidationError
 from support.examples import RUN
 from support.proxies import HttpProxy
 from support.socket_server import (
+    RESET,
     STALL,
     Connection,
     Request,
@@ -71,6 +71,7 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.telemetry import instrument
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
+ID = "11111111-1111-4111-8111-111111111111"
 Mistake = Callable[[], object]
 MISTAKES: list[Any] = []
 Rows = dict[type[BaseException], dict[str, Any]]
@@ -96,18 +97,6 @@ def each(table: Rows, call: Any = None) -> None:
                 MISTAKES.append(pytest.param(make, error, said.split(" ... "), id=said))
 
 
-def get_run(*responses: Any, **settings: Any) -> object:
-    """Call `get_run` on a server that sends these bytes."""
-    with SocketServer(*responses) as server:
-        return calling(get, **{"host": server.url, "retries": False, **settings})
-
-
-def send(body: Any) -> object:
-    """Call `create_run` with a body, on a server that accepts any."""
-    with serving(response(json.dumps(RUN).encode())) as (_, client):
-        return RunsApi(client).create_run(body)
-
-
 def send_fields(fields: dict[str, Any]) -> object:
     return send({"agent_id": "a", **fields})
 
@@ -127,6 +116,32 @@ def calling(call: Callable[[ApiClient], object], **settings: Any) -> object:
     """Make a call of a new client."""
     with ApiClient(Configuration(**settings)) as client:
         return call(client)
+
+
+def served(
+    call: Callable[[ApiClient], object],
+    *responses: Any,
+    handler: Any = None,
+    path: str = "",
+    **settings: Any,
+) -> object:
+    """Make a call of a new client to a server that sends these bytes, below a path of it."""
+    with SocketServer(*responses, handler=handler) as server:
+        return calling(call, **{"host": server.url + path, "retries": False, **settings})
+
+
+def get_run(*responses: Any, **settings: Any) -> object:
+    return served(get, *responses, **settings)
+
+
+def got(content: Any, call: Callable[[ApiClient], object]) -> object:
+    """Make a call to a server that responds with this JSON."""
+    return served(call, response(json.dumps(content).encode()))
+
+
+def send(body: Any) -> object:
+    """Call `create_run` with a body, on a server that accepts any."""
+    return got(RUN, lambda client: RunsApi(client).create_run(body))
 
 
 def get(client: ApiClient) -> object:
@@ -308,14 +323,6 @@ def agent() -> Any:
     return AgentHandle("a", offline())
 
 
-def start_with(options: dict[str, Any]) -> None:
-    agent().start({}, **options)
-
-
-def run_with(options: dict[str, Any]) -> None:
-    agent().run({}, **options)
-
-
 def run() -> Any:
     return RunHandle("r", offline())
 
@@ -327,19 +334,18 @@ def an_input_that_contains_itself() -> None:
     agent().run(value)
 
 
+def find(client: ApiClient, **options: Any) -> object:
+    return AgentHandle.find("echo", client, **options)
+
+
 def find_echo(path: str = "", **options: Any) -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url + path)) as client:
-        AgentHandle.find("echo", client, **options)
-
-
-def find_where_searches_fail(status: int) -> None:
-    with serving(response(b'"no"', status, "No"), retries=False) as (_, client):
-        AgentHandle.find("echo", client)
+    with LocalServer() as server:
+        calling(lambda client: find(client, **options), host=server.url + path)
 
 
 def of_a_name(call: Callable[[AgentHandle], object]) -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        call(AgentHandle("echo", client))
+    with LocalServer() as server:
+        calling(lambda client: call(AgentHandle("echo", client)), host=server.url)
 
 
 def two(first: Any, second: Any) -> None:
@@ -355,22 +361,12 @@ def frame(method: str) -> Any:
     return type("Frame", (list,), {"columns": ("a",), "to_dict": None, method: None})()
 
 
-@mistake(TypeError, "an EventStream cannot be pickled: pickle its run_id and last_event_id")
-def a_stream_that_is_pickled() -> None:
-    with serving(head(204)) as (_, client):
-        pickle.dumps(RunsApi(client).get_run_stream("r1"))
-
-
 def drive(**options: Any) -> None:
     run().drive(lambda question: None, **options)
 
 
 def output(**options: Any) -> None:
     run().output(**options)
-
-
-def get_with(headers: dict[str, str]) -> None:
-    RunsApi(offline()).get_run("r1", _headers=headers)
 
 
 def map_with(**options: Any) -> None:
@@ -402,23 +398,12 @@ def a_package_that_is_missing() -> None:
 # Servers of another kind, proxies and redirects
 
 
-def at(handler: Callable[[Connection], None], call: Callable[[ApiClient], object]) -> None:
-    """Make a call of a new client to a server with this handler."""
-    with SocketServer(handler=handler) as server:
-        calling(call, host=server.url, retries=False)
-
-
-def got(content: Any, call: Callable[[ApiClient], object]) -> None:
-    """Make a call of a new client to a server that responds with this JSON."""
-    at(serve_each(lambda _: response(json.dumps(content).encode())), call)
-
-
 def start(client: ApiClient) -> object:
     return AgentHandle("a", client).start({}, timeout=10)
 
 
 def result(client: ApiClient) -> object:
-    return RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=10)
+    return RunHandle(ID, client).result(timeout=10)
 
 
 def batch(client: ApiClient) -> object:
@@ -441,27 +426,6 @@ NOTHING_MADE = "; no run was made or changed"
 
 
 @mistake(
-    acp.RunStartAmbiguous,
-    "the run may have been started or not: POST /runs: Connection reset by peer; if the server",
-    "; the search for it failed, too; search again by RunHandle.from_token(error.token), before",
-)
-def a_start_whose_server_resets_all() -> None:
-    def reset(connection: Connection) -> None:
-        connection.read_request()
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    at(reset, lambda client: AgentHandle("a", client).start({}, timeout=0.5))
-
-
-@mistake(acp.RunWaitTimeout, "has no output after 0.", "; wait again, or RunHandle.from_token(")
-def a_wait_whose_server_says_much() -> None:
-    body = json.dumps({"detail": "busy " * 100}).encode()
-    busy = SocketServer(response(body, 503, "Service Unavailable", retry_after="0"))
-    with busy as server, ApiClient(Configuration(host=server.url)) as client:
-        RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=0.5)
-
-
-@mistake(
     acp.ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
 )
 def an_output_that_the_server_lacks() -> None:
@@ -470,16 +434,11 @@ def an_output_that_the_server_lacks() -> None:
         ended = {**RUN, "status": "success"}
         return response(json.dumps(ended).encode()) if served else response(b"", 404, "Not Found")
 
-    at(serve_each(respond), result)
+    served(result, handler=serve_each(respond))
 
 
 PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", "text/html")
 NOT_SERVED = " may not serve this path: check the base path of host; or the run was deleted"
-
-
-def under_acp(call: Callable[[ApiClient], object]) -> None:
-    with SocketServer(PAGE) as server:
-        calling(call, host=f"{server.url}/acp")
 
 
 def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
@@ -501,14 +460,11 @@ def redirected(call: Callable[[ApiClient], object], status: int) -> None:
     refusal = response(b'{"detail":"Unauthorized"}', 401, "Unauthorized")
     with SocketServer(refusal, ssl_context=context) as secure:
 
-        def redirect(connection: Connection) -> None:
-            while (request := connection.read_request()) is not None:
-                location = f"{secure.url}{request.path}"
-                connection.sock.sendall(response(b"", status, "Moved", location=location))
+        def redirect(request: Request) -> bytes:
+            return response(b"", status, "Moved", location=f"{secure.url}{request.path}")
 
-        with SocketServer(handler=redirect) as server:
-            host = f"{server.url}/acp"
-            calling(call, host=host, ca_cert_data=pem, access_token="5ecret")
+        settings = {"ca_cert_data": pem, "access_token": "5ecret"}
+        served(call, handler=serve_each(redirect), path="/acp", **settings)
 
 
 SET_HOST = "set host to a URL that begins with https://127.0.0.1:"
@@ -577,7 +533,7 @@ ADDRESSES: Rows = {
         f" expects TLS: write https:// ... {NOTHING_MADE}": (ALERT, start),
     },
 }
-each(ADDRESSES, lambda pair: at(*pair))
+each(ADDRESSES, lambda pair: served(pair[1], handler=pair[0]))
 
 # Proxies that are none
 PROXIES: Rows = {
@@ -609,12 +565,29 @@ JOURNALS: Rows = {
 each(JOURNALS, lambda options: continue_a_batch(**options))
 
 # What a call raises
-ID = "11111111-1111-4111-8111-111111111111"
 OTHERS = {"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}
 NAMELESS = {"agent_id": "", "metadata": {"ref": {"name": "x", "version": "1"}, "description": ""}}
 NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
 FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
+BUSY_FOR_LONG = json.dumps({"detail": "busy " * 100}).encode()
 CALLS: Rows = {
+    acp.RunStartAmbiguous: {
+        "the run may have been started or not: POST /runs: Connection reset by peer; if the server "
+        "... ; the search for it failed, too; search again by RunHandle.from_token(error.token)": (
+            lambda: served(lambda client: AgentHandle("a", client).start({}, timeout=0.5), [RESET])
+        ),
+    },
+    acp.RunWaitTimeout: {
+        "has no output after 0. ... ; wait again, or RunHandle.from_token(": lambda: served(
+            lambda client: RunHandle(ID, client).result(timeout=0.5),
+            response(BUSY_FOR_LONG, 503, "Service Unavailable", retry_after="0"),
+        ),
+    },
+    TypeError: {
+        "an EventStream cannot be pickled: pickle its run_id and last_event_id": lambda: served(
+            lambda client: pickle.dumps(RunsApi(client).get_run_stream("r1")), head(204)
+        ),
+    },
     acp.TLSException: {
         "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
         "its certificate is refused: Hostname mismatch": lambda: over_tls(
@@ -660,9 +633,15 @@ CALLS: Rows = {
             redirected(start, 301)
         ),
     },
-    acp.RunGone: {f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: under_acp(result)},
+    acp.RunGone: {
+        f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: served(
+            result, PAGE, path="/acp"
+        )
+    },
     acp.NotFoundException: {
-        "POST /acp/runs returned 404 ... is the base path of host right?": lambda: under_acp(start),
+        "POST /acp/runs returned 404 ... is the base path of host right?": lambda: served(
+            start, PAGE, path="/acp"
+        ),
     },
     acp.UnprocessableEntityException: {
         "/runs/r1 returned 422 ... body.f0: is required ... …": lambda: get_run(
@@ -758,7 +737,9 @@ ANOTHER: Any = type("ApiClient", (), {"__module__": "another_sdk"})()
 SETTINGS: Rows = {
     ApiValueError: {
         "body: keys must be str, got int 1": lambda: RunsApi(offline()).resume_run("r", {1: 2}),
-        "header 'Content-Length' cannot be set": lambda: get_with({"Content-Length": "0"}),
+        "header 'Content-Length' cannot be set": lambda: RunsApi(offline()).get_run(
+            "r", _headers={"Content-Length": "0"}
+        ),
         "header_value is missing: a header has a name and a value": lambda: ApiClient(None, "x"),
     },
     ApiTypeError: {
@@ -922,8 +903,8 @@ HANDLES: Rows = {
         "a threading.Event or None, not asyncio.locks": lambda: output(stop=asyncio.Event()),
         "stop must be ... : pass an instance, not the": lambda: output(stop=threading.Event),
         "to must be a PendingInterrupt or None, not dict": lambda: run().resume({}, to={}),
-        "start() got ... 'confg'; did you mean 'config'": lambda: start_with({"confg": 1}),
-        ".run() got an unexpected keyword argument 'ordered'": lambda: run_with({"ordered": True}),
+        "start() got ... 'confg'; did you mean 'config'": lambda: agent().start({}, confg={}),
+        "run() got an unexpected keyword argument 'ordered'": lambda: agent().run({}, ordered=True),
         'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
         "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
         "an iterable of dicts, not dict; for one, pass a list": lambda: agent().map({}),
@@ -945,8 +926,8 @@ HANDLES: Rows = {
     },
     acp.ApiException: {
         "(without searches, use AgentHandle(agent_id))": (
-            lambda: find_where_searches_fail(501),
-            lambda: find_where_searches_fail(405),
+            lambda: served(find, response(b'"no"', 501, "No")),
+            lambda: served(find, response(b'"no"', 405, "No")),
         )
     },
 }
@@ -964,7 +945,7 @@ STARTS: Rows = {
         "timeout must be above 0 seconds: a start sends a request": {"timeout": 0},
     },
 }
-each(STARTS, start_with)
+each(STARTS, lambda options: agent().start({}, **options))
 
 # Options of a run
 RUNS: Rows = {
@@ -979,7 +960,7 @@ RUNS: Rows = {
         "thread_id must not be empty": {"thread_id": ""},
     },
 }
-each(RUNS, run_with)
+each(RUNS, lambda options: agent().run({}, **options))
 
 # Options of a batch
 BATCHES: Rows = {
@@ -1059,7 +1040,6 @@ def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
 
 
 LONG = "something that takes many words to say, " * 20
-RUN_ID = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.mark.parametrize(
@@ -1075,7 +1055,7 @@ RUN_ID = "11111111-1111-4111-8111-111111111111"
         ),
         (acp.SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
         (
-            acp.ResumeAmbiguous(run_id=RUN_ID, token="t", times=2, why=LONG),
+            acp.ResumeAmbiguous(run_id=ID, token="t", times=2, why=LONG),
             "answer again if it is still interrupted",
         ),
     ],
@@ -1086,6 +1066,4 @@ def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase
 
 
 def test_uuids_are_taken_where_a_handle_wants_an_id() -> None:
-    value = UUID("11111111-1111-4111-8111-111111111111")
-    assert AgentHandle(value, offline()).agent_id == str(value)
-    assert RunHandle(value, offline()).run_id == str(value)
+    assert AgentHandle(UUID(ID), offline()).agent_id == RunHandle(UUID(ID), offline()).run_id == ID
