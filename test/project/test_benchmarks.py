@@ -79,29 +79,6 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert absent.holds and absent.figure is None
 
 
-def test_the_fastest_peer_is_the_one_to_beat() -> None:
-    from benchmarks.measure import OURS, fastest
-
-    samples = {OURS: [1.0, 1.0, 1.0], "slow": [9.0, 9.0, 9.0], "quick": [3.0, 2.0, 3.0]}
-    assert fastest(("slow", "quick", "nobody"))(samples) == [3.0, 2.0, 3.0]
-    assert fastest(("nobody",))(samples) == []
-
-
-def test_jobs_take_turns() -> None:
-    from benchmarks import measure
-
-    turns: list[str] = []
-
-    @contextmanager
-    def make() -> Iterator[dict[str, Callable[[], object]]]:
-        yield {name: lambda name=name: turns.append(name) for name in "ab"}  # type: ignore[misc]
-
-    work = measure.Work("w", "t", "s", 1, 2, make)
-    samples = measure.run(work, work.rounds)
-    assert turns == ["a", "b"] * 3  # one of them before what counts
-    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
-
-
 def test_what_is_told_of_the_figures() -> None:
     from benchmarks.measure import OURS, Budget, over
     from benchmarks.report import Machine, Outcome, as_json, as_markdown, as_text

@@ -11,7 +11,6 @@ import sys
 from importlib import metadata, resources
 from pathlib import Path
 
-import compat
 import pytest
 
 import acp_client_v0_1
@@ -65,27 +64,3 @@ def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
     names = {re.split(r"[<>=!~ ;\[]", line)[0] for line in needed}
     assert names == {"urllib3", "pydantic", "python-dateutil", "typing-extensions"}
-
-
-def test_an_interpreter_that_is_named_takes_no_row_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Debian's 3.11.2 is tested beside the newest 3.11; what cannot be used is named."""
-
-    def interpreter(name: str, version: str) -> str:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\necho {version}\n")
-        path.chmod(0o755)
-        return str(path)
-
-    ours = interpreter("pyenv/versions/3.11.7/bin/python3", "3.11")
-    debians, free = interpreter("debian/python3.11", "3.11"), interpreter("free/python3", "3.14t")
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    monkeypatch.setenv("PATH", "")
-    versions = ("3.11", "3.13t", "3.14t")
-    assert compat.interpreters(versions, []) == {"3.11": ours, "3.13t": "", "3.14t": ""}
-    rows = {"3.11": ours, "3.13t": "", "3.14t": free, debians: debians}
-    assert compat.interpreters(versions, [debians, free]) == rows
-    with pytest.raises(SystemExit, match="--also nowhere: no Python"):
-        compat.interpreters(versions, ["nowhere"])
