@@ -455,6 +455,7 @@ def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypa
     monkeypatch.chdir(tmp_path)
     configuration.logger_file = "second"
     monkeypatch.chdir("/")
+    assert not second.exists()  # before there is anything to write
     package_logger.debug("two")
     configuration.debug = False
     assert (package_logger.level, configuration.logger_file) == (logging.WARNING, "second")

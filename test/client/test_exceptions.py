@@ -303,7 +303,10 @@ def test_a_class_stands_for_its_status_and_one_of_a_private_module_lives_in_exce
         assert type(error) is made and made.__module__ == exceptions.__name__
     finally:
         del ApiException._by_status[499]
-    assert type("Own", (ApiException,), {"__module__": "mine"}).__module__ == "mine"
+    noticed = []
+    mixin = type("Mixin", (), {"__init_subclass__": classmethod(noticed.append)})
+    own = type("Own", (ApiException, mixin), {"__module__": "mine"})
+    assert own.__module__ == "mine" and noticed == [own]
 
 
 @pytest.mark.parametrize("data, hinted", [("NOT found", True), ("", True), ("no run r", False)])
