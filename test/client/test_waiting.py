@@ -86,7 +86,7 @@ def test_after_a_single_cut_the_window_grows_again(set_timing):
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
 def test_a_single_cut_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)
-    server.wait(set_timing, block_timeout=30)
+    server.wait(set_timing)
     assert len(server.windows) < 120 + 30
     assert server.failed == len(cuts)
     assert server.windows[60:-6] == [30] * len(server.windows[60:-6])

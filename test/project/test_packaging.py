@@ -17,6 +17,7 @@ import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, Configuration, _lazy
 
 NAME = "acp-client-v0-1"
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
@@ -27,7 +28,7 @@ def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     assert ApiClient(configuration).user_agent == f"acp_client_v0_1/{version} Python/{python}"
     footer = f"copyright: acp_client_v0_1 {version}\n"
-    assert footer in (Path(__file__).parents[2] / "mkdocs.yml").read_text("utf-8")
+    assert footer in (ROOT / "mkdocs.yml").read_text("utf-8")
 
 
 def first_use(name: str, dependency: str, version: str | None) -> str:
@@ -64,3 +65,10 @@ def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
     names = {re.split(r"[<>=!~ ;\[]", line)[0] for line in needed}
     assert names == {"urllib3", "pydantic", "python-dateutil", "typing-extensions"}
+
+
+def test_mypy_strict_accepts_the_scripts_of_users() -> None:
+    scripts = sorted(map(str, (ROOT / "test" / "typing").glob("*.py")))
+    command = [sys.executable, "-m", "mypy", "--strict", *scripts]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr

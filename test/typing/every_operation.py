@@ -1,7 +1,7 @@
 """A user's script that calls each of the 17 operations, with the types that it may rely on.
 
-mypy --strict reads it (`make types`, and test/test_typing.py); it is never run. A type that
-changes, `Any` included, makes an `assert_type` fail.
+mypy --strict reads it (`make types`, and test/project/test_packaging.py); it is never run. A type
+that changes, `Any` included, makes an `assert_type` fail.
 """
 
 from __future__ import annotations
