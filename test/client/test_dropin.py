@@ -76,7 +76,7 @@ def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
     own = {"in": "header", "key": "x-key", "value": "v"}
     configured = {"Authorization": "Bearer t0k", "x-api-key": "k"}
     for auth, added in ((None, configured), (own, {"x-key": "v"}), ({}, configured)):
-        headers = {"Accept": "a"}
+        headers = {"Accept": "a", **dict.fromkeys(map(str.lower, added), "of a script")}
         a_client().update_params_for_auth(headers, [], [], "/x", "GET", None, auth)
         assert headers == {"Accept": "a", **added}
 
@@ -214,8 +214,11 @@ def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
     text: str | bytes, name: Any, kind: str | None, value: object
 ) -> None:
     if isinstance(value, type):
-        with pytest.raises(value):
+        with pytest.raises(value) as caught:
             a_client().deserialize(text, name, kind)
+        if value is NO_JSON:
+            body = text if isinstance(text, str) else text.decode(errors="replace")
+            assert getattr(caught.value, "body", None) == body
     else:
         assert a_client().deserialize(text, name, kind) == value
 

@@ -127,8 +127,10 @@ def started(script: str, *arguments: str, **added: str) -> Iterator[subprocess.P
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """The server that a script finds if it is given no other."""
     with LocalServer() as running:
+        monkeypatch.setenv("ACP_HOST", running.url)
         yield running
 
 
@@ -204,7 +206,7 @@ def test_a_failure_is_one_line(
     arguments: list[str], host: str, said: str, server: LocalServer
 ) -> None:
     typed = [each.format(port=server.port) for each in arguments]
-    ended = run(*typed, ACP_HOST=host or server.url, ACP_RETRIES="0")
+    ended = run(*typed, ACP_RETRIES="0", **({"ACP_HOST": host} if host else {}))
     assert ended.returncode == 1
     assert re.fullmatch(f"{said}\n", ended.stderr), ended.stderr
 
@@ -219,7 +221,7 @@ def test_the_quickstart_does_the_main_job_on_a_server_of_its_own() -> None:
 
 def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> None:
     other = runs.create_run(RunCreate(agent_id=ECHO_AGENT_ID))
-    ended = run("quickstart.py", "--count", "1", ACP_HOST=server.url)
+    ended = run("quickstart.py", "--count", "1")
     assert ended.returncode == 0 and ended.stdout.startswith(f"server: {server.url}\n")
     assert [left.run_id for left in runs.search_runs({})] == [other.run_id]
 
@@ -238,7 +240,7 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
         return {"text": HOSTILE, HOSTILE: 1}
 
     server.register(hostile)
-    printed = printed_by("stream_to_terminal.py", "--agent", "hostile", ACP_HOST=server.url)
+    printed = printed_by("stream_to_terminal.py", "--agent", "hostile")
     assert len(printed.splitlines()) == 2 and printed.replace("\n", "").isprintable()
     assert SHOWN in printed
 
@@ -246,7 +248,7 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
 def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
     counting = '{"count": 4, "interval": 0.01}'
-    printed = printed_by("stream_to_terminal.py", "--input", counting, ACP_HOST=server.url)
+    printed = printed_by("stream_to_terminal.py", "--input", counting)
     updates = "".join(f'{{"count": {n}, "of": 4}}\n' for n in range(1, 5))
     assert printed == updates + 'result: {"count": 4, "of": 4}\n'
     streams = [request for request in server.requests if request.path.endswith("/stream")]
@@ -263,10 +265,10 @@ def test_stream_replaces_results_on_a_terminal() -> None:
 
 
 def test_stream_says_how_a_run_ended_that_has_no_result(server: LocalServer) -> None:
-    failed = run("stream_to_terminal.py", "--agent", "failing", ACP_HOST=server.url)
+    failed = run("stream_to_terminal.py", "--agent", "failing")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "this agent always fails" in failed.stderr
-    asking = run("stream_to_terminal.py", "--agent", "approval", ACP_HOST=server.url)
+    asking = run("stream_to_terminal.py", "--agent", "approval")
     assert asking.returncode == 1 and "is interrupted by 'approval'" in asking.stderr
 
 
@@ -285,7 +287,7 @@ def test_wait_without_tqdm_says_what_to_install_and_starts_no_run(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tqdm'] = None\n")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
-    ended = run("wait_with_progress.py", PYTHONPATH=path, ACP_HOST=server.url)
+    ended = run("wait_with_progress.py", PYTHONPATH=path)
     assert (ended.returncode, ended.stderr) == (1, "the bar needs tqdm: pip install tqdm\n")
     assert server.requests == ()
 
@@ -294,17 +296,17 @@ def test_wait_goes_on_another_time_by_the_token(
     server: LocalServer, release: threading.Event
 ) -> None:
     script = ("wait_with_progress.py", "--agent", "patient", "--input", '{"n": 1}')
-    too_short = run(*script, "--timeout", "0.2", ACP_HOST=server.url)
+    too_short = run(*script, "--timeout", "0.2")
     assert (too_short.returncode, too_short.stdout) == (1, "")
     (token,) = re.findall(r"--token (\S+)", too_short.stderr)
     release.set()
-    again = run("wait_with_progress.py", "--token", token, ACP_HOST=server.url)
+    again = run("wait_with_progress.py", "--token", token)
     assert (again.returncode, again.stdout) == (0, 'result: {"n": 1}\n')
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi) -> None:
     script = ("wait_with_progress.py", "--input", '{"seconds": 60}')
-    with started(*script, ACP_HOST=server.url) as process:
+    with started(*script) as process:
         # It asks only once the bar is drawn, and then it waits for the response.
         assert eventually(lambda: server.requests and server.requests[-1].path.endswith("/output"))
         process.send_signal(signal.SIGINT)
@@ -319,7 +321,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
 
 def test_answers_come_from_the_keyboard(server: LocalServer) -> None:
     typed = "perhaps\nfalse\nnot on a Friday\n"
-    printed = printed_by("answer_interrupts.py", stdin=typed, ACP_HOST=server.url)
+    printed = printed_by("answer_interrupts.py", stdin=typed)
     assert printed.startswith("question: May I deploy?\n  approved, boolean:   that is not")
     assert printed.endswith(
         "  approved, boolean:   reason, string (may be empty): "
@@ -338,7 +340,7 @@ def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
     server.register(curious)
     typed = '{"name": "Ada"}\nred\n{"colour": "red"}\n'
     script = ("answer_interrupts.py", "--agent", "curious")
-    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    printed = printed_by(*script, stdin=typed)
     assert "  answer, a JSON object: question: And the colour?\n" in printed
     assert "that is not JSON" in printed
     assert printed.endswith('result: {"name": "Ada", "colour": "red"}\n')
@@ -354,7 +356,7 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
     server.register(hostile, interrupts=[asks])
     typed = "yes\n1\n"
     script = ("answer_interrupts.py", "--agent", "hostile")
-    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    printed = printed_by(*script, stdin=typed)
     assert printed.count("\n") == 2 and printed.replace("\n", "").isprintable()
     assert printed.count(SHOWN) > 3
 
@@ -362,12 +364,12 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
 def test_a_question_without_answer_can_be_answered_later(
     server: LocalServer, runs: RunsApi
 ) -> None:
-    silent = run("answer_interrupts.py", ACP_HOST=server.url)
+    silent = run("answer_interrupts.py")
     assert silent.returncode == 1 and "Traceback" not in silent.stderr
     assert [left.status.value for left in runs.search_runs({})] == ["interrupted"]
     (token,) = re.findall(r"--token (\S+)", silent.stderr)
     script = ("answer_interrupts.py", "--token", token)
-    answered = run(*script, stdin="true\n\n", ACP_HOST=server.url)
+    answered = run(*script, stdin="true\n\n")
     assert answered.returncode == 0 and '"approved": true' in answered.stdout
 
 
@@ -381,7 +383,7 @@ def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi
     ]
     runs.create_run(RunCreate(agent_id=COUNTER_AGENT_ID, input={"count": 1}))
     assert eventually(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
-    printed = printed_by("export_runs.py", "echo", "--status", "success", ACP_HOST=server.url)
+    printed = printed_by("export_runs.py", "echo", "--status", "success")
     exported = [Run.from_json(line) for line in printed.encode().split(b"\n") if line]
     found, made = ({one.run_id: one.creation for one in each} for each in (exported, wanted))
     assert found == made
@@ -402,7 +404,7 @@ def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
 
 def test_batch_goes_on_after_failures(server: LocalServer) -> None:
     typed = '{"count": 1}\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
-    ended = run("batch_runs.py", stdin=typed, ACP_HOST=server.url)
+    ended = run("batch_runs.py", stdin=typed)
     assert (ended.returncode, ended.stderr) == (1, "inputs without a result: 1\n")
     lines = {line["line"]: line for line in map(json.loads, ended.stdout.splitlines())}
     assert lines[1]["result"] == {"count": 1, "of": 1}
@@ -417,14 +419,14 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
     inputs.write_text("".join(f'{{"n": {n}}}\n' for n in range(5)))
     script = ("batch_runs.py", str(inputs), "--concurrency", "2", "--agent", "patient")
     script += ("--journal", str(journal))
-    with started(*script, ACP_HOST=server.url) as process:
+    with started(*script) as process:
         assert eventually(lambda: len(server.runs) == 2)
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "") and "Traceback" not in complaints
     assert len(server.runs) == 2
     release.set()
-    again = run(*script, ACP_HOST=server.url)
+    again = run(*script)
     assert again.returncode == 0, again.stderr
     results = [json.loads(line)["result"]["n"] for line in again.stdout.splitlines()]
     assert sorted(results) == [0, 1, 2, 3, 4] and len(server.runs) == 5
@@ -436,7 +438,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
 def test_a_webhook_arrives_and_everything_else_is_refused(
     server: LocalServer, runs: RunsApi
 ) -> None:
-    with started("receive_webhooks.py", "--agent", "approval", ACP_HOST=server.url) as process:
+    with started("receive_webhooks.py", "--agent", "approval") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         _, run_id, _, _, webhook = line.replace(",", "").split()
@@ -448,7 +450,7 @@ def test_a_webhook_arrives_and_everything_else_is_refused(
 
 def test_a_receiver_takes_runs_only(server: LocalServer) -> None:
     script = ("receive_webhooks.py", "--input", '{"seconds": 60}')
-    with started(*script, ACP_HOST=server.url) as process:
+    with started(*script) as process:
         assert process.stdout is not None
         webhook = process.stdout.readline().split()[-1]
         assert posted(webhook, b"{}") == 400
