@@ -18,34 +18,26 @@ from support.socket_server import Gate, Request, SocketServer, head, response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, rest
+from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, exceptions, rest
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    BadRequestException,
-    ConflictException,
-    ForbiddenException,
-    NotFoundException,
     ResponseDecodeError,
     ResponseValidationError,
-    ServiceException,
-    TooManyRequestsException,
-    UnauthorizedException,
-    UnprocessableEntityException,
 )
 
 ERRORS = {
-    400: BadRequestException,
-    401: UnauthorizedException,
-    403: ForbiddenException,
-    404: NotFoundException,
-    409: ConflictException,
-    422: UnprocessableEntityException,
-    429: TooManyRequestsException,
-    500: ServiceException,
-    503: ServiceException,
-    599: ServiceException,
+    400: exceptions.BadRequestException,
+    401: exceptions.UnauthorizedException,
+    403: exceptions.ForbiddenException,
+    404: exceptions.NotFoundException,
+    409: exceptions.ConflictException,
+    422: exceptions.UnprocessableEntityException,
+    429: exceptions.TooManyRequestsException,
+    500: exceptions.ServiceException,
+    503: exceptions.ServiceException,
+    599: exceptions.ServiceException,
     418: ApiException,
     302: ApiException,
 }
