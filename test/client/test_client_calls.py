@@ -1,4 +1,4 @@
-"""What holds for a whole client: safe operations, credentials, block windows, copies, closing."""
+"""What holds for a whole client: retries, credentials, long polls, copies, views, closing."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from support.operations import CASES, Case
-from support.socket_server import RESET, STALL, SocketServer, head, response, serve_each
+from support.socket_server import CLOSE, RESET, STALL, SocketServer, head, response, serve_each
 from support.transport import eventually, serving
 from urllib3.util import Retry
 
-import acp_client_v0_1
-from acp_client_v0_1 import (
-    ApiClient,
-    ApiTimeoutError,
-    Configuration,
-    RunCreate,
-    RunsApi,
-)
+import acp_client_v0_1 as acp
+from acp_client_v0_1 import ApiClient, ApiTimeoutError, Configuration, RunCreate, RunsApi
 
 QUICK = Retry(2, backoff_factor=0.01)
 SECRET = "planted-5ecret"
@@ -36,7 +30,7 @@ def response_of(case: Case) -> bytes:
 
 
 def api_of(case: Case, client: ApiClient) -> Callable[..., Any]:
-    operation = getattr(getattr(acp_client_v0_1, case.api)(client), case.name)
+    operation = getattr(getattr(acp, case.api)(client), case.name)
     return lambda: operation(*case.arguments)
 
 
@@ -56,7 +50,7 @@ def test_only_reading_and_searching_are_repeated_except_after_429(case: Case) ->
                 first, second = server.requests
                 assert first.body == second.body
                 continue
-            with pytest.raises(acp_client_v0_1.ApiException) as refused:
+            with pytest.raises(acp.ApiException) as refused:
                 call()
             assert refused.value.ambiguous
             assert "may have carried out" in str(refused.value)
@@ -90,7 +84,7 @@ def test_the_end_of_the_with_frees_the_sockets_and_a_stream_goes_on() -> None:
 
     with SocketServer(handler=serve_each(serve)) as server:
         with ApiClient(Configuration(host=server.url)) as client:
-            with pytest.raises(acp_client_v0_1.NotFoundException):
+            with pytest.raises(acp.NotFoundException):
                 RunsApi(client).get_run("r1")
             stream = RunsApi(client).get_run_stream("r1")
         assert eventually(lambda: server.still_open == 1)
@@ -108,7 +102,7 @@ def test_a_call_overrides_the_headers_and_credentials_of_its_client() -> None:
             runs.get_run("r1", _request_auth={"in": "header", "key": "X-Key", "value": "k"})
             runs.get_run("r1", _request_auth={"in": "cookie", "key": "k", "value": "v w"})
             runs.get_run("r1", _request_auth={"in": "query", "key": "k y", "value": "v&w"})
-            with pytest.raises(acp_client_v0_1.ApiException):
+            with pytest.raises(acp.ApiException):
                 auth = {"in": "query", "key": "k", "value": 5}
                 runs.get_run_output("r1", block_timeout=3, _request_auth=auth)
             configuration.access_token = "new"
@@ -155,7 +149,7 @@ def test_a_credential_of_one_call_is_shown_nowhere(
     with caplog.at_level(logging.DEBUG), serving(*responses, retries=False) as (server, client):
         client.configuration.debug = True
         for _ in responses:
-            with pytest.raises(acp_client_v0_1.ApiException) as failure:
+            with pytest.raises(acp.ApiException) as failure:
                 RunsApi(client).get_run("r1", _request_auth=auth)
             error = failure.value
             assert error.url == f"{server.url}/runs/r1"
@@ -199,7 +193,7 @@ def test_body_and_data_of_an_error_have_one_charset_and_pickle(
 ) -> None:
     with (
         serving(response(content, 404, content_type=content_type)) as (_, client),
-        pytest.raises(acp_client_v0_1.NotFoundException) as failure,
+        pytest.raises(acp.NotFoundException) as failure,
     ):
         RunsApi(client).get_run("r1")
     for error in (failure.value, pickle.loads(pickle.dumps(failure.value))):
@@ -213,7 +207,7 @@ def test_a_block_that_is_longer_than_any_wait(window: int) -> None:
         assert RunsApi(client).get_run_output("r1", block_timeout=window) is None
         client.configuration.timeout = 5
         assert RunsApi(client).get_run_output("r1", block_timeout=window) is None
-        with pytest.raises(acp_client_v0_1.ApiValueError, match="too short"):
+        with pytest.raises(acp.ApiValueError, match="too short"):
             RunsApi(client).get_run_output("r1", block_timeout=window, _request_timeout=5)
     assert len(server.requests) == 2
 
@@ -222,7 +216,7 @@ def test_a_model_is_sent_as_it_says_itself() -> None:
     text = '{"agent_id": "a", "input": {"n": null}, "config": null, "later": null, "new": 1}'
     run = RunCreate.from_json(text)
     with serving(response(b'"no"', 404)) as (server, client):
-        with pytest.raises(acp_client_v0_1.NotFoundException):
+        with pytest.raises(acp.NotFoundException):
             RunsApi(client).create_run(run)
         assert client.sanitize_for_serialization({"run": [run]}) == {"run": [run.to_dict()]}
     sent = json.loads(server.requests[0].body)
@@ -240,7 +234,7 @@ def test_a_view_has_a_retry_policy_of_its_own(status: int) -> None:
                 server.requests.clear()
                 runs = RunsApi(api_client)
                 call = runs.create_run if body else runs.search_runs
-                with pytest.raises(acp_client_v0_1.ApiException):
+                with pytest.raises(acp.ApiException):
                     call(body)  # type: ignore[operator]
                 assert len(server.requests) == (1 if body and status == 503 else requests)
 
@@ -303,3 +297,85 @@ def test_a_default_header_may_be_set_while_a_call_reads_them() -> None:
         for _ in range(2):
             RunsApi(client).get_run("r1")
     assert ["x-later" in request.headers for request in server.requests] == [False, True]
+
+
+# The fault matrix. A row says which error each kind of call raises with two retries, and how many
+# requests have then reached the server. The kinds: safe (``get_run``), creating (``create_run``),
+# streaming (``get_run_stream``, read to its end), blocking (``get_run_output`` with a window).
+
+
+class Fault(NamedTuple):
+    script: Any
+    error: type[acp.ApiException]
+    requests: int = 3
+    creating_requests: int = 1
+    streaming_error: type[acp.ApiException] | None = None
+
+
+def status(code: int, requests: int = 3, creating: int = 1, **headers: str) -> Fault:
+    errors = {408: acp.ApiException, 429: acp.TooManyRequestsException}
+    sent = response(b'"no"', code, **headers)
+    return Fault(sent, errors.get(code, acp.ServiceException), requests, creating)
+
+
+def truncated(beginning: bytes, **headers: str) -> Fault:
+    """A stream that has begun is not opened again: its reader has had a part of it."""
+    steps = [head(content_type="text/event-stream", **headers), beginning, CLOSE]
+    return Fault(steps, acp.ConnectionException, streaming_error=acp.StreamInterrupted)
+
+
+PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
+FUTURE = "Wed, 21 Oct 2065 07:28:00 GMT"
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+FAULTS = {
+    "reset before the response": Fault([RESET], acp.ConnectionException),
+    "closed before the response": Fault([CLOSE], acp.ConnectionException),
+    "reset in the head": Fault([HEAD, 0.05, RESET], acp.ConnectionException),
+    "closed in the status line": Fault([HEAD[:11], CLOSE], acp.ConnectionException),
+    "closed in the head": Fault([HEAD, CLOSE], acp.ConnectionException),
+    "truncated body": truncated(b"some of it", content_length="100"),
+    "truncated chunks": truncated(b"5\r\ndata:", transfer_encoding="chunked"),
+    "garbage": Fault([b"\x00\x01\x02 garbage\r\n\r\n", CLOSE], acp.ProtocolException, 1),
+    **{f"{code}": status(code) for code in (408, 500, 502, 503, 504)},
+    **{f"{code}, Retry-After": status(code, retry_after="0") for code in (408, 502, 503, 504)},
+    "500, Retry-After as a date": status(500, retry_after=PAST),
+    "429": status(429, 3, 3),
+    "429, Retry-After in seconds": status(429, 3, 3, retry_after="0"),
+    "429, Retry-After as a date": status(429, 3, 3, retry_after=PAST),
+    "429, Retry-After too late in seconds": status(429, 1, 1, retry_after="60"),
+    "429, Retry-After too late as a date": status(429, 1, 1, retry_after=FUTURE),
+    "503, Retry-After too late in seconds": status(503, 1, 1, retry_after="60"),
+    "503, Retry-After too late as a date": status(503, 1, 1, retry_after=FUTURE),
+}
+
+
+def call(kind: str, api: RunsApi) -> None:
+    if kind == "safe":
+        api.get_run("r1", _request_timeout=10)
+    elif kind == "creating":
+        api.create_run(RunCreate(agent_id="a1"), _request_timeout=10)
+    elif kind == "blocking":
+        api.get_run_output("r1", block_timeout=1, _request_timeout=10)
+    else:
+        with api.get_run_stream("r1", _request_timeout=10) as stream:
+            list(stream)
+
+
+@pytest.mark.parametrize("kind", ["safe", "creating", "streaming", "blocking"])
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_each_kind_of_call_meets_each_fault_as_its_row_says(fault: Fault, kind: str) -> None:
+    expected, requests = fault.error, fault.requests
+    if kind == "creating":
+        requests = fault.creating_requests
+    if kind == "streaming" and fault.streaming_error is not None:
+        expected, requests = fault.streaming_error, 1
+    with (
+        serving(fault.script, retries=QUICK) as (server, client),
+        pytest.raises(expected) as raised,
+    ):
+        call(kind, RunsApi(client))
+    assert len(server.requests) == requests
+    assert "\n" not in str(raised.value)
+    if isinstance(raised.value, acp.ConnectionException):
+        said = "may have carried out" in str(raised.value)
+        assert said is raised.value.ambiguous is (kind == "creating")
