@@ -112,9 +112,7 @@ def with_a_slash(runs: RunsApi) -> None:
         (with_a_slash, ApiValueError, "run_id"),
     ],
 )
-def test_a_bad_argument_is_named_and_nothing_is_sent(
-    call: Call, kind: type[Exception], name: str
-) -> None:
+def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
     with serving(response(b"{}")) as (server, client), pytest.raises(kind) as caught:
         call(RunsApi(client))
     assert name in str(caught.value)
@@ -217,9 +215,7 @@ def test_content_is_sent_as_it_was_given() -> None:
     }
 
 
-def test_a_model_that_another_thread_is_building_can_be_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is built on first use, its validator first; pydantic 2.12 then cannot write it."""
     built: list[type] = []
 

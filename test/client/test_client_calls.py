@@ -140,9 +140,7 @@ def test_a_credential_in_the_query_stays_with_its_origin() -> None:
 
 
 @pytest.mark.parametrize("place", ["query", "cookie", "header"])
-def test_a_credential_of_one_call_is_shown_nowhere(
-    place: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_credential_of_a_call_is_not_shown(place: str, caplog: pytest.LogCaptureFixture) -> None:
     auth = {"in": place, "key": "k", "value": SECRET}
     moved = head(303, location="ftp://x/", content_length="0")
     responses = ([RESET], response(b'"no"', 404), moved, response(b"{}"))

@@ -98,9 +98,7 @@ assert a.RunCreate.__pydantic_validator__ is first
     printed_by(script)
 
 
-def test_plain_content_is_not_walked_through_by_the_slow_check(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> Any:
         raise AssertionError("it was")
 
@@ -166,9 +164,7 @@ def test_a_call_takes_no_more_python_calls_than_agreed(
     assert 0 < calls <= most
 
 
-def test_a_time_as_the_contract_has_it_is_read_without_dateutil(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(Run):
         """Its schema is made here."""
 

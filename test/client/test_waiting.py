@@ -68,9 +68,7 @@ class Held:
     ("status", "window"),
     [*((cut, 1) for cut in (408, 502, 503, 504, 524)), *((other, 20) for other in (429, 500, 505))],
 )
-def test_a_status_that_a_proxy_cuts_with_and_no_other_makes_the_window_smaller(
-    set_timing, status, window
-):
+def test_a_status_that_proxies_cut_with_alone_makes_the_window_smaller(set_timing, status, window):
     server = Held(hours=1, cuts={1: 1.2}, status=status)
     server.wait(set_timing, block_timeout=20)
     assert server.windows[:2] == [20, window]

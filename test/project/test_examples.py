@@ -175,9 +175,7 @@ def test_each_explains_itself_and_needs_nothing_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", EXAMPLES)
-def test_each_takes_an_agent_by_its_id_where_names_cannot_be_searched(
-    script: str, server: LocalServer
-) -> None:
+def test_each_takes_an_agent_by_its_id_without_a_search(script: str, server: LocalServer) -> None:
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
     typed = '{"count": 1}\n' if script == "batch_runs.py" else "true\n\n"
     ended = run(script, *BY_ID[script], "--host", server.url, stdin=typed)
@@ -282,9 +280,7 @@ def test_wait_shows_the_time_that_passes() -> None:
     assert re.search(r"pending [12] s \|.+\| at most 20 s", ended.stderr)
 
 
-def test_wait_without_tqdm_says_what_to_install_and_starts_no_run(
-    server: LocalServer, tmp_path: Path
-) -> None:
+def test_wait_without_tqdm_only_says_what_to_install(server: LocalServer, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tqdm'] = None\n")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     ended = run("wait_with_progress.py", PYTHONPATH=path)
@@ -292,9 +288,7 @@ def test_wait_without_tqdm_says_what_to_install_and_starts_no_run(
     assert server.requests == ()
 
 
-def test_wait_goes_on_another_time_by_the_token(
-    server: LocalServer, release: threading.Event
-) -> None:
+def test_wait_goes_on_later_by_the_token(server: LocalServer, release: threading.Event) -> None:
     script = ("wait_with_progress.py", "--agent", "patient", "--input", '{"n": 1}')
     too_short = run(*script, "--timeout", "0.2")
     assert (too_short.returncode, too_short.stdout) == (1, "")
@@ -361,9 +355,7 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
     assert printed.count(SHOWN) > 3
 
 
-def test_a_question_without_answer_can_be_answered_later(
-    server: LocalServer, runs: RunsApi
-) -> None:
+def test_a_question_can_be_answered_later(server: LocalServer, runs: RunsApi) -> None:
     silent = run("answer_interrupts.py")
     assert silent.returncode == 1 and "Traceback" not in silent.stderr
     assert [left.status.value for left in runs.search_runs({})] == ["interrupted"]
@@ -435,9 +427,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
 # receive_webhooks.py
 
 
-def test_a_webhook_arrives_and_everything_else_is_refused(
-    server: LocalServer, runs: RunsApi
-) -> None:
+def test_a_webhook_arrives_and_all_else_is_refused(server: LocalServer, runs: RunsApi) -> None:
     with started("receive_webhooks.py", "--agent", "approval") as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -122,9 +122,7 @@ def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_refer
     ]  # fmt: skip
 
 
-def test_the_parts_of_a_generated_page_do_not_hide_it_in_the_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_parts_of_a_page_do_not_hide_it_in_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_site, "words", list)
     items = [
         entry("RunsApi.html", "RunsApi", "Low-level", level=1),
