@@ -367,13 +367,11 @@ def test_each_kind_of_call_meets_each_fault_as_its_row_says(fault: Fault, kind: 
         requests = fault.creating_requests
     if kind == "streaming" and fault.streaming_error is not None:
         expected, requests = fault.streaming_error, 1
-    with (
-        serving(fault.script, retries=QUICK) as (server, client),
-        pytest.raises(expected) as raised,
-    ):
+    serve = serving(fault.script, retries=QUICK)
+    with serve as (server, client), pytest.raises(expected) as raised:
         call(kind, RunsApi(client))
-    assert len(server.requests) == requests
-    assert "\n" not in str(raised.value)
-    if isinstance(raised.value, acp.ConnectionException):
-        said = "may have carried out" in str(raised.value)
-        assert said is raised.value.ambiguous is (kind == "creating")
+    error = raised.value
+    assert len(server.requests) == requests and "\n" not in str(error)
+    if isinstance(error, acp.ConnectionException):
+        said = "may have carried out" in str(error)
+        assert said is error.ambiguous is (kind == "creating")

@@ -50,9 +50,8 @@ def examples():
         elif issubclass(kind, RunWaitTimeout):
             yield kind(run_id="r1", elapsed=2.5)
         elif issubclass(kind, ApiException):
-            yield kind(
-                404, "Not Found", body='"no"', data="no", headers=HTTPHeaderDict(a="b"), **AT
-            )
+            headers = HTTPHeaderDict(a="b")
+            yield kind(404, "Not Found", body='"no"', data="no", headers=headers, **AT)
         elif kind is exceptions.OpenApiException:
             yield kind("message")
         else:
@@ -247,9 +246,8 @@ def test_long_parts_of_a_message_leave_room_for_the_others():
     assert str(ConnectionException(reason="no", **at)) == f"GET /{path}: no"
     moved = str(ApiException(302, "R", headers={"location": f"http://h/{'b' * 400}"}))
     assert moved == f"302 R; redirect to http://h/{'b' * 290}… not followed"
-    noted = ApiException(
-        503, "c" * 500, headers={"retry-after": "d" * 200, "request-id": "e" * 200}
-    )
+    headers = {"retry-after": "d" * 200, "request-id": "e" * 200}
+    noted = ApiException(503, "c" * 500, headers=headers)
     notes = f"; Retry-After: {'d' * 99}…; request id {'e' * 99}…"
     assert str(noted) == f"503 {'c' * 115}…{notes}"
     assert str(ApiTypeError(f"f{' ' * 9998}f")) == "f f"

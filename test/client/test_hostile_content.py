@@ -141,9 +141,7 @@ def test_a_time_that_is_none(created_at: str) -> None:
     content = json.dumps({**RUN, "created_at": created_at}).encode()
     with pytest.raises(ResponseValidationError, match="created_at: Input should be a complete"):
         get(content)
-    with pytest.raises(
-        ResponseValidationError, match=r": 0\.created_at: Input should be a complete"
-    ):
+    with pytest.raises(ResponseValidationError, match=r": 0\.created_at: Input should be a"):
         get(b"[%b]" % content, "search_runs")
 
 

@@ -74,10 +74,9 @@ def check_returned(case: Case, value: Any) -> None:
     elif case.returned is dict:
         assert value == case.response
     else:
-        kind = get_args(case.returned)[0] if get_origin(case.returned) is list else case.returned
-        assert all(
-            isinstance(entry, kind) for entry in (value if kind is not case.returned else [value])
-        )
+        listed = get_origin(case.returned) is list
+        kind = get_args(case.returned)[0] if listed else case.returned
+        assert all(isinstance(entry, kind) for entry in (value if listed else [value]))
         assert as_json(value) == without_nulls(case.response)
 
 

@@ -142,11 +142,8 @@ def test_the_chart_names_each_bar_and_fits_a_phone() -> None:
     picture = svg({"get_run": {"by hand": 0.5, "a <peer>": 12.0}, "create_run": {"by hand": 1.5}})
     root = ElementTree.fromstring(picture)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    first, second = (
-        ["get_run", "by hand", "0.5", "a <peer>", "12"],
-        ["create_run", "by hand", "1.5"],
-    )
-    assert texts[-8:] == first + second
+    first = ["get_run", "by hand", "0.5", "a <peer>", "12"]
+    assert texts[-8:] == [*first, "create_run", "by hand", "1.5"]
     bars = [bar for bar in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in bar.attrib]
     assert [bar.get("class") for bar in bars] == ["less", "more", "more"]
     assert all(float(bar.attrib["x"]) + float(bar.attrib["width"]) < 400 for bar in bars)

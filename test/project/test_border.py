@@ -16,9 +16,8 @@ from compat import ENDS, VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "acp_client_v0_1"
-LISTED = {
-    ROOT / line for line in (ROOT / ".openapi-generator" / "FILES").read_text("utf-8").splitlines()
-}
+FILES = ROOT / ".openapi-generator" / "FILES"
+LISTED = {ROOT / line for line in FILES.read_text("utf-8").splitlines()}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BANNER = "Generated from openapi.yaml by `make generate`. Do not edit"
 

@@ -191,7 +191,7 @@ def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "host", "said"),
+    ("words", "host", "said"),
     [
         (["quickstart.py"], "http://127.0.0.1:9", "failed: .*"),
         (["quickstart.py"], "not a url", "failed: .*"),
@@ -200,10 +200,8 @@ def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
         (SLEEPER, "", "no webhook came"),
     ],
 )
-def test_a_failure_is_one_line(
-    arguments: list[str], host: str, said: str, server: LocalServer
-) -> None:
-    typed = [each.format(port=server.port) for each in arguments]
+def test_a_failure_is_one_line(words: list[str], host: str, said: str, server: LocalServer) -> None:
+    typed = [each.format(port=server.port) for each in words]
     ended = run(*typed, ACP_RETRIES="0", **({"ACP_HOST": host} if host else {}))
     assert ended.returncode == 1
     assert re.fullmatch(f"{said}\n", ended.stderr), ended.stderr

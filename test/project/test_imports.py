@@ -67,11 +67,7 @@ ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundExceptio
     ("script", "needed", "not_needed"),
     [
         ("import acp_client_v0_1 as a; a.RunCreate(agent_id='a')", "pydantic", TRANSPORT),
-        (
-            "from acp_client_v0_1.streaming import SSEParser; SSEParser()",
-            "",
-            f"{TRANSPORT} {MODELS}",
-        ),
+        ("import acp_client_v0_1 as a; a.streaming.SSEParser()", "", f"{TRANSPORT} {MODELS}"),
         (ERRORS, "", "urllib3"),
         (f"{ERRORS}, TransportException", "urllib3", ""),
     ],
@@ -225,9 +221,8 @@ def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
 
 
 # The package itself names everything, and each of its names loads its home.
-NAMES = {
-    module.name for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
-}
+ALL = pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
+NAMES = {module.name for module in ALL}
 
 # `AgentHandle.map` is the only way up.
 ALLOWED = {("handles.agent", "batch")}

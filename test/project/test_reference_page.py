@@ -24,8 +24,9 @@ PAGE = ROOT / "docs" / "RunsApi.md"
 # What the user's page says of each method, in its order: HTTP request, parameters with type and
 # note, return type, content type, accept, statuses.
 RUN_ID = ("run_id", "str", "")
+JSON = "application/json"
 METHODS = {
-    "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", "application/json"),
+    "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", JSON),
     "delete_run": ("DELETE /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
     "get_run": ("GET /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
     "get_run_output": (
@@ -35,17 +36,12 @@ METHODS = {
         "Not defined",
     ),
     "get_run_stream": ("GET /runs/{run_id}/stream", [RUN_ID], "RunOutputStream", "Not defined"),
-    "resume_run": (
-        "POST /runs/{run_id}",
-        [RUN_ID, ("body", "object", "")],
-        "Run",
-        "application/json",
-    ),
+    "resume_run": ("POST /runs/{run_id}", [RUN_ID, ("body", "object", "")], "Run", JSON),
     "search_runs": (
         "POST /runs/search",
         [("run_search_request", "RunSearchRequest", "")],
         "List[Run]",
-        "application/json",
+        JSON,
     ),
 }
 # The user's example of each method, whose imports are those of all.

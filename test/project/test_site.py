@@ -78,9 +78,8 @@ def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: P
     listed = (pages / "examples.md").read_text("utf-8")
     scripts = re.findall(r"^## (\S+)$", listed, re.MULTILINE)
     assert scripts[0] == "quickstart.py"
-    assert sorted(scripts) == sorted(
-        path.name for path in (build_site.ROOT / "examples").glob("*.py")
-    )
+    paths = (build_site.ROOT / "examples").glob("*.py")
+    assert sorted(scripts) == sorted(path.name for path in paths)
     assert "import argparse" not in listed
     assert all((pages / "files" / "examples" / script).is_file() for script in scripts)
 
