@@ -97,15 +97,6 @@ def each(table: Rows, call: Any = None) -> None:
                 MISTAKES.append(pytest.param(make, error, said.split(" ... "), id=said))
 
 
-def send_fields(fields: dict[str, Any]) -> object:
-    return send({"agent_id": "a", **fields})
-
-
-def send_input(value: Any) -> object:
-    """Call `create_run` with a model that has this input."""
-    return send(RunCreate(agent_id="a", input=value))
-
-
 @mistake(AttributeError, "'RunOutput' object has no attribute 'result': it is a RunInterrupt")
 def a_result_of_an_interrupt() -> None:
     output = RunOutput.from_dict({"type": "interrupt", "interrupt": {}})
@@ -146,14 +137,6 @@ def send(body: Any) -> object:
 
 def get(client: ApiClient) -> object:
     return RunsApi(client).get_run("r1")
-
-
-def configured(settings: dict[str, Any]) -> None:
-    Configuration(**settings)
-
-
-def first_use(settings: dict[str, Any]) -> None:
-    get_run(host="https://127.0.0.1:1", **settings)
 
 
 def assign(**settings: Any) -> None:
@@ -690,7 +673,7 @@ FIRST_USE: Rows = {
         },
     },
 }
-each(FIRST_USE, first_use)
+each(FIRST_USE, lambda settings: get_run(host="https://127.0.0.1:1", **settings))
 
 # What a Configuration is made with
 CONFIGURED: Rows = {
@@ -719,7 +702,7 @@ CONFIGURED: Rows = {
         'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
     },
 }
-each(CONFIGURED, configured)
+each(CONFIGURED, lambda settings: Configuration(**settings))
 
 # Settings
 MINE = Configuration()
@@ -786,7 +769,7 @@ FIELDS: Rows = {
         r"metadata['x']: the key '\ud800' is not valid Unicode": {"metadata": {"x": {"\ud800": 1}}},
     },
 }
-each(FIELDS, send_fields)
+each(FIELDS, lambda fields: send({"agent_id": "a", **fields}))
 
 # Inputs of a create
 INPUTS: Rows = {
@@ -806,7 +789,7 @@ INPUTS: Rows = {
         r"input['x']: '\ud800' is not valid Unicode": {"x": "\ud800"},
     },
 }
-each(INPUTS, send_input)
+each(INPUTS, lambda value: send(RunCreate(agent_id="a", input=value)))
 
 # Models
 MODELS: Rows = {
