@@ -42,10 +42,11 @@ def responding(content: object) -> bytes:
     return response(json.dumps(content).encode())
 
 
-def test_no_json_of_pythons_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> Any:
-        raise AssertionError("json was used")
+def refuse(*arguments: object, **options: object) -> Any:
+    raise AssertionError("what is slow was used")
 
+
+def test_no_json_of_pythons_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(*map(responding, (RUN, [RUN], RESULT, RUN)), STREAM) as (_, client):
         for name in ("loads", "dumps"):
             monkeypatch.setattr(json, name, refuse)
@@ -99,9 +100,6 @@ assert a.RunCreate.__pydantic_validator__ is first
 
 
 def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> Any:
-        raise AssertionError("it was")
-
     monkeypatch.setattr(free_json, "_fault", refuse)
     plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
     for _ in range(190):
@@ -168,9 +166,6 @@ def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.Mon
     class Own(Run):
         """Its schema is made here."""
 
-    def refuse(*arguments: object, **options: object) -> Any:
-        raise AssertionError("dateutil was used")
-
     monkeypatch.setattr("dateutil.parser.parse", refuse)
     assert Own.from_dict(RUN).updated_at.second == 1
 
@@ -180,12 +175,10 @@ def test_an_operation_is_found_by_its_identity() -> None:
     assert type(_CREATE_RUN).__hash__ is object.__hash__
 
 
-LARGE = {"items": [{"number": number, "text": "some words"} for number in range(3000)]}
-
-
 def test_encoding_makes_no_copy_of_the_content() -> None:
     """No dictionaries in between, which would take several times as much, nor another text."""
-    creation = RunCreate(agent_id="a", input=LARGE)
+    items = [{"number": number, "text": "some words"} for number in range(3000)]
+    creation = RunCreate(agent_id="a", input={"items": items})
     content = _CREATE_RUN.bind((creation,)).body
     assert content is not None
     tracemalloc.start()

@@ -927,9 +927,7 @@ RUNS: Rows = {
         "thread_id must be a str, not int": {"thread_id": 5},
         "cancel_on_exit must be True or False, not str": {"cancel_on_exit": "no"},
     },
-    ApiValueError: {
-        "thread_id must not be empty": {"thread_id": ""},
-    },
+    ApiValueError: {"thread_id must not be empty": {"thread_id": ""}},
 }
 each(RUNS, lambda options: agent().run({}, **options))
 

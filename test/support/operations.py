@@ -89,9 +89,7 @@ CASES = [
         "/agents/search", {"name": "echo", "limit": 10, "offset": 0}, [AGENT],
         list[models.Agent],
     ),
-    Case(
-        "AgentsApi", "get_agent_by_id", ("a-1",), "GET", "/agents/a-1", None, AGENT, models.Agent,
-    ),
+    Case("AgentsApi", "get_agent_by_id", ("a-1",), "GET", "/agents/a-1", None, AGENT, models.Agent),
     Case(
         "AgentsApi", "get_acp_descriptor_by_id", ("a-1",), "GET", "/agents/a-1/descriptor", None,
         {"metadata": METADATA, "specs": SPECS}, models.AgentACPDescriptor,
