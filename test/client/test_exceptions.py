@@ -191,13 +191,6 @@ def test_a_server_that_says_no_more_than_its_status_is_not_quoted(data):
     assert str(error) == "POST /runs returned 409"
 
 
-def test_words_of_this_package_are_set_apart_from_the_status():
-    at = {"method": "GET", "url": "http://h/runs"}
-    wrong = ResponseDecodeError(200, "expected this", body="got that", **at)
-    assert str(wrong) == "GET /runs returned 200: expected this: got that"
-    assert str(EventTooLarge(limit=9, status=200, **at)).startswith("GET /runs returned 200: an ")
-
-
 @pytest.mark.parametrize(
     "url, kept, path",
     [
@@ -257,6 +250,10 @@ def test_long_parts_of_a_message_leave_room_for_the_others():
 
 
 def test_words_of_the_other_errors():
+    at = {"method": "GET", "url": "http://h/runs"}
+    wrong = ResponseDecodeError(200, "expected this", body="got that", **at)
+    assert str(wrong) == "GET /runs returned 200: expected this: got that"
+    assert str(EventTooLarge(limit=9, status=200, **at)).startswith("GET /runs returned 200: an ")
     assert str(ConnectionException(reason="refused", **AT)) == "GET /runs/r1: refused"
     cut = ConnectionException(200, "cut", **AT)
     assert str(cut) == "GET /runs/r1 failed after status 200: cut"

@@ -24,12 +24,9 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_navigation_has_every_page(pages: Path) -> None:
+def test_the_navigation_has_every_page_and_no_link_leads_out_of_the_site(pages: Path) -> None:
     collected = {str(page.relative_to(pages)) for page in pages.rglob("*.md")}
     assert collected == build_site.pages_in_navigation()
-
-
-def test_no_link_leads_out_of_the_site(pages: Path) -> None:
     for page in pages.rglob("*.md"):
         for target in links(page):
             path = target.partition("#")[0]
