@@ -77,7 +77,7 @@ WRONG_TYPES = {
     "api_key": ["secret", {5: "secret"}],
     "password": [b"secret"],
     "server_index": ["0"],
-    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)]],
+    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)], [(1, ~(2**31), 2)]],
     "connection_pool_maxsize": ["4", True],
     "retries": ["3", 1.5, True, [3]],
 }
@@ -114,7 +114,7 @@ def test_settings_that_cannot_be_used(name, value, error, place):
 
 
 def test_settings_in_their_other_forms(tmp_path):
-    options = [(1, 2, 3), [1, 2, b"3"], (1, 2, None, 3)]
+    options = [(1, -(2**31), 2**31 - 1), [1, 2, b"3"], (1, 2, None, 3)]
     keys = {"x-a": "1"}
     c = Configuration(socket_options=options, ssl_ca_cert=tmp_path, proxy_headers={"x-n": 5})
     assert (c.socket_options, c.ssl_ca_cert, c.proxy_headers) == (options, tmp_path, {"x-n": "5"})
@@ -124,7 +124,8 @@ def test_settings_in_their_other_forms(tmp_path):
     keys["x-b"] = None
     with pytest.raises(ApiTypeError, match="x-b"):
         c.auth_headers()
-    c.socket_options = c.api_key = None
+    for c.block_margin in (0, 2_000_000):  # the least, and the most
+        c.socket_options = c.api_key = None
     assert (c.socket_options, c.api_key) == (None, {})
 
 
@@ -258,7 +259,7 @@ UNUSABLE = {
     "RETRIES": ["-1", "many"],
     "BLOCK_MARGIN": ["none", "-1"],
     "CONNECTION_POOL_MAXSIZE": ["0", "1.5"],
-    "MAX_EVENT_BYTES": ["64M"],
+    "MAX_EVENT_BYTES": ["64M", "1" * 16],
     "MAX_RESPONSE_BYTES": ["0"],
     "VERIFY_SSL": ["perhaps"],
     "DEBUG": ["2"],

@@ -477,11 +477,14 @@ RESPONSES: Rows = {
         "the response holds 3 bytes of white space, expected a Run": response(b" \r\n"),
         "the JSON is nested deeper than can be read ... expected a Run": response(b"[" * 1000),
         "(application/json) does not fit the contract, expected a Run: creation": response(b"{}"),
+        "run_id: Field required; agent_id: Field required: {}": response(b"{}"),
+        "expected a Run: creation: ... ; it looks like ACP 0.2": response(b'{"run":0,"output":0}'),
         'HTML, not JSON, expected a Run: does this page titled "Please sign in" belong to a proxy '
         "or a login? is the base path of host": response(
-            b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>",
+            b"<!doctype html>".ljust(9_950) + b"<TITLE>\n Please sign in</TITLE>",
             content_type="text/html; charset=utf-8",
         ),
+        "does this page belong to": response(b"<html>".ljust(10_000) + b"<title>late</title>"),
     },
     acp.NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
@@ -597,7 +600,8 @@ CALLS: Rows = {
             [NAMELESS], lambda client: AgentHandle.find("x", client)
         ),
         f"the server gave run {ID} the output of run r2": lambda: got(OTHERS, result),
-        "; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
+        "expected a JSON object": lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")),
+        "a list of Thread: ... ; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
             [NEWER], lambda client: ThreadsApi(client).search_threads({})
         ),
     },

@@ -5,11 +5,13 @@ What the built packages hold, and that they install, is checked by tools/package
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 from importlib import metadata, resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +53,13 @@ def test_a_dependency_that_is_missing_or_too_old_is_named(
     error = first_use(name, dependency, version)
     assert error.startswith(f"ImportError: acp_client_v0_1 needs {dependency} 2.")
     assert f" or newer, and finds {version or 'none'}: pip install --upgrade" in error
+
+
+def test_the_lowest_version_of_a_dependency_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("2.12", "2.12.0b1", "3.0", "unknown", "2.11.9"):
+        monkeypatch.setitem(sys.modules, "pydantic", SimpleNamespace(__version__=version))
+        with pytest.raises(ImportError) if version == "2.11.9" else contextlib.nullcontext():
+            _lazy._check_dependencies()
 
 
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
