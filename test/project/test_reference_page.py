@@ -117,14 +117,8 @@ def test_a_placeholder_names_what_it_lacks(follow: Callable[..., str]) -> None:
     assert said.startswith("Exception when calling RunsApi->resume_run: body must be")
 
 
-SECTIONS = [
-    "Example",
-    "Parameters",
-    "Return type",
-    "Authorization",
-    "HTTP request headers",
-    "HTTP response details",
-]
+SECTIONS = ["Example", "Parameters", "Return type", "Authorization"]
+SECTIONS += ["HTTP request headers", "HTTP response details"]
 
 
 def parts_of_page() -> tuple[str, dict[str, str]]:
