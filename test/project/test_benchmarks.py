@@ -30,8 +30,9 @@ COUNTS = (
 )
 
 # One round of these takes long, or a process of its own that has to find the package.
-LONG = "import memory_small memory_large linear_size linear_events batch_slow batch_many".split()
-LONG += "batch_million journal journal_durable journal_damage transport_faults".split()
+LONG = ["import", "memory_small", "memory_large", "linear_size", "linear_events", "batch_slow"]
+LONG += ["batch_many", "batch_million", "journal", "journal_durable", "journal_damage"]
+LONG += ["transport_faults"]
 
 
 @pytest.fixture
