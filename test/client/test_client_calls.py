@@ -87,9 +87,10 @@ def test_a_call_overrides_the_headers_and_credentials_of_its_client() -> None:
     with SocketServer(response_of(RUN)) as server:
         configuration = Configuration(host=server.url, access_token="t")
         with ApiClient(configuration, "X-Team", "blue", cookie="c=1") as client:
-            runs, numbers = RunsApi(client), {"X-Half": 0.5, "X-Flag": True}
-            client.set_default_header("X-N", 5)  # type: ignore[arg-type]
-            runs.get_run("r1", _headers={"x-team": "red", **numbers}, _request_auth={})  # type: ignore[dict-item]
+            runs = RunsApi(client)
+            client.set_default_header("X-N", 5)
+            headers = {"x-team": "red", "X-Half": 0.5, "X-Flag": True}
+            runs.get_run("r1", _headers=headers, _request_auth={})
             runs.get_run("r1", _request_auth={"in": "header", "key": "X-Key", "value": "k"})
             runs.get_run("r1", _request_auth={"in": "cookie", "key": "k", "value": "v w"})
             runs.get_run("r1", _request_auth={"in": "query", "key": "k y", "value": "v&w"})
@@ -98,7 +99,7 @@ def test_a_call_overrides_the_headers_and_credentials_of_its_client() -> None:
                 runs.get_run_output("r1", block_timeout=3, _request_auth=auth)
             configuration.access_token = "new"
             runs.get_run("r1")
-    (own, header, cookie, query, both, renewed) = server.requests
+    own, header, cookie, query, both, renewed = server.requests
     names = ("x-team", "x-n", "x-half", "x-flag", "cookie", "authorization")
     assert [own.headers[name] for name in names] == ["red", "5", "0.5", "true", "c=1", "Bearer t"]
     assert own.raw_head.lower().count(b"x-team:") == 1
@@ -223,7 +224,7 @@ def test_a_view_has_a_retry_policy_of_its_own(status: int) -> None:
                 runs = RunsApi(api_client)
                 call = runs.create_run if body else runs.search_runs
                 with pytest.raises(acp.ApiException):
-                    call(body)  # type: ignore[operator]
+                    call(body)
                 assert len(server.requests) == (1 if body and status == 503 else requests)
 
 
