@@ -220,18 +220,15 @@ def test_the_pages_show_code_and_the_scripts_about_runs_are_short() -> None:
         assert block.language != "python" or len(lines) <= 6, where(block)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guides/compatibility.md"])
-def test_the_version_to_pin_is_this_one(page: str) -> None:
-    pinned = re.findall(r"acp-client-v0-1\S*~=([\d.]+)", (ROOT / page).read_text("utf-8"))
-    assert set(pinned) == {".".join(__version__.split(".")[:2]) + ".0"}
-
-
 def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
     page = (ROOT / "docs" / "guides" / "compatibility.md").read_text("utf-8")
     declared = (ROOT / "pyproject.toml").read_text("utf-8").partition("\ndependencies = [")[2]
     rows = re.findall(r"^\| ([\w-]+) \| `(\S+)` \|$", page, re.MULTILINE)
     wanted = [name + versions for name, versions in rows]
     assert wanted == re.findall(r'"(\S+)",', declared.partition("]")[0]) != []
+    for text in (page, (ROOT / "README.md").read_text("utf-8")):
+        pinned = re.findall(r"acp-client-v0-1\S*~=([\d.]+)", text)
+        assert set(pinned) == {".".join(__version__.split(".")[:2]) + ".0"}
 
 
 def test_no_link_is_dead() -> None:
