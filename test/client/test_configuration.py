@@ -447,10 +447,11 @@ def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypa
     configuration.logger_file = str(first)
     Configuration().logger_file = str(first)
     package_logger.debug("one")
+    *_, handler = package_logger.handlers
     monkeypatch.chdir(tmp_path)
     configuration.logger_file = "second"
     monkeypatch.chdir("/")
-    assert not second.exists()  # before there is anything to write
+    assert handler.stream is None and not second.exists()  # before there is anything to write
     package_logger.debug("two")
     configuration.debug = False
     assert (package_logger.level, configuration.logger_file) == (logging.WARNING, "second")

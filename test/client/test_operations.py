@@ -113,6 +113,11 @@ def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> 
     assert len(server.requests) == 2
 
 
+def test_a_response_takes_its_fields_by_name() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        ApiResponse(200, {}, None, b"")
+
+
 @EVERY
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_without_preload_content_returns_the_response_unread(case: Case, status: int) -> None:
