@@ -66,7 +66,7 @@ CHECKOUT_TESTS = (
 # what other tests call too, and the tools are not in the wheel.
 TESTS_OF_THE_REPOSITORY = (
     "--ignore=test/project/test_benchmarks.py",
-    "--ignore=test/project/test_dropin_compare.py",
+    "--ignore=test/project/test_tools.py",
 )
 
 # Without the GIL: the tests of what threads share. PyYAML and other packages of `dev` have

@@ -135,7 +135,7 @@ class Conversions(BaseModel):
         """Return the model as compact JSON text, without fields that are None."""
         try:
             if any_null(self):
-                return to_json(self.to_dict(), inf_nan_mode="constants").decode()
+                return to_json(self.to_dict()).decode()
             return self.model_dump_json(by_alias=True, exclude_none=True)
         except PydanticSerializationError:
             # The value has half a surrogate pair. If it has none, this raises the error again.
@@ -176,7 +176,7 @@ class Conversions(BaseModel):
         if isinstance(obj, cls):
             return obj
         try:
-            text: str | bytes = to_json(obj, inf_nan_mode="constants")
+            text: str | bytes = to_json(obj)
         except PydanticSerializationError:
             # The value has half a surrogate pair. If it has none, this raises the error again.
             text = _escaped(obj)

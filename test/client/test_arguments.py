@@ -1,32 +1,33 @@
-"""Bad arguments fail before anything is sent, with an error that names the parameter."""
+"""Arguments: what is refused by name, before anything is sent, and how the others are written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import pytest
 from pydantic import Field
 from pydantic_core import PydanticSerializationError, to_json
-from support.socket_server import SocketServer, response
+from support.socket_server import response
 from support.transport import serving
 
 from acp_client_v0_1 import (
     AgentsApi,
-    ApiClient,
-    Configuration,
     RunCreate,
     RunsApi,
     RunSearchRequest,
     ThreadsApi,
     _operation,
     models,
+    wait_for_run_output,
 )
 from acp_client_v0_1._arguments import OneThread, check_arguments, explain_id
+from acp_client_v0_1._operation import Operation, Parameter
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 
 Call = Callable[[RunsApi], Any]
@@ -41,7 +42,6 @@ def with_news(value: object) -> RunCreate:
 
 BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run(123), ApiTypeError, "run_id"),
-    (lambda runs: runs.get_run(None), ApiTypeError, "run_id"),
     (lambda runs: runs.get_run(""), ApiValueError, "run_id"),
     (lambda runs: runs.delete_run("."), ApiValueError, "run_id"),
     (lambda runs: runs.get_run(".."), ApiValueError, "run_id"),
@@ -50,7 +50,6 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run("a/./b"), ApiValueError, "run_id"),
     (lambda runs: runs.get_run("x/.."), ApiValueError, "run_id"),
     (lambda runs: runs.get_run("\ud800"), ApiValueError, "run_id"),
-    (lambda runs: runs.create_run(None), ApiTypeError, "run_create"),
     (lambda runs: runs.create_run(RunSearchRequest()), ApiTypeError, "run_create"),
     (lambda runs: runs.create_run({}), ApiValueError, "agent_id"),
     (lambda runs: runs.create_run({"agent_id": 3}), ApiValueError, "run_create.agent_id"),
@@ -58,25 +57,30 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.create_run(with_news({"x": b"1"})), ApiValueError, "news['x']: bytes"),
     (lambda runs: runs.search_runs({"status": "lost"}), ApiValueError, "run_search_request.status"),
     (lambda runs: runs.resume_run("r", {"x": [1.0, float("-inf")]}), ApiValueError, "body"),
-    (lambda runs: runs.resume_run("r", None), ApiTypeError, "body"),
     (lambda runs: runs.resume_run("r", [1]), ApiTypeError, "body"),
     (lambda runs: runs.get_run_output("r", block_timeout=-1), ApiValueError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=10**5000), ApiValueError, "block_timeout"),
+    (lambda runs: runs.get_run_output("r", block_timeout=2**63), ApiValueError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=True), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", 10, _request_timeout=2), ApiValueError, "_request_time"),
-    (lambda runs: RunsApi(Configuration()), ApiTypeError, "api_client must be an ApiClient, not"),
-    (lambda runs: ApiClient("http://host"), ApiTypeError, "configuration"),
+    (lambda runs: runs.api_client.with_options(timeout=-1), ApiValueError, "timeout"),
+    (lambda runs: runs.api_client.with_options(timeout="1"), ApiTypeError, "timeout"),
+    (lambda runs: runs.api_client.with_options(retries="many"), ApiTypeError, "retries"),
+    (lambda runs: runs.api_client.with_options(headers=["X-Own: b"]), ApiTypeError, "headers"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout=-1), ApiValueError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout=(1, 2)), ApiTypeError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", timeout="1"), ApiTypeError, "timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=0), ApiValueError, "block_timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=1.5), ApiTypeError, "block_timeout"),
+    (lambda runs: wait_for_run_output(runs, "r", block_timeout=None), ApiTypeError, "block_timeou"),
     (lambda runs: AgentsApi(runs.api_client).get_agent_by_id(7), ApiTypeError, "agent_id"),
     (lambda runs: ThreadsApi(runs.api_client).get_thread(".."), ApiValueError, "thread_id"),
 ]
 HALF = {"in": "query", "key": "a", "value": "\ud800"}
 TWO_COOKIES = {"in": "cookie", "key": "a=1; b", "value": ""}
-BAD_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
-    ("_request_timeout", "2", ApiTypeError, "_request_timeout"),
+BAD_OPTIONS: list[tuple[Any, ...]] = [
     ("_request_timeout", -1, ApiValueError, "_request_timeout"),
-    ("_host_index", 1, ApiValueError, "_host_index"),
-    ("_content_type", 5, ApiTypeError, "_content_type"),
     ("_headers", [("a", "b")], ApiTypeError, "_headers"),
     ("_headers", {"X-A": "1\r\nX-B: 2"}, ApiValueError, "X-A"),
     ("_headers", {"X-A": None}, ApiTypeError, "X-A"),
@@ -84,7 +88,6 @@ BAD_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("_headers", {"X-A": 10**5000}, ApiValueError, "X-A"),
     ("_headers", {"": "1"}, ApiValueError, "header"),
     ("_headers", {"X-A": "€"}, ApiValueError, "X-A"),
-    ("_request_auth", "secret", ApiTypeError, "_request_auth"),
     ("_request_auth", {"in": "header", "key": "X-A"}, ApiValueError, "_request_auth"),
     ("_request_auth", {**HALF, "in": "body"}, ApiValueError, "_request_auth"),
     ("_request_auth", {**HALF, "value": b"b"}, ApiTypeError, "_request_auth['value']"),
@@ -93,24 +96,28 @@ BAD_OPTIONS: list[tuple[str, Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "name"), BAD)
-def test_a_bad_argument_is_named_and_nothing_is_sent(
-    call: Call, kind: type[Exception], name: str
-) -> None:
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client, pytest.raises(kind) as caught:
-            call(RunsApi(client))
-        assert name in str(caught.value)
-        assert server.requests == []
+def with_option(option: str, value: object) -> Call:
+    return lambda runs: runs.get_run("r", **{option: value})
 
 
-@pytest.mark.parametrize(("option", "value", "kind", "name"), BAD_OPTIONS)
-def test_a_bad_option_of_a_call_is_named_and_nothing_is_sent(
-    option: str, value: Any, kind: type[Exception], name: str
-) -> None:
-    test_a_bad_argument_is_named_and_nothing_is_sent(
-        lambda runs: runs.get_run("r", **{option: value}), kind, name
-    )
+def with_a_slash(runs: RunsApi) -> None:
+    runs.api_client.configuration.safe_chars_for_path_param = "/"
+    runs.get_run("a/../../agents")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "name"),
+    [
+        *BAD,
+        *((with_option(option, value), *error) for option, value, *error in BAD_OPTIONS),
+        (with_a_slash, ApiValueError, "run_id"),
+    ],
+)
+def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
+    with serving(response(b"{}")) as (server, client), pytest.raises(kind) as caught:
+        call(RunsApi(client))
+    assert name in str(caught.value)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -190,24 +197,18 @@ def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None
 
 
 def test_content_is_sent_as_it_was_given() -> None:
-    """Words that look like what JSON lacks, numbers of any size, and explicit nulls."""
-    content = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client:
-            RunsApi(client).resume_run_without_preload_content("r", content).close()
-        assert json.loads(server.requests[0].body) == content
-
-
-def test_values_with_one_text_are_sent() -> None:
-    """A UUID, a tuple and a model have one JSON each, as a date-time and an enum's member have."""
+    """Words that look like what JSON lacks, numbers of any size, explicit nulls, and values that
+    have one JSON each: a UUID, a tuple and a model, as a date-time and an enum's member have.
+    """
+    plain = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
     inner = RunCreate(agent_id="b", input={"x": 1})
     value = {"id": UUID(int=5), "pair": (1, None), "inner": inner, "at": date(2026, 11, 24)}
-    with SocketServer(response(b"{}")) as server:
-        with ApiClient(Configuration(host=server.url)) as client:
-            RunsApi(client).resume_run_without_preload_content(UUID(int=7), value).close()
-        (request,) = server.requests
+    with serving(response(b"{}")) as (server, client):
+        RunsApi(client).resume_run_without_preload_content(UUID(int=7), {**plain, **value}).close()
+    (request,) = server.requests
     assert request.path == "/runs/00000000-0000-0000-0000-000000000007"
     assert json.loads(request.body) == {
+        **plain,
         "id": "00000000-0000-0000-0000-000000000005",
         "pair": [1, None],
         "inner": {"agent_id": "b", "input": {"x": 1}},
@@ -215,18 +216,7 @@ def test_values_with_one_text_are_sent() -> None:
     }
 
 
-def test_safe_characters_never_let_a_path_escape() -> None:
-    with SocketServer(response(b"{}")) as server:
-        configuration = Configuration(host=server.url)
-        configuration.safe_chars_for_path_param = "/"
-        with ApiClient(configuration) as client, pytest.raises(ApiValueError, match="run_id"):
-            RunsApi(client).get_run("a/../../agents")
-        assert server.requests == []
-
-
-def test_a_model_that_another_thread_is_building_can_be_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is built on first use, its validator first; pydantic 2.12 then cannot write it."""
     built: list[type] = []
 
@@ -251,3 +241,100 @@ def test_a_model_that_another_thread_is_building_can_be_sent(
             assert RunsApi(client).search_runs(body) == []
             assert json.loads(server.requests.pop().body) == {"limit": 5, "offset": 0, "theirs": 1}
     assert built == [Late]
+
+
+# How `Operation.bind` writes an argument by its type. Today's contract has two types of parameters;
+# these declarations have all that a template can make.
+
+ID = UUID("3f2b8c1e-7d4a-4c55-9a3e-0d5f6b7a8c9d")
+BERLIN = timezone(timedelta(hours=1))
+UNLISTED = models.RunStatus.from_json('"paused"')
+
+
+def status() -> type[models.RunStatus]:
+    return models.RunStatus
+
+
+def statuses() -> Any:
+    return list[models.RunStatus]
+
+
+def words() -> Any:
+    return list[str]
+
+
+FITTING: list[tuple[Any, Any, list[str]]] = [
+    (str, "a b&c=d/é", ["a b&c=d/é"]),
+    (str, "", [""]),
+    (str, ID, [str(ID)]),
+    (int, 7, ["7"]),
+    (bool, True, ["true"]),
+    (bool, False, ["false"]),
+    (datetime, datetime(2026, 11, 24, 9, 30), ["2026-11-24T09:30:00"]),
+    (datetime, datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc), ["2026-11-24T09:30:00Z"]),
+    (datetime, datetime(2026, 11, 24, 9, 30, tzinfo=BERLIN), ["2026-11-24T09:30:00+01:00"]),
+    (status, models.RunStatus.SUCCESS, ["success"]),
+    (status, "error", ["error"]),
+    (status, UNLISTED, ["paused"]),
+    (words, ["a", "b,c"], ["a", "b,c"]),
+    (words, (), []),
+    (statuses, ["error", models.RunStatus.SUCCESS], ["error", "success"]),
+]
+
+MISFITS: list[tuple[Any, Any, type[Exception], str]] = [
+    (str, 7, ApiTypeError, "each must be a str, not int"),
+    (str, b"a", ApiTypeError, "each must be a str, not bytes"),
+    (int, "7", ApiTypeError, "each must be an int, not str"),
+    (int, True, ApiTypeError, "each must be an int, not bool"),
+    (int, 0, ApiValueError, "each must be at least 1, not 0"),
+    (int, 10, ApiValueError, "each must be at most 9"),
+    (bool, 1, ApiTypeError, "each must be a bool, not int"),
+    (bool, "true", ApiTypeError, "each must be a bool, not str"),
+    (datetime, "2026-11-24", ApiTypeError, "each must be a datetime, not str"),
+    (status, "done", ApiValueError, "each must be one of 'pending', 'error', "),
+    (status, 5, ApiTypeError, "each must be a RunStatus, not int"),
+    (status, models.StreamingMode.CUSTOM, ApiValueError, "each must be one of 'pending'"),
+    (words, "ab", ApiTypeError, "each must be a list, not str"),
+    (words, [1], ApiTypeError, "each must be a str, not int"),
+    (statuses, ["done"], ApiValueError, "each must be one of 'pending'"),
+    (words, {"a": 1}, ApiTypeError, "each must be a list, not dict"),
+]
+
+
+def named(value: Any) -> str:
+    return str(getattr(value, "__name__", value))
+
+
+def operation(place: Any, kind: Any, **options: Any) -> Operation[Any]:
+    path = "/things/{each}" if place == "path" else "/things"
+    bounds = {"minimum": 1, "maximum": 9} if kind is int else {}
+    parameter = Parameter("each", place, kind, **bounds, **options)
+    return Operation("GET", path, (parameter,), lambda: dict)
+
+
+@pytest.mark.parametrize(("kind", "value", "sent"), FITTING, ids=named)
+def test_a_query_value_and_a_path_segment_are_written_by_their_type(
+    kind: Any, value: Any, sent: list[str]
+) -> None:
+    target = urlsplit(operation("query", kind).bind((value,)).target)
+    assert target.path == "/things"
+    assert parse_qsl(target.query, keep_blank_values=True) == [("each", one) for one in sent]
+    if kind not in (words, statuses) and value != "":
+        segment = operation("path", kind).bind((value,)).target.removeprefix("/things/")
+        assert [unquote(segment)] == sent and not set(segment) & set("/ :+&")
+
+
+@pytest.mark.parametrize(("kind", "value", "error", "words"), MISFITS, ids=named)
+def test_a_value_of_another_type_is_refused_by_name(
+    kind: Any, value: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        operation("query", kind).bind((value,))
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize("kind", [str, int, bool, datetime, status, words], ids=named)
+def test_an_optional_argument_may_be_none_and_a_required_one_may_not(kind: Any) -> None:
+    assert operation("query", kind, required=False).bind((None,)).target == "/things"
+    with pytest.raises(ApiTypeError, match=r"each must be .*, not NoneType"):
+        operation("query", kind).bind((None,))

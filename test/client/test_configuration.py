@@ -66,7 +66,7 @@ def test_hosts_that_cannot_be_used(host):
 
 
 NO_NUMBER = "ssl_ca_cert cert_file key_file ca_cert_data no_proxy proxy proxy_ssl_context username"
-NO_NUMBER += " tls_server_name assert_hostname access_token server_variables"
+NO_NUMBER += " tls_server_name assert_hostname access_token"
 WRONG_TYPES = {
     **dict.fromkeys(NO_NUMBER.split(), (5,)),
     **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
@@ -77,7 +77,7 @@ WRONG_TYPES = {
     "api_key": ["secret", {5: "secret"}],
     "password": [b"secret"],
     "server_index": ["0"],
-    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)]],
+    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)], [(1, ~(2**31), 2)]],
     "connection_pool_maxsize": ["4", True],
     "retries": ["3", 1.5, True, [3]],
 }
@@ -89,11 +89,7 @@ WRONG_VALUES = {
     "retries": [-1],
     "proxy": ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://user:secret@h:x"],
 }
-OF_A_HEADER = {
-    "api_key": {"x-a": None},
-    "api_key_prefix": {"x-a": 5},
-    "proxy_headers": {"x-a": None},
-}
+OF_HEADERS = {"api_key": {"x-a": None}, "api_key_prefix": {"x-a": 5}, "proxy_headers": {"x-a": ()}}
 
 
 @pytest.mark.parametrize(
@@ -101,39 +97,24 @@ OF_A_HEADER = {
     [
         *((name, one, ApiTypeError, name) for name, all in WRONG_TYPES.items() for one in all),
         *((name, one, ApiValueError, name) for name, all in WRONG_VALUES.items() for one in all),
-        *((name, one, ApiTypeError, f"{name}.'x-a'") for name, one in OF_A_HEADER.items()),
+        *((name, one, ApiTypeError, f"{name}.'x-a'") for name, one in OF_HEADERS.items()),
     ],
 )
 def test_settings_that_cannot_be_used(name, value, error, place):
-    with pytest.raises(error, match=rf"^{place}") as failure:
-        Configuration(**{name: value})
-    assert "secret" not in str(failure.value)
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("access_token", 5),
-        ("api_key", {"x-a": None}),
-        ("block_margin", 1e10),
-        ("connection_pool_maxsize", None),
-        ("proxy", "proxy:3128"),
-        ("retries", -1),
-        ("no_proxy", 5),
-        ("refresh_api_key_hook", 5),
-        ("ssl_ca_cert", 5),
-    ],
-)
-def test_a_setting_is_checked_when_it_is_assigned(name, value):
     configuration = Configuration()
-    before = getattr(configuration, name)
-    with pytest.raises((ApiTypeError, ApiValueError), match=name):
-        setattr(configuration, name, value)
-    assert getattr(configuration, name) == before
+    before = getattr(configuration, name, None)
+    for give in (
+        lambda: Configuration(**{name: value}),
+        lambda: setattr(configuration, name, value),
+    ):
+        with pytest.raises(error, match=rf"^{place}") as failure:
+            give()
+        assert "secret" not in str(failure.value)
+    assert getattr(configuration, name, None) == before
 
 
 def test_settings_in_their_other_forms(tmp_path):
-    options = [(1, 2, 3), [1, 2, b"3"], (1, 2, None, 3)]
+    options = [(1, -(2**31), 2**31 - 1), [1, 2, b"3"], (1, 2, None, 3)]
     keys = {"x-a": "1"}
     c = Configuration(socket_options=options, ssl_ca_cert=tmp_path, proxy_headers={"x-n": 5})
     assert (c.socket_options, c.ssl_ca_cert, c.proxy_headers) == (options, tmp_path, {"x-n": "5"})
@@ -143,7 +124,8 @@ def test_settings_in_their_other_forms(tmp_path):
     keys["x-b"] = None
     with pytest.raises(ApiTypeError, match="x-b"):
         c.auth_headers()
-    c.socket_options = c.api_key = None
+    for c.block_margin in (0, 2_000_000):  # the least, and the most
+        c.socket_options = c.api_key = None
     assert (c.socket_options, c.api_key) == (None, {})
 
 
@@ -189,56 +171,47 @@ def test_a_key_can_be_refreshed():
 
 
 ENVIRONMENT = {
-    "ACP_HOST": "https://acp.example/",
-    "ACP_API_KEY": "key",
-    "ACP_API_KEY_HEADER": "x-key",
-    "ACP_ACCESS_TOKEN": "token",
-    "ACP_USERNAME": "user",
-    "ACP_PASSWORD": "password",
-    "ACP_TIMEOUT": "30",
-    "ACP_STREAM_TIMEOUT": "5, none",
-    "ACP_RETRIES": "2",
-    "ACP_SSL_CA_CERT": "/ca.pem",
-    "ACP_CERT_FILE": "/cert.pem",
-    "ACP_KEY_FILE": "/key.pem",
-    "ACP_VERIFY_SSL": "yes",
-    "ACP_PROXY": "http://proxy:3128",
-    "ACP_DEBUG": "true",
-    "ACP_TOTAL_TIMEOUT": "90",
-    "ACP_BLOCK_MARGIN": "2.5",
-    "ACP_CONNECTION_POOL_MAXSIZE": "7",
-    "ACP_MAX_EVENT_BYTES": "1000",
-    "ACP_MAX_RESPONSE_BYTES": "2000",
-    "ACP_TLS_SERVER_NAME": "acp.internal",
+    "HOST": ("https://acp.example/", "https://acp.example"),
+    "API_KEY": ("key", {"x-key": "key"}),
+    "API_KEY_HEADER": ("x-key", None),
+    "ACCESS_TOKEN": ("token", "token"),
+    "USERNAME": ("user", "user"),
+    "PASSWORD": ("password", "password"),
+    "TIMEOUT": ("30", 30.0),
+    "STREAM_TIMEOUT": ("5, none", (5.0, None)),
+    "RETRIES": ("2", 2),
+    "SSL_CA_CERT": ("/ca.pem", "/ca.pem"),
+    "CERT_FILE": ("/cert.pem", "/cert.pem"),
+    "KEY_FILE": ("/key.pem", "/key.pem"),
+    "VERIFY_SSL": ("yes", True),
+    "PROXY": ("http://proxy:3128", "http://proxy:3128"),
+    "DEBUG": ("true", True),
+    "TOTAL_TIMEOUT": ("90", 90.0),
+    "BLOCK_MARGIN": ("2.5", 2.5),
+    "CONNECTION_POOL_MAXSIZE": ("7", 7),
+    "MAX_EVENT_BYTES": ("1000", 1000),
+    "MAX_RESPONSE_BYTES": ("2000", 2000),
+    "TLS_SERVER_NAME": ("acp.internal", "acp.internal"),
 }
 
 
 @pytest.mark.parametrize("around", ["", " "])
 def test_settings_from_the_environment(monkeypatch, around):
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, f"{around}{value.replace(',', f'{around},')}{around}")
+    for name, (text, _) in ENVIRONMENT.items():
+        monkeypatch.setenv(f"ACP_{name}", f"{around}{text.replace(',', f'{around},')}{around}")
     c = Configuration.from_env()
-    assert (c.host, c.api_key, c.access_token) == ("https://acp.example", {"x-key": "key"}, "token")
-    assert (c.username, c.password) == ("user", "password")
-    assert (c.timeout, c.stream_timeout, c.retries) == (30.0, (5.0, None), 2)
-    assert (c.ssl_ca_cert, c.cert_file, c.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
-    assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
-    assert (c.block_margin, c.connection_pool_maxsize, c.max_event_bytes) == (2.5, 7, 1000)
-    assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
-    assert c.max_response_bytes == 2000
+    found = {name: getattr(c, name.lower(), None) for name in ENVIRONMENT}
+    assert found == {name: value for name, (_, value) in ENVIRONMENT.items()}
     monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
     monkeypatch.setenv("ACP_API_KEY", "+not-a-header: but a key")
     c = Configuration.from_env()
     assert (c.max_response_bytes, c.api_key) == (None, {"x-key": "+not-a-header: but a key"})
-
-
-@pytest.mark.parametrize("short, long", [("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")])
-def test_the_longer_name_of_a_variable_overrides_the_shorter(monkeypatch, short, long):
-    argument = long.lower()
-    monkeypatch.setenv(f"ACP_{short}", "/short")
-    assert getattr(Configuration.from_env(), argument) == "/short"
-    monkeypatch.setenv(f"ACP_{long}", "/long")
-    assert getattr(Configuration.from_env(), argument) == "/long"
+    # The longer name of a variable overrides the shorter.
+    for short, long in (("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")):
+        monkeypatch.setenv(f"ACP_{short}", "/short")
+        assert getattr(Configuration.from_env(), long.lower()) == ENVIRONMENT[long][1]
+        monkeypatch.delenv(f"ACP_{long}")
+        assert getattr(Configuration.from_env(), long.lower()) == "/short"
 
 
 def test_every_variable_is_in_the_guide_and_in_the_docstring():
@@ -279,38 +252,29 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
     assert Configuration.from_env(prefix="OTHER_").auth_headers() == {"x-api-key": "k"}
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("ACP_HOST", "localhost"),
-        ("ACP_TIMEOUT", "soon"),
-        ("ACP_TIMEOUT", "0"),
-        ("ACP_TIMEOUT", "1,2,3"),
-        ("ACP_STREAM_TIMEOUT", "-1"),
-        ("ACP_RETRIES", "-1"),
-        ("ACP_RETRIES", "many"),
-        ("ACP_BLOCK_MARGIN", "none"),
-        ("ACP_BLOCK_MARGIN", "-1"),
-        ("ACP_CONNECTION_POOL_MAXSIZE", "0"),
-        ("ACP_CONNECTION_POOL_MAXSIZE", "1.5"),
-        ("ACP_MAX_EVENT_BYTES", "64M"),
-        ("ACP_MAX_RESPONSE_BYTES", "0"),
-        ("ACP_VERIFY_SSL", "perhaps"),
-        ("ACP_DEBUG", "2"),
-        ("ACP_API_KEY", "a\nb"),
-        ("ACP_PROXY", "user:secret@127.0.0.1:3128"),
-        ("ACP_PROXY", "ftp://user:secret@127.0.0.1"),
-        ("ACP_API_KEY_HEADER", "x key"),
-        ("ACP_API_KEY", "secret€"),
-        ("ACP_TOKEN", "secret€"),
-        ("ACP_TIMEOUT", "1_0"),
-        ("ACP_TIMEOUT", "٣"),
-        ("ACP_KEY_FILE", "/key.pem"),  # without ACP_CERT_FILE
-    ],
-)
+UNUSABLE = {
+    "HOST": ["localhost"],
+    "TIMEOUT": ["soon", "0", "1,2,3", "1_0", "٣"],
+    "STREAM_TIMEOUT": ["-1"],
+    "RETRIES": ["-1", "many"],
+    "BLOCK_MARGIN": ["none", "-1"],
+    "CONNECTION_POOL_MAXSIZE": ["0", "1.5"],
+    "MAX_EVENT_BYTES": ["64M", "1" * 16],
+    "MAX_RESPONSE_BYTES": ["0"],
+    "VERIFY_SSL": ["perhaps"],
+    "DEBUG": ["2"],
+    "API_KEY": ["a\nb", "secret€"],
+    "API_KEY_HEADER": ["x key"],
+    "PROXY": ["user:secret@127.0.0.1:3128", "ftp://user:secret@127.0.0.1"],
+    "TOKEN": ["secret€"],
+    "KEY_FILE": ["/key.pem"],  # without ACP_CERT_FILE
+}
+
+
+@pytest.mark.parametrize("name, value", [(n, one) for n, all in UNUSABLE.items() for one in all])
 def test_variables_that_cannot_be_used_are_named(monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ApiValueError, match=name) as failure:
+    monkeypatch.setenv(f"ACP_{name}", value)
+    with pytest.raises(ApiValueError, match=f"ACP_{name}") as failure:
         Configuration.from_env()
     assert "secret" not in str(failure.value)
 
@@ -389,13 +353,16 @@ def test_servers_of_the_contract():
     assert [s["url"] for s in configuration.get_host_settings()] == ["http://localhost"]
     assert configuration.get_host_from_settings(0) == "http://localhost"
     assert configuration.get_host_from_settings(None) == "http://localhost"
-    servers = [
-        {"url": "https://{zone}.example/v1/", "variables": {"zone": {"default_value": "eu"}}}
-    ]
+    zone = {"default_value": "eu"}
+    servers = [{"url": "https://{zone}.example/v1/", "variables": {"zone": zone}}]
     assert configuration.get_host_from_settings(0, servers=servers) == "https://eu.example/v1"
-    assert (
-        configuration.get_host_from_settings(0, {"zone": "us"}, servers) == "https://us.example/v1"
-    )
+    host = configuration.get_host_from_settings(0, {"zone": "us"}, servers)
+    assert host == "https://us.example/v1"
+    port = {"default_value": "80", "enum_values": ["80", "81"]}
+    servers = [{"url": "http://localhost:{port}", "variables": {"port": port}}]
+    assert configuration.get_host_from_settings(0, {"port": "81"}, servers) == "http://localhost:81"
+    with pytest.raises(ApiValueError, match="port"):
+        configuration.get_host_from_settings(0, {"port": "82"}, servers)
     with pytest.raises(ApiValueError, match="server index 1"):
         configuration.get_host_from_settings(1)
     with pytest.raises(ApiValueError, match="server index 7"):
@@ -436,9 +403,11 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
     assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
+    with pytest.raises(ApiTypeError, match="server_variables"):
+        Configuration(server_variables=5)
 
 
-def test_what_is_not_set_has_the_documented_value():
+def test_what_is_not_set_has_the_documented_value(monkeypatch):
     c, MIB = Configuration(host="http://localhost"), 2**20
     assert (c.timeout, c.stream_timeout, c.total_timeout) == ((10, 60), (10, 300), 600)
     assert (c.block_margin, c.max_event_bytes, c.max_response_bytes) == (10, 64 * MIB, 256 * MIB)
@@ -448,6 +417,9 @@ def test_what_is_not_set_has_the_documented_value():
     unset = "api_key username password access_token retries proxy no_proxy tls_server_name"
     unset += " ssl_ca_cert cert_file key_file ca_cert_data assert_hostname socket_options"
     assert [name for name in unset.split() if getattr(c, name)] == []
+    for cores, size in ((None, 5), (3, 15)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert Configuration().connection_pool_maxsize == size
 
 
 def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, capsys):
@@ -466,40 +438,25 @@ def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, 
     assert line.endswith("DEBUG hello")
 
 
-def test_logging_to_a_file(tmp_path, package_logger):
+def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypatch):
+    own = logging.FileHandler(tmp_path / "log", delay=True)
+    package_logger.addHandler(own)
     configuration = Configuration(debug=True)
     assert package_logger.level == logging.DEBUG
-    configuration.logger_file = str(tmp_path / "log")
-    package_logger.debug("hello")
-    assert "DEBUG hello" in (tmp_path / "log").read_text()
-    configuration.debug = False
-    assert package_logger.level == logging.WARNING
-    assert configuration.logger_file == str(tmp_path / "log")
-
-
-def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger):
-    configuration = Configuration()
-    package_logger.setLevel(logging.INFO)
     first, second = tmp_path / "first", tmp_path / "second"
     configuration.logger_file = str(first)
     Configuration().logger_file = str(first)
-    package_logger.info("one")
-    configuration.logger_file = str(second)
-    package_logger.info("two")
-    configuration.logger_file = None
-    package_logger.info("three")
-    assert [line.split()[-1] for line in first.read_text().splitlines()] == ["one"]
-    assert [line.split()[-1] for line in second.read_text().splitlines()] == ["two"]
-    assert not package_logger.handlers
-
-
-def test_the_file_of_the_log_leaves_other_handlers_alone(tmp_path, package_logger, monkeypatch):
-    own = logging.FileHandler(tmp_path / "log", delay=True)
-    package_logger.addHandler(own)
-    configuration = Configuration()
+    package_logger.debug("one")
+    *_, handler = package_logger.handlers
     monkeypatch.chdir(tmp_path)
-    configuration.logger_file = "log"
+    configuration.logger_file = "second"
     monkeypatch.chdir("/")
+    assert handler.stream is None and not second.exists()  # before there is anything to write
+    package_logger.debug("two")
+    configuration.debug = False
+    assert (package_logger.level, configuration.logger_file) == (logging.WARNING, "second")
     configuration.logger_file = None
+    package_logger.warning("three")
+    assert [line.split()[-2:] for line in first.read_text().splitlines()] == [["DEBUG", "one"]]
+    assert [line.split()[-1] for line in second.read_text().splitlines()] == ["two"]
     assert package_logger.handlers == [own]
-    package_logger.removeHandler(own)

@@ -7,25 +7,24 @@ content. How fast that is, `make bench` measures.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 from support.examples import RESULT, RUN, UPDATE
-from support.socket_server import SocketServer, response
+from support.forks import printed_by
+from support.socket_server import response
+from support.transport import serving
 
 import acp_client_v0_1
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
-    Configuration,
     Run,
     RunCreate,
     RunHandle,
@@ -36,61 +35,33 @@ from acp_client_v0_1._schema import free_json
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
+STREAM = response(EVENT * 3, content_type="text/event-stream")
 
 
-def responding(content: object, kind: str = "application/json") -> bytes:
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return response(body, content_type=kind)
+def responding(content: object) -> bytes:
+    return response(json.dumps(content).encode())
 
 
-@pytest.fixture
-def runs() -> Iterator[Callable[..., RunsApi]]:
-    """Make an API whose server sends certain responses."""
-    opened: list[Any] = []
-
-    def make(*responses: bytes) -> RunsApi:
-        server = SocketServer(*responses)
-        opened.append(server)
-        host = server.__enter__().url
-        client = ApiClient(Configuration(host=host))
-        opened.append(client)
-        return RunsApi(client)
-
-    yield make
-    for one in reversed(opened):
-        one.__exit__(None, None, None)
+def refuse(*arguments: object, **options: object) -> Any:
+    raise AssertionError("what is slow was used")
 
 
-def test_no_json_of_pythons_own_is_used(
-    runs: Callable[..., RunsApi], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object, **options: object) -> Any:
-        raise AssertionError("json was used")
-
-    api = runs(
-        responding(RUN),
-        responding([RUN]),
-        responding(RESULT),
-        responding(RUN),
-        responding(EVENT * 3, "text/event-stream"),
-    )
-    for name in ("loads", "dumps"):
-        monkeypatch.setattr(json, name, refuse)
-    monkeypatch.setattr(json.JSONDecoder, "decode", refuse)
-    monkeypatch.setattr(json.JSONEncoder, "encode", refuse)
-    assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
-    assert len(api.search_runs(RunSearchRequest())) == 1
-    assert api.get_run_output("r") is not None
-    assert api.get_run("r").run_id == "r1"
-    with api.get_run_stream("r") as stream:
-        assert len(list(stream)) == 3
+def test_no_json_of_pythons_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(*map(responding, (RUN, [RUN], RESULT, RUN)), STREAM) as (_, client):
+        for name in ("loads", "dumps"):
+            monkeypatch.setattr(json, name, refuse)
+        monkeypatch.setattr(json.JSONDecoder, "decode", refuse)
+        monkeypatch.setattr(json.JSONEncoder, "encode", refuse)
+        api = RunsApi(client)
+        assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
+        assert len(api.search_runs(RunSearchRequest())) == 1
+        assert api.get_run_output("r") is not None
+        assert api.get_run("r").run_id == "r1"
+        with api.get_run_stream("r") as stream:
+            assert len(list(stream)) == 3
 
 
-def test_adapters_are_built_once(
-    runs: Callable[..., RunsApi], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = responding(EVENT * 2, "text/event-stream")
-    api = runs(*[responding(RUN), responding([RUN]), responding(RESULT), stream] * 3)
+def test_adapters_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[object] = []
     original = TypeAdapter.__init__
 
@@ -98,17 +69,15 @@ def test_adapters_are_built_once(
         built.append(kind)
         original(self, kind, **options)
 
-    def all_kinds() -> None:
-        api.get_run("r")
-        api.search_runs(RunSearchRequest())
-        api.get_run_output("r")
-        with api.get_run_stream("r") as events:
-            assert len(list(events)) == 2
-
-    all_kinds()
-    monkeypatch.setattr(TypeAdapter, "__init__", noticed)
-    all_kinds()
-    all_kinds()
+    with serving(*[*map(responding, (RUN, [RUN], RESULT)), STREAM] * 3) as (_, client):
+        api = RunsApi(client)
+        for _ in range(3):
+            api.get_run("r")
+            api.search_runs(RunSearchRequest())
+            api.get_run_output("r")
+            with api.get_run_stream("r") as events:
+                assert len(list(events)) == 3
+            monkeypatch.setattr(TypeAdapter, "__init__", noticed)
     assert built == []
 
 
@@ -127,18 +96,10 @@ for _ in range(3):
     a.RunCreate(agent_id="a").to_json()
 assert a.RunCreate.__pydantic_validator__ is first
 """
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60
-    )
-    assert ended.returncode == 0, ended.stderr
+    printed_by(script)
 
 
-def test_plain_content_is_not_walked_through_by_the_slow_check(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*arguments: object) -> Any:
-        raise AssertionError("it was")
-
+def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_json, "_fault", refuse)
     plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
     for _ in range(190):
@@ -176,43 +137,34 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
     ids=["get_run", "a handle and its result", "an agent and its run"],
 )
 def test_a_call_takes_no_more_python_calls_than_agreed(
-    runs: Callable[..., RunsApi],
     call: Callable[[ApiClient], object],
     contents: tuple[object, ...],
     most: int,
 ) -> None:
     """A read that finds nothing, or a check made twice, would cost every user of the client."""
     package = os.path.dirname(acp_client_v0_1.__file__)
-    client = runs(*map(responding, contents * 3)).api_client
     calls = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
         calls += event == "call" and frame.f_code.co_filename.startswith(package)
 
-    # Another test may have turned the log on.
-    logging.disable(logging.DEBUG)
     before = sys.getprofile()
-    try:
+    with serving(*map(responding, contents * 3)) as (_, client):
         # What is loaded or built late comes with the first two calls.
         call(client)
         call(client)
-        sys.setprofile(count)
-        call(client)
-    finally:
-        sys.setprofile(before)
-        logging.disable(logging.NOTSET)
+        try:
+            sys.setprofile(count)
+            call(client)
+        finally:
+            sys.setprofile(before)
     assert 0 < calls <= most
 
 
-def test_a_time_as_the_contract_has_it_is_read_without_dateutil(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(Run):
         """Its schema is made here."""
-
-    def refuse(*arguments: object, **options: object) -> Any:
-        raise AssertionError("dateutil was used")
 
     monkeypatch.setattr("dateutil.parser.parse", refuse)
     assert Own.from_dict(RUN).updated_at.second == 1
@@ -223,12 +175,10 @@ def test_an_operation_is_found_by_its_identity() -> None:
     assert type(_CREATE_RUN).__hash__ is object.__hash__
 
 
-LARGE = {"items": [{"number": number, "text": "some words"} for number in range(3000)]}
-
-
 def test_encoding_makes_no_copy_of_the_content() -> None:
     """No dictionaries in between, which would take several times as much, nor another text."""
-    creation = RunCreate(agent_id="a", input=LARGE)
+    items = [{"number": number, "text": "some words"} for number in range(3000)]
+    creation = RunCreate(agent_id="a", input={"items": items})
     content = _CREATE_RUN.bind((creation,)).body
     assert content is not None
     tracemalloc.start()

@@ -11,21 +11,24 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import pickle
+import re
 import socket
 import ssl
-import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -35,6 +38,7 @@ from pydantic import ValidationError
 from support.examples import RUN
 from support.proxies import HttpProxy
 from support.socket_server import (
+    RESET,
     STALL,
     Connection,
     Request,
@@ -45,44 +49,21 @@ from support.socket_server import (
 )
 from support.transport import serving
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import (
     AgentHandle,
-    AgentLookupError,
     AgentsApi,
     ApiClient,
-    ApiException,
-    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
     Batch,
     Configuration,
-    ConnectionException,
-    ForbiddenException,
-    JournalLocked,
-    JournalMismatch,
-    NameResolutionException,
-    NotFoundException,
-    ProtocolException,
-    ProxyException,
-    ResponseValidationError,
-    ResumeAmbiguous,
     Run,
     RunCreate,
-    RunGone,
     RunHandle,
     RunOutput,
     RunsApi,
-    RunStartAmbiguous,
-    RunWaitTimeout,
-    SchemaMismatch,
-    ServiceException,
-    StreamDecodeError,
     ThreadsApi,
-    TLSException,
-    TokenError,
-    TooManyRequestsException,
-    UnauthorizedException,
-    UnprocessableEntityException,
     iter_agents,
     iter_runs,
     wait_for_run_output,
@@ -90,8 +71,10 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.telemetry import instrument
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
+ID = "11111111-1111-4111-8111-111111111111"
 Mistake = Callable[[], object]
 MISTAKES: list[Any] = []
+Rows = dict[type[BaseException], dict[str, Any]]
 
 
 def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mistake]:
@@ -104,41 +87,14 @@ def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mi
     return add
 
 
-def each(error: type[BaseException], rows: dict[str, Any], call: Any = None) -> None:
+def each(table: Rows, call: Any = None) -> None:
     """Add rows: the phrases of a message with its mistake, several, or what `call` takes."""
-    for said, mistakes in rows.items():
-        phrases = tuple(said.split(" ... "))
-        if call is not None:
-            mistakes = partial(call, mistakes)
-        for make in mistakes if isinstance(mistakes, tuple) else (mistakes,):
-            MISTAKES.append(pytest.param(make, error, phrases, id=said))
-
-
-def get_run(*responses: Any, **settings: Any) -> object:
-    """Call `get_run` on a server that sends these bytes."""
-    with SocketServer(*responses) as server:
-        settings = {"host": server.url, "retries": False, **settings}
-        with ApiClient(Configuration(**settings)) as client:
-            return RunsApi(client).get_run("r1")
-
-
-def send(body: Any) -> object:
-    """Call `create_run` with a body, on a server that accepts any."""
-    run = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "pending"}
-    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
-    with SocketServer(response(json.dumps({**run, **times}).encode())) as server:
-        configuration = Configuration(host=server.url)
-        with ApiClient(configuration) as client:
-            return RunsApi(client).create_run(body)
-
-
-def send_fields(fields: dict[str, Any]) -> object:
-    return send({"agent_id": "a", **fields})
-
-
-def send_input(value: Any) -> object:
-    """Call `create_run` with a model that has this input."""
-    return send(RunCreate(agent_id="a", input=value))
+    for error, rows in table.items():
+        for said, mistakes in rows.items():
+            if call is not None:
+                mistakes = partial(call, mistakes)
+            for make in mistakes if isinstance(mistakes, tuple) else (mistakes,):
+                MISTAKES.append(pytest.param(make, error, said.split(" ... "), id=said))
 
 
 @mistake(AttributeError, "'RunOutput' object has no attribute 'result': it is a RunInterrupt")
@@ -147,8 +103,40 @@ def a_result_of_an_interrupt() -> None:
     output.result  # noqa: B018
 
 
-def configured(settings: dict[str, Any]) -> None:
-    Configuration(**settings)
+def calling(call: Callable[[ApiClient], object], **settings: Any) -> object:
+    """Make a call of a new client."""
+    with ApiClient(Configuration(**settings)) as client:
+        return call(client)
+
+
+def served(
+    call: Callable[[ApiClient], object],
+    *responses: Any,
+    handler: Any = None,
+    path: str = "",
+    **settings: Any,
+) -> object:
+    """Make a call of a new client to a server that sends these bytes, below a path of it."""
+    with SocketServer(*responses, handler=handler) as server:
+        return calling(call, **{"host": server.url + path, "retries": False, **settings})
+
+
+def get_run(*responses: Any, **settings: Any) -> object:
+    return served(get, *responses, **settings)
+
+
+def got(content: Any, call: Callable[[ApiClient], object]) -> object:
+    """Make a call to a server that responds with this JSON."""
+    return served(call, response(json.dumps(content).encode()))
+
+
+def send(body: Any) -> object:
+    """Call `create_run` with a body, on a server that accepts any."""
+    return got(RUN, lambda client: RunsApi(client).create_run(body))
+
+
+def get(client: ApiClient) -> object:
+    return RunsApi(client).get_run("r1")
 
 
 def assign(**settings: Any) -> None:
@@ -164,43 +152,17 @@ def authority() -> tuple[ssl.SSLContext, str]:
     return context, ca.cert_pem.bytes().decode()
 
 
-@mistake(TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
+@mistake(acp.TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
 def https_to_an_http_server() -> None:
     def refuse(connection: Connection) -> None:
         connection.sock.recv(100)
         connection.sock.sendall(response(b"", 400))
 
     with SocketServer(handler=refuse) as server:
-        get_run(response(b""), host=server.url.replace("http://", "https://"))
+        get_run(host=server.url.replace("http://", "https://"))
 
 
-@mistake(ConnectionException, "GET /runs/r1: ", "if the server expects TLS", "https://")
-def http_to_an_https_server() -> None:
-    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
-        get_run(response(b""), host=server.url.replace("https://", "http://"))
-
-
-@mistake(TLSException, "its certificate is refused: ", "; to trust its CA, set ssl_ca_cert")
-def a_private_ca() -> None:
-    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
-        get_run(response(b""), host=server.url)
-
-
-@mistake(TLSException, "its certificate is refused: Hostname mismatch")
-def a_name_that_the_certificate_lacks() -> None:
-    context, pem = authority()
-    with SocketServer(response(b""), ssl_context=context) as server:
-        host = server.url.replace("127.0.0.1", "localhost")
-        get_run(response(b""), host=host, ca_cert_data=pem)
-
-
-@mistake(ApiTimeoutError, "no connection to http://127.0.0.1:", " within 0.2 s")
-def a_port_that_accepts_nobody() -> None:
-    with full_listener() as host:
-        get_run(response(b""), host=host, timeout=(0.2, 5))
-
-
-@mistake(ApiTimeoutError, "no free connection within the call's 0.2 s", "connection_pool_maxsize")
+@mistake(acp.ApiTimeoutError, "no free connection within the call's 0.2 s", "pool_maxsize")
 def one_connection_for_two_calls() -> None:
     settings: dict[str, Any] = {"connection_pool_maxsize": 1, "retries": False}
     held = threading.Event()
@@ -221,63 +183,46 @@ def one_connection_for_two_calls() -> None:
             first.exception(10)
 
 
-def from_environment(variables: dict[str, str]) -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables.items():
-            environment.setenv(name, value)
-        Configuration.from_env()
+def from_environment(
+    variables: dict[str, str], call: Callable[[], object] = Configuration.from_env
+) -> None:
+    with patch.dict(os.environ, variables):
+        call()
 
 
-@mistake(
-    ProxyException,
-    "the proxy does not connect: Connection refused",
-    "; connections use the proxy http://127.0.0.1:",
-    " of Configuration.proxy (ACP_PROXY)",
-)
-def a_dead_proxy() -> None:
-    get_run(response(b""), proxy=f"http://me:5ecret@127.0.0.1:{free_port()}")
+def over_tls(host: Callable[[str], str] = str, trusted: bool = False) -> None:
+    """Call `get_run` on a server of https, whose URL may be changed."""
+    context, pem = authority()
+    settings = {"ca_cert_data": pem} if trusted else {}
+    with SocketServer(response(b""), ssl_context=context) as server:
+        get_run(host=host(server.url), **settings)
 
 
-@mistake(ProxyException, "; connections use the proxy http://127.0.0.1:", " of https_proxy")
-def a_dead_proxy_of_the_environment() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("https_proxy", f"http://me:5ecret@127.0.0.1:{free_port()}")
-        get_run(response(b""), host="https://acp.example")
+def dead_proxy(scheme: str = "http://me:5ecret@") -> str:
+    return f"{scheme}127.0.0.1:{free_port()}"
 
 
-@mistake(ProxyException, " of all_proxy")
-def a_dead_proxy_for_all_schemes() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("all_proxy", f"127.0.0.1:{free_port()}")
-        get_run(response(b""), host="http://acp.example")
+def without_room() -> None:
+    with full_listener() as host:
+        get_run(host=host, timeout=(0.2, 5))
 
 
-@mistake(ResponseValidationError, "; it looks like ACP 0.2, and this client speaks 0.1")
-def a_server_of_the_next_protocol() -> None:
-    thread = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
-    with serving(response(json.dumps([thread]).encode())) as (_, client):
-        ThreadsApi(client).search_threads({})
-
-
-@mistake(ConnectionException, "a mock of the library responses needs testing.responses_bridge()")
+@mistake(acp.ConnectionException, "a mock of the library responses needs testing.responses_bridge")
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
-        get_run(response(b""), host=f"http://127.0.0.1:{free_port()}")
+        get_run(host=f"http://127.0.0.1:{free_port()}")
 
 
 @mistake(
-    ConnectionException,
+    acp.ConnectionException,
     "cannot connect to http://localhost",
     "no host was set (Configuration(host=…) or ACP_HOST)",
 )
 def no_host_at_all() -> None:
     # Nothing listens on port 80 here; if something does, no request of this test is for it.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "acp_client_v0_1.configuration._DEFAULT_HOST", f"http://localhost:{free_port()}"
-        )
-        with ApiClient(Configuration(retries=False)) as client:
-            RunsApi(client).get_run("r1")
+    default = "acp_client_v0_1.configuration._DEFAULT_HOST"
+    with patch(default, f"http://localhost:{free_port()}"):
+        calling(get, retries=False)
 
 
 def offline() -> ApiClient:
@@ -336,19 +281,11 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
         assert server.requests == ()
 
 
-@mistake(
-    TokenError, "the token is of a run at http://localhost:1", "pass an ApiClient of the token"
-)
+@mistake(acp.TokenError, "is of a run at http://localhost:1", "pass an ApiClient of the token")
 def a_token_of_the_same_host_by_another_name() -> None:
     with ApiClient(Configuration(host="http://localhost:1")) as client:
         token = RunHandle("r", client).token()
     RunHandle.from_token(token, offline())
-
-
-@mistake(NotFoundException, "POST /acp/agents/search returned 404", "is the base path of host")
-def a_base_path_that_the_local_server_lacks() -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=f"{server.url}/acp")) as client:
-        AgentHandle.find("echo", api_client=client)
 
 
 @mistake(ApiValueError, "the stream is over or closed", "get_run_stream opens another")
@@ -359,34 +296,12 @@ def a_stream_read_twice() -> None:
         list(stream)
 
 
-@mistake(ConnectionException, "Configuration() does not read ACP_HOST: use Configuration.from_env")
-def a_host_of_the_environment_that_is_not_read() -> None:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ACP_HOST", "http://acp.example")
-        no_host_at_all()
-
-
 def agent() -> Any:
     return AgentHandle("a", offline())
 
 
-def start_with(options: dict[str, Any]) -> None:
-    agent().start({}, **options)
-
-
-def run_with(options: dict[str, Any]) -> None:
-    agent().run({}, **options)
-
-
 def run() -> Any:
     return RunHandle("r", offline())
-
-
-@mistake(ApiTypeError, "input must be the agent's own, not a Run: pass .input of its .creation")
-def a_run_for_an_input() -> None:
-    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
-    made = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "success"}
-    agent().run(Run.from_dict({**made, **times}))
 
 
 @mistake(ApiValueError, "input is nested deeper than 197 levels, or holds itself")
@@ -396,91 +311,43 @@ def an_input_that_contains_itself() -> None:
     agent().run(value)
 
 
-@mistake(AgentLookupError, "'echo' has no version '9'; the server has 1.0.0")
-def a_version_that_is_not_there() -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        AgentHandle.find("echo", client, version="9")
+def find(client: ApiClient, **options: Any) -> object:
+    return AgentHandle.find("echo", client, **options)
 
 
-def find_where_searches_fail(status: int) -> None:
-    with serving(response(b'"no"', status, "No"), retries=False) as (_, client):
-        AgentHandle.find("echo", client)
+def find_echo(path: str = "", **options: Any) -> None:
+    with LocalServer() as server:
+        calling(lambda client: find(client, **options), host=server.url + path)
 
 
 def of_a_name(call: Callable[[AgentHandle], object]) -> None:
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        call(AgentHandle("echo", client))
+    with LocalServer() as server:
+        calling(lambda client: call(AgentHandle("echo", client)), host=server.url)
 
 
 def two(first: Any, second: Any) -> None:
     """A callback with another number of arguments than most."""
 
 
-@mistake(ApiTypeError, "on_interrupt must be a function", "not async: this client is synchronous")
-def a_callback_that_is_async() -> None:
-    async def answer(question: object) -> dict[str, Any]:
-        return {}
-
-    run().drive(answer)  # type: ignore[arg-type]
+async def later(question: object) -> dict[str, Any]:
+    return {}
 
 
-@mistake(TypeError, "an EventStream cannot be pickled: pickle its run_id and last_event_id")
-def a_stream_that_is_pickled() -> None:
-    with serving(head(204)) as (_, client):
-        pickle.dumps(RunsApi(client).get_run_stream("r1"))
+def frame(method: str) -> Any:
+    """A frame of pandas, or of polars with `to_dicts`."""
+    return type("Frame", (list,), {"columns": ("a",), "to_dict": None, method: None})()
 
 
-@mistake(ApiTypeError, 'inputs must be an iterable of dicts: pass frame.to_dict("records")')
-def a_frame_of_pandas() -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = None
-
-    agent().map(Frame())  # type: ignore[arg-type]
+def drive(**options: Any) -> None:
+    run().drive(lambda question: None, **options)
 
 
-@mistake(ApiTypeError, "inputs must be an iterable of dicts: pass frame.to_dicts()")
-def a_frame_of_polars() -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = to_dicts = None
-
-    agent().map(Frame())  # type: ignore[arg-type]
+def output(**options: Any) -> None:
+    run().output(**options)
 
 
 def map_with(**options: Any) -> None:
     agent().map([], **options)
-
-
-for _name, _value, _error, _phrase in (
-    ("total", "10", ApiTypeError, "total must be an int, not str"),
-    ("total", -1, ApiValueError, "total must be at least 0, not -1"),
-    ("ordered", "no", ApiTypeError, "ordered must be True or False, not str"),
-    ("check", "no", ApiTypeError, "check must be True or False, not str"),
-    ("retry_failed", "no", ApiTypeError, "retry_failed must be True or False, not str"),
-    ("durable", "no", ApiTypeError, "durable must be True or False, not str"),
-    ("durable", True, ApiValueError, "durable is for the lines of a journal: pass journal="),
-    ("timeout", 0, ApiValueError, "timeout must be above 0 seconds: a run of a batch takes some"),
-    ("journal", "", ApiValueError, "journal must not be empty"),
-    ("journal", 5, ApiTypeError, "journal must be the path of a file, not int"),
-    ("journal", True, ApiTypeError, "journal must be the path of a file, not bool"),
-    ("journal", io.BytesIO(), ApiTypeError, "journal must be the path of a file, not BytesIO"),
-    ("executor", 4, ApiTypeError, "executor must be a concurrent.futures.Executor, as Process"),
-    ("executor", "processes", ApiTypeError, "ProcessPoolExecutor(), not str"),
-    ("executor", ThreadPoolExecutor, ApiTypeError, "ProcessPoolExecutor(): pass an instance, not"),
-    ("executor", type("ThreadPool", (), {})(), ApiTypeError, "Executor(), not ThreadPool"),
-    ("progress", two, ApiTypeError, "a function that takes the counts, and yours takes (first"),
-    ("key", two, ApiTypeError, "takes an input and gives its name, and yours takes (first"),
-    ("on_interrupt", two, ApiTypeError, "takes the question and gives the answer, and yours"),
-):
-    _make = partial(map_with, **{_name: _value})
-    MISTAKES.append(pytest.param(_make, _error, (_phrase,), id=f"map-{_name}-{_value!r:.20}"))
-
-
-@mistake(ApiTypeError, "connect must be a function without arguments", "yours takes (first, second")
-def a_way_to_connect_that_takes_arguments() -> None:
-    with ThreadPoolExecutor(1) as executor:
-        map_with(executor=executor, connect=two)
 
 
 def continue_a_batch(
@@ -498,26 +365,6 @@ def continue_a_batch(
                 next(second)
 
 
-for _mismatch, _phrases in (
-    ({"n": 2}, ("input 0 differs from the one in the journal", "pass the same inputs in the same")),
-    ({"agent_id": COUNTER_AGENT_ID}, (f"/j is of the agent {ECHO_AGENT_ID}", "use another file")),
-    ({"host": "localhost"}, ("/j is of the server http://127.0.0.1:", "not http://localhost:")),
-):
-    _make = partial(continue_a_batch, **_mismatch)  # type: ignore[arg-type]
-    MISTAKES.append(pytest.param(_make, JournalMismatch, _phrases, id=f"journal-{_mismatch}"))
-
-
-@mistake(JournalLocked, "/j is in use by another batch, here or in another process")
-def a_journal_that_another_batch_has() -> None:
-    continue_a_batch(ended=False)
-
-
-@mistake(ApiTypeError, "on_interrupt must be a function of a module, no lambda: it goes to other")
-def a_lambda_for_other_processes() -> None:
-    with ProcessPoolExecutor(1) as executor:
-        map_with(executor=executor, on_interrupt=lambda question: None)
-
-
 @mistake(ApiValueError, "check=True needs the package jsonschema-rs: pip install 'acp-client-v0-1[")
 def a_package_that_is_missing() -> None:
     with pytest.MonkeyPatch.context() as modules:
@@ -528,23 +375,12 @@ def a_package_that_is_missing() -> None:
 # Servers of another kind, proxies and redirects
 
 
-def at(handler: Callable[[Connection], None], call: Callable[[ApiClient], object]) -> None:
-    """Make a call of a new client to a server with this handler."""
-    with SocketServer(handler=handler) as server:
-        calling(call, host=server.url, retries=False)
-
-
-def calling(call: Callable[[ApiClient], object], **settings: Any) -> None:
-    with ApiClient(Configuration(**settings)) as client:
-        call(client)
-
-
 def start(client: ApiClient) -> object:
     return AgentHandle("a", client).start({}, timeout=10)
 
 
 def result(client: ApiClient) -> object:
-    return RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=10)
+    return RunHandle(ID, client).result(timeout=10)
 
 
 def batch(client: ApiClient) -> object:
@@ -565,102 +401,19 @@ SSH = greeting(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n")
 ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
 NOTHING_MADE = "; no run was made or changed"
 
-for _name, _server, _call, _phrases in (
-    ("ssh-start", SSH, start, ("POST /runs: ", "sends 'SSH-2.0-Open", "check host", NOTHING_MADE)),
-    ("ssh-result", SSH, result, (" is another kind of server, which sends 'SSH-2.0-OpenSSH",)),
-    ("ssh-map", SSH, batch, (" is another kind of server", NOTHING_MADE)),
-    ("smtp", greeting(b"220 m.example ESMTP\r\n"), start, ("sends '220 m.example ESMTP'",)),
-    ("mysql", greeting(b"J\0\0\0\n8.0.36\0"), start, (r"sends 'J\x00\x00\x00'", NOTHING_MADE)),
-    ("tls", ALERT, start, (" expects TLS: write https://", NOTHING_MADE)),
-):
-    _make = partial(at, _server, _call)
-    MISTAKES.append(pytest.param(_make, ProtocolException, _phrases, id=f"address-of-{_name}"))
 
-
-@mistake(
-    RunStartAmbiguous,
-    "the run may have been started or not: POST /runs: Connection reset by peer; if the server",
-    "; the search for it failed, too; search again by RunHandle.from_token(error.token), before",
-)
-def a_start_whose_server_resets_all() -> None:
-    def reset(connection: Connection) -> None:
-        connection.read_request()
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    at(reset, lambda client: AgentHandle("a", client).start({}, timeout=0.5))
-
-
-@mistake(RunWaitTimeout, "has no output after 0.", "; wait again, or RunHandle.from_token(")
-def a_wait_whose_server_says_much() -> None:
-    body = json.dumps({"detail": "busy " * 100}).encode()
-    busy = SocketServer(response(body, 503, "Service Unavailable", retry_after="0"))
-    with busy as server, ApiClient(Configuration(host=server.url)) as client:
-        RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=0.5)
-
-
-@mistake(UnprocessableEntityException, "/runs/r1 returned 422", "body.f0: is required", "…")
-def a_server_that_finds_many_faults() -> None:
-    faults = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
-    get_run(response(json.dumps({"detail": faults}).encode(), 422, "Unprocessable Entity"))
-
-
-@mistake(
-    ResponseValidationError,
-    "does not fit the contract: run_id must not be or contain the path segment",
-    '"run_id":".."',
-)
-def a_create_whose_id_no_path_can_have() -> None:
-    made = {**RUN, "run_id": "..", "agent_id": "a"}
-    at(serve_each(lambda _: response(json.dumps(made).encode())), start)
-
-
-@mistake(ResponseValidationError, "does not fit the contract: agent_id must not be empty")
-def an_agent_without_its_id() -> None:
-    metadata = {"ref": {"name": "x", "version": "1"}, "description": ""}
-    found = json.dumps([{"agent_id": "", "metadata": metadata}]).encode()
-    at(serve_each(lambda _: response(found)), lambda client: AgentHandle.find("x", client))
-
-
-@mistake(
-    ResponseValidationError,
-    "the server gave run 11111111-1111-4111-8111-111111111111 the output of run r2",
-)
-def a_proxy_that_mixes_runs_up() -> None:
-    output = b'{"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}'
-    at(serve_each(lambda _: response(output)), result)
-
-
-@mistake(NameResolutionException, "cannot connect to http://login.invalid", "; a redirect of http:")
-def a_redirect_to_a_name_that_nobody_has() -> None:
-    get_run(response(b"", 302, "Found", location="http://login.invalid/"))
-
-
-@mistake(
-    ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
-)
+@mistake(acp.ApiException, "has the run and does not serve this path: does it speak ACP 0.1")
 def an_output_that_the_server_lacks() -> None:
     def respond(request: Request) -> bytes:
         served = "/output" not in request.path
         ended = {**RUN, "status": "success"}
         return response(json.dumps(ended).encode()) if served else response(b"", 404, "Not Found")
 
-    at(serve_each(respond), result)
+    served(result, handler=serve_each(respond))
 
 
 PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", "text/html")
 NOT_SERVED = " may not serve this path: check the base path of host; or the run was deleted"
-
-
-@mistake(RunGone, "run 11111111-1111-4111-8111-111111111111 is not there: http://", NOT_SERVED)
-def a_result_under_a_wrong_base_path() -> None:
-    with SocketServer(PAGE) as server:
-        calling(result, host=f"{server.url}/acp")
-
-
-@mistake(NotFoundException, "POST /acp/runs returned 404", "is the base path of host right?")
-def a_start_under_a_wrong_base_path() -> None:
-    with SocketServer(PAGE) as server:
-        calling(start, host=f"{server.url}/acp")
 
 
 def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
@@ -675,18 +428,6 @@ WHOSE = " of Configuration.proxy (ACP_PROXY)"
 IN_URL = "; write user:password@ into its URL"
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
 
-for _name, _kind, _refusal, _host, _call, _phrases in (
-    ("page", ProxyException, PAGE, TLS, start, ("404 Not Found; is it a proxy?; ", BY, WHOSE)),
-    ("welcome", ProxyException, WELCOME, TLS, result, ("200 OK; is it a proxy?; ", BY, WHOSE)),
-    ("407-tunnel", ProxyException, WHO, TLS, result, (BY, WHOSE + IN_URL)),
-    ("407", ApiException, WHO, PLAIN, start, ("returned 407", BY, WHOSE + IN_URL)),
-    ("page-plain", NotFoundException, PAGE, PLAIN, start, ("404 Not Found; " + BY, WHOSE)),
-    ("page-result", RunGone, PAGE, PLAIN, result, ("acp.invalid by the proxy http://", NOT_SERVED)),
-    ("page-run", ResponseValidationError, WELCOME, PLAIN, result, ('titled "Welcome"', BY, WHOSE)),
-):
-    _make = partial(by_proxy, _refusal, _host, _call)
-    MISTAKES.append(pytest.param(_make, _kind, _phrases, id=f"a-proxy-that-is-none-{_name}"))
-
 
 def redirected(call: Callable[[ApiClient], object], status: int) -> None:
     """Make a call to a server of http, whose URLs are all redirected to https."""
@@ -694,27 +435,14 @@ def redirected(call: Callable[[ApiClient], object], status: int) -> None:
     refusal = response(b'{"detail":"Unauthorized"}', 401, "Unauthorized")
     with SocketServer(refusal, ssl_context=context) as secure:
 
-        def redirect(connection: Connection) -> None:
-            while (request := connection.read_request()) is not None:
-                location = f"{secure.url}{request.path}"
-                connection.sock.sendall(response(b"", status, "Moved", location=location))
+        def redirect(request: Request) -> bytes:
+            return response(b"", status, "Moved", location=f"{secure.url}{request.path}")
 
-        with SocketServer(handler=redirect) as server:
-            host = f"{server.url}/acp"
-            calling(call, host=host, ca_cert_data=pem, access_token="5ecret")
+        settings = {"ca_cert_data": pem, "access_token": "5ecret"}
+        served(call, handler=serve_each(redirect), path="/acp", **settings)
 
 
 SET_HOST = "set host to a URL that begins with https://127.0.0.1:"
-
-
-@mistake(ApiException, "POST /acp/runs returned 301 Moved; redirect to https://", SET_HOST)
-def a_start_at_http_where_only_https_is_served() -> None:
-    redirected(start, 301)
-
-
-@mistake(UnauthorizedException, "401 Unauthorized; a redirect lost the credentials: ", SET_HOST)
-def a_result_at_http_where_only_https_is_served() -> None:
-    redirected(result, 308)
 
 
 def free_port() -> int:
@@ -737,90 +465,189 @@ def full_listener() -> Iterator[str]:
         yield f"http://127.0.0.1:{address[1]}"
 
 
+CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
+BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
+CUT = [head(content_length="9"), b"{", STALL]
+UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
+
 # Responses
-each(
-    ResponseValidationError,
-    {
+RESPONSES: Rows = {
+    acp.ResponseValidationError: {
         "the response is empty (0 bytes), expected a Run as JSON": response(b""),
         "the response holds 3 bytes of white space, expected a Run": response(b" \r\n"),
         "the JSON is nested deeper than can be read ... expected a Run": response(b"[" * 1000),
-        "(application/json) does not fit the contract, expected a Run: creation: Field": response(
-            b"{}"
-        ),
+        "(application/json) does not fit the contract, expected a Run: creation": response(b"{}"),
+        "run_id: Field required; agent_id: Field required: {}": response(b"{}"),
+        "expected a Run: creation: ... ; it looks like ACP 0.2": response(b'{"run":0,"output":0}'),
         'HTML, not JSON, expected a Run: does this page titled "Please sign in" belong to a proxy '
         "or a login? is the base path of host": response(
-            b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>",
+            b"<!doctype html>".ljust(9_950) + b"<TITLE>\n Please sign in</TITLE>",
             content_type="text/html; charset=utf-8",
         ),
+        "does this page belong to": response(b"<html>".ljust(10_000) + b"<title>late</title>"),
     },
-    get_run,
-)
-
-MOVED_AWAY = b"<html><head><title>404 Not Found</title></head></html>"
-each(
-    NotFoundException,
-    {
+    acp.NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
             b'{"detail":"Not Found"}', 404, "Not Found"
         ),
-        "404 Not Found ... is the base path of host right?": response(
-            MOVED_AWAY, 404, "Not Found", "text/html"
+        "404 Not Found ... is the base path of host right?": PAGE,
+    },
+    acp.ProtocolException: {
+        "a response with a control character in content-length cannot be read": (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
+        )
+    },
+}
+each(RESPONSES, get_run)
+
+# Servers of another kind
+ADDRESSES: Rows = {
+    acp.ProtocolException: {
+        f"POST /runs:  ... sends 'SSH-2.0-Open ... check host ... {NOTHING_MADE}": (SSH, start),
+        " is another kind of server, which sends 'SSH-2.0-OpenSSH": (SSH, result),
+        f" is another kind of server ... {NOTHING_MADE}": (SSH, batch),
+        "sends '220 m.example ESMTP'": (greeting(b"220 m.example ESMTP\r\n"), start),
+        rf"sends 'J\x00\x00\x00' ... {NOTHING_MADE}": (greeting(b"J\0\0\0\n8.0.36\0"), start),
+        f" expects TLS: write https:// ... {NOTHING_MADE}": (ALERT, start),
+    },
+}
+each(ADDRESSES, lambda pair: served(pair[1], handler=pair[0]))
+
+# Proxies that are none
+PROXIES: Rows = {
+    acp.ProxyException: {
+        f"404 Not Found; is it a proxy?;  ... {BY} ... {WHOSE}": (PAGE, TLS, start),
+        f"200 OK; is it a proxy?;  ... {BY} ... {WHOSE}": (WELCOME, TLS, result),
+        f"{BY} ... {WHOSE}{IN_URL}": (WHO, TLS, result),
+    },
+    acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
+    acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    acp.RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
+    acp.ResponseValidationError: {
+        f'titled "Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)
+    },
+}
+each(PROXIES, lambda parts: by_proxy(*parts))
+
+# Journals of another batch
+JOURNALS: Rows = {
+    acp.JournalMismatch: {
+        "input 0 differs from the one in the journal ... pass the same inputs in the": {"n": 2},
+        f"/j is of the agent {ECHO_AGENT_ID} ... use another file": {"agent_id": COUNTER_AGENT_ID},
+        "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
+    },
+    acp.JournalLocked: {"in use by another batch, here or in another process": {"ended": False}},
+}
+each(JOURNALS, lambda options: continue_a_batch(**options))
+
+# What a call raises
+OTHERS = {"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}
+NAMELESS = {"agent_id": "", "metadata": {"ref": {"name": "x", "version": "1"}, "description": ""}}
+NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
+FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
+BUSY_FOR_LONG = json.dumps({"detail": "busy " * 100}).encode()
+CALLS: Rows = {
+    acp.RunStartAmbiguous: {
+        "the run may have been started or not: POST /runs: Connection reset by peer; if the server "
+        "... ; the search for it failed, too; search again by RunHandle.from_token(error.token)": (
+            lambda: served(lambda client: AgentHandle("a", client).start({}, timeout=0.5), [RESET])
         ),
     },
-    get_run,
-)
-
-CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"
-BUSY = response(b"", 503, "Busy", retry_after="0", x_request_id="r-17")
-each(
-    ServiceException,
-    {
+    acp.RunWaitTimeout: {
+        "has no output after 0. ... ; wait again, or RunHandle.from_token(": lambda: served(
+            lambda client: RunHandle(ID, client).result(timeout=0.5),
+            response(BUSY_FOR_LONG, 503, "Service Unavailable", retry_after="0"),
+        ),
+    },
+    TypeError: {
+        "an EventStream cannot be pickled: pickle its run_id and last_event_id": lambda: served(
+            lambda client: pickle.dumps(RunsApi(client).get_run_stream("r1")), head(204)
+        ),
+    },
+    acp.TLSException: {
+        "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
+        "its certificate is refused: Hostname mismatch": lambda: over_tls(
+            lambda url: url.replace("127.0.0.1", "localhost"), trusted=True
+        ),
+    },
+    acp.ConnectionException: {
+        "GET /runs/r1:  ... if the server expects TLS ... https://": lambda: over_tls(
+            lambda url: url.replace("https://", "http://")
+        ),
+        "Configuration() does not read ACP_HOST: use Configuration.from_env": lambda: (
+            from_environment({"ACP_HOST": "http://acp.example"}, no_host_at_all)
+        ),
+    },
+    acp.ProxyException: {
+        f"the proxy does not connect ... {BY} ... {WHOSE}": lambda: get_run(proxy=dead_proxy()),
+        f"{BY} ...  of https_proxy": lambda: from_environment(
+            {"https_proxy": dead_proxy()}, lambda: get_run(host="https://acp.example")
+        ),
+        " of all_proxy": lambda: from_environment(
+            {"all_proxy": dead_proxy("")}, lambda: get_run(host="http://acp.example")
+        ),
+    },
+    acp.NameResolutionException: {
+        "cannot connect to http://login.invalid ... ; a redirect of http:": lambda: get_run(
+            response(b"", 302, "Found", location="http://login.invalid/")
+        ),
+    },
+    acp.ResponseValidationError: {
+        'run_id must not be or contain the path segment ... "run_id":".."': lambda: got(
+            {**RUN, "run_id": "..", "agent_id": "a"}, start
+        ),
+        "does not fit the contract: agent_id must not be empty": lambda: got(
+            [NAMELESS], lambda client: AgentHandle.find("x", client)
+        ),
+        f"the server gave run {ID} the output of run r2": lambda: got(OTHERS, result),
+        "expected a JSON object": lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")),
+        "a list of Thread: ... ; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
+            [NEWER], lambda client: ThreadsApi(client).search_threads({})
+        ),
+    },
+    acp.ApiException: {
+        f"POST /acp/runs returned 301 Moved; redirect to https:// ... {SET_HOST}": lambda: (
+            redirected(start, 301)
+        ),
+    },
+    acp.RunGone: {
+        f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: served(
+            result, PAGE, path="/acp"
+        )
+    },
+    acp.NotFoundException: {
+        "POST /acp/runs returned 404 ... is the base path of host right?": lambda: served(
+            start, PAGE, path="/acp"
+        ),
+    },
+    acp.UnprocessableEntityException: {
+        "/runs/r1 returned 422 ... body.f0: is required ... …": lambda: get_run(
+            response(json.dumps({"detail": FAULTS}).encode(), 422, "Unprocessable Entity")
+        ),
+    },
+    acp.ServiceException: {
         "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100": lambda: get_run(
             response(b'"busy"', 503, "Service Unavailable", retry_after=CENTURY)
         ),
-        "503 Busy; Retry-After: 0 s; request id r-17; after 3 attempts in ": lambda: get_run(
-            BUSY, retries=2
-        ),
+        "503 Busy; ... request id r-17; after 3 attempts in ": lambda: get_run(BUSY, retries=2),
     },
-)
-each(
-    TooManyRequestsException,
-    {
+    acp.TooManyRequestsException: {
         "429 Too Many Requests; Retry-After: 3000 s": lambda: get_run(
             response(b'"Too Many Requests"', 429, "Too Many Requests", retry_after="3000"),
             retries=3,
         )
     },
-)
-each(
-    ProtocolException,
-    {
-        "a response with a control character in content-length cannot be read": (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}"
-        )
-    },
-    get_run,
-)
-
-BEGUN = head(content_length="9")
-each(
-    ApiTimeoutError,
-    {
+    acp.ApiTimeoutError: {
+        "no connection to http://127.0.0.1: ...  within 0.2 s": without_room,
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
-        "after status 200: the response was not complete within the call's 0.2 s": lambda: get_run(
-            [BEGUN, STALL], timeout=0.2
-        ),
-        "failed after status 200: nothing more of the body within 0.2 s": lambda: get_run(
-            [BEGUN, b"{", STALL], timeout=(5, 0.2)
-        ),
+        "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.2),
+        "status 200: nothing more of the body within 0.2 s": lambda: get_run(CUT, timeout=(5, 0.2)),
     },
-)
-
-UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
-each(
-    UnauthorizedException,
-    {
+    acp.UnauthorizedException: {
+        f"401 Unauthorized; a redirect lost the credentials:  ... {SET_HOST}": lambda: redirected(
+            result, 308
+        ),
         "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
         "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)": (
             lambda: get_run(UNAUTHORIZED)
@@ -829,41 +656,183 @@ each(
             UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"}
         ),
     },
-)
-each(
-    ForbiddenException,
-    {
+    acp.ForbiddenException: {
         "403 Forbidden; the request carried Authorization": lambda: get_run(
             response(b"", 403, "Forbidden"), username="me", password="5ecret"
         )
     },
-)
+}
+each(CALLS)
 
 # Settings that the first call uses
-each(
-    ApiValueError,
-    {
+FIRST_USE: Rows = {
+    ApiValueError: {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
-        "key_file='/none/key.pem': there is no such file": {
-            "cert_file": __file__,
-            "key_file": "/none/key.pem",
-        },
-        f"ssl_ca_cert={__file__!r} ... cannot be used as a file of certificates (PEM)": {
-            "ssl_ca_cert": __file__
-        },
+        "key_file='/no.pem': there is no such file": {"cert_file": __file__, "key_file": "/no.pem"},
+        f"={__file__!r} ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
         "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
         "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
             "api_key": {"X-Key": "5ecret"},
             "api_key_prefix": {"x-key": "Token"},
         },
     },
-    lambda settings: get_run(host="https://127.0.0.1:1", **settings),
-)
+}
+each(FIRST_USE, lambda settings: get_run(host="https://127.0.0.1:1", **settings))
 
-# A name where an id belongs
-each(
-    NotFoundException,
-    {
+# What a Configuration is made with
+CONFIGURED: Rows = {
+    ApiValueError: {
+        "host must be a URL ... http://localhost:8000 ... 'host' lacks http://": {"host": "host"},
+        "'127.0.0.1:8000' lacks http:// or https://": {"host": "127.0.0.1:8000"},
+        "host must begin with http:// or https://": {"host": "ftp://acp.example"},
+        "'http://' lacks the host name": {"host": "http:///acp"},
+        "host has a port that is not a number from 1 to 65535: '80000'": {"host": "http://h:80000"},
+        "[IPv6] address is not valid": {"host": "http://[::1"},
+        "host must not contain user information ... set username": {"host": "http://me:5ecret@h"},
+        "proxy has a port that is not a number from 1 to 65535": {"proxy": "http://:5ecret@p:p"},
+        "access_token must be the token alone, without": {"access_token": "Bearer abc"},
+        "contains a control character or a line break; strip() it": {"access_token": "abc\n"},
+        "host: an IPv6 address must be in brackets, as in http://[::1]": {"host": "http://::1:8"},
+        "host ends in /runs, which is added to it: give the base path": {"host": "http://h/runs/"},
+        "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
+        'a header to its key, {"x-api-key": "…"} ... swapped': {"api_key": {"5ecret": "X-Api-Key"}},
+        "api_key must map a header to its key ... swapped": {"api_key": {"5ecret=": "own-header"}},
+        "api_key['x'] must be the key alone, without its header": {"api_key": {"x": "X: 5ecret"}},
+    },
+    ApiTypeError: {
+        "debug must be True or False, not str": {"debug": "false"},
+        "has no argument 'base_url'; use host=\"http://host:8000\"": {"base_url": "http://h"},
+        "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
+        'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
+    },
+}
+each(CONFIGURED, lambda settings: Configuration(**settings))
+
+# Settings
+MINE = Configuration()
+ANOTHER: Any = type("ApiClient", (), {"__module__": "another_sdk"})()
+SETTINGS: Rows = {
+    ApiValueError: {
+        "body: keys must be str, got int 1": lambda: RunsApi(offline()).resume_run("r", {1: 2}),
+        "header 'Content-Length' cannot be set": lambda: RunsApi(offline()).get_run(
+            "r", _headers={"Content-Length": "0"}
+        ),
+        "header_value is missing: a header has a name and a value": lambda: ApiClient(None, "x"),
+    },
+    ApiTypeError: {
+        "has no argument 'hots'; did you mean 'host'?": lambda: Configuration(hots="h"),
+        "no argument 'tiemout'; did you mean 'timeout'": lambda: Configuration.from_env(tiemout=3),
+        "default must be a Configuration, not str": lambda: Configuration.set_default("http://h"),
+        "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(MINE),
+        "prefix must be a str, not dict": lambda: Configuration.from_env({"host": "http://h"}),
+        "a Configuration: pass an instance, not the class": lambda: ApiClient(Configuration),
+        "must be an ApiClient: pass an instance, not the class": lambda: RunsApi(ApiClient),
+        "api_client must be an ApiClient, not another_sdk.ApiClient": lambda: RunsApi(ANOTHER),
+        "tracer_provider must be a TracerProvider, not str": lambda: instrument(offline(), "x"),
+    },
+}
+each(SETTINGS)
+
+# What is assigned to a Configuration
+ASSIGNED: Rows = {
+    ApiValueError: {
+        "host has a port that is not ... 'eighty'": {"host": "http://acp.example:eighty"},
+        "logger_file cannot be opened: there is no folder /none": {"logger_file": "/none/log"},
+    },
+    ApiTypeError: {
+        "logger_format must be a str, not int": {"logger_format": 5},
+        "refresh_api_key_hook must be a function ... ()": {"refresh_api_key_hook": lambda: None},
+    },
+    AttributeError: {
+        "Configuration has no setting 'tiemout'; did you mean 'timeout'?": {"tiemout": 3},
+        "Configuration has no setting 'zzz'": {"zzz": 3},
+        "has no setting 'port'; use host=\"http://host:8000\"": {"port": 8000},
+    },
+}
+each(ASSIGNED, lambda settings: assign(**settings))
+
+# Bodies
+BODIES: Rows = {
+    ApiTypeError: {
+        "run_create must be a RunCreate or dict: pass an instance, not the class": RunCreate,
+        "run_create must have str keys, got int 1": {1: 2},
+    },
+}
+each(BODIES, send)
+
+# Fields of a create
+FIELDS: Rows = {
+    ApiValueError: {
+        "input['x']: Decimal is not JSON; pass a float or a str": {"input": {"x": Decimal("1.10")}},
+        "input['x'][1]: -inf is not a JSON number": {"input": {"x": [1, float("-inf")]}},
+        "run_create.inputs: unknown field 'inputs' of ... did you mean 'input'": {"inputs": {}},
+        "run_create.input: Input should be a dict, not str: is it JSON text?": {"input": "{}"},
+        "run_create.agent_id: Input should be a valid string ... … (RunCreate)": {
+            **dict.fromkeys(("agent_id", "thread_id", "webhook", "input", "config"), 5)
+        },
+        r"metadata['x']: the key '\ud800' is not valid Unicode": {"metadata": {"x": {"\ud800": 1}}},
+    },
+}
+each(FIELDS, lambda fields: send({"agent_id": "a", **fields}))
+
+# Inputs of a create
+INPUTS: Rows = {
+    ApiValueError: {
+        "input['x'][0]: bytes is not JSON; decode it to a str": {"x": [b"x"]},
+        "input['x']: set is not JSON; pass a list": {"x": {1, 2}},
+        "['x'][0]: mappingproxy is not JSON; pass a dict, a list": {"x": [MappingProxyType({})]},
+        "input['x']: nan is not a JSON number": {"x": float("nan"), "y": "NaN"},
+        "input['x']: keys must be str, got int 1": {"x": {1: 2}},
+        "input['y'].input['x']: bytes is not": {"y": RunCreate(agent_id="b", input={"x": b"x"})},
+        "input['x'][0]: object is not JSON; pass a dict, a list": {"x": [object()]},
+        "input['x']: numpy.bool is not JSON; pass its .item(), or": {"x": of_numpy("bool")},
+        "numpy.ndarray is not JSON; pass its .item(), or .tolist() of": {"x": of_numpy("ndarray")},
+        "input['a'][0]: pandas.Missing is not JSON": {"a": [Missing(2026, 1, 2)], "b": object()},
+        "input['x'][0]: object is not JSON": {"x": [Choice.OBJECT]},
+        r"input: the key '\ud800' is not valid Unicode": {"\ud800": 1},
+        r"input['x']: '\ud800' is not valid Unicode": {"x": "\ud800"},
+    },
+}
+each(INPUTS, lambda value: send(RunCreate(agent_id="a", input=value)))
+
+# Models
+MODELS: Rows = {
+    ValidationError: {
+        "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(inputs={}),
+        "unknown field 'zzz' of RunCreate [": lambda: RunCreate(agent_id="a", zzz={}),
+        "is it JSON text? Then pass json.loads(…)": lambda: RunCreate(agent_id="a", input="{}"),
+        "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
+        "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
+    },
+    TypeError: {"takes its fields by name; RunCreate.from_dict takes a": lambda: RunCreate("a")},
+}
+each(MODELS)
+
+# Variables of the environment
+VARIABLES: Rows = {
+    ApiValueError: {
+        "ACP_TOKEN cannot be used: access_token must be the token": {"ACP_TOKEN": "bearer abc"},
+        "ACP_HOST ... host has a port that is not a number": {"ACP_HOST": "http://acp.example:x"},
+        "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
+        "ACP_HOST ... it stands in quotation marks; remove them": {"ACP_HOST": '"http://h"'},
+        "ACP_API_KEY ... it must be the value alone, without": {"ACP_API_KEY": "x-api-key: 5ecret"},
+        "ACP_API_KEY_HEADER cannot be used: it is not the name of a header": {
+            "ACP_API_KEY_HEADER": "5ecret=",
+            "ACP_API_KEY": "x-api-key",
+        },
+    },
+}
+each(VARIABLES, from_environment)
+
+# Agents and runs, and a name where an id belongs
+CREATE: Any = RunCreate(agent_id="a", input={})
+ONE: Any = {"on_pending": lambda one: None}
+HANDLES: Rows = {
+    acp.AgentLookupError: {
+        "'echo' has no version '9'; the server has 1.0.0": lambda: find_echo(version="9"),
+    },
+    acp.NotFoundException: {
+        "POST /acp/agents/search returned 404 ... is the base path": lambda: find_echo("/acp"),
         "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either": (
             lambda: of_a_name(lambda echo: echo.run({})),
             lambda: of_a_name(lambda echo: echo.agent),
@@ -871,402 +840,155 @@ each(
             lambda: of_a_name(lambda echo: echo.check(input={})),
             lambda: of_a_name(lambda echo: echo.conversation().run({})),
             lambda: of_a_name(lambda echo: list(echo.map([{}]))),
-        )
-    },
-)
-
-# What a Configuration is made with
-each(
-    ApiValueError,
-    {
-        "host must be a URL ... http://localhost:8000 ... 'localhost' lacks http:// or https://": {
-            "host": "localhost"
-        },
-        "'127.0.0.1:8000' lacks http:// or https://": {"host": "127.0.0.1:8000"},
-        "host must begin with http:// or https://": {"host": "ftp://acp.example"},
-        "'http://' lacks the host name": {"host": "http:///acp"},
-        "host has a port that is not a number from 1 to 65535: '80000'": {
-            "host": "http://acp.example:80000"
-        },
-        "[IPv6] address is not valid": {"host": "http://[::1"},
-        "host must not contain user information ... set username and password": {
-            "host": "http://me:secret@acp.example"
-        },
-        "proxy has a port that is not a number from 1 to 65535": {
-            "proxy": "http://me:secret@proxy:http"
-        },
-        "access_token must be the token alone, without": {"access_token": "Bearer abc"},
-        "access_token contains a control character or a line break; strip() it": {
-            "access_token": "abc\n"
-        },
-        "host: an IPv6 address must be in brackets, as in http://[::1]:8000": {
-            "host": "http://::1:8000"
-        },
-        "host ends in /runs, which is added to it: give the base path alone": {
-            "host": "http://acp.example/v1/runs/"
-        },
-        "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
-        'must map a header to its key, {"x-api-key": "…"} ... to be swapped': {
-            "api_key": {"5ecret": "X-Api-Key"}
-        },
-        "api_key must map a header to its key ... to be swapped": {
-            "api_key": {"5ecret=": "my-own-header"}
-        },
-        "api_key['x-own'] must be the key alone, without its header": {
-            "api_key": {"x-own": "X-Own: 5ecret"}
-        },
-    },
-    configured,
-)
-
-each(
-    ApiTypeError,
-    {
-        "debug must be True or False, not str": {"debug": "false"},
-        "has no argument 'base_url'; use host=\"http://host:8000\"": {
-            "base_url": "http://acp.example"
-        },
-        "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
-        'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
-    },
-    configured,
-)
-
-# Settings
-each(
-    ApiValueError,
-    {
-        "host has a port that is not ... 'eighty'": lambda: assign(
-            host="http://acp.example:eighty"
-        ),
-        "body: keys must be str, got int 1": lambda: RunsApi(offline()).resume_run("r", {1: 2}),
-        "header 'Content-Length' cannot be set": lambda: RunsApi(offline()).get_run(
-            "r1", _headers={"Content-Length": "0"}
-        ),
-        "logger_file cannot be opened: there is no folder /none/such": lambda: assign(
-            logger_file="/none/such/client.log"
-        ),
-        "header_value is missing: a header has a name and a value": lambda: ApiClient(
-            Configuration(), "x-api-key"
         ),
     },
-)
-
-each(
-    ApiTypeError,
-    {
-        "Configuration has no argument 'hots'; did you mean 'host'?": lambda: Configuration(
-            hots="http://acp.example"
-        ),
-        "Configuration has no argument 'tiemout'; did you mean 'timeout'?": lambda: (
-            Configuration.from_env(tiemout=3)
-        ),
-        "default must be a Configuration, not str": lambda: Configuration.set_default(
-            "http://acp.example"
-        ),
-        "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(
-            Configuration()
-        ),
-        "prefix must be a str, not dict": lambda: Configuration.from_env(
-            {"host": "http://acp.example"}
-        ),
-        "logger_format must be a str, not int": lambda: assign(logger_format=5),
-        "refresh_api_key_hook must be a function that takes the configuration ... ()": lambda: (
-            assign(refresh_api_key_hook=lambda: None)
-        ),
-        "configuration must be a Configuration: pass an instance, not the class": lambda: ApiClient(
-            Configuration
-        ),
-        "api_client must be an ApiClient: pass an instance, not the class itself": lambda: RunsApi(
-            ApiClient
-        ),
-        "api_client must be an ApiClient, not another_sdk.ApiClient": lambda: RunsApi(
-            type("ApiClient", (), {"__module__": "another_sdk"})()
-        ),
-        "tracer_provider must be a TracerProvider, not str": lambda: instrument(
-            offline(), "jaeger"
-        ),
-    },
-)
-
-each(
-    AttributeError,
-    {
-        "Configuration has no setting 'tiemout'; did you mean 'timeout'?": lambda: assign(
-            tiemout=3
-        ),
-        "Configuration has no setting 'zzz'": lambda: assign(zzz=3),
-        "has no setting 'port'; use host=\"http://host:8000\"": lambda: assign(port=8000),
-    },
-)
-
-# Bodies
-each(
-    ApiTypeError,
-    {
-        "run_create must be a RunCreate or dict: pass an instance, not the class": RunCreate,
-        "run_create must have str keys, got int 1": {1: 2},
-    },
-    send,
-)
-
-each(
-    ApiValueError,
-    {
-        "input['x']: Decimal is not JSON; pass a float or a str": {"input": {"x": Decimal("1.10")}},
-        "input['x'][1]: -inf is not a JSON number": {"input": {"x": [1, float("-inf")]}},
-        "run_create.inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?": {
-            "inputs": {}
-        },
-        "run_create.input: Input should be a dict, not str: is it JSON text?": {"input": "{}"},
-        "run_create.agent_id: Input should be a valid string ... … (RunCreate)": {
-            **dict.fromkeys(("agent_id", "thread_id", "webhook", "input", "config"), 5)
-        },
-        r"metadata['x']: the key '\ud800' is not valid Unicode": {"metadata": {"x": {"\ud800": 1}}},
-    },
-    send_fields,
-)
-
-# Inputs of a create
-each(
-    ApiValueError,
-    {
-        "input['x'][0]: bytes is not JSON; decode it to a str": {"x": [b"x"]},
-        "input['x']: set is not JSON; pass a list": {"x": {1, 2}},
-        "input['x'][0]: mappingproxy is not JSON; pass a dict, a list": {
-            "x": [MappingProxyType({"y": 1})]
-        },
-        "input['x']: nan is not a JSON number": {"x": float("nan"), "y": "NaN"},
-        "input['x']: keys must be str, got int 1": {"x": {1: 2}},
-        "input['inner'].input['x']: bytes is not JSON": {
-            "inner": RunCreate(agent_id="b", input={"x": b"x"})
-        },
-        "input['x'][0]: object is not JSON; pass a dict, a list": {"x": [object()]},
-        "input['x']: numpy.bool is not JSON; pass its .item(), or": {"x": of_numpy("bool")},
-        "input['x']: numpy.ndarray is not JSON; pass its .item(), or .tolist() of an array": {
-            "x": of_numpy("ndarray")
-        },
-        "input['a'][0]: pandas.Missing is not JSON": {"a": [Missing(2026, 1, 2)], "b": object()},
-        "input['x'][0]: object is not JSON": {"x": [Choice.OBJECT]},
-        r"input: the key '\ud800' is not valid Unicode": {"\ud800": 1},
-        r"input['x']: '\ud800' is not valid Unicode": {"x": "\ud800"},
-    },
-    send_input,
-)
-
-# Models
-each(
-    ValidationError,
-    {
-        "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(
-            agent_id="a", inputs={}
-        ),
-        "unknown field 'zzz' of RunCreate [": lambda: RunCreate(agent_id="a", zzz={}),
-        "should be a dict, not str: is it JSON text? Then pass json.loads(…)": lambda: RunCreate(
-            agent_id="a", input='{"message": "Hello"}'
-        ),
-        "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
-        "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
-    },
-)
-
-each(
-    TypeError,
-    {
-        "RunCreate takes its fields by name; RunCreate.from_dict takes a dict": lambda: RunCreate(
-            "a"
-        )
-    },
-)
-
-# Variables of the environment
-each(
-    ApiValueError,
-    {
-        'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "': {
-            "ACP_TOKEN": "bearer abc"
-        },
-        "ACP_HOST ... host has a port that is not a number": {"ACP_HOST": "http://acp.example:x"},
-        "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
-        "ACP_HOST cannot be used: it stands in quotation marks; remove them": {
-            "ACP_HOST": '"http://acp.example"'
-        },
-        "ACP_API_KEY cannot be used: it must be the value alone, without its": {
-            "ACP_API_KEY": "x-api-key: 5ecret"
-        },
-        "ACP_API_KEY_HEADER cannot be used: it is not the name of a header": {
-            "ACP_API_KEY_HEADER": "5ecret=",
-            "ACP_API_KEY": "x-api-key",
-        },
-    },
-    from_environment,
-)
-
-# Agents and runs
-each(
-    ApiTypeError,
-    {
-        "input must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run(
-            '{"message": "Hello"}'
-        ),
-        "on_interrupt must be a function that takes the question ... not dict": lambda: run().drive(
-            {"approved": True}
-        ),
+    ApiTypeError: {
+        "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
+        "the agent's own, not a Run: pass .input of its": lambda: agent().run(Run.from_dict(RUN)),
+        "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
+        "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
-        "agents_api must be an AgentsApi, not ApiClient; AgentsApi(api_client)": lambda: (
-            iter_agents(offline())
-        ),
-        "runs_api must be a RunsApi, not AgentsApi; RunsApi(api_client) is one": lambda: iter_runs(
-            AgentsApi(offline())
-        ),
-        "runs_api must be a RunsApi, not ApiClient ... RunsApi(api_client)": lambda: (
-            wait_for_run_output(offline(), "r1")
-        ),
+        "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
+        "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
+        "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),
         "stop must be a threading.Event or None, not bool": (
             lambda: wait_for_run_output(RunsApi(offline()), "r1", stop=True),
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
-        "input must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(
-            RunCreate(agent_id="a", input={})
-        ),
-        "run must be a Run, not RunHandle; for an id, use RunHandle(run_id)": lambda: RunHandle.of(
-            run(), offline()
-        ),
+        "must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(CREATE),
+        "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
         "id_or_name must be a str, not int": lambda: AgentHandle.get(5, offline()),
         "version must be a str, not int": lambda: AgentHandle.find("echo", offline(), version=9),
-        "on_interrupt must be a function that takes the question ... yours takes ()": lambda: (
-            run().drive(lambda: None)
+        "on_interrupt must be a function ... yours takes ()": lambda: run().drive(lambda: None),
+        "on_interrupt must be a function that takes the question ... not bool": (
+            lambda: agent().conversation().run({}, on_interrupt=True),
+            lambda: agent().map([{}], on_interrupt=True),
         ),
-        "on_interrupt must be a function that takes the question ... not bool": lambda: (
-            agent().conversation().run({}, on_interrupt=True)
-        ),
-        "on_pending must be a function that takes the seconds elapsed and ... (event)": lambda: (
-            run().result(on_pending=lambda event: None)
-        ),
+        "on_pending must be a function that takes the seconds ... (one)": lambda: output(**ONE),
         "on_pending must be a function that takes the seconds elapsed ... not bool": (
             lambda: run().output(on_pending=True),
             lambda: wait_for_run_output(RunsApi(offline()), "r", on_pending=True),
         ),
-        "on_event must be a function that takes the event ... (first, second)": lambda: run().drive(
-            lambda question: None, on_event=two
-        ),
-        "max_interrupts must be an int, not str": lambda: run().drive(
-            lambda question: None, max_interrupts="5"
-        ),
-        "through_interrupts must be True or False, not str": lambda: run().events(
-            through_interrupts="no"
-        ),
-        "stop must be a threading.Event or None, not asyncio.locks.Event": lambda: run().result(
-            stop=asyncio.Event()
-        ),
-        "stop must be a threading.Event or None: pass an instance, not the class": lambda: (
-            run().output(stop=threading.Event)
-        ),
+        "on_event must be a function that takes the event ... (first": lambda: drive(on_event=two),
+        "max_interrupts must be an int, not str": lambda: drive(max_interrupts="5"),
+        "through_interrupts must be ... not str": lambda: run().events(through_interrupts="no"),
+        "a threading.Event or None, not asyncio.locks": lambda: output(stop=asyncio.Event()),
+        "stop must be ... : pass an instance, not the": lambda: output(stop=threading.Event),
         "to must be a PendingInterrupt or None, not dict": lambda: run().resume({}, to={}),
-        "AgentHandle.start() got an unexpected keyword argument 'confg'; did you me": lambda: (
-            AgentHandle("echo").start({}, confg={})
-        ),
-        "AgentHandle.run() got an unexpected keyword argument 'ordered'": lambda: AgentHandle(
-            "echo"
-        ).run({}, ordered=True),
+        "start() got ... 'confg'; did you mean 'config'": lambda: agent().start({}, confg={}),
+        "run() got an unexpected keyword argument 'ordered'": lambda: agent().run({}, ordered=True),
+        'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
+        "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
+        "an iterable of dicts, not dict; for one, pass a list": lambda: agent().map({}),
+        "keyword argument 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
+        "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
     },
-)
-
-each(
-    ApiValueError,
-    {
-        "run_id is a token, not an id: use RunHandle.from_token(token)": lambda: RunHandle(
-            run().token(), offline()
-        ),
+    ApiValueError: {
+        "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
         "request.statuss: unknown field 'statuss' ... did you mean 'status'?": lambda: iter_runs(
             RunsApi(offline()), {"statuss": "pending"}
         ),
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
         r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
+        "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
-)
-
-each(
-    TokenError,
-    {
-        "this is not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token(
-            "b7d8", offline()
-        ),
+    acp.TokenError: {
+        "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
     },
-)
-
-each(
-    ApiException,
-    {
+    acp.ApiException: {
         "(without searches, use AgentHandle(agent_id))": (
-            lambda: find_where_searches_fail(501),
-            lambda: find_where_searches_fail(405),
+            lambda: served(find, response(b'"no"', 501, "No")),
+            lambda: served(find, response(b'"no"', 405, "No")),
         )
     },
-)
+}
+each(HANDLES)
 
-# Options of a start and of a run
-each(
-    ApiTypeError,
-    {
+# Options of a start
+STARTS: Rows = {
+    ApiTypeError: {
         "config must be a JSON object (dict), not list": {"config": [1]},
         "webhook must be a str, not int": {"webhook": 5},
         "reuse must be True or False, not str": {"client_token": "t", "reuse": "no"},
     },
-    start_with,
-)
-each(
-    ApiValueError,
-    {
+    ApiValueError: {
         "webhook must not be empty": {"webhook": ""},
         "timeout must be above 0 seconds: a start sends a request": {"timeout": 0},
     },
-    start_with,
-)
-each(
-    ApiTypeError,
-    {
+}
+each(STARTS, lambda options: agent().start({}, **options))
+
+# Options of a run
+RUNS: Rows = {
+    ApiTypeError: {
         "metadata must be a JSON object (dict), not str": {"metadata": "nightly"},
         "takes the question and gives the answer, not dict": {"on_interrupt": {"approved": True}},
         "takes the question and gives the answer, and yours takes (first": {"on_interrupt": two},
         "thread_id must be a str, not int": {"thread_id": 5},
         "cancel_on_exit must be True or False, not str": {"cancel_on_exit": "no"},
     },
-    run_with,
-)
-each(ApiValueError, {"thread_id must not be empty": {"thread_id": ""}}, run_with)
+    ApiValueError: {"thread_id must not be empty": {"thread_id": ""}},
+}
+each(RUNS, lambda options: agent().run({}, **options))
 
-# Batches
-each(
-    ApiTypeError,
-    {
-        "on_interrupt must be a function that takes the question ... not bool": lambda: agent().map(
-            [{}], on_interrupt=True
-        ),
-        "inputs must be an iterable of dicts, not dict; for one, pass a list": lambda: agent().map(
-            {"message": "Hello"}
-        ),
-        "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con": lambda: (
-            map_with(concurency=2)
-        ),
-        "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
+# Options of a batch
+BATCHES: Rows = {
+    ApiTypeError: {
+        "total must be an int, not str": {"total": "10"},
+        "ordered must be True or False, not str": {"ordered": "no"},
+        "check must be True or False, not str": {"check": "no"},
+        "retry_failed must be True or False, not str": {"retry_failed": "no"},
+        "durable must be True or False, not str": {"durable": "no"},
+        "journal must be the path of a file, not int": {"journal": 5},
+        "journal must be the path of a file, not bool": {"journal": True},
+        "journal must be the path of a file, not BytesIO": {"journal": io.BytesIO()},
+        "connect must be a function without arguments ... yours takes (first, second": {
+            "executor": ThreadPoolExecutor(1),
+            "connect": two,
+        },
+        "on_interrupt must be a function of a module, no lambda: it goes to other": {
+            "executor": ProcessPoolExecutor(1),
+            "on_interrupt": lambda question: None,
+        },
+        "executor must be a concurrent.futures.Executor, as Process": {"executor": 4},
+        "ProcessPoolExecutor(), not str": {"executor": "processes"},
+        "ProcessPoolExecutor(): pass an instance, not": {"executor": ThreadPoolExecutor},
+        "Executor(), not ThreadPool": {"executor": type("ThreadPool", (), {})()},
+        "a function that takes the counts, and yours takes (first": {"progress": two},
+        "takes an input and gives its name, and yours takes (first": {"key": two},
+        "takes the question and gives the answer, and yours": {"on_interrupt": two},
     },
-)
+    ApiValueError: {
+        "total must be at least 0, not -1": {"total": -1},
+        "durable is for the lines of a journal: pass journal=": {"durable": True},
+        "timeout must be above 0 seconds: a run of a batch takes some": {"timeout": 0},
+        "journal must not be empty": {"journal": ""},
+    },
+}
+each(BATCHES, lambda options: map_with(**options))
 
-each(
-    ApiValueError,
-    {"streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both")},
-)
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def messages_of(text: str) -> list[str]:
+    """What the first columns of the tables of a page show as words of a message."""
+    shown = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
+
+
+SYMPTOMS = messages_of((DOCS / "reference" / "messages.md").read_text("utf-8"))
+PATTERNS = [".*".join(map(re.escape, symptom.split("…"))) for symptom in SYMPTOMS]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)
 def test_a_message_says_what_to_do(
-    make: Mistake, kind: type[BaseException], phrases: tuple[str, ...]
+    make: Mistake, kind: type[BaseException], phrases: Sequence[str]
 ) -> None:
     with pytest.raises(kind) as raised:
         make()
@@ -1279,23 +1001,31 @@ def test_a_message_says_what_to_do(
         assert "run_create" not in message
     for phrase in phrases:
         assert message.count(phrase) == 1, message
+    assert any(re.search(pattern, message) for pattern in PATTERNS), "not on the page of messages"
+
+
+def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
+    guide = (DOCS / "guides" / "troubleshooting.md").read_text("utf-8")
+    section = guide.partition("\n## The ten most frequent\n")[2].partition("\n## ")[0]
+    frequent = messages_of(section)
+    assert len(frequent) == 10
+    assert [each for each in frequent if not any(each in symptom for symptom in SYMPTOMS)] == []
 
 
 LONG = "something that takes many words to say, " * 20
-RUN_ID = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.mark.parametrize(
     ("error", "phrase"),
     [
-        (ServiceException(500, "Internal Server Error", body=LONG), "500 Internal Server Error"),
+        (acp.ServiceException(500, "Server Error", body=LONG), "500 Server Error"),
         (
-            StreamDecodeError(event_id="7", event_name="x", excerpt=LONG, reason=LONG),
+            acp.StreamDecodeError(event_id="7", event_name="x", excerpt=LONG, reason=LONG),
             "event 'x' with id '7' cannot be decoded",
         ),
-        (SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
+        (acp.SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
         (
-            ResumeAmbiguous(run_id=RUN_ID, token="t", times=2, why=LONG),
+            acp.ResumeAmbiguous(run_id=ID, token="t", times=2, why=LONG),
             "answer again if it is still interrupted",
         ),
     ],
@@ -1305,13 +1035,5 @@ def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase
     assert len(str(error)) <= 240 and phrase in str(error), str(error)
 
 
-def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:
-    with pytest.raises(NotFoundException) as raised:
-        get_run(response(b'"there is no run r1"', 404, "Not Found"))
-    assert str(raised.value) == "GET /runs/r1 returned 404 Not Found: there is no run r1"
-
-
 def test_uuids_are_taken_where_a_handle_wants_an_id() -> None:
-    value = UUID("11111111-1111-4111-8111-111111111111")
-    assert AgentHandle(value, offline()).agent_id == str(value)
-    assert RunHandle(value, offline()).run_id == str(value)
+    assert AgentHandle(UUID(ID), offline()).agent_id == RunHandle(UUID(ID), offline()).run_id == ID

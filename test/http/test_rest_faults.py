@@ -1,6 +1,6 @@
 """Connections that cannot be made, that die, and that must not be used again.
 
-The table of all faults, for each kind of operation, is in ``test_fault_matrix.py``.
+The table of all faults, for each kind of operation, is in ``test_client_calls.py``.
 """
 
 from __future__ import annotations

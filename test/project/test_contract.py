@@ -122,29 +122,25 @@ def schema_of(content: dict[str, Any], media_type: str = "application/json") -> 
     return kind(only[1]["schema"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_schema_of_openapi_yaml(name: str) -> None:
-    assert written(CONTRACT["components"]["schemas"][name]) == NAMES[name]
-
-
-def test_openapi_yaml_has_no_other_schema() -> None:
+def test_there_is_no_other_schema_model_or_operation() -> None:
     schemas = CONTRACT["components"]["schemas"]
     assert schemas.keys() == {*NAMES, "ErrorResponse"}
     assert schemas["ErrorResponse"]["type"] == "string"
+    assert set(models.__all__) == NAMES.keys()
+    items = CONTRACT["paths"].items()
+    declared = {(method.upper(), path) for path, item in items for method in item}
+    assert declared == {(row[2], row[3]) for row in ROWS}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model(name: str) -> None:
+def test_a_schema_of_openapi_yaml_and_its_model(name: str) -> None:
+    assert written(CONTRACT["components"]["schemas"][name]) == NAMES[name]
     schema = TypeAdapter(getattr(models, name)).json_schema()
     for key, value in schema.get("properties", {}).items():
         if "const" in value:  # which a constructor need not be given, but is always there
             schema["required"] = [*schema.get("required", ()), key]
             del value["default"]
     assert written(schema) == NAMES[name].replace(" uri", " str")
-
-
-def test_there_is_no_other_model() -> None:
-    assert set(models.__all__) == NAMES.keys()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])
@@ -187,13 +183,6 @@ def test_an_operation_of_openapi_yaml(row: list[str]) -> None:
     assert windows == (["block_timeout"] if name == "get_run_output" else [])
     (sample,) = operation["x-codeSamples"]
     assert f"api_instance.{name}(" in sample["source"]
-
-
-def test_openapi_yaml_has_no_other_operation() -> None:
-    declared = {
-        (method.upper(), path) for path, item in CONTRACT["paths"].items() for method in item
-    }
-    assert declared == {(row[2], row[3]) for row in ROWS}
 
 
 def test_the_callback() -> None:

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -19,18 +18,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.commands import shown_on_terminal
 from support.forks import run_in_fork
 from support.transport import eventually
 
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
-    BUILTIN_AGENTS,
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
-    AgentDefinition,
-    AgentError,
     Fault,
     Interrupt,
     InterruptSpec,
@@ -72,6 +69,8 @@ BY_ID = {
     "stream_to_terminal.py": ["--agent", COUNTER_AGENT_ID],
     "wait_with_progress.py": ["--agent", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
 }
+SLEEPER = ["receive_webhooks.py", "--agent", SLOW_AGENT_ID, "--input"]
+SLEEPER += ['{{"seconds": 60}}', "--timeout", "0.2"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -128,8 +127,10 @@ def started(script: str, *arguments: str, **added: str) -> Iterator[subprocess.P
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """The server that a script finds if it is given no other."""
     with LocalServer() as running:
+        monkeypatch.setenv("ACP_HOST", running.url)
         yield running
 
 
@@ -138,6 +139,19 @@ def runs(server: LocalServer) -> Iterator[RunsApi]:
     """What a second user of the same server sees and does."""
     with ApiClient(Configuration(host=server.url)) as client:
         yield RunsApi(client)
+
+
+@pytest.fixture
+def release(server: LocalServer) -> threading.Event:
+    """What the agent `patient` waits for, before it returns its input."""
+    released = threading.Event()
+
+    def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
+        released.wait(60)
+        return dict(input)
+
+    server.register(patient)
+    return released
 
 
 # All of them
@@ -161,9 +175,7 @@ def test_each_explains_itself_and_needs_nothing_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", EXAMPLES)
-def test_each_takes_an_agent_by_its_id_where_names_cannot_be_searched(
-    script: str, server: LocalServer
-) -> None:
+def test_each_takes_an_agent_by_its_id_without_a_search(script: str, server: LocalServer) -> None:
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
     typed = '{"count": 1}\n' if script == "batch_runs.py" else "true\n\n"
     ended = run(script, *BY_ID[script], "--host", server.url, stdin=typed)
@@ -178,17 +190,21 @@ def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
     assert "pip install 'acp-client-v0-1[testing]'" in ended.stderr
 
 
-@pytest.mark.parametrize("host", ["http://127.0.0.1:9", "not a url"])
-def test_a_server_that_is_not_there_is_one_line(host: str) -> None:
-    ended = run("quickstart.py", ACP_HOST=host, ACP_RETRIES="0")
+@pytest.mark.parametrize(
+    ("words", "host", "said"),
+    [
+        (["quickstart.py"], "http://127.0.0.1:9", "failed: .*"),
+        (["quickstart.py"], "not a url", "failed: .*"),
+        (["stream_to_terminal.py", "--agent", "nobody"], "", ".*'nobody'.*counter.*"),
+        (["receive_webhooks.py", "--port", "{port}"], "", "failed: .*"),
+        (SLEEPER, "", "no webhook came"),
+    ],
+)
+def test_a_failure_is_one_line(words: list[str], host: str, said: str, server: LocalServer) -> None:
+    typed = [each.format(port=server.port) for each in words]
+    ended = run(*typed, ACP_RETRIES="0", **({"ACP_HOST": host} if host else {}))
     assert ended.returncode == 1
-    assert ended.stderr.startswith("failed: ") and ended.stderr.count("\n") == 1
-
-
-def test_an_agent_that_is_not_there_is_one_line() -> None:
-    ended = run("stream_to_terminal.py", "--agent", "nobody")
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
-    assert "'nobody'" in ended.stderr and "counter" in ended.stderr
+    assert re.fullmatch(f"{said}\n", ended.stderr), ended.stderr
 
 
 # quickstart.py
@@ -201,43 +217,12 @@ def test_the_quickstart_does_the_main_job_on_a_server_of_its_own() -> None:
 
 def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> None:
     other = runs.create_run(RunCreate(agent_id=ECHO_AGENT_ID))
-    ended = run("quickstart.py", "--count", "1", ACP_HOST=server.url)
+    ended = run("quickstart.py", "--count", "1")
     assert ended.returncode == 0 and ended.stdout.startswith(f"server: {server.url}\n")
     assert [left.run_id for left in runs.search_runs({})] == [other.run_id]
 
 
-def test_it_prints_events_when_they_come() -> None:
-    read = threading.Event()
-
-    def counter(
-        input: Any, config: Any, context: Any
-    ) -> Generator[dict[str, Any], None, dict[str, Any]]:
-        """Counts to two, the second time only when the first was read."""
-        yield {"count": 1}
-        if not read.wait(20):
-            raise AgentError(1, "nobody has read the first event")
-        yield {"count": 2}
-        return {}
-
-    agents = [AgentDefinition(function=counter), *BUILTIN_AGENTS[2:]]
-    with LocalServer(agents) as server, started("quickstart.py", ACP_HOST=server.url) as process:
-        assert process.stdout is not None
-        events = (line for line in process.stdout if line.startswith("  event"))
-        assert next(events) == "  event 1: {'count': 1}\n"
-        read.set()
-        assert next(events) == "  event 2: {'count': 2}\n"
-        _, complaints = process.communicate(timeout=60)
-    assert (process.returncode, complaints) == (0, "")
-
-
 # stream_to_terminal.py
-
-
-def test_stream_prints_each_update_and_the_result() -> None:
-    printed = printed_by("stream_to_terminal.py", "--input", '{"count": 2}')
-    assert printed == (
-        '{"count": 1, "of": 2}\n{"count": 2, "of": 2}\nresult: {"count": 2, "of": 2}\n'
-    )
 
 
 # What clears a screen, turns a text, fakes a line, or asks a terminal to answer.
@@ -251,7 +236,7 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
         return {"text": HOSTILE, HOSTILE: 1}
 
     server.register(hostile)
-    printed = printed_by("stream_to_terminal.py", "--agent", "hostile", ACP_HOST=server.url)
+    printed = printed_by("stream_to_terminal.py", "--agent", "hostile")
     assert len(printed.splitlines()) == 2 and printed.replace("\n", "").isprintable()
     assert SHOWN in printed
 
@@ -259,45 +244,27 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
 def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
     counting = '{"count": 4, "interval": 0.01}'
-    printed = printed_by("stream_to_terminal.py", "--input", counting, ACP_HOST=server.url)
-    assert re.findall(r'"count": (\d)', printed) == ["1", "2", "3", "4", "4"]
+    printed = printed_by("stream_to_terminal.py", "--input", counting)
+    updates = "".join(f'{{"count": {n}, "of": 4}}\n' for n in range(1, 5))
+    assert printed == updates + 'result: {"count": 4, "of": 4}\n'
     streams = [request for request in server.requests if request.path.endswith("/stream")]
     assert [request.headers.get("last-event-id") for request in streams] == [None, "2"]
 
 
 def test_stream_replaces_results_on_a_terminal() -> None:
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
     arguments = ("--mode", "result", "--input", '{"count": 2, "interval": 0.01}')
-    process = subprocess.Popen(
-        command("stream_to_terminal.py", *arguments), env=environment(), stdout=theirs
-    )
-    os.close(theirs)
-    printed = all_from(ours)
-    assert process.wait(60) == 0
+    printed, status = shown_on_terminal(command("stream_to_terminal.py", *arguments), environment())
+    assert status == 0
     first, second = '\r\x1b[2K{"count": 1, "of": 2}', '\r\x1b[2K{"count": 2, "of": 2}'
     assert printed.startswith(first + second)
-    assert printed.endswith('\r\nresult: {"count": 2, "of": 2}\r\n')
-
-
-def all_from(terminal: int) -> str:
-    """What is written to a terminal until its other end closes, which Linux reports as an error."""
-    printed = b""
-    try:
-        while select.select([terminal], [], [], 60)[0] and (piece := os.read(terminal, 4096)):
-            printed += piece
-    except OSError:
-        pass
-    finally:
-        os.close(terminal)
-    return printed.decode()
+    assert printed.endswith('\nresult: {"count": 2, "of": 2}\n')
 
 
 def test_stream_says_how_a_run_ended_that_has_no_result(server: LocalServer) -> None:
-    failed = run("stream_to_terminal.py", "--agent", "failing", ACP_HOST=server.url)
+    failed = run("stream_to_terminal.py", "--agent", "failing")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "this agent always fails" in failed.stderr
-    asking = run("stream_to_terminal.py", "--agent", "approval", ACP_HOST=server.url)
+    asking = run("stream_to_terminal.py", "--agent", "approval")
     assert asking.returncode == 1 and "is interrupted by 'approval'" in asking.stderr
 
 
@@ -311,34 +278,27 @@ def test_wait_shows_the_time_that_passes() -> None:
     assert re.search(r"pending [12] s \|.+\| at most 20 s", ended.stderr)
 
 
-def test_wait_without_tqdm_says_what_to_install_and_starts_no_run(
-    server: LocalServer, tmp_path: Path
-) -> None:
+def test_wait_without_tqdm_only_says_what_to_install(server: LocalServer, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tqdm'] = None\n")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
-    ended = run("wait_with_progress.py", PYTHONPATH=path, ACP_HOST=server.url)
+    ended = run("wait_with_progress.py", PYTHONPATH=path)
     assert (ended.returncode, ended.stderr) == (1, "the bar needs tqdm: pip install tqdm\n")
     assert server.requests == ()
 
 
-def test_wait_goes_on_another_time_by_the_token(server: LocalServer) -> None:
-    release = threading.Event()
-
-    def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
-        return {"released": release.wait(60)}
-
-    script = ("wait_with_progress.py", "--agent", server.register(patient), "--input", "{}")
-    too_short = run(*script, "--timeout", "0.2", ACP_HOST=server.url)
+def test_wait_goes_on_later_by_the_token(server: LocalServer, release: threading.Event) -> None:
+    script = ("wait_with_progress.py", "--agent", "patient", "--input", '{"n": 1}')
+    too_short = run(*script, "--timeout", "0.2")
     assert (too_short.returncode, too_short.stdout) == (1, "")
     (token,) = re.findall(r"--token (\S+)", too_short.stderr)
     release.set()
-    again = run("wait_with_progress.py", "--token", token, ACP_HOST=server.url)
-    assert (again.returncode, again.stdout) == (0, 'result: {"released": true}\n')
+    again = run("wait_with_progress.py", "--token", token)
+    assert (again.returncode, again.stdout) == (0, 'result: {"n": 1}\n')
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi) -> None:
     script = ("wait_with_progress.py", "--input", '{"seconds": 60}')
-    with started(*script, ACP_HOST=server.url) as process:
+    with started(*script) as process:
         # It asks only once the bar is drawn, and then it waits for the response.
         assert eventually(lambda: server.requests and server.requests[-1].path.endswith("/output"))
         process.send_signal(signal.SIGINT)
@@ -353,7 +313,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
 
 def test_answers_come_from_the_keyboard(server: LocalServer) -> None:
     typed = "perhaps\nfalse\nnot on a Friday\n"
-    printed = printed_by("answer_interrupts.py", stdin=typed, ACP_HOST=server.url)
+    printed = printed_by("answer_interrupts.py", stdin=typed)
     assert printed.startswith("question: May I deploy?\n  approved, boolean:   that is not")
     assert printed.endswith(
         "  approved, boolean:   reason, string (may be empty): "
@@ -372,7 +332,7 @@ def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
     server.register(curious)
     typed = '{"name": "Ada"}\nred\n{"colour": "red"}\n'
     script = ("answer_interrupts.py", "--agent", "curious")
-    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    printed = printed_by(*script, stdin=typed)
     assert "  answer, a JSON object: question: And the colour?\n" in printed
     assert "that is not JSON" in printed
     assert printed.endswith('result: {"name": "Ada", "colour": "red"}\n')
@@ -388,20 +348,18 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
     server.register(hostile, interrupts=[asks])
     typed = "yes\n1\n"
     script = ("answer_interrupts.py", "--agent", "hostile")
-    printed = printed_by(*script, stdin=typed, ACP_HOST=server.url)
+    printed = printed_by(*script, stdin=typed)
     assert printed.count("\n") == 2 and printed.replace("\n", "").isprintable()
     assert printed.count(SHOWN) > 3
 
 
-def test_a_question_without_answer_can_be_answered_later(
-    server: LocalServer, runs: RunsApi
-) -> None:
-    silent = run("answer_interrupts.py", ACP_HOST=server.url)
+def test_a_question_can_be_answered_later(server: LocalServer, runs: RunsApi) -> None:
+    silent = run("answer_interrupts.py")
     assert silent.returncode == 1 and "Traceback" not in silent.stderr
     assert [left.status.value for left in runs.search_runs({})] == ["interrupted"]
     (token,) = re.findall(r"--token (\S+)", silent.stderr)
     script = ("answer_interrupts.py", "--token", token)
-    answered = run(*script, stdin="true\n\n", ACP_HOST=server.url)
+    answered = run(*script, stdin="true\n\n")
     assert answered.returncode == 0 and '"approved": true' in answered.stdout
 
 
@@ -415,16 +373,10 @@ def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi
     ]
     runs.create_run(RunCreate(agent_id=COUNTER_AGENT_ID, input={"count": 1}))
     assert eventually(lambda: all(runs.get_run(one.run_id).status == "success" for one in wanted))
-    printed = printed_by("export_runs.py", "echo", "--status", "success", ACP_HOST=server.url)
+    printed = printed_by("export_runs.py", "echo", "--status", "success")
     exported = [Run.from_json(line) for line in printed.encode().split(b"\n") if line]
     found, made = ({one.run_id: one.creation for one in each} for each in (exported, wanted))
     assert found == made
-
-
-def test_export_makes_some_runs_to_try_it() -> None:
-    printed = printed_by("export_runs.py", "--sample", "4")
-    lines = [json.loads(line) for line in printed.splitlines()]
-    assert sorted(line["creation"]["input"]["number"] for line in lines) == [0, 1, 2, 3]
 
 
 # batch_runs.py
@@ -442,7 +394,7 @@ def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
 
 def test_batch_goes_on_after_failures(server: LocalServer) -> None:
     typed = '{"count": 1}\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
-    ended = run("batch_runs.py", stdin=typed, ACP_HOST=server.url)
+    ended = run("batch_runs.py", stdin=typed)
     assert (ended.returncode, ended.stderr) == (1, "inputs without a result: 1\n")
     lines = {line["line"]: line for line in map(json.loads, ended.stdout.splitlines())}
     assert lines[1]["result"] == {"count": 1, "of": 1}
@@ -451,26 +403,20 @@ def test_batch_goes_on_after_failures(server: LocalServer) -> None:
 
 
 def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
-    server: LocalServer, tmp_path: Path
+    server: LocalServer, release: threading.Event, tmp_path: Path
 ) -> None:
-    release = threading.Event()
-
-    def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
-        release.wait(60)
-        return {"n": input["n"]}
-
     inputs, journal = tmp_path / "inputs.jsonl", tmp_path / "journal.jsonl"
     inputs.write_text("".join(f'{{"n": {n}}}\n' for n in range(5)))
-    options = ("--agent", server.register(patient), "--journal", str(journal))
-    script = ("batch_runs.py", str(inputs), "--concurrency", "2", *options)
-    with started(*script, ACP_HOST=server.url) as process:
+    script = ("batch_runs.py", str(inputs), "--concurrency", "2", "--agent", "patient")
+    script += ("--journal", str(journal))
+    with started(*script) as process:
         assert eventually(lambda: len(server.runs) == 2)
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "") and "Traceback" not in complaints
     assert len(server.runs) == 2
     release.set()
-    again = run(*script, ACP_HOST=server.url)
+    again = run(*script)
     assert again.returncode == 0, again.stderr
     results = [json.loads(line)["result"]["n"] for line in again.stdout.splitlines()]
     assert sorted(results) == [0, 1, 2, 3, 4] and len(server.runs) == 5
@@ -479,10 +425,8 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
 # receive_webhooks.py
 
 
-def test_a_webhook_arrives_and_everything_else_is_refused(
-    server: LocalServer, runs: RunsApi
-) -> None:
-    with started("receive_webhooks.py", "--agent", "approval", ACP_HOST=server.url) as process:
+def test_a_webhook_arrives_and_all_else_is_refused(server: LocalServer, runs: RunsApi) -> None:
+    with started("receive_webhooks.py", "--agent", "approval") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         _, run_id, _, _, webhook = line.replace(",", "").split()
@@ -492,18 +436,17 @@ def test_a_webhook_arrives_and_everything_else_is_refused(
     assert runs.get_run(run_id).creation.webhook == webhook
 
 
-def test_a_receiver_takes_runs_only() -> None:
-    with LocalServer() as server:
-        script = ("receive_webhooks.py", "--input", '{"seconds": 60}')
-        with started(*script, ACP_HOST=server.url) as process:
-            assert process.stdout is not None
-            webhook = process.stdout.readline().split()[-1]
-            assert posted(webhook, b"{}") == 400
-            assert posted(webhook, b"not JSON") == 400
-            assert posted(f"{webhook}x", b"{}") == 404
-            for length in (str(1024 * 1024 + 1), "9" * 5001):
-                assert posted(webhook, None, {"Content-Length": length}) == 413
-            assert posted(webhook, None, {"Transfer-Encoding": "chunked"}) == 413
+def test_a_receiver_takes_runs_only(server: LocalServer) -> None:
+    script = ("receive_webhooks.py", "--input", '{"seconds": 60}')
+    with started(*script) as process:
+        assert process.stdout is not None
+        webhook = process.stdout.readline().split()[-1]
+        assert posted(webhook, b"{}") == 400
+        assert posted(webhook, b"not JSON") == 400
+        assert posted(f"{webhook}x", b"{}") == 404
+        for length in (str(1024 * 1024 + 1), "9" * 5001):
+            assert posted(webhook, None, {"Content-Length": length}) == 413
+        assert posted(webhook, None, {"Transfer-Encoding": "chunked"}) == 413
 
 
 def posted(url: str, body: bytes | None, headers: dict[str, str] | None = None) -> int:
@@ -523,14 +466,3 @@ def test_webhooks_of_a_server_of_its_own() -> None:
     assert ended.returncode == 0
     assert re.search(rf"by webhook: {UUID} is success\n", ended.stdout)
     assert ended.stdout.endswith('result: {"slept": 0.1}\n')
-
-
-def test_a_webhook_that_does_not_come_is_not_waited_for_in_vain() -> None:
-    ended = run("receive_webhooks.py", "--input", '{"seconds": 60}', "--timeout", "0.2")
-    assert ended.returncode == 1 and ended.stderr.endswith("no webhook came\n")
-
-
-def test_a_port_that_is_taken_is_one_line(server: LocalServer) -> None:
-    ended = run("receive_webhooks.py", "--port", str(server.port))
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("failed: ") and ended.stderr.count("\n") == 1

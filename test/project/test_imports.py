@@ -16,8 +16,6 @@ import json
 import pkgutil
 import pydoc
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -25,9 +23,9 @@ from types import ModuleType
 
 import pytest
 from exports import template_properties
+from support.forks import printed_by
 
 import acp_client_v0_1
-from acp_client_v0_1._lazy import modules_of
 
 HEAVY = {"pydantic", "pydantic_core", "urllib3", "dateutil", "ssl", "http.client"}
 # What is slow to import although it is Python's own, or often loaded anyway.
@@ -35,6 +33,7 @@ SLOW = {"asyncio", "dataclasses", "inspect", "logging", "re", "typing", "typing_
 TESTING = {"starlette", "uvicorn", "sse_starlette", "acp_client_v0_1.testing"}
 # What many modules load; a process whose forks import the package has loaded it already.
 SHARED = "import asyncio, dateutil.parser, http.client, pydantic.root_model, ssl, urllib3"
+MODELS = "acp_client_v0_1._schema"
 LAZY_PACKAGES = ["acp_client_v0_1", "acp_client_v0_1.api", "acp_client_v0_1.models"]
 
 MODULES = sorted(
@@ -48,15 +47,7 @@ MODULES = sorted(
 def loaded_by(script: str) -> set[str]:
     """The modules that a new interpreter has loaded after a script."""
     report = f"{script}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
-    outcome = subprocess.run(
-        [sys.executable, "-W", "error", "-c", report],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    return set(json.loads(outcome.stdout.splitlines()[-1]))
+    return set(json.loads(printed_by(report)))
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
@@ -68,10 +59,23 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
     assert (loaded - loaded_by("pass")) & SLOW == set()
 
 
-def test_a_model_loads_no_transport() -> None:
-    loaded = loaded_by("from acp_client_v0_1 import RunCreate; RunCreate(agent_id='a')")
-    assert "pydantic" in loaded
-    assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
+TRANSPORT = "urllib3 acp_client_v0_1.rest acp_client_v0_1.api_client"
+ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("script", "needed", "not_needed"),
+    [
+        ("import acp_client_v0_1 as a; a.RunCreate(agent_id='a')", "pydantic", TRANSPORT),
+        ("import acp_client_v0_1 as a; a.streaming.SSEParser()", "", f"{TRANSPORT} {MODELS}"),
+        (ERRORS, "", "urllib3"),
+        (f"{ERRORS}, TransportException", "urllib3", ""),
+    ],
+)
+def test_a_name_loads_what_it_needs_and_no_more(script: str, needed: str, not_needed: str) -> None:
+    loaded = loaded_by(script)
+    assert set(needed.split()) <= loaded
+    assert not loaded & set(not_needed.split())
 
 
 @pytest.mark.slow
@@ -80,18 +84,6 @@ def test_the_transport_loads_with_the_first_client() -> None:
     others = loaded_by("from pydantic import BaseModel")  # old typing-extensions load asyncio, ssl
     assert not (loaded_by(names) - others) & {"urllib3", "ssl", "acp_client_v0_1.rest"}
     assert loaded_by(f"{names}; ApiClient()") >= {"urllib3", "acp_client_v0_1.rest"}
-
-
-def test_only_transport_errors_load_urllib3() -> None:
-    errors = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
-    assert "urllib3" not in loaded_by(errors)
-    assert "urllib3" in loaded_by(f"{errors}, TransportException")
-
-
-def test_the_parser_loads_no_transport_and_no_models() -> None:
-    loaded = loaded_by("from acp_client_v0_1.streaming import SSEParser; SSEParser()")
-    assert not {name for name in loaded if name.startswith("acp_client_v0_1.models.")}
-    assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
 
 
 def test_nothing_public_loads_the_local_server() -> None:
@@ -104,7 +96,7 @@ def test_nothing_public_loads_the_local_server() -> None:
 def test_each_module_can_be_imported_first() -> None:
     """Each is tried in a fork of one process, which has loaded only what they depend on."""
     script = f"""
-import importlib, json, os, sys, traceback
+import importlib, os, sys, traceback
 {SHARED}
 for name in {MODULES!r}:
     assert not any(each.startswith("acp_client_v0_1") for each in sys.modules)
@@ -120,17 +112,12 @@ for name in {MODULES!r}:
     with open(out_of) as error:
         told = error.read()
     if os.wait()[1]:
-        print(json.dumps([name, told]))
-print("all tried")
+        print(name, told)
 """
-    command = [sys.executable, "-W", "error", "-c", script]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    *refused, end = outcome.stdout.splitlines() or [""]
-    assert (end, outcome.returncode) == ("all tried", 0), outcome.stderr
-    assert [json.loads(line) for line in refused] == []
+    assert printed_by(script) == ""
 
 
-def test_all_lists_exactly_what_a_module_exports() -> None:
+def test_all_and_dir_list_exactly_what_a_module_exports() -> None:
     for name in ["acp_client_v0_1", *MODULES]:
         module = importlib.import_module(name)
         exported = module.__all__
@@ -138,6 +125,11 @@ def test_all_lists_exactly_what_a_module_exports() -> None:
         for export in exported:
             assert getattr(module, export) is not None, f"{name}.{export}"
         assert defined_in(module) <= set(exported), name
+    for name in LAZY_PACKAGES:
+        package = importlib.import_module(name)
+        inside = {each.rpartition(".")[2] for each in MODULES if each.rpartition(".")[0] == name}
+        assert set(package.__all__) <= set(dir(package)) <= {*package.__all__, *inside}
+        assert dir(package) == sorted(dir(package))
 
 
 def defined_in(module: ModuleType) -> set[str]:
@@ -182,13 +174,11 @@ for order in range(8):
     failed += os.waitpid(child, 0)[1] != 0
 sys.exit(f"{failed} of 8 processes failed" if failed else 0)
 """
-    command = [sys.executable, "-W", "error", "-c", script]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert outcome.returncode == 0, outcome.stderr
+    printed_by(script)
 
 
 def test_names_and_submodules_load_when_they_are_used_and_unknown_ones_are_refused() -> None:
-    loaded_by("""
+    printed_by("""
 import typing, acp_client_v0_1 as a
 a.rest.ApiException; a.exceptions.ApiException; a.models.Run; a.api.RunsApi
 assert "Run" in dir(a) and "Run" not in vars(a)
@@ -204,14 +194,6 @@ except AttributeError as error:
 else:
     raise SystemExit("no AttributeError")
 """)
-
-
-@pytest.mark.parametrize("name", LAZY_PACKAGES)
-def test_dir_lists_public_names_only(name: str) -> None:
-    package = importlib.import_module(name)
-    submodules = {each.rpartition(".")[2] for each in MODULES if each.rpartition(".")[0] == name}
-    assert set(package.__all__) <= set(dir(package)) <= {*package.__all__, *submodules}
-    assert dir(package) == sorted(dir(package))
 
 
 def test_the_package_exports_what_the_table_and_the_contract_say() -> None:
@@ -235,72 +217,12 @@ def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
     assert {"AgentHandle", "Run"} <= {name for name, _ in inspect.getmembers(acp_client_v0_1)}
 
 
-@pytest.mark.parametrize("name", LAZY_PACKAGES)
-def test_a_star_import_brings_exactly_what_all_says(name: str) -> None:
-    loaded_by(
-        f"""
-names = {{}}
-exec("from {name} import *", names)
-del names["__builtins__"]
-import {name} as package
-assert set(names) == set(package.__all__), set(names) ^ set(package.__all__)
-assert all(names[each] is getattr(package, each) for each in names)
-"""
-    )
-
-
-@pytest.mark.parametrize("name", [*LAZY_PACKAGES, "acp_client_v0_1.streaming"])
-def test_type_checkers_see_the_names_that_load_on_first_use(name: str) -> None:
-    """A name stands up to three times in a package; they have to say the same."""
-    package = importlib.import_module(name)
-    tree = ast.parse(Path(str(package.__file__)).read_text("utf-8"))
-    (branch,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen: dict[str, set[str]] = {}
-    for node in branch.body:
-        if isinstance(node, ast.ImportFrom):
-            seen.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
-    submodules = seen.pop("acp_client_v0_1", set()) | {"api", "models"}  # those stand above it
-    call = next(node for node in ast.walk(branch) if isinstance(node, ast.Call))
-    table = call.args[1]
-    derived = isinstance(table, ast.Call)  # from the names of the classes
-    found = modules_of(package.__all__) if derived else ast.literal_eval(table)
-    homes = {
-        importlib.util.resolve_name(home, name): set(names.split()) for home, names in found.items()
-    }
-    assert seen == {home: names for home, names in homes.items() if names}
-    if name == "acp_client_v0_1":
-        assert submodules == {home.split(".")[1] for home in homes}
-    exported: list[str] = ["__version__"] if hasattr(package, "__version__") else []
-    for home, names in seen.items():
-        module = importlib.import_module(home)
-        own = set(module.__all__) & set(package.__all__) if names == {"*"} else names
-        assert own <= set(module.__all__)
-        assert all(getattr(package, each) is getattr(module, each) for each in own)
-        exported += own
-    assert sorted(exported) == sorted(package.__all__)
-
-
-def test_type_checkers_see_the_errors_that_load_on_first_use() -> None:
-    errors = importlib.import_module("acp_client_v0_1._transport_errors")
-    public = importlib.import_module("acp_client_v0_1.exceptions")
-    tree = ast.parse(Path(str(public.__file__)).read_text("utf-8"))
-    branch = next(node for node in tree.body if isinstance(node, ast.If))
-    (statement,) = (node for node in branch.body if isinstance(node, ast.ImportFrom))
-    assert statement.module == errors.__name__
-    # With a star, mkdocstrings finds them through the star of the package, too.
-    assert [alias.name for alias in statement.names] == ["*"]
-    for name in errors.__all__:
-        assert getattr(public, name) is getattr(errors, name)
-        assert getattr(public, name).__module__ == public.__name__
-
-
 # The package itself names everything, and each of its names loads its home.
-NAMES = {
-    module.name for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
-}
+ALL = pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
+NAMES = {module.name for module in ALL}
 
 # `AgentHandle.map` is the only way up.
-ALLOWED = {("handles.agent", "batch")}
+ALLOWED = {("acp_client_v0_1.handles.agent", "acp_client_v0_1.batch")}
 
 
 @functools.cache
@@ -311,16 +233,10 @@ def imports() -> dict[str, set[str]]:
 
 @functools.cache
 def judged() -> dict[str, set[str]]:
-    """The imports without the exceptions above."""
-    exceptions = {(in_full(one), in_full(other)) for one, other in ALLOWED}
-    return {
-        importer: {one for one in imported if (importer, one) not in exceptions}
-        for importer, imported in imports().items()
-    }
-
-
-def in_full(name: str) -> str:
-    return f"acp_client_v0_1.{name}"
+    """The imports without the exceptions above, each of which is still one."""
+    named = {(importer, one) for importer, imported in imports().items() for one in imported}
+    assert named >= ALLOWED
+    return {name: {one for one in imports()[name] if (name, one) not in ALLOWED} for name in NAMES}
 
 
 def test_no_module_imports_itself_through_others() -> None:
@@ -366,23 +282,6 @@ def test_a_room_imports_only_from_rooms_below_it() -> None:
     for importer, imported in judged().items():
         for name in imported:
             assert not leads_up(importer, name), f"{importer} imports {name}"
-
-
-@pytest.mark.parametrize(("importer", "imported"), sorted(ALLOWED))
-def test_each_exception_is_still_one(importer: str, imported: str) -> None:
-    upper, lower = in_full(importer), in_full(imported)
-    assert lower in imports()[upper], "take it out of the list"
-    closes_a_circle = upper in reached_from(lower, judged())
-    assert leads_up(upper, lower) or closes_a_circle, "take it out of the list"
-
-
-def reached_from(name: str, graph: dict[str, set[str]]) -> set[str]:
-    reached, waiting = set[str](), [name]
-    while waiting:
-        if (one := waiting.pop()) not in reached:
-            reached.add(one)
-            waiting += graph[one]
-    return reached
 
 
 def leads_up(importer: str, imported: str) -> bool:

@@ -5,31 +5,32 @@ What the built packages hold, and that they install, is checked by tools/package
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 from importlib import metadata, resources
 from pathlib import Path
+from types import SimpleNamespace
 
-import compat
 import pytest
 
 import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, Configuration, _lazy
 
 NAME = "acp-client-v0-1"
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_the_version_is_the_installed_one() -> None:
-    assert acp_client_v0_1.__version__ == metadata.version(NAME)
-    assert re.fullmatch(r"\d+\.\d+\.\d+(?:\.?(?:a|b|rc|dev)\d+)?", acp_client_v0_1.__version__)
-
-
-def test_the_user_agent_carries_the_version() -> None:
-    with ApiClient(Configuration(host="http://localhost:8000")) as client:
-        python = ".".join(map(str, sys.version_info[:3]))
-        version = acp_client_v0_1.__version__
-        assert client.user_agent == f"acp_client_v0_1/{version} Python/{python}"
+def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
+    version, configuration = acp_client_v0_1.__version__, Configuration(host="http://localhost")
+    assert version == metadata.version(NAME)
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:\.?(?:a|b|rc|dev)\d+)?", version)
+    assert version in configuration.to_debug_report()
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert ApiClient(configuration).user_agent == f"acp_client_v0_1/{version} Python/{python}"
+    footer = f"copyright: acp_client_v0_1 {version}\n"
+    assert footer in (ROOT / "mkdocs.yml").read_text("utf-8")
 
 
 def first_use(name: str, dependency: str, version: str | None) -> str:
@@ -54,47 +55,25 @@ def test_a_dependency_that_is_missing_or_too_old_is_named(
     assert f" or newer, and finds {version or 'none'}: pip install --upgrade" in error
 
 
-def test_the_versions_that_are_needed_are_those_of_the_metadata() -> None:
-    declared = {line for line in metadata.requires(NAME) or [] if "extra ==" not in line}
-    for module, (major, minor) in _lazy._NEEDED.items():
-        name = module.replace("_", "-")
-        assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in declared)
+def test_the_lowest_version_of_a_dependency_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("2.12", "2.12.0b1", "3.0", "unknown", "2.11.9"):
+        monkeypatch.setitem(sys.modules, "pydantic", SimpleNamespace(__version__=version))
+        with pytest.raises(ImportError) if version == "2.11.9" else contextlib.nullcontext():
+            _lazy._check_dependencies()
 
 
-def test_the_debug_report_carries_the_version() -> None:
-    report = Configuration(host="http://localhost:8000").to_debug_report()
-    assert acp_client_v0_1.__version__ in report
-
-
-def test_the_package_is_marked_as_typed() -> None:
+def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     assert resources.files("acp_client_v0_1").joinpath("py.typed").is_file()
-
-
-def test_the_runtime_needs_four_packages_and_no_more() -> None:
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
     names = {re.split(r"[<>=!~ ;\[]", line)[0] for line in needed}
     assert names == {"urllib3", "pydantic", "python-dateutil", "typing-extensions"}
+    for module, (major, minor) in _lazy._NEEDED.items():
+        name = module.replace("_", "-")
+        assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in needed)
 
 
-def test_an_interpreter_that_is_named_takes_no_row_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Debian's 3.11.2 is tested beside the newest 3.11; what cannot be used is named."""
-
-    def interpreter(name: str, version: str) -> str:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\necho {version}\n")
-        path.chmod(0o755)
-        return str(path)
-
-    ours = interpreter("pyenv/versions/3.11.7/bin/python3", "3.11")
-    debians, free = interpreter("debian/python3.11", "3.11"), interpreter("free/python3", "3.14t")
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    monkeypatch.setenv("PATH", "")
-    versions = ("3.11", "3.13t", "3.14t")
-    assert compat.interpreters(versions, []) == {"3.11": ours, "3.13t": "", "3.14t": ""}
-    rows = {"3.11": ours, "3.13t": "", "3.14t": free, debians: debians}
-    assert compat.interpreters(versions, [debians, free]) == rows
-    with pytest.raises(SystemExit, match="--also nowhere: no Python"):
-        compat.interpreters(versions, ["nowhere"])
+def test_mypy_strict_accepts_the_scripts_of_users() -> None:
+    scripts = sorted(map(str, (ROOT / "test" / "typing").glob("*.py")))
+    command = [sys.executable, "-m", "mypy", "--strict", *scripts]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -147,13 +147,23 @@ def on_terminal(
 
     With ``stdin``, a person at the terminal types it two seconds after the word "answer".
     """
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {**environment(server.url), "TERM": "xterm", **settings}
     for name in {"COLUMNS", "NO_COLOR"} - settings.keys():
         variables.pop(name, None)
+    return shown_on_terminal([*COMMAND, *arguments], variables, stdin, columns)
+
+
+def shown_on_terminal(
+    command: list[str],
+    variables: Mapping[str, str],
+    stdin: bytes | None = None,
+    columns: int = 80,
+) -> tuple[str, int]:
+    """Run a program as `on_terminal` runs the command."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [*COMMAND, *arguments], env=variables, stdout=follower, stderr=follower,
+        command, env=variables, stdout=follower, stderr=follower,
         stdin=subprocess.DEVNULL if stdin is None else follower,
     )  # fmt: skip
     os.close(follower)

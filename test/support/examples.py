@@ -13,14 +13,7 @@ RUN: dict[str, Any] = {
     "updated_at": "2026-01-01T00:00:01Z",
     "status": "success",
 }
-RESULT: dict[str, Any] = {
-    "type": "result",
-    "run_id": "r1",
-    "status": "success",
-    "result": {"n": 1},
-}
-
-
+RESULT: dict[str, Any] = {"type": "result", "run_id": "r1", "status": "success", "result": {"n": 1}}
 UPDATE: dict[str, Any] = {
     "type": "custom",
     "run_id": "r1",

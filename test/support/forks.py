@@ -18,10 +18,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["run_in_fork"]
+__all__ = ["printed_by", "run_in_fork"]
 
 # Each starts one process at a time; threads of a test that start two at once use two.
 _idle: dict[tuple[str, ...], list[subprocess.Popen[bytes]]] = {}
+
+
+def printed_by(script: str) -> str:
+    """What a script prints in a new interpreter, which has loaded nothing yet and must succeed."""
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def run_in_fork(

@@ -1,0 +1,210 @@
+"""Tools that judge: the floors of coverage, one-line mutants, the comparison of `make dropin`."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import coverage_floors
+import pytest
+from dropin.compare import (
+    Difference,
+    differences,
+    judge,
+    judge_behaviour,
+    reviewed,
+    reviewed_behaviour,
+)
+from mutants.operators import mutants_of
+
+import acp_client_v0_1
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(next(iter(acp_client_v0_1.__path__)))
+
+
+def summary(lines: int, branches: int) -> dict[str, Any]:
+    """What coverage.py reports of a file with ten statements and ten branches."""
+    return {
+        "summary": {
+            "covered_lines": lines,
+            "num_statements": 10,
+            "covered_branches": branches,
+            "num_branches": 10,
+        }
+    }
+
+
+def test_each_room_has_a_floor() -> None:
+    rooms = {
+        path.name
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert coverage_floors.FLOORS.keys() == rooms
+
+
+def test_a_room_that_falls_below_its_floor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage_floors, "FLOORS", {"cli": 80, "rest.py": 81, "gone.py": 1})
+    found = coverage_floors.figures(
+        {
+            "files": {
+                "acp_client_v0_1/cli/one.py": summary(10, 10),
+                "acp_client_v0_1/cli/two.py": summary(8, 4),
+                "acp_client_v0_1/rest.py": summary(10, 6),
+                "acp_client_v0_1/new.py": summary(0, 0),
+            }
+        }
+    )
+    assert found["cli"] == (90.0, 70.0, 80.0)
+    assert coverage_floors.below(found) == [
+        "rest.py: 80.0 %, and its floor is 81 %",
+        "new.py: no floor in FLOORS",
+        "gone.py: a floor, and no file",
+    ]
+
+
+# make mutants
+
+
+def mistakes(source: str) -> list[str]:
+    """What each mutant makes of its line."""
+    code = textwrap.dedent(source).encode()
+    return [one.shown(code).partition(" -> ")[2] for one in mutants_of("m.py", code)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("return a < b", {"return a <= b", "return a >= b", "return None"}),
+        ("return now() < b", {"return now() >= b", "return None"}),
+        ("return a not in b", {"return a in b", "return None"}),
+        ("return a and (b)", {"return a or (b)", "return None"}),
+        ("return not a", {"return bool(a)", "return None"}),
+        ("return 'a' + b", {"return None"}),
+        ("return f'{a + 1}'", {"return None"}),
+        ("return True", {"return False"}),
+        ("x: int = 1", {"x: int = 2", "x: int = 0"}),
+        ("a.b = 300", {"a.b = (300 * 2)", "a.b = 150", "pass"}),
+        ("a += b", {"a -= b", "pass"}),
+        ("f(a, b, c=d)", {"f(b, a, c=d)", "f(a, b, )", "pass"}),
+        ("name.fullmatch(a)", {"name.match(a)", "pass"}),
+        ("raise a from b", {"pass"}),
+        ("while a: break", {"while not (a): break", "while a: continue"}),
+        ("_log.info('%s', a + 1)", set()),
+        ("import a", set()),
+    ],
+)
+def test_the_mistakes_of_a_line(line: str, expected: set[str]) -> None:
+    made = mistakes(f"def f(a, b):\n    {line}\n")
+    assert set(made) == expected and len(made) == len(expected)
+
+
+def test_nothing_is_changed_where_no_test_could_tell() -> None:
+    source = '''
+        """Text: 1 < 2."""
+        from typing import TYPE_CHECKING, TypeVar
+
+        if TYPE_CHECKING:
+            from a import b
+        if sys.version_info >= (3, 12):
+            a = 1
+        T = TypeVar("T", bound=int)
+        __all__ = ["a", "b"]
+
+        @dataclass(frozen=True, slots=True)
+        class C:
+            """Text."""
+
+            __slots__ = ("a", "b")
+            a: dict[str, int | None]
+
+            @overload
+            def f(self, a: int = 1) -> int: ...
+    '''
+    assert mistakes(source) == []
+
+
+def test_a_default_matters_to_the_lines_of_its_function() -> None:
+    code = b"A = 3\n\n\ndef f(a=7,\n      b=True):\n    x = a\n    return x\n"
+    found = {code[m.start : m.end].decode(): m for m in mutants_of("m.py", code)}
+    assert (found["3"].name, list(found["3"].lines)) == ("A", [])
+    for default in ("7", "True"):
+        assert list(found[default].lines) == [6, 7]
+    assert (found["7"].line, found["True"].line) == (4, 5)
+
+
+# make dropin
+
+
+def parameter(
+    name: str, default: str | None = None, kind: str = "POSITIONAL_OR_KEYWORD"
+) -> dict[str, Any]:
+    return {"name": name, "default": default, "kind": kind}
+
+
+A, B, C = parameter("a"), parameter("b", "None"), parameter("c", "1")
+REST, KEYWORDS = parameter("args", kind="VAR_POSITIONAL"), parameter("kw", kind="VAR_KEYWORD")
+
+
+def found(stock: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    return [difference.what for difference in differences({"x": stock}, {"x": ours})]
+
+
+@pytest.mark.parametrize(
+    ("stock", "ours", "fault"),
+    [
+        ([A, B], [A, B], ""),
+        ([A, B], [A, B, C], ""),
+        ([A, B], [A, B, parameter("d", "0", "KEYWORD_ONLY")], ""),
+        ([A], [parameter("a", "0")], ""),
+        ([parameter("a", kind="KEYWORD_ONLY")], [A], ""),
+        ([A], [A, REST, KEYWORDS], ""),
+        ([REST, KEYWORDS], [REST, KEYWORDS], ""),
+        ([A, B], [A], "does not take b"),
+        ([A, B], [B, A], "a is not parameter 0"),
+        ([A, B], [A, parameter("b", "0")], "b defaults to 0, not None"),
+        ([A, B], [A, parameter("b")], "b defaults to None, not None"),
+        ([A], [A, parameter("d")], "requires d as well"),
+        ([A], [parameter("a", kind="KEYWORD_ONLY")], "a is KEYWORD_ONLY"),
+        ([A, REST], [A], "does not take args (VAR_POSITIONAL)"),
+    ],
+)
+def test_signatures_are_compatible_or_not(stock: list[Any], ours: list[Any], fault: str) -> None:
+    faults = found({"parameters": stock}, {"parameters": ours})
+    assert fault in faults if fault else faults == []
+
+
+def test_bases_values_and_fields() -> None:
+    assert found({"bases": ["builtins.ValueError"]}, {"bases": []}) == ["is no ValueError"]
+    assert found({"value": "a"}, {"value": "b"}) == ["value is b, not a"]
+    assert found({"wire": "a", "default": None}, {"wire": "a", "default": "0"}) == []
+    assert found({"wire": "a", "default": "0"}, {"wire": "b", "default": None}) == [
+        "wire is b, not a",
+        "default is None, not 0",
+    ]
+    assert found({"parameters": []}, {"kind": "attribute"}) == ["cannot be called"]
+
+
+def test_the_reviewed_list_covers_no_more_than_it_says() -> None:
+    lost = Difference("rest.A", "missing")
+    changed = Difference("rest.B", "is no IOBase")
+    assert judge([lost, changed], {"rest.?": "why"}) == []
+    assert judge([lost, changed], {"rest.A": "why", "rest.B: is no IOBase": "why"}) == []
+    assert judge([lost], {}) == ["rest.A: missing"]
+    assert len(judge([Difference("rest.B", "missing")], {"rest.B: is no IOBase": "why"})) == 2
+    (fault,) = judge([lost], {"rest.A": "why", "rest.C": "why"})
+    assert "rest.C" in fault
+
+
+def test_each_entry_of_the_reviewed_list_has_a_reason() -> None:
+    path = ROOT / "tools" / "dropin" / "differences.yaml"
+    for entries in (reviewed(path), reviewed_behaviour(path)):
+        assert entries
+        assert all(len(reason) > 20 for reason in entries.values())
+
+
+def test_an_expression_that_gives_the_same_is_no_difference() -> None:
+    (fault,) = judge_behaviour(["A().b", "c()"], ["None", "an error"], ["None", "3"])
+    assert "A().b" in fault and "None" in fault
