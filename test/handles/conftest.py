@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -44,6 +45,14 @@ def serve() -> Iterator[Serve]:
             return server, stack.enter_context(ApiClient(configuration))
 
         yield start
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """The URL of a port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture

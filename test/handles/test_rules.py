@@ -525,6 +525,23 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTim
     assert clock.now == 1001
 
 
+def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(
+    set_timing: SetTiming,
+) -> None:
+    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(reached=True), 0)
+    limited, waiting = Wait(contact), Wait(contact)
+    clock.now += 1
+    contact.server.hold_began, contact.server.hold_ends = clock.now, clock.now + 5
+    clock.now += 1
+    Wait(contact).perform("look", lambda limit: None)
+    assert clock.pauses == []
+    waiting.perform("look", lambda limit: None)
+    assert clock.pauses == [4]
+    assert limited.handle_failure("look", answer(429, 7))
+    Wait(contact).perform("look", lambda limit: None)
+    assert clock.pauses == [4, 7] and contact.server.hold_ends == clock.now
+
+
 @pytest.mark.parametrize(
     ("elapsed", "longest", "operation", "seconds"),
     [
@@ -557,9 +574,10 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     assert Pause(1.0).outage  # a failure counts as one of the server
 
     def told_slowly(elapsed: float) -> None:
-        now[0] += 5
+        now[0] = max(7.0, elapsed)
 
     wait.ticking(told_slowly, 2.0)
     assert (wait.watched, wait._watch()) == (True, 2.0)
     now[0] = 2.0
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already
+    assert wait._watch() == 2.0  # and not at once again for each one that was due

@@ -61,14 +61,6 @@ CALLS: dict[str, Callable[[ApiClient], object]] = {
 }
 
 
-@pytest.fixture
-def closed_port() -> str:
-    """The URL of a port that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
 def how_many(server: LocalServer) -> int:
     with ApiClient(Configuration(host=server.url)) as client:
         return len(RunsApi(client).search_runs({"limit": 1000}))
