@@ -544,6 +544,8 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(serve: Serve) -> None:
         lambda: run.resume({}),
         run.cancel,
         run.delete,
+        AgentHandle("a", client).start,
+        lambda: AgentHandle("a", client).start(timeout=30),
     ):
         server.requests.clear()
         began = time.monotonic()
@@ -667,20 +669,6 @@ def test_a_view_has_its_own_retries(
         with pytest.raises(ConnectionException):
             run.result(on_pending=lambda *said: tries.append(said))
     assert len(tries) == connects
-
-
-@pytest.mark.slow
-def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(
-    serve: Serve, set_timing: SetTiming
-) -> None:
-    """After a create as after any other request."""
-    set_timing(outage=0.5)
-    creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
-    found = response(json.dumps([a_run(creation=creation)]).encode())
-    server, client = serve(response(b'"busy"', 503, retry_after="1"), found)
-    run = AgentHandle("a", client).start(client_token="t", timeout=30)
-    assert run.run_id == "r"
-    assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
 
 
 @pytest.mark.slow
