@@ -855,3 +855,17 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
     assert not [words for words in caplog.messages if "answers again" in words]
     for _ in range(2):  # a stream that works is used, and ends what was remembered
         assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+
+
+def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
+    """Another process answers between the end of the stream and the look at the question."""
+    streams = tuple(STREAMING + sse(event) + chunk(b"") for event in EVENTS[:2])
+    looks = (streamed("interrupted"), streamed("success"))
+    _, client = serve(Replies(stream=streams, output=SUCCESS, look=looks))
+    updates: list[Any] = []
+    assert RunHandle("r", client).drive(
+        lambda question: pytest.fail("answered by the other"),
+        on_event=lambda event: updates.append(event.update),
+        timeout=30,
+    ) == {"ok": 1}
+    assert updates == UPDATES[:2]
