@@ -42,8 +42,6 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     StreamGap,
 )
-from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
@@ -343,20 +341,23 @@ def test_a_look_that_fails_does_not_end_a_stream(
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, status: int
+    serve: Serve, set_timing: SetTiming, status: int
 ) -> None:
     """Credentials that have expired, and are renewed before the next ``next()``."""
-    set_timing(silence=0.1, least_silence=0.1)
-    run = counter.start({"count": 2, "interval": 0.7}, streaming="custom")
-    with run.events() as events:
-        assert next(events).id == "1"
-        server.faults.add(Fault(method="GET", path="/runs/*", status=status))
-        with pytest.raises(ApiException) as caught:
-            next(events)
-        assert caught.value.status == status
-        assert [event.id for event in events] == ["2"]
-        assert events.ended_by == "success"
-    assert len(streams(server)) == 1
+    set_timing(least_silence=0.1)
+    gate = Gate()
+    stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
+    replies = Replies(stream=stream, look=(response(b'"no"', status), streamed("success")))
+    _, client = serve(replies)
+    events = RunHandle("r", client).events()
+    assert next(events).id == "1"
+    events._next_check = 0
+    with pytest.raises(ApiException) as caught:
+        next(events)
+    gate.open()
+    assert caught.value.status == status
+    assert [event.id for event in events] == ["2"]
+    assert (events.ended_by, replies.asked) == ("success", ["stream", "look", "look"])
 
 
 @pytest.mark.slow
@@ -520,23 +521,16 @@ def test_how_long_a_stream_may_be_silent(
 ) -> None:
     """Until the run is checked, or the time is over; the connection is kept a little longer."""
     asked: list[Any] = []
-    set_timing(now=lambda: 1000.0)
+    clock = Clock(set_timing)
     events = RunHandle("r", client).events(timeout=timeout, after="3")
-    events._next_check = 1000.0 + check
-    reader: Any = SimpleNamespace(
-        advance=lambda most: asked.append(most) or True, left=(), close=lambda: asked.append("end")
-    )
+    events._next_check = clock.now + check
+    reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
     assert events._arrive(reader)
-    monkeypatch.setattr(
-        RunsApi, "get_run_stream", lambda runs, run_id, **options: asked.append(options)
-    )
+    monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
-    limited = None if limits is None else pytest.approx(limits)
+    limited = limits and pytest.approx(limits)
     headers = {"Last-Event-ID": "3"}
-    events._reader = reader
-    events._end("success")
-    assert asked[0] == pytest.approx(seconds)
-    assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
+    assert asked == [pytest.approx(seconds), {"_request_timeout": limited, "_headers": headers}]
 
 
 def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, set_timing: SetTiming) -> None:
@@ -622,7 +616,8 @@ def test_a_run_without_streaming_has_its_result_and_updates_are_a_warning(
     events = slow.start({"seconds": 0}).events()
     (event,) = events
     assert (events.complete, events.ended_by) == (True, "success")
-    assert repr(event).startswith("RunEvent(id=''") and event == pickle.loads(pickle.dumps(event))
+    assert repr(event) == f"RunEvent(id='', data={event.data!r}, gap=None)"
+    assert event == pickle.loads(pickle.dumps(event))
     offered = {name for name in dir(event) if not name.startswith("_")}
     assert offered == {"data", "gap", "id", "result", "update"}
     assert event.result == {"slept": 0}
@@ -713,15 +708,15 @@ def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
     assert (events.complete, events.ended_by) == (True, "success")
 
 
-@pytest.mark.slow
 def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
-    serve: Serve,
+    serve: Serve, set_timing: SetTiming
 ) -> None:
-    server, client = serve(Replies(streamed(), stream=NOTHING, output=QUESTION))
+    outputs = (*[QUESTION] * 3, SUCCESS)
+    _, client = serve(Replies(streamed(), stream=NOTHING, output=outputs))
+    clock = Clock(set_timing)
     events = RunHandle("r", client).events(through_interrupts=True)
-    threading.Timer(1, events.close).start()
-    assert list(events) == []
-    assert len(server.requests) < 20
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert clock.pauses == pytest.approx([0.25] * 3)
 
 
 def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
@@ -731,39 +726,19 @@ def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(ser
     assert len(server.requests) == 2
 
 
-def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
+def test_the_deadline_holds_for_the_result_of_a_run_without_events(
     serve: Serve, set_timing: SetTiming
 ) -> None:
-    set_timing(young=60.0)
+    def look_for_a_second() -> bytes:
+        clock.now += 1
+        return streamed("success")
 
-    server, client = serve(response(b'"unknown"', 404))
-    run = RunHandle("r", client)
-    run._core.note_created()
-    began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match="run r has no event after"):
-        next(run.events(timeout=0.5))
-    assert time.monotonic() - began < 0.5 + 4
-    assert len(server.requests) <= 7
-
-
-@pytest.mark.slow
-def test_the_deadline_holds_for_the_result_of_a_run_without_events(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = RunCore.read
-
-    def slowly(core: RunCore, wait: Wait, *args: Any, **kwargs: Any) -> Any:
-        run = read(core, wait, *args, **kwargs)
-        time.sleep(wait.remaining())
-        return run
-
-    monkeypatch.setattr(RunCore, "read", slowly)
     end = STREAMING + chunk(b"")
-    _, client = serve(Replies(streamed("success"), stream=end, output=[STALL]))
-    began = time.monotonic()
+    _, client = serve(Replies(stream=end, output=[STALL], look=look_for_a_second))
+    clock, began = Clock(set_timing), time.monotonic()
     with pytest.raises(RunWaitTimeout):
         next(RunHandle("r", client).events(timeout=1))
-    assert time.monotonic() - began < 1 + 4
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.slow

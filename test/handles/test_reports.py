@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.serving import Serve
+from support.serving import Clock, Serve
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -228,15 +228,6 @@ def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle)
     assert sorted(type(failure).__name__ for failure in failures) == ["NoneType", "RunFailed"]
 
 
-@pytest.mark.slow
-def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
-    run = slow.start({"seconds": 2.1})
-    ticks: list[float] = []
-    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=0.6)
-    polls = [each for each in server.requests if each.path.endswith("/output")]
-    assert (len(ticks), len(polls)) == (3, 1)
-
-
 def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     talk = AgentHandle(ECHO, client).conversation()
     with pytest.raises(ApiValueError, match="no thread yet"):
@@ -255,31 +246,13 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
-@pytest.mark.slow
-def test_four_threads_on_a_new_conversation_make_one_run(
-    server: LocalServer, client: ApiClient, counts: Any
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", delay=1))
+def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts: Any) -> None:
     talk = AgentHandle(ECHO, client).conversation()
-    ready = threading.Barrier(4)
-
-    def say(number: int) -> Any:
-        ready.wait(10)
-        return talk.run({"n": number}, timeout=30)
-
-    with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(lambda n: outcome_of(say, n), range(4)))
-    refused = [each for each in said if isinstance(each, ApiValueError)]
-    assert len(refused) == 3 and counts.creates == 1
-    assert all("a conversation has one run at a time" in str(error) for error in refused)
+    with ThreadPoolExecutor(1) as pool, talk._one_run:
+        refused = pool.submit(talk.run, {"n": 1}).exception(30)
+    assert isinstance(refused, ApiValueError) and counts.creates == 0
+    assert "a conversation has one run at a time" in str(refused)
     assert talk.run({"n": 5}) == {"n": 5}  # once the first has ended
-
-
-def outcome_of(work: Callable[[int], Any], number: int) -> Any:
-    try:
-        return work(number)
-    except ApiValueError as error:
-        return error
 
 
 @pytest.mark.parametrize(
@@ -363,15 +336,15 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
     client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server is away for an hour, and a second call begins after the first has given up."""
-    clock = [0.0]
-    set_timing(now=lambda: clock[0], backoff=(0.0, 0.0))
+    clock = Clock(set_timing)
+    set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client))
     failure = ApiException(status=502, reason="away")
     for begins in (0.0, 3000.0):
-        clock[0] = begins
+        clock.now = begins
         wait = Wait(contact)
         assert wait.handle_failure("output", failure)
-        clock[0] = begins + 301
+        clock.now = begins + 301
         with pytest.raises(ApiException) as caught:
             wait.handle_failure("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
@@ -388,9 +361,3 @@ def test_an_outage_that_one_last_response_interrupts_is_said(
     for now in (0.1, 1.0, 3.0, 7.0, 11.0):
         outages.fail(now, 502)
     assert [words.partition(" ")[0] for words in caplog.messages] == ["output:", "the", "output:"]
-
-
-@pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])
-def test_every_is_checked_whoever_is_called(client: ApiClient, wait: Callable[..., Any]) -> None:
-    with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
-        wait(RunHandle("r", client), every=0)

@@ -6,10 +6,8 @@ import inspect
 import itertools
 import json
 import math
-import os
 import pickle
-import subprocess
-import sys
+import socket
 import threading
 import time
 import traceback
@@ -32,6 +30,7 @@ from support.serving import (
 from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import SetTiming
 from support.transport import eventually
+from urllib3.util import Retry
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -54,13 +53,11 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ServiceException,
     TooManyRequestsException,
-    UnauthorizedException,
     wait_for_run_output,
 )
 from acp_client_v0_1.handles._answering import Questions
-from acp_client_v0_1.handles._core import Polls, RunCore
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.testing import Fault, LocalServer
 
@@ -163,6 +160,9 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
             call(timeout)
     with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
         run.result("60")  # type: ignore[arg-type]
+    for wait in (run.result, run.output):
+        with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
+            wait(every=timeout)
 
 
 def test_progress_is_told_during_one_long_poll_and_stop_ends_it(
@@ -316,14 +316,6 @@ def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> No
     assert time.monotonic() - began < 0.7 + 4
 
 
-def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:
-    run = slow.start({"seconds": 60})
-    for call in (run.refresh, run.result, lambda: next(run.events()), run.cancel):
-        server.fail_next(401)
-        with pytest.raises(UnauthorizedException):
-            call()
-
-
 def test_cancel_deletes_a_run_that_has_not_ended(
     slow: AgentHandle, approval: AgentHandle, counter: AgentHandle, counts: Any
 ) -> None:
@@ -359,28 +351,6 @@ def test_a_handle_pickles(server: LocalServer, counter: AgentHandle) -> None:
     assert again.client_token == "mark"
     assert again.result(timeout=30) == {"count": 2, "of": 2}
     assert pickle.loads(pickle.dumps(counter)).run({"count": 1}, timeout=30)["count"] == 1
-
-
-def test_a_second_process_attaches_by_token(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 3, "interval": 0.05}, streaming="custom")
-    with run.events() as events:
-        assert next(events).id == "1"
-    script = (
-        "from acp_client_v0_1 import ApiClient, Configuration, RunHandle\n"
-        "import sys\n"
-        "with ApiClient(Configuration.from_env()) as client:\n"
-        "    run = RunHandle.from_token(sys.argv[1], client)\n"
-        "    print([event.id for event in run.events()], run.result(timeout=30))\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, run.token()],
-        env={**os.environ, "ACP_HOST": server.url},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert outcome.stdout.strip() == f"['2', '3'] {run.result(timeout=30)}"
 
 
 def test_nothing_is_owned_at_rest(
@@ -474,35 +444,53 @@ def test_a_delete_that_nobody_can_tell_about_is_no_success(
     assert replies.asked.count("delete") == 2
 
 
-OPERATIONS: dict[str, Callable[[RunHandle], object]] = {
-    "output": RunHandle.output,
-    "result": RunHandle.result,
-    "result, one look": lambda run: run.result(timeout=0),
-    "drive": lambda run: run.drive(lambda asked: {}),
-    "events": lambda run: list(run.events()),
-    "delete": RunHandle.delete,
+CALLS: dict[str, Callable[[AgentHandle, RunHandle, float | None], object]] = {
+    "start": lambda agent, run, most: agent.start(timeout=most),
+    "start, reuse": lambda agent, run, most: agent.start(
+        client_token="t", reuse=True, timeout=most
+    ),
+    "start, check": lambda agent, run, most: agent.start({}, check=True, timeout=most),
+    "run": lambda agent, run, most: agent.run(timeout=most),
+    "run, answered": lambda agent, run, most: agent.run(on_interrupt=str, timeout=most),
+    "run, cancelled": lambda agent, run, most: agent.run(cancel_on_exit=True, timeout=most),
+    "output": lambda agent, run, most: run.output(timeout=most),
+    "result": lambda agent, run, most: run.result(timeout=most),
+    "drive": lambda agent, run, most: run.drive(str, timeout=most),
+    "drive, events": lambda agent, run, most: run.drive(str, on_event=str, timeout=most),
+    "events": lambda agent, run, most: list(run.events(timeout=most)),
+    "interrupts": lambda agent, run, most: next(run.interrupts(timeout=most)),
+    "resume": lambda agent, run, most: run.resume({}, timeout=most),
+    "find": lambda agent, run, most: AgentHandle.find("a", agent.runs.api_client),
+    "refresh": lambda agent, run, most: run.refresh(),
+    "result, one look": lambda agent, run, most: run.result(timeout=0),
+    "cancel": lambda agent, run, most: run.cancel(),
+    "delete": lambda agent, run, most: run.delete(),
 }
+UNTIMED = ("find", "refresh", "result, one look", "cancel", "delete")
+TIMED = tuple(name for name in CALLS if name not in UNTIMED)
+OF_A_RUN = ("output", "result", "result, one look", "drive", "events", "delete")
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+def call(name: str, client: ApiClient, timeout: float | None = None) -> object:
+    return CALLS[name](AgentHandle("a", client), RunHandle("r", client), timeout)
+
+
+@pytest.mark.parametrize("name", OF_A_RUN)
 def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
     """A server of another version; nothing is gone, and nothing was deleted."""
-
     server, client = serve(Replies(NOT_FOUND, look=run_json("success")), base="/base")
     with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
-        OPERATIONS[name](RunHandle("r", client))
+        call(name, client)
     assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
     assert "/base/runs/r" in str(caught.value)
     assert len(server.requests) <= 5
 
 
-@pytest.mark.parametrize("name", [*OPERATIONS, "cancel", "refresh"])
+@pytest.mark.parametrize("name", [*OF_A_RUN, "cancel", "refresh"])
 def test_a_wrong_base_path_does_not_look_like_success(serve: Serve, name: str) -> None:
     server, client = serve(NOT_FOUND, base="/wrong")
-    run = RunHandle("r", client)
-    call = OPERATIONS.get(name) or getattr(RunHandle, name)
     with pytest.raises(RunGone, match=rf"{server.url}/wrong may not serve this path"):
-        call(run)
+        call(name, client)
     assert len(server.requests) <= 2
 
 
@@ -530,34 +518,23 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     assert replies.asked == ["output", "output", "look", "look"]
 
 
-def test_a_retry_after_of_an_hour_is_reported_at_once(serve: Serve) -> None:
-    busy = response(b'"busy"', status=429, retry_after="3600")
-    server, client = serve(busy)
-    run = RunHandle("r", client)
-    for call in (
-        run.refresh,
-        run.result,
-        lambda: run.result(timeout=4),
-        lambda: run.result(timeout=0),
-        lambda: next(run.events()),
-        lambda: next(run.events(timeout=4)),
-        lambda: run.resume({}),
-        run.cancel,
-        run.delete,
-        AgentHandle("a", client).start,
-        lambda: AgentHandle("a", client).start(timeout=30),
-    ):
-        server.requests.clear()
-        began = time.monotonic()
-        # In time, it is an error of the run, with its token; the cause has the response.
-        with pytest.raises(
-            (TooManyRequestsException, RunWaitTimeout), match="Retry-After: 3600 s"
-        ) as caught:
-            call()
-        error = caught.value
-        assert isinstance(error, TooManyRequestsException) or error.token
-        assert len(server.requests) == 1
-        assert time.monotonic() - began < 4
+@pytest.mark.parametrize(
+    ("name", "timeout"),
+    [*itertools.product(TIMED, (None, 4)), *((name, None) for name in UNTIMED if name != "find")],
+)
+def test_a_retry_after_of_an_hour_is_reported_at_once(
+    serve: Serve, name: str, timeout: float | None
+) -> None:
+    """In time, it is an error of the run, with its token; the cause has the response."""
+    server, client = serve(response(b'"busy"', status=429, retry_after="3600"))
+    kinds = (TooManyRequestsException, RunWaitTimeout)
+    began = time.monotonic()
+    with pytest.raises(kinds, match="Retry-After: 3600 s") as caught:
+        call(name, client, timeout)
+    error = caught.value
+    assert isinstance(error, TooManyRequestsException) or error.token
+    assert len(server.requests) == 1
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -621,27 +598,6 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
         run.refresh()
 
 
-@pytest.mark.slow
-def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
-    serve: Serve, set_timing: SetTiming
-) -> None:
-    """A limit is a limit, credentials are refused, and Retry-After holds."""
-    cut = [b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 99\r\n\r\n{", CLOSE]
-    coded = response(b"x", 429, retry_after="1", content_encoding="compress")
-    denied = [b"HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\n{", CLOSE]
-    for first in (cut, coded):
-        server, client = serve(first, run_json())
-        began = time.monotonic()
-        assert AgentHandle("a", client).start(timeout=30).run_id == "r"
-        assert time.monotonic() - began >= 1
-        assert [each.path for each in server.requests] == ["/runs", "/runs"]
-    server, client = serve(denied)
-    with pytest.raises(UnauthorizedException) as failure:
-        RunHandle("r", client).result(timeout=30)
-    assert failure.value.body == "{" and isinstance(failure.value.__cause__, ConnectionException)
-    assert len(server.requests) == 1
-
-
 def test_the_error_at_the_deadline_counts_the_requests(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(backoff=(0.01, 0.02), last=0.2)
     _, client = serve(response(b'"busy"', 503))
@@ -703,45 +659,6 @@ def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "failure",
-    [[CLOSE], response(b'"no such run"', 404), response(b"", 503)],
-    ids=["reset", "404", "503"],
-)
-@pytest.mark.parametrize("timeout", [0.9, 2.5])
-def test_a_failure_that_passes_ends_no_short_wait(
-    serve: Serve, failure: Any, timeout: float
-) -> None:
-    """The output is there after three quarters of the timeout, less what a request takes."""
-
-    def output() -> Any:
-        return SUCCESS if time.monotonic() - began > 0.3 * timeout else failure
-
-    replies = Replies(output=output)
-    _, client = serve(replies)
-    run = AgentHandle("a", client).start()
-    began = time.monotonic()
-    assert run.result(timeout=timeout) == {"ok": 1}
-    assert replies.asked.count("output") > 1
-
-
-TIMED: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
-    "run": lambda agent, run: agent.run(timeout=0.6),
-    "run, cancelled": lambda agent, run: agent.run(timeout=0.6, cancel_on_exit=True),
-    "start": lambda agent, run: agent.start(timeout=0.6),
-    "start, reuse": lambda agent, run: agent.start(timeout=0.6, client_token="t", reuse=True),
-    "start, check": lambda agent, run: agent.start({}, timeout=0.6, check=True),
-    "output": lambda agent, run: run.output(timeout=0.6),
-    "result": lambda agent, run: run.result(timeout=0.6),
-    "drive": lambda agent, run: run.drive(str, timeout=0.6),
-    "drive, events": lambda agent, run: run.drive(str, timeout=0.6, on_event=str),
-    "events": lambda agent, run: next(run.events(timeout=0.6)),
-    "interrupts": lambda agent, run: next(run.interrupts(timeout=0.6)),
-    "resume": lambda agent, run: run.resume({}, timeout=0.6),
-}
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("away", [False, True], ids=["hangs", "is away"])
 @pytest.mark.parametrize("name", TIMED)
 def test_no_call_passes_its_timeout_at_a_server_that(
@@ -755,8 +672,36 @@ def test_no_call_passes_its_timeout_at_a_server_that(
     began = time.monotonic()
     of_an_agent = name.startswith(("run", "start"))
     with pytest.raises((ApiException, TimeoutError) if of_an_agent else RunWaitTimeout):
-        TIMED[name](AgentHandle("a", client), RunHandle("r", client))
+        call(name, client, 0.6)
     assert time.monotonic() - began < 0.6 + 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "retries", "connects"),
+    [
+        *(("refresh", retries, 1) for retries in (False, 0, Retry(5, connect=0))),
+        *((name, 2, 3) for name in CALLS),
+    ],
+)
+def test_a_server_that_never_answered_is_a_wrong_address(
+    closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any, connects: int
+) -> None:
+    """It fails within the client's own retries, however long the caller would wait for a run."""
+    attempts: list[Any] = []
+    connect = socket.socket.connect
+
+    def counted(sock: socket.socket, address: Any) -> None:
+        attempts.append(address)
+        connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    with (
+        ApiClient(Configuration(host=closed_port, retries=retries)) as client,
+        pytest.raises(ConnectionException, match="cannot connect"),
+    ):
+        call(name, client)
+    assert len(attempts) == connects
 
 
 @pytest.mark.slow
@@ -844,19 +789,12 @@ def test_a_wait_does_not_report_the_error_of_another_request(
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
 
 
-@pytest.mark.slow
 def test_a_pause_leaves_time_for_a_last_look(serve: Serve, set_timing: SetTiming) -> None:
-    """The server returns each 204 at once, and the run ends in the pause after it."""
     set_timing(early=(10.0, 10.0))
-    ended = time.monotonic() + 0.5
-
-    def respond(request: Any) -> Any:
-        over = "/output" in request.path and time.monotonic() > ended
-        return SUCCESS if over else response(status=204)
-
-    _, client = serve(respond)
-    ended = time.monotonic() + 0.5
+    _, client = serve(Replies(output=(NOTHING, SUCCESS)))
+    clock = Clock(set_timing)
     assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
+    assert clock.pauses == [1.5]
 
 
 def test_the_age_of_a_run_grows_with_the_time_since_its_create(
@@ -886,20 +824,25 @@ def test_a_poll_may_end_some_seconds_after_its_window(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.slow
-def test_polls_that_end_early_are_followed_by_pauses_that_double(serve: Serve) -> None:
-    """And begin again after a poll of a whole window."""
-    polled = itertools.count(1)
+def test_polls_that_end_early_are_followed_by_pauses_that_double(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    """They begin again after a poll of a whole window. One that was cut has a shorter one after."""
 
-    def respond(request: object) -> Any:
-        empty = NOTHING
-        return [1.1, empty] if next(polled) == 6 else empty
+    def full() -> bytes:
+        clock.now += 27  # nine tenths of it
+        return NOTHING
 
-    _, client = serve(respond)
-    core = RunCore(RunsApi(client), "r")
-    polls = Polls(core, core.wait(), 1)
-    pauses = [polls.send(math.inf) for _ in range(7)]
-    assert pauses == [Pause(seconds) for seconds in (0.2, 0.4, 0.8, 1.6, 2.0, 0.0, 0.2)]
+    def cut() -> bytes:
+        clock.now += 20
+        return response(b"", 502)
+
+    server, client = serve(Replies(output=(*[NOTHING] * 5, full, NOTHING, cut, SUCCESS)))
+    clock = Clock(set_timing)
+    assert RunHandle("r", client).result() == {"ok": 1}
+    assert clock.pauses[:6] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 0.2])
+    windows = [request.path.partition("block_timeout=")[2] for request in server.requests]
+    assert windows == ["30"] * 8 + ["15"]
 
 
 @pytest.mark.parametrize(
