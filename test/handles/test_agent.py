@@ -97,11 +97,23 @@ def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:
     assert len(server.requests) == 2  # both are kept
 
 
-def test_no_agent_of_that_name(client: ApiClient) -> None:
-    with pytest.raises(AgentLookupError, match="no agent is called 'cuonter'") as caught:
-        AgentHandle.find("cuonter", client)
+OTHER_WAY = r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nobody", rf"no agent is called 'nobody'; the server has .*counter 1\.0\.0 \({COUNTER}\)"),
+        ("ecko", "did you mean 'echo'"),
+        ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
+        (COUNTER, OTHER_WAY),
+        (f"9{COUNTER[1:]}", OTHER_WAY),
+    ],
+)
+def test_a_lookup_that_fails_names_what_there_is(client: ApiClient, name: str, words: str) -> None:
+    with pytest.raises(AgentLookupError, match=words) as caught:
+        AgentHandle.find(name, client)
     assert isinstance(caught.value, LookupError)
-    assert f"counter 1.0.0 ({COUNTER})" in str(caught.value)
     assert len(caught.value.candidates) == 5
     with pytest.raises(AgentLookupError, match=r"'counter' has no version '9.* has 1\.0\.0$"):
         AgentHandle.find("counter", client, version="9.9.9")

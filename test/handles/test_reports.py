@@ -33,7 +33,6 @@ from acp_client_v0_1 import (
     RunInterrupted,
     RunsApi,
     RunStartAmbiguous,
-    RunStatus,
     RunTimedOut,
     RunWaitTimeout,
     SchemaMismatch,
@@ -64,34 +63,11 @@ def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: Loc
     assert RunHandle.from_token(e.value.token, slow.runs.api_client).run_id == e.value.run_id
 
 
-def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
-    run = counter.start({"count": 1})
-    assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
-    run.result(timeout=30)
-    assert run.status == RunStatus.SUCCESS
-    assert run.run is not None and run.run.status == RunStatus.SUCCESS
-    assert repr(run).endswith("success>")
-
-
 def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
     server.faults.add(Fault(path="/agents/search"))  # lets the first through
     server.faults.add(Fault(path="/agents/search", status=422, times=None))
     with pytest.raises(AgentLookupError, match="no agent is called 'nobody'"):
         AgentHandle.find("nobody", client)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("ecko", "did you mean 'echo'"),
-        ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
-        (ECHO, r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
-        (f"9{ECHO[1:]}", r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
-    ],
-)
-def test_a_lookup_names_the_other_way(client: ApiClient, name: str, words: str) -> None:
-    with pytest.raises(AgentLookupError, match=words):
-        AgentHandle.find(name, client)
 
 
 def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:

@@ -78,23 +78,25 @@ def test_attaching_does_no_io(server: LocalServer, counter: AgentHandle, runs: R
     assert server.requests == ()
 
 
-def test_a_run_is_read_by_refresh_and_output(counter: AgentHandle) -> None:
-    run = counter.start({"count": 2, "interval": 0.1})
-    assert run.result(timeout=30) == {"count": 2, "of": 2}
-    assert run.refresh().status is RunStatus.SUCCESS
-    assert run.agent_id == counter.agent_id
-    assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
+def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
+    run = counter.start({"count": 1})
+    assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+    assert run.run is not None and run.run.status is run.status is RunStatus.SUCCESS
+    assert repr(run) == f"<RunHandle {run.run_id} of agent counter: success>"
+    assert run.refresh().status is RunStatus.SUCCESS and run.agent_id == counter.agent_id
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
 
 
-def test_a_run_names_its_agent_if_the_name_is_known(client: ApiClient) -> None:
-    run = AgentHandle.find("counter", api_client=client).start({"count": 1})
+def test_a_run_names_its_agent_if_the_name_is_known(counter: AgentHandle) -> None:
+    run = counter.start({"count": 1})
+    assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: pending>"
+    assert repr(counter) == f"<AgentHandle {counter.agent_id}>"
+    counter.descriptor()
+    assert repr(counter) == f"<AgentHandle counter {counter.agent_id}>"
+    run = counter.start({"count": 1})
     assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
     assert repr(pickle.loads(pickle.dumps(run))) == repr(run)
-    described = AgentHandle(run.agent_id or "", client)
-    described.descriptor()
-    assert repr(described) == f"<AgentHandle counter {run.agent_id}>"
-    assert " of agent counter: " in repr(described.start({"count": 1}))
 
 
 @pytest.mark.parametrize(
@@ -211,26 +213,6 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert (contact.server.reached, contact.retries, contact.pace) == (True, 0, None)
 
 
-def test_a_404_otherwise_is_the_end_at_once(server: LocalServer, client: ApiClient) -> None:
-    run = RunHandle("nobody", client)
-    for call, requests in (
-        (run.refresh, 1),
-        (run.done, 1),
-        (run.result, 2),
-        (run.output, 2),
-        (run.cancel, 1),
-    ):
-        server.clear_requests()
-        with pytest.raises(RunGone, match=GONE) as caught:
-            call()
-        assert len(server.requests) == requests  # the second is a look at the run
-        assert isinstance(caught.value.__cause__, NotFoundException)
-    again = pickle.loads(pickle.dumps(caught.value))
-    assert RunHandle.from_token(again.token, client).run_id == again.run_id == "nobody"
-    with pytest.raises(RunGone):
-        next(run.interrupts())
-
-
 def test_stop_ends_the_look_at_a_question(serve: Serve) -> None:
     _, client = serve(Replies(response(b'"busy"', 503), output=QUESTION))
     stop = threading.Event()
@@ -316,19 +298,6 @@ def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> No
     assert time.monotonic() - began < 0.7 + 4
 
 
-def test_cancel_deletes_a_run_that_has_not_ended(
-    slow: AgentHandle, approval: AgentHandle, counter: AgentHandle, counts: Any
-) -> None:
-    run, asking, done = slow.start({"seconds": 60}), approval.start(), counter.start({"count": 1})
-    next(asking.interrupts())
-    done.result(timeout=30)
-    assert run.cancel() and asking.cancel() and not done.cancel()
-    with pytest.raises(RunGone):
-        run.refresh()
-    assert done.result(timeout=30) == {"count": 1, "of": 1}  # which stays
-    assert counts.deletes == 2
-
-
 @pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
 def test_what_was_deleted_is_gone_and_may_be_deleted_again(
     slow: AgentHandle, server: LocalServer, first: Callable[[RunHandle], object]
@@ -393,25 +362,22 @@ def test_fifty_threads_run_an_agent_at_once(server: LocalServer, client: ApiClie
 
 
 LOST: Any = [CLOSE]
-SUCCEEDED = run_json("success")
+SUCCEEDED, ASKING = run_json("success"), run_json("interrupted")
+GOES: Any = (run_json(), NOT_FOUND)
 ENDINGS: dict[str, tuple[str, dict[str, Any], bool | None, str]] = {
-    "no content": (
-        *("cancel", {"delete": NOTHING, "look": (run_json(), NOT_FOUND)}),
-        *(True, "look delete look"),
-    ),
+    "it is pending": ("cancel", {}, True, "look delete"),
+    "it asks": ("cancel", {"look": ASKING, "delete": ASKING}, True, "look delete"),
     "it has ended": ("cancel", {"look": SUCCEEDED}, False, "look"),
     "it ends meanwhile": ("cancel", {"delete": SUCCEEDED}, False, "look delete"),
-    "it ends after a DELETE was lost, and keeps its result": (
-        *("cancel", {"delete": LOST, "look": (run_json(), SUCCEEDED)}),
-        *(False, "look delete look"),
-    ),
+    "no content": ("cancel", {"delete": NOTHING, "look": GOES}, True, "look delete look"),
+    "the DELETE arrived": ("cancel", {"delete": LOST, "look": GOES}, True, "look delete look"),
     "the DELETE was lost": (
         *("cancel", {"delete": (LOST, run_json())}),
         *(True, "look delete look delete"),
     ),
-    "the DELETE arrived": (
-        *("cancel", {"delete": LOST, "look": (run_json(), NOT_FOUND)}),
-        *(True, "look delete look"),
+    "it ends after a DELETE was lost, and keeps its result": (
+        *("cancel", {"delete": LOST, "look": (run_json(), SUCCEEDED)}),
+        *(False, "look delete look"),
     ),
     "a delete arrived": ("delete", {"delete": LOST, "look": NOT_FOUND}, None, "delete look"),
 }
@@ -486,12 +452,21 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name:
     assert len(server.requests) <= 5
 
 
-@pytest.mark.parametrize("name", [*OF_A_RUN, "cancel", "refresh"])
-def test_a_wrong_base_path_does_not_look_like_success(serve: Serve, name: str) -> None:
-    server, client = serve(NOT_FOUND, base="/wrong")
-    with pytest.raises(RunGone, match=rf"{server.url}/wrong may not serve this path"):
+@pytest.mark.parametrize(("detail", "words"), [("Not Found", "may not serve"), ("no run r", GONE)])
+@pytest.mark.parametrize("name", [*OF_A_RUN, "interrupts", "cancel", "refresh"])
+def test_a_run_that_is_not_there_is_gone_at_once(
+    serve: Serve, name: str, detail: str, words: str
+) -> None:
+    """A wrong base path does not look like success, either."""
+    server, client = serve(response(json.dumps({"detail": detail}).encode(), 404), base="/wrong")
+    with pytest.raises(RunGone, match=words) as caught:
         call(name, client)
-    assert len(server.requests) <= 2
+    assert f"{server.url}/wrong" in str(caught.value)
+    assert isinstance(caught.value.__cause__, NotFoundException)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert RunHandle.from_token(again.token, client).run_id == again.run_id == "r"
+    # The second one is a look at the run.
+    assert len(server.requests) == (1 if name in ("cancel", "refresh") else 2)
 
 
 @pytest.mark.slow
