@@ -60,24 +60,20 @@ def runs(client: ApiClient) -> RunsApi:
     return RunsApi(client)
 
 
-@pytest.fixture
-def counter(client: ApiClient) -> AgentHandle:
-    return AgentHandle("22222222-2222-4222-8222-222222222222", client)
+def agent_of(agent_id: str) -> Any:
+    """A fixture of one of the agents that every local server has."""
+
+    @pytest.fixture
+    def agent(client: ApiClient) -> AgentHandle:
+        return AgentHandle(agent_id, client)
+
+    return agent
 
 
-@pytest.fixture
-def approval(client: ApiClient) -> AgentHandle:
-    return AgentHandle("33333333-3333-4333-8333-333333333333", client)
-
-
-@pytest.fixture
-def failing(client: ApiClient) -> AgentHandle:
-    return AgentHandle("44444444-4444-4444-8444-444444444444", client)
-
-
-@pytest.fixture
-def slow(client: ApiClient) -> AgentHandle:
-    return AgentHandle("55555555-5555-4555-8555-555555555555", client)
+counter = agent_of("22222222-2222-4222-8222-222222222222")
+approval = agent_of("33333333-3333-4333-8333-333333333333")
+failing = agent_of("44444444-4444-4444-8444-444444444444")
+slow = agent_of("55555555-5555-4555-8555-555555555555")
 
 
 class Counts:

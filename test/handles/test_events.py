@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.batches import wait_for
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import (
     CLOSE,
@@ -104,25 +103,27 @@ def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHa
 
 
 @pytest.mark.slow
-def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(cut(2, "end"), cut(1, "reset"), cut(1), cut(3), cut(1))
-    run = counter.start({"count": 10, "interval": 0.1}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == list(range(1, 11))
-    assert (events.complete, events.gaps) == (True, [])
-    assert streams(server) == ["", "2", "3", "4", "7", "8"]
-
-
-@pytest.mark.parametrize("ids", ["connection", "none", "opaque"])
-def test_cuts_at_servers_with_other_ids(serve: Serve, ids: Any) -> None:
-    """They replay, so every update comes once; words and missing ids leave it open if all did."""
+@pytest.mark.parametrize(
+    ("ids", "cuts", "complete", "cursors"),
+    [
+        ("run", [cut(2, "end"), cut(1, "reset"), cut(1), cut(3)], True, ["", "2", "3", "4", "7"]),
+        # The others replay; words and missing ids leave open whether all came.
+        ("connection", [cut(2), cut(5)], True, ["", "2", "5"]),
+        ("none", [cut(2), cut(5)], None, [""] * 3),
+        ("opaque", [cut(2), cut(3)], None, None),
+    ],
+    ids=["run", "connection", "none", "opaque"],
+)
+def test_every_update_comes_once_over_cuts(
+    serve: Serve, ids: Any, cuts: list[Fault], complete: bool | None, cursors: list[str] | None
+) -> None:
     server, client = serve(Quirks(event_ids=ids))
-    server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
-    counter = AgentHandle.find("counter", api_client=client)
-    run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == list(range(1, 9))
-    assert events.complete is (True if ids == "connection" else None)
+    server.faults.add(*cuts)
+    counter = AgentHandle.find("counter", client)
+    events = counter.start({"count": 10, "interval": 0.05}, streaming="custom").events()
+    assert numbers(events) == list(range(1, 11))
+    assert events.complete is complete
+    assert cursors is None or streams(server) == cursors
 
 
 def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
@@ -393,7 +394,7 @@ def test_the_timeout_is_for_each_event(serve: Serve) -> None:
     events = Scripted(serve, script).run.events(timeout=0.8)
     assert [next(events).id for _ in range(3)] == ["1", "2", "3"]
     for _ in range(2):
-        with pytest.raises(RunWaitTimeout, match=r"has no event after 0\.[89] s"):
+        with pytest.raises(RunWaitTimeout, match=r"has no event after 0\.[89] s; wait again"):
             next(events)
     gate.open()
     assert next(events).id == "4"
@@ -467,27 +468,17 @@ def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
     assert events.complete is True
 
 
-def test_an_undecodable_event_and_what_comes_after_it(serve: Serve) -> None:
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
-    first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
-    replay = STREAMING + sse(("1", {"n": 1})) + broken + sse(("3", {"n": 3})) + chunk(b"")
-    scripted = Scripted(serve, first, replay)
-    events = scripted.run.events()
-    assert next(events).id == "1"
+    first = [STREAMING + sse(*EVENTS[:before]) + broken, CLOSE]
+    replay = STREAMING + sse(*EVENTS[:before]) + broken + sse(EVENTS[2]) + chunk(b"")
+    # Before the first update, a replay of it could not be told from another.
+    events = Scripted(serve, *[first] * before, replay).run.events()
+    assert [next(events).id for _ in range(before)] == ["1"] * before
     with pytest.raises(StreamDecodeError):
         next(events)
-    assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
-    assert events.complete is True
-
-
-def test_an_undecodable_event_that_comes_first_is_told_of(serve: Serve) -> None:
-    broken = chunk(b"id: 1\nevent: agent_event\ndata: {no json}\n\n")
-    script = [STREAMING + broken, 0.3, sse(("2", {"n": 2})) + chunk(b"")]
-    scripted = Scripted(serve, script)
-    events = scripted.run.events()
-    with pytest.raises(StreamDecodeError):
-        next(events)
-    assert [event.id for event in events] == ["2"]
+    assert [event.id for event in events] == ["3"]
 
 
 def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
@@ -592,21 +583,14 @@ def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.slow
-def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:
-    events = counter.start({"count": 3, "interval": 0.5}, streaming="custom").events()
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(numbers, events)
-        wait_for(lambda: events.last_event_id != "")  # and the next one takes half a second
-        with pytest.raises(ApiValueError, match=r"is read by another thread: RunHandle\.events"):
-            list(events)
-        assert first.result(30) == [1, 2, 3]
-
-
-def test_threads_may_take_turns_with_one_iteration(counter: AgentHandle) -> None:
+def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter: AgentHandle) -> None:
     events = counter.start({"count": 3}, streaming="custom").events()
     with ThreadPoolExecutor(3) as pool:
+        with events._one_reader:
+            refused = pool.submit(list, events).exception(30)
         taken = [pool.submit(next, events).result(30) for _ in range(3)]
+    assert isinstance(refused, ApiValueError)
+    assert "is read by another thread: RunHandle.events" in str(refused)
     assert numbers(taken) == [1, 2, 3]
 
 

@@ -6,7 +6,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.serving import Clock, Serve
+from support.serving import Clock, Replies, Serve, run_json
+from support.socket_server import STALL
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -24,16 +24,12 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    InterruptLimit,
     JournalDamaged,
     JournalMismatch,
     PendingInterrupt,
-    RunFailed,
     RunHandle,
-    RunInterrupted,
     RunsApi,
     RunStartAmbiguous,
-    RunTimedOut,
     RunWaitTimeout,
     SchemaMismatch,
     SearchDrift,
@@ -96,51 +92,24 @@ def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -
         assert seen[0].filename == __file__
 
 
-ATTRIBUTES: list[tuple[type[ApiException], dict[str, Any], str]] = [
-    (
-        RunFailed,
-        {"errcode": 7, "description": "no luck"},
-        "run r ended in error (errcode 7): no luck",
-    ),
-    (RunTimedOut, {"errcode": 7, "description": "x"}, "run r ended in timeout (errcode 7): x"),
-    (RunInterrupted, {"interrupt": ASKED}, "run r is interrupted by 'ask': answer it by error."),
-    (InterruptLimit, {"limit": 3}, "run r asks again after 3 answers; continue by RunHandle.drive"),
-    (
-        StreamGap,
-        {"kind": "lost", "missing": 2, "last_event_id": "7"},
-        "the stream of run r was broken after event '7': 2 updates are lost; iterate on",
-    ),
-    (
-        StreamGap,
-        {"kind": "cursor-ignored", "missing": None, "last_event_id": "7"},
-        "the stream of run r was broken after event '7': updates may be lost, as the server rest",
-    ),
-]
-
-
-@pytest.mark.parametrize(("kind", "attributes", "words"), ATTRIBUTES)
-def test_an_error_of_a_run_keeps_what_it_was_made_of(
-    kind: type[ApiException], attributes: dict[str, Any], words: str
-) -> None:
-    error = kind(run_id="r", token="t", **attributes)
-    assert str(error).startswith(words)
-    attributes = {"run_id": "r", "token": "t", **attributes}
-    for each in (error, pickle.loads(pickle.dumps(error))):
-        assert {name: getattr(each, name) for name in attributes} == attributes
-
-
 def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
     shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
     assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
     assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=interrupt) == ASKED
 
 
-def test_other_errors_keep_what_they_were_made_of() -> None:
+def test_errors_keep_what_they_were_made_of() -> None:
     lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
     assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
     drift = SearchDrift(offset=5, why="x")
     assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
+    gap = StreamGap(run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7")
+    words = "was broken after event '7': updates may be lost, as the server restarted its event ids"
+    for each in (gap, pickle.loads(pickle.dumps(gap))):
+        assert str(each).startswith(f"the stream of run r {words}; iterate on")
+        assert (each.run_id, each.token, each.last_event_id) == ("r", "t", "7")
+        assert (each.kind, each.missing) == ("cursor-ignored", None)
     ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
     # A search that nobody speaks of has not been made.
     assert (ambiguous.client_token, ambiguous.token, ambiguous.searched) == ("c", "t", False)
@@ -169,30 +138,23 @@ def interrupt(*_: object) -> None:
 @pytest.mark.parametrize(
     "wait",
     [
-        lambda agent: agent.run({"seconds": 30}),
-        lambda agent: agent.start({"seconds": 30}).result(),
-        lambda agent: list(agent.start({"seconds": 30}).events()),
-        lambda agent: agent.start({"seconds": 30}).drive(interrupt, on_event=str),
-        lambda agent: list(agent.start({"seconds": 30}).interrupts()),
+        lambda agent: agent.run(),
+        lambda agent: agent.start().result(),
+        lambda agent: list(agent.start().events()),
+        lambda agent: agent.start().drive(str, on_event=str),
+        lambda agent: list(agent.start().interrupts()),
     ],
 )
-def test_ctrl_c_names_the_run_once(
-    slow: AgentHandle, server: LocalServer, wait: Callable[[AgentHandle], object]
-) -> None:
-    def press() -> None:
-        while not any(request.method == "GET" for request in server.requests):
-            time.sleep(0.02)  # until it waits for the run
-        time.sleep(0.3)
+def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], object]) -> None:
+    def press() -> Any:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return [STALL]
 
-    pressing = threading.Thread(target=press)
-    pressing.start()
+    _, client = serve(Replies(create=run_json(), output=press, stream=press))
     with pytest.raises(KeyboardInterrupt) as caught:
-        wait(slow)
-    pressing.join()
-    (run,) = server.runs
+        wait(AgentHandle("a", client))
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert f"acp-client wait {run['run_id']}" in note
+    assert "acp-client wait r" in note
 
 
 def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle) -> None:
@@ -250,62 +212,63 @@ def test_an_answer_that_is_no_json_object(
     assert counts.resumes == []
 
 
-class Outages:
-    """Requests that fail or succeed at given times, by a clock of its own."""
-
-    def __init__(self, client: ApiClient, set_timing: SetTiming) -> None:
-        self.now = 0.0
-        set_timing(now=lambda: self.now, backoff=(0.0, 0.0))
-        self.contact = Contact.of(RunsApi(client), Pace())
-
-    def fail(self, at: float, status: int = 500, what: Operation = "output") -> None:
-        self.now = at
-        wait = Wait(self.contact)
-        assert wait.handle_failure(what, ApiException(status=status, reason="away"))
-
-    def succeed(self, at: float, what: Operation = "output") -> None:
-        self.now = at
-        Wait(self.contact).perform(what, lambda limit: None)
+Step = tuple[float, Operation, int]  # a time, and a status that fails or 200
 
 
-def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
-    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
-) -> None:
-    outages = Outages(client, set_timing)
-    for now in (0.0, 1.0, 2.0, 70.0):
-        outages.fail(now)
-        outages.succeed(now)
-    begins = [each for each in caplog.messages if "asking again" in each]
-    ends = [each for each in caplog.messages if "answers again" in each]
-    assert (len(begins), len(ends)) == (2, 2)
-    assert all("after 1 failures in 0.0 s" in each for each in ends)
+def again(*steps: Step) -> list[Step]:
+    """The steps, and the same after a while."""
+    return [*steps, *((at + 100, operation, status) for at, operation, status in steps)]
 
 
-@pytest.mark.parametrize(
-    ("failed", "served", "said"),
-    [
-        ("stream", "look", False),
-        ("search", "output", False),
-        ("stream", "stream", True),
-        ("output", "look", True),
-    ],
-)
-def test_a_server_answers_again_unless_only_its_streams_or_searches_failed(
+OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
+    "one run that always fails among others does not fill the log": (
+        [(at, "output", status) for at in (0.0, 1.0, 2.0, 70.0) for status in (500, 200)],
+        ["fails", "answers again"] * 2,
+    ),
+    "only its streams failed": (again((0, "stream", 500), (0, "look", 200)), ["fails"] * 2),
+    "only its searches failed": (again((0, "search", 500), (0, "output", 200)), ["fails"] * 2),
+    "its streams work again": (
+        again((0, "stream", 500), (0, "stream", 200)),
+        ["fails", "answers again"] * 2,
+    ),
+    "its outputs failed": (
+        again((0, "output", 500), (0, "look", 200)),
+        ["fails", "answers again"] * 2,
+    ),
+    "the last of the requests in flight succeeds after the first one has failed": (
+        [
+            *((0.0, "output", 502), (0.0, "output", 200)),
+            *((at, "output", 502) for at in (0.1, 1.0, 3.0, 7.0, 11.0)),
+        ],
+        ["fails", "answers again", "fails"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "said"), OUTAGES.values(), ids=OUTAGES)
+def test_what_is_logged_of_an_outage(
     client: ApiClient,
     set_timing: SetTiming,
     caplog: pytest.LogCaptureFixture,
-    failed: Operation,
-    served: Operation,
-    said: bool,
+    steps: list[Step],
+    said: list[str],
 ) -> None:
-    outages, server = Outages(client, set_timing), client.rest_client.server
-    for at in (0.0, 100.0):
-        caplog.clear()
-        outages.fail(at, what=failed)
-        outages.succeed(at, served)
-        assert ("after 1 failures in 0.0 s" in caplog.text) is said
-        assert (server.since, server.failures, server.warned) == (None, 0, False)
-        assert server.operations == frozenset()
+    clock, server = Clock(set_timing), client.rest_client.server
+    set_timing(backoff=(0.0, 0.0))
+    contact = Contact.of(RunsApi(client), Pace())
+    for at, operation, status in steps:
+        clock.now = at
+        if status == 200:
+            Wait(contact).perform(operation, lambda limit: None)
+            assert (server.since, server.failures, server.warned) == (None, 0, False)
+            assert server.operations == frozenset()
+        else:
+            error = ApiException(status=status, reason="away")
+            assert Wait(contact).handle_failure(operation, error)
+    ends = "the server answers again, after 1 failures in 0.0 s"
+    told = ["answers again" if words == ends else "fails" for words in caplog.messages]
+    assert told == said
+    assert all("asking again" in words for words in caplog.messages if words != ends)
 
 
 def test_each_call_in_a_long_outage_says_that_it_waits(
@@ -325,15 +288,3 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
             wait.handle_failure("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
-
-
-def test_an_outage_that_one_last_response_interrupts_is_said(
-    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The last of the requests in flight may succeed after the first one has failed."""
-    outages = Outages(client, set_timing)
-    outages.fail(0.0, 502)
-    outages.succeed(0.0)
-    for now in (0.1, 1.0, 3.0, 7.0, 11.0):
-        outages.fail(now, 502)
-    assert [words.partition(" ")[0] for words in caplog.messages] == ["output:", "the", "output:"]

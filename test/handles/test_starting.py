@@ -36,7 +36,13 @@ from acp_client_v0_1.handles.agent import _check_reused, _earlier_creates
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
-LOST = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
+
+
+def of_create(**what: Any) -> Fault:
+    return Fault(method="POST", path="/runs", **what)
+
+
+LOST = of_create(cut="close", after_wire_bytes=0)
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
 FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
 
@@ -44,18 +50,10 @@ FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
 # What the creates meet, and how many creates are sent.
 CREATES = {
     "lost": (LOST, 1),
-    "500": (Fault(method="POST", path="/runs", status=500, late=0.01), 1),
-    "524": (Fault(method="POST", path="/runs", status=524, late=0.01), 1),
-    "unreadable": (
-        Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01),
-        1,
-    ),
-    "a redirect": (
-        Fault(
-            method="POST", path="/runs", status=302, headers={"Location": "/x"}, late=0.01, body=b""
-        ),
-        1,
-    ),
+    "500": (of_create(status=500, late=0.01), 1),
+    "524": (of_create(status=524, late=0.01), 1),
+    "unreadable": (of_create(raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01), 1),
+    "a redirect": (of_create(status=302, headers={"Location": "/x"}, late=0.01, body=b""), 1),
     # These were certainly not carried out.
     "limited": (Fault(path="/runs", status=429, retry_after=0.1, times=2), 3),
 }
@@ -121,7 +119,7 @@ def test_a_create_that_was_never_carried_out(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
 ) -> None:
     set_timing(search=0.5)
-    server.faults.add(Fault(method="POST", path="/runs", cut="reset"))
+    server.faults.add(of_create(cut="reset"))
     with pytest.raises(RunStartAmbiguous) as caught:
         counter.start({"count": 1})
     error = caught.value
@@ -146,20 +144,15 @@ def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded(
     assert len(str(caught.value)) <= 240
 
 
-@pytest.mark.slow
-def test_the_token_of_an_ambiguous_start_looks_again(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    client = counter.runs.api_client
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", late=1.5))
-    began = time.monotonic()
+def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve, set_timing: SetTiming) -> None:
+    set_timing(search=0.2)
+    replies = Replies(create=[CLOSE], search=response(b"[]"))
+    _, client = serve(replies)
     with pytest.raises(RunStartAmbiguous) as caught:
-        counter.start({"count": 1}, timeout=0.8)
-    assert time.monotonic() - began < 0.8 + 4
-    run = RunHandle.from_token(caught.value.token, client)  # by now, or within ten seconds
-    assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert run.agent_id == COUNTER
-    assert run.client_token == caught.value.client_token
+        AgentHandle("a", client).start(client_token="t")
+    replies.replies["search"] = FOUND
+    run = RunHandle.from_token(caught.value.token, client)
+    assert (run.run_id, run.agent_id, run.client_token) == ("r", "a", "t")
 
 
 def test_searches_that_find_nothing_come_less_and_less_often(
@@ -205,7 +198,7 @@ def test_duplicates_are_counted_and_the_oldest_wins(
 def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
     server: LocalServer, counter: AgentHandle
 ) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=422))
+    server.faults.add(of_create(status=422))
     with pytest.raises(ApiException):
         counter.start({"count": 1}, client_token="order-7")
     counter.start({"count": 1}, client_token="order-7")
@@ -263,7 +256,7 @@ def test_no_credential_is_in_an_error_a_token_or_a_representation(
         question = next(AgentHandle.find("approval", client).start().interrupts())
         shown = [repr(each) for each in (counter, run, events, question, pickle.dumps(question))]
         tokens = [run.token()]
-        server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+        server.faults.add(of_create(cut="close"))
         for attempt in (
             lambda: counter.start(timeout=0.3),
             lambda: AgentHandle.find("failing", client).run(timeout=30),
@@ -356,7 +349,7 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
 
 
 def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
-    fault = Fault(method="POST", path="/runs", status=503, retry_after=3600)
+    fault = of_create(status=503, retry_after=3600)
     server.faults.add(fault)
     with pytest.raises(RunStartAmbiguous, match="Retry-After: 3600 s"):
         counter.run({"count": 1}, timeout=30, cancel_on_exit=True)
@@ -370,9 +363,7 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     server: LocalServer, slow: AgentHandle, counts: Any
 ) -> None:
     """The create was carried out, and the call has no time left to find that out."""
-    server.faults.add(
-        Fault(method="POST", path="/runs", status=503, retry_after=1, carried_out=True)
-    )
+    server.faults.add(of_create(status=503, retry_after=1, carried_out=True))
     with pytest.raises(RunStartAmbiguous, match="there was no time to search for it"):
         slow.run({"seconds": 30}, timeout=0.5, cancel_on_exit=True)
     create, search, *_ = (request.time for request in server.requests)
@@ -389,7 +380,7 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(
     server: LocalServer, client: ApiClient, counts: Any, options: Any, search: int | None
 ) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
-    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    server.faults.add(of_create(status=500, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
     began = time.monotonic()
     with pytest.raises(NotFoundException, match="/agents/99999999"):
@@ -403,7 +394,7 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", late=0.5))
+    server.faults.add(of_create(cut="close", late=0.5))
     server.faults.add(Fault(path="/agents/*", status=404, body={"detail": "Not Found"}))
     assert counter.start({"count": 1}).run_id
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
