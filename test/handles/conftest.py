@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support.serving import Serve
+from support.serving import Clock, Serve
 from support.socket_server import SocketServer, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunsApi
 from acp_client_v0_1.testing import LocalServer, Quirks
@@ -45,6 +46,12 @@ def serve() -> Iterator[Serve]:
             return server, stack.enter_context(ApiClient(configuration))
 
         yield start
+
+
+@pytest.fixture
+def clock(set_timing: SetTiming) -> Clock:
+    """A clock for agents and runs, from the beginning of the test."""
+    return Clock(set_timing)
 
 
 @pytest.fixture

@@ -177,9 +177,7 @@ def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
         assert counts.deletes == wanted
 
 
-def test_a_create_that_was_refused_is_not_looked_for_on_exit(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+def test_a_refused_create_is_not_searched_for(server: LocalServer, counter: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs", status=422))
     with pytest.raises(UnprocessableEntityException):
         counter.run({"count": 1}, cancel_on_exit=True)
@@ -194,9 +192,7 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
 
 
-def test_bad_arguments_are_found_before_anything_is_sent(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHandle) -> None:
     for call in (counter.start, counter.run):
         for bad in ({"input": [1]}, {"config": "text"}, {"metadata": [("a", 1)]}):
             with pytest.raises(ApiTypeError, match=f"{next(iter(bad))} must be a JSON object"):

@@ -259,9 +259,7 @@ def test_the_repr_of_plain_data_is_one_line(client: ApiClient) -> None:
         check_line(repr(each), 10 * len(HOSTILE))
 
 
-def test_a_notebook_shows_the_words_of_the_repr_and_no_markup_of_a_server(
-    client: ApiClient,
-) -> None:
+def test_a_notebook_shows_the_repr_and_no_markup_of_a_server(client: ApiClient) -> None:
     markup = "<script>a & b</script>"
     agent = AgentHandle(markup.replace("/", "|"), client)
     run = RunHandle(markup.replace("/", "|"), client)

@@ -249,11 +249,12 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
 def test_what_is_logged_of_an_outage(
     client: ApiClient,
     set_timing: SetTiming,
+    clock: Clock,
     caplog: pytest.LogCaptureFixture,
     steps: list[Step],
     said: list[str],
 ) -> None:
-    clock, server = Clock(set_timing), client.rest_client.server
+    server = client.rest_client.server
     set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client), Pace())
     for at, operation, status in steps:
@@ -272,10 +273,9 @@ def test_what_is_logged_of_an_outage(
 
 
 def test_each_call_in_a_long_outage_says_that_it_waits(
-    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    client: ApiClient, set_timing: SetTiming, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server is away for an hour, and a second call begins after the first has given up."""
-    clock = Clock(set_timing)
     set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client))
     failure = ApiException(status=502, reason="away")

@@ -477,8 +477,8 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         assert pace.interval == pytest.approx(left)
 
 
-def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTiming) -> None:
-    clock, pace = Clock(set_timing), Pace()
+def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
+    pace = Pace()
     pace.interval = 0.5
     for _ in range(20):
         pace.turn(clock.now)  # the next one would come in ten seconds
@@ -488,10 +488,8 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTim
     assert clock.now == 1001
 
 
-def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(
-    set_timing: SetTiming,
-) -> None:
-    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(reached=True), 0)
+def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: Clock) -> None:
+    contact = Contact(RunsApi(), Server(reached=True), 0)
     limited, waiting = Wait(contact), Wait(contact)
     clock.now += 1
     contact.server.hold_began, contact.server.hold_ends = clock.now, clock.now + 5
@@ -517,9 +515,9 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(
     ],
 )
 def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
-    set_timing: SetTiming, elapsed: float, longest: float, operation: Operation, seconds: float
+    clock: Clock, elapsed: float, longest: float, operation: Operation, seconds: float
 ) -> None:
-    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(reached=True), 0)
+    contact = Contact(RunsApi(), Server(reached=True), 0)
     wait, endless = Wait(contact, 10.0), Wait(contact)
     clock.now += elapsed
     assert wait.limit(longest, operation) == seconds

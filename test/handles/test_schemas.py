@@ -370,9 +370,7 @@ def test_a_schema_that_nests_deeply() -> None:
         check_value("input", {"a": 1}, schema)
 
 
-def test_parts_without_keywords_do_not_copy_the_value_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_parts_without_keywords_do_not_copy_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts of an agent's schema are not trusted, and a value may be large."""
     copied: list[object] = []
 

@@ -266,9 +266,7 @@ def pages_of(request: Any) -> dict[str, int]:
     return {"limit": request["limit"], "offset": request["offset"]}
 
 
-def test_agents_of_a_server_that_ignores_the_name(
-    client: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_ignores_names(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     agents = AgentsApi(client)
     search = agents.search_agents
     monkeypatch.setattr(agents, "search_agents", lambda request: search(pages_of(request)))

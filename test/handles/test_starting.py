@@ -87,7 +87,7 @@ def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> Non
     assert RunHandle.find("nobody's", api_client=client) is None
 
 
-def test_a_refused_search_by_metadata_is_not_tried_again(
+def test_a_refused_search_by_metadata_is_the_last(
     server: LocalServer, counter: AgentHandle
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=422))
@@ -98,10 +98,8 @@ def test_a_refused_search_by_metadata_is_not_tried_again(
     assert ["metadata" in json.loads(body) for body in searches].count(True) == 1
 
 
-def test_a_server_that_ignores_metadata_is_searched_by_ten_pages_of_a_thousand(
-    set_timing: SetTiming,
-) -> None:
-    run, clock, asked = Run.from_dict(a_run()), Clock(set_timing), []
+def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> None:
+    run, asked = Run.from_dict(a_run()), []
 
     class Full(RunsApi):
         def search_runs(self, request: Any, _request_timeout: Any = None, **_: Any) -> list[Run]:
@@ -134,9 +132,7 @@ def test_a_create_that_was_never_carried_out(
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
-def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded(
-    serve: Serve,
-) -> None:
+def test_bytes_that_are_no_http_may_have_started_a_run(serve: Serve) -> None:
     _, client = serve(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"])
     AgentsApi(client).search_agents({})
     with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
@@ -155,12 +151,9 @@ def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve, set_timing: S
     assert (run.run_id, run.agent_id, run.client_token) == ("r", "a", "t")
 
 
-def test_searches_that_find_nothing_come_less_and_less_often(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+def test_searches_that_find_nothing_come_less_and_less_often(serve: Serve, clock: Clock) -> None:
     server, client = serve(Replies(search=response(b"[]")))
     token = encode_token(RunToken(server.url, client_token="none-has-it"))
-    clock = Clock(set_timing)
     with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
         RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
@@ -177,9 +170,7 @@ def test_without_a_client_token_nothing_can_be_looked_for(
     assert counts.of("POST", "/search") == 0
 
 
-def test_duplicates_are_counted_and_the_oldest_wins(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+def test_of_duplicates_the_oldest_wins(server: LocalServer, counter: AgentHandle) -> None:
     runs = [counter.start({"count": 1}, client_token="mine")]
     for _ in range(2):
         words = "client_token 'mine' was given .* pass reuse=True"
@@ -338,11 +329,10 @@ LATER = response(b'"busy"', 503, retry_after="1")
     ids=["408", "502", "503", "504", "of a search", "of the look at the agent"],
 )
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(
-    serve: Serve, set_timing: SetTiming, replies: dict[str, Any]
+    serve: Serve, set_timing: SetTiming, clock: Clock, replies: dict[str, Any]
 ) -> None:
     """Also for longer than an outage would be survived, where a deadline leaves the time."""
     _, client = serve(Replies(**{"create": [CLOSE], "search": FOUND, **replies}))
-    clock = Clock(set_timing)
     set_timing(outage=0.5)
     assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
     assert clock.pauses == pytest.approx([1.0])
@@ -409,9 +399,7 @@ def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentH
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
-def test_a_run_of_an_earlier_page_is_not_dropped(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_an_earlier_page_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "_PAGE", 2)
     server, client = serve(Quirks(search_metadata="ignored", search_order="newest"), retries=0)
     counter = AgentHandle(COUNTER, client)
@@ -510,9 +498,7 @@ def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
     assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id
 
 
-def test_every_optional_field_of_a_create_is_an_option(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: AgentHandle) -> None:
     """Of each method that starts runs, and help says what it is."""
     names = RunOptions.__optional_keys__
     assert names == RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}

@@ -112,13 +112,10 @@ def test_a_field_of_another_form_is_a_token_error(field: str, value: object) -> 
     assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
 
 
-def test_a_token_is_a_str() -> None:
-    with pytest.raises(TokenError, match="must be a str, not NoneType"):
-        RunHandle.from_token(None)  # type: ignore[arg-type]
-
-
 def test_the_server_is_compared_and_never_connected_to() -> None:
     """Nobody listens at either; attaching does no I/O."""
+    with pytest.raises(TokenError, match="must be a str, not NoneType"):
+        RunHandle.from_token(None)  # type: ignore[arg-type]
     token = encode_token(RunToken("http://127.0.0.1:1/base", "r", last_event_id="9"))
     with ApiClient(Configuration(host="http://127.0.0.1:1/base/")) as client:
         handle = RunHandle.from_token(token, client)
