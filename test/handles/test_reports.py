@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import signal
 import sys
@@ -13,8 +14,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.serving import Clock, Replies, Serve, run_json
-from support.socket_server import STALL
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
+from support.socket_server import STALL, response
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -27,6 +28,7 @@ from acp_client_v0_1 import (
     JournalDamaged,
     JournalMismatch,
     PendingInterrupt,
+    RunFailed,
     RunHandle,
     RunsApi,
     RunStartAmbiguous,
@@ -44,19 +46,21 @@ ECHO = "11111111-1111-4111-8111-111111111111"
 ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
-@pytest.mark.slow
-def test_a_call_that_is_cancelled_says_so(slow: AgentHandle, server: LocalServer) -> None:
-    with pytest.raises(RunWaitTimeout, match=r"has no output after .* the run was cancelled$") as e:
-        slow.run({"seconds": 30}, timeout=1, cancel_on_exit=True)
-    assert not e.value.token and not server.runs
-
-
-@pytest.mark.slow
-def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: LocalServer) -> None:
-    server.faults.add(Fault(method="DELETE", path="/runs/*", status=403, times=None))
-    with pytest.raises(RunWaitTimeout, match=r"the run could not be cancelled: DELETE .*403") as e:
-        slow.run({"seconds": 30}, timeout=1, cancel_on_exit=True)
-    assert RunHandle.from_token(e.value.token, slow.runs.api_client).run_id == e.value.run_id
+@pytest.mark.parametrize(
+    ("look", "delete", "words", "token"),
+    [
+        (run_json(), run_json(), r"has no output after .* the run was cancelled$", False),
+        (run_json(), response(b'"no"', 403), "the run could not be cancelled: DELETE .*403", True),
+        (run_json("success"), NOTHING, "the run had ended before it was cancelled$", True),
+    ],
+)
+def test_a_call_that_is_over_says_what_became_of_its_run(
+    serve: Serve, look: bytes, delete: bytes, words: str, token: bool
+) -> None:
+    _, client = serve(Replies(output=[STALL], look=look, delete=delete))
+    with pytest.raises(RunWaitTimeout, match=words) as caught:
+        AgentHandle("a", client).run(timeout=0.5, cancel_on_exit=True)
+    assert bool(caught.value.token) is token
 
 
 def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
@@ -69,9 +73,8 @@ def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer)
 def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
     with counter.map([]) as batch, pytest.raises(TypeError, match="pickle the AgentHandle"):
         pickle.dumps(batch)
-    events = counter.start({"count": 1}).events()
     with pytest.raises(TypeError, match="pickle the RunHandle"):
-        pickle.dumps(events)
+        pickle.dumps(counter.start({"count": 1}).events())
 
 
 def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> None:
@@ -84,10 +87,9 @@ def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> N
 
 def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:
     slow.descriptor()
+    words = r"capabilities\.streaming\.custom is not true"
     for call in (slow.start, slow.run):
-        with pytest.warns(
-            UserWarning, match=r"capabilities\.streaming\.custom is not true"
-        ) as seen:
+        with pytest.warns(UserWarning, match=words) as seen:
             call({"seconds": 0}, streaming="custom")
         assert seen[0].filename == __file__
 
@@ -95,7 +97,7 @@ def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -
 def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
     shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
     assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
-    assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=interrupt) == ASKED
+    assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=print) == ASKED
 
 
 def test_errors_keep_what_they_were_made_of() -> None:
@@ -129,10 +131,6 @@ async def later() -> None:
     pass
 
 
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
 @pytest.mark.parametrize(
@@ -154,16 +152,31 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
     with pytest.raises(KeyboardInterrupt) as caught:
         wait(AgentHandle("a", client))
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert "acp-client wait r" in note
+    assert note == "run r is pending: RunHandle('r') or `acp-client wait r` waits for it"
 
 
-def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle) -> None:
-    with pytest.raises(ApiException):
+def test_a_run_that_failed_has_its_failure(failing: AgentHandle, counter: AgentHandle) -> None:
+    with pytest.raises(RunFailed):
         failing.run({})
     counter.run({"count": 1})
-    runs = RunsApi(counter.runs.api_client)
-    failures = [RunHandle.of(run, runs.api_client).failure() for run in iter_runs(runs)]
-    assert sorted(type(failure).__name__ for failure in failures) == ["NoneType", "RunFailed"]
+    client = counter.runs.api_client
+    runs = {run.agent_id: run for run in iter_runs(RunsApi(client))}
+    failed = runs[failing.agent_id]
+    for handle in (RunHandle.of(failed, client), RunHandle(failed.run_id, client)):
+        assert isinstance(handle.failure(), RunFailed)
+    assert RunHandle.of(runs[counter.agent_id], client).failure() is None
+    assert RunHandle(failed.run_id, client).descriptor().metadata.ref.name == "failing"
+
+
+def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve: Serve) -> None:
+    asks = run_json("interrupted", updated="01.5")
+    _, client = serve(Replies(create=run_json(), look=asks, output=(*[QUESTION] * 3, SUCCESS)))
+    talk = AgentHandle("a", client).conversation("t")
+    assert talk.run(on_interrupt=lambda question: {}, timeout=30) == {"ok": 1}
+    history = response(json.dumps([a_run("success"), a_run()]).encode())
+    _, client = serve(Replies(history, output=SUCCESS))
+    outputs = [output for _, output in AgentHandle("a", client).conversation("t").history()]
+    assert [output is None for output in outputs] == [False, True]
 
 
 def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
