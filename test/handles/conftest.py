@@ -89,7 +89,7 @@ class Counts:
     def __init__(self, server: LocalServer) -> None:
         self.server = server
 
-    def of(self, method: str, ending: str) -> int:
+    def of(self, method: str, ending: str = "") -> int:
         """Requests with a method, whose path has this ending."""
         return sum(
             request.method == method and request.path.endswith(ending)
@@ -99,10 +99,6 @@ class Counts:
     @property
     def creates(self) -> int:
         return self.of("POST", "/runs")
-
-    @property
-    def deletes(self) -> int:
-        return sum(request.method == "DELETE" for request in self.server.requests)
 
     @property
     def resumes(self) -> list[Any]:

@@ -174,7 +174,7 @@ def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
             patch.setattr(RunHandle, "result", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 slow.run({"seconds": 30}, cancel_on_exit=wanted)
-        assert counts.deletes == wanted
+        assert counts.of("DELETE") == wanted
 
 
 def test_a_refused_create_is_not_searched_for(server: LocalServer, counter: AgentHandle) -> None:

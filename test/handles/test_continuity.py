@@ -58,6 +58,10 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
         ],
         False,
     ),
+    "an id before the first": (
+        [(numbered(7, 8), ALL), (numbered(3, 3), after(Gap("unknown", None, "8"), numbered(3, 3)))],
+        None,
+    ),
     "a jump of other ids": (
         [(TENS[:3], ALL), (TENS[3:], after(Gap("unknown", None, "30"), TENS[3:]))],
         None,

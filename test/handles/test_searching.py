@@ -55,8 +55,9 @@ class Shelf:
     def page(self, offset: int, limit: int) -> list[Run]:
         return [Run.model_construct(run_id=name) for name in self.ids[offset : offset + limit]]
 
-    def read(self, on_drift: Any = "raise", limit: int = 3) -> str:
-        found = iter_runs(self, {"limit": limit}, on_drift=on_drift)  # type: ignore[arg-type]
+    def read(self, on_drift: Any = "raise", limit: int = 3, offset: int = 0) -> str:
+        request = {"limit": limit, "offset": offset}
+        found = iter_runs(self, request, on_drift=on_drift)  # type: ignore[arg-type]
         return "".join(run.run_id for run in found)
 
 
@@ -262,14 +263,14 @@ def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptur
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
 
-def pages_of(request: Any) -> dict[str, int]:
-    return {"limit": request["limit"], "offset": request["offset"]}
-
-
 def test_a_server_that_ignores_names(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     agents = AgentsApi(client)
     search = agents.search_agents
-    monkeypatch.setattr(agents, "search_agents", lambda request: search(pages_of(request)))
+
+    def page_of(request: Any) -> Any:
+        return search({name: request[name] for name in ("limit", "offset")})
+
+    monkeypatch.setattr(agents, "search_agents", page_of)
     for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
         assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
     assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
@@ -284,6 +285,12 @@ def test_a_server_that_ignores_the_offset() -> None:
     assert shelf.read("continue") == "abc"
     shelf.page = lambda offset, limit: Shelf("a").page(0, 1)  # type: ignore[method-assign]
     assert shelf.read() == "a"
+
+
+def test_a_search_does_not_go_back_before_its_offset() -> None:
+    shelf = Shelf("abcdefgh", nothing, delete(0, 6))
+    assert shelf.read("continue", offset=2) == "cdefg"
+    assert [offset for offset, _ in shelf.asked] == [2, 4, 6, 4, 2]
 
 
 def test_random_order_still_ends() -> None:

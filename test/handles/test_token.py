@@ -45,23 +45,15 @@ def test_unknown_fields_are_ignored_and_an_event_id_may_be_long() -> None:
     assert decode_token(encode_token(known)) == known
 
 
-@pytest.mark.parametrize("length", [10, 50, -9, -1])
-def test_a_token_that_was_cut_short(length: int) -> None:
-    with pytest.raises(TokenError, match="damaged: it was cut short or changed; copy all of it"):
-        decode_token(encode_token(TOKEN)[:length])
-
-
-def test_a_token_that_was_changed() -> None:
+def test_a_token_that_was_cut_short_or_changed() -> None:
     text = encode_token(TOKEN)
+    damaged = [text[:length] for length in (10, 50, -9, -1)]
     for place in range(8, len(text)):
-        changed = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
-        with pytest.raises(TokenError, match="damaged"):
-            decode_token(changed)
-
-
-def test_a_newer_version_is_refused_by_name() -> None:
-    with pytest.raises(TokenError, match=r"version 2.*reads version 1: upgrade"):
-        decode_token(written(b"{}", version="2"))
+        other = "A" if text[place] != "A" else "B"
+        damaged.append(text[:place] + other + text[place + 1 :])
+    for each in damaged:
+        with pytest.raises(TokenError, match="damaged: it was cut short or changed; copy all of"):
+            decode_token(each)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +63,7 @@ def test_a_newer_version_is_refused_by_name() -> None:
         ("run-1", "must begin with acprun1"),
         (f"x {encode_token(TOKEN)}", "must begin with acprun1"),
         (f"{encode_token(TOKEN)}0", "damaged"),
+        (written(b"{}", version="2"), r"version 2.*reads version 1: upgrade"),
         (written(b"[]"), "no JSON object"),
         (written(b"{"), "no JSON"),
         (written(b'{"server":"http://h","run":7}'), "run of the token is not a text"),
