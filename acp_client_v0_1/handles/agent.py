@@ -356,7 +356,7 @@ class AgentHandle(Notebook):
                     run_id=error.run_id,
                     elapsed=elapsed,
                     reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
-                    token="" if note.endswith("was cancelled") else error.token,
+                    token="" if note == "the run was cancelled" else error.token,
                 ) from error
             raise
 
