@@ -501,7 +501,7 @@ def test_how_long_a_stream_may_be_silent(
     events = RunHandle("r", client).events(timeout=timeout, after="3")
     events._next_check = clock.now + check
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
-    assert events._arrive(reader)
+    assert events._await_events(reader)
     monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
     limited = limits and pytest.approx(limits)
