@@ -41,9 +41,6 @@ from acp_client_v0_1 import (
     ConnectionException,
     NotFoundException,
     RunFailed,
-    RunGone,
-    RunHandle,
-    RunsApi,
     RunStartAmbiguous,
     RunWaitTimeout,
     SchemaMismatch,
@@ -70,53 +67,13 @@ def serving(respond: Callable[[Request], Any]) -> Iterator[AgentHandle]:
         yield AgentHandle("a", client)
 
 
-def test_everything_that_goes_wrong_at_once(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    """A server away for 2 s, 429, lost responses; runs that fail, ask, or are deleted."""
-    set_timing(search=6)
-    kinds = ({}, {"fail": True}, {"ask": 1}, {"seconds": 30})
-    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(100)]
-    deleted: set[int] = set()
-    over = threading.Event()
-
-    def delete_slow_ones() -> None:
-        with ApiClient(Configuration(host=server.url)) as client:
-            RunsApi(client).search_runs({})  # else a server that is away is a wrong address
-            while not over.wait(0.3):
-                for run in server.runs:
-                    if "seconds" in run["creation"]["input"]:
-                        RunHandle(run["run_id"], client).delete()
-                        deleted.add(run["creation"]["input"]["n"])
-
-    lost = {"share": 0.05, "times": None, "cut": "close", "after_wire_bytes": 0}
-    server.faults.add(Fault(method="POST", path="/runs", status=429, retry_after=1, times=3))
-    server.faults.add(Fault(method="POST", path="/runs", **lost))
-    server.faults.add(Fault(method="GET", path="/runs/*/output", **lost))
-    with beside(delete_slow_ones), beside(lambda: server.restart(pause=2), after=0.3):
-        items = list(agent.map(inputs, on_interrupt=answer, concurrency=24, ordered=True))
-        over.set()
-    for item, given in zip(items, inputs, strict=True):
-        if "fail" in given:
-            assert isinstance(item.outcome, RunFailed)
-        elif "seconds" in given:
-            assert isinstance(item.outcome, RunGone)
-        else:
-            assert item.result() == {
-                "n": item.index,
-                "answers": [{"to": 0}] if "ask" in given else [],
-            }
-    counted = runs_by_input(server)
-    assert deleted == {n for n, given in enumerate(inputs) if "seconds" in given}
-    assert sorted([*counted.elements(), *deleted]) == list(range(100))
-
-
 @pytest.mark.parametrize(
     "path, status, posts",
     [
         ("/runs", 429, 31),
         ("/runs", 503, 31),  # which is looked for afterwards
         ("/runs/*/output", 502, 30),
+        ("/runs/search", 503, 30),  # for the create whose response is lost
     ],
 )
 def test_nothing_overtakes_a_retry_after_and_no_item_fails(
@@ -127,9 +84,10 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
     status: int,
     posts: int,
 ) -> None:
-    set_timing(search=0.5)
+    set_timing(search=0.5 if path == "/runs" else 10)
     fault = Fault(path=path, status=status, retry_after=2, times=1)
-    server.faults.add(Fault(path=path, times=5), fault)
+    lost = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
+    server.faults.add(lost if path == "/runs/search" else Fault(path=path, times=5), fault)
     items = list(agent.map(numbers(30), concurrency=4))
     assert len([item.result() for item in items]) == 30
     times = [request.time for request in server.requests]
@@ -137,20 +95,6 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
     # What was under way in the other threads arrives within a moment.
     assert [at - limited for at in times if limited + 0.5 < at < limited + 1.9] == []
     assert len(creates(server)) == posts
-
-
-def test_the_search_for_a_lost_create_waits_for_its_turn(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    """The create was carried out, and the search for it is limited."""
-    limited = Fault(path="/runs/search", status=503, retry_after=2, times=1)
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0), limited)
-    items = list(agent.map(numbers(20), concurrency=4))
-    assert len([item.result() for item in items]) == 20
-    at = next(request.time for request in server.requests if request.fault is limited)
-    times = [request.time - at for request in server.requests]
-    assert [late for late in times if 0.5 < late < 1.9] == []
-    assert len(creates(server)) == 20
 
 
 # What is wrong with all runs
@@ -326,13 +270,14 @@ def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
 class Searched:
     """A driver of runs that nobody waits for, whose clock moves with the pauses between searches.
 
-    A search says that no run is pending, or that all are.
+    A search says that the runs of the page are pending.
     """
 
-    def __init__(self, *, pending: Sequence[str], seconds: float) -> None:
-        self.now, self.ends, self.pauses = 0.0, seconds, list[tuple[float, float]]()
-        runs = SimpleNamespace(search_runs=lambda request, limit: self.page)
-        self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in pending]
+    def __init__(self) -> None:
+        self.now, self.ends, self.pauses = 0.0, 0.3, list[tuple[float, float]]()
+        self.page: list[Run] = []
+        self.search: Callable[[Any], list[Run]] = lambda request: self.page
+        runs = SimpleNamespace(search_runs=lambda request, limit: self.search(request))
         self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
         self.plan = SimpleNamespace(agent_id="a", batch="b")
         self.stop = self
@@ -345,19 +290,32 @@ class Searched:
     def is_set(self) -> bool:
         return False
 
+    def lists(self, *names: str) -> None:
+        self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in names]
+
     def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> UnattendedRuns:
         """Return the runs: for twelve a thread holds long polls, and the others are parked."""
         unattended = UnattendedRuns(self, put_back)  # type: ignore[arg-type]
         for number in range(12 + parked):
-            unattended.enter(Task(number, "", {}, "", run_id=f"r{number}"))
+            unattended.enter(task(number, run_id=f"r{number}"))
         return unattended
 
 
+def task(index: int, **more: Any) -> Task:
+    return Task(index, "", {}, "", **more)
+
+
+@pytest.fixture
+def searched(set_timing: SetTiming) -> Searched:
+    made = Searched()
+    set_timing(now=lambda: made.now)
+    return made
+
+
 def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
-    set_timing: SetTiming,
+    searched: Searched,
 ) -> None:
-    searched, put_back = Searched(pending=[], seconds=9.9), Counter[int]()
-    set_timing(now=lambda: searched.now)
+    put_back, searched.ends = Counter[int](), 9.9
 
     def worker(task: Task) -> None:
         put_back[task.index] += 1
@@ -371,44 +329,36 @@ def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
     assert max(put_back.values()) <= 5 and sum(put_back.values()) < 130
 
 
-def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_runs(
-    set_timing: SetTiming,
+@pytest.mark.parametrize("takes", [0, 2])
+def test_the_pauses_grow_with_the_age_of_the_runs_and_the_time_that_searches_take(
+    searched: Searched, takes: float
 ) -> None:
-    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
-    set_timing(now=lambda: searched.now)
-    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
-    for now, pause in searched.pauses:
-        assert pause == pytest.approx(min(10, max(0.2, 0.1 * now)))
-    assert len(searched.pauses) < 100
+    """A search takes no more than a fifth of the time."""
 
-
-def test_a_slow_search_takes_no_more_than_a_fifth_of_the_time(set_timing: SetTiming) -> None:
-    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
-    set_timing(now=lambda: searched.now)
-
-    def search(request: object, limit: float) -> list[Run]:
-        searched.now += 2
+    def search(request: object) -> list[Run]:
+        searched.now += takes
         return searched.page
 
-    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.lists(*(f"r{number}" for number in range(32)))
+    searched.search, searched.ends = search, 300
     searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
-    assert searched.pauses[1][1] == pytest.approx(8)
-    assert all(pause >= 8 for _, pause in searched.pauses[1:])
-    assert len(searched.pauses) > 10
+    for now, pause in searched.pauses[1:]:
+        assert pause == pytest.approx(min(10, max(0.2, 4 * takes, 0.1 * now)))
+    assert 10 < len(searched.pauses) < 100
 
 
-def test_the_pauses_follow_what_the_searches_find(set_timing: SetTiming) -> None:
+def test_the_pauses_follow_what_the_searches_find(searched: Searched) -> None:
     """Longer by half while no old run has ended, half as long once one has."""
-    searched, put_back = Searched(pending=["r12", "r13"], seconds=1060), list[int]()
-    set_timing(now=lambda: searched.now)
+    put_back = list[int]()
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
-    searched.now = 1000.0
+    searched.now, searched.ends = 1000.0, 1060
 
-    def search(request: object, limit: float) -> list[Run]:
+    def search(request: object) -> list[Run]:
         number = len(searched.pauses)
         return searched.page[: 2 if number < 5 else 1 if number < 7 else 0]
 
-    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.lists("r12", "r13")
+    searched.search = search
     unattended.search()
     pauses = [pause for _, pause in searched.pauses]
     grow = [0.2 * 1.5**n for n in range(5)]
@@ -418,49 +368,41 @@ def test_the_pauses_follow_what_the_searches_find(set_timing: SetTiming) -> None
     assert put_back == [13, 12]
 
 
-def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(
-    set_timing: SetTiming,
-) -> None:
-    searched = Searched(pending=[], seconds=0)
-    set_timing(now=lambda: searched.now)
+def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched: Searched) -> None:
     unattended = searched.runs(lambda task: None, parked=2)
-    ended, pending = Task(0, "", {}, "", outcome={}), Task(1, "", {}, "")
-    tasks = [unattended.exchange(task) for task in (pending, ended, ended)]
-    assert [task and task.index for task in tasks] == [12, 13, 1]
+    ended, pending = task(0, outcome={}), task(1)
+    taken = [unattended.exchange(task) for task in (pending, ended, ended)]
+    assert [task and task.index for task in taken] == [12, 13, 1]
     assert unattended.exchange(pending) is pending
     assert unattended.exchange(ended) is None
     # So there is room for one worker more, and no other.
-    assert [unattended.enter(Task(n, "", {}, "")) for n in (20, 21)] == [True, False]
+    assert [unattended.enter(task(n)) for n in (20, 21)] == [True, False]
 
 
-def test_long_polls_are_short_while_others_wait_for_their_turn(set_timing: SetTiming) -> None:
-    searched = Searched(pending=[], seconds=1)
-    set_timing(now=lambda: searched.now)
+def test_long_polls_are_short_while_others_wait_for_their_turn(searched: Searched) -> None:
     unattended = searched.runs(lambda task: None, parked=1)
     assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 2, 2]
 
-    def refuse(request: object, limit: float) -> list[Run]:
+    def refuse(request: object) -> list[Run]:
         raise ApiException(status=403)
 
-    searched.contact.runs.search_runs = refuse  # type: ignore[method-assign]
+    searched.search = refuse
     unattended.search()
     assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 1, 1]
     # Without searches, more workers poll.
-    assert [unattended.enter(Task(n, "", {}, "")) for n in range(40, 50)] == 8 * [True] + 2 * [
-        False
-    ]
+    assert sum(unattended.enter(task(n)) for n in range(40, 50)) == 8
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["the first", "as before"])
 @pytest.mark.parametrize("failure", [503, 429, None], ids=str)
 def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
-    set_timing: SetTiming, failure: int | None, before: bool
+    searched: Searched, set_timing: SetTiming, failure: int | None, before: bool
 ) -> None:
-    searched, put_back = Searched(pending=[], seconds=100), list[int]()
-    set_timing(now=lambda: searched.now, sleep=lambda seconds, stop: pytest.fail("it paused"))
+    put_back, searched.ends = list[int](), 100
+    set_timing(sleep=lambda seconds, stop: pytest.fail("it paused"))
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=1)
 
-    def search(request: object, limit: float) -> list[Run]:
+    def search(request: object) -> list[Run]:
         if len(searched.pauses) < 3:
             if failure is None:
                 raise TimeoutError("the batch has ended")
@@ -469,7 +411,7 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
 
     if before:
         searched.contact.server.fails.add("search")
-    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.search = search
     unattended.search()
     assert put_back == [12] and unattended.window(500) == 2
 
@@ -479,27 +421,25 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
     [(0, 100, True), (0, 101, False), (150, 150, True), (150, 151, False)],
 )
 def test_searches_that_are_wrong_more_often_than_right_are_given_up(
-    set_timing: SetTiming, hits: int, mistakes: int, searches: bool
+    searched: Searched, hits: int, mistakes: int, searches: bool
 ) -> None:
-    searched, count = Searched(pending=[], seconds=0.3), itertools.count()
-    set_timing(now=lambda: searched.now)
-    searched.contact.runs.search_runs = lambda *_: [next(count)][1:]  # type: ignore[method-assign]
+    count = itertools.count()
+    searched.search = lambda request: [next(count)][1:]
     unattended = searched.runs(lambda task: None, parked=1)
     for outcome in (*hits * [{}], *mistakes * [None]):
-        unattended.note(Task(0, "", {}, "", outcome=outcome))
+        unattended.note(task(0, outcome=outcome))
     unattended.search()
     assert unattended.window(500) == (2 if searches else 1) and next(count) == 1
 
 
 @pytest.mark.parametrize(("parked", "pages"), [(20, 10), (899, 10), (900, 11), (1800, 12)])
 def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batch(
-    set_timing: SetTiming, parked: int, pages: int
+    searched: Searched, set_timing: SetTiming, parked: int, pages: int
 ) -> None:
     """A server that pages without end, and limits requests."""
-    searched = Searched(pending=["another"], seconds=0.3)
     requests, slept = list[Any](), list[float]()
 
-    def search(request: Any, limit: float) -> list[Run]:
+    def search(request: Any) -> list[Run]:
         requests.append(request)
         return 1000 * searched.page
 
@@ -509,11 +449,11 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
         searched.now += seconds
         return False
 
-    set_timing(now=lambda: searched.now, sleep=sleep, pace=(0.4, 0.4))
-    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
-    pace = searched.contact.pace
-    assert pace is not None
-    pace.slow(0.0, certain=True)
+    set_timing(sleep=sleep, pace=(0.4, 0.4))
+    searched.lists("another")
+    searched.search = search
+    assert searched.contact.pace is not None
+    searched.contact.pace.slow(0.0, certain=True)
     unattended = searched.runs(lambda task: pytest.fail("no search has ended"), parked=parked)
     unattended.search()
     assert [request.offset for request in requests] == [900 * n for n in range(pages)]
@@ -524,17 +464,16 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
 
 
 def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
-    set_timing: SetTiming,
+    searched: Searched,
 ) -> None:
-    searched, put_back = Searched(pending=[], seconds=0.3), list[int]()
-    set_timing(now=lambda: searched.now)
+    put_back = list[int]()
     unattended = searched.runs(lambda task: put_back.append(task.index))
 
-    def search(request: object, limit: float) -> list[Run]:
-        unattended.exchange(Task(0, "", {}, "", outcome={}))  # which takes the oldest
+    def search(request: object) -> list[Run]:
+        unattended.exchange(task(0, outcome={}))  # which takes the oldest
         return []
 
-    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.search = search
     unattended.search()
     assert put_back == list(range(13, 32))
 
@@ -697,36 +636,18 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
     assert threads_of_batches() == []
 
 
-def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTiming) -> None:
-    """Also if only the search for the lost create finds it away, and for longer than that takes."""
+def test_a_server_that_goes_away_after_a_create_is_an_outage(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    """Only the search for the lost create finds it away, and for longer than a search may take."""
     set_timing(search=0.4, last=0.05, backoff=(0.05, 0.1))
-    made: list[Any] = []
-    servers: list[SocketServer] = []
-
-    def respond(request: Any) -> Any:
-        if request.method == "POST" and request.path == "/runs":
-            if not made:
-                restarting.start()
-            made.append({**RUN, "creation": json.loads(request.body), "status": "success"})
-            return [CLOSE]
-        if request.path == "/runs/search":
-            return response(json.dumps(made).encode())
-        return response(json.dumps({**RESULT, "run_id": ""}).encode())
-
-    def restart() -> None:
-        servers[0].stop()
-        time.sleep(1)
-        again = SocketServer(handler=serve_each(respond), port=servers[0].port)
-        servers.append(again.__enter__())
-
-    restarting = threading.Thread(target=restart)
-    with SocketServer(handler=serve_each(respond)) as server:
-        servers.append(server)
-        with ApiClient(Configuration(host=server.url)) as client:
-            (item,) = AgentHandle(RUN["agent_id"], client).map([{"n": 0}])
-        restarting.join()
-    servers[1].stop()
-    assert item.ok and len(made) == 1
+    server.faults.add(
+        Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
+        Fault(path="/runs/search", cut="stall", times=1),
+    )
+    with beside(lambda: server.restart(pause=1), after=0.2):
+        (item,) = agent.map([{"n": 0}])
+    assert item.ok and len(creates(server)) == 1
 
 
 def test_one_run_without_an_output_ends_no_batch() -> None:
@@ -810,28 +731,6 @@ def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: 
     assert [item.error for item in items if not item.ok] == []
     # What was under way arrives within a moment.
     assert [at - times[9] for at in times if times[9] + 0.2 < at < times[9] + 0.95] == []
-
-
-def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long(set_timing: SetTiming) -> None:
-    """A proxy answers 503 for all requests while its server restarts: that is no limit."""
-    set_timing(pace=(0.1, 5.0))
-    limited = Limited(0)
-    ends: list[float] = []
-    waits: list[float] = []
-
-    def respond(request: Request) -> bytes:
-        now = time.monotonic()
-        ends.append(now + 2)
-        if len(ends) > 5 and now < ends[5]:
-            return response(status=503)
-        waits.append(now)
-        return limited(request)
-
-    with serving(respond) as agent:
-        items = list(agent.map(numbers(16), concurrency=8))
-    assert [item.error for item in items if not item.ok] == []
-    after = [at for at in waits if at > ends[5]]
-    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.35
 
 
 def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
