@@ -63,6 +63,15 @@ def connect_and_fail() -> ApiClient:
     raise Escalation(ApiClient(Configuration.from_env()))
 
 
+def until_created(
+    server: LocalServer, inputs: list[Any], *, error: BaseException, runs: int = 1
+) -> Iterator[Any]:
+    """Inputs that end with an error once the server has created some runs."""
+    yield from inputs
+    wait_for(lambda: len(creates(server)) == runs)
+    raise error
+
+
 @pytest.fixture
 def processes(in_environment: None) -> Iterator[Executor]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -225,14 +234,9 @@ def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: E
 def test_closing_cancels_what_has_not_begun(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield from numbers(10, seconds=0.5)
-        wait_for(lambda: len(creates(server)) == 8)
-        raise LookupError("no more")
-
-    batch = agent.map(inputs(), executor=threads, concurrency=20, on_stop="cancel")
+    inputs = until_created(server, numbers(10, seconds=0.5), error=LookupError("no more"), runs=8)
     with pytest.raises(LookupError, match="no more"):
-        next(batch)
+        next(agent.map(inputs, executor=threads, concurrency=20, on_stop="cancel"))
     assert [run for run in server.runs if run["status"] == "pending"] == []
 
 
@@ -283,26 +287,17 @@ def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
 def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
     server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
-    again = threading.Event()
-
     def fails_at_first(input: Any, config: Any, context: AgentContext) -> None:
-        if again.is_set():
+        if len(creates(server)) > 1:
             context.sleep(60)
         raise AgentError(7, "at first")
 
     agent = AgentHandle(server.register(fails_at_first), agent.runs.api_client)
     (failed,) = agent.map(numbers(1), journal=path)
-
-    def inputs() -> Iterator[dict[str, Any]]:
-        again.set()
-        yield from numbers(1)
-        wait_for(lambda: len(creates(server)) == 2)
-        raise LookupError("no more")
-
+    inputs = until_created(server, numbers(1), error=LookupError("no more"), runs=2)
+    options: Any = {"journal": path, "retry_failed": True, "on_stop": "cancel"}
     with pytest.raises(LookupError, match="no more"):
-        next(
-            agent.map(inputs(), executor=threads, journal=path, retry_failed=True, on_stop="cancel")
-        )
+        next(agent.map(inputs, executor=threads, **options))
     assert [run["run_id"] for run in server.runs] == [failed.run_id]
 
 
@@ -325,14 +320,6 @@ def test_a_worker_keeps_the_clients_of_the_last_four_batches(
         assert [item.ok for item in agent.map(numbers(2), executor=threads, connect=connect)]
     assert [client for client, _ in _executors._clients.values()] == clients[2:]
     assert closed == clients[:2]
-
-
-def test_a_bar_of_an_executor_knows_of_no_outage(
-    agent: AgentHandle, threads: Executor, capsys: pytest.CaptureFixture[str]
-) -> None:
-    list(agent.map(numbers(2), executor=threads, progress=True))
-    shown = capsys.readouterr().err
-    assert "2/2" in shown and "fails for" not in shown
 
 
 def test_duplicates_that_cannot_be_counted_are_none(
@@ -428,13 +415,13 @@ def test_closing_deletes_no_run_whose_item_was_given(
     assert len(statuses) == len(given) == (2 if early else 3)
 
 
-def test_what_was_attached_to_and_cancelled_is_started_anew(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
+def test_what_was_attached_to_and_cancelled_is_started_again(
+    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path
 ) -> None:
     inputs = [{"n": 0, "seconds": 2}, {"n": 1}]
     with agent.map(inputs, journal=path) as batch:
         assert next(batch).index == 1
-    with agent.map(inputs, journal=path, executor=threads, on_stop="cancel") as batch:
+    with agent.map(inputs, journal=path, executor=executor, on_stop="cancel") as batch:
         assert next(batch).index == 1
     items = list(agent.map(inputs, journal=path, ordered=True))
     assert [item.result()["n"] for item in items] == [0, 1]
@@ -459,20 +446,12 @@ def test_ctrl_c_just_after_a_submission_counts_its_run(
 
 
 def test_a_failing_search_replaces_no_ctrl_c(
-    server: LocalServer,
-    agent: AgentHandle,
-    threads: Executor,
-    caplog: pytest.LogCaptureFixture,
+    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: Any
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=405, times=None))
-
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield {"n": 0, "seconds": 1}
-        wait_for(lambda: len(creates(server)) == 1)
-        raise KeyboardInterrupt
-
+    inputs = until_created(server, numbers(1, seconds=1), error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
-        next(agent.map(inputs(), executor=threads, on_stop="cancel"))
+        next(agent.map(inputs, executor=threads, on_stop="cancel"))
     assert sum("could not be deleted" in words for words in caplog.messages) == 1
 
 

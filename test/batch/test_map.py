@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -73,11 +72,9 @@ def test_no_input_is_no_item(agent: AgentHandle, server: LocalServer) -> None:
     assert server.requests == ()
 
 
-def test_an_input_may_be_none(agent: AgentHandle) -> None:
-    assert [item.result()["n"] for item in agent.map([None])] == [None]
-
-
-def test_an_input_may_be_a_model_or_a_dataclass(server: LocalServer, agent: AgentHandle) -> None:
+def test_an_input_may_be_none_or_a_model_or_dataclass(
+    server: LocalServer, agent: AgentHandle
+) -> None:
     @dataclass
     class OfData:
         n: int
@@ -94,6 +91,7 @@ def test_an_input_may_be_a_model_or_a_dataclass(server: LocalServer, agent: Agen
     assert [item.result()["n"] for item in items] == [7, 7]
     assert [item.input for item in items] == inputs[:2]
     assert isinstance(refused.error, SchemaMismatch) and len(creates(server)) == 2
+    assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
 def test_the_answer_that_a_server_refuses_is_the_outcome_of_its_run_alone(
@@ -124,18 +122,14 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
     assert "\n" not in str(items[3].outcome) and "input 3 cannot be sent" in str(items[3].outcome)
 
 
-def test_an_item_pickles(agent: AgentHandle) -> None:
-    for item in agent.map([{"n": 1}, {"n": 2, "fail": True}]):
+def test_an_item_pickles_and_a_batch_does_not(agent: AgentHandle) -> None:
+    batch = agent.map([{"n": 1}, {"n": 2, "fail": True}])
+    for item in batch:
         again = pickle.loads(pickle.dumps(item))
         assert isinstance(again, BatchItem)
         assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
-
-
-@pytest.mark.slow
-def test_items_come_as_they_end_or_in_order(agent: AgentHandle) -> None:
-    inputs = [{"n": 0, "seconds": 0.5}, {"n": 1}, {"n": 2}]
-    assert [item.index for item in agent.map(inputs)][-1] == 0
-    assert [item.index for item in agent.map(inputs, ordered=True)] == [0, 1, 2]
+    with pytest.raises(TypeError, match="a Batch cannot be pickled"):
+        pickle.dumps(batch)
 
 
 def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
@@ -215,30 +209,6 @@ def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
     assert counted == [threads]
 
 
-@pytest.mark.slow
-def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
-    inputs = [{"n": n, "seconds": 0.3 + 0.1 * n} for n in range(8)]
-    start = time.monotonic()
-    for item in agent.map(inputs):
-        late = time.monotonic() - start - inputs[item.index]["seconds"]
-        assert late < 1.0  # 0.1 on a machine that does nothing else
-
-
-@pytest.mark.parametrize("concurrency", [20, 50])
-def test_runs_that_take_long_are_all_under_way_at_once(
-    server: LocalServer, agent: AgentHandle, concurrency: int
-) -> None:
-    together = threading.Barrier(concurrency, timeout=20)
-
-    def meet(input: Any, config: Any, context: Any) -> dict[str, Any]:
-        return {"place": together.wait()}
-
-    server.register(meet, name="meet")
-    meeting = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
-    items = list(meeting.map(numbers(2 * concurrency), concurrency=concurrency))
-    assert sorted(item.result()["place"] for item in items) == sorted([*range(concurrency)] * 2)
-
-
 def test_an_input_that_is_run_again_is_checked_too(
     server: LocalServer, agent: AgentHandle, tmp_path: Path
 ) -> None:
@@ -305,6 +275,15 @@ def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
     (item,) = agent.map([{"n": 0, "seconds": 2}], timeout=3.8)
     assert item.result()["n"] == 0
     assert len(server.requests) < 12
+
+
+def test_a_full_long_poll_is_followed_by_the_next_without_a_pause(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+) -> None:
+    slept: list[float] = []
+    set_timing(window=1, sleep=lambda seconds, stop: bool(slept.append(seconds)))
+    (item,) = agent.map([{"n": 0, "seconds": 1.3}])
+    assert item.ok and len(server.requests) >= 3 and slept == []
 
 
 @pytest.mark.slow
@@ -405,8 +384,10 @@ def test_a_bar_shows_for_how_long_the_server_fails(
     assert re.search(r"server fails for=[1-9] s", capsys.readouterr().err)
 
 
-def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:
-    list(agent.map(numbers(3), progress=True))
+def test_progress_true_draws_a_bar(
+    agent: AgentHandle, capsys: pytest.CaptureFixture[str], executor: Executor | None
+) -> None:
+    list(agent.map(numbers(3), progress=True, executor=executor))
     drawn = capsys.readouterr()
     assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
     assert "fails for" not in drawn.err
@@ -528,11 +509,6 @@ def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalSe
     command = [sys.executable, "-c", script, server.url]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
     assert ended.stdout == "True\n"
-
-
-def test_a_batch_cannot_be_pickled(agent: AgentHandle) -> None:
-    with agent.map([]) as batch, pytest.raises(TypeError, match="a Batch cannot be pickled"):
-        pickle.dumps(batch)
 
 
 def test_a_batch_that_is_interrupted_says_what_it_has_done(
