@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import re
 import resource
 import shlex
 import signal
@@ -61,9 +62,6 @@ def test_agents_are_listed(server: LocalServer, inside: Inside) -> None:
     assert len(data(inside(server, "agents", "--name", "echo"))) == 1
     ids = inside(server, "agents", "--name", "echo", "--format", "id").stdout
     assert ids == f"{ECHO_AGENT_ID}\n"
-
-
-def test_none_found_is_an_empty_list(server: LocalServer, inside: Inside) -> None:
     assert data(inside(server, "agents", "--name", "nobody")) == []
 
 
@@ -167,23 +165,6 @@ def test_4_a_question_and_nobody_answers(server: LocalServer, inside: Inside) ->
     assert inside(server, "run", "approval", "{}", "--ask").returncode == 4  # no terminal
     assert data(inside(server, "resume", asked["run_id"], '{"approved": true}'))
     assert data(inside(server, "wait", asked["run_id"]))["approved"] is True
-
-
-def test_a_command_answers(server: LocalServer, inside: Inside, folder: Path) -> None:
-    (folder / "answer.py").write_text(
-        "import json, sys\n"
-        "asked = json.load(sys.stdin)\n"
-        "print(json.dumps({'approved': asked['payload']['action'] == 'deploy'}))\n",
-        "utf-8",
-    )
-    command = f"{sys.executable} answer.py"
-    done = inside(
-        server, "run", "approval", '{"action": "deploy"}', "--answer-command", command)  # fmt: skip
-    assert data(done)["approved"] is True
-    assert inside(server, "run", "approval", "{}", "--answer-command", "false").returncode == 4
-    wrong = inside(server, "run", "approval", "{}", "--answer-command", "echo no")
-    assert data(wrong, 4)["run_id"]
-    assert "printed is not JSON" in wrong.stderr and "next: acp-client wait" in wrong.stderr
 
 
 def test_5_and_6_a_run_that_failed(server: LocalServer, inside: Inside) -> None:
@@ -351,26 +332,6 @@ def test_a_batch_with_a_failure_ends_with_5_and_counts(server: LocalServer) -> N
     assert "2 of 2" in done.stderr
 
 
-def test_a_batch_names_a_bad_line(server: LocalServer) -> None:
-    done = acp(server, "batch", "echo", "-", stdin='{"n": 1}\nnot json\n')
-    assert done.returncode == 2 and "line 2" in done.stderr
-
-
-def test_a_batch_names_a_file_that_it_cannot_read(
-    server: LocalServer, inside: Inside, folder: Path
-) -> None:
-    done = inside(server, "batch", "echo", "nowhere.jsonl")
-    words = "acp-client: cannot read nowhere.jsonl: No such file or directory\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-    (folder / "latin.jsonl").write_bytes(b'{"name": "Zo\xeb"}\n')
-    done = inside(server, "batch", "echo", "latin.jsonl")
-    words = "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-    done = inside(server, "batch", "echo", "latin.jsonl", "--results", "none/out")
-    words = "acp-client: none/out cannot be opened: No such file or directory\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
-
-
 def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:
     inputs = "".join(json.dumps({"n": n, "text": "x" * 600}) + "\n" for n in range(3))
 
@@ -423,18 +384,14 @@ class Terminal(io.BytesIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("form", "file", "written"),
-    [
+def test_json_is_indented_on_a_terminal() -> None:
+    for form, file, written in (
         ("json", Terminal(), b'{\n  "a": [\n    "\xc3\xa4"\n  ]\n}\n'),
         ("json", io.BytesIO(), b'{"a":["\xc3\xa4"]}\n'),
         ("jsonl", Terminal(), b'{"a":["\xc3\xa4"]}\n'),
-    ],
-    ids=["on a terminal", "in a file", "JSON Lines"],
-)
-def test_json_is_indented_on_a_terminal(form: str, file: io.BytesIO, written: bytes) -> None:
-    Output(form, file).one({"a": ["\u00e4"]})
-    assert file.getvalue() == written
+    ):
+        Output(form, file).one({"a": ["\u00e4"]})
+        assert file.getvalue() == written, (form, file)
 
 
 def test_each_status_has_a_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,9 +402,24 @@ def test_each_status_has_a_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
         *(("success", green), ("error", red), ("timeout", red), ("gone", red)),
         *(("interrupted", yellow), ("pending", blue)),
     ):
-        file = Terminal()
-        Output("text", file).one({"status": status})
-        assert file.getvalue().decode() == f"status: \x1b[{colour}m{status}\x1b[0m\n"
+        coloured = f"\x1b[{colour}m{status}\x1b[0m"
+        assert shown("text", {"status": status}) == f"status: {coloured}\n"
+        assert shown("json", {"status": status}) == f'{{\n  "status": "{coloured}"\n}}\n'
+        table = Terminal()
+        Output("text", table).many([{"status": status, "id": "1"}], "id", "status id")
+        assert f"\n{coloured} " in table.getvalue().decode()
+    assert shown("text", {"status": "error"}, io.BytesIO()) == "status: error\n"
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert shown("text", {"status": "error"}) == "status: error\n"
+
+
+def shown(form: str, value: object, file: io.BytesIO | None = None) -> str:
+    """What a file, by default a terminal, gets of a value."""
+    file = Terminal() if file is None else file
+    Output(form, file).one(value)
+    return file.getvalue().decode()
 
 
 class Full(io.FileIO):
@@ -485,31 +457,6 @@ def test_a_batch_continues_after_ctrl_c(server: LocalServer, tmp_path: Path) -> 
 
 
 # Usage
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "COMMAND"),
-        (["run"], "AGENT"),
-        (["run", "echo", "{"], "INPUT: not JSON"),
-        (["run", "echo", "Hello"], "write it in quotes"),
-        (["run", "echo", "[1]"], "JSON object"),
-        (["run", "echo", '{"a": NaN}'], "NaN is not JSON"),
-        (["run", "echo", "@nowhere.json"], "cannot read nowhere.json: No such file or directory\n"),
-        (["wait", "acprun1.damaged"], "token"),
-        (["wait", "acprun9.e30.00000000"], "version 9"),
-        (["wait", ""], "run_id"),
-        (["agents", "--host", "nonsense"], "host"),
-        (["completion", "bash", "--format", "id"], "unrecognized arguments: --format"),
-    ],
-)
-def test_2_wrong_usage(
-    inside: Inside, server: LocalServer, arguments: list[str], words: str
-) -> None:
-    done = inside(server, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr and done.stdout == ""
 
 
 def test_help_and_version(server: LocalServer, inside: Inside) -> None:
@@ -558,5 +505,6 @@ def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalSe
     command = ["-m", "acp_client_v0_1", "show", "nothing", "--debug"]
     done = run_in_fork(command, env=environment(server.url))
     assert done.returncode == 7
-    assert "Traceback" in done.stderr and "GET /runs/nothing" in done.stderr
+    assert "Traceback" in done.stderr
+    assert re.search(r"(?m)^acp_client_v0_1\.\S+: .*GET /runs/nothing", done.stderr)
     assert KEY not in done.stderr

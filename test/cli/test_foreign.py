@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +19,7 @@ import pytest
 from support.commands import COMMAND, SECONDS, Inside, acp, environment
 from support.socket_server import Request, SocketServer, response, serve_each
 
-from acp_client_v0_1 import ApiClient, Configuration, RunHandle
+from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
 from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
@@ -78,7 +77,7 @@ def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
 @pytest.mark.slow
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
-    ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]
+    ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2-acprun1.x"]
     with server_of([]) as server:
         done = acp(server.url, "wait", "-", stdin="\n".join(ids), cwd=tmp_path)
         paths = sorted(request.path for request in server.requests)
@@ -135,28 +134,35 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("command", [["wait"], ["show"], ["cancel"], ["delete"], ["stream"]])
-def test_a_file_that_holds_no_token_is_not_sent(
-    inside: Inside, tmp_path: Path, command: list[str]
-) -> None:
+def test_a_file_that_holds_no_token_is_not_sent(inside: Inside, tmp_path: Path) -> None:
     secret = tmp_path / "default"
-    secret.write_text("[default]\naws_secret_access_key = hidden\n", "utf-8")
+    secret.write_text("[default]\naws_secret_access_key = acprun1.hidden\n", "utf-8")
     with server_of([]) as server:
-        done = inside(server, *command, f"@{secret}")
-        assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-    assert f"{secret} has no token of a run; nothing was sent" in done.stderr
-    assert "hidden" not in done.stderr
+        for command in ("wait", "show", "cancel", "delete", "stream"):
+            done = inside(server, command, f"@{secret}")
+            assert (done.returncode, done.stdout, server.requests) == (2, "", [])
+            assert f"{secret} has no token of a run; nothing was sent" in done.stderr
+            assert "hidden" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["show", "a\x1b[31m"], ["history", "a\x07"], ["run", "e\u202echo"], ["wait", "a\nb"]],
-)
-def test_an_id_with_control_characters_is_refused(inside: Inside, arguments: list[str]) -> None:
+def test_an_id_with_control_characters_is_refused(inside: Inside) -> None:
     with server_of([]) as server:
-        done = inside(server, *arguments)
-        assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-    assert "control characters" in done.stderr and "\x1b" not in done.stderr
+        for arguments in ("show a\x1b[31m", "history a\x07", "run e\u202echo", "wait a\nb"):
+            done = inside(server, *arguments.split(" "))
+            assert (done.returncode, done.stdout, server.requests) == (2, "", [])
+            assert "control characters" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(run: RunHandle, **_: object) -> None:
+        lost = {"kind": "lost", "missing": 3, "last_event_id": "5;touch x"}
+        raise StreamGap(run_id="r1", token=run.token(), **lost)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RunHandle, "events", events)
+    done = inside("http://127.0.0.1:9", "stream", "r1")
+    assert done.stderr.endswith("\nnext: acp-client stream --on-gap mark r1\n")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -169,12 +175,12 @@ def test_escapes_are_escaped_without_a_terminal_too(inside: Inside, form: str) -
     assert "\U0001f468\u200d\U0001f467" in shown  # the joiner of an emoji stays
 
 
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
-def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside, number: str) -> None:
-    with server_of([], f'{{"n":{number}}}') as server:
-        done = inside(server, "wait", "r1")
-    assert done.returncode != 0 and done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
+def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -> None:
+    for number in ("1e999", "-1e999", "NaN"):
+        with server_of([], f'{{"n":{number}}}') as server:
+            done = inside(server, "wait", "r1")
+        assert done.returncode != 0 and done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -229,14 +235,10 @@ def test_a_process_that_ignores_ctrl_c_still_ignores_it(tmp_path: Path) -> None:
     assert json.loads(out.splitlines()[-1]) == {"count": 10, "of": 10}
 
 
-def search_failing_after(pages: int) -> Callable[[Request], Iterator[Any] | bytes]:
-    def respond(request: Request) -> bytes:
-        offset = json.loads(request.body).get("offset", 0)
-        if offset >= pages:
-            return response(b'"away"', 503)
-        return response(json.dumps([run_of(f"r{offset}"), run_of(f"r{offset + 1}")]).encode())
-
-    return respond
+def first_page(request: Request) -> bytes:
+    if json.loads(request.body).get("offset", 0):
+        return response(b'"away"', 503)
+    return response(json.dumps([run_of("r0"), run_of("r1")]).encode())
 
 
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
@@ -249,7 +251,7 @@ def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> No
 
 
 def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
-    with SocketServer(handler=serve_each(search_failing_after(1))) as server:
+    with SocketServer(handler=serve_each(first_page)) as server:
         done = inside(server, "search")
     assert done.returncode == 10
     first, *others = done.stdout.splitlines()

@@ -11,7 +11,6 @@ import subprocess
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,13 @@ from support.commands import (
     rows_of,
 )
 from support.proxies import HttpProxy
-from support.socket_server import STALL, Request, SocketServer, response, serve_each
+from support.socket_server import STALL, SocketServer, response
 
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output
-from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 
@@ -102,13 +101,22 @@ def test_ping(server: LocalServer, inside: Inside) -> None:
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (10, "", 1)
 
 
-def test_ping_sends_one_request(inside: Inside) -> None:
+@pytest.mark.parametrize(
+    ("command", "wanted", "status"),
+    [
+        ("ping", {"name": "ping", "limit": 1, "offset": 0}, 10),
+        ("completion agents", {"limit": 1000, "offset": 0}, 0),  # the most that it may return
+    ],
+)
+def test_a_quick_command_sends_one_request(
+    inside: Inside, command: str, wanted: dict[str, Any], status: int
+) -> None:
     with SocketServer(response(b"[]")) as server:
-        assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
+        assert inside(server, *command.split(), ACP_RETRIES="3").returncode == 0
         (sent,) = server.requests
-        assert json.loads(sent.body) == {"name": "ping", "limit": 1, "offset": 0}
+        assert json.loads(sent.body) == wanted
     with SocketServer(response(b'"busy"', 503)) as server:
-        assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
+        assert inside(server, *command.split(), ACP_RETRIES="3").returncode == status
         assert len(server.requests) == 1
 
 
@@ -127,26 +135,18 @@ def test_a_quick_request_has_a_limit_of_its_own(
     assert given == [seconds]
 
 
-@pytest.mark.parametrize(
-    ("status", "wanted"), [(408, 10), (429, 10), (503, 10), (404, 1), (501, 1)]
-)
-def test_10_is_for_what_may_pass(inside: Inside, status: int, wanted: int) -> None:
-    with SocketServer(response(b'"no"', status)) as server:
-        assert inside(server, "agents").returncode == wanted
-
-
-def test_10_is_not_for_what_stays(inside: Inside) -> None:
-    with SocketServer(response(b"<html>", content_type="text/html")) as server:
-        assert inside(server, "agents").returncode == 1
-    with SocketServer(b"no http at all\r\n\r\n") as server:
-        assert inside(server, "agents").returncode == 1
-
-
-@pytest.mark.parametrize(("status", "wanted"), [(407, 1), (501, 1), (429, 10), (502, 10)])
-def test_10_is_for_a_proxy_that_may_connect_later(inside: Inside, status: int, wanted: int) -> None:
-    with HttpProxy(refuse=response(b"", status)) as proxy:
-        done = inside("https://acp.invalid", "agents", ACP_PROXY=proxy.url)
-    assert done.returncode == wanted and str(status) in done.stderr
+def test_10_is_for_what_may_pass(inside: Inside) -> None:
+    """Also if a proxy says so, and not for what is no response of a server at all."""
+    for status, wanted in ((408, 10), (429, 10), (503, 10), (404, 1), (501, 1)):
+        with SocketServer(response(b'"no"', status)) as server:
+            assert inside(server, "agents").returncode == wanted, status
+    for status, wanted in ((407, 1), (501, 1), (429, 10), (502, 10)):
+        with HttpProxy(refuse=response(b"", status)) as proxy:
+            done = inside("https://acp.invalid", "agents", ACP_PROXY=proxy.url)
+        assert done.returncode == wanted and str(status) in done.stderr
+    for sent in (response(b"<html>", content_type="text/html"), b"no http at all\r\n\r\n"):
+        with SocketServer(sent) as server:
+            assert inside(server, "agents").returncode == 1
 
 
 def test_no_host_is_wrong_usage_and_sends_nothing(inside: Inside) -> None:
@@ -165,33 +165,12 @@ def test_a_host_whose_name_is_unknown_is_not_tried_later(inside: Inside) -> None
 # The time that --timeout gives
 
 
-@dataclass
-class Slow:
-    """A server that takes some seconds to find an agent, and has the result of each run."""
-
-    seconds: float
-
-    def __call__(self, request: Request) -> bytes:
-        about = {"ref": {"name": "echo", "version": "1"}, "description": ""}
-        agent = {"agent_id": "a1", "metadata": about}
-        run = {
-            "run_id": "r1", "agent_id": "a1", "status": "pending",
-            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-        }  # fmt: skip
-        if request.path == "/agents/search":
-            time.sleep(self.seconds)
-            return response(json.dumps([agent]).encode())
-        if request.path == "/runs":
-            creation = json.loads(request.body)
-            return response(json.dumps({**run, "creation": creation}).encode())
-        return response(b'{"type":"result","run_id":"r1","status":"success","result":{}}')
-
-
 @pytest.mark.slow
 def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
-    with SocketServer(handler=serve_each(Slow(seconds=2))) as server:
+    with LocalServer(api_key={"x-api-key": KEY}) as server:
+        server.faults.add(Fault(path="/agents/search", delay=2))
         assert inside(server, "run", "echo", "{}", "--timeout", "20").returncode == 0
-        (poll,) = [each.path for each in server.requests if "/output" in each.path]
+        (poll,) = [each.query for each in server.requests if each.path.endswith("/output")]
     assert int(poll.partition("block_timeout=")[2]) <= 18
 
 
@@ -241,12 +220,6 @@ def test_a_member_names_the_item(server: LocalServer, inside: Inside, tmp_path: 
     done = inside(server, "batch", "echo", str(path), "--ordered", "--key", "n")
     assert done.returncode == 2 and "line 2 of" in done.stderr
     assert "has no member 'n'" in done.stderr and len(lines(done, 2)) < 2
-
-
-def test_a_command_answers_in_a_batch(server: LocalServer) -> None:
-    answer = """echo '{"approved": true}'"""
-    done = acp(server, "batch", "approval", "-", "--answer-command", answer, stdin="{}\n{}\n")
-    assert [item["result"]["approved"] for item in lines(done)] == [True, True]
 
 
 def test_a_batch_that_is_stopped_cancels_its_runs(
@@ -324,20 +297,6 @@ def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: Lo
     assert before.endswith("\n") and '"approved":true' in rows_of(shown)[-2]
 
 
-def test_a_status_has_a_colour_on_a_terminal_that_has_colours(server: LocalServer) -> None:
-    metadata = ("--metadata", '{"test": "colour"}')
-    for agent, expected in (("echo", 0), ("failing", 5)):
-        shown, status = on_terminal(server, "run", agent, "{}", *metadata)
-        assert status == expected
-    assert '"status": "\x1b[31merror\x1b[0m"' in shown
-    table = ("search", *metadata, "--format", "text")
-    shown, _ = on_terminal(server, *table)
-    assert "\n\x1b[32msuccess\x1b[0m  " in shown and "\n\x1b[31merror\x1b[0m    " in shown
-    for settings in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "\x1b" not in on_terminal(server, *table, **settings)[0]
-    assert "\x1b" not in acp(server, *table, more={"TERM": "xterm"}).stdout
-
-
 def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
     shown = inside(server, "describe", "approval", "--format", "text").stdout
     assert shown.startswith("metadata:\n  ref:\n    name: approval\n    version: 1.0.0\n")
@@ -384,25 +343,23 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 
 
-def test_only_a_row_that_is_too_wide_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_row_that_is_too_wide_is_cut(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for columns, cell in (("5", "12345"), ("4", "123…"), ("", "12345")):
         monkeypatch.setenv("COLUMNS", columns)
         file = io.BytesIO()
         Output("text", file).many([{"id": "12345"}], "id", "id")
         assert file.getvalue().decode() == f"ID\n{cell}\n"
-
-
-def test_a_table_takes_the_width_of_its_terminal(server: LocalServer) -> None:
     shown, status = on_terminal(server, "agents", "--format", "text", columns=40)
-    assert status == 0
-    assert max(map(len, shown.splitlines())) == 40
+    assert status == 0 and max(map(len, shown.splitlines())) == 40
 
 
 # Completion
 
 
 def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
-    hostile = described(f"$(touch {tmp_path}/executed)", "evaluated by compgen -W")
+    hostile = described(f"a$(touch {tmp_path}/executed)", "evaluated by compgen -W")
     command = tmp_path / "acp-client"
     command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
     command.chmod(0o755)
@@ -419,9 +376,7 @@ def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
             ["bash", "-c", script], env=variables, capture_output=True, text=True,
             timeout=SECONDS, check=False,
         )  # fmt: skip
-        (search,) = [one for one in server.requests if one.path == "/agents/search"]
     assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
-    assert json.loads(search.body)["limit"] == 1000  # the most that a server may return
     assert not (tmp_path / "executed").exists()
 
 
