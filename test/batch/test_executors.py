@@ -106,24 +106,6 @@ def test_a_worker_knows_that_the_server_has_answered_its_caller(
         assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
 
-def test_a_task_for_a_worker_holds_no_credential(server: LocalServer, in_environment: None) -> None:
-    secret = "planted-secret"
-    configuration = Configuration(
-        host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret
-    )
-    tasks: list[bytes] = []
-
-    class Recording(ThreadPoolExecutor):
-        def submit(self, *task: Any) -> Any:  # type: ignore[override]
-            tasks.append(pickle.dumps(task))
-            return super().submit(*task)
-
-    with ApiClient(configuration) as client, Recording(1) as pool:
-        list(AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool))
-    (task,) = tasks
-    assert secret.encode() not in task and server.url.encode() in task
-
-
 @pytest.mark.parametrize(
     ("input", "options", "kind"),
     [
@@ -136,8 +118,8 @@ def test_a_task_for_a_worker_holds_no_credential(server: LocalServer, in_environ
     ],
     ids=["result", "failure", "question", "error of a callback", "timeout", "error of connect"],
 )
-def test_what_a_worker_returns_holds_no_credential(
-    agent: AgentHandle,
+def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
+    server: LocalServer,
     in_environment: None,
     monkeypatch: pytest.MonkeyPatch,
     input: dict[str, Any],
@@ -148,19 +130,21 @@ def test_what_a_worker_returns_holds_no_credential(
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("ACP_USERNAME", "somebody")
-    came_back: list[bytes] = []
+    pickled: list[bytes] = []
 
     class Recording(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            pickled.append(pickle.dumps(task))
             future = super().submit(*task)
-            came_back.append(pickle.dumps(future.exception() or future.result()))
+            pickled.append(pickle.dumps(future.exception() or future.result()))
             return future
 
-    with Recording(1) as pool:
+    with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
+        agent = AgentHandle(server.agents[0].agent_id, client)
         list(agent.map([{"n": 0, **input}], executor=pool, **options))
-    (raw,) = came_back
-    assert secret.encode() not in raw
-    task = pickle.loads(raw)
+    given, returned = pickled
+    assert secret.encode() not in given + returned and server.url.encode() in given
+    task = pickle.loads(returned)
     assert isinstance(task, Task) and isinstance(task.outcome, kind)
     assert task.input is None  # the caller has it
 

@@ -94,15 +94,6 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
-def test_the_answer_that_a_server_refuses_is_the_outcome_of_its_run_alone(
-    agent: AgentHandle, server: LocalServer
-) -> None:
-    server.faults.add(Fault(method="POST", path="/runs/*", status=405, times=None))
-    first, second = agent.map([{"n": 0, "ask": 1}, {"n": 1}], ordered=True, on_interrupt=answer)
-    assert isinstance(first.error, ApiException) and first.error.status == 405
-    assert second.result()["n"] == 1
-
-
 def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
     inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
     items = list(agent.map(inputs, ordered=True))
@@ -210,18 +201,12 @@ def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
 
 
 def test_an_input_that_is_run_again_is_checked_too(
-    server: LocalServer, agent: AgentHandle, tmp_path: Path
+    server: LocalServer, agent: AgentHandle, path: Path
 ) -> None:
-    def fails(input: Any, config: Any, context: Any) -> Any:
-        raise ValueError("always")
-
-    failing = AgentHandle(server.register(fails), agent.runs.api_client)
-    path = tmp_path / "journal"
-    list(failing.map(numbers(1), journal=path))
-    assert not [each for each in server.requests if each.path.endswith("/descriptor")]
-    list(failing.map(numbers(1), journal=path, retry_failed=True, check=True))
+    for options, checked in (({}, False), ({"retry_failed": True, "check": True}, True)):
+        list(agent.map([{"fail": True}], journal=path, **options))  # type: ignore[arg-type]
+        assert any(each.path.endswith("/descriptor") for each in server.requests) is checked
     assert len(creates(server)) == 2
-    assert [each for each in server.requests if each.path.endswith("/descriptor")]
 
 
 def test_key_names_an_item(agent: AgentHandle) -> None:
@@ -251,16 +236,23 @@ def test_questions_are_answered(agent: AgentHandle) -> None:
         assert item.result()["answers"] == [{"to": 0}, {"to": 1}, {"to": 2}]
 
 
-def test_what_a_callback_raises_is_the_outcome(agent: AgentHandle) -> None:
+def test_a_question_that_is_not_answered_is_the_outcome_of_its_run_alone(
+    agent: AgentHandle, server: LocalServer
+) -> None:
     def refuse(question: PendingInterrupt) -> None:
         raise LookupError(question.type)
 
-    (item,) = agent.map([{"n": 0, "ask": 1}], on_interrupt=refuse)
-    with pytest.raises(LookupError, match="number"):
-        item.result()
-    (item,) = agent.map([{"n": 0, "ask": 1}], on_interrupt=lambda question: None)
-    with pytest.raises(RunInterrupted, match="gave None"):
-        item.result()
+    server.faults.add(Fault(method="POST", path="/runs/*", status=405, times=None))
+    for callback, kind, words in (
+        (refuse, LookupError, "number"),
+        (lambda question: None, RunInterrupted, "gave None"),
+        (answer, ApiException, "405"),
+    ):
+        inputs = [{"n": 0, "ask": 1}, {"n": 1}]
+        first, second = agent.map(inputs, ordered=True, on_interrupt=callback)
+        with pytest.raises(kind, match=words):
+            first.result()
+        assert second.result()["n"] == 1
 
 
 # Time
@@ -308,10 +300,9 @@ def test_an_item_may_run_out_of_time(agent: AgentHandle) -> None:
 
 @pytest.mark.slow
 def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentHandle) -> None:
-    function = server.agents[0].function
-    server.register(AgentDefinition(function=function, name="brief", timeout=0.2))
-    brief = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
-    (item,) = brief.map([{"n": 0, "seconds": 30}])
+    brief = AgentDefinition(function=obedient, name="brief", timeout=0.2)
+    server.register(brief)
+    (item,) = AgentHandle.find("brief", agent.runs.api_client).map([{"n": 0, "seconds": 30}])
     assert isinstance(item.outcome, RunTimedOut)
 
     def delete() -> None:
@@ -465,17 +456,6 @@ def test_long_polls_end_at_once_and_a_create_has_a_moment(
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
-) -> None:
-    set_timing(pace=(30, 30))
-    server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
-    batch = agent.map(numbers(6), concurrency=2)
-    with beside(batch.close, after=1.5):
-        assert all(item.ok for item in batch)
-
-
-@pytest.mark.slow
 def test_a_large_batch_that_is_closed_begins_nothing_more(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
@@ -511,23 +491,15 @@ def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalSe
     assert ended.stdout == "True\n"
 
 
-def test_a_batch_that_is_interrupted_says_what_it_has_done(
-    agent: AgentHandle, tmp_path: Path
-) -> None:
+def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, path: Path) -> None:
     def until_interrupted() -> Iterator[dict[str, Any]]:
         yield from ({"n": 0}, {"n": 1, "fail": True})
         raise KeyboardInterrupt
 
-    said = "stopped after 2 of 2 drawn inputs; 0 runs are still in flight"
-    for journal, more in (
-        (None, ""),
-        (tmp_path / "j", ": the same call continues with the journal"),
-    ):
-        batch = agent.map(until_interrupted(), concurrency=1, journal=journal)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            list(batch)
-        assert str(caught.value).startswith(said + more)
-        assert "pass journal" not in str(caught.value)
+    said = "^stopped after 2 of 2 drawn inputs; 0 runs are still in flight"
+    for journal, more in ((None, "$"), (path, ": the same call continues with the journal")):
+        with pytest.raises(KeyboardInterrupt, match=said + more):
+            list(agent.map(until_interrupted(), concurrency=1, journal=journal))
     words = "stopped after 0 of 0 drawn inputs; 0 runs are"
     with pytest.raises(KeyboardInterrupt, match=words), agent.map([{}]):
         raise KeyboardInterrupt

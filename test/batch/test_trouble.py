@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +28,7 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
-from support.examples import RESULT, RUN
-from support.socket_server import CLOSE, STALL, Request, SocketServer, response, serve_each
+from support.socket_server import Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -108,52 +107,39 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
         ("/runs", 503, 3600),
         ("/runs/*/output", 403, None),
         ("/runs/*/output", 429, 3600),
+        *(("/agents/*/descriptor", status, None) for status in (401, 404, 422, 503)),
     ],
 )
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
+    set_timing: SetTiming,
     path: Path,
     executor: Executor | None,
     where: str,
     status: int,
     asked: int | None,
 ) -> None:
+    set_timing(outage=0.3, backoff=(0.05, 0.1))
     inputs = [*numbers(5), {"n": 5, "fail": True}]
-    fault = Fault(path=where, status=status, retry_after=asked, times=None)
-    server.faults.add(Fault(path=where, times=2), fault)
-    batch = agent.map(inputs, journal=path, concurrency=2, executor=executor)
+    described = where.endswith("/descriptor")  # which is read once
+    if not described:
+        server.faults.add(Fault(path=where, times=2))
+    server.faults.add(Fault(path=where, status=status, retry_after=asked, times=None))
+    options: Any = {"journal": path, "executor": executor, "check": described}
+    batch = agent.map(inputs, concurrency=2, **options)
     items: list[BatchItem] = []
     with pytest.raises(ApiException) as caught:
         items.extend(batch)
-    assert caught.value.status == status
-    assert len(items) <= 2 and all(item.ok for item in items)
+    assert caught.value.status == status and ("/descriptor" in str(caught.value)) is described
+    assert len(items) <= (0 if described else 2) and all(item.ok for item in items)
     assert next(batch, None) is None and threads_of_batches() == []
+    assert b'"failed"' not in path.read_bytes()
     server.faults.clear()
-    items = list(agent.map(inputs, journal=path, ordered=True, executor=executor))
+    items = list(agent.map(inputs, ordered=True, **options))
     assert [item.result()["n"] for item in items[:5]] == list(range(5))
     assert isinstance(items[5].outcome, RunFailed)
     assert runs_by_input(server).total() == 6
-
-
-@pytest.mark.parametrize("status", [401, 404, 422, 503])
-def test_an_unreadable_descriptor_is_raised_and_the_same_call_continues(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    path: Path,
-    executor: Executor | None,
-    status: int,
-) -> None:
-    set_timing(outage=0.3, backoff=(0.05, 0.1))
-    server.faults.add(Fault(path="/agents/*/descriptor", status=status, times=None))
-    with pytest.raises(ApiException, match="/descriptor") as caught:
-        list(agent.map(numbers(5), check=True, journal=path, executor=executor))
-    assert caught.value.status == status
-    assert b'"failed"' not in path.read_bytes() and creates(server) == []
-    server.faults.clear()
-    items = list(agent.map(numbers(5), check=True, journal=path, executor=executor))
-    assert sorted(item.result()["n"] for item in items) == list(range(5))
 
 
 def test_an_input_that_does_not_fit_is_an_outcome(server: LocalServer, tmp_path: Path) -> None:
@@ -554,7 +540,6 @@ def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: Age
 def test_ctrl_c_ends_a_batch_at_once(
     server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
 ) -> None:
-    inputs = numbers(60)
     goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:
@@ -567,19 +552,17 @@ def test_ctrl_c_ends_a_batch_at_once(
         pressed.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
-    with beside(press), pytest.raises(KeyboardInterrupt) as caught:
-        list(agent.map(inputs, concurrency=concurrency, journal=path))
+    words = r"(\d+) runs are still in flight.*continues with the journal"
+    with beside(press), pytest.raises(KeyboardInterrupt, match=words) as caught:
+        list(agent.map(numbers(60), concurrency=concurrency, journal=path))
     assert time.monotonic() - pressed[0] < 40  # and not until the runs have ended
     assert threads_of_batches() == []
-    told = re.search(
-        r"(\d+) runs are still in flight.*continues with the journal", str(caught.value)
-    )
-    assert told is not None
     pending = [run for run in server.runs if run["status"] == "pending"]
     # A run that has just ended, and whose output was not fetched yet, is among those told of.
-    assert 1 <= len(pending) <= int(told[1]) <= concurrency
+    told = int(re.findall(words, str(caught.value))[0])
+    assert 1 <= len(pending) <= told <= concurrency
     goes_on.set()
-    items = list(agent.map(inputs, concurrency=60, journal=path))
+    items = list(agent.map(numbers(60), concurrency=60, journal=path))
     assert sorted(item.result()["n"] for item in items) == list(range(60))
     assert runs_by_input(server).total() == 60
 
@@ -624,82 +607,32 @@ def test_one_run_without_an_output_ends_no_batch(
     assert isinstance(error, NotFoundException)
 
 
-class Limited:
-    """A server that carries out a request only if the last one is long enough ago.
-
-    The others get a bare 503, as of nginx with `limit_req`.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.made: dict[str, dict[str, Any]] = {}  # runs by their client token
-        self.sent = 0
-        self._seconds = seconds
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self, request: Request) -> bytes:
-        with self._lock:
-            self.sent += 1
-            now = time.monotonic()
-            if now < self._next:
-                return response(b"<h1>503</h1>", 503, content_type="text/html")
-            self._next = now + self._seconds
-            if request.path == "/runs":
-                creation = json.loads(request.body)
-                token = creation["metadata"]["acp-client-token"]
-                name = f"r{len(self.made)}"
-                run = {**RUN, "agent_id": "a", "run_id": name, "creation": creation}
-                assert token not in self.made, "two runs of one input"
-                self.made[token] = run
-                return response(json.dumps(run).encode())
-            if request.path == "/runs/search":
-                token = json.loads(request.body).get("metadata", {}).get("acp-client-token")
-                found = [self.made[token]] if token in self.made else []
-                return response(json.dumps(found).encode())
-            return response(json.dumps({**RESULT, "run_id": ""}).encode())
-
-
-def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing() -> None:
-    limited = Limited(0.02)
-    with serving(limited) as agent:
-        items = list(agent.map(numbers(20)))
-    assert [item.error for item in items if not item.ok] == []
-    assert len(limited.made) == 20
-    assert limited.sent < 300  # mostly less than 150, and some 500 without a pace
-
-
-def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: SetTiming) -> None:
+def test_a_server_that_limits_is_asked_slowly_and_nothing_overtakes_a_retry_after(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
     set_timing(pace=(0.3, 0.3))
-    limited = Limited(0)
-    times: list[float] = []
-
-    def respond(request: Request) -> bytes:
-        times.append(time.monotonic())
-        if len(times) == 1:
-            return response(status=429)
-        # The first eight may be sent before there are turns.
-        return response(status=429, retry_after="1") if len(times) == 10 else limited(request)
-
-    with serving(respond) as agent:
-        items = list(agent.map(numbers(8), concurrency=8))
+    held = Fault(status=429, retry_after=1, times=1)
+    # The first eight may be sent before there are turns.
+    server.faults.add(Fault(status=429, times=1), Fault(times=8), held)
+    items = list(agent.map(numbers(8), concurrency=8))
     assert [item.error for item in items if not item.ok] == []
+    times = [request.time for request in server.requests]
+    limited = next(request.time for request in server.requests if request.fault is held)
     # What was under way arrives within a moment.
-    assert [at - times[9] for at in times if times[9] + 0.2 < at < times[9] + 0.95] == []
+    assert [at - limited for at in times if limited + 0.2 < at < limited + 0.95] == []
+    gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
+    assert gaps[len(gaps) // 2] > 0.2
 
 
-def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
+def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
     set_timing(pace=(8.0, 8.0))
-    limited = Limited(0)
-    times: list[float] = []
-
-    def respond(request: Request) -> Sequence[Any]:
-        times.append(time.monotonic())
-        return [1.1, response(status=503)] if len(times) == 2 else [limited(request)]
-
-    with serving(respond) as agent:
-        items = list(agent.map(numbers(2), concurrency=1))
+    server.faults.add(Fault(path="/runs/*/output", status=503, delay=1.1, times=1))
+    items = list(agent.map(numbers(2), concurrency=1))
     assert [item.error for item in items if not item.ok] == []
-    assert max(b - a for a, b in itertools.pairwise(times)) < 5
+    times = [request.time for request in server.requests]
+    assert max(after - before for before, after in itertools.pairwise(times)) < 5
 
 
 def test_no_item_is_unclear_while_the_server_fails_for_all(
@@ -721,41 +654,32 @@ def test_no_item_is_unclear_while_the_server_fails_for_all(
     assert [words for words in caplog.messages if "asking again" in words]  # said at once
 
 
-def test_an_item_out_of_time_has_an_error_of_its_own() -> None:
+def test_an_item_out_of_time_has_an_error_of_its_own(
+    server: LocalServer, agent: AgentHandle
+) -> None:
     """A create gets 524 with Retry-After while the other items wait for their outputs."""
-    created = itertools.count()
-
-    def respond(request: Request) -> Any:
-        if request.path == "/runs":
-            number = next(created)
-            if number == 3:
-                return [0.4, response(b"", 524, retry_after="5")]
-            creation = json.loads(request.body)
-            run = {**RUN, "agent_id": "a", "run_id": f"r{number}", "status": "pending"}
-            return response(json.dumps({**run, "creation": creation}).encode())
-        if request.path == "/runs/search":
-            return response(b"[]")
-        return [0.5, response(b"", 204, content_type="")]
-
-    with serving(respond) as agent:
-        batch = agent.map(numbers(4), concurrency=4, timeout=1.2)
+    server.faults.add(
+        Fault(method="POST", path="/runs", times=3),
+        Fault(method="POST", path="/runs", status=524, retry_after=5, delay=0.4, times=1),
+        Fault(path="/runs/*/output", block="never", times=None),
+    )
+    with agent.map(numbers(4, seconds=30), concurrency=4, timeout=1.2) as batch:
         items = list(itertools.islice(batch, 3))
-        batch.close()
     for item in items:
         assert isinstance(item.error, RunWaitTimeout), item.error
         assert item.error.run_id == item.run_id and item.error.token
         assert "524" not in str(item.error)
 
 
-def test_searches_that_hang_end_with_the_outage(set_timing: SetTiming) -> None:
+def test_searches_that_hang_end_with_the_outage(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
     """Nothing but lost creates, and searches that take all of their time: not for ever."""
     set_timing(search=0.3, quick=0.3, outage=1.5)
-
-    def respond(request: Request) -> Any:
-        return [CLOSE] if request.path == "/runs" else [STALL]
-
-    with serving(respond) as agent:
-        began = time.monotonic()
-        with pytest.raises(ApiException):
-            next(agent.map(numbers(4)))
-        assert time.monotonic() - began < 15
+    server.faults.add(
+        Fault(method="POST", path="/runs", cut="close", times=None),
+        Fault(path="/runs/search", cut="stall", times=None),
+        Fault(path="/agents/*", cut="stall", times=None),
+    )
+    with beside(server.stop, after=20), pytest.raises(ApiException):
+        next(agent.map(numbers(4)))
