@@ -160,25 +160,16 @@ def test_an_error_that_cannot_leave_its_process_comes_as_its_text(
     assert str(item.outcome) == words
 
 
-@pytest.mark.parametrize(
-    "connect, kind, words",
-    [
+def test_a_client_of_another_server_is_refused(
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
+) -> None:
+    for connect, kind, words in (
         (connect_elsewhere, ApiValueError, "elsewhere.invalid.*nothing was sent"),
         (connect_to_nothing, ApiTypeError, "connect must give an ApiClient, not str"),
-    ],
-)
-def test_a_client_of_another_server_is_refused(
-    server: LocalServer,
-    agent: AgentHandle,
-    threads: Executor,
-    path: Path,
-    connect: Any,
-    kind: type[Exception],
-    words: str,
-) -> None:
-    batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
-    with pytest.raises(kind, match=words):
-        next(batch)
+    ):
+        batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
+        with pytest.raises(kind, match=words):
+            next(batch)
     assert creates(server) == []
     (item,) = agent.map(numbers(1), executor=threads, journal=path)  # it was not a failure
     assert item.result()["n"] == 0

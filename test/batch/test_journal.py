@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import random
+import re
 import time
 import tracemalloc
 import zlib
@@ -271,40 +272,68 @@ STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}
 FAILURE = encode_failure(failure())
 
 
+def nested(first: bytes) -> bytes:
+    body = first + b"[" * 200_000 + b"]" * 200_000
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def after_starting(record: dict[str, Any]) -> bytes:
+    return HEADER_LINE + encode_line(STARTING) + encode_line(record)
+
+
+def failed(**error: Any) -> bytes:
+    return after_starting({"failed": 0, "run": "r", "error": {**FAILURE, **error}})
+
+
 @pytest.mark.parametrize(
-    "lines",
+    ("content", "line", "words"),
     [
-        [{"starting": 0}],
-        [{**STARTING, "token": 7}],
-        [STARTING, {"started": 0, "run": ["r"]}],
-        [STARTING, {"done": 0, "run": "r"}],
-        [STARTING, {"done": 0, "run": "r", "result": [1]}],
-        [STARTING, {"failed": 0, "run": "r"}],
-        [STARTING, {"failed": 0, "run": "r", "error": "no"}],
-        [STARTING, {"failed": 0, "run": "r", "error": {}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {}}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": [1]}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "args": 1}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {"headers": "x"}}}],
+        *(
+            (content, None, "{} is not a journal of a batch; choose another name for the journal$")
+            for content in (b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n')
+        ),
+        (b'{"acp-journal": 1}\n', 1, "has no checksum"),
+        (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
+        (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
+        (
+            encode_line({**HEADER.record(), "acp-journal": 2}),
+            *(1, "version 2 cannot be read by this release"),
+        ),
+        (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
+        (HEADER_LINE + encode_line({"started": 0, "run": "r"}), 2, "no line that starts it"),
+        (HEADER_LINE + encode_line({"starting": 0}), 2, ""),
+        (HEADER_LINE + encode_line({**STARTING, "token": 7}), 2, "a text is missing"),
+        (after_starting({"started": 0, "run": ["r"]}), 3, "a text is missing"),
+        (after_starting({"done": 0, "run": "r"}), 3, ""),
+        (after_starting({"done": 0, "run": "r", "result": [1]}), 3, "not a JSON object"),
+        (after_starting({"failed": 0, "run": "r"}), 3, ""),
+        (after_starting({"failed": 0, "run": "r", "error": "no"}), 3, ""),
+        (after_starting({"failed": 0, "run": "r", "error": {}}), 3, ""),
+        (failed(state={}), 3, ""),
+        (failed(state=[1]), 3, ""),
+        (failed(args=1), 3, ""),
+        (failed(state={"headers": "x"}), 3, ""),
+        (nested(b'{"acp-journal":'), 1, ""),
+        (
+            HEADER_LINE + encode_line(STARTING) + nested(b'{"done":0,"run":"r","result":'),
+            *(3, "no batch writes such a line"),
+        ),
     ],
 )
-def test_a_line_that_no_batch_writes_is_damage(path: Path, lines: list[dict[str, Any]]) -> None:
+def test_damage_is_named_and_the_file_is_left_alone(
+    path: Path, content: bytes, line: int | None, words: str
+) -> None:
     """A checksum is no signature: whoever made the file has computed it, too."""
-    path.write_bytes(HEADER_LINE + b"".join(map(encode_line, lines)))
-    with pytest.raises(JournalDamaged, match="the file was left as it is") as caught:
+    path.write_bytes(content)
+    with pytest.raises(JournalError) as caught:
         entries(path, 0)
-    assert caught.value.line == 1 + len(lines)
-
-
-@pytest.mark.parametrize("first", [b'{"acp-journal":', b'{"done":0,"run":"r","result":'])
-def test_json_that_nests_too_deep_is_damage(path: Path, first: bytes) -> None:
-    body = first + b"[" * 200_000 + b"]" * 200_000
-    line = b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
-    begins = HEADER_LINE + encode_line(STARTING)
-    path.write_bytes(line if b"acp" in first else begins + line)
-    with pytest.raises(JournalDamaged) as caught:
-        entries(path, 0)
-    assert caught.value.line == (1 if b"acp" in first else 3)
+    if line is None:
+        assert re.match(words.format(path), str(caught.value))
+    else:
+        assert isinstance(caught.value, JournalDamaged) and caught.value.line == line
+        left = "the file was left as it is: repair the line, or use another file"
+        assert re.match(f"line {line} .*{words}.*{left}", str(caught.value))
+    assert path.read_bytes() == content
 
 
 def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
@@ -318,42 +347,6 @@ def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
     assert found is not None and found.key == "k"
     assert journal.entry(59 * 999_999 + 1) is None
     journal.close()
-
-
-@pytest.mark.parametrize(
-    "content", [b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n{"n": 2}\n']
-)
-def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(JournalError) as caught:
-        opened(path)
-    assert str(caught.value).startswith(f"{path} is not a journal of a batch; choose another name")
-    assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b'{"acp-journal": 1}\n', "line 1 .* has no checksum"),
-        (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", "line 1 .* has no checksum"),
-        (HEADER_LINE.replace(b'"a"', b'"b"'), "line 1 .* does not match its checksum"),
-        (
-            encode_line({**HEADER.record(), "acp-journal": 2}),
-            "line 1 .* version 2 cannot be read by this release",
-        ),
-        (encode_line({**HEADER.record(), "batch": 5}), "line 1 .* the header is incomplete"),
-        (HEADER_LINE + encode_line({"started": 0, "run": "r"}), "line 2 .*no line that starts it"),
-    ],
-    ids=["other JSON", "only begun", "changed", "a later version", "a number", "out of place"],
-)
-def test_a_damaged_beginning_is_named_and_left_alone(
-    path: Path, content: bytes, words: str
-) -> None:
-    path.write_bytes(content)
-    with pytest.raises(JournalDamaged, match=words) as caught:
-        opened(path)
-    assert "remove" not in str(caught.value)
-    assert path.read_bytes() == content
 
 
 def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:

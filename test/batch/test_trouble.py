@@ -23,7 +23,6 @@ from support.batches import (
     beside,
     creates,
     numbers,
-    obedient,
     runs_by_input,
     threads_of_batches,
     wait_for,
@@ -43,7 +42,6 @@ from acp_client_v0_1 import (
     RunFailed,
     RunStartAmbiguous,
     RunWaitTimeout,
-    SchemaMismatch,
     ServiceException,
 )
 from acp_client_v0_1._http.retry import Server
@@ -140,23 +138,6 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     assert [item.result()["n"] for item in items[:5]] == list(range(5))
     assert isinstance(items[5].outcome, RunFailed)
     assert runs_by_input(server).total() == 6
-
-
-def test_an_input_that_does_not_fit_is_an_outcome(server: LocalServer, tmp_path: Path) -> None:
-    schema = {"properties": {"n": {"maximum": 7}}}
-    agent_id = server.register(obedient, name="strict", input=schema)
-    server.faults.add(Fault(path="/agents/*/descriptor", status=503, times=2))
-    with ApiClient(Configuration(host=server.url)) as client:
-        for _ in range(2):  # the second time from the journal
-            batch = AgentHandle(agent_id, client).map(
-                numbers(20), check=True, ordered=True, journal=tmp_path / "journal.jsonl"
-            )
-            items = list(batch)
-            assert [item.ok for item in items] == [True] * 8 + [False] * 12
-            assert {type(item.error) for item in items[8:]} == {SchemaMismatch}
-    assert len(creates(server)) == 8
-    paths = [request.path for request in server.requests]
-    assert sum(path.endswith("/descriptor") for path in paths) <= 10  # not one for each input
 
 
 def test_an_outage_is_the_batchs_and_the_same_call_goes_on(

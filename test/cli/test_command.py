@@ -96,24 +96,25 @@ def test_run_prints_events_and_then_the_result(server: LocalServer) -> None:
     assert result == {"count": 3, "of": 3}
 
 
-def test_input_from_a_file_and_from_stdin(server: LocalServer, tmp_path: Path) -> None:
+def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(
+    server: LocalServer, tmp_path: Path
+) -> None:
     (tmp_path / "input.json").write_text(json.dumps(ECHO), "utf-8")
-    assert data(acp(server, "run", "echo", "@input.json", cwd=tmp_path)) == ECHO
-    assert data(acp(server, "run", "echo", "-", stdin=json.dumps(ECHO))) == ECHO
-
-
-def test_stdin_is_left_alone_without_a_dash(server: LocalServer) -> None:
-    script = "acp run echo '{}' > /dev/null && acp agents > /dev/null && cat"
-    assert in_shell(server, script, "kept").stdout == "kept"
+    script = "acp run echo @input.json && acp agents > /dev/null && acp run echo - && cat"
+    done = in_shell(server, script, json.dumps(ECHO), cwd=tmp_path)
+    assert lines(done) == [ECHO, ECHO]
 
 
 def test_start_prints_a_token_that_another_process_waits_with(
-    server: LocalServer, inside: Inside
+    server: LocalServer, inside: Inside, folder: Path
 ) -> None:
     token = acp(server, "start", "slow", '{"seconds": 0.5}').stdout.strip()
     assert token.startswith("acprun1.")
     assert data(inside(server, "wait", token)) == {"slept": 0.5}
     assert data(inside(server, "show", token))["status"] == "success"
+    for before in ("", "\ufeff"):
+        (folder / "run.token").write_text(f"{before}{token}\n", "utf-8")
+        assert data(inside(server, "wait", "@run.token")) == {"slept": 0.5}
 
 
 def test_start_says_more_as_json(server: LocalServer, inside: Inside) -> None:
@@ -124,14 +125,6 @@ def test_start_says_more_as_json(server: LocalServer, inside: Inside) -> None:
     assert known["thread_id"] and [known[name] for name in same] == [run[name] for name in same]
     ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
     assert data(inside(server, "wait", ran)) == {}
-
-
-def test_a_token_from_a_file(server: LocalServer, inside: Inside, folder: Path) -> None:
-    (folder / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
-    assert data(inside(server, "wait", "@run.token")) == ECHO
-    with_bom = "\ufeff" + (folder / "run.token").read_text("utf-8")
-    (folder / "run.token").write_text(with_bom, "utf-8")
-    assert data(inside(server, "wait", "@run.token")) == ECHO
 
 
 def test_waiting_for_several_ends_with_the_largest_status(
@@ -324,12 +317,6 @@ def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: 
                cwd=tmp_path)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["result"] == {"n": 3}
-
-
-def test_a_batch_with_a_failure_ends_with_5_and_counts(server: LocalServer) -> None:
-    done = acp(server, "batch", "failing", "-", stdin='{"errcode": 4}\n{"errcode": 4}\n')
-    assert [item["errcode"] for item in lines(done, 5)] == [4, 4]
-    assert "2 of 2" in done.stderr
 
 
 def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:

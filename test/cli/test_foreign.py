@@ -36,6 +36,7 @@ HOSTILE = [
     "two words",
     "\x1b]0;title\x07",
     "\u202eabc",
+    "a " * 5000,
 ]
 STAMP = "2026-01-01T00:00:00Z"
 
@@ -66,12 +67,7 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
         assert len(done.stderr.splitlines()) == len(HOSTILE) and done.stderr.isascii()
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
-
-
-def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
-    with server_of(["a " * 5000]) as server:
-        done = inside(server, "search", "--format", "id")
-    assert done.returncode == 1 and len(done.stderr) < 180 and "'a a a" in done.stderr
+        assert "'a a a" in done.stderr and max(map(len, done.stderr.splitlines())) < 180
 
 
 @pytest.mark.slow

@@ -147,16 +147,6 @@ def test_10_is_for_what_may_pass(inside: Inside) -> None:
     for sent in (response(b"<html>", content_type="text/html"), b"no http at all\r\n\r\n"):
         with SocketServer(sent) as server:
             assert inside(server, "agents").returncode == 1
-
-
-def test_no_host_is_wrong_usage_and_sends_nothing(inside: Inside) -> None:
-    for command in (["agents"], ["ping"], ["run", "echo"], ["wait", "r1"]):
-        done = inside("", *command)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "acp-client: no host was set: set ACP_HOST, or give --host URL\n"
-
-
-def test_a_host_whose_name_is_unknown_is_not_tried_later(inside: Inside) -> None:
     done = inside("http://nowhere.invalid:8000", "ping")
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and "nowhere.invalid" in done.stderr

@@ -316,16 +316,15 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
 
 @pytest.mark.parametrize("command", ["wait", "stream"])
 def test_ctrl_c_says_that_the_run_continues(
-    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
     monkeypatch.setattr(RunHandle, "result", interrupted)
     monkeypatch.setattr(RunHandle, "events", interrupted)
-    done = inside(server, command, ran)
-    assert done.stderr == f"acp-client: the run continues on the server: acp-client wait {ran}\n"
+    done = inside("http://127.0.0.1:9", command, "r1")
+    assert done.stderr == "acp-client: the run continues on the server: acp-client wait r1\n"
     assert done.stdout == "" and done.returncode >= 128
 
 
