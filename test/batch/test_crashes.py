@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from support.batches import (
     answer,
     beside,
     creates,
+    in_a_child,
     numbers,
     obedient,
     runs_by_input,
@@ -46,19 +46,6 @@ from acp_client_v0_1.testing import Fault, LocalServer
 pytestmark = pytest.mark.slow
 
 INPUTS = 200
-
-
-def in_a_child(work: Callable[[], object]) -> int:
-    """Begin some work in a forked process; gives its id."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return child
 
 
 def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:

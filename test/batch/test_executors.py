@@ -440,30 +440,19 @@ def dask(in_environment: None) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         from distributed import Client, LocalCluster
 
-        with (
-            LocalCluster(
-                n_workers=2,
-                threads_per_worker=4,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=0,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        cluster = LocalCluster(2, threads_per_worker=4, dashboard_address=None, memory_limit=0)
+        with cluster, Client(cluster) as client:
             yield client
 
 
 def test_a_batch_on_dask_that_loses_a_worker(
     server: LocalServer, agent: AgentHandle, dask: Any, path: Path
 ) -> None:
-    inputs = numbers(60, seconds=0.1)
-    with agent.map(
-        inputs, executor=dask.get_executor(pure=False), concurrency=16, journal=path
-    ) as batch:
+    inputs, pool = numbers(60, seconds=0.1), dask.get_executor(pure=False)
+    with agent.map(inputs, executor=pool, concurrency=16, journal=path) as batch:
         items = [next(batch) for _ in range(10)]
-        (victim,) = dask.run(
-            os.getpid, workers=[next(iter(dask.scheduler_info()["workers"]))]
-        ).values()
+        worker = next(iter(dask.scheduler_info()["workers"]))
+        (victim,) = dask.run(os.getpid, workers=[worker]).values()
         os.kill(victim, signal.SIGKILL)
         items += batch
     assert sorted(item.result()["n"] for item in items) == list(range(60))

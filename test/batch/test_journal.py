@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.batches import in_a_child
 from support.socket_server import SocketServer, response
 from urllib3 import HTTPHeaderDict
 
@@ -134,7 +135,7 @@ def test_an_error_survives_the_journal() -> None:
     ):
         again = decode_failure(json.loads(json.dumps(encode_failure(error))))
         assert type(again) is type(error)
-        assert str(again) == str(error)
+        assert (str(again), again.args) == (str(error), error.args)
         assert vars(again).keys() == vars(error).keys()
         for name in ("run_id", "errcode", "description", "status", "body"):
             assert getattr(again, name, None) == getattr(error, name, None)
@@ -397,17 +398,17 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
 def test_a_forked_process_keeps_no_lock(path: Path) -> None:
     journal = opened(path)
     (go_on, hold), (forked, ready) = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         os.close(hold)
         os.write(ready, b"x")
         os.read(go_on, 1)  # until the parent is done
-        os._exit(0)
+
+    child = in_a_child(work)
     os.read(forked, 1)
     journal.close()
     opened(path).close()
-    os.close(hold)
-    for fd in (go_on, forked, ready):
+    for fd in (hold, go_on, forked, ready):
         os.close(fd)
     os.waitpid(child, 0)
 

@@ -20,7 +20,16 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from support.batches import answer, beside, creates, numbers, obedient, threads_of_batches, wait_for
+from support.batches import (
+    answer,
+    beside,
+    creates,
+    in_a_child,
+    numbers,
+    obedient,
+    threads_of_batches,
+    wait_for,
+)
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -111,14 +120,11 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
     assert "\n" not in str(items[3].outcome) and "input 3 cannot be sent" in str(items[3].outcome)
 
 
-def test_an_item_pickles_and_a_batch_does_not(agent: AgentHandle) -> None:
-    batch = agent.map([{"n": 1}, {"n": 2, "fail": True}])
-    for item in batch:
+def test_an_item_pickles(agent: AgentHandle) -> None:
+    for item in agent.map([{"n": 1}, {"n": 2, "fail": True}]):
         again = pickle.loads(pickle.dumps(item))
         assert isinstance(again, BatchItem)
         assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
-    with pytest.raises(TypeError, match="a Batch cannot be pickled"):
-        pickle.dumps(batch)
 
 
 def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
@@ -610,18 +616,13 @@ def test_a_run_that_asks_is_cancelled_too(server: LocalServer) -> None:
 def test_a_fork_leaves_the_runs_of_its_parent_alone(
     agent: AgentHandle, server: LocalServer
 ) -> None:
+    def interrupt() -> None:
+        with pytest.raises(KeyboardInterrupt, match="; 0 runs are still in flight"), batch:
+            raise KeyboardInterrupt
+
     with agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel") as batch:
         assert next(batch).index == 1
-        child = os.fork()
-        if child == 0:
-            said = ""
-            try:
-                with batch:
-                    raise KeyboardInterrupt
-            except KeyboardInterrupt as error:
-                said = str(error)
-            finally:
-                os._exit(0 if "; 0 runs are still in flight" in said else 1)
+        child = in_a_child(interrupt)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(pending(agent)) == 1
     assert pending(agent) == []
@@ -637,9 +638,6 @@ def pending(agent: AgentHandle) -> list[Any]:
 def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
     for arguments, kind, words in (
         ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
-        ({"concurrency": 1.5}, ApiTypeError, "concurrency must be an int, not float"),
-        ({"concurrency": True}, ApiTypeError, "concurrency must be an int, not bool"),
-        ({"timeout": "1"}, ApiTypeError, "timeout"),
         ({"timeout": -1}, ApiValueError, "timeout"),
         ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),

@@ -15,7 +15,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -425,22 +424,6 @@ def test_a_full_disk_costs_another_process_no_record(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space left"):
             out.one({"n": 0})
     assert path.read_bytes() == b'{"of": "another"}\n'
-
-
-def test_a_batch_continues_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
-    inputs = "".join(f'{{"seconds": 0.2, "n": {n}}}\n' for n in range(20))
-    (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
-    command = ["batch", "slow", "in.jsonl", "--journal", "batch.journal", "--concurrency", "2",
-               "--metadata", '{"test": "batch"}']  # fmt: skip
-    process = begun(server, *command, cwd=tmp_path)
-    first_line(process)
-    asked = time.monotonic()
-    assert ended(process).returncode == 130
-    assert time.monotonic() - asked < 10
-    items = lines(acp(server, *command, cwd=tmp_path))
-    assert sorted(item["index"] for item in items) == list(range(20))
-    made = data(acp(server, "search", "--metadata", '{"test": "batch"}'))
-    assert len(made) == 20
 
 
 # Usage

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.commands import COMMAND, SECONDS, Inside, acp, environment
+from support.commands import COMMAND, SECONDS, Inside, acp, environment, in_shell
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
@@ -93,7 +93,7 @@ def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
 @pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
 @pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
 def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
-    inside: Inside, tmp_path: Path, run_id: str, asked: str
+    inside: Inside, folder: Path, run_id: str, asked: str
 ) -> None:
     """A shell finds nothing in it but the run, at the host that was given."""
 
@@ -105,29 +105,20 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
             return response(b"", 204)
         return response(json.dumps(run_of(run_id, "interrupted")).encode())
 
-    command = tmp_path / "acp-client"
-    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
-    command.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     with SocketServer(handler=serve_each(respond)) as server:
         token = RunHandle(run_id, ApiClient(Configuration(server.url))).token()
         done = inside("", "wait", token, "--host", server.url, "--timeout", "0")
         assert done.returncode == (4 if asked == "RunInterrupted" else 3), done.stderr
         *_, line = done.stderr.splitlines()
         words = line.removeprefix("next: ")
-        assert words.startswith("acp-client wait ")
+        assert words.startswith("acp-client wait ") and f"--host {server.url} " in words
         assert len(line) < 160 if run_id == "r1" else "acprun1." in words
-        assert f"--host {server.url} " in words
         sent = len(server.requests)
-        subprocess.run(
-            ["sh", "-c", f"{words} --timeout 0"], env={**environment(""), "PATH": path},
-            cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS,
-            check=False,
-        )  # fmt: skip
+        in_shell("", words.replace("acp-client", "acp", 1) + " --timeout 0")
         target = f"/runs/{quote(run_id, safe='')}"
         assert server.requests[sent:]
         assert all(each.path.startswith(target) for each in server.requests[sent:])
-    assert not (tmp_path / "executed").exists()
+    assert list(folder.iterdir()) == []
 
 
 def test_a_file_that_holds_no_token_is_not_sent(inside: Inside, tmp_path: Path) -> None:
