@@ -31,7 +31,6 @@ from acp_client_v0_1 import (
     BatchItem,
     Configuration,
     ConnectionException,
-    JournalLocked,
     JournalMismatch,
     RunFailed,
     RunGone,
@@ -370,16 +369,6 @@ def test_another_input_is_a_mismatch_with_its_index(
         list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path))
     assert caught.value.index == 3
     assert path.read_bytes() == before and len(creates(server)) == 5
-
-
-def test_two_batches_on_one_journal(agent: AgentHandle, path: Path) -> None:
-    with agent.map(numbers(5), journal=path) as batch:
-        next(batch)
-        with pytest.raises(JournalLocked):
-            next(agent.map(numbers(5), journal=path))
-        child = in_a_child(lambda: next(agent.map(numbers(5), journal=path)))
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert len(list(batch)) == 4
 
 
 def _keep_lines(path: Path, count: int) -> list[str]:

@@ -391,6 +391,8 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
     journal = opened(path)
     with pytest.raises(JournalLocked, match="in use by another batch"):
         opened(path)
+    child = in_a_child(lambda: opened(path))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     journal.close()
     opened(path).close()
 
