@@ -473,10 +473,9 @@ def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
 
 
 def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
-    server: LocalServer, agent: AgentHandle
+    agent: AgentHandle,
 ) -> None:
-    items = list(agent.map(numbers(60, seconds=60), concurrency=60, timeout=2))
-    for item in items:
+    for item in agent.map(numbers(60, seconds=60), concurrency=60, timeout=2):
         assert isinstance(item.outcome, RunWaitTimeout)
         assert "within the call's 0.0" not in str(item.outcome)
 

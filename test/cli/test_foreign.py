@@ -202,26 +202,6 @@ def test_a_signal_waits_until_a_record_is_written(
     assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
-@pytest.mark.slow
-def test_a_process_that_ignores_ctrl_c_still_ignores_it(tmp_path: Path) -> None:
-    """As shells start what runs in the background, and as nohup does."""
-    with LocalServer() as server:
-        script = (
-            f"trap '' INT; {' '.join(COMMAND)} run counter "
-            """'{"count": 10, "interval": 0.1}' --stream custom --format jsonl"""
-        )
-        process = subprocess.Popen(
-            ["sh", "-c", script], env=environment(server.url),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0
-    assert json.loads(out.splitlines()[-1]) == {"count": 10, "of": 10}
-
-
 def first_page(request: Request) -> bytes:
     if json.loads(request.body).get("offset", 0):
         return response(b'"away"', 503)

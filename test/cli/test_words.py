@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -400,6 +401,20 @@ def test_a_signal_waits_until_a_record_is_written() -> None:
     assert done == [1]
     with stop:
         pass
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shells start what runs in the background, and as nohup does."""
+    seen: list[object] = []
+    monkeypatch.setattr(_commands, "agents", lambda *_: seen.extend(map(signal.getsignal, (2, 15))))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert inside("http://127.0.0.1:9", "agents").returncode == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIG_IGN, _output.STOP]
 
 
 def test_an_error_that_nobody_expected_is_one_line(
