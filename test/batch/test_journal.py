@@ -139,6 +139,14 @@ def test_an_error_survives_the_journal() -> None:
             assert getattr(again, name, None) == getattr(error, name, None)
 
 
+def test_what_json_cannot_represent_of_an_error_costs_nothing_else() -> None:
+    error = ApiException(reason="no", status=404)
+    error.args, error.data = (object(),), object()
+    record = encode_failure(error)
+    assert (record["args"], record["state"]["data"]) == ([str(error)], None)
+    assert record["state"]["status"] == 404
+
+
 def test_a_journal_keeps_no_header_that_no_error_needs() -> None:
     secrets = {"Set-Cookie": "session=5ecret", "X-Auth-Token": "5ecret", "Location": "/?k=5ecret"}
     headers = HTTPHeaderDict({**secrets, "x-request-id": "1", "Retry-After": "7"})

@@ -312,7 +312,11 @@ def test_progress_is_told_every_change(agent: AgentHandle) -> None:
 
 
 def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
-    for inputs, total, expected in ((iter([]), None, None), (iter([]), 5, 5), ([{}, {}], None, 2)):
+    inputs: Any
+    for inputs, total, expected in (
+        *((iter([]), None, None), (iter([]), 5, 5)),
+        *(([{}, {}], None, 2), ([{}, {}], 5, 5)),
+    ):
         with agent.map(inputs, total=total) as batch:
             assert batch.counts.total == expected
     batch = agent.map(iter([{"n": 1}]))

@@ -200,6 +200,10 @@ def test_an_agent_that_is_not_there_is_raised(
         list(nobody.map(numbers(20), concurrency=4, journal=path))
     assert len(creates(server)) <= 4
     assert b'"failed"' not in path.read_bytes()
+    # Also where an earlier call may have started the run, and the search for it fails.
+    server.faults.add(Fault(path="/runs/search", status=500, times=None))
+    with pytest.raises(NotFoundException, match="3fa85f64"):
+        list(nobody.map(numbers(20), concurrency=4, journal=path))
 
 
 class Searched:
@@ -420,16 +424,24 @@ def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
     assert put_back == list(range(13, 32))
 
 
-@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("lost", "unclear", "posts"),
+    [(1, "raise", 2), (2, "raise", 3), (3, "raise", 3), (3, "start", 4)],
+)
 def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, lost: int
+    server: LocalServer,
+    agent: AgentHandle,
+    set_timing: SetTiming,
+    lost: int,
+    unclear: Any,
+    posts: int,
 ) -> None:
     set_timing(search=0.3)
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
-    (item,) = agent.map(numbers(1))
-    assert isinstance(item.outcome, RunStartAmbiguous if lost == 3 else dict)
+    (item,) = agent.map(numbers(1), unclear=unclear)
+    assert isinstance(item.outcome, dict if posts > lost else RunStartAmbiguous)
     first, *others = creates(server)
-    assert len(others) == min(lost, 2)
+    assert len(others) == posts - 1
     assert all(other["metadata"] == first["metadata"] for other in others)
 
 

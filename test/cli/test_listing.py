@@ -276,6 +276,7 @@ def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: Lo
     before, _, after = shown.partition("answer (a JSON object in one line): ")
     assert after.startswith(typed), shown  # the terminal's echo of what was typed
     assert before.endswith("\n") and '"approved":true' in rows_of(shown)[-2]
+    assert on_terminal(server, *asked, stdin=b"\x04")[1] == 4  # Ctrl-D
 
 
 def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
