@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,9 +35,7 @@ from support.commands import (
 
 from acp_client_v0_1 import (
     AgentHandle,
-    ApiClient,
     ApiException,
-    Configuration,
     InterruptLimit,
     ResumeAmbiguous,
     RunHandle,
@@ -47,17 +46,12 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.cli import _commands, _one_line, _outcomes, _output, _runs
 from acp_client_v0_1.cli._arguments import _COMMANDS, parse, parser
-from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
-from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 PYTHON = re.compile(r"RunHandle|AgentHandle|ApiClient|Configuration\(|error\.|\w=[\"(]|version=")
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "messages.md"
-
-
-def make(function: Any, name: str, version: str) -> AgentDefinition:
-    return AgentDefinition(function=function, name=name, version=version, description=name)
 
 
 def twin(input: Any, config: Any, context: Any) -> Any:
@@ -65,19 +59,19 @@ def twin(input: Any, config: Any, context: Any) -> Any:
 
 
 @pytest.fixture
-def server() -> Any:
-    agents = [*BUILTIN_AGENTS, make(twin, "twin", "1.0.0"), make(twin, "twin", "2.0.0")]
-    with LocalServer(api_key={"x-api-key": KEY}, agents=agents) as running:
+def server() -> Iterator[LocalServer]:
+    with LocalServer(api_key={"x-api-key": KEY}) as running:
+        for version in ("1.0.0", "2.0.0"):
+            running.register(twin, name="twin", version=version)
         yield running
 
 
 @pytest.fixture
-def token(server: LocalServer) -> str:
-    """The token of a run that asks something, which this process has started."""
-    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
-        run = AgentHandle.find("approval", api_client=client).start({"action": "deploy"})
-        run.output(timeout=SECONDS)
-        return run.token()
+def token(server: LocalServer, inside: Inside) -> str:
+    """The token of a run that asks something, which another process has started."""
+    token = started(server, "approval", {"action": "deploy"})
+    assert inside(server, "wait", token).returncode == 4
+    return token
 
 
 def started_run(server: LocalServer) -> str:
@@ -696,13 +690,10 @@ def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -
 
 
 def test_several_runs_are_ended(server: LocalServer, inside: Inside) -> None:
-    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
-        agent = AgentHandle.find("slow", api_client=client)
-        ids = [agent.start({"seconds": 60}).run_id for _ in range(2)]
-        assert isinstance(RunHandle(ids[0], client), RunHandle)
-    shown = data(inside(server, "show", *ids))
+    tokens = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
+    shown = data(inside(server, "show", *tokens))
     assert [run["status"] for run in shown] == ["pending", "pending"]
-    done = inside(server, "cancel", *ids, "nothing")
+    done = inside(server, "cancel", *tokens, "nothing")
     assert [each.get("cancelled") for each in data(done, 7)] == [True, True, None]
 
 
