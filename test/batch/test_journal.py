@@ -106,12 +106,6 @@ def test_every_changed_byte_of_a_line_is_noticed() -> None:
             scan_line(line[:length])
 
 
-def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
-    for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1}):
-        with pytest.raises(ValueError, match="is not about an input"):
-            scan_line(encode_line(record).rstrip(b"\n"))
-
-
 def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
     assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
@@ -250,20 +244,6 @@ def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
         assert path.read_bytes() == header
 
 
-def test_a_damaged_line_is_named_and_nothing_is_changed(path: Path) -> None:
-    lines = written(path).splitlines(keepends=True)
-    for number in range(2, len(lines) + 1):
-        line = lines[number - 1]
-        changed = line[:9] + bytes([line[9] ^ 1]) + line[10:]
-        for damage in (b"\n", b"{}\n", line[5:], changed):
-            damaged = b"".join([*lines[: number - 1], damage, *lines[number:]])
-            path.write_bytes(damaged)
-            with pytest.raises(JournalDamaged, match=f"line {number} of the journal") as caught:
-                opened(path)
-            assert caught.value.line == number
-            assert path.read_bytes() == damaged
-
-
 STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}
 FAILURE = encode_failure(failure())
 
@@ -296,10 +276,18 @@ def failed(**error: Any) -> bytes:
             *(1, "version 2 cannot be read by this release"),
         ),
         (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
+        *(
+            (HEADER_LINE + encode_line(record), 2, "is not about an input")
+            for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1})
+        ),
+        (HEADER_LINE + b"\n", 2, "has no checksum"),
+        (HEADER_LINE + b"{}\n" + encode_line(STARTING), 2, "has no checksum"),
         (HEADER_LINE + encode_line({"started": 0, "run": "r"}), 2, "no line that starts it"),
         (HEADER_LINE + encode_line({"starting": 0}), 2, ""),
         (HEADER_LINE + encode_line({**STARTING, "token": 7}), 2, "a text is missing"),
         (after_starting({"started": 0, "run": ["r"]}), 3, "a text is missing"),
+        (after_starting({"started": 0, "run": "r"})[:-2] + b"\n", 3, "has no checksum"),
+        (HEADER_LINE + encode_line(STARTING)[5:] + encode_line(STARTING), 2, "does not match"),
         (after_starting({"done": 0, "run": "r"}), 3, ""),
         (after_starting({"done": 0, "run": "r", "result": [1]}), 3, "not a JSON object"),
         (after_starting({"failed": 0, "run": "r"}), 3, ""),

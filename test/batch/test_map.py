@@ -34,14 +34,12 @@ from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
-    ApiClient,
     ApiException,
     ApiTypeError,
     ApiValueError,
     Batch,
     BatchCounts,
     BatchItem,
-    Configuration,
     PendingInterrupt,
     RunFailed,
     RunGone,
@@ -444,18 +442,6 @@ def test_a_large_batch_that_is_closed_begins_nothing_more(
     assert path.read_bytes().count(b'"starting"') <= 24
 
 
-@pytest.mark.slow
-def test_waiting_for_an_item_takes_its_time_and_no_more(
-    agent: AgentHandle, executor: Executor | None
-) -> None:
-    with agent.map([{"n": 0}, {"n": 1, "seconds": 2}], executor=executor) as batch:
-        next(batch)
-        assert batch._owned.runners is not None
-        began = time.monotonic()
-        assert batch._owned.runners.take(0.1) is None
-        assert 0.09 < time.monotonic() - began < 0.9
-
-
 def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalServer) -> None:
     script = (
         "import sys; from acp_client_v0_1 import *\n"
@@ -595,16 +581,14 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
 
 
 @pytest.mark.slow
-def test_a_run_that_asks_is_cancelled_too(server: LocalServer) -> None:
+def test_a_run_that_asks_is_cancelled_too(server: LocalServer, agent: AgentHandle) -> None:
     """The batch ends while a look at the run, before its question is asked, has no response."""
     look = Fault(method="GET", path="/runs/*", cut="stall", times=1)
     server.faults.add(look)
     inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 0.5}]
-    with ApiClient(Configuration(host=server.url, retries=0)) as client:
-        agent = AgentHandle(server.agents[0].agent_id, client)
-        with agent.map(inputs, on_stop="cancel") as batch:
-            assert next(batch).index == 1
-            wait_for(lambda: any(request.fault is look for request in server.requests))
+    with agent.map(inputs, on_stop="cancel") as batch:
+        assert next(batch).index == 1
+        wait_for(lambda: any(request.fault is look for request in server.requests))
     assert [run["status"] for run in server.runs] == ["success"]
 
 

@@ -137,6 +137,8 @@ def test_3_not_finished_in_time(server: LocalServer, inside: Inside) -> None:
     assert data(done, 3)["status"] == "pending"
     assert f"acp-client wait {data(done, 3)['run_id']}" in done.stderr
     assert data(inside(server, "wait", token, "--timeout", "0.3"), 3)["status"] == "pending"
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "0")
+    assert data(done, 3)["run_id"] and "has no output yet" in done.stderr
 
 
 def test_4_a_question_and_nobody_answers(server: LocalServer, inside: Inside) -> None:

@@ -86,9 +86,9 @@ def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) 
 def test_ping(server: LocalServer, inside: Inside) -> None:
     answer = data(inside(server, "ping"))
     assert answer["server"] == server.url and 0 < answer["milliseconds"] < 1000 * SECONDS
-    refused = acp(server, "ping", more={"ACP_API_KEY": "wrong"})
+    refused = inside(server, "ping", ACP_API_KEY="wrong")
     assert (refused.returncode, refused.stdout) == (1, "")
-    away = acp("http://127.0.0.1:9", "ping")
+    away = inside("http://127.0.0.1:9", "ping")
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (10, "", 1)
 
 

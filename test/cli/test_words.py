@@ -550,14 +550,6 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
     assert "ACP_DEBUG" in debug.stderr
 
 
-def test_a_timeout_of_0_looks_once_at_a_run_that_is_new(
-    server: LocalServer, inside: Inside
-) -> None:
-    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "0")
-    assert done.returncode == 3 and "has no output yet" in done.stderr, done.stderr
-    assert started_run(server) in done.stdout
-
-
 def test_the_words_of_an_agent_are_left_as_they_are(
     inside: Inside, capfd: pytest.CaptureFixture[str]
 ) -> None:
