@@ -432,6 +432,17 @@ def test_long_polls_end_at_once_and_a_create_has_a_moment(
 
 
 @pytest.mark.slow
+def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+) -> None:
+    set_timing(pace=(30, 30))
+    server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
+    batch = agent.map(numbers(6), concurrency=2)
+    with beside(batch.close, after=1.5):
+        assert all(item.ok for item in batch)
+
+
+@pytest.mark.slow
 def test_a_large_batch_that_is_closed_begins_nothing_more(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:

@@ -300,7 +300,9 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     first_line(process)
     # The second run is in flight once its output is asked for.
     wait_for(lambda: len({each.path for each in server.requests if "/output" in each.path}) == 2)
-    err = ended(process).stderr
+    done = ended(process)
+    err = done.stderr
+    assert done.returncode == 130
     assert not PYTHON.search(err) and "map()" not in err and "call" not in err
     assert ("the same command continues" if journal else "pass --journal") in err
 

@@ -338,12 +338,13 @@ def test_an_outage_that_follows_another_has_its_own_time(every: float) -> None:
     assert sum(bool(one.fault) for one in world.sent) > 2000 / every
 
 
-@pytest.mark.parametrize("pace", (None, Pace()), ids=("a run", "a batch"))
-def test_failures_do_not_count_on_after_a_recovery(pace: Pace | None) -> None:
+@pytest.mark.parametrize("shared", (False, True), ids=("a run", "a batch"))
+def test_failures_do_not_count_on_after_a_recovery(shared: bool) -> None:
     """Not one after the other, which would make the pauses longer and longer."""
     with begun(Outages(100.0), 2000.0) as (world, handle):
-        wait = Wait(Contact(handle._core.runs, world.server, 0, pace))
-        handle._core.output(wait)
+        core = handle._core
+        wait = Wait(Contact(core.runs, world.server, 0, Pace() if shared else None))
+        core.output(wait)
         assert (wait._failures, wait._since, world.server.since) == (0, None, None)
 
 
