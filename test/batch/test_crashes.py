@@ -308,11 +308,7 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(
 
 @pytest.mark.parametrize("seconds", [0.2, 2], ids=["over", "under way"])
 def test_a_failure_that_the_server_tried_again_is_not_run_again(
-    agent: AgentHandle,
-    server: LocalServer,
-    path: Path,
-    executor: Executor | None,
-    seconds: float,
+    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, seconds: float
 ) -> None:
     """`error`, `pending`, `success` is the life of a run at such a server."""
     inputs = numbers(3, seconds=seconds)

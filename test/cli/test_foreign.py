@@ -145,11 +145,11 @@ def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
 ) -> None:
     def events(run: RunHandle, **_: object) -> None:
         lost = {"kind": "lost", "missing": 3, "last_event_id": "5;touch x"}
-        raise StreamGap(run_id="r1", token=run.token(), **lost)  # type: ignore[arg-type]
+        raise StreamGap(run_id=run.run_id, token=run.token(), **lost)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RunHandle, "events", events)
-    done = inside("http://127.0.0.1:9", "stream", "r1")
-    assert done.stderr.endswith("\nnext: acp-client stream --on-gap mark r1\n")
+    done = inside("http://127.0.0.1:9", "stream", "r1-acprun1.x")
+    assert done.stderr.endswith("\nnext: acp-client stream --on-gap mark r1-acprun1.x\n")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -362,13 +362,7 @@ def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_completion_is_silent_where_the_server_is_slow_or_away(inside: Inside) -> None:
-    with SocketServer([STALL]) as server:
-        began = time.monotonic()
-        done = inside(server, "completion", "agents")
-        assert time.monotonic() - began < 10  # half a second, and what a busy machine adds
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = inside("http://127.0.0.1:9", "completion", "agents", ACP_RETRIES="3")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = inside("nonsense", "completion", "agents")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_completion_is_silent_where_the_server_is_away(inside: Inside) -> None:
+    for host in ("http://127.0.0.1:9", "nonsense"):
+        done = inside(host, "completion", "agents", ACP_RETRIES="3")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import COMMAND, SECONDS, Inside, environment
+from support.commands import COMMAND, KEY, SECONDS, Inside, environment
 
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.testing import LocalServer
 
@@ -144,21 +145,17 @@ def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sen
     assert Path("in").read_text("utf-8") == '{"n": 1}\n'
 
 
-def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(server: LocalServer) -> None:
+def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
+    server: LocalServer, batch: Callable[..., int]
+) -> None:
     write("in", {"seconds": 60})
     Path("out").write_text("half a line", "utf-8")
-    command = [*COMMAND, "batch", "slow", "in", "--journal", "journal"]
-    process = subprocess.Popen(command, env=environment(server.url))
-    while not Path("journal").exists() or b"started" not in Path("journal").read_bytes():
-        assert process.poll() is None
-        time.sleep(0.01)
-    more = ("--results", "out")
-    done = subprocess.run(
-        [*command, *more], env=environment(server.url), timeout=SECONDS, check=False
-    )
-    process.kill()
-    process.wait(SECONDS)
-    assert done.returncode == 2 and Path("out").read_text("utf-8") == "half a line"
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        agent = AgentHandle.find("slow", client)
+        with agent.map([{"seconds": 0}, {"seconds": 60}], journal="journal") as other:
+            next(other)
+            assert batch("slow", *BATCH) == 2
+    assert Path("out").read_text("utf-8") == "half a line"
 
 
 def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
