@@ -63,9 +63,6 @@ def connect_and_fail() -> ApiClient:
     raise Escalation(ApiClient(Configuration.from_env()))
 
 
-LEAVES = "(it cannot leave its process: it holds a client)"
-
-
 def until_created(
     server: LocalServer, inputs: list[Any], *, error: BaseException, runs: int = 1
 ) -> Iterator[Any]:
@@ -109,28 +106,9 @@ def test_a_worker_knows_that_the_server_has_answered_its_caller(
         assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("input", "options", "kind", "words"),
-    [
-        ({}, {}, dict, ""),
-        ({"fail": True}, {}, RunFailed, ""),
-        ({"ask": 1}, {}, RunInterrupted, ""),
-        ({"ask": 1}, {"on_interrupt": escalate}, ApiException, f"Escalation: somebody {LEAVES}"),
-        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout, ""),
-        ({}, {"connect": connect_and_fail}, ApiException, LEAVES),
-    ],
-    ids=["result", "failure", "question", "error of a callback", "timeout", "error of connect"],
-)
 def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
-    server: LocalServer,
-    in_environment: None,
-    monkeypatch: pytest.MonkeyPatch,
-    input: dict[str, Any],
-    options: dict[str, Any],
-    kind: type[object],
-    words: str,
+    server: LocalServer, in_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that cannot leave its process comes as its text."""
     secret = "planted-secret"
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
@@ -144,15 +122,26 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
             pickled.append(pickle.dumps(future.exception() or future.result()))
             return future
 
+    # An error that cannot leave its process comes as its text.
+    stays = "(it cannot leave its process: it holds a client)"
+    cases: tuple[tuple[dict[str, Any], Any, type[object], str], ...] = (
+        ({}, {}, dict, ""),
+        ({"fail": True}, {}, RunFailed, ""),
+        ({"ask": 1}, {}, RunInterrupted, ""),
+        ({"ask": 1}, {"on_interrupt": escalate}, ApiException, f"Escalation: somebody {stays}"),
+        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout, ""),
+        ({}, {"connect": connect_and_fail}, ApiException, stays),
+    )
     with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
         agent = AgentHandle(server.agents[0].agent_id, client)
-        list(agent.map([{"n": 0, **input}], executor=pool, **options))
-    given, returned = pickled
-    assert secret.encode() not in given + returned and server.url.encode() in given
-    task = pickle.loads(returned)
-    assert isinstance(task, Task) and isinstance(task.outcome, kind)
-    assert str(task.outcome).endswith(words)
-    assert task.input is None  # the caller has it
+        for input, options, kind, words in cases:
+            list(agent.map([{"n": 0, **input}], executor=pool, **options))
+            given, returned = pickled[-2:]
+            assert secret.encode() not in given + returned and server.url.encode() in given
+            task = pickle.loads(returned)
+            assert isinstance(task, Task) and isinstance(task.outcome, kind)
+            assert str(task.outcome).endswith(words)
+            assert task.input is None  # the caller has it
 
 
 def test_a_client_of_another_server_is_refused(

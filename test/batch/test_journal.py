@@ -261,9 +261,9 @@ def failed(**error: Any) -> bytes:
     return after_starting({"failed": 0, "run": "r", "error": {**FAILURE, **error}})
 
 
-@pytest.mark.parametrize(
-    ("content", "line", "words"),
-    [
+def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
+    """A checksum is no signature: whoever made the file has computed it, too."""
+    cases: tuple[tuple[bytes, int | None, str], ...] = (
         *(
             (content, None, "{} is not a journal of a batch; choose another name for the journal$")
             for content in (b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n')
@@ -302,22 +302,18 @@ def failed(**error: Any) -> bytes:
             HEADER_LINE + encode_line(STARTING) + nested(b'{"done":0,"run":"r","result":'),
             *(3, "no batch writes such a line"),
         ),
-    ],
-)
-def test_damage_is_named_and_the_file_is_left_alone(
-    path: Path, content: bytes, line: int | None, words: str
-) -> None:
-    """A checksum is no signature: whoever made the file has computed it, too."""
-    path.write_bytes(content)
-    with pytest.raises(JournalError) as caught:
-        entries(path, 0)
-    if line is None:
-        assert re.match(words.format(path), str(caught.value))
-    else:
-        assert isinstance(caught.value, JournalDamaged) and caught.value.line == line
-        left = "the file was left as it is: repair the line, or use another file"
-        assert re.match(f"line {line} .*{words}.*{left}", str(caught.value))
-    assert path.read_bytes() == content
+    )
+    for content, line, words in cases:
+        path.write_bytes(content)
+        with pytest.raises(JournalError) as caught:
+            entries(path, 0)
+        if line is None:
+            assert re.match(words.format(path), str(caught.value))
+        else:
+            assert isinstance(caught.value, JournalDamaged) and caught.value.line == line
+            left = "the file was left as it is: repair the line, or use another file"
+            assert re.match(f"line {line} .*{words}.*{left}", str(caught.value))
+        assert path.read_bytes() == content
 
 
 def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:

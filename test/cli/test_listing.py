@@ -92,28 +92,22 @@ def test_ping(server: LocalServer, inside: Inside) -> None:
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (10, "", 1)
 
 
-@pytest.mark.parametrize(
-    ("command", "wanted", "status"),
-    [
+def test_a_quick_command_sends_one_request(inside: Inside) -> None:
+    for command, wanted, status in (
         ("ping", {"name": "ping", "limit": 1, "offset": 0}, 10),
         ("completion agents", {"limit": 1000, "offset": 0}, 0),  # the most that it may return
-    ],
-)
-def test_a_quick_command_sends_one_request(
-    inside: Inside, command: str, wanted: dict[str, Any], status: int
-) -> None:
-    with SocketServer(response(b"[]")) as server:
-        assert inside(server, *command.split(), ACP_RETRIES="3").returncode == 0
-        (sent,) = server.requests
-        assert json.loads(sent.body) == wanted
-    with SocketServer(response(b'"busy"', 503)) as server:
-        assert inside(server, *command.split(), ACP_RETRIES="3").returncode == status
-        assert len(server.requests) == 1
+    ):
+        with SocketServer(response(b"[]")) as server:
+            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == 0
+            (sent,) = server.requests
+            assert json.loads(sent.body) == wanted
+        with SocketServer(response(b'"busy"', 503)) as server:
+            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == status
+            assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("command", "seconds"), [("ping", 10), ("completion agents", 0.5)])
 def test_a_quick_request_has_a_limit_of_its_own(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str, seconds: float
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
 
@@ -122,8 +116,9 @@ def test_a_quick_request_has_a_limit_of_its_own(
         return []
 
     monkeypatch.setattr(AgentsApi, "search_agents", search)
-    assert inside("http://127.0.0.1:9", *command.split()).returncode == 0
-    assert given == [seconds]
+    for command in ("ping", "completion agents"):
+        assert inside("http://127.0.0.1:9", *command.split()).returncode == 0
+    assert given == [10, 0.5]
 
 
 def test_10_is_for_what_may_pass(inside: Inside) -> None:
