@@ -44,8 +44,9 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1._http.retry import Server
+from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._parking import UnattendedRuns
-from acp_client_v0_1.batch._tasks import Task
+from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
@@ -484,6 +485,17 @@ def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
     for item in agent.map(numbers(60, seconds=60), concurrency=60, timeout=2):
         assert isinstance(item.outcome, RunWaitTimeout)
         assert "within the call's 0.0" not in str(item.outcome)
+
+
+def test_the_time_of_a_run_that_nobody_polls_begins_with_its_create(agent: AgentHandle) -> None:
+    unset: Any = dict.fromkeys(("agent", "on_interrupt"))
+    plan = Plan(
+        agent.agent_id, call_id="c", server="", batch="b", options={}, timeout=9.0, check=False,
+        unclear="raise", **unset,
+    )  # fmt: skip
+    started = task(0)
+    RunDriver(plan, agent).start(started)
+    assert started.polls is not None and 0 < started.polls.wait.remaining() <= 9
 
 
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
