@@ -189,7 +189,7 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]
             with TERMINAL:
                 from tqdm import tqdm
 
-                bar = tqdm(desc=line(), bar_format="{desc}", leave=False)
+                bar = tqdm(desc=line(), bar_format="{desc}", leave=False, file=sys.stderr)
             with bar:
                 while not ended.wait(_TICK):
                     bar.set_description_str(line())

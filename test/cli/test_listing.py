@@ -8,13 +8,17 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.batches import wait_for
 from support.commands import (
     COMMAND,
     KEY,
@@ -245,21 +249,43 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
 
 
 @pytest.mark.slow
-def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(
-    server: LocalServer, inside: Inside, tmp_path: Path
-) -> None:
+def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server: LocalServer) -> None:
     run = ("run", "slow", '{"seconds": 3.2}', "--format", "jsonl")
-    quicker = ("run", "slow", '{"seconds": 1.5}', "--format", "jsonl")
     shown, status = on_terminal(server, *run)
     assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]+\r", shown)
     assert re.search(r"\rpending, [23] s, run ", shown)  # it goes on
     assert rows_of(shown) == ['{"slept":3.2}', ""]
-    assert inside(server, *quicker).stderr == ""  # it is no terminal
-    assert on_terminal(server, "run", "echo", "{}")[0] == "{}\n"  # it is quick
-    (tmp_path / "tqdm").mkdir()
-    (tmp_path / "tqdm" / "__init__.py").write_text("raise ImportError('not here')", "utf-8")
-    shown, status = on_terminal(server, *quicker, PYTHONPATH=str(tmp_path))
-    assert (shown, status) == ('{"slept":1.5}\n', 0)
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run: Any = Namespace(status=None, run_id="r1")
+    before = threading.enumerate()
+
+    def begins(stderr: io.StringIO, **options: Any) -> bool:
+        """Whether a thread begins to write."""
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with _runs.shown(run, Namespace(**{"debug": False, **options})):
+            return len(threading.enumerate()) > len(before)
+
+    assert not begins(io.StringIO())
+    assert not begins(Screen(), debug=True)
+    assert not begins(Screen(), streaming="custom")
+    screen = Screen()
+    assert begins(screen) and screen.getvalue() == ""  # it was quick
+    monkeypatch.setattr(_runs, "_TICK", 0.01)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with _runs.shown(run, Namespace(debug=False)):
+        wait_for(lambda: threading.enumerate() == before)
+    before.append(threading.Thread())  # as the next is not in the main thread
+    with ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(begins, Screen()).result()
 
 
 @pytest.mark.slow

@@ -389,14 +389,17 @@ def test_a_signal_that_comes_twice_at_once_counts_once() -> None:
     assert stop.number == 15
 
 
-def test_a_signal_waits_until_a_record_is_written() -> None:
-    stop, done = _output.Stop(), []
+def test_a_signal_waits_until_a_record_is_written_and_no_longer() -> None:
+    stop, later, done = _output.Stop(), _output.Stop(), []
     with pytest.raises(_output.Stopped), stop:
         stop(2, None)
         done.append(1)
     assert done == [1]
-    with stop:
-        pass
+    for handler in (stop, later):
+        with handler:
+            pass
+    with pytest.raises(_output.Stopped):
+        later(2, None)
 
 
 def test_a_signal_that_is_ignored_stays_ignored(
