@@ -38,7 +38,7 @@ from support.proxies import HttpProxy
 from support.socket_server import STALL, SocketServer, response
 
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
-from acp_client_v0_1.cli import _runs
+from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer
@@ -298,13 +298,31 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
 @pytest.mark.slow
 def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: LocalServer) -> None:
     asked = ("run", "approval", "{}", "--ask", "--format", "jsonl")
-    typed = 'maybe\n[1]\n{"approved": true}\n'
+    typed = '{"approved": true}\n'
     shown, status = on_terminal(server, *asked, stdin=typed.encode())
-    assert status == 0 and "not JSON" in shown and "not a JSON object" in shown
     before, _, after = shown.partition("answer (a JSON object in one line): ")
-    assert after.startswith(typed), shown  # the terminal's echo of what was typed
+    assert status == 0 and after.startswith(typed), shown  # the terminal's echo of what was typed
     assert before.endswith("\n") and '"approved":true' in rows_of(shown)[-2]
-    assert on_terminal(server, *asked, stdin=b"\x04")[1] == 4  # Ctrl-D
+
+
+class Keyboard(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_until_the_answer_is_an_object_or_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    question: Any = Namespace(type="approval", payload={"action": "\u00e4"})
+    for typed, answer, refused in (
+        (b'maybe\n[1]\n{"n": 1}\n', {"n": 1}, ["not JSON", "not a JSON object"]),
+        (b"", None, []),
+    ):
+        monkeypatch.setattr(sys, "stdin", Keyboard(io.BytesIO(typed)))
+        assert _inputs._ask(question) == answer
+        first, *others = capfd.readouterr().err.split("answer (a JSON object in one line): ")
+        assert first == 'approval: {"action": "\u00e4"}\n'
+        assert len(others) == len(refused) + 1 and all(map(str.startswith, others, refused))
 
 
 def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
