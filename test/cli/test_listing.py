@@ -113,15 +113,16 @@ def test_a_quick_command_sends_one_request(inside: Inside) -> None:
 def test_a_quick_request_has_a_limit_of_its_own(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[float] = []
+    given, seconds = list[float](), iter((7.0, 7.0123456))
 
     def search(api: AgentsApi, wanted: object, *, _request_timeout: float) -> list[Any]:
         given.append(_request_timeout)
         return []
 
     monkeypatch.setattr(AgentsApi, "search_agents", search)
-    for command in ("ping", "completion agents"):
-        assert inside("http://127.0.0.1:9", *command.split()).returncode == 0
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    assert data(inside("http://127.0.0.1:9", "ping"))["milliseconds"] == 12.3
+    assert inside("http://127.0.0.1:9", "completion", "agents").returncode == 0
     assert given == [10, 0.5]
 
 
@@ -367,6 +368,7 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         assert columns_of(row[: row.index("1.0.0")]) == place
     assert any(row.endswith("…") and columns_of(row) == columns for row in rows)
     assert "two lines \\u001b[31m and a tab ." in whole
+    assert f"  {'Name ' * 40}…\n" in whole  # the most of one cell
     for table in (runs, threads):
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 

@@ -71,6 +71,7 @@ def test_without_a_journal_nothing_in_the_file_is_changed(batch: Callable[..., i
         assert batch("echo", "--results", "out") == 0
     text = Path("out").read_text("utf-8")
     assert text.startswith('no line feed{"index":0') and text.count('"n":1') == 2
+    assert batch("echo", "--results", "text", "--format", "text") == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -212,11 +214,13 @@ def test_an_answer_command_gets_the_question_and_answers_it(
     server: LocalServer, inside: Inside, token: str, folder: Path
 ) -> None:
     answer = """grep -q '"action": "deploy"' && echo '{"approved": true}'"""
-    Path("in").write_text('{"action": "deploy"}\n', "utf-8")
     for command in (["wait", token], ["run", "approval", '{"action": "deploy"}']):
         assert data(inside(server, *command, "--answer-command", answer))["approved"] is True
-    (item,) = lines(inside(server, "batch", "approval", "in", "--answer-command", answer))
-    assert item["result"]["approved"] is True
+    # In a batch, nobody waits until others are answered.
+    Path("in").write_text('{"action": "deploy"}\n' * 2, "utf-8")
+    other = "touch $$.asked; until [ $(ls *.asked | wc -l) -gt 1 ]; do sleep 0.05; done"
+    command = ["batch", "approval", "in", "--answer-command", f"{other}; {answer}"]
+    assert [item["result"]["approved"] for item in lines(inside(server, *command))] == [True] * 2
 
 
 def test_a_timeout_of_0_only_looks_and_asks_nobody(
@@ -416,6 +420,20 @@ def test_a_signal_that_is_ignored_stays_ignored(
     assert seen == [signal.SIG_IGN, _output.STOP]
 
 
+def test_stderr_drops_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    for stream in (SimpleNamespace(write=refuse, flush=refuse), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        stderr = _output.Stderr()
+        assert stderr.write("ab") == 2
+        stderr.flush()
+    assert stderr.getvalue() == "ab"
+    stream.close()
+    assert stderr.write("ab") == 2
+
+
 def test_an_error_that_nobody_expected_is_one_line(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +499,7 @@ FILES = {
     "same.csv": b"a,a\n1,2\n",
     "quoted.csv": b'a,b\n"1"2,3\n',
     "latin.csv": b"a,b\n\xff,3\n",
+    "comma": b'{"a": 1 "b", 2}\n',
     "in": b"{}\n",
 }
 UNEVEN = "is not CSV: it does not have one value for each name"
@@ -491,7 +510,8 @@ WRONG = [
     ("wait", "arguments are required: RUN"),
     ("run echo {", "argument INPUT: not JSON"),
     ("run echo Hello", "write it in quotes"),
-    ("run echo [1]", "argument INPUT: not a JSON object"),
+    ("run echo [1]", "argument INPUT: not a JSON object: [1]\n"),
+    (f"run echo [{'1,' * 50}1]", f"INPUT: not a JSON object: [{'1, ' * 19}1,\n"),
     ("""run echo '{"a": NaN}'""", "NaN is not JSON"),
     ("""run echo '{"a" 1}'""", "argument INPUT: not JSON: Expecting ':' delimiter at column"),
     ("""run echo '{"a":""" + "[" * 100_000 + "'", "nested too deep"),
@@ -526,6 +546,7 @@ WRONG = [
     ("batch echo latin.jsonl", "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"),
     ("batch echo bad", "line 3 of bad is not JSON: Expecting ',' delimiter at column 7"),
     ("batch echo nan", "line 1 of nan is not JSON: NaN is not JSON"),
+    ("batch echo comma", "line 1 of comma is not JSON: Expecting ',' delimiter at column 9\n"),
     # Only a first line can be the header of CSV.
     ("batch echo csv", "line 2 of csv is not JSON: Expecting value at column 1\n"),
     ("batch echo few.csv", f"line 3 of few.csv {UNEVEN}"),
