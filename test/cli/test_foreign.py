@@ -175,31 +175,26 @@ def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])
 def test_a_signal_waits_until_a_record_is_written(
-    tmp_path: Path, number: signal.Signals, results: list[str], unbuffered: str
+    server: LocalServer, folder: Path, number: signal.Signals, results: list[str], unbuffered: str
 ) -> None:
     # Larger than the buffer of a pipe, so the command waits inside a record for its reader.
     inputs = "".join(json.dumps({"n": n, "text": "x" * 300_000}) + "\n" for n in range(3))
-    (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
-    with LocalServer() as server:
-        process = subprocess.Popen(
-            [*COMMAND, "batch", "echo", "in.jsonl", *results], cwd=tmp_path,
-            env={**environment(server.url), "PYTHONUNBUFFERED": unbuffered},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
-        first = os.read(process.stdout.fileno(), 1)
-        process.send_signal(number)
-        process.send_signal(number)  # as timeout(1) does
-        time.sleep(0.5)
-        assert process.poll() is None
-        written = first + process.stdout.read()
-        err = process.stderr.read().decode()
-        process.wait(SECONDS)
-        process.stdout.close()
-        process.stderr.close()
-    assert written.endswith(b"\n") and "Traceback" not in err
-    assert [len(json.loads(line)["result"]["text"]) for line in written.splitlines()] == [300_000]
-    assert process.returncode == 128 + number and "stopped after 1 of" in err
+    (folder / "in.jsonl").write_text(inputs, "utf-8")
+    process = subprocess.Popen(
+        [*COMMAND, "batch", "echo", "in.jsonl", *results], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**environment(server.url), "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = os.read(process.stdout.fileno(), 1)
+    process.send_signal(number)
+    process.send_signal(number)  # as timeout(1) does
+    time.sleep(0.5)
+    assert process.poll() is None
+    rest, err = process.communicate(timeout=SECONDS)
+    assert rest.endswith(b"\n") and b"Traceback" not in err
+    (record,) = (first + rest).splitlines()
+    assert len(json.loads(record)["result"]["text"]) == 300_000
+    assert process.returncode == 128 + number and b"stopped after 1 of" in err
 
 
 def first_page(request: Request) -> bytes:

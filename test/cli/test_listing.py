@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +18,6 @@ from typing import Any
 import pytest
 from support.batches import wait_for
 from support.commands import (
-    COMMAND,
     KEY,
     SECONDS,
     Inside,
@@ -28,8 +25,8 @@ from support.commands import (
     begun,
     data,
     ended,
-    environment,
     first_line,
+    in_shell,
     lines,
     on_terminal,
     rows_of,
@@ -388,26 +385,19 @@ def test_only_a_row_that_is_too_wide_is_cut(
 # Completion
 
 
-def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
-    hostile = described(f"a$(touch {tmp_path}/executed)", "evaluated by compgen -W")
-    command = tmp_path / "acp-client"
-    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
-    command.chmod(0o755)
+def test_completion_knows_the_names_of_agents(folder: Path) -> None:
+    hostile = described("a$(touch executed)", "evaluated by compgen -W")
+    script = (
+        'acp-client() { acp "$@"; }\n'
+        'eval "$(acp-client completion bash)"\n'
+        "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
+        "_shtab_acp_client\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
     with LocalServer(api_key={"x-api-key": KEY}, agents=[*BUILTIN_AGENTS, hostile]) as server:
-        variables = environment(server.url)
-        variables["PATH"] = f"{tmp_path}{os.pathsep}{variables['PATH']}"
-        script = (
-            'eval "$(acp-client completion bash)"\n'
-            "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
-            "_shtab_acp_client\n"
-            'printf "%s\\n" "${COMPREPLY[@]}"\n'
-        )
-        done = subprocess.run(
-            ["bash", "-c", script], env=variables, capture_output=True, text=True,
-            timeout=SECONDS, check=False,
-        )  # fmt: skip
+        done = in_shell(server, script)
     assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
-    assert not (tmp_path / "executed").exists()
+    assert list(folder.iterdir()) == []
 
 
 def test_completion_is_silent_where_the_server_is_away(inside: Inside) -> None:
