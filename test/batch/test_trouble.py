@@ -367,8 +367,8 @@ def test_searches_that_are_wrong_more_often_than_right_are_given_up(
     count = itertools.count()
     searched.search = lambda request: [next(count)][1:]
     unattended = searched.runs(lambda task: None, parked=1)
-    for outcome in (*hits * [{}], *mistakes * [None]):
-        unattended.note(task(0, outcome=outcome))
+    for hit in (*hits * [True], *mistakes * [False]):
+        unattended.note(task(0), hit=hit)
     unattended.search()
     assert unattended.window(500) == (2 if searches else 1) and next(count) == 1
 
