@@ -168,7 +168,6 @@ class Connection(HTTPConnection):
         tunnel = cast(Any, self)
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.limit(self.sock)
         # From Python 3.12 on, http.client adds a Host header of its own to the tunnel's headers.
         # In that header an IPv6 address has no brackets, so this one replaces it.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})

@@ -98,6 +98,11 @@ def test_the_read_timeout_of_a_long_poll_outlasts_its_window(explicit, default, 
     assert resolve_timeout(explicit, default, block_window=window, margin=10) == expected
 
 
+def test_a_long_poll_outlasts_the_total_of_other_calls():
+    timeout = resolve_timeout(None, (10, 60), total=0.5, block_window=2, margin=5)
+    assert (timeout.total, timeout.read) == (7, 60)
+
+
 @pytest.mark.parametrize("explicit", [2, 10, (1, 10), (None, 3)])
 def test_an_explicit_timeout_that_is_too_short_for_the_window_is_refused(explicit):
     with pytest.raises(ApiValueError, match=r"_request_timeout=.* too short for block_timeout=10"):

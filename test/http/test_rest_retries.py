@@ -16,7 +16,7 @@ from support.socket_server import RESET, STALL, SocketServer, head, response
 from support.transport import Stopwatch, a_call, eventually, rest_client
 from urllib3.util import Retry
 
-from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.retry import (
     Attempts,
     RetryPolicy,
@@ -133,10 +133,17 @@ def test_what_each_status_says():
     assert not any(failure.rest_gives_up for failure in every.values())
 
 
-def test_a_long_poll_that_lasted_a_second_or_its_window_was_held():
-    held = [(30, 1.0), (1, 1.0), (0.5, 0.5)]
-    assert all(was_held(*case) for case in held)
-    assert not any(was_held(*case) for case in [(30, 0.9), (0.5, 0.4), (0, 9.0), (None, 9.0)])
+def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
+    attempts = Attempts(RetryPolicy(total=math.inf))
+    for window, took, held in (
+        *((30, 1.0, True), (1, 1.0, True), (0.5, 0.5, True)),
+        *((30, 0.9, False), (0.5, 0.4, False), (0, 9.0, False), (None, 9.0, False)),
+    ):
+        assert was_held(window, took) is held
+        call = a_call(timeout=Timeout(window=window))
+        for status in (408, 502, 503, 504, 524):
+            assert (attempts.after_response(call, status, {}, took) is None) is held
+        assert attempts.after_response(call, 500, {}, took) is not None
 
 
 def test_a_retry_after_of_300_seconds_is_waited_for_and_no_longer_one():

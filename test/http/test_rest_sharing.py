@@ -220,7 +220,7 @@ def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
 
 
 def test_another_thread_can_interrupt_the_call_under_way_and_no_later_one():
-    calls = Interruptible()
+    calls = Interruptible(lambda: 1.0, 1.0)
 
     def interrupt():
         assert eventually(lambda: server.requests)
