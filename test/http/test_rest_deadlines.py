@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client
+from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client, talking
 
 from acp_client_v0_1._deadline import Deadline, NothingYet
 from acp_client_v0_1._http import dial
@@ -42,7 +42,7 @@ SLOW = {
 @pytest.mark.slow
 def test_the_total_holds():
     def call(name):
-        with SocketServer(SLOW[name]) as server, rest_client(retries=9) as client:
+        with talking(SLOW[name], retries=9) as (client, server):
             with Stopwatch() as clock:
                 try:
                     outcome = client.request("GET", server.url, _request_timeout=1.5, safe=True)
@@ -70,7 +70,7 @@ def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
         steps.append(1)
         return 0.3
 
-    with SocketServer([STALL]) as server, rest_client() as client, Interruptible(watch, 0.3):
+    with talking([STALL]) as (client, server), Interruptible(watch, 0.3):
         for timeout in ((5, 0.5), 0.5):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError):
                 client.request("GET", server.url, _request_timeout=timeout)
@@ -84,8 +84,7 @@ def test_a_watched_call_to_a_name_may_have_no_limit():
         return 0.1
 
     with (
-        SocketServer([STALL]) as server,
-        rest_client(timeout=None) as client,
+        talking([STALL], timeout=None) as (client, server),
         Interruptible(watch, 0.1),
         pytest.raises(ConnectionException, match="without a response"),
     ):
@@ -97,7 +96,7 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
     begin = head(content_length="8")
     # A head has the limit as a whole, once it has begun; the body after it has not.
     script = [begin[:9], 0.05, begin[9:], *drip(b"01234567", 0.2)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
     assert received.data == b"01234567"
 
@@ -106,7 +105,7 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
 def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
     """While one that breaks off is the error that its status says."""
     begin = [head(404, content_length="9"), b"gone"]
-    with SocketServer([*begin, STALL], [*begin, CLOSE]) as server, rest_client() as client:
+    with talking([*begin, STALL], [*begin, CLOSE]) as (client, server):
         with pytest.raises(ApiTimeoutError) as failure:
             client.request("GET", server.url, _request_timeout=timeout)
         assert failure.value.status == 404
@@ -115,7 +114,7 @@ def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
 
 def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
     script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
         received.read_beginning()
         assert isinstance(received.fault, ApiTimeoutError)
@@ -123,7 +122,7 @@ def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
 
 @pytest.mark.slow
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
-    with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
+    with talking([head(content_length="9"), b"1", STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))
         assert received.read_available() == b"1"
         with pytest.raises(NothingYet):
@@ -136,7 +135,7 @@ def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
 @pytest.mark.slow
 def test_silences_with_a_byte_between_them_do_not_add_up():
     script = [head(content_length="6"), *drip(b"123456", 0.4)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.2))
         came, waits = b"", 0
         while len(came) < 6:
@@ -175,8 +174,7 @@ def test_a_stream_opens_within_the_read_limit(status):
 )
 def test_a_silent_connection_ends_by_the_read_limit(options, settings):
     with (
-        SocketServer([STALL]) as server,
-        rest_client(retries=3, **settings) as client,
+        talking([STALL], retries=3, **settings) as (client, server),
         Stopwatch() as call,
         pytest.raises(ApiTimeoutError, match=r"no response within 0\.3 s"),
     ):
@@ -226,7 +224,7 @@ def test_all_addresses_together_end_in_time(full_backlog, monkeypatch):
 
 
 def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog, monkeypatch):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         ports = (full_backlog, server.port)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -249,7 +247,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setattr(dial._thread_slots, "most", 3)
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         url = f"http://localhost:{server.port}/"
         for _ in range(6):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
@@ -267,7 +265,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
     slots = [Slot() for _ in range(65)]
     assert [dial._thread_slots.enter(slot) for slot in slots] == [True] * 64 + [False]
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         url = f"http://localhost:{server.port}/"
 
         def look_up():
@@ -358,8 +356,7 @@ def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1._http.connection.in_time", late)
     with (
         SocksProxy() as proxy,
-        SocketServer(response(b'"a"')) as server,
-        rest_client(proxy=f"socks5h://127.0.0.1:{proxy.port}") as client,
+        talking(response(b'"a"'), proxy=f"socks5h://127.0.0.1:{proxy.port}") as (client, server),
     ):
         with pytest.raises(ApiTimeoutError):
             client.request("GET", server.url, _request_timeout=0.5)
@@ -451,7 +448,7 @@ def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well():
 
 def test_a_body_that_an_error_quotes_has_three_seconds_and_the_call_its_deadline():
     script = head(404, content_length="1") + b"a"
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=60)
         assert received.read_beginning() == b"a"
         attempt = received._incoming.attempt

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import urllib3
 from support.socket_server import STALL, SocketServer, chunk, head, response
-from support.transport import eventually, rest_client
+from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
 
 import acp_client_v0_1
@@ -106,7 +106,7 @@ FRAMINGS = {
 @pytest.mark.parametrize(("size", "limit"), [(300_000, 200_000), (11, 10)], ids=["long", "at once"])
 def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -> None:
     large, small = (FRAMINGS[framing](b"x" * length) for length in (size, limit))
-    with SocketServer(large, small) as server, rest_client(max_response_bytes=limit) as client:
+    with talking(large, small, max_response_bytes=limit) as (client, server):
         with pytest.raises(ResponseTooLarge, match=f"max_response_bytes={limit}") as caught:
             client.request("GET", server.url)
         assert caught.value.limit == limit
@@ -119,7 +119,7 @@ def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -
 
 def test_a_response_without_a_limit() -> None:
     body = b"x" * 300_000
-    with SocketServer(response(body)) as server, rest_client(max_response_bytes=None) as client:
+    with talking(response(body), max_response_bytes=None) as (client, server):
         assert client.request("GET", server.url).data == body
 
 
@@ -130,7 +130,7 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
         script: Any = response(bomb, 404, content_encoding="gzip")
     else:  # what it would wait for never comes
         script = [head(300, content_length="9000000000") + b"x" * 2 * MIB, STALL]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         tracemalloc.start()
         received = client.request("GET", server.url, _request_timeout=30)
         _, most = tracemalloc.get_traced_memory()
@@ -142,14 +142,14 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
 
 def test_the_body_of_an_error_keeps_a_limit_that_is_smaller() -> None:
     script = response(b"a" * 200_000, 404)
-    with SocketServer(script) as server, rest_client(max_response_bytes=1_000) as client:
+    with talking(script, max_response_bytes=1_000) as (client, server):
         received = client.request("GET", server.url)
     assert (received.status, received.data) == (404, b"a" * 1_000)
 
 
 def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
     script = response(gzip.compress(bytes(4 * MIB)), content_encoding="gzip")
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=0.5)
         assert received.read_available()
         time.sleep(0.51)
@@ -159,7 +159,7 @@ def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
 
 def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
     body = os.urandom(8 * MIB)
-    with SocketServer(response(body)) as server, rest_client() as client:
+    with talking(response(body)) as (client, server):
         tracemalloc.start()
         assert len(client.request("GET", server.url).data or b"") == len(body)
         _, most = tracemalloc.get_traced_memory()

@@ -19,13 +19,12 @@ from support.socket_server import (
     RESET,
     STALL,
     Gate,
-    SocketServer,
     chunk,
     drip,
     head,
     response,
 )
-from support.transport import Stopwatch, eventually, rest_client
+from support.transport import Stopwatch, eventually, talking
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
@@ -53,7 +52,7 @@ FRAMINGS = {
 def test_bytes_are_there_when_they_have_come(begin, rest, reusable):
     gates = Gate(), Gate()
     responses = [[*begin, gate, *rest] for gate in gates]
-    with SocketServer(*responses) as server, rest_client() as client:
+    with talking(*responses) as (client, server):
         for gate in gates:
             received = client.request("GET", server.url + "/", stream=True)
             assert received.read_available() == b"one"
@@ -77,7 +76,7 @@ CUT = {
 
 @pytest.mark.parametrize("script", CUT.values(), ids=CUT)
 def test_a_cut_is_never_a_clean_end(script):
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         with pytest.raises(ConnectionException) as failure:
             assert received.read_available() == b"one"
@@ -119,7 +118,7 @@ WHOLE = {
 
 @pytest.mark.parametrize(("script", "body"), WHOLE.values(), ids=WHOLE)
 def test_a_body_that_is_whole(script, body):
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         assert client.request("GET", server.url).data == body
         assert joined(client.request("GET", server.url, stream=True)) == body
 
@@ -153,11 +152,7 @@ def test_a_body_that_is_whole(script, body):
     ],
 )
 def test_broken_framing_is_a_protocol_error(script):
-    with (
-        SocketServer(script) as server,
-        rest_client(retries=2) as client,
-        pytest.raises(ProtocolException),
-    ):
+    with talking(script, retries=2) as (client, server), pytest.raises(ProtocolException):
         client.request("GET", server.url + "/", safe=True, _request_timeout=2)
     assert len(server.requests) == 1
 
@@ -173,8 +168,7 @@ def test_broken_framing_is_a_protocol_error(script):
 )
 def test_a_head_that_is_cut_is_no_response(begin, words):
     with (
-        SocketServer([begin, CLOSE]) as server,
-        rest_client() as client,
+        talking([begin, CLOSE]) as (client, server),
         pytest.raises((ConnectionException, ProtocolException), match=words),
     ):
         client.request("GET", server.url, _request_timeout=5)
@@ -183,13 +177,13 @@ def test_a_head_that_is_cut_is_no_response(begin, words):
 def test_bare_deflate_refers_back_by_up_to_32_kib():
     content = random.Random(1).randbytes(30_000) * 2
     script = response(zlib.compress(content)[2:-4], content_encoding="deflate")
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         assert client.request("GET", server.url).data == content
 
 
 def headers_of(lines: bytes):
     script = b"HTTP/1.1 200\r\ncontent-length: 0\r\n" + lines + b"\r\n"
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         return client.request("GET", server.url + "/").headers
 
 
@@ -232,7 +226,7 @@ def test_lengths_that_agree_are_one_and_others_none():
         (b"+1", ProtocolException),
     ):
         script = b"HTTP/1.1 200 OK\r\ncontent-length: " + lengths + b"\r\n\r\nx"
-        with SocketServer(script) as server, rest_client() as client:
+        with talking(script) as (client, server):
             if error is None:
                 assert client.request("GET", server.url + "/").data == b"x"
                 continue
@@ -264,7 +258,7 @@ LAST_WORDS = {
 
 @pytest.mark.parametrize(("script", "connections"), LAST_WORDS.values(), ids=LAST_WORDS)
 def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         for _ in range(2):
             assert client.request("GET", server.url).data == b"one"
             assert connections == 1 or eventually(lambda: not server.still_open)
@@ -275,7 +269,7 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
 @pytest.mark.parametrize("framing", [{"content_length": "5"}, {"transfer_encoding": "chunked"}])
 def test_responses_without_body(status, framing):
     script = head(status, **framing)
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         unread = client.request("GET", server.url, stream=True)
         assert client.request("GET", server.url).data == b""
         assert client.request("HEAD", server.url).data == b""
@@ -311,7 +305,7 @@ CODED = {
 def test_a_coded_body_however_it_is_cut_and_read(coding, body, size):
     chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
     script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url)
         assert received.data == received.response.data == X
         assert joined(client.request("GET", server.url, stream=True)) == X
@@ -325,11 +319,7 @@ def test_a_coded_body_however_it_is_cut_and_read(coding, body, size):
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
     script = response(GZIP + gzip.compress(b"y" * 500)[:cut], content_encoding="gzip")
-    with (
-        SocketServer(script) as server,
-        rest_client() as client,
-        pytest.raises(ResponseDecodeError, match="too early"),
-    ):
+    with talking(script) as (client, server), pytest.raises(ResponseDecodeError, match="too early"):
         client.request("GET", server.url, stream=stream, _request_timeout=5).read()
 
 
@@ -338,7 +328,7 @@ def test_little_that_decodes_to_much_is_given_in_pieces(coding):
     comments = b":\n" * 4_000_000
     body = gzip.compress(comments, 6) if "gzip" in coding else zlib.compress(comments, 6)
     script = response(body, content_encoding=coding)
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         tracemalloc.start()
         pieces = [len(piece) for piece in iter(received.read_available, b"")]
@@ -361,7 +351,7 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
         gate,
         chunk(packer.compress(b"more") + packer.flush()) + chunk(b""),
     ]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         came = b""
         while len(came) < len(body):
@@ -387,7 +377,7 @@ PIECE = 65_536  # bytes that are decoded at once
 def test_a_member_that_ends_where_a_piece_does_is_decoded_once(coding, stray, size, stream):
     members = [bytes([65 + number]) * size for number in range(MEMBERS[coding])]
     body = b"".join(compressed(coding, member) for member in members) + stray
-    with SocketServer(response(body, content_encoding=coding)) as server, rest_client() as client:
+    with talking(response(body, content_encoding=coding)) as (client, server):
         received = client.request("GET", server.url, stream=stream, _request_timeout=5)
         pieces = list(iter(received.read_available, b"")) if stream else [received.data]
     assert b"".join(pieces) == b"".join(members)
@@ -400,7 +390,7 @@ def test_no_member_of_gzip_is_read_after_stray_bytes():
         chunk(gzip.compress(b"first") + b"stray"),
         chunk(gzip.compress(b"second")) + chunk(b""),
     ]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=5)
         assert list(iter(received.read_available, b"")) == [b"first"]
 
@@ -415,7 +405,7 @@ def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
         for place in range(0, len(whole), 7)
     ]
     scripts = [response(body, content_encoding=coding) for body in cut + changed]
-    with SocketServer(*scripts) as server, rest_client() as client:
+    with talking(*scripts) as (client, server):
         for _ in cut:
             with pytest.raises(ResponseDecodeError, match="cannot be decoded"):
                 client.request("GET", server.url, _request_timeout=5)
@@ -440,7 +430,7 @@ BAD_CODINGS = {
 @pytest.mark.parametrize(("coding", "body", "words", "kept"), BAD_CODINGS.values(), ids=BAD_CODINGS)
 def test_broken_coding_is_a_decode_error(coding, body, words, kept):
     script = response(body, content_encoding=coding)
-    with SocketServer(script) as server, rest_client(retries=2) as client:
+    with talking(script, retries=2) as (client, server):
         with pytest.raises(ResponseDecodeError, match=words):
             client.request("GET", server.url, safe=True)
         assert len(server.requests) == 1
@@ -457,7 +447,7 @@ def test_bytes_beyond_the_body_never_reach_the_next_response():
         [CHUNKED, chunk(b'"b"') + chunk(b"") + surplus],
         response(b'"c"'),
     ]
-    with SocketServer(*responses) as server, rest_client() as client:
+    with talking(*responses) as (client, server):
         got = [client.request("GET", server.url + "/").data for _ in range(3)]
     assert got == [b'"a"', b'"b"', b'"c"']
     assert server.connections == 3  # more of it may follow
@@ -465,10 +455,7 @@ def test_bytes_beyond_the_body_never_reach_the_next_response():
 
 @pytest.mark.parametrize("begin", [head(204), head(304), head(content_length="0")])
 def test_bytes_beyond_an_empty_body_end_the_connection(begin):
-    with (
-        SocketServer(begin + b"HTTP/1.1 200 O", response(b'"b"')) as server,
-        rest_client() as client,
-    ):
+    with talking(begin + b"HTTP/1.1 200 O", response(b'"b"')) as (client, server):
         assert client.request("GET", server.url).data == b""
         assert client.request("GET", server.url).data == b'"b"'
     assert server.connections == 2
@@ -476,7 +463,7 @@ def test_bytes_beyond_an_empty_body_end_the_connection(begin):
 
 @pytest.mark.parametrize("way", ["abort", "close", "response.shutdown", "response.release_conn"])
 def test_what_ends_a_response_from_another_thread_wakes_a_blocked_read(way):
-    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+    with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True)
         assert received.read_available() == b"one"
         end = operator.attrgetter(way)(received)
@@ -489,7 +476,7 @@ def test_what_ends_a_response_from_another_thread_wakes_a_blocked_read(way):
 
 
 def test_abort_after_the_end_does_not_touch_the_next_call():
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         done = client.request("GET", server.url + "/", stream=True)
         assert done.read() == b'"a"'
         going_on = client.request("GET", server.url + "/", stream=True)
@@ -501,7 +488,7 @@ def test_abort_after_the_end_does_not_touch_the_next_call():
 
 @pytest.mark.parametrize("way_out", ["close", "drop"])
 def test_an_unread_response_closes_its_connection(way_out):
-    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+    with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         if way_out == "close":
             received.close()
@@ -513,7 +500,7 @@ def test_an_unread_response_closes_its_connection(way_out):
 
 def test_urllib3s_response_reads_the_body_and_returns_the_connection():
     script = [CHUNKED, chunk(b"one"), chunk(b"two"), chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         for _ in range(2):
             raw = client.request("GET", server.url + "/", stream=True).response
             gc.collect()
@@ -524,7 +511,7 @@ def test_urllib3s_response_reads_the_body_and_returns_the_connection():
 
 
 def test_urllib3s_response_that_is_dropped_closes_its_connection():
-    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+    with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):
         raw = client.request("GET", server.url + "/", stream=True).response
         assert raw.read(3) == b"one"
         del raw
@@ -533,7 +520,7 @@ def test_urllib3s_response_that_is_dropped_closes_its_connection():
 
 
 def test_the_stock_surface():
-    with SocketServer(response(b'"a"', x_thing="1")) as server, rest_client() as client:
+    with talking(response(b'"a"', x_thing="1")) as (client, server):
         received = client.request("get", server.url + "/p?q=1")
     assert (received.status, received.reason, received.method) == (200, "Scripted", "GET")
     assert received.url == server.url + "/p?q=1"
@@ -548,7 +535,7 @@ def test_the_stock_surface():
 
 
 def test_urllib3s_response_to_head_has_no_body():
-    with SocketServer(head(content_length="5")) as server, rest_client() as client:
+    with talking(head(content_length="5")) as (client, server):
         assert client.request("HEAD", server.url, stream=True).response.read() == b""
 
 
@@ -556,7 +543,7 @@ def test_as_much_is_read_at_once_as_has_come_up_to_64_kib():
     body = bytes(4 * PIECE)
     plain, coded = response(body), response(gzip.compress(body), content_encoding="gzip")
     large = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * PIECE)]
-    with SocketServer(plain, coded) as server, rest_client(socket_options=large) as client:
+    with talking(plain, coded, socket_options=large) as (client, server):
         received = client.request("GET", server.url, stream=True)
         peek = partial(received._incoming.sock.recv, 4 * PIECE, socket.MSG_PEEK)
         assert eventually(lambda: len(peek()) > 2 * PIECE)
@@ -569,7 +556,7 @@ def test_as_much_is_read_at_once_as_has_come_up_to_64_kib():
 def test_of_a_body_that_is_quoted_64_kib_are_kept():
     begin = head(404, content_encoding="gzip", content_length="9999999")
     script = [begin + gzip.compress(bytes(4 * PIECE)), STALL]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True)
         assert received.read_beginning() == bytes(PIECE)
         assert eventually(lambda: not server.still_open)
@@ -585,7 +572,7 @@ def test_urllib3s_response_reads_amounts(framing, amount):
         "chunked": [CHUNKED + chunk(body[:999]) + chunk(body[999:]) + chunk(b"")],
         "close": [head(connection="close") + body, "close"],
     }[framing]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         raw = client.request("GET", server.url + "/", stream=True).response
         pieces = list(iter(lambda: raw.read(amount), b""))
         assert b"".join(pieces) == body
@@ -594,10 +581,7 @@ def test_urllib3s_response_reads_amounts(framing, amount):
 
 
 def test_urllib3s_response_waits_after_a_read_that_did_not():
-    with (
-        SocketServer([CHUNKED, 0.3, chunk(b"one") + chunk(b"")]) as server,
-        rest_client() as client,
-    ):
+    with talking([CHUNKED, 0.3, chunk(b"one") + chunk(b"")]) as (client, server):
         streamed = client.request("GET", server.url + "/", stream=True)
         with pytest.raises(NothingYet):
             streamed.read_available(wait=0)
@@ -607,7 +591,7 @@ def test_urllib3s_response_waits_after_a_read_that_did_not():
 
 def test_urllib3s_response_of_a_body_that_was_read():
     script = [CHUNKED, chunk(b"one") + chunk(b"two") + chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         for read in (
             lambda raw: b"".join(raw.stream(2)),
             lambda raw: b"".join(raw.read_chunked()),

@@ -12,8 +12,8 @@ import time
 
 import pytest
 from support.proxies import HttpProxy
-from support.socket_server import RESET, STALL, SocketServer, head, response
-from support.transport import Stopwatch, a_call, eventually, rest_client
+from support.socket_server import RESET, STALL, head, response
+from support.transport import Stopwatch, a_call, eventually, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -32,7 +32,7 @@ FINE = response(b'"fine"')
 
 
 def requests_for(retries, *responses, safe=True):
-    with SocketServer(*responses) as server, rest_client(retries=retries) as client:
+    with talking(*responses, retries=retries) as (client, server):
         outcome = client.request("GET", server.url + "/", safe=safe).status
     return len(server.requests), outcome
 
@@ -104,8 +104,7 @@ def test_retry_after_is_honoured(form, status):
 
 def test_a_wait_beyond_the_deadline_fails_at_once():
     with (
-        SocketServer(response(b'"busy"', 429, retry_after="30")) as server,
-        rest_client(retries=5) as client,
+        talking(response(b'"busy"', 429, retry_after="30"), retries=5) as (client, server),
         Stopwatch() as clock,
     ):
         assert client.request("GET", server.url, _request_timeout=20, safe=True).status == 429
@@ -236,7 +235,7 @@ def test_a_response_is_closed_before_the_wait_for_the_next(monkeypatch):
 
     monkeypatch.setattr(Deadline, "sleep", sleep)
     script = [head(503, content_length="9"), STALL]
-    with SocketServer(script, FINE) as server, rest_client(quick(1)) as client:
+    with talking(script, FINE, retries=quick(1)) as (client, server):
         received = client.request("GET", server.url, safe=True, stream=True)
         assert (received.read(), closed) == (b'"fine"', [True])
 
@@ -262,11 +261,7 @@ def test_each_attempt_is_logged(caplog):
 
 def test_what_follows_a_request_through_logs_is_not_masked(caplog):
     shown = {"traceparent": "00-1-2-01", "X-Request-ID": "r-17", "Last-Event-ID": "9"}
-    with (
-        SocketServer(FINE) as server,
-        rest_client() as client,
-        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
-    ):
+    with talking(FINE) as (client, server), caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         client.request("GET", server.url, headers={**shown, "baggage": "planted"})
     assert all(value in caplog.text for value in shown.values())
     assert "planted" not in caplog.text
@@ -281,7 +276,7 @@ def test_an_observer_stands_around_each_attempt():
             headers = {**call.headers, "traceparent": f"00-{resends}"}
             return send(dataclasses.replace(call, headers=headers))
 
-    with SocketServer(BUSY, [RESET], FINE) as server, rest_client(retries=quick(2)) as client:
+    with talking(BUSY, [RESET], FINE, retries=quick(2)) as (client, server):
         client.observer = Observer()
         response = client.request("GET", server.url, safe=True, route="/runs/{run_id}")
     assert (response.attempts, response.status) == (3, 200)
@@ -292,8 +287,10 @@ def test_an_observer_stands_around_each_attempt():
 
 def test_a_failure_tells_how_often_it_was_tried():
     with (
-        SocketServer(response(b'"busy"', 503, x_request_id="r-17"), [RESET]) as server,
-        rest_client(retries=quick(1)) as client,
+        talking(response(b'"busy"', 503, x_request_id="r-17"), [RESET], retries=quick(1)) as (
+            client,
+            server,
+        ),
         pytest.raises(ConnectionException) as failure,
     ):
         client.request("GET", server.url, safe=True)

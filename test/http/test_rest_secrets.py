@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, SocketServer, head, response
-from support.transport import a_call, rest_client
+from support.transport import a_call, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.headers import RequestAuth
@@ -45,8 +45,7 @@ def texts_of(error: BaseException) -> str:
 )
 def test_errors_and_logs_show_no_secret(script, caplog, capfd):
     with (
-        SocketServer(script) as server,
-        rest_client(debug=True, retries=1) as client,
+        talking(script, debug=True, retries=1) as (client, server),
         caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
         pytest.raises(ApiException) as failure,
     ):
@@ -68,13 +67,13 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
         response(b'"a"'),
     )
     with (
-        SocketServer(*responses) as server,
-        rest_client(
+        talking(
+            *responses,
             debug=True,
             retries=Retry(3, backoff_factor=0.01),
             access_token=SECRET,
             api_key={"x-api-key": SECRET},
-        ) as client,
+        ) as (client, server),
         caplog.at_level(logging.DEBUG),
     ):
         headers = {**HEADERS, **client._configuration.auth_headers()}
@@ -215,7 +214,7 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     echo = {"link": f"</x?key={coded}>; rel=next", "refresh": f"0; url=/x?key%3D{quote(coded)}"}
     echo |= {"location": f"/x?other={coded}", "server": secret, "x-other": "other"}
     script = head(404, content_length="0", **echo)
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         headers = client.request("GET", server.url, credential=f"key={coded}").headers
     long = secret != "7letter"
     assert {name: headers[name] for name in echo} == {
@@ -231,7 +230,7 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     ["Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive"],
 )
 def test_headers_of_the_transport_are_refused_by_name(name):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         with pytest.raises(ApiValueError, match=f"'{name}' cannot be set"):
             client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
         assert not server.connections
@@ -246,7 +245,7 @@ NO_NAMES = [
 @pytest.mark.parametrize("name", NO_NAMES)
 def test_what_is_no_token_as_a_whole_is_no_name_of_a_header(name):
     """A line end in a name would begin another header, or another request."""
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         with pytest.raises(ApiValueError, match="is not the name of a header"):
             client.request("GET", server.url, headers={name: "1"})
         assert not server.connections
@@ -267,7 +266,7 @@ def test_what_a_cookie_and_a_query_keep_of_a_credential():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_number_in_a_header_has_1024_bits(sign):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         client.request("GET", server.url, headers={"X-N": sign * (2**1024 - 1), "X-Last": "\xff"})
         for beyond in (2**1024, 2**2000, 2**100_000):
             with pytest.raises(ApiValueError, match="'X-N' must not be a number of more than 1024"):
@@ -276,7 +275,7 @@ def test_the_largest_number_in_a_header_has_1024_bits(sign):
 
 
 def test_a_number_that_json_lacks_is_not_sent():
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         for body in ({"a": float("nan")}, [float("-inf")], {"a": object()}):
             with pytest.raises(ApiValueError, match="body cannot be sent as JSON"):
                 client.request("POST", server.url, body=body)
@@ -284,7 +283,7 @@ def test_a_number_that_json_lacks_is_not_sent():
 
 
 def test_the_kind_of_a_body_is_named_in_any_case():
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         headers = {"CONTENT-type": "Multipart/Form-Data"}
         client.request("POST", server.url, headers, post_params=[("a", "b")])
         client.request("POST", server.url, {"CONTENT-type": "application/x-own"}, {"a": 1})
@@ -305,7 +304,7 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     method, body, length
 ):
     own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip"}
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         for headers in ({}, own):
             client.request(method, server.url, headers, body)
     plain, changed = (request.headers for request in server.requests)

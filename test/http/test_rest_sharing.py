@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 from support.socket_server import STALL, Gate, SocketServer, chunk, head, response, serve_each
-from support.transport import eventually, in_child, in_use, pool_of, rest_client
+from support.transport import eventually, in_child, in_use, pool_of, rest_client, talking
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1._http.attempt import Interruptible
@@ -95,7 +95,7 @@ def test_a_child_does_not_disturb_its_parents_stream():
     gate = Gate()
     chunked = head(transfer_encoding="chunked")
     script = [chunked, chunk(b"one"), gate, chunk(b"two"), chunk(b"")]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         stream = client.request("GET", server.url, stream=True)
         assert stream.read_available() == b"one"
 
@@ -163,9 +163,9 @@ def test_a_child_uses_its_own_connections_and_ends():
 
 
 def test_a_child_that_reads_the_stream_of_its_parent_gets_an_error():
-    with (
-        SocketServer([head(transfer_encoding="chunked"), chunk(b"data: 1\n\n"), STALL]) as server,
-        rest_client() as client,
+    with talking([head(transfer_encoding="chunked"), chunk(b"data: 1\n\n"), STALL]) as (
+        client,
+        server,
     ):
         response_ = client.request("GET", server.url, stream=True)
         events = EventStream(response_, lambda event: event.data)
@@ -227,8 +227,7 @@ def test_another_thread_can_interrupt_the_call_under_way_and_no_later_one():
         calls.interrupt()
 
     with (
-        SocketServer([STALL], response(b"x")) as server,
-        rest_client() as client,
+        talking([STALL], response(b"x")) as (client, server),
         ThreadPoolExecutor(1) as threads,
         calls,
     ):
@@ -254,7 +253,7 @@ def test_a_client_that_is_never_closed_closes_its_connections_when_it_is_garbage
 
 
 def test_an_idle_connection_keeps_nothing_of_its_last_call():
-    with SocketServer(response(b"x")) as server, rest_client() as client:
+    with talking(response(b"x")) as (client, server):
         with Interruptible(lambda: 1.0, 1.0) as calls:
             client.request("GET", server.url)
         kept = weakref.ref(calls)
@@ -266,7 +265,7 @@ def test_an_idle_connection_keeps_nothing_of_its_last_call():
 
 def test_socket_options_join_those_of_urllib3():
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    with SocketServer(response(b"x")) as server, rest_client(socket_options=options) as client:
+    with talking(response(b"x"), socket_options=options) as (client, server):
         client.request("GET", server.url)
         (connection,) = pool_of(client).idle
         assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -24,7 +24,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client
+from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client, talking
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1._deadline import Deadline
@@ -56,10 +56,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_a_failure_gives_the_slot_back(failure: Any) -> None:
-    with (
-        SocketServer(failure, failure, FINE) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-    ):
+    with talking(failure, failure, FINE, connection_pool_maxsize=1) as (client, server):
         for _ in range(2):
             try:
                 client.request("GET", server.url, _request_timeout=(5, 0.2))
@@ -72,8 +69,10 @@ def test_a_failure_gives_the_slot_back(failure: Any) -> None:
 def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
     with (
         SocketServer(FINE, [RESET]) as other,
-        SocketServer(head(307, location=other.url, content_length="0")) as server,
-        rest_client(connection_pool_maxsize=1) as client,
+        talking(head(307, location=other.url, content_length="0"), connection_pool_maxsize=1) as (
+            client,
+            server,
+        ),
     ):
         received = client.request("GET", server.url, _request_timeout=8)
         assert eventually(lambda: not other.still_open)
@@ -87,8 +86,7 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
 @pytest.mark.slow
 def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
     with (
-        SocketServer([0.3, FINE]) as server,
-        rest_client(connection_pool_maxsize=1) as client,
+        talking([0.3, FINE], connection_pool_maxsize=1) as (client, server),
         ThreadPoolExecutor(3) as threads,
         Stopwatch() as clock,
     ):
@@ -160,8 +158,7 @@ def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
 def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
     gate = Gate()
     with (
-        SocketServer([gate, FINE], FINE) as server,
-        rest_client(connection_pool_maxsize=1) as client,
+        talking([gate, FINE], FINE, connection_pool_maxsize=1) as (client, server),
         ThreadPoolExecutor(1) as threads,
     ):
         first = threads.submit(client.request, "GET", server.url)

@@ -27,7 +27,7 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, causes, eventually, rest_client
+from support.transport import Stopwatch, causes, eventually, rest_client, talking
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._http import tls
@@ -516,7 +516,7 @@ def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
     own = tunnel["proxy_ssl_context"]
-    with SocketServer(FINE) as server, rest_client(**{**tunnel, "ssl_ca_cert": None}) as client:
+    with talking(FINE, **{**tunnel, "ssl_ca_cert": None}) as (client, server):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert copy.deepcopy(Configuration(proxy_ssl_context=own)).proxy_ssl_context is own
 
@@ -592,8 +592,7 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
     monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
     with (
         SocksProxy() as proxy,
-        SocketServer(FINE) as server,
-        rest_client(proxy=f"{scheme}://127.0.0.1:{proxy.port}") as client,
+        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}") as (client, server),
     ):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert proxy.asked == [(asked, server.port)]
@@ -718,7 +717,7 @@ class Layer:
 
 @pytest.mark.parametrize("closed", [ClosedSocket(), Layer(ClosedSocket())], ids=["plain", "TLS"])
 def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed, monkeypatch):
-    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
+    with talking([head(content_length="2"), b"a", STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True)
         with monkeypatch.context() as patched:
             patched.setattr(received._incoming, "sock", closed)
@@ -735,7 +734,7 @@ def test_whatever_a_socket_raises_that_another_thread_closes_the_response_was_ab
             received.abort()
             raise AttributeError("'NoneType' object has no attribute 'read'")
 
-    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
+    with talking([head(content_length="2"), b"a", STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True)
         monkeypatch.setattr(received._incoming, "sock", Closing())
         with pytest.raises(ConnectionException, match="aborted"):

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 import pytest
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head
-from support.transport import eventually, rest_client
+from support.transport import eventually, talking
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
@@ -55,7 +55,7 @@ def pieces_of(script: bytes, *, cut: int) -> list[bytes]:
     The first shows that nothing is left behind that the second could be disturbed by.
     """
     steps = [script[begin : begin + cut] for begin in range(0, len(script), cut)]
-    with SocketServer(steps) as server, rest_client() as client:
+    with talking(steps) as (client, server):
         for _ in range(2):
             response = client.request("GET", server.url + "/", stream=True, _request_timeout=10)
             pieces = list(iter(response.read_available, b""))
@@ -175,7 +175,7 @@ def test_data_that_does_not_end_with_its_chunk(
     steps = [CHUNKED, chunk_without_end + rest, CLOSE]
     if not together:
         steps[1:2] = [chunk_without_end, 0.05, rest]
-    with SocketServer(steps) as server, rest_client() as client:
+    with talking(steps) as (client, server):
         with pytest.raises(ProtocolException, match=f"followed by b'{found}', not by CR LF"):
             client.request("GET", server.url + "/", _request_timeout=5)
         streamed = client.request("GET", server.url + "/", stream=True, _request_timeout=5)
@@ -249,7 +249,7 @@ def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:
     gates = [Gate() for _ in range(4)]
     responses = [[CHUNKED, chunk(b"one"), gate, chunk(b"two"), LAST] for gate in gates]
     gates[-1].open()
-    with SocketServer(*responses) as server, rest_client() as client:
+    with talking(*responses) as (client, server):
         for amount, gate in zip((65_536, None, 2), gates, strict=False):
             raw = client.request("GET", server.url + "/", stream=True).response
             pieces = raw.stream(amount)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from support.moments import Interrupt, Moment
 from support.socket_server import STALL, Gate, SocketServer, chunk, head
-from support.transport import eventually, in_child, rest_client
+from support.transport import eventually, in_child, talking
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
@@ -220,7 +220,7 @@ def test_a_stream_in_a_cycle_closes_its_connection(forget: Callable[[Stream], No
 
 
 def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
-    with SocketServer([CHUNKED, events(1), STALL]) as server, rest_client() as client:
+    with talking([CHUNKED, events(1), STALL]) as (client, server):
         with pytest.raises(ApiValueError):
             EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
         gc.collect()
