@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from support.moments import Interrupt, Moment
 from support.socket_server import STALL, Gate, SocketServer, chunk, head
-from support.transport import eventually, in_child, talking
+from support.transport import eventually, in_child, serving, talking
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1 import RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, ServerSentEvent, _reader
@@ -42,10 +42,7 @@ def events(*numbers: int) -> bytes:
 
 @contextmanager
 def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
-    with (
-        SocketServer([CHUNKED, *steps]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
+    with serving([CHUNKED, *steps]) as (server, client):
         yield RunsApi(client).get_run_stream("r"), server
 
 
@@ -80,6 +77,20 @@ def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[An
             iterate(stream)
         gate.open()
         assert first.result(10) == ["2"]
+
+
+@pytest.mark.slow
+def test_events_before_a_close_by_another_thread_are_whole_and_in_order() -> None:
+    steps = [CHUNKED, *map(events, range(50)), STALL]
+    with serving(steps) as (_, client), ThreadPoolExecutor(1) as pool:
+        for after in range(100):
+            stream = RunsApi(client).get_run_stream("r")
+            begun = iter(stream)  # so that closing ends it without an error
+            reading = pool.submit(lambda: list(iter(lambda: next(begun, None), None)))  # noqa: B023
+            time.sleep(after / 20_000)
+            stream.close()
+            read = [event.id for event in reading.result(10) if event is not None]
+            assert read == [str(number) for number in range(len(read))]
 
 
 # --- A signal's handler -------------------------------------------------------------------------
@@ -205,8 +216,7 @@ def test_a_stream_in_a_cycle_closes_its_connection(forget: Callable[[Stream], No
     gc.disable()
     try:
         with (
-            SocketServer([CHUNKED, events(1, 2), STALL]) as server,
-            ApiClient(Configuration(host=server.url)) as client,
+            serving([CHUNKED, events(1, 2), STALL]) as (server, client),
             warnings.catch_warnings(record=True) as caught,
         ):
             warnings.simplefilter("always")
