@@ -18,7 +18,7 @@ from support.transport import Stopwatch, causes, eventually, in_child, in_use, r
 from acp_client_v0_1._deadline import Deadline, NothingYet
 from acp_client_v0_1._http import dial
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Slot
+from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
@@ -390,7 +390,8 @@ def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
 
 
 def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypatch):
-    started, worked = [], []
+    started, worked, slots = [], [], Slots(1)
+    monkeypatch.setattr(dial, "_thread_slots", slots)
 
     def start(run, _):
         started.append(run)
@@ -399,7 +400,7 @@ def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypat
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(dial._thread, "start_new_thread", start)
         dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
-    assert in_use(dial._thread_slots) == 0
+    assert not slots._line
     started[0]()
     assert not worked
 

@@ -284,7 +284,7 @@ def test_a_number_that_json_lacks_is_not_sent():
 
 def test_the_kind_of_a_body_is_named_in_any_case():
     with talking(response(b'"a"')) as (client, server):
-        headers = {"CONTENT-type": "Multipart/Form-Data"}
+        headers = {"CONTENT-type": "Multipart/Form-Data; charset=utf-8"}
         client.request("POST", server.url, headers, post_params=[("a", "b")])
         client.request("POST", server.url, {"CONTENT-type": "application/x-own"}, {"a": 1})
     form, own = server.requests

@@ -268,3 +268,4 @@ def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
     assert 0.05 < clock.seconds < 10
     timer.join()
     assert flag.is_set() and flag.wait()
+    assert not flag._waiting  # a wait that is over leaves nothing behind

@@ -701,6 +701,13 @@ def test_bytes_that_tls_within_tls_holds_are_not_waited_for(certificates, secure
         proxy.timer.join()
 
 
+def test_tls_within_tls_has_bytes_if_either_layer_has():
+    for outer, inner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        layer = SimpleNamespace(pending=lambda inner=inner: inner)
+        sock = SimpleNamespace(incoming=SimpleNamespace(pending=outer), sslobj=layer)
+        assert tls.decrypted(sock) is bool(outer or inner)
+
+
 class ClosedSocket:
     """What gevent leaves of a socket that is closed: any attribute raises EBADF."""
 
