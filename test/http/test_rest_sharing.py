@@ -8,7 +8,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,9 +20,8 @@ from urllib3.exceptions import ProtocolError
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ConnectionException, StreamInterrupted
+from acp_client_v0_1.exceptions import ConnectionException
 from acp_client_v0_1.rest import RESTClientObject
-from acp_client_v0_1.streaming import EventStream
 
 echo = serve_each(lambda request: response(request.path.encode()))
 
@@ -160,28 +158,6 @@ def test_a_child_uses_its_own_connections_and_ends():
             check=False,
         )
     assert (ended.stdout, ended.stderr) == ("7\n", "")
-
-
-def test_a_child_that_reads_the_stream_of_its_parent_gets_an_error():
-    with talking([head(transfer_encoding="chunked"), chunk(b"data: 1\n\n"), STALL]) as (
-        client,
-        server,
-    ):
-        response_ = client.request("GET", server.url, stream=True)
-        events = EventStream(response_, lambda event: event.data)
-        assert next(events) == "1"
-        reader = threading.Thread(target=list, args=(events,), daemon=True)
-        reader.start()
-        assert eventually(lambda: events.reader._in_read)
-
-        def read():
-            with pytest.raises(StreamInterrupted):
-                next(events)
-
-        assert in_child(read)() == 0
-        events.close()
-        reader.join(5)
-        assert not reader.is_alive()
 
 
 @pytest.mark.parametrize(

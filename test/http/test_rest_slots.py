@@ -24,7 +24,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client, talking
+from support.transport import Stopwatch, eventually, in_use, rest_client, talking
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1._deadline import Deadline
@@ -81,25 +81,6 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
             with pytest.raises(ApiException, match="reset"):
                 client.request("GET", server.url, _request_timeout=2)
     assert server.most_open == 1
-
-
-@pytest.mark.slow
-def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
-    with (
-        talking([0.3, FINE], connection_pool_maxsize=1) as (client, server),
-        ThreadPoolExecutor(3) as threads,
-        Stopwatch() as clock,
-    ):
-        calls = [
-            threads.submit(client.request, "GET", server.url, _request_timeout=5) for _ in range(3)
-        ]
-        # A call that began after the close would have a pool of its own.
-        assert eventually(lambda: server.requests and in_use(pool_of(client).slots) == 3)
-        client.close()
-        assert [call.result().status for call in calls] == [200] * 3
-        assert clock.seconds < 3
-        assert eventually(lambda: not server.still_open)
-        assert client.request("GET", server.url).status == 200
 
 
 def test_closing_again_and_again_while_calls_are_made() -> None:

@@ -204,7 +204,9 @@ def test_without_a_setting_the_systems_certificates_are_trusted(certificates, mo
 
 
 def test_names_that_are_asserted(certificates, secure):
+    seen = []
     with secure(FINE, names=["acp.invalid"]) as (_, server):
+        server.ssl_context.sni_callback = lambda _sock, name, _context: seen.append(name)
         for settings, words in (
             ({}, r"127\.0\.0\.1"),
             ({"tls_server_name": "other.invalid"}, "other.invalid"),
@@ -222,6 +224,7 @@ def test_names_that_are_asserted(certificates, secure):
         ):
             with rest_client(ssl_ca_cert=certificates.ca_file, **allowed) as client:
                 assert client.request("GET", server.url).status == 200
+    assert seen == [None, "other.invalid", "acp.invalid", None, None]
 
 
 @pytest.mark.parametrize("others", [(), ("two.invalid", "three.invalid")])
@@ -244,14 +247,6 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
-def test_the_server_name_is_sent(secure):
-    seen = []
-    with secure(FINE, names=["acp.invalid"], tls_server_name="acp.invalid") as (client, server):
-        server.ssl_context.sni_callback = lambda _sock, name, _context: seen.append(name)
-        client.request("GET", server.url)
-    assert seen == ["acp.invalid"]
-
-
 def test_verify_ssl_false_works_with_a_warning(certificates):
     with (
         SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
@@ -261,15 +256,8 @@ def test_verify_ssl_false_works_with_a_warning(certificates):
         assert client.request("GET", server.url).status == 200
 
 
-def test_a_file_that_cannot_be_opened_is_named():
-    with (
-        rest_client(ssl_ca_cert="a\0b") as client,
-        pytest.raises(ApiValueError, match="ssl_ca_cert"),
-    ):
-        client.request("GET", "https://127.0.0.1:1/")
-
-
-def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
+def test_only_the_configured_origin_gets_the_client_certificate(certificates):
+    """Neither the target of a cross-origin redirect gets it, nor an https proxy."""
     shown = []
 
     def look(connection):
@@ -280,36 +268,14 @@ def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     context = certificates.server(mutual=True)
     context.verify_mode = ssl.CERT_OPTIONAL
     settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
-    with (
-        SocketServer(handler=look, ssl_context=context) as other,
-        SocketServer(
-            head(307, location=other.url, content_length="0"),
-            ssl_context=certificates.server(mutual=True),
-        ) as server,
-        rest_client(**settings) as client,
-    ):
-        assert client.request("GET", server.url).status == 200
-    assert shown == [{}] or shown == [None]
-
-
-def test_an_https_proxy_gets_no_client_certificate(certificates):
-    shown = []
-
-    def look(connection):
-        shown.append(connection.sock.getpeercert())
-        connection.read_request()
-        connection.play(response(b"", 502))
-
-    context = certificates.server(mutual=True)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
-    with (
-        SocketServer(handler=look, ssl_context=context) as proxy,
-        rest_client(proxy=proxy.url, **settings) as client,
-        pytest.raises(ProxyException, match="502"),
-    ):
-        client.request("GET", "https://acp.invalid/")
-    assert shown == [{}] or shown == [None]
+    with SocketServer(handler=look, ssl_context=context) as other:
+        moved = head(307, location=other.url, content_length="0")
+        mutual = certificates.server(mutual=True)
+        with SocketServer(moved, ssl_context=mutual) as server, rest_client(**settings) as client:
+            assert client.request("GET", server.url).status == 200
+        with rest_client(proxy=other.url, **settings) as client, pytest.raises(ProxyException):
+            client.request("GET", "https://acp.invalid/")
+    assert shown in ([{}, {}], [None, None])
 
 
 @pytest.mark.parametrize("setting", ["tls_server_name", "assert_hostname"])
@@ -387,7 +353,6 @@ def test_a_key_without_its_certificate_is_refused():
         ("invalid", "acp.invalid", True),
         ("*.invalid", "acp.invalid", True),
         ("valid", "acp.invalid", False),
-        ("10.0.0.0/8", "10.1.2.3", True),
         ("10.9.9.9/8", "10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
         ("10.0.0.0/8", "acp.invalid", False),

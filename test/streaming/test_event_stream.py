@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -304,3 +306,13 @@ def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None
     assert waits[0] == 0
     assert all(0 <= wait <= 0.05 for wait in waits)
     assert not reader.closed
+
+
+def test_a_module_of_this_package_is_loaded_when_a_name_of_it_is_used() -> None:
+    script = """
+import sys, acp_client_v0_1.streaming as streaming
+module = "acp_client_v0_1.streaming.event_stream"
+assert module not in sys.modules
+assert streaming.EventStream.__module__ == module in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -22,7 +22,7 @@ from support.socket_server import STALL, Gate, SocketServer, chunk, head
 from support.transport import eventually, in_child, serving, talking
 
 from acp_client_v0_1 import RunsApi
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError, StreamInterrupted
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, ServerSentEvent, _reader
 
@@ -240,10 +240,22 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
 # --- A child ------------------------------------------------------------------------------------
 
 
-def test_a_child_that_forgets_or_closes_the_stream_leaves_it_to_its_parent() -> None:
-    with stream_of(events(1), 0.5, events(2), chunk(b"")) as (stream, _):
+def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> None:
+    gate = Gate()
+    with (
+        stream_of(events(1), gate, events(2), chunk(b"")) as (stream, _),
+        ThreadPoolExecutor(1) as pool,
+    ):
         assert next(stream).id == "1"
+        reading = pool.submit(ids, stream)
+        assert eventually(lambda: stream.reader._in_read)
+
+        def read() -> None:
+            with pytest.raises(StreamInterrupted):
+                next(stream)
+
         # The finalizer runs when the last reference to the stream is gone.
-        for leave in (stream.close, stream.reader._finalizer):
+        for leave in (read, stream.close, stream.reader._finalizer):
             assert in_child(leave)() == 0
-        assert ids(stream) == ["2"]
+        gate.open()
+        assert reading.result(10) == ["2"]
