@@ -27,10 +27,7 @@ from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, Connection
 CHUNKED = head(transfer_encoding="chunked")
 
 SLOW = {
-    "stall": [STALL],
-    "drip of the status line": drip(b"HTTP/1.1 200 OK", 0.2),
     "drip of the headers": [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.2)],
-    "drip of the body": [head(content_length="99"), *drip(b"x" * 99, 0.2)],
     "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.2)]],
     "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.2)],
     "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.2)],

@@ -287,42 +287,6 @@ def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) 
     assert links(attached) == [id_of(started)]
 
 
-ATTACHING = """
-import sys
-from acp_client_v0_1 import ApiClient, Configuration, RunHandle, instrument
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
-
-host, token = sys.argv[1:]
-provider = TracerProvider()
-provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=
-    lambda span: f"{span.name} {[link.context.span_id for link in span.links]} "
-                 f"{span.attributes.get('acp.run.status')}\\n")))
-with ApiClient(Configuration(host=host)) as client:
-    instrument(client, provider)
-    RunHandle.from_token(token, client).result(timeout=30)
-"""
-
-
-def test_attaching_by_token_in_another_process_starts_a_linked_span(
-    client: ApiClient, spans: Spans
-) -> None:
-    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
-    token = handle.token()
-    handle.result(timeout=30)
-    outcome = subprocess.run(
-        [sys.executable, "-c", ATTACHING, client.configuration.host, token],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    assert not outcome.stderr
-    wait, run = outcome.stdout.splitlines()
-    assert wait == f"{WAIT} [] None"
-    assert run == f"invoke_agent [{id_of(spans.one('invoke_agent'))}] success"
-
-
 def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
     with pytest.raises(RunInterrupted) as asked:
