@@ -41,11 +41,11 @@ class Interruptible:
     waiting call. Reads of a streamed response after the ``with`` block do not call ``watch``.
     """
 
-    def __init__(self, watch: Callable[[], float], first: float) -> None:
+    def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
         # The latest attempt. It is not reset when it ends: an ended attempt has no connection, so
         # there is nothing to interrupt.
         self.attempt: Attempt | None = None
-        self.watch: Callable[[], float] | None = watch
+        self.watch = watch
         # The number of seconds until ``watch`` is called next.
         self.step = first
 
