@@ -10,7 +10,6 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 from support.socket_server import STALL, Gate, SocketServer, chunk, head, response, serve_each
@@ -65,30 +64,6 @@ def test_streams_take_no_pool_slot():
         assert eventually(lambda: not server.still_open)
 
 
-@pytest.mark.load
-def test_40_forks_with_a_warm_connection_and_no_response_of_another_process():
-    with SocketServer(handler=echo) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/warm").data == b"/warm"
-        children = []
-
-        def call(number):
-            for path in (f"/child/{number}/0", f"/child/{number}/1"):
-                assert client.request("GET", server.url + path).data == path.encode()
-
-        for number in range(40):
-            children.append(in_child(partial(call, number)))
-            mine = f"/parent/{number}"
-            assert client.request("GET", server.url + mine, safe=True).data == mine.encode()
-            if len(children) == 10:
-                assert [ended() for ended in children] == [0] * 10
-                children.clear()
-        used = {}
-        for request in server.requests:
-            caller = request.path.rpartition("/")[0] if "/child" in request.path else "parent"
-            used.setdefault(caller, set()).add(request.connection)
-    assert [len(connections) for connections in used.values()] == [1] * 41
-
-
 def test_a_child_does_not_disturb_its_parents_stream():
     gate = Gate()
     chunked = head(transfer_encoding="chunked")
@@ -114,18 +89,28 @@ def test_a_child_does_not_disturb_its_parents_stream():
         assert stream.read() == b"two"
 
 
-def test_a_child_closes_its_copies_of_the_connections_that_are_idle():
+def test_a_child_uses_no_connection_of_its_parent_and_closes_its_copies_of_the_idle_ones():
     """Otherwise those that its parent closes would stay open for their server."""
     with SocketServer(handler=echo) as server, rest_client() as client:
-        client.request("GET", server.url)
-        pool = pool_of(client)
 
-        def call():
-            assert client.request("GET", server.url).status == 200
+        def call(path):
+            assert client.request("GET", server.url + path).data == path.encode()
+
+        def first_call():
+            call("/child")
             assert not pool.idle
 
-        assert in_child(call)() == 0
+        call("/parent")
+        pool = pool_of(client)
+        for _ in range(2):
+            assert in_child(first_call)() == 0
+            call("/parent")
         assert len(pool.idle) == 1
+    used = [(request.path, request.connection) for request in server.requests]
+    assert used == [
+        *(("/parent", 0), ("/child", 1), ("/parent", 0)),
+        *(("/child", 2), ("/parent", 0)),
+    ]
 
 
 CHILD_ENDS = """
