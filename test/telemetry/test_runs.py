@@ -75,7 +75,7 @@ def test_run_is_a_span_around_start_and_wait(
         "acp.run.id": run_id,
         "acp.run.status": "success",
     }
-    assert spans.children(run) == ["POST /threads/{thread_id}/runs", WAIT]
+    assert spans.children(run) == [CREATE, WAIT]
     assert "planted" not in spans.text
 
 
