@@ -79,21 +79,12 @@ def test_comments_are_not_held() -> None:
     assert parser.feed(b"\n\n") == [ServerSentEvent("message", "a", "")]
 
 
-def test_lines_of_every_field_count_and_comments_do_not() -> None:
-    parser = SSEParser(max_event_bytes=100)
-    for _ in range(100):
-        assert parser.feed(b": no\n") == []
-    for _ in range(5):
-        assert parser.feed(b"id: 1\nevent: e\nfoo\n") == []  # 18 bytes
-    with pytest.raises(EventTooLarge):
-        parser.feed(b"id: 1\nevent: e\nfoo\n")
-
-
-def test_the_limit_is_exact() -> None:
-    lines = b"id: 1\r\n: a comment\r\n" + "data: é".encode() + b"\xff\r\n"  # 6 + 10 bytes
+def test_the_limit_is_exact_and_comments_do_not_count() -> None:
+    # Of 6, 0, 9, 4 and 10 bytes, with one byte for each line end.
+    lines = b"id: 1\r\n: a comment\r\nevent: e\r\nfoo\r\n" + "data: é".encode() + b"\xff\r\n"
     for size in (1, 3, 100):
-        assert until_too_large(SSEParser(16), pieces(lines + b"\r\n", size))[1] is False
-        assert until_too_large(SSEParser(15), pieces(lines + b"\r\n", size))[1] is True
+        assert until_too_large(SSEParser(29), pieces(lines + b"\r\n", size))[1] is False
+        assert until_too_large(SSEParser(28), pieces(lines + b"\r\n", size))[1] is True
 
 
 FRAGMENTS = [
