@@ -112,14 +112,6 @@ def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:
     assert len(server.requests) == 20
 
 
-def test_a_reused_connection_that_dies_on_a_creating_request_is_ambiguous() -> None:
-    with talking(response(b'"a"'), [CLOSE], retries=3) as (client, server):
-        client.request("POST", server.url + "/", body=b"{}")
-        with pytest.raises(ConnectionException, match="may have carried out"):
-            client.request("POST", server.url + "/", body=b"{}")
-    assert (len(server.requests), server.connections) == (2, 1)
-
-
 def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -169,24 +169,3 @@ def test_an_interrupt_anywhere_in_a_flag() -> None:
     use()
     files = [str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(use, files, check) > 50
-
-
-def test_waiters_are_served_in_their_order() -> None:
-    few = Slots(1)
-    first = Slot()
-    few.enter(first)
-    order: list[int] = []
-
-    def wait(number: int) -> None:
-        slot = Slot()
-        assert few.enter(slot) or few.wait(slot, Deadline.after(15))
-        order.append(number)
-        few.leave(weakref.ref(slot))
-
-    with ThreadPoolExecutor(5) as threads:
-        for number in range(5):
-            threads.submit(wait, number)
-            assert eventually(lambda: in_use(few) == number + 2)  # noqa: B023
-        few.leave(weakref.ref(first))
-    assert order == [0, 1, 2, 3, 4]
-    assert in_use(few) == 0

@@ -146,12 +146,8 @@ for text_name, text in {
     "around the surrogates": "\ud7ff\ue000",
     "a mixture": "aé€😀z",
 }.items():
-    case(f"UTF-8: {text_name}", f"data: {text}\n\n".encode(), text)
-    case(
-        f"UTF-8: {text_name}, in the ACP shape",
-        f"id: {text}\nevent: agent_event\ndata: {text}\n\n".encode(),
-        ev(text, "agent_event", text),
-    )
+    block = f"id: {text}\nevent: agent_event\ndata: {text}\n\n"
+    case(f"UTF-8: {text_name}", block.encode(), ev(text, "agent_event", text))
 
 for bytes_name, raw, text in [
     ("a lone continuation byte", b"\x80", FFFD),

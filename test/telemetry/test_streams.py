@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import threading
+from itertools import islice
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
@@ -127,37 +128,20 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     assert attributes(span)["acp.run.status"] == "success"
 
 
-def test_a_run_that_is_polled_instead_of_streamed(
-    client: ApiClient, spans: Spans, server: LocalServer
-) -> None:
-    server.faults.add(Fault(path="/runs/*/stream", status=404, times=None))
-    run = RunHandle(AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}).run_id, client)
-    assert len(list(run.events(timeout=30))) == 1
-    _, span = spans.named("invoke_agent")
-    assert attributes(span)["acp.run.status"] == "success"
-    assert "GET /runs/{run_id}/output" in spans.children(span)
-
-
-def test_the_end_of_the_events_is_that_of_the_span(client: ApiClient, spans: Spans) -> None:
-    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
-    with run.events(timeout=30) as events:
-        for _ in events:
-            pass
-    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
-    run.result(timeout=30)
-    assert "GET /runs/{run_id}/output" in spans.children(spans.one("invoke_agent"))
-
-
 def test_events_that_are_left_early_leave_the_run_to_its_result(
     client: ApiClient, spans: Spans
 ) -> None:
-    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
-    with run.events(timeout=30) as events:
-        next(events)
-    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
-    assert not spans.named("invoke_agent")
-    run.result(timeout=30)
-    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
+    # The end of the events ends the span of the run, and leaving them early does not.
+    for left, end in ((True, "left"), (False, "complete")):
+        run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
+        with run.events(timeout=30) as events:
+            assert len(list(islice(events, 1 if left else None))) == (1 if left else 3)
+        assert attributes(spans.named("read")[-1]) == {"acp.stream.end": end}
+        assert len(spans.named("invoke_agent")) == (0 if left else 2)
+        run.result(timeout=30)
+        span = spans.named("invoke_agent")[-1]
+        assert attributes(span)["acp.run.status"] == "success"
+        assert "GET /runs/{run_id}/output" in spans.children(span)
 
 
 def test_following_a_run_of_another_process_is_a_span(client: ApiClient, spans: Spans) -> None:
