@@ -246,10 +246,7 @@ def test_what_follows_a_request_through_logs_is_not_masked(caplog):
 
 def test_a_failure_tells_how_often_it_was_tried():
     with (
-        talking(response(b'"busy"', 503, x_request_id="r-17"), [RESET], retries=quick(1)) as (
-            client,
-            server,
-        ),
+        talking(BUSY, [RESET], retries=quick(1)) as (client, server),
         pytest.raises(ConnectionException) as failure,
     ):
         client.request("GET", server.url, safe=True)

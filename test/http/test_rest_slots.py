@@ -61,19 +61,15 @@ def test_a_failure_gives_the_slot_back(failure: Any) -> None:
 
 
 def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
-    with (
-        SocketServer(FINE, [RESET]) as other,
-        talking(head(307, location=other.url, content_length="0"), connection_pool_maxsize=1) as (
-            client,
-            server,
-        ),
-    ):
-        received = client.request("GET", server.url, _request_timeout=8)
-        assert eventually(lambda: not other.still_open)
-        assert received.status == 200
-        for _ in range(2):
-            with pytest.raises(ApiException, match="reset"):
-                client.request("GET", server.url, _request_timeout=2)
+    with SocketServer(FINE, [RESET]) as other:
+        moved = head(307, location=other.url, content_length="0")
+        with talking(moved, connection_pool_maxsize=1) as (client, server):
+            received = client.request("GET", server.url, _request_timeout=8)
+            assert eventually(lambda: not other.still_open)
+            assert received.status == 200
+            for _ in range(2):
+                with pytest.raises(ApiException, match="reset"):
+                    client.request("GET", server.url, _request_timeout=2)
     assert server.most_open == 1
 
 

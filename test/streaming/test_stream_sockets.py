@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head, response
-from support.transport import Stopwatch, eventually, pool_of
+from support.transport import Stopwatch, eventually, pool_of, serving
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1 import RunsApi
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -70,15 +70,14 @@ def chunked(*pieces: bytes) -> bytes:
 
 
 @contextmanager
-def client(server: SocketServer, **settings: Any) -> Iterator[RunsApi]:
-    configuration = Configuration(host=server.url, **settings)
-    with ApiClient(configuration) as api_client:
-        yield RunsApi(api_client)
+def streaming(*responses: Any, **settings: Any) -> Iterator[tuple[RunsApi, SocketServer]]:
+    with serving(*responses, **settings) as (server, client):
+        yield RunsApi(client), server
 
 
 def test_a_coding_that_nobody_knows_is_no_interruption():
     script = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE, STALL]
-    with SocketServer(script) as server, client(server) as runs:
+    with streaming(script) as (runs, server):
         with pytest.raises(ResponseDecodeError, match=r"returned 200: .*'snow'.* not supported"):
             runs.get_run_stream("r")
         assert eventually(lambda: not server.still_open)
@@ -109,7 +108,7 @@ FRAMINGS: dict[str, tuple[bytes, bytes]] = {
 @pytest.mark.parametrize(("first", "second"), FRAMINGS.values(), ids=FRAMINGS)
 def test_the_first_event_before_the_second_is_sent(first: bytes, second: bytes) -> None:
     gate = Gate()
-    with SocketServer([first, gate, second]) as server, client(server) as runs:
+    with streaming([first, gate, second]) as (runs, _):
         stream = runs.get_run_stream("r")
         assert number_of(next(stream)) == 1
         gate.open()
@@ -119,7 +118,7 @@ def test_the_first_event_before_the_second_is_sent(first: bytes, second: bytes) 
 
 def test_an_event_over_the_clients_limit() -> None:
     script = chunked(ONE, b"data: " + b"x" * 5000 + b"\n\n", TWO)
-    with SocketServer(script) as server, client(server, max_event_bytes=2000) as runs:
+    with streaming(script, max_event_bytes=2000) as (runs, _):
         stream = runs.get_run_stream("r")
         assert number_of(next(stream)) == 1
         with pytest.raises(EventTooLarge) as caught:
@@ -159,7 +158,7 @@ def forget(stream: Stream) -> None:
 def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
     leave: Callable[[Stream], object], end: Any, idle: int
 ) -> None:
-    with SocketServer([CHUNKED + chunk(ONE + TWO), end]) as server, client(server) as runs:
+    with streaming([CHUNKED + chunk(ONE + TWO), end]) as (runs, server):
         for made in range(1, 4):
             leave(runs.get_run_stream("r"))
             gc.collect()
@@ -169,7 +168,7 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
 
 
 def test_close_from_another_thread() -> None:
-    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server) as runs:
+    with streaming([CHUNKED + chunk(ONE), STALL]) as (runs, server):
         stream = runs.get_run_stream("r")
         next(stream)
         closing = threading.Timer(0.1, stream.close)
@@ -198,7 +197,7 @@ def test_close_from_another_thread() -> None:
     ids=["silence", "comments until the deadline", "an unfinished line until the deadline"],
 )
 def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: Any) -> None:
-    with SocketServer([CHUNKED + chunk(ONE), *steps]) as server, client(server) as runs:
+    with streaming([CHUNKED + chunk(ONE), *steps]) as (runs, server):
         with Stopwatch() as clock:
             stream = runs.get_run_stream("r", _request_timeout=timeout)
             assert number_of(next(stream)) == 1
@@ -224,7 +223,7 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
 )
 def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
     script = response(body, content_type=content_type)
-    with SocketServer(script, IDLE) as server, client(server) as runs:
+    with streaming(script, IDLE) as (runs, _):
         with pytest.raises(ResponseDecodeError) as caught:
             runs.get_run_stream("r")
         assert caught.value.body == body.decode()
@@ -236,7 +235,7 @@ def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
 def test_a_content_type_in_any_case_and_with_parameters(content_type: str) -> None:
     # The charset says nothing: an event stream is UTF-8 (9.2.5).
     script = response("data: é\n\n".encode(), content_type=content_type)
-    with SocketServer(script) as server, client(server) as runs:
+    with streaming(script) as (runs, _):
         (only,) = runs.get_run_stream("r").raw_events()
     assert only.data == "é"
 
@@ -271,7 +270,7 @@ def test_an_unexpected_response_without_an_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 0.4)
-    with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
+    with streaming(steps(status), retries=False) as (runs, server):
         start = time.monotonic()
         with pytest.raises(error) as caught:
             runs.get_run_stream("r")
@@ -285,8 +284,7 @@ def test_an_unexpected_response_without_an_end(
 
 def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
     with (
-        SocketServer([head(content_length="9"), CLOSE]) as server,
-        client(server) as runs,
+        streaming([head(content_length="9"), CLOSE]) as (runs, _),
         pytest.raises(ResponseDecodeError, match="no content type"),
     ):
         runs.get_run_stream("r")
@@ -314,7 +312,7 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
     last = GZIPPED[1] if packed else TWO
     gate = Gate()
     script = [opening + chunk(begin), gate, chunk(end), chunk(last) + chunk(b"")]
-    with SocketServer(script) as server, client(server) as runs:
+    with streaming(script) as (runs, _):
         stream = runs.get_run_stream("r")
         assert [within(stream, 0.05) for _ in range(3)] == [None] * 3
         assert not stream.closed
@@ -330,7 +328,7 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
 @pytest.mark.parametrize("event_id", ["é-1", "✓", "1", "a b", "\x7f\x85x", "😀"])
 def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
     events = b"id: " + event_id.encode() + b"\n" + ONE.split(b"\n", 1)[1]
-    with SocketServer(chunked(events)) as server, client(server) as runs:
+    with streaming(chunked(events)) as (runs, server):
         with runs.get_run_stream("r") as stream:
             assert next(stream).id == event_id
         for name in ("Last-Event-ID", "last-event-id"):
@@ -342,7 +340,7 @@ def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
 
 @pytest.mark.parametrize("bad", ["\ud800", "1\n2", "1\0"])
 def test_a_last_event_id_that_cannot_have_come(bad: str) -> None:
-    with SocketServer(chunked()) as server, client(server) as runs:
+    with streaming(chunked()) as (runs, server):
         with pytest.raises(ApiValueError, match="Last-Event-ID"):
             runs.get_run_stream("r", _headers={"Last-Event-ID": bad})
         assert not server.requests
@@ -350,8 +348,7 @@ def test_a_last_event_id_that_cannot_have_come(bad: str) -> None:
 
 def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) -> None:
     with (
-        SocketServer(head(204)) as server,
-        client(server) as runs,
+        streaming(head(204)) as (runs, _),
         caplog.at_level(logging.INFO, "acp_client_v0_1"),
     ):
         assert numbers(runs.get_run_stream("r")) == []
