@@ -18,11 +18,9 @@ from support.socket_server import STALL, SocketServer, chunk, head, response
 from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
 
-import acp_client_v0_1
 from acp_client_v0_1._http.parse import Closed, final_head, framing_of
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
-    ProtocolException,
     ProxyException,
     ResponseTooLarge,
 )
@@ -167,22 +165,6 @@ def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCapt
             assert str(caught.value.reason).isprintable()
     assert "Red" in caplog.text
     assert all(line.isprintable() for line in caplog.text.splitlines())
-
-
-def test_bytes_behind_the_head_of_a_tunnel_or_none_at_all() -> None:
-    for steps in (
-        ["close"],
-        [b"HTTP/1.1 200 OK\r\n", "close"],
-        [b"no HTTP\r\n\r\n"],
-        [b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, STALL],
-        [b"HTTP/1.1 101 Switching Protocols\r\n\r\n", STALL],
-    ):
-        with (
-            SocketServer(steps) as server,
-            rest_client(proxy=server.url) as client,
-            pytest.raises((ProxyException, ProtocolException, acp_client_v0_1.ConnectionException)),
-        ):
-            client.request("GET", "https://acp.invalid/", _request_timeout=15)
 
 
 # --- What is used of urllib3 and http.client -----------------------------------------------------

@@ -7,12 +7,12 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.moments import Interrupt, Moment
-from support.operations import CASES
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -25,15 +25,12 @@ from support.socket_server import (
 )
 from support.transport import Stopwatch, eventually, in_use, rest_client, talking
 
-from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
-from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import slots
 from acp_client_v0_1._http.slots import Flag, Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
-CREATED = next(case for case in CASES if case.name == "create_run")
-
 FAILURES = {
     "reset": [RESET],
     "cut head": [b"HTTP/1.1 200 OK\r\n", CLOSE],
@@ -99,30 +96,20 @@ def test_closing_again_and_again_while_calls_are_made() -> None:
         assert eventually(lambda: not server.still_open)
 
 
-def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
-    release = threading.Event()
-    polls = 50
-
-    def respond(request: Any) -> Any:
-        if "block_timeout=" in request.path:
-            return [lambda _: release.wait(20), response(b"", 204)]
-        return response(CREATED.content)
-
+def test_long_polls_keep_no_quick_call_from_a_connection() -> None:
+    gate, polls = Gate(), 10
     with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url, connection_pool_maxsize=1)) as client,
+        talking(*[[gate, FINE]] * polls, FINE, connection_pool_maxsize=1) as (client, server),
         ThreadPoolExecutor(polls) as threads,
     ):
-        runs = RunsApi(client)
-        waiting = [threads.submit(runs.get_run_output, "r", 30) for _ in range(polls)]
-        try:
-            assert eventually(lambda: len(server.requests) == polls)
-            assert runs.create_run(RunCreate(agent_id="a"), _request_timeout=10).run_id
-        finally:
-            release.set()
-        assert [call.result() for call in waiting] == [None] * polls
+        poll = partial(client.request, "GET", server.url, _request_timeout=Timeout(window=30))
+        waiting = [threads.submit(poll) for _ in range(polls)]
+        assert eventually(lambda: len(server.requests) == polls)
+        assert client.request("GET", server.url, _request_timeout=10).status == 200
+        gate.open()
+        assert [call.result().status for call in waiting] == [200] * polls
         for _ in range(3):  # an idle connection of a long poll is used again
-            runs.get_run_output("r", 30)
+            poll()
         assert server.connections == polls + 1
 
 

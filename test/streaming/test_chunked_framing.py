@@ -96,14 +96,6 @@ def test_chunks_around_the_end_of_the_buffer(size: int) -> None:
     assert max(map(len, pieces)) <= MOST
 
 
-def test_each_chunk_line_is_another() -> None:
-    # More than are remembered, so that the last ones are read without it.
-    lines = (b"4;x=%d\r\n%04d\r\n" % (number, number) for number in range(3_000))
-    script = CHUNKED + b"".join(lines) + LAST
-    body = b"".join(b"%04d" % number for number in range(3_000))
-    assert b"".join(pieces_of(script, cut=1_000_000)) == body
-
-
 @pytest.mark.parametrize(
     "data",
     [b"data: 0\n\n", b"\r\n0\r\n\r\n", b"5\r\nabcde\r\n", b"\n0\r\n"],
