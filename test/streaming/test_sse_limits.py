@@ -240,6 +240,12 @@ def test_blocks_of_one_shape_take_few_calls_each(block: bytes, before: bytes) ->
     assert calls([before + block * 500]) < 4_000
 
 
+def test_the_beginning_of_a_block_of_up_to_4_kib_is_read_with_its_end() -> None:
+    block = SMALL.replace(b"{}", b"x" * 5000)
+    kept, interpreted = (calls([SMALL + block[:size], block[size:]]) for size in (4096, 4097))
+    assert kept < interpreted
+
+
 # --- Use ----------------------------------------------------------------------------------------
 
 
