@@ -176,17 +176,13 @@ def test_an_unknown_ca_is_refused(secure):
         assert server.connections == 1
 
 
-def test_trust_given_as_data(certificates):
-    der = ssl.PEM_cert_to_DER_cert(certificates.ca_text)
+def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
+    text = certificates.ca_text
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
-        for data in (certificates.ca_text, der):
+        for data in (text, ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
                 assert client.request("GET", server.url).status == 200
-
-
-def test_without_a_setting_the_systems_certificates_are_trusted(certificates, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
-    with SocketServer(FINE, ssl_context=certificates.server()) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
         with rest_client() as client:
             assert client.request("GET", server.url).status == 200
         other = Path(certificates.ca_file).with_name("other.pem")

@@ -98,7 +98,6 @@ case("line ends: CR LF CR LF is two", b"data: a\r\n\r\ndata: b\n\n", "a", "b")
 case("line ends: LF CR LF is two", b"data: a\n\r\ndata: b\n\n", "a", "b")
 case("line ends: a last CR ends the event", b"data: a\r\r", "a")
 case("line ends: LF, then a last CR", b"data: a\n\r", "a")
-case("line ends: CR LF, then a last CR", b"data: a\r\n\r", "a")
 case("line ends: nothing but CR", b"\r\r\r")
 case("line ends: text after CR may be a field", b"data: a\revent: e\n\n", ev("a", "e"))
 
@@ -131,7 +130,6 @@ case("BOM: before a comment", BOM + b": c\ndata: a\n\n", "a")
 case("BOM: the second one, then a good line", BOM + BOM + b"data: a\ndata: b\n\n", "b")
 case("BOM: after an LF it belongs to the name", b"\n" + BOM + b"data: a\n\n")
 case("BOM: after an event it belongs to the name", b"data: a\n\n" + BOM + b"data: b\n\n", "a")
-case("BOM: in a value", b"data: a" + BOM + b"\n\n", "a\ufeff")
 case("BOM: at a value's start", b"data:" + BOM + b"a\n\n", "\ufeffa")
 case("BOM: two bytes of it, then a line end", b"\xef\xbb\ndata: a\n\n", "a")
 case("BOM: one byte of it, then a line end", b"\xef\ndata: a\n\n", "a")
@@ -175,7 +173,6 @@ case("invalid UTF-8: in the unfinished event", b"data: b\n\ndata: \xff", "b")
 
 case("value: of two spaces one stays", b"data:  a\n\n", " a")
 case("value: a tab stays", b"data:\ta\n\n", "\ta")
-case("value: a no-break space stays", "data:\u00a0a\n\n".encode(), "\u00a0a")
 case("value: spaces at its end stay", b"data: a  \n\n", "a  ")
 case("value: only two spaces", b"data:  \n\n", " ")
 case("value: a colon", b"data: a:b\n\n", "a:b")
@@ -191,7 +188,6 @@ case("name: unknown", b"foo: bar\ndata: a\n\n", "a")
 case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
 case("name: a tab after the name", b"data\t: a\n\n")
 case("name: event in upper case", b"Event: e\ndata: a\n\n", "a")
-case("name: id in upper case", b"ID: 1\ndata: a\n\n", "a")
 
 # --- data ---------------------------------------------------------------------------------------
 
@@ -282,7 +278,6 @@ case("comment: a space first makes it a field", b" : c\ndata: a\n\n", "a")
 
 case("end: empty stream", b"")
 case("end: no line end", b"data: a")
-case("end: in a name", b"data: a\n\ndat", "a")
 case("end: after the fields", b"data: a\n\nid: 1\nevent: e\ndata: b\n", "a")
 
 # --- The orders and spacings of a block's lines -------------------------------------------------
