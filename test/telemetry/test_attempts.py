@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 from typing import Any
@@ -163,7 +164,9 @@ def test_no_credential_and_no_query_is_recorded(
 def test_instrumenting_again_replaces(spans: Spans) -> None:
     other = Spans()
     with scripted(spans, OK) as (runs, _):
+        registered = atexit._ncallbacks()
         instrument(runs.api_client, other.provider)
+        assert atexit._ncallbacks() == registered
         runs.get_run("r1")
     assert not spans.all and len(other.all) == 1
     other.provider.shutdown()

@@ -63,8 +63,9 @@ def test_a_stream_that_is_left_early(spans: Spans, how: str) -> None:
         next(stream)
         if how == "closed":
             stream.close()
-        del stream
-        gc.collect()
+        else:
+            del stream
+            gc.collect()
         assert eventually(lambda: server.still_open == 0)
         assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
     assert spans.one("read").status.status_code is StatusCode.UNSET
