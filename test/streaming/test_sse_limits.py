@@ -79,12 +79,14 @@ def test_comments_are_not_held() -> None:
     assert parser.feed(b"\n\n") == [ServerSentEvent("message", "a", "")]
 
 
-def test_the_limit_is_exact_and_comments_do_not_count() -> None:
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"data: a\r\n\r\n"])
+def test_the_limit_is_exact_and_comments_do_not_count(before: bytes) -> None:
     # Of 6, 0, 9, 4 and 10 bytes, with one byte for each line end.
     lines = b"id: 1\r\n: a comment\r\nevent: e\r\nfoo\r\n" + "data: é".encode() + b"\xff\r\n"
     for size in (1, 3, 100):
-        assert until_too_large(SSEParser(29), pieces(lines + b"\r\n", size))[1] is False
-        assert until_too_large(SSEParser(28), pieces(lines + b"\r\n", size))[1] is True
+        chunks = pieces(before + lines + b"\r\n", size)
+        assert until_too_large(SSEParser(29), chunks)[1] is False
+        assert until_too_large(SSEParser(28), chunks)[1] is True
 
 
 FRAGMENTS = [
