@@ -171,7 +171,6 @@ class Connection(HTTPConnection):
         tunnel = cast(Any, self)
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.limit(self.sock)
         # From Python 3.12 on, http.client adds a Host header to the tunnel's headers, and writes an
         # IPv6 address there without brackets. So the header is replaced.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})

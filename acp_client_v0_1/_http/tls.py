@@ -127,10 +127,9 @@ def lacks_close_notify(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
-def decrypted(sock: Any) -> int:
-    """Count the bytes that TLS, or TLS in TLS, has taken from the socket and not yet returned."""
-    held: int = getattr(sock, "pending", int)()
+def decrypted(sock: Any) -> bool:
+    """Tell whether TLS, or TLS in TLS, holds bytes that it has decrypted and not yet returned."""
     incoming = getattr(sock, "incoming", None)
-    if incoming is not None:
-        held += incoming.pending + sock.sslobj.pending()
-    return held
+    if incoming is None:
+        return bool(getattr(sock, "pending", int)())
+    return bool(incoming.pending or sock.sslobj.pending())

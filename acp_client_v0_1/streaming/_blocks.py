@@ -169,7 +169,7 @@ class EventBuffers:
         """End the block, as a blank line does, and add its event, if it has data."""
         self.last_event_id = self._id
         if lines := self._lines:
-            data = lines[0] if len(lines) == 1 else "\n".join(lines)
+            data = "\n".join(lines)
             events.append(_new(ServerSentEvent, (self._event or "message", data, self._id)))
         self.drop()
 

@@ -163,7 +163,6 @@ class SSEParser:
     def _drop(self) -> None:
         self._buffers.drop()
         self._line = OpenLine()
-        self._carry = b""
 
     def _take(self, piece: bytes, events: list[ServerSentEvent], *, may_carry: bool) -> None:
         self._carry = b""
