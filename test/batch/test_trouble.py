@@ -479,6 +479,20 @@ def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
     assert kinds_of_outcomes == 12 * ["dict", "RunFailed", "dict", "RunWaitTimeout", "dict"]
 
 
+def test_an_answered_question_is_no_mistake_of_the_search(
+    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, noted = UnattendedRuns.note, set[tuple[bool, bool]]()
+
+    def noting(runs: UnattendedRuns, task: Task, *, hit: bool) -> None:
+        noted.add((task.outcome is None, hit))
+        note(runs, task, hit=hit)
+
+    monkeypatch.setattr(UnattendedRuns, "note", noting)
+    items = list(agent.map(numbers(60, seconds=1, ask=1), concurrency=60, on_interrupt=answer))
+    assert all(item.ok for item in items) and (True, True) in noted
+
+
 def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
     agent: AgentHandle,
 ) -> None:
