@@ -78,9 +78,9 @@ def test_without_a_journal_nothing_in_the_file_is_changed(batch: Callable[..., i
 def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
     batch: Callable[..., int],
 ) -> None:
-    write("in", {"seconds": 1})
+    write("in", {"seconds": 4})
     for _ in range(2):
-        assert batch("slow", *BATCH, "--timeout", "0.1") == 5
+        assert batch("slow", *BATCH, "--timeout", "1") == 5
     assert [item["status"] for item in read()] == ["pending"]
     for _ in range(2):
         assert batch("slow", *BATCH) == 0
