@@ -889,6 +889,7 @@ each(
             "host": "http://acp.example:80000"
         },
         "[IPv6] address is not valid": {"host": "http://[::1"},
+        "host is not a URL: its host name or": {"host": "http://ho\u2100st:80"},
         "host must not contain user information ... set username and password": {
             "host": "http://me:secret@acp.example"
         },
@@ -902,7 +903,7 @@ each(
         "host: an IPv6 address must be in brackets, as in http://[::1]:8000": {
             "host": "http://::1:8000"
         },
-        "host ends in /runs, which is added to it: give the base path alone": {
+        "host ends in /runs: leave out /runs, which the client adds itself": {
             "host": "http://acp.example/v1/runs/"
         },
         "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
