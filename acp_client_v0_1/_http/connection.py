@@ -198,8 +198,10 @@ class SecureConnection(Connection, HTTPSConnection):
         # By default, Python takes EOF without a close_notify for a clean end, so an attacker could
         # truncate a body. With False, such an EOF raises SSLEOFError.
         cast(Any, self.sock).suppress_ragged_eofs = False
-        if not self.is_verified and not self.proxy_is_verified:
-            message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
+        if not (self.proxy_is_verified if self.proxy_is_forwarding else self.is_verified):
+            # `self.host` is the proxy if there is one. A tunnel leads to another host.
+            host = cast(Any, self)._tunnel_host or self.host
+            message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
             warnings.warn(message, InsecureRequestWarning, stacklevel=2)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:

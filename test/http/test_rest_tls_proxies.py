@@ -261,6 +261,25 @@ def test_verify_ssl_false_works_with_a_warning(certificates):
         assert client.request("GET", server.url).status == 200
 
 
+def test_an_unverified_origin_is_named_although_its_proxy_is_verified(certificates, tunnel):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+        rest_client(**tunnel, verify_ssl=False) as client,
+        pytest.warns(InsecureRequestWarning, match="request to 'localhost': its certificate"),
+    ):
+        assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+
+
+def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
+    own = ssl._create_unverified_context()
+    with (
+        SocketServer(FINE) as server,
+        rest_client(proxy=outer.url, proxy_ssl_context=own) as client,
+        pytest.warns(InsecureRequestWarning, match="request to '127.0.0.1': its certificate"),
+    ):
+        assert client.request("GET", f"http://localhost:{server.port}/").status == 200
+
+
 def test_a_file_that_cannot_be_opened_is_named():
     with (
         rest_client(ssl_ca_cert="a\0b") as client,
