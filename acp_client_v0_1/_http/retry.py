@@ -91,6 +91,8 @@ class Failure(NamedTuple):
     limits: bool = False
     # True if the reason may be a proxy that ends each request after some time, long polls included.
     cut: bool = False
+    # True if no slot of the connection pool was free. Then the server is not to blame.
+    full_pool: bool = False
     # True if `rest` does not retry the call, whatever the kind is. Agents, runs and batches ignore
     # this.
     rest_gives_up: bool = False
@@ -164,11 +166,11 @@ def _failure_of_transport(error: TransportException) -> Failure:
         return Failure("denied")
     if isinstance(error, TLSException):
         return Failure("unsent", rest_gives_up=True)
-    # If no slot of the pool was free, nothing was sent, and the server is not to blame. `rest` does
-    # not retry, because the call has already waited for a slot.
+    # If no slot of the pool was free, `rest` does not retry, because the call has already waited for
+    # a slot.
     unsent = broken or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", rest_gives_up=full)
+    return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
 
 
 @dataclass(slots=True)

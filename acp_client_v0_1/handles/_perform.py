@@ -504,7 +504,7 @@ class Wait:
             if failure.kind != "missing":
                 self._failures += 1
                 self._since = since
-            if decision.outage:
+            if decision.outage and not failure.full_pool:
                 # `until` is for the warning: the time up to which the request is sent again. In a
                 # batch this may be after the deadline of this wait, because the batch itself
                 # continues after this deadline.

@@ -328,6 +328,15 @@ def test_what_ends_a_batch(
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_full_pool_is_no_outage_of_the_server(reached: bool, set_timing: SetTiming) -> None:
+    Clock(set_timing)
+    server = Server(reached=reached)
+    wait = Wait(Contact(RunsApi(), server, 0))
+    assert wait.handle_failure("look", FULL_POOL)
+    assert (server.since, server.failures, server.warned) == (None, 0, False)
+
+
 # What is decided whatever else is known
 
 OLD = replace(NOW, age=2.0)
