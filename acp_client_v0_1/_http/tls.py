@@ -4,7 +4,8 @@ Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 
 connection until the inner connection has data. Each of these reads would have the whole timeout
 again, so `OuterSocket` shortens the timeout before each read.
 
-Invariant: certificates are checked unless ``verify_ssl`` is false.
+Invariant: certificates are checked unless ``verify_ssl`` is false. If there is a
+``proxy_ssl_context``, it decides this for the certificate of an https proxy.
 """
 
 from __future__ import annotations
@@ -128,7 +129,10 @@ def lacks_close_notify(error: BaseException) -> bool:
 
 
 def decrypted(sock: Any) -> int:
-    """Count the bytes that TLS, or TLS in TLS, has taken from the socket and not yet returned."""
+    """Count the bytes that TLS has taken from the socket, and that no ``recv`` has returned yet.
+
+    With TLS in TLS, the bytes in all of its buffers count.
+    """
     held: int = getattr(sock, "pending", int)()
     incoming = getattr(sock, "incoming", None)
     if incoming is not None:
