@@ -888,8 +888,8 @@ each(
         "host has a port that is not a number from 1 to 65535: '80000'": {
             "host": "http://acp.example:80000"
         },
-        "[IPv6] address is not valid": {"host": "http://[::1"},
-        "host is not a URL: its host name or": {"host": "http://ho\u2100st:80"},
+        "[IPv6] address is wrong": {"host": "http://[::1"},
+        "host is not a URL: its host or": {"host": "http://ho\u2100st:80"},
         "host must not contain user information ... set username and password": {
             "host": "http://me:secret@acp.example"
         },
