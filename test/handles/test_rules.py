@@ -28,7 +28,7 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
+from acp_client_v0_1._http.retry import Failure, Kind, RetryCounter, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (
@@ -160,7 +160,7 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
     for status in range(300, 600):
         error = answer(status)
-        repeated = Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
         passes = (repeated, isinstance(done("look", error), Pause), status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
 

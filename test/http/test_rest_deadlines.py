@@ -481,7 +481,7 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
 
 @pytest.mark.slow
 def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
-    monkeypatch.setattr(retry, "_HELD", 0.1)
+    monkeypatch.setattr(retry, "_POLL_RAN", 0.1)
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
     assert block == Timeout(connect=5, read=40, window=30)
     for status in (408, 502, 503, 504, 524):
