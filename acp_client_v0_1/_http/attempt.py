@@ -2,7 +2,7 @@
 
 To interrupt a call that waits for its response, another thread has to shut down the call's socket.
 The other thread finds the socket through an `Interruptible`. The thread that makes the calls enters
-the `Interruptible`, and each of its attempts registers there.
+the `Interruptible`, and each attempt of this thread registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". Every attempt frees
 its slot when it ends. If an error ends the attempt, its connection is closed.
@@ -34,7 +34,7 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls that one thread begins inside its ``with`` block.
+    """The calls that one thread begins inside the ``with`` block of this object.
 
     Other threads can interrupt these calls. While an attempt receives its response, the thread
     itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
@@ -44,14 +44,14 @@ class Interruptible:
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        # The latest attempt. It stays here after its end, but without its connection. So
-        # `interrupt` does nothing then.
+        # The latest attempt. An attempt stays here after its end. But it has no connection then, so
+        # `interrupt` does nothing.
         self.attempt: Attempt | None = None
         self.watch = watch
         # The seconds from the last ``watch`` to the next one.
         self.step = first
-        # The time of the next ``watch``. At the beginning of an attempt, this is `step` seconds
-        # later.
+        # The time of the next ``watch``. Each attempt sets it to `step` seconds after its
+        # beginning.
         self.due = Deadline.after(first)
 
     def interrupt(self) -> None:

@@ -28,9 +28,8 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-# A shorter secret may occur in any text by chance. So a header is hidden because of a shorter
-# secret only if its value has the secret together with the name of the parameter, as in
-# ``key=abc``.
+# A shorter secret may occur in any text by chance. So a shorter secret is looked for together with
+# the name of its parameter, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -141,7 +140,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
-        # Bytes that are not ASCII are percent-encoded here, because the server did not do it.
+        # A URL is ASCII. If the server has sent other bytes, these bytes are percent-encoded here.
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")

@@ -8,9 +8,8 @@ the attempt.
 
 These methods of urllib3 and http.client are overridden:
 
-``connect``            makes EOF without a close_notify an error; warns if the origin's certificate
-                       is not checked, or the proxy's for an http origin (urllib3's pools would
-                       warn)
+``connect``            makes EOF without a close_notify an error; warns if the certificate is not
+                       checked, because urllib3 warns only in its pools, which are not used
 ``_new_conn``          connects within the deadline, name resolution included: by `dial`, or through
                        a SOCKS proxy by PySocks
 ``_tunnel``            reads the proxy's response within the deadline (http.client has no deadline);
@@ -165,8 +164,8 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        # `limit` may raise. Then the attempt closes this connection, and the connection closes
-        # `self.sock`. So `self.sock` must be set before.
+        # `limit` may raise. Then the attempt closes this connection. That closes the socket only if
+        # `self.sock` was set before.
         self.sock = sock
         # If a TLS handshake follows, its waits have this limit.
         self.limit(sock)
@@ -205,7 +204,8 @@ class SecureConnection(Connection, HTTPSConnection):
         # truncate a body. With False, Python raises SSLEOFError instead.
         cast(Any, self.sock).suppress_ragged_eofs = False
         if not (self.proxy_is_verified if self.proxy_is_forwarding else self.is_verified):
-            # `self.host` is the proxy if there is one. A tunnel leads to another host.
+            # With a tunnel, the certificate is that of `_tunnel_host`, and `self.host` is the
+            # proxy.
             host = cast(Any, self)._tunnel_host or self.host
             message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
             warnings.warn(message, InsecureRequestWarning, stacklevel=2)

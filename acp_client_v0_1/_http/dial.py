@@ -123,7 +123,7 @@ class _Job(Generic[T]):
         del slot
         _thread_slots.leave(ref)
         self.outcomes.put(outcome)
-        # An error would be in a reference cycle with this frame, as in `in_time`.
+        # Otherwise an error and this frame would form a reference cycle, as in `in_time`.
         del outcome
         if self._abandoned:
             self._drop()

@@ -99,7 +99,7 @@ class RequestAuth:
 
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
-        """Check ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
+        """Parse ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
         given: object = auth
         if not isinstance(given, Mapping):
             raise ApiTypeError(f"_request_auth must be a dict, not {type(given).__name__}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StreamedResponse(Protocol):
-    """The part of a response that a stream uses. `acp_client_v0_1.rest.RESTResponse` has it."""
+    """The part of `acp_client_v0_1.rest.RESTResponse` that reads a stream."""
 
     status: int
     method: str

@@ -29,8 +29,8 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# A head may have this many lines of headers. A trailer may have this many lines, and its last,
-# empty line is one of them.
+# A head may have this many lines of headers. A trailer may have this many lines, its last, empty
+# line included.
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
@@ -273,7 +273,8 @@ class _Chunked(Framing):
             line = data[position:start]
             size = sizes.get(line)
             if size is None:
-                # If the line is incomplete or has a fault, the size is 0, and `take` sees the line.
+                # If the line is incomplete or has a fault, the size is 0, and this method returns.
+                # Then `take` handles the line.
                 match = _NEXT_CHUNK.fullmatch(line)
                 size = int(match[1], 16) if match else 0
                 if len(sizes) < _MOST_SIZES:

@@ -5,7 +5,7 @@ nor a long poll. Each quick call has a slot until its response is read. If no sl
 waits for a slot within its limits. Streams and long polls take no slot, because they may last for
 hours, and a few of them would block all quick calls. All calls leave their connections in the pool
 for later calls. There is one exception: a call that follows a cross-origin redirect makes a pool of
-its own, and closes its connection at its end.
+its own, and the connection is closed at the end of the call.
 
 urllib3's own pools are not used. If an interrupt strikes inside the queue of such a pool, the lock
 of the queue may stay held, and later calls of every thread hang.

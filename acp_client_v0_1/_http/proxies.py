@@ -7,7 +7,7 @@ Strategy: these settings and variables choose the proxy of an origin:
 * ``Configuration.no_proxy`` lists hosts that use no proxy at all. If this setting is not None, the
   environment's ``no_proxy`` is ignored.
 * The environment's ``no_proxy`` lists hosts that use no proxy of the environment. These hosts still
-  use ``Configuration.proxy``, which somebody has set for this very client.
+  use ``Configuration.proxy``, because that proxy is set for this client alone.
 
 Invariants: the user information in a proxy's URL goes to this proxy only, as a header or in the
 handshake of SOCKS. Neither errors nor their causes repeat the URL.

@@ -8,7 +8,8 @@ By default a request has ``Accept-Encoding: identity``, but some servers encode 
 same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``. A body with two
 codings or more is refused, because each coding multiplies the size to which a few bytes can expand.
 
-Invariant: an encoded body that is truncated is an error.
+Invariant: a truncated encoded body is never taken for a complete one. A read of such a body raises
+an error, or `RESTResponse.fault` is set.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class RESTResponse:
         data: The decoded body, or None while the body is unread.
         fault: The failure that ended the body early, if `read` or `read_beginning` returned the
             bytes before the failure and did not raise. Otherwise None.
-        attempts: How often the request was sent.
+        attempts: 1 plus the number of retries.
         elapsed: Seconds from the beginning of the call to the response.
     """
 

@@ -92,7 +92,7 @@ class Failure(NamedTuple):
     limits: bool = False
     # True if the reason may be a proxy that ends every request after some time.
     cut: bool = False
-    # True if no slot of the connection pool was free. This is no failure of the server.
+    # True if no slot of the connection pool was free. Handles do not log this as an outage.
     full_pool: bool = False
     # True if `rest` does not retry the call, although the kind would allow a retry. Agents, runs
     # and batches ignore this.
@@ -107,7 +107,7 @@ class Failure(NamedTuple):
     def is_outage(self) -> bool:
         """Tell whether the server may be failing.
 
-        This includes a full pool: the server may be the reason why no slot becomes free.
+        A full pool counts as well: perhaps the server fails, and so other calls keep their slots.
         """
         return self.passes or self.kind == "unreadable"
 
@@ -248,7 +248,7 @@ class RetryPolicy:
     # with each retry, up to `backoff_max`.
     backoff: float = 0.5
     backoff_max: float = 8.0
-    # If True, a ``Retry-After`` replaces the backoff. If False, it is ignored.
+    # If True, a ``Retry-After`` replaces the backoff. If False, a ``Retry-After`` is ignored.
     respect_retry_after: bool = True
 
     @classmethod
@@ -339,10 +339,10 @@ class RetryCounter:
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Return the upper bound of the delay that follows after a number of retries.
+    """Return the longest delay, in seconds, that may follow after ``retries`` retries.
 
-    The bound is ``first`` for the first retry, and doubles with each retry up to ``longest``: for
-    example 0.5, 1, 2, 4, 8 and 8 s.
+    This is ``first`` after 0 retries, and doubles with each retry up to ``longest``: for example
+    0.5, 1, 2, 4, 8 and 8 s.
     """
     # The exponent is bounded, because 2.0 ** 1024 is too large for a float.
     return min(longest, first * 2.0 ** min(retries, 64))

@@ -11,15 +11,18 @@ The line is a list of weak references. Usually the owner removes its slot from t
 wakes its owner.
 
 An interrupt is an exception that a signal handler raises, such as KeyboardInterrupt. It may strike
-at any step. If it strikes before `leave`, the slot stays in the line, and is orphaned as soon as no
-traceback refers to it. If it strikes in `leave`, nobody wakes the next owner. So waiting threads
-also sweep: in each interval, at least one of them removes the orphaned slots among the first
-``most`` slots, and wakes the owners of the usable slots. A sweep reads only the first ``most``
-slots, so its cost does not grow with the line.
+at any step, and has one of two effects:
 
-Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
-other threads see done or not done. Slots become usable in the order of the line. A usable slot
-stays usable, because the slots ahead of it only become fewer.
+* Before `leave`: the slot stays in the line, and is orphaned as soon as no traceback refers to it.
+* In `leave`: nobody wakes the next owner.
+
+So waiting threads also sweep. In each interval, at least one of them removes the orphaned slots
+among the first ``most`` slots, and wakes the owners of the usable slots. A sweep reads only the
+first ``most`` slots, so its cost does not grow with the line.
+
+Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, so
+other threads see the state before the step or after it. Slots become usable in the order of the
+line. A usable slot stays usable, because the slots ahead of it only become fewer.
 """
 
 from __future__ import annotations
