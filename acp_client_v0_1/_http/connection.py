@@ -77,8 +77,8 @@ def request_head(
     * for an HTTP proxy, an absolute URL whose path and query have passed `encoded`
     * for CONNECT, a host and a port
 
-    ``headers`` must have passed `checked_headers`. ``Host`` and ``Accept-Encoding``
-    are added if ``headers`` lack them.
+    ``headers`` must have passed `checked_headers`. If they lack ``Host`` or ``Accept-Encoding``,
+    the missing header is added.
     """
     names = {name.lower() for name in headers}
     lines = [f"{method} {target} HTTP/1.1"]

@@ -55,12 +55,12 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run ``work``, which takes no timeout, and return its result by the deadline.
+    """Run ``work``, which takes no timeout, and return its result. Raise at the deadline.
 
-    Without a deadline, the work runs in the calling thread. Otherwise it runs in a new thread. The
-    calling thread abandons the new thread at the deadline, or when an interrupt (such as
-    KeyboardInterrupt) ends the wait. If the work of an abandoned thread still has a result,
-    ``discard`` is called with the result.
+    Without a deadline, the work runs in the calling thread. Otherwise the work runs in a new
+    thread. The calling thread abandons the new thread at the deadline, or when an interrupt (such
+    as KeyboardInterrupt) ends the wait. If an abandoned thread still gets a result, ``discard`` is
+    called with the result.
     """
     if deadline.at is None:
         return work()

@@ -87,7 +87,7 @@ class Incoming:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Return up to ``size`` bytes of the body, and wait only if none have arrived.
+        """Return up to ``size`` bytes of the body, and wait only if no byte has arrived.
 
         b"" means that the body is complete.
         """
@@ -124,8 +124,8 @@ class Incoming:
             if self._fate:
                 raise self._ended_early()
             received, self._received = self._received, b""
-            # `take` is called even with b"". If the last `take` found a fault behind content, it
-            # returned the content, and this call raises the fault.
+            # The last `take` may have returned content that came before a fault. Then this call
+            # raises the fault. So `take` is called even with b"".
             content = framing.take(received)
             if not received:
                 self._received = self._receive(until)

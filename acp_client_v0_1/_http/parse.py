@@ -47,8 +47,8 @@ _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-# `_Chunked._whole_chunks` leaves a chunk to `take` if more bytes than these lie between the data of
-# the chunk before it and its own data. Only a long extension needs so many.
+# `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
+# data of the two chunks: CR LF, and a line with a size. Only a long extension needs more.
 _SHORT_LINE = 64
 # `_Chunked` remembers the sizes in at most this many different lines of a body.
 _MOST_SIZES = 1024

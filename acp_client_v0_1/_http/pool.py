@@ -50,7 +50,7 @@ _MOST_IDLE = 64
 
 
 class Pool:
-    """The connections to one origin. Threads can share it."""
+    """The connections to one origin. Threads can share a pool."""
 
     def __init__(
         self, make: Callable[[], Connection], maxsize: int, proxy_headers: dict[str, str] | None
@@ -59,8 +59,8 @@ class Pool:
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
         self._most_idle = max(maxsize, _MOST_IDLE)
-        # The headers for an HTTP proxy that forwards the requests, as it does for an http://
-        # origin. Each request carries these headers. None if there is a tunnel, or no HTTP proxy.
+        # An HTTP proxy forwards the requests to an http:// origin, and each of these requests has
+        # these headers. None if the proxy opens a tunnel, or if there is no HTTP proxy.
         self.proxy_headers = proxy_headers
         # True after `close`.
         self.retired = False

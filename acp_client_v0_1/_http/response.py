@@ -73,7 +73,7 @@ class _Urllib3Response(HTTPResponse):
 
 
 class RESTResponse:
-    """A response. Its body, of at most ``limit`` bytes, is read on demand.
+    """A response. Its body is read on demand, and `read` accepts at most ``limit`` bytes.
 
     Attributes:
         status: The status code.
@@ -228,7 +228,7 @@ class RESTResponse:
 
         Raises:
             NothingYet: Nothing arrived within ``wait``. Reading can continue.
-            ConnectionException: The connection ended before the body did, or was aborted.
+            ConnectionException: The connection ended before the body did, or `abort` was called.
             ProtocolException: The body's framing is broken.
             ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
