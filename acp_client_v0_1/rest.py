@@ -30,7 +30,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
+from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
@@ -150,22 +150,22 @@ class RESTClientObject:
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         began = time.monotonic()
-        attempts = Attempts(policy)
+        counter = RetryCounter(policy)
         observer = self.observer
         hops = 0
         while True:
-            number, started = attempts.retries + 1, time.monotonic()
+            number, started = counter.retries + 1, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)
                 else:
-                    response = observer.attempt(call, attempts.retries + hops, self._attempt)
+                    response = observer.attempt(call, counter.retries + hops, self._attempt)
             except TransportException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
                 facts = {"attempt": number, "seconds": took}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
-                wait = attempts.after_failure(call, failure, took)
+                wait = counter.after_failure(call, failure, took)
                 if wait is None:
                     self._explain(failure, call)
                     failure.attempts, failure.elapsed = number, time.monotonic() - began
@@ -189,7 +189,7 @@ class RESTClientObject:
                     hops += 1
                     call = moved
                     continue
-                wait = attempts.after_response(call, status, response.headers, took)
+                wait = counter.after_response(call, status, response.headers, took)
                 if wait is None:
                     return response
                 response.close()

@@ -1,8 +1,8 @@
 """One attempt of a call: its time limits, its connection and its slot, and how to interrupt it.
 
 To interrupt a call that waits for its response, another thread has to shut down the call's socket.
-An `Interruptible` leads to the socket: the thread that makes the calls enters an `Interruptible`,
-and each attempt of this thread registers there.
+The other thread finds the socket through an `Interruptible`. The thread that makes the calls enters
+the `Interruptible`, and each attempt of this thread registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". Every attempt frees
 its slot when it ends. If an error ends the attempt, its connection is closed.
@@ -34,30 +34,31 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls that one thread begins inside its ``with`` block.
+    """The calls that one thread begins inside the ``with`` block of this object.
 
-    Other threads can interrupt these calls. The thread itself calls ``watch`` again and again while
-    an attempt receives its response, whether bytes arrive or not. The first call follows after
-    ``first`` seconds. Each later call follows after as many seconds as the last ``watch`` returned.
-    An exception from ``watch`` ends the attempt. Reads of a streamed response after the ``with``
-    block do not call ``watch``.
+    Other threads can interrupt these calls. While an attempt receives its response, the thread
+    itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
+    time after ``first`` seconds. It returns the seconds until it runs again. An exception from
+    ``watch`` ends the attempt. Reads of a streamed response after the ``with`` block do not run
+    ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        # The latest attempt. An ended attempt stays here. It has no connection, so `interrupt` does
-        # nothing to it.
+        # The latest attempt. An attempt stays here after its end. But it has no connection then, so
+        # `interrupt` does nothing.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # Seconds between two calls of ``watch``.
+        # The seconds from the last ``watch`` to the next one.
         self.step = first
-        # The time of the next call of ``watch``. Each attempt starts it anew.
+        # The time of the next ``watch``. Each attempt sets it to `step` seconds after its
+        # beginning.
         self.due = Deadline.after(first)
 
     def interrupt(self) -> None:
         """Make the latest attempt fail, as if its server had closed the connection.
 
-        Until the attempt has a TCP connection, this does nothing. So a caller that must be sure
-        repeats this until the call has ended.
+        This does nothing before the attempt has a TCP connection. So a thread that must be sure
+        calls `interrupt` again and again until the attempt has ended.
 
         If the attempt ends at the same moment, its connection may already serve another call. Then
         the other call fails instead.
@@ -119,7 +120,7 @@ class Attempt:
         """Wait until the socket is readable, and call ``watch`` whenever it is due.
 
         Return the timeout for the ``recv`` that follows. If the limits of the attempt end before
-        the next ``watch``, this returns at once, and the ``recv`` waits.
+        the next ``watch`` is due, return without waiting: the ``recv`` waits instead.
         """
         limit = self.until.earlier(self.silence)
         while limit.remaining() > (left := calls.due.remaining()):
@@ -144,8 +145,8 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The frames of a traceback may keep this attempt alive, but must not keep its slot alive.
-        # So the attempt drops its reference to the slot.
+        # A traceback may keep this attempt alive for long. It must not keep the slot alive, because
+        # the slot would stay taken. So the attempt drops its reference to the slot.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()

@@ -3,9 +3,9 @@
 Redirects that are followed:
 
 * 307 and 308 with any method.
-* 301, 302 and 303 with GET and HEAD only. For these statuses, the standard lets a client turn a
-  POST into a GET, and the server may expect that GET. So a call with another method returns the
-  response with the redirect.
+* 301, 302 and 303 with GET and HEAD only. With any other method, the caller gets the response with
+  this status. The reason is that the standard lets a client turn a POST into a GET here, so the
+  server may expect a GET at the target.
 
 Invariants: a redirect never changes the method or the body. After a cross-origin redirect, the
 request has no credentials.
@@ -28,8 +28,8 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-# A secret of fewer characters may occur in any text by chance. So a header counts as showing such a
-# secret only if the header has the name of the parameter as well, as in ``key=abc``.
+# A shorter secret may occur in any text by chance. So a shorter secret is looked for together with
+# the name of its parameter, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -82,8 +82,8 @@ class Call:
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, because the server may echo it.
 
-        ``Location`` and ``Content-Location`` lose the parameter and the fragment. If any other
-        header shows the credential, as ``Link`` may do, its whole value becomes ``***``.
+        ``Location`` and ``Content-Location`` lose the parameter and the fragment. If another header
+        contains the credential (``Link`` may), the whole value of this header becomes ``***``.
         """
         for name in ("location", "content-location"):
             if name in headers:
@@ -127,8 +127,11 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     """Return the call that follows a redirect.
 
     Return None if the response is no redirect, or if its status is not followed with this method.
-    Raises `ProtocolException` if ``hops`` redirects were already the most, if the target is not
-    valid, or if the redirect leads from https to http.
+    Raise `ProtocolException` in three cases:
+
+    * The call has already followed 10 redirects. Their number is ``hops``.
+    * The target is not valid.
+    * The redirect leads from https to http.
     """
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
@@ -137,7 +140,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
-        # The server should have percent-encoded the bytes that are not ASCII.
+        # A URL is ASCII. If the server has sent other bytes, these bytes are percent-encoded here.
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")

@@ -1,8 +1,8 @@
 """Content codings (RFC 9110, section 8.4.1), decoded a bounded piece at a time.
 
-Strategy: only gzip and deflate are supported. By default a request asks for no coding at all, so
-these two are enough for the servers that encode a body all the same. A gzip body consists of one
-or more members (RFC 1952, section 2.2). Each member gets a decompressor of its own.
+Strategy: only gzip and deflate are supported. These two are enough, because a request has
+``Accept-Encoding: identity`` by default, and few servers encode a body all the same. A gzip body
+consists of one or more members (RFC 1952, section 2.2). Each member gets a decompressor of its own.
 
 Invariant: an error of a decompressor becomes a `DecodeError`.
 """
@@ -15,13 +15,14 @@ from typing import Any
 
 from urllib3.exceptions import DecodeError
 
-# Each coding has two values: a function, which takes the first bytes of a member and makes its
-# decompressor, and the magic number, with which every member after the first begins. The magic
-# number is None if a body has only one member.
+# Each coding has two values:
+# - A function, which makes the decompressor of a member. Its argument is the member's first bytes.
+# - The magic number, with which each member after the first must begin. None if a body in this
+#   coding has only one member.
 CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
-    # "deflate" means the zlib format, but many servers send bare deflate without zlib's header. The
-    # low four bits of the header's first byte are 8. The first byte of bare deflate is different.
+    # "deflate" means the zlib format, but many servers send bare deflate without zlib's header. In
+    # the first byte of zlib's header, the low four bits are 8. In bare deflate they are not.
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
@@ -35,8 +36,8 @@ class Decoder:
         # The next member must begin with these bytes. They are b"" for the first member, and the
         # magic number for all others. None means that no member may follow.
         self._begins: bytes | None = b""
-        # The decompressor of the current member, or None before the first member. It is not called
-        # after its member has ended (`eof`), because zlib would start over or fail.
+        # The decompressor of the current member, or None before the first member. After the end of
+        # its member (`eof`), a decompressor is not called again.
         self._member: Any = None
         # These bytes have arrived, but no decompressor has taken them.
         self._rest = b""
@@ -62,9 +63,9 @@ class Decoder:
         except zlib.error as error:
             raise DecodeError(str(error)) from error
         if data and not piece and not (self._begins or b"").startswith(data):
-            # These bytes follow the last member and do not begin another one, so they and all later
-            # bytes are ignored. (The condition is false for the first byte of a magic number: the
-            # second byte may not have arrived.)
+            # The remaining bytes follow the last member, and do not begin another member. So they
+            # and all later bytes are ignored. A single first byte of a magic number does not come
+            # here, because the second byte may still arrive.
             self._begins, data = None, b""
         self._rest = data
         return piece

@@ -9,12 +9,12 @@ the attempt.
 These methods of urllib3 and http.client are overridden:
 
 ``connect``            makes EOF without a close_notify an error; warns if the certificate is not
-                       checked (in urllib3, only the pools warn)
+                       checked, because urllib3 warns only in its pools, which are not used
 ``_new_conn``          connects within the deadline, name resolution included: by `dial`, or through
                        a SOCKS proxy by PySocks
-``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
-                       attributes ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
-``_connect_tls_proxy`` limits each read of TLS in TLS (`OuterSocket`)
+``_tunnel``            reads the proxy's response within the deadline (http.client has no deadline);
+                       uses ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
+``_connect_tls_proxy`` limits each read and write of the outer TLS connection (`OuterSocket`)
 ``is_connected``       is False if there are unread bytes that TLS has decrypted
 
 Invariants: no wait goes beyond the attempt's limits. An attempt is marked as sent before its first
@@ -71,9 +71,14 @@ def request_head(
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    ``target`` is a path with its query, the absolute URL for a proxy, or the host and port of a
-    tunnel. The path must be `encoded`, and ``headers`` must be checked. ``Host`` and
-    ``Accept-Encoding`` are added unless ``headers`` have them.
+    ``target`` is one of the following:
+
+    * a path with its query, after `encoded`
+    * for an HTTP proxy, an absolute URL whose path and query have passed `encoded`
+    * for CONNECT, a host and a port
+
+    ``headers`` must have passed `checked_headers`. If they lack ``Host`` or ``Accept-Encoding``,
+    the missing header is added.
     """
     names = {name.lower() for name in headers}
     lines = [f"{method} {target} HTTP/1.1"]
@@ -106,7 +111,7 @@ class Connection(HTTPConnection):
     def is_usable(self, avoid_idle: bool) -> bool:
         """Return whether the connection can carry another request.
 
-        With ``avoid_idle``, a connection that was idle for more than 2 seconds cannot.
+        With ``avoid_idle``, return False if the connection was idle for more than 2 seconds.
         """
         stale = avoid_idle and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
@@ -145,8 +150,8 @@ class Connection(HTTPConnection):
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have responded before it closed the connection, so the response is read
-            # all the same. If there is none, reading fails.
+            # The server may have responded before it closed the connection. So the response is read
+            # in any case. If there is no response, the read fails.
             pass
 
     def limit(self, sock: socket.socket) -> None:
@@ -159,10 +164,10 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        # `limit` may raise. Then the attempt closes this connection. The socket is set before
-        # `limit` is called, so that it is closed as well.
+        # `limit` may raise. Then the attempt closes this connection. That closes the socket only if
+        # `self.sock` was set before.
         self.sock = sock
-        # If a TLS handshake follows, this limit bounds it.
+        # If a TLS handshake follows, its waits have this limit.
         self.limit(sock)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
@@ -181,7 +186,7 @@ class Connection(HTTPConnection):
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _STATUSES_OF_WEB_SERVERS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
-        # If a TLS handshake follows, this limit bounds it.
+        # The TLS handshake follows. Its waits have this limit.
         self.limit(self.sock)
 
 
@@ -195,10 +200,13 @@ class SecureConnection(Connection, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         # By default, Python takes EOF without a close_notify for a clean end, so an attacker could
-        # truncate a body. With False, such an EOF raises SSLEOFError.
+        # truncate a body. With False, Python raises SSLEOFError instead.
         cast(Any, self.sock).suppress_ragged_eofs = False
-        if not self.is_verified and not self.proxy_is_verified:
-            message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
+        if not (self.proxy_is_verified if self.proxy_is_forwarding else self.is_verified):
+            # With a tunnel, the certificate is that of `_tunnel_host`, and `self.host` is the
+            # proxy.
+            host = cast(Any, self)._tunnel_host or self.host
+            message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
             warnings.warn(message, InsecureRequestWarning, stacklevel=2)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
@@ -211,9 +219,9 @@ def _written(sock: socket.socket, data: memoryview) -> int:
 
     Return 0 if the socket uses TLS, or if the system is not POSIX.
 
-    Nearly always, the buffer takes all of ``data``. `socket.sendall` would need two system calls,
-    because it polls the socket before it sends. Between the two calls, the thread would give up the
-    GIL, and would have to wait until it gets the GIL again.
+    The reason is speed. The buffer takes all of ``data`` nearly always, and this function needs one
+    system call for that. `socket.sendall` needs two, because it polls the socket before it sends.
+    Between the two system calls, a thread gives up the GIL, and may have to wait for the GIL.
     """
     if type(sock) is not socket.socket or os.name != "posix":
         return 0

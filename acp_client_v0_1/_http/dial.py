@@ -55,11 +55,12 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run ``work``, which takes no timeout, and return its result by the deadline.
+    """Run ``work``, which takes no timeout, and return its result. Raise at the deadline.
 
-    Without a deadline, the work runs in the calling thread. Otherwise it runs in a new thread. The
-    calling thread abandons the new thread at the deadline, or when an interrupt (such as
-    KeyboardInterrupt) ends the wait. ``discard`` gets the result of an abandoned thread.
+    Without a deadline, the work runs in the calling thread. Otherwise the work runs in a new
+    thread. The calling thread abandons the new thread at the deadline, or when an interrupt (such
+    as KeyboardInterrupt) ends the wait. If an abandoned thread still gets a result, ``discard`` is
+    called with the result.
     """
     if deadline.at is None:
         return work()
@@ -103,8 +104,9 @@ class _Job(Generic[T]):
         self._discard = discard
         self._abandoned = False
         self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
-        # The list holds the slot until the thread begins and takes it. A caller that gives up
-        # before that takes the slot instead, and the thread does nothing.
+        # The list has the slot until somebody takes it out. Usually this is the thread, when it
+        # begins. If the caller gives up earlier, the caller takes the slot, and the thread does
+        # nothing.
         self.slots = [Slot()]
 
     def run(self) -> None:
@@ -121,7 +123,7 @@ class _Job(Generic[T]):
         del slot
         _thread_slots.leave(ref)
         self.outcomes.put(outcome)
-        # This avoids the same reference cycle as in `in_time`.
+        # Otherwise an error and this frame would form a reference cycle, as in `in_time`.
         del outcome
         if self._abandoned:
             self._drop()
@@ -129,14 +131,15 @@ class _Job(Generic[T]):
     def abandon(self) -> None:
         """Give up waiting. The caller calls this."""
         self._abandoned = True
-        # If the thread has put the outcome into the queue, `_drop` finds the outcome there. If not,
-        # the thread will put it there later, see `_abandoned`, and call `_drop` itself.
+        # If the outcome is already in the queue, this `_drop` finds the outcome. If the outcome
+        # comes later, the thread then finds that `_abandoned` is true, and calls `_drop` itself.
         self._drop()
         with contextlib.suppress(IndexError):
             ref = weakref.ref(self.slots.pop())
             _thread_slots.leave(ref)
 
     def _drop(self) -> None:
+        """If the outcome is in the queue, take it out. If it is a result, discard the result."""
         with contextlib.suppress(Empty):
             outcome = self.outcomes.get_nowait()
             if not isinstance(outcome, BaseException):

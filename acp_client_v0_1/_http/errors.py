@@ -27,14 +27,14 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# The layers below raise these errors. `CertificateError` is a class of urllib3, for a certificate
-# that does not have the name in ``assert_hostname``. It is a ValueError, unlike the class of the
-# same name in ssl. urllib3's errors of connecting and reading do not occur, because `dial` connects
-# and `Incoming` reads.
+# The layers below raise these errors. urllib3 raises its own `CertificateError` if a certificate
+# does not have the name in ``assert_hostname``. This class is no OSError, although
+# ``ssl.CertificateError`` is one. urllib3's errors of connecting and reading do not occur, because
+# `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-# The first match counts. Some classes match several rows: the errors of an ended TLS connection,
-# for example, are also ssl.SSLErrors.
+# The first row that matches counts. An error may match several rows: an ssl.SSLZeroReturnError, for
+# example, is also an ssl.SSLError.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (socket.gaierror, NameResolutionException),
     ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
@@ -90,9 +90,9 @@ def public_error(
 
 
 def refused_tunnel(message: object) -> int | None:
-    """Return the status with which a proxy refused a tunnel, according to an error or its message.
+    """Return the status with which a proxy refused a tunnel, or None if no proxy did.
 
-    Return None if the message is about something else.
+    ``message`` is an error or the text of an error.
     """
     refused = _REFUSED_TUNNEL.search(str(message))
     return None if refused is None else int(refused[1])

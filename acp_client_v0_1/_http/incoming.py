@@ -39,7 +39,8 @@ _SHORTEST_WAIT = 0.001  # seconds
 class Incoming:
     """A response on a connection. urllib3's response reads it like a file.
 
-    If another request can use the connection after the body, ``done`` gets the connection.
+    If another request can use the connection after the body, ``done`` is called with the
+    connection.
     """
 
     # The next read waits this many seconds for bytes, and then raises `NothingYet`. If this is
@@ -60,9 +61,10 @@ class Incoming:
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
-        # Seconds of silence so far. With ``wait``, several reads share one read timeout.
+        # Seconds of silence so far. With ``wait``, several reads in a row may get nothing. The sum
+        # of their waits is limited by the read timeout.
         self._silent_for = 0.0
-        # How the response ended, as the value of the key None. The dict is empty before the end.
+        # How the response ended: the value of the only key, None. The dict is empty before the end.
         # - "finished": the body is complete.
         # - "aborted": `abort` or `close` came before the end of the body.
         # - "closed": a forked process closed its copy of the response.
@@ -76,7 +78,7 @@ class Incoming:
         self._received = b""
         self.head: Head
         self.head, self._received = final_head(self._receive_head)
-        # This ends the limit that `_receive_head` has set for the head.
+        # `_receive_head` may have set a limit for the head. The body has the limit of the attempt.
         attempt.until = attempt.deadline
         # Content that the last read did not return, because its caller wanted fewer bytes.
         self._ready = b""
@@ -85,7 +87,7 @@ class Incoming:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Return up to ``size`` bytes of the body, and wait only if none have arrived.
+        """Return up to ``size`` bytes of the body, and wait only if no byte has arrived.
 
         b"" means that the body is complete.
         """
@@ -103,7 +105,10 @@ class Incoming:
         return content[:size]
 
     def read(self, size: int | None = None) -> bytes:
-        """Return the rest of the body, or exactly ``size`` bytes unless the body ends before."""
+        """Return the next ``size`` bytes of the body, or fewer if the body ends before.
+
+        Without ``size``, return the rest of the body.
+        """
         pieces: list[bytes] = []
         while piece := self.read1(size):
             pieces.append(piece)
@@ -119,8 +124,8 @@ class Incoming:
             if self._fate:
                 raise self._ended_early()
             received, self._received = self._received, b""
-            # `take` is called even with b"". If the last `take` found a fault behind content, it
-            # returned the content, and this call raises the fault.
+            # The last `take` may have returned content that came before a fault. Then this call
+            # raises the fault. So `take` is called even with b"".
             content = framing.take(received)
             if not received:
                 self._received = self._receive(until)
@@ -146,8 +151,8 @@ class Incoming:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            # If another thread closes the socket during the `recv`, TLS may raise any error, even
-            # an AttributeError.
+            # If another thread closes the socket during the `recv`, TLS may raise any of these
+            # errors, even an AttributeError. In this case `_fate` is set.
             if not (self._fate or lacks_close_notify(error)):
                 raise
             self._no_notify = True
@@ -175,8 +180,8 @@ class Incoming:
     def _check_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # If the status is an error, a missing close_notify is ignored: the caller needs the status
-        # more than a complete body.
+        # With a status of 300 or above, a missing close_notify is ignored: the caller needs the
+        # status more than a complete body.
         if self._no_notify and self.head.status < 300 and not self._framing.ends_before_eof:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StreamedResponse(Protocol):
-    """The part of a response that a stream uses. `acp_client_v0_1.rest.RESTResponse` has it."""
+    """The part of `acp_client_v0_1.rest.RESTResponse` that reads a stream."""
 
     status: int
     method: str
@@ -54,8 +54,11 @@ class RunSpan(Protocol):
     def end(self, outcome: object) -> bool:
         """End the span with the outcome of a wait.
 
-        If a wait with timeout 0 got no output, the span stays open. Return False if the span has
-        ended, but the run goes on. Then the next wait for the run has to begin a new span.
+        Return False if the next wait for the run has to begin a new span: this span has ended, and
+        the run may go on. Return True in two cases:
+
+        * The run has ended, so no other span is needed.
+        * The wait had a timeout of 0 and got no output. Then this span stays open.
         """
         ...
 
@@ -68,8 +71,8 @@ class Observer(Protocol):
     ) -> RESTResponse:
         """Wrap one attempt of a call that was sent ``resends`` times before.
 
-        Call ``send`` once, with the call or with a copy that has further headers. Return its
-        response, or let its error pass.
+        Call ``send`` once, with the call or with a copy that has further headers. Return the
+        response of ``send``, and let an error of ``send`` pass.
         """
         ...
 

@@ -29,8 +29,8 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# A head may have this many lines of headers. A trailer may have this many lines, and its last,
-# empty line is one of them.
+# A head may have this many lines of headers. A trailer may have this many lines, its last, empty
+# line included.
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
@@ -47,9 +47,10 @@ _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-# `_Chunked._whole_chunks` takes a chunk only if the line with its size ends within this many bytes.
+# `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
+# data of the two chunks: CR LF, and a line with a size. Only a long extension needs more.
 _SHORT_LINE = 64
-# For each body, the sizes in at most this many different lines are remembered.
+# `_Chunked` remembers the sizes in at most this many different lines of a body.
 _MOST_SIZES = 1024
 # A content length may have this many digits.
 _MOST_DIGITS = 18
@@ -58,8 +59,8 @@ _NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
-# Control characters must reach neither a log nor a terminal. A header's value may have the control
-# characters from 0x80 on, because they may be bytes of UTF-8.
+# Control characters must reach neither a log nor a terminal, so each becomes a space. In a header's
+# value, the control characters from 0x80 on stay, because they may be bytes of UTF-8.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
@@ -181,8 +182,8 @@ class Framing:
         # This many bytes of the body, or of the current chunk's data, have not arrived.
         self._left = length or 0
         self.complete = length == 0
-        # Bytes that arrived after the end of the body. No request asked for them, so the connection
-        # is not used again.
+        # Bytes that arrived after the end of the body. If there are any, the connection is not used
+        # again, because no request asked for these bytes.
         self.rest = b""
         # False if the body is close-delimited.
         self.ends_before_eof = length is not None
@@ -221,8 +222,8 @@ class _Chunked(Framing):
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         # The beginning of a line whose end has not arrived.
         self._waiting = b""
-        # Sizes that `_whole_chunks` has parsed. The key is the CR LF after the data of a chunk,
-        # together with the line that follows. Most streams repeat a few sizes.
+        # Sizes that `_whole_chunks` has parsed. A key is the CR LF after the data of a chunk, and
+        # the next line with a size, such as CR LF ``1a`` CR LF. Most streams repeat a few sizes.
         self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
@@ -230,7 +231,7 @@ class _Chunked(Framing):
     def take(self, data: bytes) -> bytes:
         if self._fault is not None:
             raise self._fault
-        # The waiting bytes contain no line end, so the search for it starts after them.
+        # The waiting bytes contain no line end, so the search for a line end starts after them.
         searched = len(self._waiting)
         if searched:
             data, self._waiting = self._waiting + data, b""
@@ -260,11 +261,11 @@ class _Chunked(Framing):
         return b"".join(pieces)
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Append the data of all chunks that have arrived whole to ``pieces``.
+        """Append the data of the next chunks to ``pieces``, as long as whole chunks have arrived.
 
-        ``position`` is the end of a chunk's data, before the CR LF. Return the end of the data of
-        the last chunk that was appended, or ``position`` if there was none. This loop is faster
-        than `take`, which does the rest.
+        ``position`` is the end of a chunk's data, before its CR LF. Return the end of the data of
+        the last chunk that was appended, or ``position`` if there was none. `take` could do the
+        same, but this loop is faster.
         """
         sizes, length = self._sizes, len(data)
         while True:
@@ -272,7 +273,8 @@ class _Chunked(Framing):
             line = data[position:start]
             size = sizes.get(line)
             if size is None:
-                # If the line is incomplete or has a fault, the size is 0, and `take` sees the line.
+                # If the line is incomplete or has a fault, the size is 0, and this method returns.
+                # Then `take` handles the line.
                 match = _NEXT_CHUNK.fullmatch(line)
                 size = int(match[1], 16) if match else 0
                 if len(sizes) < _MOST_SIZES:
@@ -289,9 +291,9 @@ class _Chunked(Framing):
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # `_size`, `_data_end` and `_trailer` take one line each. The line begins at ``position``, and
-    # has no line end before ``searched``. They return the number of bytes of the line, or 0 if the
-    # line is incomplete.
+    # `_size`, `_data_end` and `_trailer` each take one line, which begins at ``position``. The
+    # bytes before ``searched`` contain no end of this line. These methods return the length of the
+    # line, or 0 if its end has not arrived.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")
@@ -356,15 +358,15 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # If a response has a transfer coding and a length, or has chunks in HTTP/1.0, a proxy may have
-    # found another end of the body. Then the bytes after the body may be forged (response
-    # splitting; RFC 9112, sections 6.1 and 6.3).
+    # A proxy may have found another end of the body in two cases: the response has a transfer
+    # coding and a length, or it has chunks in HTTP/1.0. Then the bytes after the body may be forged
+    # (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 
 
 def _content_length(text: str) -> int:
-    """Parse a content length, or a list of equal ones (RFC 9110, section 8.6)."""
+    """Parse a content length such as ``5``, or ``5, 5`` (RFC 9110, section 8.6)."""
     values = {part.strip(" \t") for part in text.split(",")}
     value = values.pop() if len(values) == 1 else ""
     if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):

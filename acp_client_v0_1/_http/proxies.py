@@ -4,10 +4,10 @@ Strategy: these settings and variables choose the proxy of an origin:
 
 * ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``, ``https_proxy``,
   ``all_proxy``).
-* ``Configuration.no_proxy`` lists hosts that use no proxy at all. If it is set, the environment's
-  ``no_proxy`` is ignored.
-* The environment's ``no_proxy`` lists hosts that use no proxy of the environment. It does not apply
-  to ``Configuration.proxy``, because a proxy that is named in code is meant to be used.
+* ``Configuration.no_proxy`` lists hosts that use no proxy at all. If this setting is not None, the
+  environment's ``no_proxy`` is ignored.
+* The environment's ``no_proxy`` lists hosts that use no proxy of the environment. These hosts still
+  use ``Configuration.proxy``, because that proxy is set for this client alone.
 
 Invariants: the user information in a proxy's URL goes to this proxy only, as a header or in the
 handshake of SOCKS. Neither errors nor their causes repeat the URL.
@@ -90,15 +90,15 @@ def proxy_for(
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
     """Return the URL of a proxy, and the variable that names it. Both are "" if there is no proxy.
 
-    If ``with_exceptions`` is true, the exceptions in the environment's ``no_proxy`` apply.
+    If ``with_exceptions`` is true, the hosts in the environment's ``no_proxy`` use no proxy.
     """
-    # urllib.request is slow to import, and it is not needed before the first connection.
+    # urllib.request takes long to import, so it is not imported before the first connection.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
     name = origin.scheme if proxies.get(origin.scheme) else "all"
     url = proxies.get(name, "")
-    # proxy_bypass() also reads the exceptions in the system settings of macOS and Windows.
+    # On macOS and Windows, proxy_bypass() also reads the exceptions in the system's settings.
     if not url or (
         with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
     ):

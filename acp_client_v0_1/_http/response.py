@@ -8,7 +8,8 @@ By default a request has ``Accept-Encoding: identity``, but some servers encode 
 same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``. A body with two
 codings or more is refused, because each coding multiplies the size to which a few bytes can expand.
 
-Invariant: an encoded body that is truncated is an error.
+Invariant: a truncated encoded body is never taken for a complete one. A read of such a body raises
+an error, or `RESTResponse.fault` is set.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, Respon
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
-# If the status is an error, at most this much of the body is kept.
+# If the status is 300 or above, at most this much of the body is kept.
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
-# `read_beginning` reads this much for an error to quote. If a stream was requested, the body of an
-# unexpected response may have no end, and the timeouts are long.
+# The limits of `read_beginning`. After a request for a stream, an unexpected body may have no end,
+# and the timeouts are long.
 _MOST_QUOTED = 65_536  # bytes
 _QUOTED_WITHIN = 3.0  # seconds
 
@@ -72,7 +73,7 @@ class _Urllib3Response(HTTPResponse):
 
 
 class RESTResponse:
-    """A response. Its body, of at most ``limit`` bytes, is read on demand.
+    """A response. Its body is read on demand, and `read` accepts at most ``limit`` bytes.
 
     Attributes:
         status: The status code.
@@ -80,9 +81,9 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body, or None while the body is unread.
-        fault: None, or the failure that ended the body early, if `read` or `read_beginning`
-            returned the beginning of the body and did not raise the failure.
-        attempts: How often the request was sent.
+        fault: The failure that ended the body early, if `read` or `read_beginning` returned the
+            bytes before the failure and did not raise. Otherwise None.
+        attempts: 1 plus the number of retries.
         elapsed: Seconds from the beginning of the call to the response.
     """
 
@@ -126,7 +127,7 @@ class RESTResponse:
     def proxy(self) -> str:
         """The proxy that forwarded the request. The proxy itself may have sent the response.
 
-        "" if there was no proxy, or only one that opens a tunnel to the server.
+        "" if there was no proxy, or if the proxy only passed the bytes on (a tunnel, or SOCKS).
         """
         via = self._incoming.via
         return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
@@ -134,8 +135,8 @@ class RESTResponse:
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
-        # An earlier `read_available` may have set ``wait``. With it, a read could raise
-        # `NothingYet`, which urllib3's response cannot handle.
+        # An earlier `read_available` may have set ``wait``. Then a read could raise `NothingYet`,
+        # which urllib3's response cannot handle.
         self._incoming.wait = None
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
@@ -157,7 +158,7 @@ class RESTResponse:
 
     @property
     def ambiguous(self) -> bool:
-        """True if the request changes something, and the status leaves open whether it did."""
+        """True if the status leaves open whether an unsafe request was carried out."""
         return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
@@ -183,14 +184,16 @@ class RESTResponse:
     def read(self) -> bytes:
         """Return the decoded body, and keep it in ``data``.
 
-        If a part of the body was read before, only the rest is returned and kept.
+        If `read_available` has returned a part of the body before, only the rest is returned and
+        kept.
 
-        If the status is 300 or above, the status matters more than the body. Then at most 1 MiB is
-        returned. If the body breaks off or cannot be decoded, the part before the fault is
-        returned.
+        If the status is 300 or above, the status matters more than the body. In this case:
+
+        * At most 1 MiB is returned.
+        * If the body breaks off or cannot be decoded, the part before the fault is returned.
 
         Raises:
-            ApiTimeoutError: Time ran out.
+            ApiTimeoutError: Time ran out, whatever the status is.
             TransportException: The connection failed, and the status is below 300.
             ResponseDecodeError: The content coding is broken, and the status is below 300.
             ResponseTooLarge: The body is larger than the limit, and the status is below 300.
@@ -202,8 +205,8 @@ class RESTResponse:
     def read_beginning(self) -> bytes:
         """Return the beginning of an unexpected body, for an error to quote. Close the response.
 
-        At most 64 KiB are returned, after at most 3 seconds. If a read fails or the time runs out,
-        the bytes that have arrived are returned, and the error is in `fault`.
+        This reads at most 64 KiB, for at most 3 seconds. If a read fails or the time runs out, the
+        bytes that have arrived are returned, and the error is in `fault`.
         """
         if self.data is None:
             attempt = self._incoming.attempt
@@ -225,7 +228,7 @@ class RESTResponse:
 
         Raises:
             NothingYet: Nothing arrived within ``wait``. Reading can continue.
-            ConnectionException: The connection ended before the body did, or was aborted.
+            ConnectionException: The connection ended before the body did, or `abort` was called.
             ProtocolException: The body's framing is broken.
             ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
@@ -255,7 +258,7 @@ class RESTResponse:
         raise ResponseTooLarge(limit=most, http_resp=self, body=text)
 
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
-        """Read the body until it ends or exceeds ``most`` bytes.
+        """Read the body until the body ends, or until more than ``most`` bytes were read.
 
         Some failures to read the body are not raised. They are kept in `fault`, and the bytes
         before the failure are returned:
@@ -270,7 +273,7 @@ class RESTResponse:
                 pieces.append(piece)
                 size += len(piece)
                 if self._decoder is None and self._incoming.finished:
-                    # The body is complete, so another read would only return b"".
+                    # The body is complete, so the next read would only return b"".
                     break
         except ApiException as error:
             if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):

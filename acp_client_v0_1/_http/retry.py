@@ -1,15 +1,16 @@
 """What a failure means, and the rules by which a single call is retried.
 
 Strategy: `failure_of` classifies an error, for single calls, runs, batches and the command. A table
-says what each status means. Each call has its own `Attempts`, which returns the delay before the
-next attempt, or None if there is no next attempt. The delay is an exponential backoff with full
+says what each status means. Each call has its own `RetryCounter`, which returns the delay before
+the next attempt, or None if there is no next attempt. The delay is an exponential backoff with full
 jitter. So if many clients fail at the same moment, they do not all retry at the same moment. A
 ``Retry-After`` (RFC 9110, section 10.2.3) replaces the backoff. `handles._rules` decides what
 agents, runs and batches do after a call has failed.
 
 Invariants: a request that changes something is retried only if the server certainly did not carry
 it out, that is, if the kind of the failure is "unsent" or "limited". A ``Retry-After`` is never
-shortened. If the pause does not fit into the deadline, or exceeds `LONGEST_OUTAGE`, the call ends.
+shortened. If the pause would end after the deadline, or is longer than `LONGEST_OUTAGE`, the call
+ends with its last error or response.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ from acp_client_v0_1.exceptions import (
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
-# If a long poll fails after this many seconds or more, the server was holding the poll. A poll with
-# a shorter window was held if it fails after its window.
-_HELD = 1.0
+# If a long poll fails after this many seconds or more, the server had begun to wait for output. If
+# the window is shorter than this, the poll must have lasted for the whole window.
+_POLL_RAN = 1.0
 
 Kind = Literal[
     # The request was certainly not carried out.
@@ -89,10 +90,12 @@ class Failure(NamedTuple):
     conflict: bool = False
     # True if the failure may mean that the server limits requests. Many proxies limit by a 503.
     limits: bool = False
-    # True if the reason may be a proxy that ends each request after some time, long polls included.
+    # True if the reason may be a proxy that ends every request after some time.
     cut: bool = False
-    # True if `rest` does not retry the call, whatever the kind is. Agents, runs and batches ignore
-    # this.
+    # True if no slot of the connection pool was free. Handles do not log this as an outage.
+    full_pool: bool = False
+    # True if `rest` does not retry the call, although the kind would allow a retry. Agents, runs
+    # and batches ignore this.
     rest_gives_up: bool = False
 
     @property
@@ -102,14 +105,17 @@ class Failure(NamedTuple):
 
     @property
     def is_outage(self) -> bool:
-        """Tell whether an outage of the server may be the reason."""
+        """Tell whether the server may be failing.
+
+        A full pool counts as well: perhaps the server fails, and so other calls keep their slots.
+        """
         return self.passes or self.kind == "unreadable"
 
 
 # What each status means. The first row that contains the status decides. A status in no row is
 # "refused". Of all statuses from 500 on, only 501 says that the server did nothing. The statuses
-# from 520 on are inventions of proxies. After a 524, for example, the server may still be working
-# on the request.
+# from 520 on are in no standard: proxies send them. After a 524, for example, the server may still
+# be working on the request.
 _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((429,), Failure("limited", limits=True)),
     ((503,), Failure("lost", limits=True, cut=True)),
@@ -148,12 +154,12 @@ def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> 
 
 
 def _failure_of_transport(error: TransportException) -> Failure:
-    # The connection broke, was refused, or was silent for too long.
+    # True if the connection broke, was refused, or was silent for too long.
     broken = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
-        # `rest` retries only if the connection broke. After a timeout, the server may still be
-        # working on the request. If the response was not valid HTTP, the next one will probably not
-        # be valid either.
+        # `rest` retries only if the connection broke. It does not retry after
+        # - a timeout, because the server may still be working on the request, or
+        # - a response that is not valid HTTP, because the next response will probably be the same.
         return Failure("lost", cut=broken, rest_gives_up=not isinstance(error, ConnectionException))
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
@@ -164,11 +170,11 @@ def _failure_of_transport(error: TransportException) -> Failure:
         return Failure("denied")
     if isinstance(error, TLSException):
         return Failure("unsent", rest_gives_up=True)
-    # If no slot of the pool was free, nothing was sent, and the server is not to blame. `rest` does
-    # not retry, because the call has already waited for a slot.
+    # If no slot of the pool was free, `rest` does not retry: the call has already waited for a
+    # slot.
     unsent = broken or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", rest_gives_up=full)
+    return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
 
 
 @dataclass(slots=True)
@@ -191,14 +197,14 @@ class Server:
     # These operations have failed while others worked.
     fails: set[str] = field(default_factory=set[str])
 
-    # A hold is the pause that a ``Retry-After`` asks for. Two kinds of responses begin a hold: a
-    # 204, and a failure of a request that a handle sends. All waits that were under way at the
-    # beginning of the hold send nothing until its end.
+    # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
+    # `hold_began` sends nothing until `hold_ends`. A call that began later ignores the hold.
 
-    # The time at which the hold began. Two kinds of responses set this time again: any 204 with a
-    # ``Retry-After``, and a failure that extends the hold.
+    # The time of the latest response that began the hold, or prolonged it. There are two kinds:
+    # - A 204 with a ``Retry-After``, even if the hold does not become longer.
+    # - A failure of a handle's request, if its ``Retry-After`` makes the hold longer.
     hold_began: float = -math.inf
-    # The time at which the hold ends: the latest that a ``Retry-After`` has asked for.
+    # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
     # The error whose response set `hold_ends`. None if that response was a 204.
     hold_error: ApiException | None = None
@@ -212,7 +218,8 @@ class Server:
     operations: frozenset[str] = frozenset()
     # True if this outage has been logged.
     warned: bool = False
-    # Before this time, a new outage is logged only once it has lasted for some seconds.
+    # Until this time, an outage is logged only after it has lasted `Timing.quiet` seconds. After
+    # this time, an outage is logged at its first failure.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:
@@ -234,14 +241,14 @@ class RetryPolicy:
     read: float = math.inf
     # The most retries after responses whose status is retried.
     status: float = math.inf
-    # Only these statuses and 429 are retried. If this is None, the statuses whose `Failure`
-    # `passes` are retried.
+    # The statuses that are retried, besides 429. If this is None, a status is retried if `passes`
+    # of its `Failure` is true.
     statuses: frozenset[int] | None = None
     # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
     # with each retry, up to `backoff_max`.
     backoff: float = 0.5
     backoff_max: float = 8.0
-    # If True, a ``Retry-After`` replaces the backoff. If False, it is ignored.
+    # If True, a ``Retry-After`` replaces the backoff. If False, a ``Retry-After`` is ignored.
     respect_retry_after: bool = True
 
     @classmethod
@@ -273,8 +280,8 @@ class RetryPolicy:
 
 @functools.lru_cache
 def _counted(retries: int) -> RetryPolicy:
-    # The policies are cached, because each handle needs one for its view of the client, which has 0
-    # retries.
+    # The policies are cached for speed: each handle makes a view of its client with 0 retries
+    # (`Contact.of`), and each view needs a policy.
     return RetryPolicy(total=retries)
 
 
@@ -282,7 +289,7 @@ def _limit(count: int | bool | None) -> float:
     return math.inf if count is None or count is True else int(count)
 
 
-class Attempts:
+class RetryCounter:
     """Counts the retries of one call, and decides whether and when the next retry follows."""
 
     __slots__ = ("_by_phase", "_policy", "retries")
@@ -295,7 +302,7 @@ class Attempts:
     def after_failure(self, call: Call, error: TransportException, took: float) -> float | None:
         """Return the seconds to wait before the next attempt, or None to raise ``error``.
 
-        ``took`` is how many seconds the failed attempt took.
+        The failed attempt took ``took`` seconds.
         """
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)
@@ -305,7 +312,7 @@ class Attempts:
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or None to return the response.
 
-        ``took`` is how many seconds the attempt with this response took.
+        The attempt with this response took ``took`` seconds.
         """
         return self._after(call, failure_of_status(status, headers), took, "status", status)
 
@@ -317,7 +324,7 @@ class Attempts:
             return None
         if not policy.covers(failure, status) or self.retries >= policy.total:
             return None
-        if used >= getattr(policy, phase) or (failure.cut and was_held(call.timeout.window, took)):
+        if used >= getattr(policy, phase) or (failure.cut and poll_ran(call.timeout.window, took)):
             return None
         delay = failure.retry_after if policy.respect_retry_after else None
         if delay is None:
@@ -332,9 +339,9 @@ class Attempts:
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Return the upper bound of the delay before the next retry, after a number of retries.
+    """Return the longest delay, in seconds, that may follow after ``retries`` retries.
 
-    The bound is ``first`` for the first delay, and doubles with each retry up to ``longest``, as in
+    This is ``first`` after 0 retries, and doubles with each retry up to ``longest``: for example
     0.5, 1, 2, 4, 8 and 8 s.
     """
     # The exponent is bounded, because 2.0 ** 1024 is too large for a float.
@@ -366,15 +373,16 @@ def date_of(text: str | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
-        # `parsedate_to_datetime` returns no zone for "-0000". This means UTC, from a sender that
-        # does not tell its own zone (RFC 5322, section 3.3).
+        # `parsedate_to_datetime` returns no zone for "-0000". The date is in UTC then, and "-0000"
+        # says that the sender's own zone is not known (RFC 5322, section 3.3).
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
 
 
-def was_held(window: float | None, took: float) -> bool:
-    """Tell whether a call that failed after ``took`` seconds was a long poll that the server held.
+def poll_ran(window: float | None, took: float) -> bool:
+    """Tell whether a failed call was a long poll that ran: the server had begun to wait for output.
 
-    ``window`` is the poll window in seconds. If it is None or 0, the call was no long poll.
+    The call failed after ``took`` seconds. ``window`` is the poll window in seconds. If ``window``
+    is None or 0, the call was no long poll.
     """
-    return window is not None and window > 0 and took >= min(_HELD, window)
+    return window is not None and window > 0 and took >= min(_POLL_RAN, window)

@@ -1,4 +1,4 @@
-"""A limit on what runs at the same time: threads that connect, or quick calls to an origin.
+"""A limit on what runs at the same time: threads that connect, or the quick calls of a pool.
 
 Strategy: a thread makes a `Slot` and puts it at the end of a line (`Slots.enter`). The slot is
 
@@ -11,14 +11,18 @@ The line is a list of weak references. Usually the owner removes its slot from t
 wakes its owner.
 
 An interrupt is an exception that a signal handler raises, such as KeyboardInterrupt. It may strike
-at any step. If it strikes before `leave`, the slot is orphaned sooner or later. If it strikes in
-`leave`, nobody wakes the next owner. So waiting threads also sweep: in each interval, at least one
-of them removes the orphaned slots among the first ``most`` slots, and wakes the owners of the
-usable slots. A sweep reads only the first ``most`` slots, so its cost does not grow with the line.
+at any step, and has one of two effects:
 
-Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
-other threads see done or not done. Slots become usable in the order of the line. A usable slot
-stays usable, because the slots ahead of it only become fewer.
+* Before `leave`: the slot stays in the line, and is orphaned as soon as no traceback refers to it.
+* In `leave`: nobody wakes the next owner.
+
+So waiting threads also sweep. In each interval, at least one of them removes the orphaned slots
+among the first ``most`` slots, and wakes the owners of the usable slots. A sweep reads only the
+first ``most`` slots, so its cost does not grow with the line.
+
+Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, so
+other threads see the state before the step or after it. Slots become usable in the order of the
+line. A usable slot stays usable, because the slots ahead of it only become fewer.
 """
 
 from __future__ import annotations
@@ -44,7 +48,11 @@ def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
 
 
 class Slot:
-    """A permit. It is taken while its owner references it."""
+    """A place in the line.
+
+    The owner keeps the place until `Slots.leave`, or until the last reference to this object is
+    gone.
+    """
 
     __slots__ = ("__weakref__", "wake")
 
@@ -56,11 +64,10 @@ class Slot:
 
 
 class Slots:
-    """At most ``most`` slots in use at once."""
+    """A line of slots, of which only the first ``most`` are usable."""
 
     def __init__(self, most: int) -> None:
         self.most: int = most
-        # The first ``most`` slots of the line are usable.
         self._line: list[weakref.ref[Slot]] = []
         # The next sweep is due at this time of the monotonic clock.
         self._next_sweep = time.monotonic()
@@ -80,7 +87,8 @@ class Slots:
         """Wait until a slot of the line is usable. Return False if the deadline passes before."""
         wake = slot.wake
         while wake is not None and (waiting := len(self._line) - self.most) > 0:
-            # If several threads wait, the first one for which the time has come sweeps for all.
+            # A thread that waits alone sweeps every time. If several threads wait, the first thread
+            # after `_next_sweep` sweeps for all.
             if waiting == 1 or time.monotonic() >= self._next_sweep:
                 self._sweep()
             remaining = deadline.remaining()
@@ -95,16 +103,17 @@ class Slots:
     def leave(self, ref: weakref.ref[Slot]) -> None:
         """Remove a slot from the line, if it is there, and wake the owners of usable slots.
 
-        The argument is a weak reference, because an interrupt may strike here. Then a traceback may
-        keep this frame alive, and a strong reference would keep the slot taken.
+        The argument is a weak reference for the case that an interrupt strikes here. The traceback
+        may then keep this frame alive, and a strong reference in the frame would keep the slot in
+        the line.
         """
         try:  # noqa: SIM105 - `suppress` would add three calls to each call of the client
             self._line.remove(ref)
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # Usually only the last of the usable slots has just become usable. If several slots
-            # leave at the same moment, the slots before the last one may need a wake-up as well.
+            # Usually one slot has just become usable: the last of the usable ones. If several slots
+            # leave at the same moment, more slots become usable, and their owners are woken, too.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break
@@ -120,7 +129,7 @@ class Slots:
 
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
-    """Wake the owner of a slot if the owner waits, and return True. Otherwise return False."""
+    """Wake the owner of a slot. Return False if the slot has no owner that waits."""
     slot = ref()
     wake = None if slot is None else slot.wake
     if wake is not None:

@@ -4,7 +4,8 @@ Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 
 connection until the inner connection has data. Each of these reads would have the whole timeout
 again, so `OuterSocket` shortens the timeout before each read.
 
-Invariant: certificates are checked unless ``verify_ssl`` is false.
+Invariant: certificates are checked unless ``verify_ssl`` is false. For the certificate of an https
+proxy, a ``proxy_ssl_context`` decides instead of ``verify_ssl``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def checked_host(host: object) -> str:
     parse_target(host, "host")
     host = host.rstrip("/")
     if host.endswith("/runs"):
-        raise ApiValueError("host ends in /runs, which is added to it: give the base path alone")
+        raise ApiValueError("host ends in /runs: leave out /runs, which the client adds itself")
     return host
 
 
@@ -87,7 +87,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         parts = urlsplit(url)
     except ValueError:
         # The message of the ValueError may quote a part of a password, so the error is not chained.
-        raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
+        raise ApiValueError(f"{name} is not a URL: its host or [IPv6] address is wrong") from None
     if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
         raise ApiValueError(f"{name}: an IPv6 address must be in brackets, as in http://[::1]:8000")
     try:

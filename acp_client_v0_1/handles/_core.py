@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
-from acp_client_v0_1._http.retry import backoff, failure_of, was_held
+from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -586,7 +586,7 @@ class Polls(Window):
             )
         except ApiException as error:
             took = clock.now() - began
-            if was_held(window, took) and failure_of(error).cut:
+            if poll_ran(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 # The server held the request in spite of the window of 0. So there is no output

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, was_held
+from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, poll_ran
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
@@ -492,7 +492,7 @@ class Wait:
         decision = decide(operation, failure, facts, clock)
         # A 503 to a poll that was held for a while may come from a proxy with a time limit. It is
         # no sign of a rate limit.
-        poll_was_held = operation == "output" and was_held(clock.window, error.elapsed)
+        poll_was_held = operation == "output" and poll_ran(clock.window, error.elapsed)
         if failure.limits and pace is not None and not poll_was_held:
             pace.slow(now, certain=failure.kind == "limited")
         if failure.retry_after and now + failure.retry_after > server.hold_ends:
@@ -504,7 +504,7 @@ class Wait:
             if failure.kind != "missing":
                 self._failures += 1
                 self._since = since
-            if decision.outage:
+            if decision.outage and not failure.full_pool:
                 # `until` is for the warning: the time up to which the request is sent again. In a
                 # batch this may be after the deadline of this wait, because the batch itself
                 # continues after this deadline.

@@ -113,7 +113,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     kind = failure.kind
     if kind == "denied":
         return Raise()
-    if kind == "unsent" and not facts.reached:
+    if kind == "unsent" and not (facts.reached or failure.full_pool):
         # The address is probably wrong. So there are only as many retries as the client makes for a
         # single call, or fewer if the deadline comes first.
         decision = _pause(failure, facts, timing, outage=False)

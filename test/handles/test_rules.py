@@ -29,7 +29,7 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
+from acp_client_v0_1._http.retry import Failure, Kind, RetryCounter, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (

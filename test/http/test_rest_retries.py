@@ -16,12 +16,12 @@ from urllib3.util import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.retry import (
-    Attempts,
+    RetryCounter,
     RetryPolicy,
     backoff,
     failure_of_status,
+    poll_ran,
     retry_after,
-    was_held,
 )
 from acp_client_v0_1.exceptions import ConnectionException, ProxyException
 
@@ -121,7 +121,7 @@ def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
 
 
 def test_a_retry_after_of_300_seconds_is_waited_for_and_no_longer_one():
-    attempts = Attempts(RetryPolicy())
+    attempts = RetryCounter(RetryPolicy())
     for seconds, wait in (("300", 300), ("301", None)):
         assert attempts.after_response(a_call(), 503, {"retry-after": seconds}, 0.1) == wait
 
@@ -136,7 +136,7 @@ def test_the_parts_of_a_retry_policy():
     assert RetryPolicy.of(given) == RetryPolicy(9, 1, 2, 3, frozenset({404}), 0.1, 7, False)
     assert RetryPolicy.of(Retry(True, connect=None)).total == math.inf
     refused = ConnectionException(reason="refused")
-    attempts = Attempts(RetryPolicy.of(given))
+    attempts = RetryCounter(RetryPolicy.of(given))
     waits = [attempts.after_failure(a_call(), refused, 0.1) for _ in range(2)]
     assert [wait is None for wait in waits] == [False, True]
 
@@ -181,7 +181,7 @@ def test_waits_grow_with_full_jitter():
     policy = RetryPolicy(total=math.inf, backoff=0.5, backoff_max=8)
     waits = [[] for _ in range(8)]
     for _ in range(200):
-        attempts = Attempts(policy)
+        attempts = RetryCounter(policy)
         for number in range(8):
             waits[number].append(attempts.after_response(a_call(), 503, {}, 0.1))
     for number, seen in enumerate(waits):
@@ -197,7 +197,7 @@ def test_a_backoff_doubles_64_times_at_most():
 
 def test_no_wait_is_begun_that_would_pass_the_deadline():
     policy = RetryPolicy(total=math.inf, backoff=100, backoff_max=100)
-    waits = [Attempts(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
+    waits = [RetryCounter(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
     assert {type(wait) for wait in waits} <= {float, type(None)}
     assert all(wait is None or wait < 1 for wait in waits)
 
