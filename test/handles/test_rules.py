@@ -143,7 +143,7 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
     for status in range(300, 600):
         error = answer(status)
-        repeated = Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
         paused = isinstance(decide("look", failure_of(error), NOW, TIMING), Pause)
         passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
@@ -366,6 +366,14 @@ def test_what_ends_a_batch(
     known = Server(**{"reached": True, **server})
     assert Contact(RunsApi(), known, 0, Pace()).ends_batch(error) is ends
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
+    server = Server(reached=reached)
+    wait = Wait(Contact(RunsApi(), server, 0))
+    assert wait.handle_failure("look", FULL_POOL)
+    assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
 def test_the_pauses_double_up_to_a_longest() -> None:

@@ -238,6 +238,25 @@ def test_verify_ssl_false_works_with_a_warning(certificates):
         assert client.request("GET", server.url).status == 200
 
 
+def test_an_unverified_origin_is_named_although_its_proxy_is_verified(certificates, tunnel):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+        rest_client(**tunnel, verify_ssl=False) as client,
+        pytest.warns(InsecureRequestWarning, match="request to 'localhost': its certificate"),
+    ):
+        assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+
+
+def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
+    own = ssl._create_unverified_context()
+    with (
+        SocketServer(FINE) as server,
+        rest_client(proxy=outer.url, proxy_ssl_context=own) as client,
+        pytest.warns(InsecureRequestWarning, match="request to '127.0.0.1': its certificate"),
+    ):
+        assert client.request("GET", f"http://localhost:{server.port}/").status == 200
+
+
 def test_only_the_configured_origin_gets_the_client_certificate(certificates):
     """Neither the target of a cross-origin redirect gets it, nor an https proxy."""
     shown = []
