@@ -48,12 +48,12 @@ class Progress:
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Show the counts if the counts or the outage have changed.
+        """Call the function if the counts have changed, or update the bar.
 
         ``outage`` is the time since the server began to fail, in seconds, or 0 if the server works.
-        Only the bar shows the outage.
+        Only the bar shows the outage, in whole seconds.
         """
-        last, self._last = self._last, (counts, int(outage))
+        last, self._last = self._last, (counts, 0 if self._function else int(outage))
         if last == self._last:
             return
         if self._function is not None:
