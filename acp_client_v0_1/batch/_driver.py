@@ -205,18 +205,18 @@ class RunDriver:
         except ApiException as error:
             if self.contact.ends_batch(error):
                 raise
-            lacks = error.status is not None and failure_of(error).kind != "lost"
+            cannot_search = error.status is not None and not failure_of(error).passes
             # The search has failed. The create follows all the same in two cases. In the first, the
             # caller accepts a second run. In the second, the server cannot search, and no earlier
             # call has started the task: then there is another run only if an executor has repeated
             # the task.
-            if plan.unclear == "start" or (lacks and not task.started_before):
+            if plan.unclear == "start" or (cannot_search and not task.started_before):
                 return []
             token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
             raise RunStartAmbiguous(
                 client_token=task.token,
                 token=encode_token(token),
-                why=f"an earlier call may have started it, and the search for it failed: {error}",
+                why=f"it may have been started before, and the search for it failed: {error}",
             ) from error
 
     # Waiting
