@@ -173,7 +173,7 @@ class Batch:
         # mark and the index of the input. Each run also has the mark of the batch in its metadata.
         # This is the same mark, unless a journal of an earlier call has another.
         mark = new_client_token()
-        self._token_start, self._agent_id = mark[:20], agent.agent_id
+        self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
@@ -188,7 +188,7 @@ class Batch:
                 call_id=new_client_token(),
                 agent=about,
                 server=server,
-                batch=mark if file is None else file.header.batch,
+                batch_mark=mark if file is None else file.header.batch,
                 options=given,
                 timeout=timeout,
                 on_interrupt=on_interrupt,
@@ -323,7 +323,7 @@ class Batch:
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
-        task = Task(index, key, value, f"{self._token_start}{index:012x}")
+        task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         journal = self._owned.journal
         if journal is None:
             return task
@@ -346,7 +346,7 @@ class Batch:
             # The input was refused, so there is no run to read first. The task begins like a new
             # one.
             return task
-        task.token, task.run_id, task.started_before = entry.token, entry.run_id, True
+        task.client_token, task.run_id, task.started_before = entry.client_token, entry.run_id, True
         task.retry = again
         task.outcome = None if again else entry.outcome
         return task

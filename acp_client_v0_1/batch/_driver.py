@@ -158,7 +158,7 @@ class RunDriver:
             value = dict_of(f"input {task.index}", value)
         if described is not None:
             check_values(described, value, plan.options.get("config"), stacklevel=2)
-        marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
+        marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
         metadata = {**plan.options.get("metadata", {}), **marks}
         given = {**plan.options, "input": value, "metadata": metadata}
         creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
@@ -191,7 +191,7 @@ class RunDriver:
             runs = self.contact.runs
             # Only runs of this batch can have the token, so there is no need to compare the agent
             # of the run.
-            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
+            found = find_by_token(runs, task.client_token, plan.agent_id, timeout=limit)
             # If the earlier process was killed, its create may still be on its way. Then only a
             # later search finds the run.
             young = task.started_before and self._since_earlier_call() < clock.young
@@ -212,9 +212,9 @@ class RunDriver:
             # the task.
             if plan.unclear == "start" or (cannot_search and not task.started_before):
                 return []
-            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
+            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
             raise RunStartAmbiguous(
-                client_token=task.token,
+                client_token=task.client_token,
                 token=encode_token(token),
                 why=f"it may have been started before, and the search for it failed: {error}",
             ) from error

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token
 from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
@@ -143,7 +143,7 @@ class Remote:
         del self._futures[ended.index]
         ended.input = task.input
         if self.journal is not None:
-            if ended.token != task.token:
+            if ended.client_token != task.client_token:
                 # The worker process has started a failed run over, with another client token.
                 self.journal.starting(ended)
             if ended.run_id and ended.run_id != task.run_id:
@@ -161,8 +161,8 @@ class Remote:
         # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
         # that others have started, have other tokens. A task that is retried may have made a run
         # with its next token.
-        tasks = {task.token: task for task in self.in_flight.values()}
-        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
+        tasks = {task.client_token: task for task in self.in_flight.values()}
+        tasks.update([(next_client_token(old), task) for old, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
             # A worker that is not done may create its run after this search. Then another search
@@ -213,7 +213,7 @@ class Remote:
         return len(tokens) - len(set(tokens))
 
     def _runs_of_batch(self) -> Iterator[Run]:
-        wanted = {"agent_id": self.plan.agent_id, "metadata": {BATCH_KEY: self.plan.batch}}
+        wanted = {"agent_id": self.plan.agent_id, "metadata": {BATCH_KEY: self.plan.batch_mark}}
         return iter_runs(self.agent.runs, wanted, on_drift="continue")
 
 

@@ -117,7 +117,7 @@ class Entry:
     # The digest of the input. The input itself is not kept.
     input: str
     # The client token of the create.
-    token: str
+    client_token: str
     key: str
     # The id of the run. It is empty while the state is "starting", and in a "failed" line if the
     # create failed.
@@ -308,7 +308,7 @@ class Journal:
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless it is recorded already."""
         if not task.started_before:
-            named = {"input": task.digest, "token": task.token, "key": task.key}
+            named = {"input": task.digest, "token": task.client_token, "key": task.key}
             self._append({"starting": task.index, **named})
 
     def started(self, task: Task) -> None:

@@ -35,7 +35,7 @@ _HOLDERS = 12
 # If searches are given up, this many workers hold long polls.
 _HOLDERS_ALONE = 20
 # Searches are given up after more mistakes than this, if there are also more mistakes than hits.
-# `UnattendedRuns` says what a mistake and a hit are.
+# `ParkedRuns` says what a mistake and a hit are.
 _MOST_MISTAKES = 100
 # A search is read in pages of this many runs.
 _PAGE = 1000
@@ -46,7 +46,7 @@ _OVERLAP = 100
 _SPARE_PAGES = 10
 
 
-class UnattendedRuns:
+class ParkedRuns:
     """The runs that no thread waits for. ``put_back`` gives a run back to the workers."""
 
     def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
@@ -118,21 +118,21 @@ class UnattendedRuns:
     def search(self) -> None:
         """Give tasks that may have ended back to the workers, until the batch ends."""
         clock = timing()
-        pause = quickest = clock.searches[0]
+        pause = shortest = clock.parked_searches[0]
         while not self._driver.stop.wait(pause):
             began = clock.now()
             with self._lock:
                 parked = [task for task in self._parked.values() if task.parked_at < began]
             if not parked:
-                pause = quickest
+                pause = shortest
                 continue
             found = self._release(parked, self._pending(len(parked)), began)
             now = clock.now()
             pause = pause / 2 if found else pause * 1.5
-            pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.searches[1])
+            pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.parked_searches[1])
             # A search that takes long is followed by a long pause, so that the server is searched
             # for at most a fifth of the time.
-            pause = max(pause, 4 * (now - began), quickest)
+            pause = max(pause, 4 * (now - began), shortest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
         """Give back the tasks that seem to have ended, or are out of time.
@@ -167,7 +167,7 @@ class UnattendedRuns:
         wanted: dict[str, Any] = {
             "agent_id": plan.agent_id,
             "status": RunStatus.PENDING,
-            "metadata": {BATCH_KEY: plan.batch},
+            "metadata": {BATCH_KEY: plan.batch_mark},
             "limit": _PAGE,
         }
         pending: set[str] = set()

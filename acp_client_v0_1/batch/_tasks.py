@@ -39,7 +39,7 @@ class Plan:
     # The origin and base path of the server.
     server: str
     # The mark in the metadata of all runs.
-    batch: str
+    batch_mark: str
     # Each create has these options. Its metadata also has the mark of the batch and the client
     # token of the task.
     options: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Task:
     key: str
     input: Any
     # The client token of the create.
-    token: str
+    client_token: str
     # The digest of the input, if the batch has a journal.
     digest: str = ""
     # If True, an earlier call may have created the run.
@@ -112,16 +112,16 @@ class Task:
 
     def start_over(self) -> None:
         """Forget the run, so that the next create makes another one."""
-        self.token = token_after(self.token)
+        self.client_token = next_client_token(self.client_token)
         self.run_id, self.core, self.started_before = "", None, False
 
 
-def token_after(token: str) -> str:
-    """Derive the client token of the next try from ``token``.
+def next_client_token(client_token: str) -> str:
+    """Derive the client token of the next try from ``client_token``.
 
-    The same ``token`` always gives the same result. So a repeated try has the same client token.
+    The same ``client_token`` always gives the same result. So a repeated try has the same client token.
     """
-    return hashlib.sha256(token.encode()).hexdigest()[:32]
+    return hashlib.sha256(client_token.encode()).hexdigest()[:32]
 
 
 class _CredentialFreePickler(pickle.Pickler):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
-from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
@@ -62,11 +62,11 @@ class Workers:
         self._calls: list[_Calls] = []
         # The tasks that were submitted and not taken, by index.
         self.in_flight: dict[int, Task] = {}
-        self._workers, self._most_workers = 0, concurrency
-        self._parking: UnattendedRuns | None = None
+        self._worker_count, self._most_workers = 0, concurrency
+        self._parked: ParkedRuns | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD_WORKERS
-            self._parking = UnattendedRuns(self._driver, self._tasks.put)
+            self._parked = ParkedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
 
@@ -74,12 +74,12 @@ class Workers:
         """Queue a task, and start another worker if there are too few."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
-        if self._workers < min(self._most_workers, len(self.in_flight)):
-            parking = self._parking
-            if parking is not None and not self._workers:
-                self._spawn(lambda _: parking.search(), "searcher")
-            self._workers += 1
-            self._spawn(self._work, f"worker {self._workers}")
+        if self._worker_count < min(self._most_workers, len(self.in_flight)):
+            parked = self._parked
+            if parked is not None and not self._worker_count:
+                self._spawn(lambda _: parked.search(), "searcher")
+            self._worker_count += 1
+            self._spawn(self._work, f"worker {self._worker_count}")
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
@@ -161,8 +161,8 @@ class Workers:
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
             calls.task = task
-            if self._parking is not None:
-                self._carry_in_crowd(calls, task, self._parking)
+            if self._parked is not None:
+                self._carry_in_crowd(calls, task, self._parked)
                 continue
             self._driver.start(task)
             while task.outcome is None:
@@ -171,26 +171,26 @@ class Workers:
         # None ends a worker. Each worker puts it back for the next worker.
         self._tasks.put(None)
 
-    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
+    def _carry_in_crowd(self, calls: _Calls, task: Task, parked: ParkedRuns) -> None:
         """Start or poll a task. Then hold long polls, unless enough workers do so already."""
         if not task.parked_at:
             self._driver.start(task)
         else:
             # The task was parked and given back: its run seems to have ended, or its timeout is
             # over.
-            parking.note(task, hit=self._driver.poll(task, 1))
+            parked.note(task, hit=self._driver.poll(task, 1))
         if task.outcome is not None:
             self._ended.put(task)
             return
-        held = task if parking.enter(task) else None
+        held = task if parked.enter(task) else None
         # If a poll raises an error, the count of workers that hold long polls stays too high. That
         # does no harm, because the error ends the batch.
         while held is not None:
             calls.task = held
-            self._driver.poll(held, parking.window(len(self.in_flight)))
+            self._driver.poll(held, parked.window(len(self.in_flight)))
             if held.outcome is not None:
                 self._ended.put(held)
-            held = parking.exchange(held)
+            held = parked.exchange(held)
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:

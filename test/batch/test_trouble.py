@@ -50,7 +50,7 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1._http.retry import Server
-from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.models.run import Run
@@ -345,9 +345,9 @@ class Searched:
     def is_set(self) -> bool:
         return False
 
-    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> UnattendedRuns:
+    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> ParkedRuns:
         """Return the runs: for twelve a thread holds long polls, and the others are parked."""
-        unattended = UnattendedRuns(self, put_back)  # type: ignore[arg-type]
+        unattended = ParkedRuns(self, put_back)  # type: ignore[arg-type]
         for number in range(12 + parked):
             unattended.enter(Task(number, "", {}, "", run_id=f"r{number}"))
         return unattended
