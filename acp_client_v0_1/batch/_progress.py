@@ -16,10 +16,10 @@ class BatchCounts:
     Attributes:
         total: The number of inputs, or None if it is not known.
         drawn: The number of inputs drawn so far.
-        in_flight: How many of the drawn inputs have no outcome yet.
-        done: How many have a result, including results from a journal.
-        failed: How many have an error.
-        duplicates: The number of runs found beyond the first of each input.
+        in_flight: The number of drawn inputs without an outcome.
+        done: The number of inputs with a result, including results from a journal.
+        failed: The number of inputs with an error, including errors from a journal.
+        duplicates: The number of runs found beyond the first run of each input.
     """
 
     total: int | None
@@ -42,8 +42,8 @@ class Progress:
         self._function = shown if callable(shown) else None
         if shown is True:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
-            # Without `miniters`, tqdm would draw nothing until another run has ended, and so not
-            # the seconds of an outage.
+            # Without `miniters`, tqdm would draw the bar again only when another run has ended. So
+            # the seconds of an outage would not be seen.
             self._bar = tqdm(unit="run", miniters=0)
         self.shown: bool = shown is True or self._function is not None
 

@@ -58,7 +58,7 @@ class Workers:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # Each thread adds its calls to this list.
+        # One item for each thread. The thread itself adds it.
         self._calls: list[_Calls] = []
         # The tasks that were submitted and not taken, by index.
         self.in_flight: dict[int, Task] = {}
@@ -82,13 +82,13 @@ class Workers:
             self._spawn(self._work, f"worker {self._worker_count}")
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
+        """Return a task that has ended. Return None if no task ends within ``timeout`` seconds.
 
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
             # With a timeout of 0, the first argument is False, so that `get` does not block. On
-            # CPython 3.10 a `get` that blocks for 0 seconds may never return.
+            # CPython 3.10, a blocking `get` with a timeout of 0 may never return.
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
@@ -168,7 +168,7 @@ class Workers:
             while task.outcome is None:
                 self._driver.poll(task, timing().window)
             self._ended.put(task)
-        # None ends a worker. Each worker puts it back for the next worker.
+        # None ends a worker. The worker puts the None back, for the next worker.
         self._tasks.put(None)
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parked: ParkedRuns) -> None:
@@ -183,7 +183,7 @@ class Workers:
             self._ended.put(task)
             return
         held = task if parked.enter(task) else None
-        # If a poll raises an error, the count of workers that hold long polls stays too high. That
+        # If a poll raises an error, this worker still counts as one that holds long polls. That
         # does no harm, because the error ends the batch.
         while held is not None:
             calls.task = held
@@ -208,7 +208,7 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
 
 
 def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> set[Task]:
-    """Delete the runs that have not ended, and return the tasks whose runs may be left."""
+    """Delete the runs that have not ended. Return the tasks whose runs could not be deleted."""
     waiting, left = list(runs), set[Task]()
     clock = timing()
     # No deletion begins after this time.
@@ -238,9 +238,11 @@ def _cancel(core: RunCore) -> bool:
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):
-            # The run has ended. If it ended before the read of `cancel`, the server still has it.
-            # If it ended after this read, the DELETE may have removed it. Then the read here raises
-            # `RunGone`, and the run counts as gone.
+            # `core.cancel` reads the run, and deletes it if it has not ended. False means that the
+            # run has ended:
+            # - If the run ended before that read, no DELETE was sent, and the server has the run.
+            # - If the run ended between the read and the DELETE, the DELETE may have removed it.
+            #   Then the next line raises `RunGone`, and the run counts as gone.
             core.read(core.wait(seconds))
             return False
     return True
