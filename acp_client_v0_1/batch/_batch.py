@@ -10,9 +10,9 @@ Invariants:
 - An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
-- A result, or an error that is final (`_journal`), is in the journal before the caller has the
-  item. One error is not in the journal: the error of an input that JSON cannot represent. Each call
-  finds this error again.
+- A result or a final error (`_journal._is_final`) is written to the journal before the caller has
+  the item. The error of an input that JSON cannot represent is not written. Each call finds this
+  error again.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
   threads have ended, except those that take longer than 2.5 seconds to end.
 """
@@ -168,7 +168,8 @@ class Batch:
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
-            # The processes of an executor may have other packages than this process.
+            # With an executor, this process does not check the inputs. The worker processes check
+            # them, and may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
         # 32 random hex digits, with two uses:
         # - The client token of a new run consists of the first 20 digits and the index of the
@@ -292,11 +293,11 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # `_concurrency` limits the runs in flight. An item that waits for the slow run of
-                # an earlier input has no run in flight, so another run may start in its place, as
-                # long as fewer than 2 * `_concurrency` inputs are open.
-                at_once = self._concurrency - len(runners.in_flight)
-                room = min(self._concurrency + room, at_once)
+                # An item that waits for the slow run of an earlier input has no run in flight any
+                # more. So another run may start in its place, as long as fewer than
+                # 2 * `_concurrency` inputs are open.
+                free = self._concurrency - len(runners.in_flight)
+                room = min(self._concurrency + room, free)
             if room < 1:
                 return
             try:
@@ -427,7 +428,8 @@ class _Resources:
     runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    # `Batch._stop` sets this to True. It is still False if the batch was dropped without an end.
+    # `Batch._stop` sets this to True. If it is False in `end`, the batch was garbage-collected
+    # before its end.
     closed: bool = False
 
     def end(self) -> int:
@@ -459,7 +461,7 @@ def _check_inputs(inputs: object) -> None:
 
 
 def _check_pickles(**functions: object) -> None:
-    """Raise `ApiTypeError` if a function cannot be pickled, because each task would fail."""
+    """Raise `ApiTypeError` if a function cannot be pickled. Otherwise each task would fail."""
     for name, function in functions.items():
         try:
             pickle.dumps(function)

@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# The most posts of a create whose outcome is unclear: the server may have carried them out, or not.
-# After such a post, the next post follows only if a search worked and did not find the run. With
-# ``unclear="start"`` one more post follows. A post that certainly was not carried out, for example
-# because it got a 429, does not count.
+# A post is unclear if the server may have carried it out, or not. A create has at most this many
+# unclear posts. After an unclear post, the next post follows only if a search worked and did not
+# find the run. With ``unclear="start"``, one more post follows in any case. A post that the server
+# certainly did not carry out, for example because it got a 429, does not count.
 _MOST_POSTS = 3
 
 
@@ -133,10 +133,10 @@ class RunDriver:
             self._fail(task, error)
 
     def _check_failed_run(self, task: Task) -> None:
-        """Read the run of a task, to find out whether it still has the failure in the journal.
+        """Read the run of a task. According to the journal, this run has failed.
 
-        - If the status is error or timeout, or the run is gone, forget the run.
-        - If the status is any other, the server has tried the run again. The task keeps the run.
+        - If its status is still error or timeout, or if the run is gone, forget the run.
+        - If its status is any other, the server has tried the run again. The task keeps the run.
         """
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status

@@ -10,8 +10,8 @@ Invariants:
 
 - Only the caller's process writes the journal.
 - A client of another server than the agent's is refused before anything is sent.
-- A future is dropped once its outcome is taken. Otherwise Dask would run the task again if it loses
-  the worker that has the result.
+- A future is dropped once its outcome is taken. Otherwise, if Dask loses the worker that has the
+  result, it would run the task again.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error becomes the outcome
-        # `Task.__getstate__` makes the error picklable. All runs would get an OpenApiException that
-        # is caught here, so it ends the batch. Any other error, such as an OSError of ``connect``,
-        # is the outcome of this task only.
+        # `Task.__getstate__` makes the error picklable. An OpenApiException gets here only if all
+        # runs would get it. So it ends the batch. Any other error, such as an OSError of
+        # ``connect``, is the outcome of this task only.
         task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
     # The caller has the input, so there is no need to send it back.
     task.input = None
@@ -130,7 +130,7 @@ class Remote:
         """Give a task to the executor."""
         if not task.run_id and self.journal is not None:
             self.journal.starting(task)
-        # Ctrl-C may come right after the submission. So the task enters `in_flight` before.
+        # Ctrl-C may come right after the submission. So the task is in `in_flight` before.
         self.in_flight[task.index] = task
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
@@ -212,9 +212,10 @@ class Remote:
         return not left
 
     def duplicates(self, known: int) -> int:
-        """Search for the runs of the batch. Count the runs beyond the first of each client token.
+        """Search for the runs of the batch. Return how many have the client token of another run.
 
-        The workers have found ``known`` of them. If the search fails, return ``known``.
+        The first run of each client token does not count. If the search fails, return ``known``:
+        how many of these runs the workers have reported.
         """
         try:
             tokens = [mark_of(run.creation) for run in self._runs_of_batch()]

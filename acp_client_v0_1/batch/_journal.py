@@ -1,7 +1,7 @@
 """The journal of a batch: a file with the runs that were started and their outcomes.
 
 Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
-and names the input by its index. Every line ends in a checksum, the CRC-32 of the bytes before::
+and names the input by its index. Every line ends in a checksum: the CRC-32 of the bytes before it::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
@@ -230,7 +230,8 @@ _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 def _is_final(error: OpenApiException, run_id: str) -> bool:
     """Return whether an error is the final outcome of an input.
 
-    It is final if the run never gets a result, or if a new create would be refused again.
+    - With a run, the error is final if the run will never get a result.
+    - Without a run, the error is final if a new create would be refused again.
     """
     if run_id:
         return isinstance(error, (RunFailed, RunGone))

@@ -4,7 +4,7 @@ Strategy: a few workers hold long polls for some runs. The other runs are parked
 searches for the batch's pending runs, a page of 1,000 at a time. A parked run that is not among the
 pending runs goes back to the workers, which fetch its output. While searches find all parked runs
 pending, the pause between two searches grows. It grows up to 10 seconds, or up to a tenth of the
-time for which the first run has been parked, if that is less. So short runs are checked often, and
+longest time for which a run has been parked, if that is less. So short runs are checked often, and
 long runs seldom.
 
 A search is only a hint: the output decides. After each long poll without an output, the worker
@@ -66,7 +66,8 @@ class ParkedRuns:
         self._holders = 0
         # A search gives back the tasks whose runs are not listed as pending. Each of these tasks is
         # then polled once. The poll shows whether the search was right:
-        # - A hit: the poll ends the task, or gets a question.
+        # - A hit: the poll ends the task, or gets a question. If the task was given back because
+        #   its timeout is over, this counts as a hit, too.
         # - A mistake: the poll gets no output.
         self._hits = self._mistakes = 0
         # True until searches are given up.

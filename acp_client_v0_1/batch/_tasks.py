@@ -40,8 +40,8 @@ class Plan:
     server: str
     # The mark in the metadata of all runs.
     batch_mark: str
-    # Each create has these options. Its metadata also has the mark of the batch and the client
-    # token of the task.
+    # Each create has these options. The metadata of the create also has the mark of the batch and
+    # the client token of the task.
     options: Mapping[str, Any]
     # How many seconds each output of a run may take. None means no limit.
     timeout: float | None

@@ -2,7 +2,7 @@
 
 Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time, each run has a
 worker, which starts the run and holds long polls for it. So the end of a run is seen at once. A
-larger batch has 24 workers, and parks the runs that they cannot wait for (`_parking`).
+larger batch has 24 workers, and parks the runs that no worker waits for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
