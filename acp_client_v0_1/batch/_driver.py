@@ -1,9 +1,9 @@
 """The requests of one run of a batch, from its create to its outcome.
 
-Strategy: the thread that starts a run also waits for its output. So the usual run takes two
-requests, and no other thread is woken in between. Each request goes through `Wait.perform`. All
-requests of a batch in one process share one `Contact`, so a ``Retry-After`` or an outage counts for
-all of them.
+Strategy: unless the run is parked (`_parking`), the thread that starts a run also waits for its
+output. So the usual run takes two requests, and no other thread is woken in between. Each request
+goes through `Wait.perform`. All requests of a batch in one process share one `Contact`, so a
+``Retry-After`` or an outage counts for all of them.
 
 Invariants: an error that all runs would get is raised, and does not become an outcome. If it is
 unclear whether a create was carried out, a second create is sent in three cases only:
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# A post is unclear if the server may have carried it out, or not. A create has at most this many
+# A post is unclear if nothing shows whether the server carried it out. A create has at most this many
 # unclear posts. After an unclear post, the next post follows only if a search worked and did not
-# find the run. With ``unclear="start"``, one more post follows in any case. A post that the server
-# certainly did not carry out, for example because it got a 429, does not count.
+# find the run. With ``unclear="start"``, one more post follows, even if no search worked. A post that
+# the server certainly did not carry out, for example because it got a 429, does not count.
 _MOST_POSTS = 3
 
 
@@ -119,8 +119,8 @@ class RunDriver:
         have created the run.
         """
         # All tasks share one descriptor. So if the descriptor cannot be read, the error is raised,
-        # and does not become the outcome of this task. The descriptor is read before `_create`
-        # writes the "starting" line, because after this error no create follows.
+        # and does not become the outcome of this task. After this error no create follows, so the
+        # descriptor is read before `_create` writes the "starting" line.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
@@ -229,8 +229,8 @@ class RunDriver:
         - If there is no output yet, pause, and return False.
         - If the output is a question, answer the question, and return True.
         - If there is any other output, end the task with the outcome, and return True.
-        - If a request has failed for good, or the timeout is over, the error becomes the outcome.
-          Return True. But if all runs would get this error, raise it.
+        - If a request has failed for good, or the timeout is over, end the task with the error, and
+          return True. But if all runs would get the error, raise it.
         """
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
@@ -250,7 +250,8 @@ class RunDriver:
             return output
 
         try:
-            # A parked task may come back so late that a request has no time to get a response.
+            # A parked task may come back so late that a request has no time to get a response. Then
+            # no request is sent.
             if wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late_error()
             core = self.core(task)

@@ -78,7 +78,7 @@ class ParkedRuns:
     def window(self, in_flight: int) -> int:
         """Return the window of the next long poll, in seconds.
 
-        The window is short if more runs are in flight than `_HOLDERS` workers can poll at a time.
+        The window is short if more than `_HOLDERS` runs are in flight.
         """
         if in_flight <= _HOLDERS:
             return timing().window

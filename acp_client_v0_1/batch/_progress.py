@@ -48,11 +48,12 @@ class Progress:
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Call the function if the counts have changed since the last call.
+        """Show the progress, if there is anything new.
 
-        If there is a bar, update the bar if the counts or the whole seconds of the outage have
-        changed. ``outage`` is the time since the server began to fail, in seconds, or 0 if the
-        server works.
+        - A function is called if the counts have changed since the last call.
+        - A bar is drawn again if the counts or the whole seconds of the outage have changed.
+
+        ``outage`` is the time since the server began to fail, in seconds, or 0 if the server works.
         """
         last, self._last = self._last, (counts, 0 if self._function else int(outage))
         if last == self._last:
