@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# A post is unclear if nothing shows whether the server carried it out. A create has at most this many
-# unclear posts. After an unclear post, the next post follows only if a search worked and did not
-# find the run. With ``unclear="start"``, one more post follows, even if no search worked. A post that
-# the server certainly did not carry out, for example because it got a 429, does not count.
+# A post is unclear if nothing shows whether the server carried it out. A create has at most this
+# many unclear posts. After an unclear post, the next post follows only if a search worked and did
+# not find the run. With ``unclear="start"``, one more post follows, even if no search worked. Posts
+# that the server certainly did not carry out, such as a post that got a 429, do not count.
 _MOST_POSTS = 3
 
 
