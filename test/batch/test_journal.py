@@ -203,7 +203,7 @@ def test_what_was_written_is_read_again(path: Path) -> None:
 def test_a_failed_input_can_begin_again(path: Path) -> None:
     written(path)
     journal = opened(path)
-    journal.starting(dataclasses.replace(task(3), token="token3b"))
+    journal.starting(dataclasses.replace(task(3), client_token="token3b"))
     journal.close()
     again = Entry("starting", json_digest({"n": 3}), "token3b", "key3", "", None)
     assert entries(path, 3) == [again]

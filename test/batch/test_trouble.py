@@ -334,7 +334,7 @@ class Searched:
         runs = SimpleNamespace(search_runs=lambda request, limit: self.page)
         self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in pending]
         self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
-        self.plan = SimpleNamespace(agent_id="a", batch="b")
+        self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
         self.stop = self
 
     def wait(self, pause: float) -> bool:
