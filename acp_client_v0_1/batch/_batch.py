@@ -10,10 +10,11 @@ Invariants:
 - An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
-- A final outcome (`_journal`) is in the journal before the caller has it. The one exception is the
-  error of an input that JSON cannot represent: each call finds this error again.
-- After the iteration has ended, for any reason, the journal is whole and closed, and the threads
-  have ended. Threads that take longer than 2.5 seconds to end are left behind.
+- A result or a final error (`_journal._is_final`) is written to the journal before the caller has
+  the item. The error of an input that JSON cannot represent is not written. Each call finds this
+  error again.
+- After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
+  threads have ended, except those that take longer than 2.5 seconds to end.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class BatchItem(Notebook):
                 a create that the server refused.
             ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
                 agent's schema.
-            Exception: ``on_interrupt`` or the executor raised it.
+            Exception: ``on_interrupt``, ``connect`` or the executor raised it.
         """
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -121,10 +122,10 @@ class Batch:
     `AgentHandle.map` makes a batch, and describes the arguments.
 
     Use a batch from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no
-    more inputs are drawn, and the batch waits up to 3 seconds for its threads. With ``on_stop``
-    "leave", the runs continue on the server. With "cancel", the batch deletes them, which may take
-    some 30 seconds more, and longer if the server is slow. With a journal, the same call continues
-    where the batch stopped.
+    more inputs are drawn, and the batch waits up to 2.5 seconds for its threads. With ``on_stop``
+    "leave", the runs in flight continue on the server. With "cancel", the batch deletes these runs.
+    That may take some 30 seconds more, and longer if the server is slow. With a journal, the same
+    call of `map` continues where the batch stopped.
     """
 
     def __init__(
@@ -167,13 +168,16 @@ class Batch:
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
-            # The processes of an executor may have other packages than this process.
+            # With an executor, this process does not check the inputs. The worker processes check
+            # them, and may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # A random mark. The client token of a new run consists of the first 20 characters of this
-        # mark and the index of the input. Each run also has the mark of the batch in its metadata.
-        # This is the same mark, unless a journal of an earlier call has another.
+        # 32 random hex digits, with two uses:
+        # - The client token of a new run consists of the first 20 digits and the index of the
+        #   input.
+        # - All 32 digits are the mark of the batch, which each run has in its metadata. But if an
+        #   earlier call began the journal, the mark in the header of the journal is used instead.
         mark = new_client_token()
-        self._token_start, self._agent_id = mark[:20], agent.agent_id
+        self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
@@ -188,15 +192,15 @@ class Batch:
                 call_id=new_client_token(),
                 agent=about,
                 server=server,
-                batch=mark if file is None else file.header.batch,
+                batch_mark=mark if file is None else file.header.batch,
                 options=given,
                 timeout=timeout,
                 on_interrupt=on_interrupt,
                 check=check,
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
-                # The client of a worker process has seen no response yet. So the plan says whether
-                # there was one.
+                # The client of a worker process is new, and has seen no response. So the plan says
+                # whether the server has responded to this client, or to an earlier call.
                 server_reached=agent.runs.api_client.rest_client.server.reached
                 or (file is not None and file.responded),
             )
@@ -243,7 +247,7 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Wait for an item, and return it. With ``ordered``, it is the item of the next input."""
+        """Wait for an item, and return it. With ``ordered``, return the item of the next input."""
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
@@ -289,11 +293,11 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # An item may have to wait for the slow run of an earlier input. Until
-                # 2 * `concurrency` inputs are open, such an item takes no room. So one slow run
-                # does not keep all others from starting.
-                at_once = self._concurrency - len(runners.in_flight)
-                room = min(self._concurrency + room, at_once)
+                # An item that waits for the slow run of an earlier input has no run in flight any
+                # more. So another run may start in its place, as long as fewer than
+                # 2 * `_concurrency` inputs are open.
+                free = self._concurrency - len(runners.in_flight)
+                room = min(self._concurrency + room, free)
             if room < 1:
                 return
             try:
@@ -323,7 +327,7 @@ class Batch:
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
-        task = Task(index, key, value, f"{self._token_start}{index:012x}")
+        task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         journal = self._owned.journal
         if journal is None:
             return task
@@ -346,7 +350,7 @@ class Batch:
             # The input was refused, so there is no run to read first. The task begins like a new
             # one.
             return task
-        task.token, task.run_id, task.started_before = entry.token, entry.run_id, True
+        task.client_token, task.run_id, task.started_before = entry.client_token, entry.run_id, True
         task.retry = again
         task.outcome = None if again else entry.outcome
         return task
@@ -395,8 +399,9 @@ class Batch:
     def close(self) -> None:
         """Stop drawing inputs, end the threads and close the journal.
 
-        Runs in flight continue on the server, unless ``on_stop`` is "cancel". After `close`,
-        ``next()`` raises `StopIteration`. Callbacks may call `close`, and it may be called again.
+        Runs in flight continue on the server, or are deleted if ``on_stop`` is "cancel". After
+        `close`, ``next()`` raises `StopIteration`. Callbacks may call `close`. A second call does
+        nothing.
         """
         self._stop()
 
@@ -413,8 +418,8 @@ class Batch:
 class _Resources:
     """The things that a batch has to end: its progress bar, its runners and its journal.
 
-    They are apart from the `Batch`, because a finalizer must not reference the object that it
-    finalizes.
+    These things are apart from the `Batch`, because a finalizer must not reference the object that
+    it finalizes.
     """
 
     progress: Progress
@@ -423,7 +428,8 @@ class _Resources:
     runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    # `Batch._stop` sets this, however the batch ends. It is still False if the batch was dropped.
+    # `Batch._stop` sets this to True. If it is False in `end`, the batch was garbage-collected
+    # before its end.
     closed: bool = False
 
     def end(self) -> int:
@@ -455,7 +461,7 @@ def _check_inputs(inputs: object) -> None:
 
 
 def _check_pickles(**functions: object) -> None:
-    """Raise `ApiTypeError` if a function cannot be pickled: it would make each task fail."""
+    """Raise `ApiTypeError` if a function cannot be pickled. Otherwise each task would fail."""
     for name, function in functions.items():
         try:
             pickle.dumps(function)

@@ -134,7 +134,7 @@ class Timing:
     short_window: int = 2
     # The shortest and the longest pause between two searches. A search that takes long is followed
     # by a longer pause.
-    searches: tuple[float, float] = (0.2, 10.0)
+    parked_searches: tuple[float, float] = (0.2, 10.0)
     # A search may show that a run has ended although the run has no output yet. For this long,
     # searches are then not believed about this run.
     doubt: float = 2.0

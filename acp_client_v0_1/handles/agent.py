@@ -411,8 +411,8 @@ class AgentHandle(Notebook):
             on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
                 default, or "cancel" them.
             durable: Write each line of the journal to the disk before continuing (fsync).
-            progress: Called with the counts as they change. True shows a bar on standard error
-                (extra ``cli``).
+            progress: Called with a `BatchCounts` whenever the counts have changed. True shows a bar
+                on standard error (extra ``cli``).
             total: How many inputs there are. By default this is their ``len``, if they have one.
             executor: Runs the tasks instead of threads. The tasks can be pickled.
             connect: Makes the client of a worker process. By default a client is made from the

@@ -31,6 +31,7 @@ from acp_client_v0_1 import (
     RunFailed,
     RunHandle,
     RunInterrupted,
+    RunStartAmbiguous,
     RunWaitTimeout,
 )
 from acp_client_v0_1.batch import _executors
@@ -442,6 +443,26 @@ def test_a_batch_on_dask_that_loses_a_worker(
     assert batch.counts.duplicates == counted.total() - 60
     again = list(agent.map(inputs, journal=path))
     assert sorted(item.run_id for item in again) == sorted(item.run_id for item in items)
+
+
+def test_a_search_that_the_server_limits_is_followed_by_no_create(
+    server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
+) -> None:
+    """The server serves other requests, so only the search of one task fails, until it is over."""
+    set_timing(outage=2.0, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+        yield {"n": 0, "seconds": 10}
+        wait_for(lambda: len(creates(server)) == 1)
+        server.faults.add(Fault(path="/runs/search", status=429, times=None))
+        yield {"n": 1}
+
+    with agent.map(inputs(), executor=threads, concurrency=2, on_stop="cancel") as batch:
+        item = next(batch)
+        server.faults.clear()
+    assert isinstance(item.outcome, RunStartAmbiguous) and item.index == 1
+    assert len(creates(server)) == 1
 
 
 @pytest.mark.parametrize("duplicates", [0, 1])

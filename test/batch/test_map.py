@@ -353,6 +353,15 @@ def test_a_bar_shows_for_how_long_the_server_fails(capsys: pytest.CaptureFixture
     progress.close()
 
 
+def test_a_function_is_called_only_with_counts_that_have_changed() -> None:
+    told: list[BatchCounts] = []
+    progress = Progress(told.append)
+    one, two = BatchCounts(2, 2, 1, 1, 0, 0), BatchCounts(2, 2, 0, 2, 0, 0)
+    for counts, outage in ((one, 0.0), (one, 1.5), (one, 2.5), (two, 3.5)):
+        progress.tell(counts, outage)
+    assert told == [one, two]
+
+
 @pytest.mark.slow
 def test_a_batch_tells_the_bar_for_how_long_the_server_fails(
     agent: AgentHandle,

@@ -213,7 +213,7 @@ class Searched:
         self.search: Callable[[Any], list[Run]] = lambda request: self.page
         runs = SimpleNamespace(search_runs=lambda request, limit: self.search(request))
         self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
-        self.plan = SimpleNamespace(agent_id="a", batch="b")
+        self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
         self.stop = self
 
     def wait(self, pause: float) -> bool:
@@ -229,7 +229,7 @@ class Searched:
 
     def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> UnattendedRuns:
         """Return the runs: for twelve a thread holds long polls, and the others are parked."""
-        unattended = UnattendedRuns(self, put_back)  # type: ignore[arg-type]
+        unattended = ParkedRuns(self, put_back)  # type: ignore[arg-type]
         for number in range(12 + parked):
             unattended.enter(task(number, run_id=f"r{number}"))
         return unattended

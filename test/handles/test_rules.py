@@ -454,7 +454,7 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
         least_silence=0.5, beyond=0.2, empty=(0.1, 4), kept=300, short_window=2,
-        searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
+        parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
 
