@@ -349,14 +349,14 @@ class AgentHandle(Notebook):
             # the run is searched for.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            note = self._cancel(wait, core, mark_of(creation) if search else "")
+            cancelled, note = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
                     reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
-                    token="" if note.endswith("was cancelled") else error.token,
+                    token="" if cancelled else error.token,
                 ) from error
             raise
 
@@ -522,10 +522,10 @@ class AgentHandle(Notebook):
         probe = partial(probe_search, wait, self.agent_id)
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
-    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
+    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
 
-        Return a phrase for the message of the error, such as "the run was cancelled".
+        Return whether the run was cancelled, and a phrase about this for the message of the error.
 
         If the exception came during the create, ``core`` is None. Then the run is searched for by
         the client token, unless the token is "".
@@ -538,12 +538,12 @@ class AgentHandle(Notebook):
                 found = self._search(client_token, wait) if client_token else []
                 found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
-                    return "no run was found"
+                    return False, "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.cancel(wait)
         except (ApiException, NoAgent, TimeoutError) as error:
-            return f"the run could not be cancelled: {error}"
-        return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
+            return False, f"the run could not be cancelled: {error}"
+        return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_contact": None}

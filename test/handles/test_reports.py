@@ -64,6 +64,16 @@ def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: Loc
     assert RunHandle.from_token(e.value.token, slow.runs.api_client).run_id == e.value.run_id
 
 
+def test_a_run_that_ended_before_it_could_be_cancelled_keeps_its_token(
+    counter: AgentHandle, server: LocalServer
+) -> None:
+    server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
+    with pytest.raises(RunWaitTimeout, match=r"; the run has ended meanwhile$") as e:
+        counter.run({"count": 1}, timeout=1, cancel_on_exit=True)
+    run = RunHandle.from_token(e.value.token, counter.runs.api_client)
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+
+
 def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
     run = counter.start({"count": 1})
     assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
