@@ -326,9 +326,9 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
     """Return the error of a stale answer. ``asks`` is the question that is open instead."""
-    now, status = "it asks something else now", core.status
+    instead, status = "it asks something else now", core.status
     if asks is not None:
-        now += f" ({asks.type!r})"
+        instead += f" ({asks.type!r})"
     elif status is not None and status != RunStatus.INTERRUPTED:
-        now = f"it is {status.value}, and asks nothing"
-    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=now)
+        instead = f"it is {status.value}, and asks nothing"
+    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=instead)

@@ -95,7 +95,7 @@ class Continuity:
         self._count = 0
         # The number of updates that were delivered before the server last restarted its ids, plus
         # the number of all results that were delivered.
-        self._before = 0
+        self._uncounted = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
         # The hash of the last result.
@@ -113,7 +113,7 @@ class Continuity:
     @property
     def delivered(self) -> int:
         """How many events were delivered."""
-        return self._before + self._count
+        return self._uncounted + self._count
 
     @property
     def unsettled(self) -> bool:
@@ -179,7 +179,7 @@ class Continuity:
         again = self._no_result_yet and result == self._result
         self.last_id, self._result, self._no_result_yet = event_id, result, False
         if not again:
-            self._before += 1
+            self._uncounted += 1
         return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
@@ -224,7 +224,7 @@ class Continuity:
             # The server has restarted its ids, so the updates before this one are forgotten.
             self._first.clear()
             self._last.clear()
-            self._before, self._count = self.delivered, 0
+            self._uncounted, self._count = self.delivered, 0
             return gap
         first = self._first_number()
         if number is None or first is None or last is None:

@@ -38,7 +38,7 @@ from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import RunToken, encode_token, mark_of, server_of
+from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_output import RunOutput
@@ -168,7 +168,7 @@ class RunCore:
     def client_token(self) -> str | None:
         """The client token that the run was created with, if it has one, once known."""
         creation = self.creation or (None if self._run is None else self._run.creation)
-        return (creation and mark_of(creation)) or self.given_token.client_token or None
+        return (creation and client_token_of(creation)) or self.given_token.client_token or None
 
     def token(self) -> str:
         """Return the portable token of the run."""

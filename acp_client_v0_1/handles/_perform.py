@@ -244,7 +244,7 @@ class Wait:
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
         # The beginning of the call, or of the batch, that this wait is a part of.
-        self.called: float = self.began if contact.pace is None else contact.pace.began
+        self.called_at: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
         self, seconds: float, *, survive: float | None = None, late: LateError | None = None
@@ -253,7 +253,7 @@ class Wait:
         timeout = max(0.001, min(seconds, self.remaining()))
         late = late or self._late
         part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
-        part.called, part.watched = self.called, self.watched
+        part.called_at, part.watched = self.called_at, self.watched
         return part
 
     def rearm(self) -> None:
@@ -300,15 +300,15 @@ class Wait:
         return timing().outage if self.contact.pace or self.ends == math.inf else math.inf
 
     @property
-    def last(self) -> float:
+    def least_left(self) -> float:
         """After a pause, no request begins with less than these seconds left."""
-        return min(timing().last, self._timeout / 4)
+        return min(timing().least_left, self._timeout / 4)
 
     @property
     def held(self) -> float:
         """How many seconds a ``Retry-After`` that came during the call still lasts, or 0."""
         server = self.contact.server
-        if server.hold_began < self.called:
+        if server.hold_began < self.called_at:
             return 0.0
         return max(0.0, server.hold_ends - timing().now())
 
@@ -316,7 +316,7 @@ class Wait:
         """Return how many seconds the next request may take, above 0 and at most ``longest``."""
         left = self.ends - timing().now()
         if operation in CHANGES and left < math.inf:
-            left = max(share(left, timing()), min(left, self.last))
+            left = max(share(left, timing()), min(left, self.least_left))
         return max(0.001, min(longest, left))
 
     def late_error(self, error: ApiException | None = None) -> BaseException:
@@ -332,7 +332,7 @@ class Wait:
         If it is too late for another request already, sleep until the deadline at most. If the
         deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
         """
-        to_go = self.ends - self.last - timing().now()
+        to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
             raise self.late_error(error) from error
@@ -397,7 +397,7 @@ class Wait:
             # call of `_await_turn` would.
             stopped = self.stop is not None and self.stop.is_set()
             paced = pace is not None and pace.interval
-            if stopped or paced or server.hold_began >= self.called:
+            if stopped or paced or server.hold_began >= self.called_at:
                 self._await_turn(error)
             try:
                 span = None if run is None else run.span
@@ -479,7 +479,7 @@ class Wait:
         facts = Facts(
             now=now,
             ends=self.ends,
-            last=self.last,
+            least_left=self.least_left,
             since=since,
             longest=longest,
             failures=self._failures,
@@ -510,8 +510,8 @@ class Wait:
                 # continues after this deadline.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
-                short_limit = now + decision.seconds - since <= clock.quiet
-                if not (failure.kind == "limited" and short_limit):
+                soon_over = now + decision.seconds - since <= clock.quiet
+                if not (failure.kind == "limited" and soon_over):
                     who = operation if run is None else f"run {short(run.run_id)}: {operation}"
                     _warn(server, f"{who}: {error}", now, until)
             self.pause(decision.seconds, error)
@@ -564,7 +564,7 @@ class Wait:
                     break
                 now = timing().now()
                 # Near the deadline, it is better to send a request out of turn than not at all.
-                self.sleep(min(pace.turn(now), self.ends - self.last) - now)
+                self.sleep(min(pace.turn(now), self.ends - self.least_left) - now)
                 has_turn = True
                 continue
             hold_error, longest = server.hold_error, self.longest_outage

@@ -57,7 +57,7 @@ class Facts:
     # The caller's deadline.
     ends: float = math.inf
     # After a pause, no request begins with less than these seconds left.
-    last: float = 1.0
+    least_left: float = 1.0
     # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
     # beginning of the server's outage.
     since: float = 0.0
@@ -126,17 +126,17 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     # If a stream is unreadable, the response is no event stream. Then the row below that has
     # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
-        # `final` means that the address is probably wrong, or that the descriptor does not fit the
-        # contract and will not change. Then there are only as many retries as the client makes for
-        # a single call.
-        final = not facts.reached or operation == "describe"
-        if final and facts.failures >= facts.retries:
+        # The address is probably wrong, or the descriptor does not fit the contract and will not
+        # change. Then there are only as many retries as the client makes for a single call.
+        few_retries = not facts.reached or operation == "describe"
+        if few_retries and facts.failures >= facts.retries:
             return Raise()
         return _pause(failure, facts, timing, outage=facts.reached)
     if kind == "lost":
-        refused = facts.fails or facts.failures + 1 >= timing.refusals
-        tried = facts.probed or (operation == "search" and failure.retry_after)
-        if refused and operation in DISPENSABLE and not tried:
+        fails_often = facts.fails or facts.failures + 1 >= timing.refusals
+        # The reason for the failure is known: the whole server fails, or it asks for a pause.
+        explained = facts.probed or (operation == "search" and failure.retry_after)
+        if fails_often and operation in DISPENSABLE and not explained:
             return Probe()
         return _pause(failure, facts, timing)
     # A 404 to a create, describe or search is not about a run: the agent or the path is missing.
@@ -171,7 +171,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     """
     hold = failure.retry_after or 0.0
     # The next request must begin within these seconds.
-    to_go = facts.ends - facts.last - facts.now
+    to_go = facts.ends - facts.least_left - facts.now
     left = facts.since + facts.longest - facts.now
     # The server asks for a pause that is longer than failures are survived. The error of the
     # request says for how long.

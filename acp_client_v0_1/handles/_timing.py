@@ -40,7 +40,7 @@ class Timing:
     change: float = 60.0
     # After a pause, a request begins only with at least this much time left. If a quarter of the
     # timeout is less than this, a quarter of the timeout is enough.
-    last: float = 1.0
+    least_left: float = 1.0
     # While a stream is open, reading its run takes at most this long.
     beside_stream: float = 5.0
 
@@ -121,7 +121,7 @@ class Timing:
     # The read timeout of a stream is longer than the caller's timeout by at most this much.
     beyond: float = 0.2
     # The pauses between two streams. A stream that brings something new resets the backoff.
-    empty: tuple[float, float] = (0.1, 4.0)
+    stream_backoff: tuple[float, float] = (0.1, 4.0)
 
     # Agents
 

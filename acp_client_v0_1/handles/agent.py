@@ -33,7 +33,12 @@ from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
+from acp_client_v0_1.handles._token import (
+    CLIENT_TOKEN_KEY,
+    client_token_of,
+    new_client_token,
+    server_of,
+)
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
@@ -84,8 +89,7 @@ class AgentHandle(Notebook):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        read_agent = partial(AgentsApi(client).get_agent_by_id, self.agent_id)
-        self._agent: Cached[Agent] = Cached(read_agent)
+        self._agent = Cached(partial(AgentsApi(client).get_agent_by_id, self.agent_id))
 
     @classmethod
     def find(
@@ -132,11 +136,11 @@ class AgentHandle(Notebook):
             handle = cls(received_id("agent_id", found[0]), client)
             handle._agent.note(found[0])
             return handle
-        there = found
+        named = found
         # The error is raised even if the names of the other agents cannot be read.
         with contextlib.suppress(ApiException):
-            there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
-        raise _lookup_error(name, version, bool(found), there)
+            named = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
+        raise _lookup_error(name, version, bool(found), named)
 
     @classmethod
     def get(
@@ -336,9 +340,7 @@ class AgentHandle(Notebook):
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, so nothing is subtracted from it.
-            if timeout:
-                timeout = max(0.001, wait.remaining())
-            return handle.result(timeout)
+            return handle.result(max(0.001, wait.remaining()) if timeout else timeout)
         except BaseException as error:
             # If the caller passed a client token, it may belong to a run of another call. Only a
             # run that this call has made is cancelled.
@@ -347,9 +349,8 @@ class AgentHandle(Notebook):
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
             # the run is searched for.
-            unclear = isinstance(error, RunStartAmbiguous)
-            search = unclear or not isinstance(error, OpenApiException)
-            cancelled, note = self._cancel(wait, core, mark_of(creation) if search else "")
+            search = isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
+            cancelled, note = self._cancel(wait, core, client_token_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = wait.elapsed
                 raise RunWaitTimeout(
@@ -437,8 +438,8 @@ class AgentHandle(Notebook):
         A client token that the caller gave, as ``client_token`` or in the metadata, is not new. A
         create without a client token counts as new.
         """
-        marks = given.get("metadata", {})
-        own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        metadata = given.get("metadata", {})
+        own = metadata.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
@@ -448,7 +449,7 @@ class AgentHandle(Notebook):
         # the run can be found.
         token = new_client_token() if own is None else own
         if token:
-            given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
+            given["metadata"] = {**metadata, CLIENT_TOKEN_KEY: token}
         return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
@@ -466,20 +467,19 @@ class AgentHandle(Notebook):
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
-            limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            descriptor = self._explained(partial(self._descriptor.get, limited))
+            seconds = None if wait.ends == math.inf else wait.limit(math.inf)
+            descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
             post = partial(create, wait=wait)
-            known = self._agent.latest
-            make = partial(create_core, creation, self.runs, wait.contact, known, post)
-            mark, client = mark_of(creation), self.runs.api_client
-            earlier = [] if new else _earlier_creates(f"{server_of(client)} {mark}")
+            make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
+            token, client = client_token_of(creation), self.runs.api_client
+            earlier = [] if new else _earlier_creates(f"{server_of(client)} {token}")
             if earlier and not reuse:
-                warnings.warn(f"client_token {mark!r:.40} {_MAY_REPEAT}", stacklevel=3)
+                warnings.warn(f"client_token {token!r:.40} {_MAY_REPEAT}", stacklevel=3)
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
@@ -497,7 +497,7 @@ class AgentHandle(Notebook):
         only other agents have runs with the client token.
         """
         try:
-            found = self._search(mark_of(creation), wait)
+            found = self._search(client_token_of(creation), wait)
         except NoAgent as missing:
             raise missing.error from None
         of_agent = [run for run in found if is_of(run, self.agent_id)]
@@ -532,7 +532,7 @@ class AgentHandle(Notebook):
         """
         # The new wait is a part of the call, so a `Retry-After` that came during the call counts.
         wait = Wait(call.contact, timing().exit)
-        wait.called = call.called
+        wait.called_at = call.called_at
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
@@ -603,10 +603,10 @@ def _has(value: Any, wanted: Any) -> bool:
 
 
 def _lookup_error(
-    name: str, version: str | None, several: bool, there: list[Agent]
+    name: str, version: str | None, several: bool, named: list[Agent]
 ) -> AgentLookupError:
-    """Return the error of a lookup. ``there`` are the agents that it names."""
-    refs = {agent.agent_id: agent.metadata.ref for agent in there}
+    """Return the error of a lookup. ``named`` are the agents that the error names."""
+    refs = {agent.agent_id: agent.metadata.ref for agent in named}
     candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
     quoted, listed, after = f"{name!r:.60}", candidates, ""
     before = f"no agent is called {quoted}; the server has "

@@ -326,7 +326,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._note_end()
         # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._endings - 1, *timing().empty), error)
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff), error)
         if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status
@@ -358,7 +358,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         else:
             # A server may end each stream after one event. So there is a pause before the next
             # stream.
-            self._wait.pause(backoff(self._endings - 1, *timing().empty))
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
 
     def _check_run(self) -> None:
         """Read the run beside the open stream, and act on its status."""

@@ -208,14 +208,14 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
 
     seen: set[str] = set()
     offset = start = request.get("offset") or 0
-    anchor, ids, seen_at_rewind = "", list[str](), 0
+    anchor, ids, count_at_rewind = "", list[str](), 0
     while True:
         page, last = read(offset), ids
         overlaps = len(last) > 1
-        if overlaps and anchor not in page and len(seen) > seen_at_rewind:
+        if overlaps and anchor not in page and len(seen) > count_at_rewind:
             # If records before the anchor are gone, the anchor is on an earlier page now. So the
             # search goes back. It does not go back a second time until it has found new records.
-            seen_at_rewind = len(seen)
+            count_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
                 page = read(offset)

@@ -699,7 +699,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
 
 def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTiming) -> None:
     """Also if only the search for the lost create finds it away, and for longer than that takes."""
-    set_timing(search=0.4, last=0.05, backoff=(0.05, 0.1))
+    set_timing(search=0.4, least_left=0.05, backoff=(0.05, 0.1))
     made: list[Any] = []
     servers: list[SocketServer] = []
 

@@ -269,7 +269,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
     serve: Serve, set_timing: SetTiming
 ) -> None:
-    set_timing(empty=(0.001, 4.0))
+    set_timing(stream_backoff=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
@@ -701,7 +701,7 @@ def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
     serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
 ) -> None:
-    set_timing(empty=(0.02, 0.5))
+    set_timing(stream_backoff=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     counter = AgentHandle.find("counter", api_client=client)
@@ -841,7 +841,7 @@ def test_a_server_that_ends_each_stream_after_the_result_so_far(
     serve: Serve, set_timing: SetTiming
 ) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
-    set_timing(empty=(0.001, 4.0))
+    set_timing(stream_backoff=(0.001, 4.0))
     data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
     event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
     scripted = Scripted(serve, *[STREAMING + chunk(event) + chunk(b"")] * 50)

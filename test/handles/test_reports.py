@@ -64,6 +64,7 @@ def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: Loc
     assert RunHandle.from_token(e.value.token, slow.runs.api_client).run_id == e.value.run_id
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_it_could_be_cancelled_keeps_its_token(
     counter: AgentHandle, server: LocalServer
 ) -> None:
