@@ -20,8 +20,8 @@ first event of a connection with the remembered events:
 The fourth and the fifth case apply only after two or more events, and only if the ids of all these
 events were consecutive numbers.
 
-Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
-restarted ids look like a replay.
+Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
+its ids and sends equal updates under them, these updates look like a replay.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class Continuity:
     def __init__(self, after: str = "") -> None:
         # The id of the last event that was delivered. At first, the id of the event to begin after.
         self.last_id = after
-        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None once events may be
-        # missing and the ids do not show whether they are.
+        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None, if events may be
+        # missing and the ids do not show whether they are. Otherwise True.
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # The number of updates that were delivered before the server last restarted its ids, plus
-        # the number of all results that were delivered.
+        # What `delivered` counts beside `_count`: the updates that were delivered before the server
+        # last restarted its ids, and all results that were delivered.
         self._uncounted = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
@@ -128,7 +128,8 @@ class Continuity:
     def reconnect(self, *, cut: bool = False) -> None:
         """Note that the next event comes from a new connection.
 
-        ``cut`` says that the last connection has ended, and that the run may not have ended.
+        ``cut`` says that the last connection has ended, and that it is not known whether the run
+        has.
         """
         self._expected = None
         self._cut = self._cut or cut

@@ -93,8 +93,8 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
     if type(value) is dict or isinstance(value, Mapping):
         return {**value}
     if isinstance(value, (Run, RunCreate)):
-        kind, place = type(value).__name__, " of its .creation" if isinstance(value, Run) else ""
-        raise ApiTypeError(f"{name} must be the agent's own, not a {kind}: pass .input{place}")
+        kind, own = type(value).__name__, "run.creation" if isinstance(value, Run) else "create"
+        raise ApiTypeError(f"{name} must be the agent's own object, not a {kind}: pass {own}.input")
     if isinstance(value, BaseModel):
         try:
             return dict_of(name, value.model_dump(mode="json", by_alias=True))

@@ -8,8 +8,9 @@ that a token names. The client only compares that server with its own.
 A client token is something else: a mark in the metadata of a run. If the response to a create is
 lost, the run is found by this mark.
 
-Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
-ignored, and a newer version is refused by name.
+Invariants: no I/O. Unknown fields are ignored. A token of another version is an error that names
+the version. `decode_token` reads what `encode_token` writes, unless the run id begins as a token
+does, or the client token has a lone surrogate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The handle of an agent: find the agent by its name, and start runs, exactly one by each call."""
+"""The handle of an agent: find the agent by its name, and start exactly one run by each call."""
 
 from __future__ import annotations
 
@@ -177,12 +177,12 @@ class AgentHandle(Notebook):
 
     @property
     def name(self) -> str:
-        """The agent's name, which `agent` reads."""
+        """The agent's name, from `agent`."""
         return self.agent.metadata.ref.name
 
     @property
     def version(self) -> str:
-        """The agent's version, which `agent` reads."""
+        """The agent's version, from `agent`."""
         return self.agent.metadata.ref.version
 
     @property
@@ -390,7 +390,7 @@ class AgentHandle(Notebook):
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
-        - after Ctrl-C, a `KeyboardInterrupt` that counts the runs left.
+        - after Ctrl-C, a `KeyboardInterrupt` whose message says how many runs are still in flight.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -404,8 +404,9 @@ class AgentHandle(Notebook):
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
             check: Check each input first, as the method `check` does.
             journal: The path of the file that records each start and outcome.
-            retry_failed: Run an input again if the journal says that its run has failed, unless the
-                server has tried that run again since.
+            retry_failed: Run an input again if the journal says that its run has failed. But if a
+                read shows that this run does not have a failed status any more, wait for its
+                output.
             unclear: What to do with an input whose run may or may not have been started, if the
                 server cannot tell. "raise", the default, makes a `RunStartAmbiguous` its outcome.
                 "start" starts a run, which may be a second one.

@@ -95,7 +95,8 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds to wait for each output of the run. By default there is no limit.
+            timeout: Seconds for the start, and again for each output of the run. By default there
+                is no limit.
             on_interrupt: Called with each question; returns the answer, or None to stop.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.

@@ -382,7 +382,7 @@ def run() -> Any:
     return RunHandle("r", offline())
 
 
-@mistake(ApiTypeError, "input must be the agent's own, not a Run: pass .input of its .creation")
+@mistake(ApiTypeError, "input must be the agent's own object, not a Run: pass run.creation.input")
 def a_run_for_an_input() -> None:
     times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
     made = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "success"}
@@ -1127,8 +1127,8 @@ each(
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
-        "input must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(
-            RunCreate(agent_id="a", input={})
+        "input must be the agent's own object, not a RunCreate: pass create.input": lambda: (
+            agent().start(RunCreate(agent_id="a", input={}))
         ),
         "run must be a Run, not RunHandle; for an id, use RunHandle(run_id)": lambda: RunHandle.of(
             run(), offline()
