@@ -67,7 +67,7 @@ class Questions:
         timeout: Seconds that sending one answer may take. None means no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
-        answers: How many questions were answered.
+        answers: How many answers there were, including answers that were not sent.
     """
 
     core: RunCore

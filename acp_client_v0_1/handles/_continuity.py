@@ -103,7 +103,7 @@ class Continuity:
         # True while there is a connection that has not sent a result yet. So it is False before the
         # first connection.
         self._no_result_yet = False
-        # A connection has ended while the run was not known to have ended.
+        # Whether a connection has ended while it was not known whether the run had ended.
         self._cut = False
         # Whether the next update has to be compared with the remembered updates. This is True for a
         # new connection. It becomes False once the connection has replayed the last update that was

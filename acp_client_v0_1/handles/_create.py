@@ -59,8 +59,8 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
     If a failure leaves open whether the run was made, search for the runs with its client token,
     and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
-    another post, post the create again. The first post may still be under way at that time, and may
-    make a second run.
+    another post, post the create again. If the first post is still under way at that time, both
+    posts may make a run.
 
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.

@@ -577,9 +577,9 @@ class Wait:
                 has_turn = True
                 continue
             hold_error, longest = server.hold_error, self.longest_outage
-            # A hold is never shortened. If it is too long, an error is raised at once: the error
-            # whose response began the hold, if that was a response to this wait, or if the hold is
-            # too long for the whole batch.
+            # A hold is never shortened. If it is too long, an error is raised at once. This is the
+            # error that began the hold, if this wait got that error, or if the hold is too long for
+            # the whole batch.
             if left > min(self.remaining(), longest):
                 all_runs = pace is not None and self._survive is None and left > longest
                 if hold_error is not None and (all_runs or hold_error is self._hold_error):

@@ -66,13 +66,13 @@ class Facts:
     longest: float = 300.0
     # How many failures of this wait came in a row before this failure.
     failures: int = 0
-    # The address is known to be a server's, see `Server.reached`.
+    # Whether the address is known to be a server's, see `Server.reached`.
     reached: bool = True
     # How many times the client itself retries a request that could not be sent.
     retries: float = 3
-    # This operation is known to fail while the server serves other operations.
+    # Whether this operation is known to fail while the server serves other operations.
     fails: bool = False
-    # A request of another operation has just shown that the whole server fails.
+    # Whether a request of another operation has just shown that the whole server fails.
     probed: bool = False
     # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf

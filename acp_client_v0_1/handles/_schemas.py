@@ -7,7 +7,7 @@ schema whose check grows exponentially is refused before the package sees it.
 The first step is to find out whether a value fits. This step takes no memory. If the value does not
 fit, the package can list the faults. Each fault has a copy of a part of the value, so the faults
 are listed only if their memory is estimated to be small. If a schema cannot be used, there is only
-a warning, because the check by the server is the one that counts.
+a warning, because only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """

@@ -34,9 +34,9 @@ class Timing:
     # Requests
 
     # A request that `Wait.perform` sends takes at most this long, except
-    # - a create, a resume, a DELETE or a long poll,
-    # - `RunHandle.refresh`, which has the client's own timeouts, and
-    # - a stream that is opened without a timeout, which has them as well.
+    # - a create, a resume, a DELETE and a long poll, and
+    # - `RunHandle.refresh` and the opening of a stream without a timeout. These two have the
+    #   client's own timeouts.
     quick: float = 10.0
     # A resume or a DELETE takes at most this long.
     change: float = 60.0
@@ -54,7 +54,7 @@ class Timing:
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
     # An outage is logged at its first failure, with two exceptions:
-    # - A 429 is not logged if the pause after it ends within this time of the first failure.
+    # - A 429 is not logged if the pause after it ends within this time after the first failure.
     # - After a warning, for `warnings` seconds, a new outage is logged only once it has lasted
     #   longer than this.
     quiet: float = 5.0

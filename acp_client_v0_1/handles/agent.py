@@ -105,7 +105,7 @@ class AgentHandle(Notebook):
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
-            version: The exact version. By default any version, if only one agent has the name.
+            version: The exact version. By default any version, but only one agent may have the name.
             timeout: Seconds above 0 for each request. There is one request if the agent is found at
                 once. By default the client's own timeouts apply.
 
@@ -245,8 +245,8 @@ class AgentHandle(Notebook):
         """Start exactly one run and return its handle, without waiting for the run.
 
         The run's metadata gets a client token of its own. The server carries out at most one
-        create. If a response is lost, the run is searched for by that token, for at most 10
-        seconds, and within ``timeout``.
+        create. If the response is lost, the run is searched for by the client token, for
+        at most 10 seconds, and within ``timeout``.
 
         Args:
             input: The agent's input, in its own schema.
@@ -407,16 +407,17 @@ class AgentHandle(Notebook):
             retry_failed: Run an input again if the journal says that its run has failed. But if a
                 read shows that this run does not have a failed status any more, wait for its
                 output.
-            unclear: What to do with an input whose run may or may not have been started, if the
-                server cannot tell. "raise", the default, makes a `RunStartAmbiguous` its outcome.
-                "start" starts a run, which may be a second one.
+            unclear: What to do with an input whose run may or may not have been started, if a
+                search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
+                outcome of the input. "start" starts a run, which may be a second one.
             on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
                 default, or "cancel" them.
             durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with the counts as they change. True shows a bar on standard error
                 (extra ``cli``).
             total: How many inputs there are. By default this is their ``len``, if they have one.
-            executor: Runs the tasks instead of threads. The tasks can be pickled.
+            executor: An executor, such as a ``ProcessPoolExecutor``, which runs the tasks instead
+                of threads of this process. The batch gives it tasks that can be pickled.
             connect: Makes the client of a worker process. By default a client is made from the
                 environment of that process.
             config: The agent's configuration, in its own schema.

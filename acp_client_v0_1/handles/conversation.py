@@ -35,7 +35,7 @@ class Conversation:
     sent.
 
     Attributes:
-        thread_id: The id of the thread of ACP, once the first run has made it.
+        thread_id: The id of the thread of ACP. None until the first run has made the thread.
     """
 
     def __init__(

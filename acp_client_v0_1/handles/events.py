@@ -112,8 +112,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # How many streams have ended in a row. A stream that brings something new begins another
-        # row, so after this stream the count is 1.
+        # How many streams have ended in a row. A stream that brings something new starts the count
+        # again: when this stream ends, the count is 1.
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0

@@ -133,7 +133,7 @@ class RunHandle(Notebook):
             timeout: Seconds above 0 for the search, to make it shorter than 10 seconds.
 
         Raises:
-            TokenError: The text is not a token, is damaged, or is a token of a newer version or of
+            TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
             RunStartAmbiguous: The token has no run id, and there is still no run with its client
                 token.
