@@ -10,9 +10,9 @@ is never sent again. If nothing changes for five seconds, the answer is taken to
 once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same. If it stays the same for more than
-300 seconds, the wait raises `RunInterrupted` with the question. Read replicas that show an older
-state of a run are out of scope.
+is not asked again while the run's ``updated_at`` stays the same. If this time stays the same for
+more than 300 seconds after the answer, the wait raises `RunInterrupted` with the question. Read
+replicas that show an older state of a run are out of scope.
 """
 
 from __future__ import annotations
@@ -259,8 +259,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
     def send(limit: float) -> bool:
         nonlocal sent
-        # Before the answer is sent again, the run is read. It may ask something else now, because
-        # another process has answered, or because the answer arrived and its response was lost.
+        # Before the answer is sent again, the run is read. The run may ask something else now,
+        # because another process has answered, or because our answer arrived and its response was
+        # lost.
         if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
             return lost > 0
         sent += 1

@@ -98,10 +98,10 @@ def find_created(
     ``known`` is a token without a run id. ``failure`` is the error of the create, if this process
     has sent the create.
 
-    The search begins after any ``Retry-After``, and takes at most ``longest`` seconds, by default
-    10. It ends no later than ``wait``. If no run was found by then, this raises
-    `RunStartAmbiguous`. In a batch, if an outage made all requests of the search fail, the search
-    begins again.
+    The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default 10,
+    and ends no later than ``wait``. If the search ends without a run, this raises
+    `RunStartAmbiguous`. But in a batch, if an outage made all requests of the search fail, the
+    search begins again.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest

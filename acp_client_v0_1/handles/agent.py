@@ -105,7 +105,8 @@ class AgentHandle(Notebook):
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
-            version: The exact version. By default any version, but only one agent may have the name.
+            version: The exact version. By default any version, but then only one agent may have the
+                name.
             timeout: Seconds above 0 for each request. There is one request if the agent is found at
                 once. By default the client's own timeouts apply.
 

@@ -314,7 +314,10 @@ class AgentLookupError(ApiException, LookupError):
 
 
 class TokenError(ApiValueError):
-    """The text is not a token of a run, or is a token of another server; nothing was sent."""
+    """The text is not the token of a run, is damaged, or is of another version or server.
+
+    Nothing was sent.
+    """
 
 
 class SchemaMismatch(ApiValueError):

@@ -15,8 +15,8 @@ If a page has only one record, the next page does not overlap with this page, an
 anchor.
 
 Invariants: whatever the server sends, no record is handed out twice, and each record matches the
-request. Drift is detected, not prevented, so collect ids before deleting. The ids of all records
-are kept in memory, so the number of records is bounded.
+request. Drift is detected, not prevented. So if you want to delete the records, collect all their
+ids first. The ids of all records are kept in memory, so the number of records is bounded.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ Search = Callable[[Mapping[str, Any]], list[T]]
 
 # How many records one page has: the most that the contract allows.
 _PAGE = 1000
-# A search reads at most `most_pages` pages, and at most as many records as `most_pages` pages of
-# this size have. `most_pages` is large because a server may send small pages.
+# A search reads at most `most_pages` pages, and at most `_AVERAGE_PAGE * most_pages` records.
+# `most_pages` is large because a server may send small pages.
 _AVERAGE_PAGE = 100
 OnDrift = Literal["raise", "continue"]
 
