@@ -208,8 +208,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     if answered is None or question != answered:
         return question
     if not answered.seen_at:
-        # Another process has answered the question, and its clock cannot be compared with the clock
-        # of this process. So the time since the answer counts from now.
+        # The core was pickled after the answer, and the time of the answer was lost. So the time
+        # since the answer counts from now.
         core.answered = question
     elif question.seen_at - answered.seen_at > timing().outage:
         # The answer had no effect, so the caller may answer again.

@@ -330,16 +330,16 @@ class Wait:
         return max(0.001, min(longest, left))
 
     def late_error(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over. ``error`` is its last failure."""
+        """Return the error of a wait that is over. ``error`` is the last failure, if any."""
         if self._late is not None:
             return self._late(self, error)
         error = error or (self.contact.server.hold_error if self.held else None)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
-        """Sleep for some seconds, or less, so that there is time left for one more request.
+        """Sleep for some seconds, or less, to leave time for one more request.
 
-        If it is too late for another request already, sleep until the deadline at most. If the
+        If it is already too late for another request, sleep at most until the deadline. If the
         deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
         """
         to_go = self.ends - self.least_left - timing().now()

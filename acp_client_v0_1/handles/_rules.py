@@ -160,7 +160,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 def share(left: float, timing: Timing) -> float:
     """Return how many of the remaining seconds a create, resume or delete may take.
 
-    If its response is lost, the rest of the time is for finding out whether it was carried out.
+    If the response is lost, the rest of the time is for finding out whether the request was carried
+    out.
     """
     return max(left - timing.search, left / 2)
 
@@ -173,9 +174,10 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     hold = failure.retry_after or 0.0
     # The next request must begin within these seconds.
     to_go = facts.ends - facts.least_left - facts.now
+    # Failures are survived for this many more seconds.
     left = facts.since + facts.longest - facts.now
-    # If the server asks for a pause that is longer than that, the error of the request is raised as
-    # it is: it says how long the pause would be.
+    # If the server asks for a longer pause, the error of the request is raised as it is. Its
+    # message says how long the pause would be.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:

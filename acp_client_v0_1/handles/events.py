@@ -171,7 +171,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                         return event
             except StreamGap:
                 # The next `next()` hands out the event after the gap.
-                self._values = chain((self._decoder.held,), self._values)
+                self._values = chain((self._decoder.after_gap,), self._values)
                 raise
             except ValueError as error:
                 self._undecodable(error)

@@ -62,8 +62,8 @@ class _Kind(NamedTuple):
     model: type[BaseModel]
     # The name of the attribute that has a record's id.
     id_name: str
-    # For each condition of a request, the name of the attribute that has to match.
-    places: Mapping[str, str]
+    # For each condition of a request, the attribute of a record that has to match.
+    attributes: Mapping[str, str]
     most_pages: int = 10_000
 
 
@@ -155,13 +155,13 @@ def iter_threads(
     return _every(threads_api.search_threads, _THREADS, request, on_drift)
 
 
-def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
+def _matches(request: Mapping[str, Any], record: object, attributes: Mapping[str, str]) -> bool:
     """Return whether a record meets the conditions of a request. A server may ignore them."""
-    for name, place in places.items():
+    for name, attribute in attributes.items():
         wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
-        found = attrgetter(place)(record)
+        found = attrgetter(attribute)(record)
         if isinstance(wanted, dict):
             keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
             found = {key: value for key, value in members.items() if key in keys}
@@ -229,7 +229,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         new = [name for name in ids if name not in seen]
         seen.update(new)
         for name in new:
-            if _matches(request, page[name], kind.places):
+            if _matches(request, page[name], kind.attributes):
                 yield page[name]
             elif not warned:
                 warned = True
