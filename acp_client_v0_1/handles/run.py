@@ -317,9 +317,9 @@ class RunHandle(Notebook):
         another iterator.
 
         Args:
-            on_gap: What to do where updates are lost. "raise" raises a `StreamGap`, and the next
-                ``next()`` continues. "mark" only sets ``event.gap`` of the next event to the
-                `StreamGap`.
+            on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
+                unless its kind is "unknown", and the next ``next()`` continues. "mark" raises none.
+                The event after a gap has the `StreamGap` as ``event.gap`` in any case.
             through_interrupts: Wait until another caller answers an interrupt, and continue.
                 Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
