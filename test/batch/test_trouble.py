@@ -598,7 +598,7 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
     """Only the search for the lost create finds it away, and for longer than a search may take."""
-    set_timing(search=0.4, last=0.05, backoff=(0.05, 0.1))
+    set_timing(search=0.4, least_left=0.05, backoff=(0.05, 0.1))
     server.faults.add(
         Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
         Fault(path="/runs/search", cut="stall", times=1),
