@@ -341,7 +341,9 @@ class AgentHandle(Notebook):
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, so nothing is subtracted from it.
-            return handle.result(max(0.001, wait.remaining()) if timeout else timeout)
+            if timeout:
+                timeout = max(0.001, wait.remaining())
+            return handle.result(timeout)
         except BaseException as error:
             # If the caller passed a client token, it may belong to a run of another call. Only a
             # run that this call has made is cancelled.

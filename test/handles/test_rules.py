@@ -332,7 +332,7 @@ def test_what_is_decided(case: Case) -> None:
         if isinstance(decision, Pause):
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
-            assert decision.seconds <= known.ends - known.last - known.now + 1e-6
+            assert decision.seconds <= known.ends - known.least_left - known.now + 1e-6
             assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
