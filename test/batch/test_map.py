@@ -99,7 +99,7 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
-def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
+def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: LocalServer) -> None:
     inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
     items = list(agent.map(inputs, ordered=True))
     assert items[0].result()["n"] == 0
@@ -111,18 +111,15 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
         with pytest.raises(kind) as caught:
             item.result()
         assert caught.value is item.outcome
+        again = pickle.loads(pickle.dumps(item))
+        assert isinstance(again, BatchItem)
+        assert (again.index, str(again.error)) == (item.index, str(item.error))
+    assert pickle.loads(pickle.dumps(items[0])) == items[0]
     failed = items[1].outcome
     assert isinstance(failed, RunFailed) and failed.errcode == 7
     assert failed.run_id == items[1].run_id
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert "\n" not in str(items[3].outcome) and "input 3 cannot be sent" in str(items[3].outcome)
-
-
-def test_an_item_pickles(agent: AgentHandle) -> None:
-    for item in agent.map([{"n": 1}, {"n": 2, "fail": True}]):
-        again = pickle.loads(pickle.dumps(item))
-        assert isinstance(again, BatchItem)
-        assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
 
 
 def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
