@@ -179,7 +179,7 @@ def test_one_run_that_fails_among_others_that_work_is_no_outage(
 def test_a_wrong_address_is_raised(path: Path) -> None:
     """An outage would take 300 s."""
     for journal, check in itertools.product((None, path), (False, True)):
-        client = ApiClient(Configuration(host="http://127.0.0.1:9"))
+        client = ApiClient(Configuration(host="http://127.0.0.1:9", retries=0))
         with client, pytest.raises(ConnectionException):
             list(AgentHandle("a", client).map(numbers(20), journal=journal, check=check))
 
