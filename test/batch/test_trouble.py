@@ -9,9 +9,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,16 +52,6 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.load
-
-
-@contextmanager
-def serving(respond: Callable[[Request], Any]) -> Iterator[AgentHandle]:
-    """The agent of a server whose responses the test computes."""
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        yield AgentHandle("a", client)
 
 
 @pytest.mark.parametrize(
@@ -516,8 +505,11 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
             return response(status=204, content_type="")
         return response(json.dumps(result).encode())
 
-    with serving(respond) as agent:
-        batch = agent.map(numbers(60), concurrency=60)
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
         with beside(batch.close, after=20):
             assert len([item.result() for item in batch]) == 60
 
