@@ -581,7 +581,12 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(
         Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
         Fault(path="/runs/search", cut="stall", times=1),
     )
-    with beside(lambda: server.restart(pause=1), after=0.2):
+
+    def restart() -> None:
+        wait_for(lambda: len(server.requests) == 2)
+        server.restart(pause=1)
+
+    with beside(restart):
         (item,) = agent.map([{"n": 0}])
     assert item.ok and len(creates(server)) == 1
 
@@ -609,7 +614,7 @@ def test_a_server_that_limits_is_asked_slowly_and_nothing_overtakes_a_retry_afte
     times = [request.time for request in server.requests]
     limited = next(request.time for request in server.requests if request.fault is held)
     # What was under way arrives within a moment.
-    assert [at - limited for at in times if limited + 0.2 < at < limited + 0.95] == []
+    assert [at - limited for at in times if limited + 0.5 < at < limited + 0.95] == []
     gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
     assert gaps[len(gaps) // 2] > 0.2
 
@@ -671,5 +676,6 @@ def test_searches_that_hang_end_with_the_outage(
         Fault(path="/runs/search", cut="stall", times=None),
         Fault(path="/agents/*", cut="stall", times=None),
     )
-    with beside(server.stop, after=20), pytest.raises(ApiException):
-        next(agent.map(numbers(4)))
+    batch = agent.map(numbers(4))
+    with beside(batch.close, after=20), pytest.raises(ApiException):
+        next(batch)
