@@ -626,7 +626,6 @@ def pending(agent: AgentHandle) -> list[Any]:
 
 
 def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
-    """The other mistakes are among the messages of the client."""
     for arguments, kind, words in (
         ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
         ({"timeout": -1}, ApiValueError, "timeout"),
@@ -634,7 +633,17 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
         ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
+        *(
+            ({name: "yes"}, ApiTypeError, f"{name} must be True or False")
+            for name in ("ordered", "check", "retry_failed", "durable")
+        ),
+        ({"total": "5"}, ApiTypeError, "total must be an int"),
+        ({"executor": 5}, ApiTypeError, "executor must be"),
         ({"executor": Executor(), "connect": 5}, ApiTypeError, "connect must be"),
+        ({"on_interrupt": 5}, ApiTypeError, "on_interrupt must be"),
+        ({"journal": 5}, ApiTypeError, "journal must be"),
+        ({"key": "id"}, ApiTypeError, "key must be a function"),
+        ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
         ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
         ({"config": {"a": object()}}, ApiValueError, "config cannot be written as JSON"),
     ):

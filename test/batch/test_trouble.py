@@ -175,8 +175,9 @@ def test_a_wrong_address_is_raised(path: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
 def test_an_agent_that_is_not_there_is_raised(
-    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, path: Path, fails: bool
 ) -> None:
+    set_timing(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
@@ -187,7 +188,7 @@ def test_an_agent_that_is_not_there_is_raised(
     # Also where an earlier call may have started the run, and the search for it fails.
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
     with pytest.raises(NotFoundException, match="3fa85f64"):
-        list(nobody.map(numbers(20), concurrency=4, journal=path))
+        list(nobody.map(numbers(1), journal=path))
 
 
 class Searched:
