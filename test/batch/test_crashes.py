@@ -345,7 +345,9 @@ def test_what_an_executor_has_run_again_is_known_to_the_next_call(
         # The caller's process was killed before it had the outcome: the run is found.
         path.write_text("".join(before[:4]))
         (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
-    assert third.run_id == second.run_id and len(creates(server)) == 2
+        assert third.run_id == second.run_id and len(creates(server)) == 2
+        (fourth,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
+    assert fourth.run_id not in (first.run_id, second.run_id) and len(creates(server)) == 3
 
 
 def test_a_refusal_is_tried_again_where_the_server_cannot_search(
