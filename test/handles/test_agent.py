@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 
 import pytest
-from support.serving import Serve
+from support.serving import Clock, Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -87,14 +87,19 @@ def test_a_handle_has_the_limits_of_its_client_and_not_of_its_lookup(client: Api
     assert AgentHandle.get("echo", client, timeout=5).runs.api_client is client
 
 
-def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:
+def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:
     agent = AgentHandle(COUNTER, client)
     assert server.requests == ()
     assert agent.agent.metadata.ref.name == "counter"
     assert agent.descriptor().specs.input["properties"].keys() == {"count", "interval"}
+    clock.now += 300
     agent.descriptor()
     assert agent.agent is agent.agent
     assert len(server.requests) == 2  # both are kept
+    clock.now += 1
+    agent.descriptor()
+    assert agent.agent is agent.agent
+    assert len(server.requests) == 4
 
 
 OTHER_WAY = r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"
@@ -188,7 +193,8 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
-    assert len(run.client_token) == 32
+    assert uuid.UUID(run.client_token).hex == run.client_token
+    assert uuid.UUID(run.client_token).version == 4
     assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
 
 

@@ -233,21 +233,16 @@ def again(*steps: Step) -> list[Step]:
     return [*steps, *((at + 100, operation, status) for at, operation, status in steps)]
 
 
+BOTH = ["fails", "answers again"] * 2
 OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
     "one run that always fails among others does not fill the log": (
         [(at, "output", status) for at in (0.0, 1.0, 2.0, 70.0) for status in (500, 200)],
-        ["fails", "answers again"] * 2,
+        BOTH,
     ),
     "only its streams failed": (again((0, "stream", 500), (0, "look", 200)), ["fails"] * 2),
     "only its searches failed": (again((0, "search", 500), (0, "output", 200)), ["fails"] * 2),
-    "its streams work again": (
-        again((0, "stream", 500), (0, "stream", 200)),
-        ["fails", "answers again"] * 2,
-    ),
-    "its outputs failed": (
-        again((0, "output", 500), (0, "look", 200)),
-        ["fails", "answers again"] * 2,
-    ),
+    "its streams work again": (again((0, "stream", 500), (0, "stream", 200)), BOTH),
+    "its outputs failed": (again((0, "output", 500), (0, "look", 200)), BOTH),
     "the last of the requests in flight succeeds after the first one has failed": (
         [
             *((0.0, "output", 502), (0.0, "output", 200)),
