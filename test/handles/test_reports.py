@@ -46,6 +46,7 @@ ECHO = "11111111-1111-4111-8111-111111111111"
 ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("look", "delete", "words", "token"),
     [
@@ -59,7 +60,7 @@ def test_a_call_that_is_over_says_what_became_of_its_run(
 ) -> None:
     _, client = serve(Replies(output=[STALL], look=look, delete=delete))
     with pytest.raises(RunWaitTimeout, match=words) as caught:
-        AgentHandle("a", client).run(timeout=0.5, cancel_on_exit=True)
+        AgentHandle("a", client).run(timeout=1, cancel_on_exit=True)
     assert bool(caught.value.token) is token
 
 
