@@ -15,6 +15,7 @@ from support.serving import Clock, Serve
 from acp_client_v0_1 import (
     AgentHandle,
     AgentLookupError,
+    AgentsApi,
     ApiClient,
     ApiTimeoutError,
     ApiTypeError,
@@ -136,12 +137,18 @@ def test_a_lookup_of_many_agents_names_three_and_stays_short(
     assert len(str(caught.value)) <= 240 and len(caught.value.candidates) == 25
 
 
-def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> None:
+def test_several_agents_of_that_name(
+    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.register(lambda input, config, context: {}, name="counter", version="2.0.0")
     with pytest.raises(AgentLookupError, match=r"several .*pass version=") as caught:
         AgentHandle.find("counter", client)
     versions = [text.split(" (")[0] for text in caught.value.candidates]
     assert versions == ["counter 1.0.0", "counter 2.0.0"]
+    assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
+    agents = AgentsApi(client).search_agents({"name": "counter"})
+    # A server may ignore the version.
+    monkeypatch.setattr(AgentsApi, "search_agents", lambda api, request: agents)
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
 
 

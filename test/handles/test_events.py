@@ -56,7 +56,7 @@ def cut(after: int, how: Any = "close") -> Fault:
     return Fault(path=STREAM, cut=how, after_events=after)
 
 
-def streams(server: LocalServer) -> list[str]:
+def streams(server: Any) -> list[str]:
     """The cursors of the streams that were asked for."""
     return [
         request.headers.get("last-event-id", "")
@@ -454,14 +454,16 @@ def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
-    first = [STREAMING + sse(*EVENTS[:before]) + broken, CLOSE]
-    replay = STREAMING + sse(*EVENTS[:before]) + broken + sse(EVENTS[2]) + chunk(b"")
+    begin = sse(*EVENTS[:before]) + broken
     # Before the first update, a replay of it could not be told from another.
-    events = Scripted(serve, *[first] * before, replay).run.events()
+    replay = STREAMING + begin * before + sse(EVENTS[2]) + chunk(b"")
+    scripted = Scripted(serve, [STREAMING + begin, CLOSE], replay)
+    events = scripted.run.events()
     assert [next(events).id for _ in range(before)] == ["1"] * before
     with pytest.raises(StreamDecodeError):
         next(events)
     assert [event.id for event in events] == ["3"]
+    assert streams(scripted.server) == ["", "2"]
 
 
 def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:

@@ -359,9 +359,10 @@ def test_a_thread_that_stays_busy(serve: Serve, clock: Clock) -> None:
     [
         (409, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
         (409, run_json("success", updated="02.5"), StaleInterrupt, "it is success, and asks noth"),
+        (429, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
         (429, response(b'"no"', 401), UnauthorizedException, "401"),
     ],
-    ids=["another question", "the end", "no credentials"],
+    ids=["another question", "the end", "another after a limit", "no credentials"],
 )
 def test_an_answer_is_not_sent_again_after_what_a_look_shows(
     serve: Serve, status: int, later: bytes, error: type[ApiException], words: str
@@ -382,6 +383,19 @@ def test_whole_seconds_and_a_wait_that_is_stopped(serve: Serve, set_timing: SetT
     with pytest.raises(RunWaitTimeout, match="was stopped"):
         RunHandle("r", client).resume({"value": 1}, stop=stop)
     assert replies.asked == ["look", "output"]
+
+
+def test_a_conflict_after_a_lost_answer_shows_that_it_arrived(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    def look() -> bytes:
+        return run_json() if replies.asked.count("resume") == 2 else ASKS
+
+    set_timing(unchanged=0.1, probe=0.05)
+    replies = Replies(output=QUESTION, look=look, resume=([CLOSE], response(b'"busy"', 409)))
+    _, client = serve(replies)
+    RunHandle("r", client).resume({})
+    assert replies.asked.count("resume") == 2
 
 
 def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve, clock: Clock) -> None:

@@ -198,6 +198,16 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
+def test_a_call_waits_for_each_output_as_long_as_it_says(serve: Serve) -> None:
+    _, client = serve(Replies(output=(NOTHING, [STALL])))
+    agent = AgentHandle("a", client)
+    talk = agent.conversation("t")
+    calls = ((talk.run, None, 0), (talk.run, str, 0.5), (agent.run, str, 0.5))
+    for call, answer, timeout in calls:
+        with pytest.raises(RunWaitTimeout):
+            call(on_interrupt=answer, timeout=timeout)  # type: ignore[operator]
+
+
 def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts: Any) -> None:
     talk = AgentHandle(ECHO, client).conversation()
     with ThreadPoolExecutor(1) as pool, talk._one_run:

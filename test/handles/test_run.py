@@ -458,10 +458,13 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     looks = (response(b'"busy"', 503), run_json(status))
     replies = Replies(output=(response(b"", 500), failed), look=looks)
     _, client = serve(replies)
+    run = RunHandle("r", client)
     with pytest.raises(RunFailed, match="broke") as caught:
-        RunHandle("r", client).result(timeout=30)
-    assert type(caught.value) is kind
+        run.result(timeout=30)
+    assert (type(caught.value), run.status) == (kind, status)
     assert replies.asked == ["output", "output", "look", "look"]
+    replies.replies["look"] = run_json("success")  # its server has tried it again
+    assert run.refresh().status == run.status == "success"
 
 
 @pytest.mark.parametrize(
