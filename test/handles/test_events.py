@@ -139,14 +139,12 @@ def sse(*updates: tuple[str, Any]) -> bytes:
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
+COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
 def so_far(count: int) -> bytes:
     """An event of mode result."""
     return event_of("result", result={"count": count})
-
-
-COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
 def streamed(status: str = "pending") -> bytes:
@@ -782,15 +780,18 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
         assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
 
 
-def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
-    """Another process answers between the end of the stream and the look at the question."""
+@pytest.mark.parametrize("questions", [0, 1], ids=["answered by another", "answered"])
+def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int) -> None:
+    """Another process may answer between the end of the stream and the look at the question."""
     streams = tuple(STREAMING + sse(event) + chunk(b"") for event in EVENTS[:2])
-    looks = (streamed("interrupted"), streamed("success"))
-    _, client = serve(Replies(stream=streams, output=SUCCESS, look=looks))
-    updates: list[Any] = []
+    asks = run_json("interrupted", updated="01.5")
+    looks = (asks, *[asks, asks] * questions, streamed("success"))
+    outputs = (*[QUESTION, QUESTION] * questions, SUCCESS)
+    _, client = serve(Replies(stream=streams, output=outputs, look=looks, resume=streamed()))
+    asked, updates = list[Any](), list[Any]()
     assert RunHandle("r", client).drive(
-        lambda question: pytest.fail("answered by the other"),
+        lambda question: asked.append(question) or {},
         on_event=lambda event: updates.append(event.update),
         timeout=30,
     ) == {"ok": 1}
-    assert updates == UPDATES[:2]
+    assert (len(asked), updates) == (questions, UPDATES[:2])

@@ -180,23 +180,6 @@ def test_a_limit_of_questions(three: AgentHandle, counts: Any) -> None:
     assert (again.limit, again.run_id, again.token) == (2, run.run_id, run.token())
 
 
-def test_drive_with_events(server: LocalServer, client: ApiClient) -> None:
-    def agent(input: Any, config: Any, context: Any) -> Any:
-        yield {"n": 1}
-        yield {"n": 2}
-        answer = yield Interrupt("more", {})
-        yield {"n": answer["value"]}
-        return {"ok": True}
-
-    run = AgentHandle(server.register(agent), client).start(streaming="custom")
-    updates: list[Any] = []
-    result = run.drive(
-        lambda question: {"value": 3}, on_event=lambda event: updates.append(event.update)
-    )
-    assert result == {"ok": True}
-    assert updates == [{"n": 1}, {"n": 2}, {"n": 3}]
-
-
 @pytest.mark.parametrize("same", [False, True])
 def test_the_question_changed_while_the_human_thought(
     server: LocalServer, client: ApiClient, counts: Any, same: bool
@@ -372,17 +355,6 @@ def test_an_answer_is_not_sent_again_after_what_a_look_shows(
     with pytest.raises(error, match=words):
         RunHandle("r", client).resume({})
     assert replies.asked[-2:] == ["resume", "look"]
-
-
-def test_whole_seconds_and_a_wait_that_is_stopped(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(whole_second=60.0)
-    stop = threading.Event()
-    replies = Replies(run_json("interrupted"), output=QUESTION)
-    _, client = serve(replies)
-    threading.Timer(0.3, stop.set).start()
-    with pytest.raises(RunWaitTimeout, match="was stopped"):
-        RunHandle("r", client).resume({"value": 1}, stop=stop)
-    assert replies.asked == ["look", "output"]
 
 
 def test_a_conflict_after_a_lost_answer_shows_that_it_arrived(
