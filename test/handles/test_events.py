@@ -460,6 +460,7 @@ def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None
     assert [next(events).id for _ in range(before)] == ["1"] * before
     with pytest.raises(StreamDecodeError):
         next(events)
+    assert scripted.opened == 1
     assert [event.id for event in events] == ["3"]
     assert streams(scripted.server) == ["", "2"]
 

@@ -281,10 +281,11 @@ def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> 
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
     failed = output_json("error", errcode=1, description="no luck")
     _, client = serve(Replies([STALL], output=failed))
-    began = time.monotonic()
+    run, began = RunHandle("r", client), time.monotonic()
     with pytest.raises(RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
-        RunHandle("r", client).result(timeout=0.7)
+        run.result(timeout=0.7)
     assert time.monotonic() - began < 0.7 + 4
+    assert run.status is RunStatus.ERROR
 
 
 @pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
@@ -526,9 +527,7 @@ def test_a_run_that_travels_keeps_its_age(
     assert client.rest_client.server.reached
 
 
-def test_done_and_refresh_do_not_wait_for_a_silent_server(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetTiming) -> None:
     """A refresh is limited as its client is."""
     set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
