@@ -469,18 +469,24 @@ def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
     assert kinds_of_outcomes == 12 * ["dict", "RunFailed", "dict", "RunWaitTimeout", "dict"]
 
 
-def test_an_answered_question_is_no_mistake_of_the_search(
-    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
+def driver_of(agent: AgentHandle) -> RunDriver:
+    plan = Plan(
+        agent.agent_id, call_id="c", agent=None, server="", batch_mark="b", options={}, timeout=9.0,
+        check=False, unclear="raise", on_interrupt=answer,
+    )  # fmt: skip
+    return RunDriver(plan, agent)
+
+
+@pytest.mark.parametrize(
+    ("value", "hits"), [({}, [True]), ({"ask": 1}, [True, True]), ({"seconds": 60}, [False])]
+)
+def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
+    agent: AgentHandle, value: dict[str, Any], hits: list[bool]
 ) -> None:
-    note, noted = ParkedRuns.note, set[tuple[bool, bool]]()
-
-    def noting(runs: ParkedRuns, task: Task, *, hit: bool) -> None:
-        noted.add((task.outcome is None, hit))
-        note(runs, task, hit=hit)
-
-    monkeypatch.setattr(ParkedRuns, "note", noting)
-    items = list(agent.map(numbers(60, seconds=1, ask=1), concurrency=60, on_interrupt=answer))
-    assert all(item.ok for item in items) and (True, True) in noted
+    started, driver = Task(0, "", value, "t"), driver_of(agent)
+    driver.start(started)
+    assert [driver.poll(started, 9 if hits[-1] else 1) for _ in hits] == hits
+    assert (started.outcome is not None) is hits[-1]
 
 
 def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
@@ -492,13 +498,8 @@ def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
 
 
 def test_the_time_of_a_run_that_nobody_polls_begins_with_its_create(agent: AgentHandle) -> None:
-    unset: Any = dict.fromkeys(("agent", "on_interrupt"))
-    plan = Plan(
-        agent.agent_id, call_id="c", server="", batch_mark="b", options={}, timeout=9.0,
-        check=False, unclear="raise", **unset,
-    )  # fmt: skip
     started = task(0)
-    RunDriver(plan, agent).start(started)
+    driver_of(agent).start(started)
     assert started.polls is not None and 0 < started.polls.wait.remaining() <= 9
 
 
