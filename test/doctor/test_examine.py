@@ -743,8 +743,10 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
     written = json.loads(json.dumps(report.to_dict()))
     assert (written["version"], written["status"]) == (1, 11)
     for finding in written["findings"]:
-        assert finding["meaning"], finding
-        assert finding["advice"] or finding["verdict"] in ("works", "not tried"), finding
+        sound = finding["verdict"] in ("works", "not tried")
+        assert finding["meaning"] and (sound or finding["advice"]), finding
+        words = f"\n{'':13}{finding['meaning']}; {finding['advice']}"
+        assert (words in str(report)) is not sound, finding
     wanted = {one["setting"] for one in written["findings"] if one["verdict"] == "differs"}
     assert len(written["settings"]) == 3 < len(wanted)
     assert all(setting in str(report) for setting in report.settings)
