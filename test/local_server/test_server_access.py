@@ -332,6 +332,15 @@ def test_a_body_that_is_no_json_object_is_refused(call: Any, path: str) -> None:
         assert "body" in response.json
 
 
+def test_a_body_is_not_too_deep(call: Any) -> None:
+    for levels, status in ((150, 200), (250, 422)):
+        value: Any = {}
+        for _ in range(levels):
+            value = {"a": value}
+        body = {"agent_id": ECHO_AGENT_ID, "input": value}
+        assert call("POST", "/runs", body).status == status
+
+
 def test_a_body_must_be_declared_as_json_also_with_parameters(call: Any) -> None:
     for kind in ("application/json; charset=utf-8", "Application/JSON ;x=1"):
         assert call("POST", "/runs/search", {}, Content_Type=kind).status == 200
