@@ -433,6 +433,7 @@ def test_an_output_that_does_not_come_in_time_is_not_missing(
     with LocalServer(quirks=Quirks(pending_output=pending)) as server:
         report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
     assert found(report, "get_run_output").verdict == "not tried"
+    assert "output while pending" in {each.name for each in report.findings}
     assert found(report, "get_run_stream").seen == "the agent does not stream"
 
 
