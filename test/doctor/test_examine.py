@@ -533,14 +533,13 @@ def test_the_run_of_a_lost_create_is_found_and_deleted() -> None:
     ("carried_out", "seen"), [(True, ("works", "404")), (False, ("differs", "200"))]
 )
 def test_what_a_delete_without_content_leaves(carried_out: bool, seen: tuple[str, str]) -> None:
-    deleted = Fault(
-        method="DELETE", path="/runs/*", status=204, carried_out=carried_out, times=None
-    )
+    delete: dict[str, Any] = {"method": "DELETE", "path": "/runs/*", "status": 204}
+    times = None if carried_out else 1
     with LocalServer() as server:
-        server.faults.add(deleted)
+        server.faults.add(Fault(**delete, carried_out=carried_out, times=times))
         report = examined(server.url, COUNTER_AGENT_ID, {"interval": 0})
         assert seen_of(report, "after a delete") == seen
-        assert (server.runs == ()) is carried_out and "clean-up" not in faults(report)
+        assert server.runs == () and "clean-up" not in faults(report)
 
 
 # The report
@@ -764,13 +763,14 @@ def test_every_finding_that_can_differ_has_its_words() -> None:
     ("arguments", "words"),
     [
         (("http://localhost",), "client must be an ApiClient, not str"),
+        ((None,), "client must be an ApiClient, not None"),
         ((5,), "agent must be a str, not int"),
         (("echo", [1]), r"input must be a JSON object \(dict\), not list"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
     with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        given = arguments if arguments[0] == "http://localhost" else (client, *arguments)
+        given = arguments if "client" in words else (client, *arguments)
         with pytest.raises(ApiTypeError, match=words):
             examine(*given)
         assert server.connections == 0

@@ -202,7 +202,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
     "base_path": ("acp", "/a b", "/a//b", "/a/../b", "/{run_id}", "/a?b"),
     "api_key": (
         *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
-        {"x-api-key": " a"},
+        *({"x-api-key": value} for value in (" a", "a ")),
     ),
     "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
     "port": (-1, 65536),

@@ -223,8 +223,14 @@ def test_what_an_agent_raises_or_yields_checks_its_arguments(
         kind(*arguments)
 
 
+class OutOfPaper(AgentError):
+    def __init__(self) -> None:
+        super().__init__(7, "d")
+
+
 def test_an_agent_error_pickles_and_names_its_code_first() -> None:
-    for error in (AgentError(7, "d"), pickle.loads(pickle.dumps(AgentError(7, "d")))):
+    pickled = pickle.loads(pickle.dumps(AgentError(7, "d")))
+    for error in (AgentError(7, "d"), pickled, OutOfPaper()):
         assert (error.errcode, error.description, error.args) == (7, "d", (7, "d"))
 
 
