@@ -730,6 +730,14 @@ def test_what_the_times_and_ids_of_events_show(
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
 
 
+def test_a_second_stream_that_fails_is_no_replay() -> None:
+    path = "/runs/*/stream"
+    with LocalServer() as server:
+        server.faults.add(Fault(path=path), Fault(path=path, status=500))
+        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
+    assert seen_of(report, "replay") == ("differs", "0 of 4 events after the first")
+
+
 def test_events_are_timed_from_the_request_on(took: Any, server: LocalServer) -> None:
     took("get_run_stream", 5.0)
     report = examined(server.url, COUNTER_AGENT_ID, COUNTING)

@@ -21,7 +21,7 @@ import pytest
 import urllib3
 from support.forks import run_in_fork
 
-from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer, _values
 from acp_client_v0_1.testing._server.store import json_equal
 from acp_client_v0_1.testing._server.validation import block_seconds
 
@@ -212,6 +212,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_what_no_server_or_request_could_have_is_refused(name: str) -> None:
+    _values._model_of.cache_clear()  # so that the annotations are read here
     for value in IMPOSSIBLE[name]:
         with pytest.raises(ValueError, match=rf"^{name}\b"):
             LocalServer(**{name: value})
