@@ -115,7 +115,7 @@ class Fault:
         return right_method and (self.path is None or _fits(self.path, path))
 
 
-@dataclass(eq=False)
+@dataclass
 class _Waiting:
     fault: Fault
     # The fault is for this many more requests.

@@ -433,6 +433,7 @@ def test_an_output_that_does_not_come_in_time_is_not_missing(
     with LocalServer(quirks=Quirks(pending_output=pending)) as server:
         report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
     assert found(report, "get_run_output").verdict == "not tried"
+    assert "output while pending" in {each.name for each in report.findings}
     assert found(report, "get_run_stream").seen == "the agent does not stream"
 
 
@@ -532,14 +533,13 @@ def test_the_run_of_a_lost_create_is_found_and_deleted() -> None:
     ("carried_out", "seen"), [(True, ("works", "404")), (False, ("differs", "200"))]
 )
 def test_what_a_delete_without_content_leaves(carried_out: bool, seen: tuple[str, str]) -> None:
-    deleted = Fault(
-        method="DELETE", path="/runs/*", status=204, carried_out=carried_out, times=None
-    )
+    delete: dict[str, Any] = {"method": "DELETE", "path": "/runs/*", "status": 204}
+    times = None if carried_out else 1
     with LocalServer() as server:
-        server.faults.add(deleted)
+        server.faults.add(Fault(**delete, carried_out=carried_out, times=times))
         report = examined(server.url, COUNTER_AGENT_ID, {"interval": 0})
         assert seen_of(report, "after a delete") == seen
-        assert (server.runs == ()) is carried_out and "clean-up" not in faults(report)
+        assert server.runs == () and "clean-up" not in faults(report)
 
 
 # The report
@@ -730,6 +730,14 @@ def test_what_the_times_and_ids_of_events_show(
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
 
 
+def test_a_second_stream_that_fails_is_no_replay() -> None:
+    path = "/runs/*/stream"
+    with LocalServer() as server:
+        server.faults.add(Fault(path=path), Fault(path=path, status=500))
+        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
+    assert seen_of(report, "replay") == ("differs", "0 of 4 events after the first")
+
+
 def test_events_are_timed_from_the_request_on(took: Any, server: LocalServer) -> None:
     took("get_run_stream", 5.0)
     report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
@@ -743,8 +751,10 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
     written = json.loads(json.dumps(report.to_dict()))
     assert (written["version"], written["status"]) == (1, 11)
     for finding in written["findings"]:
-        assert finding["meaning"], finding
-        assert finding["advice"] or finding["verdict"] in ("works", "not tried"), finding
+        sound = finding["verdict"] in ("works", "not tried")
+        assert finding["meaning"] and (sound or finding["advice"]), finding
+        words = f"\n{'':13}{finding['meaning']}; {finding['advice']}"
+        assert (words in str(report)) is not sound, finding
     wanted = {one["setting"] for one in written["findings"] if one["verdict"] == "differs"}
     assert len(written["settings"]) == 3 < len(wanted)
     assert all(setting in str(report) for setting in report.settings)
@@ -761,13 +771,14 @@ def test_every_finding_that_can_differ_has_its_words() -> None:
     ("arguments", "words"),
     [
         (("http://localhost",), "client must be an ApiClient, not str"),
+        ((None,), "client must be an ApiClient, not None"),
         ((5,), "agent must be a str, not int"),
         (("echo", [1]), r"input must be a JSON object \(dict\), not list"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
     with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        given = arguments if arguments[0] == "http://localhost" else (client, *arguments)
+        given = arguments if "client" in words else (client, *arguments)
         with pytest.raises(ApiTypeError, match=words):
             examine(*given)
         assert server.connections == 0

@@ -124,12 +124,6 @@ def test_a_request_that_nothing_matches_is_the_tests_own_error(runs: acp.RunsApi
     assert len(responses.calls) == 1
 
 
-def test_a_mock_of_its_own_works_too(runs: acp.RunsApi) -> None:
-    with responses.RequestsMock() as declared:
-        declared.delete(f"{HOST}/runs/r1", json=RUN)
-        assert runs.delete_run("r1").run_id == "r1"
-
-
 def test_without_an_active_mock_the_server_responds(server: LocalServer) -> None:
     with acp.ApiClient(acp.Configuration(host=server.url)) as client, responses_bridge():
         assert acp.AgentsApi(client).get_agent_by_id(ECHO_AGENT_ID).agent_id == ECHO_AGENT_ID

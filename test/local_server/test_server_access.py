@@ -21,7 +21,7 @@ import pytest
 import urllib3
 from support.forks import run_in_fork
 
-from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer, _values
 from acp_client_v0_1.testing._server.store import json_equal
 from acp_client_v0_1.testing._server.validation import block_seconds
 
@@ -202,7 +202,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
     "base_path": ("acp", "/a b", "/a//b", "/a/../b", "/{run_id}", "/a?b"),
     "api_key": (
         *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
-        {"x-api-key": " a"},
+        *({"x-api-key": value} for value in (" a", "a ")),
     ),
     "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
     "port": (-1, 65536),
@@ -212,6 +212,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_what_no_server_or_request_could_have_is_refused(name: str) -> None:
+    _values._model_of.cache_clear()  # so that the annotations are read here
     for value in IMPOSSIBLE[name]:
         with pytest.raises(ValueError, match=rf"^{name}\b"):
             LocalServer(**{name: value})
@@ -330,6 +331,15 @@ def test_a_body_that_is_no_json_object_is_refused(call: Any, path: str) -> None:
         response = call("POST", path, body)
         assert response.status == 422, body
         assert "body" in response.json
+
+
+def test_a_body_is_not_too_deep(call: Any) -> None:
+    for levels, status in ((150, 200), (250, 422)):
+        value: Any = {}
+        for _ in range(levels):
+            value = {"a": value}
+        body = {"agent_id": ECHO_AGENT_ID, "input": value}
+        assert call("POST", "/runs", body).status == status
 
 
 def test_a_body_must_be_declared_as_json_also_with_parameters(call: Any) -> None:

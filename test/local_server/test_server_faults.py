@@ -418,6 +418,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "headers", {"status": 200, "headers": {"content-length": "5"}}),
         (ValueError, "retry_after: Input should be greater", {"status": 503, "retry_after": -1}),
         (ValueError, "retry_after: must be seconds or an", {"status": 503, "retry_after": "soon"}),
+        (ValueError, "retry_after: Retry-After cannot", {"status": 503, "retry_after": "3\n"}),
         (ValueError, "block", {"block": "never", "status": 204}),
         (ValueError, "after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
         (

@@ -238,7 +238,8 @@ def test_the_shell_command_says_where_it_cannot_listen(server: LocalServer) -> N
 
 def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> None:
     parser = __main__._parser()
-    assert all(action.help for action in parser._actions)
+    helps = {action.help for action in parser._actions}
+    assert all(helps) and len(helps) == len(parser._actions)
     defaults = vars(parser.parse_args([]))
     assert (defaults.pop("host"), defaults.pop("port")) == ("127.0.0.1", 8000)
     assert not any(defaults.values())

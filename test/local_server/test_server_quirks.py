@@ -277,6 +277,7 @@ def test_errors_as_an_object_in_text_or_empty(quirky: Any) -> None:
         crashed = call("POST", path, body)
         assert (crashed.status, crashed.body) == (500, b"Internal Server Error")
         assert crashed.headers["content-type"].startswith("text/plain")
+    assert call.server.connections_accepted == 1
 
 
 def fails_late(input: Any, config: Any, context: Any) -> None:

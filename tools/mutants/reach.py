@@ -177,7 +177,8 @@ def _up_to_date() -> dict[str, float]:
     if changed:
         what = "the suite" if len(changed) == len(files) else " ".join(changed)
         print(f"measuring which lines {what} reaches", flush=True)
-        old = {t: s for t, s in state["tests"].items() if t.partition("::")[0] not in changed}
+        same = files.keys() - set(changed)  # also without the files that are gone
+        old = {t: s for t, s in state["tests"].items() if t.partition("::")[0] in same}
         state = {"package": package, "files": files, "tests": {**old, **_measure(changed)}}
         kept.write_text(json.dumps(state), "utf-8")
     seconds: dict[str, float] = state["tests"]

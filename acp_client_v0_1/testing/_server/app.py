@@ -181,7 +181,7 @@ class Application:
         if seconds and pending != "404":
             ends = time.monotonic() + seconds
             await _settled(self.store, self._run(request), seconds, request.receive)
-            await asyncio.sleep(max(0.0, min(lag, ends - time.monotonic())))
+            await asyncio.sleep(min(lag, ends - time.monotonic()))
         output = self._run(request, lag).output
         if output is None:
             return Response(status_code=404 if pending == "404" else 204)
