@@ -124,6 +124,8 @@ def test_settings_in_their_other_forms(tmp_path):
     keys["x-b"] = None
     with pytest.raises(ApiTypeError, match="x-b"):
         c.auth_headers()
+    for c.total_timeout, longest in ((2_000_000, 2_000_000), (2_000_001, None)):
+        assert c.total_timeout == longest
     for c.block_margin in (0, 2_000_000):  # the least, and the most
         c.socket_options = c.api_key = None
     assert (c.socket_options, c.api_key) == (None, {})
@@ -363,8 +365,9 @@ def test_servers_of_the_contract():
     assert configuration.get_host_from_settings(0, {"port": "81"}, servers) == "http://localhost:81"
     with pytest.raises(ApiValueError, match="port"):
         configuration.get_host_from_settings(0, {"port": "82"}, servers)
-    with pytest.raises(ApiValueError, match="server index 1"):
-        configuration.get_host_from_settings(1)
+    for index in (1, -1):
+        with pytest.raises(ApiValueError, match=f"server index {index}"):
+            configuration.get_host_from_settings(index)
     with pytest.raises(ApiValueError, match="server index 7"):
         _ = Configuration(server_index=7).host
 

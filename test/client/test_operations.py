@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from inspect import signature
+from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -18,7 +19,15 @@ from support.socket_server import Gate, Request, SocketServer, head, response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, exceptions, rest
+from acp_client_v0_1 import (
+    ApiClient,
+    ApiResponse,
+    Configuration,
+    EventStream,
+    _variants,
+    exceptions,
+    rest,
+)
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
@@ -154,6 +163,25 @@ def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: st
     assert hints == expected
     with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument"):
         getattr(api(ApiClient(Configuration())), name)(*case.arguments, no_such=1)
+
+
+def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_method() -> None:
+    """As those of the operations, which are made when their modules are loaded."""
+
+    def get(self: Any, run_id: str, limit: int = 3) -> str:
+        return str(self.api_client.call("get", (run_id, limit)))
+
+    def get_with_http_info() -> None:
+        """Get it, with its status."""
+
+    variant: Any = _variants.with_http_info(get)(get_with_http_info)
+    assert (variant.__name__, variant.__doc__) == ("get_with_http_info", "Get it, with its status.")
+    assert signature(variant).parameters == signature(get).parameters
+    assert variant.__annotations__["return"] == ApiResponse["str"]
+    api = SimpleNamespace(api_client=SimpleNamespace(call_with_http_info=lambda *given: given))
+    assert variant(api, "r") == "('get', ('r', 3))"
+    with pytest.raises(TypeError, match=r"get_with_http_info\(\) got an unexpected keyword"):
+        variant(api, "r", no_such=1)
 
 
 VARIANTS = pytest.mark.parametrize("variant", ["", "_with_http_info"])
