@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from inspect import signature
+from inspect import signature, unwrap
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -19,15 +19,8 @@ from support.socket_server import Gate, Request, SocketServer, head, response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import (
-    ApiClient,
-    ApiResponse,
-    Configuration,
-    EventStream,
-    _variants,
-    exceptions,
-    rest,
-)
+from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, exceptions, rest
+from acp_client_v0_1._variants import with_http_info
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
@@ -174,8 +167,9 @@ def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_met
     def get_with_http_info() -> None:
         """Get it, with its status."""
 
-    variant: Any = _variants.with_http_info(get)(get_with_http_info)
+    variant: Any = with_http_info(get)(get_with_http_info)
     assert (variant.__name__, variant.__doc__) == ("get_with_http_info", "Get it, with its status.")
+    assert unwrap(variant).__code__.co_name == variant.__name__  # which tracebacks show
     assert signature(variant).parameters == signature(get).parameters
     assert variant.__annotations__["return"] == ApiResponse["str"]
     api = SimpleNamespace(api_client=SimpleNamespace(call_with_http_info=lambda *given: given))
