@@ -101,16 +101,13 @@ OF_HEADERS = {"api_key": {"x-a": None}, "api_key_prefix": {"x-a": 5}, "proxy_hea
     ],
 )
 def test_settings_that_cannot_be_used(name, value, error, place):
-    configuration = Configuration()
-    before = getattr(configuration, name, None)
-    for give in (
-        lambda: Configuration(**{name: value}),
-        lambda: setattr(configuration, name, value),
-    ):
+    c = Configuration()
+    before = getattr(c, name, None)
+    for give in (lambda: Configuration(**{name: value}), lambda: setattr(c, name, value)):
         with pytest.raises(error, match=rf"^{place}") as failure:
             give()
         assert "secret" not in str(failure.value)
-    assert getattr(configuration, name, None) == before
+    assert getattr(c, name, None) == before
 
 
 def test_settings_in_their_other_forms(tmp_path):

@@ -163,9 +163,7 @@ def test_each_explains_itself_and_needs_nothing_for_it(tmp_path: Path) -> None:
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     with contextlib.ExitStack() as stack:
         # All at once, since what takes time is to start Python.
-        asked = [
-            stack.enter_context(started(script, "--help", PYTHONPATH=path)) for script in EXAMPLES
-        ]
+        asked = [stack.enter_context(started(name, "--help", PYTHONPATH=path)) for name in EXAMPLES]
         printed = [process.communicate(timeout=60) for process in asked]
     for script, process, (helped, complaints) in zip(EXAMPLES, asked, printed, strict=True):
         assert (process.returncode, complaints) == (0, "")
