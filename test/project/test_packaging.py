@@ -33,24 +33,16 @@ def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
     assert footer in (ROOT / "mkdocs.yml").read_text("utf-8")
 
 
-def first_use(name: str, dependency: str, version: str | None) -> str:
-    """The error of a first use of a name where a dependency is missing, or of some version."""
-    found = f"types.SimpleNamespace(__version__={version!r})" if version else None
-    script = (
-        f"import sys, types\nsys.modules[{dependency!r}] = {found}\n"
-        f"import acp_client_v0_1\nacp_client_v0_1.{name}()"
-    )
-    command = [sys.executable, "-c", script]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return outcome.stderr.splitlines()[-1]
-
-
 @pytest.mark.parametrize("version", [None, "1.9.3"])
 @pytest.mark.parametrize(("name", "dependency"), [("Run", "pydantic"), ("ApiClient", "urllib3")])
 def test_a_dependency_that_is_missing_or_too_old_is_named(
     name: str, dependency: str, version: str | None
 ) -> None:
-    error = first_use(name, dependency, version)
+    found = f"types.SimpleNamespace(__version__={version!r})" if version else None
+    script = f"import sys, types\nsys.modules[{dependency!r}] = {found}\n"
+    command = [sys.executable, "-c", f"{script}import acp_client_v0_1\nacp_client_v0_1.{name}()"]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    error = outcome.stderr.splitlines()[-1]
     assert error.startswith(f"ImportError: acp_client_v0_1 needs {dependency} 2.")
     assert f" or newer, and finds {version or 'none'}: pip install --upgrade" in error
 
