@@ -222,7 +222,6 @@ def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> No
 
 # stream_to_terminal.py
 
-
 # What clears a screen, turns a text, fakes a line, or asks a terminal to answer.
 HOSTILE = "\x1b[2J\x9b5n\u202etxt\r\nresult: \x7f Grüße \U0001f600"
 SHOWN = r"\u202etxt\r\nresult: \x7f Grüße \U0001f600".replace(r"\U0001f600", "\U0001f600")
