@@ -20,8 +20,8 @@ from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
-"""Seconds: a total for the whole call, or a pair (connect, read) for each attempt. None, alone or
-in the pair, means no limit. As ``_request_timeout`` of a call, it means the configured default."""
+"""Seconds: a total for the whole call, or a pair (connect, read) for each attempt. None in a pair
+means no limit. None alone means no limit in a setting, and the configured default in a call."""
 
 # Longer waits do not fit into the milliseconds of poll(), so they count as no limit.
 _LONGEST = 2_000_000.0
@@ -47,8 +47,8 @@ class Timeout:
     connect: float | None = None
     # The server may be silent for this long.
     read: float | None = None
-    # The server may hold a long poll for this long. A call that is no long poll has None. A poll
-    # that is cut off while the server holds it is not retried.
+    # The server may hold a long poll for this long. None means that the call is no long poll. If a
+    # long poll is cut off while the server holds it, it is not retried.
     window: float | None = None
 
     @classmethod
@@ -107,12 +107,15 @@ def resolve_timeout(
     block_window: float | None = None,
     margin: float = 0,
 ) -> Timeout:
-    """Return the timeouts of a call: ``request_timeout``, or the configured ``default`` if None.
+    """Return the timeouts of a call.
 
-    If the default is used and is a pair, ``total`` limits the whole call. ``block_window`` is the
-    time for which the server may hold a long poll. A default timeout is extended to at least the
-    window plus ``margin``. An explicit timeout that is not longer than the window raises
-    `ApiValueError`.
+    * If ``request_timeout`` is None, the configured ``default`` is used. If the default is a pair,
+      ``total`` limits the whole call. For a long poll, the default is extended to at least
+      ``block_window`` plus ``margin``.
+    * Otherwise ``request_timeout`` is used. For a long poll, a timeout that is not longer than
+      ``block_window`` raises `ApiValueError`.
+
+    ``block_window`` is the time for which the server may hold a long poll, or None for other calls.
     """
     if request_timeout is None:
         timeout = Timeout.of(default, "Configuration.timeout")

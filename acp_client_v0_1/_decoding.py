@@ -1,7 +1,8 @@
 """From the bytes of a response to Python values, or to an error that says what is wrong.
 
-Strategy: pydantic-core reads the bytes themselves, through one adapter per type. It stops at the
-first item of a list that does not fit, so an error costs no more than the response did.
+Strategy: pydantic-core reads the bytes themselves, through one adapter per type. In a list, it
+stops at the first item that does not fit. So the error for a list with a million wrong items is as
+small as the error for one.
 
 Invariant: every fault of a response raises an ``ApiException`` that keeps the raw body.
 """
@@ -22,17 +23,20 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-# An error's data may have this many levels of JSON, so that others can walk through it.
+# `ApiException.data` has at most this many levels of JSON, because other code, such as pickle,
+# walks through the levels by recursion.
 _DEEPEST = 100
-# Not more bytes of JSON than this are parsed for it: `[{},{},…]` takes 24 times its size.
+# At most this many bytes of JSON are parsed for `ApiException.data`. JSON such as `[{},{},…]` takes
+# 24 times its size once it is parsed.
 _MOST_DATA = 1_048_576
 _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
 # A page is searched for its title up to this byte.
 _SEARCHED = 10_000
 
-# Servers use these labels of the WHATWG Encoding Standard (section 4.2) for the codecs of Python.
-# Any other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25
-# s for a megabyte, unicode_escape warns), and it caches every unknown name.
+# The codec of Python for each charset that a content type may name. The names are labels of the
+# WHATWG Encoding Standard (section 4.2). Any other charset is decoded as UTF-8. Python's own list
+# is not used. It has codecs that are not charsets (punycode takes 25 s for a megabyte,
+# unicode_escape warns), and Python caches every unknown name.
 _LABELS = {
     "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
     "utf-16-le": "utf-16 utf-16le",
@@ -41,7 +45,7 @@ _LABELS = {
     "gb18030": "gb18030 gbk gb2312",
     "big5hkscs": "big5 big5-hkscs",
 }
-# Python has codecs of the same names for these.
+# The codecs of these charsets have the same names in Python.
 _SAME = "utf-16be euc-jp iso-2022-jp windows-1250 windows-1251 iso-8859-2 latin2 iso-8859-15 koi8-r"
 _CODECS = {
     **{label: codec for codec, labels in _LABELS.items() for label in labels.split()},
@@ -129,7 +133,7 @@ def _explanation(
 
 
 def _is_of_a_later_protocol(data: Any) -> bool:
-    """Whether a response looks like ACP 0.2, where results and states of threads are "values"."""
+    """Tell whether a response looks like ACP 0.2, which has "values" for results and states."""
     first = next(iter(_members(data)), None) if isinstance(data, list) else data
     return isinstance(first, dict) and ("values" in first or {"run", "output"} <= first.keys())
 
@@ -148,7 +152,10 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
 
 
 def _data(content: bytes, text: str) -> Any:
-    """Return the content as JSON, or as text if it is large or not JSON, or None if empty."""
+    """Return the parsed JSON of an error's body.
+
+    Return the text if the body is large, deep or not JSON, and None if the body is empty.
+    """
     if not content:
         return None
     if len(content) > _MOST_DATA:
@@ -163,7 +170,7 @@ def _data(content: bytes, text: str) -> Any:
 
 
 def _is_deep(data: Any) -> bool:
-    """Whether JSON is nested too deep for others, such as pickle, to walk through it."""
+    """Tell whether JSON is nested too deep for other code, such as pickle, to walk through it."""
     level: list[Any] = [data]
     for _ in range(_DEEPEST):
         level = [item for one in level for item in _members(one)]

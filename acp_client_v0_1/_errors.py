@@ -4,9 +4,9 @@
 from these without loading `exceptions`. A class declares the status that it stands for:
 ``class NotFoundException(ApiException, status=404)``.
 
-Invariants: an error pickles by its attributes, so constructors are free in their arguments; `str()`
-of any error is one bounded, printable line, even if the server sent megabytes. The records of
-`package_logger` are the same. Everything that quotes a server goes through `one_line`.
+Invariants: an error pickles by its attributes, so a constructor may have any arguments. `str()` of
+an error, and each log record of a `package_logger`, is one bounded, printable line, even if the
+server sent megabytes. Everything that quotes a server goes through `one_line`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 
 # A traceback shows this module for all errors.
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"
-# What does not fit a schema is described in this many characters.
+# The description of a value that does not fit a schema has at most this many characters.
 LONGEST_MESSAGE = 300
 # No line has more characters than this.
 _LONGEST_LINE = 1_000
@@ -32,10 +32,12 @@ _JOINERS = "\u200c\u200d"
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 # A person has to read the message of a call, so it has at most this many characters.
 LONGEST_OF_A_RUN = 240
-# This matches the URL of a request, and the same URL with https and perhaps another port.
+# This matches two URLs with a space between them: the URL of a request with http, and the same URL
+# with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
-# Ids of these characters are one word to a shell and to xargs, which take quotes, backslashes and
-# spaces away before a command sees its arguments. They are no options and no files to any command.
+# An id of these characters can be pasted into a command. A shell and xargs take quotes, backslashes
+# and spaces away, and may split an id that contains any of them. An id that begins with "-" or "."
+# could be taken for an option or a file.
 HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 PROXY_CREDENTIALS = "; write user:password@ into its URL"
@@ -153,7 +155,7 @@ class ResponseFields(TypedDict, total=False):
 
 
 class ApiException(OpenApiException):
-    """A call failed; raised itself for a status that has no class of its own.
+    """A call failed. The class itself is raised for a status that has no class of its own.
 
     Args:
         status: HTTP status code. It is None if there was no response.
@@ -178,9 +180,9 @@ class ApiException(OpenApiException):
     credentials: str | None = None
     """The names of the request's headers that may be credentials, if they are known."""
     proxy: str = ""
-    """The proxy that the request was sent to, if it may have responded itself."""
+    """The proxy that the request was sent to, if the proxy itself may have responded."""
     redirected_to: str = ""
-    """The other origin that a redirect led to, which got no credentials."""
+    """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
 
@@ -223,9 +225,9 @@ class ApiException(OpenApiException):
     def from_response(
         cls, *, http_resp: _HttpResponse, body: str | None, data: Any
     ) -> ApiException:
-        """Return the error for a response, of the class that stands for its status.
+        """Return the error for a response. The status of the response decides the error's class.
 
-        ``body`` is the response's body as text, ``data`` the parsed body.
+        ``body`` is the response's body as text, and ``data`` is the parsed body.
         """
         status = http_resp.status
         kind = cls._by_status.get(500 if 500 <= status <= 599 else status, cls)
@@ -300,10 +302,10 @@ class ApiException(OpenApiException):
 
 
 def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
-    """Write a text in one bounded line: white space collapses, U+FFFD replaces control characters.
+    """Write a text in one bounded line. Otherwise a server's message could fake a line of a log.
 
-    Without this, the message of a server could recolour a terminal or fake a line of a log. A text
-    that was too long ends in an ellipsis.
+    White space collapses. U+FFFD replaces control characters, which could recolour a terminal. A
+    text that is too long is cut, and ends in an ellipsis.
     """
     if text is None:
         return ""
@@ -319,7 +321,7 @@ def short(text: object) -> str:
 
 
 class Notebook:
-    """Shows an object in a notebook in the words of its repr."""
+    """Lets a notebook show an object by its repr."""
 
     __slots__ = ()
 
@@ -346,7 +348,7 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: a known one, if any is similar."""
+    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or ""."""
     # Only a mistake pays for this import.
     from difflib import get_close_matches
 
@@ -365,7 +367,10 @@ def _path_of(url: str | None) -> str | None:
 
 
 def secure_origin(error: ApiException) -> str:
-    """Return the origin of https if a redirect leads from http to the same URL there, or ""."""
+    """Return the https origin if an error is a redirect from http to the same URL with https.
+
+    Otherwise return "".
+    """
     moved = _SECURED.fullmatch(f"{error.url} {(error.headers or {}).get('location')}")
     return "" if moved is None else short(moved["origin"])
 

@@ -46,8 +46,9 @@ class Parameter:
     # The name is the same in Python and on the wire.
     name: str
     place: Literal["path", "query", "body"]
-    # This is ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object. For an
-    # enum, a model or a list it is a function that returns the type, which so loads on first use.
+    # This is ``str``, ``int``, ``bool`` or ``datetime``, or ``dict`` for a free JSON object. For an
+    # enum, a model or a list, this is a function that returns the type, so that the type loads on
+    # first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
@@ -84,7 +85,7 @@ class Operation(Generic[T_co]):
     safe: bool = False
     # If True, a 200 response is a stream of server-sent events.
     streaming: bool = False
-    # If True, 204 means None. Otherwise it is a fault.
+    # If True, the method returns None for a 204. If False, a 204 is a fault.
     empty_on_204: bool = False
 
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
@@ -119,15 +120,15 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         segment = value if _UNRESERVED.fullmatch(value) else quote(value, safe=safe_chars)
     except UnicodeEncodeError as error:
         raise ApiValueError(f"{name} must be valid Unicode: {error}") from error
-    # A URL parser takes "." and ".." out of a path, together with the segment before it. A proxy
-    # may decode the path first, and some take a backslash for a slash.
+    # A URL parser removes the segment "." from a path, and also ".." with the segment before it. A
+    # proxy may decode the path first, and some proxies take a backslash for a slash.
     if "." in value and not {".", ".."}.isdisjoint(_SLASH.split(unquote(segment))):
         raise ApiValueError(f'{name} must not be or contain the path segment "." or ".."')
     return segment
 
 
 def identifier(name: str, value: object) -> str:
-    """Return the text of an id, a str or a UUID, or refuse one that cannot be a path segment."""
+    """Return an id, a str or a UUID, as text. Refuse an id that cannot be a path segment."""
     text = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
     return cast("str", text)
@@ -139,7 +140,7 @@ def _query_fields(parameter: Parameter, value: Any) -> list[str]:
         given: object = value
         if not isinstance(given, (list, tuple)):
             raise wrong_type(name, "a list", given)
-        # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
+        # The name is repeated for each item of a list. This is OpenAPI's default (form, exploded).
         (kind,), values = get_args(kind), list(value)
     texts = [_parameter_text(parameter, kind, each) for each in values]
     return [f"{name}={text if _UNRESERVED.fullmatch(text) else quote_plus(text)}" for text in texts]
@@ -150,7 +151,7 @@ def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
 
 
 def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str:
-    """Write a value of a path or a query, or refuse one of another type than the parameter's."""
+    """Write the value of a path or query parameter as text. Refuse a value of a wrong type."""
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
@@ -186,7 +187,7 @@ def _integer(parameter: Parameter, value: object) -> int:
 
 
 def _content(parameter: Parameter, value: Any) -> bytes:
-    """Encode a body as JSON: a model, or a mapping of its fields, or a mapping of any keys."""
+    """Encode a body as JSON. The value is a model, a mapping of its fields, or a free mapping."""
     name, kind = parameter.name, _loaded(parameter.type)
     given: object = value
     if kind is not dict and isinstance(given, Mapping):
@@ -199,9 +200,9 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     except ValueError as error:
         why = not_json(value, thorough=True) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
-    # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
-    # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
-    # refuses a structure that contains itself.
+    # pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it
+    # writes U+FFFD for a lone surrogate. `not_json` refuses all of these. pydantic-core goes first,
+    # because it refuses a structure that contains itself.
     thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
     if fault := not_json(value, thorough=thorough):
         raise ApiValueError(_placed(name, fault))
@@ -209,9 +210,10 @@ def _content(parameter: Parameter, value: Any) -> bytes:
 
 
 def _placed(name: str, fault: str) -> str:
-    """Name the place of a fault: a field of the model in a body, or the body itself.
+    """Return a fault with its place: a field of the model in a body, or the body itself.
 
-    A caller of `AgentHandle.run` has given an ``input``, and never a body of the name.
+    A field such as ``input`` is named without the body. A caller of `AgentHandle.run` passes
+    ``input``, and does not know the body's name, ``run_create``.
     """
     return fault[1:] if fault.startswith(".") else f"{name}{fault}"
 
@@ -222,8 +224,9 @@ def _encoded(value: object) -> bytes:
     try:
         return to_json(value, exclude_none=True)
     except PydanticSerializationError:
-        # A model is built on first use. Another thread may have built its validator, but not yet
-        # its serializer. For a complete model this does nothing, and the error comes back.
+        # A model is built on first use. Another thread may have built the validator of the model,
+        # but not yet its serializer. If the model is complete, `model_rebuild` does nothing, and
+        # the second `to_json` raises the same error.
         if isinstance(value, BaseModel):
             type(value).model_rebuild()
         return to_json(value, exclude_none=True)
@@ -243,7 +246,7 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
 
 
 def faults_of(error: ValidationError, *place: str) -> str:
-    """Name each field of a model that does not fit, after the place of the model."""
+    """Name each field of a model that does not fit. ``place`` is the path to the model."""
     faults = "; ".join(
         f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}" for fault in error.errors()
     )

@@ -1,8 +1,8 @@
-"""The errors below ``TransportException``: no usable response came.
+"""`TransportException` and its subclasses: no usable response came.
 
-`exceptions` is the public home of these classes and draws the tree. They are apart because they
-derive from an error of urllib3, which takes long to load; a script that handles only other errors
-does not load it.
+`exceptions` is the public home of these classes and draws the tree. The classes have a module of
+their own, because they derive from an error of urllib3, and urllib3 takes long to load. A script
+that handles only other errors does not load urllib3.
 """
 
 from __future__ import annotations

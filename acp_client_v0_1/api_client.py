@@ -1,8 +1,8 @@
 """From an operation and its arguments to a request, and from the response to Python values.
 
 Strategy: the three variants of each method share one path. `ApiClient._send` checks the arguments,
-decides on headers and timeout, and passes the request to ``rest``; the response's bytes go straight
-into pydantic-core through an adapter that is built once per type.
+decides on headers and timeout, and passes the request to ``rest``. The response's bytes go straight
+into pydantic-core through an adapter, which is built once per type.
 
 Invariants: nothing is sent before every argument and header has passed its check. A client holds no
 state of a call, so threads can share it. Whatever is wrong with a response raises an
@@ -59,16 +59,17 @@ class ApiClient(DropInClient):
 
     Attributes:
         configuration: Where and how requests are sent.
-        default_headers: Headers of every request; credentials and the headers of a call override
-            them.
+        default_headers: Headers of every request. Credentials and the headers of a call override
+            these headers.
         cookie: The ``Cookie`` header of every request, or None.
         rest_client: The transport.
-        retries: The retries of a view, see `with_options`; None for the configuration's.
+        retries: The ``retries`` that were given to `with_options`. None means the retries of the
+            configuration.
     """
 
     retries: RetryPolicy | None = None
     _default: ApiClient | None = None
-    # A view has these options, see `with_options`. None stands for the configuration's setting.
+    # These are the options of a view, see `with_options`. None means the configuration's setting.
     _timeout: RequestTimeout = None
     _headers: Mapping[str, str] | None = None
     _is_view = False
@@ -83,14 +84,14 @@ class ApiClient(DropInClient):
         """Make a client.
 
         Args:
-            configuration: Where and how to send. By default what `Configuration.set_default` was
-                given, otherwise what the environment says (`Configuration.from_env`).
+            configuration: Where and how to send. By default, the configuration that
+                `Configuration.set_default` has set, or else `Configuration.from_env`.
             header_name: The name of a header to send with every request.
             header_value: The value of that header.
             cookie: The ``Cookie`` header to send with every request.
 
         Raises:
-            ApiTypeError: ``configuration`` is something else, for example a host.
+            ApiTypeError: ``configuration`` is not a configuration, but for example a host.
             ApiValueError: Settings cannot be used together, or a variable of the environment has a
                 value that cannot be used.
         """
@@ -129,16 +130,16 @@ class ApiClient(DropInClient):
     ) -> Self:
         """Return a view of this client whose calls have other options. It costs about 1 µs.
 
-        The view shares connections, configuration and default headers with this client, has its
-        present cookie, and can be used wherever a client can, for example by `AgentHandle`. Closing
-        it closes nothing. A call on the view can override the options.
+        The view shares connections, configuration and default headers with this client, and has
+        this client's cookie of the moment. A view can be used wherever a client can, for example by
+        `AgentHandle`. Closing a view closes nothing. A call on the view can override the options.
 
         Args:
-            timeout: Timeout of calls in seconds, instead of ``Configuration.timeout`` and in its
+            timeout: Timeout of calls in seconds. It replaces ``Configuration.timeout``, in the same
                 forms. Streams keep ``Configuration.stream_timeout``.
-            retries: The retries, instead of ``Configuration.retries`` and in its forms.
-            headers: More headers of each request. They override default headers and the
-                configuration's credentials of the same names.
+            retries: Replaces ``Configuration.retries``, in the same forms.
+            headers: More headers of each request. They override headers of the same names among the
+                default headers and the configuration's credentials.
 
         Raises:
             ApiTypeError: An option has the wrong type.
@@ -149,8 +150,8 @@ class ApiClient(DropInClient):
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
-            # The transport parses the retries, as its module is not imported before there is a
-            # client.
+            # The policy of the transport parses the retries. This module cannot do so, because it
+            # does not import the transport before there is a client.
             options["retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **headers}
@@ -174,7 +175,7 @@ class ApiClient(DropInClient):
 
     @classmethod
     def get_default(cls) -> ApiClient:
-        """Return the client that API classes use by default, which the first use makes."""
+        """Return the client that API classes use by default. The first call makes it."""
         if ApiClient._default is None:
             ApiClient._default = ApiClient()
         return ApiClient._default
@@ -184,10 +185,10 @@ class ApiClient(DropInClient):
         """Set the client that API classes use by default.
 
         Args:
-            default: The client. If None, the next use makes a new one.
+            default: The client. If None, the next `get_default` makes a new client.
 
         Raises:
-            ApiTypeError: It is something else, for example a configuration.
+            ApiTypeError: ``default`` is not a client, but for example a configuration.
         """
         check_arguments(default=default)
         ApiClient._default = default
@@ -320,7 +321,7 @@ class Api:
     * ``_host_index``: 0, the only host.
 
     Attributes:
-        api_client: The client that sends them.
+        api_client: The client that sends the operations.
     """
 
     def __init__(self, api_client: ApiClient | None = None) -> None:
@@ -330,7 +331,7 @@ class Api:
             api_client: The client that sends them. By default `ApiClient.get_default`.
 
         Raises:
-            ApiTypeError: It is something else, for example a configuration.
+            ApiTypeError: ``api_client`` is not a client, but for example a configuration.
         """
         check_arguments(api_client=api_client)
         self.api_client: ApiClient = ApiClient.get_default() if api_client is None else api_client

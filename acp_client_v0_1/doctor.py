@@ -147,7 +147,7 @@ class _Exam:
     specs: Any = None  # what its descriptor says
     modes: tuple[str, ...] = ("custom", "result")  # of streaming
     section: str = ""
-    until: float = 0.0  # the end of the probe's time
+    until: float = field(init=False)  # the end of the probe's time
     limited: int = 0  # requests that were refused for now
     types: set[str] = field(default_factory=set[str])  # media types of responses
     findings: list[Finding] = field(default_factory=list[Finding])
@@ -355,7 +355,7 @@ def _create_run(exam: _Exam) -> None:
     exam.habit("metadata", "echo", "whole" if mark_of(run.creation) else "none", "whole")
     exam.habit("status", "empty_status", not run.status.value, False, "empty")
     early, poll = exam.ask("get_run_output", run.run_id, most=1.5), None
-    if early.data is None and early.status in (None, 200, 404):
+    if early.data is None and early.status in (None, 200) and exam.until - monotonic() > window:
         poll = exam.ask("get_run_output", run.run_id, window, most=window + 3)
     final: Any = None
     try:
@@ -365,7 +365,7 @@ def _create_run(exam: _Exam) -> None:
         late = isinstance(error, TimeoutError) and early.status in (None, 200, 404)
         if not exam.judge("get_run_output", error if late else early.error or error) and not late:
             return
-    if early.status != 404 and poll and poll.status != 500:
+    if poll and poll.status != 500:
         seen = f"{poll.took:.1f} s of {window} s{f', then {poll.error}' if poll.error else ''}"
         full = poll.data is not None or (not poll.error and poll.took > 0.9 * window)
         exam.note("long poll", seen, full)
@@ -477,9 +477,14 @@ def _find_and_delete(exam: _Exam) -> None:
         return exam.note("unknown agent", "its run could not be deleted", "not tried")
     exam.habit("body of a delete", "delete_body", not empty, True, "none")
     exam.note("after a delete", now := exam.ask("get_run", run_id).status, now != 200)
+    if now != 200:
+        exam.runs.popitem()  # the one that was just deleted
     exam.runs[token] = None
     made = exam.ask("create_run", {"agent_id": str(uuid4()), "metadata": {CLIENT_TOKEN_KEY: token}})
-    exam.runs[token] = acp.RunHandle.of(made.data, exam.client) if made.data else None
+    if made.data:
+        exam.runs[token] = acp.RunHandle.of(made.data, exam.client)
+    elif made.status == 404:
+        del exam.runs[token]  # the server did not make it
     if made.status:
         exam.habit("unknown agent", "unknown_agent", made.status, 404)
 

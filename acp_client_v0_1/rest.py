@@ -30,7 +30,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
+from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
@@ -61,7 +61,7 @@ class RESTClientObject:
         configuration: The host, TLS, proxy, timeouts, retries and number of connections.
 
     Attributes:
-        observer: Sees each attempt, for telemetry. By default there is none.
+        observer: Sees each attempt, for telemetry. None by default.
         policy: How often a call is retried by default.
         server: What previous calls have shown about the server.
 
@@ -111,8 +111,8 @@ class RESTClientObject:
                 the configured timeout.
             safe: The request changes nothing, so it can be sent again.
             stream: Leave the body of the response to the caller.
-            credential: A parameter of the query, percent-encoded, that no log, error or other
-                origin may see.
+            credential: A percent-encoded query parameter such as ``key=abc``. Neither logs and
+                errors nor other origins get it.
             retries: Replaces ``Configuration.retries``, in the same forms.
             route: The path of the operation, with its parameters as ``{name}``, for the observer.
 
@@ -121,7 +121,8 @@ class RESTClientObject:
 
         Raises:
             TransportException: There was no usable response, or time ran out (`ApiTimeoutError`).
-            ResponseDecodeError: The body's content coding is broken.
+            ResponseDecodeError: The body's content coding is broken, and the status is below 300.
+            ResponseTooLarge: The body is larger than the limit, and the status is below 300.
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
@@ -149,22 +150,22 @@ class RESTClientObject:
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         began = time.monotonic()
-        attempts = Attempts(policy)
+        counter = RetryCounter(policy)
         observer = self.observer
         hops = 0
         while True:
-            number, started = attempts.retries + 1, time.monotonic()
+            number, started = counter.retries + 1, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)
                 else:
-                    response = observer.attempt(call, attempts.retries + hops, self._attempt)
+                    response = observer.attempt(call, counter.retries + hops, self._attempt)
             except TransportException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
                 facts = {"attempt": number, "seconds": took}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
-                wait = attempts.after_failure(call, failure, took)
+                wait = counter.after_failure(call, failure, took)
                 if wait is None:
                     self._explain(failure, call)
                     failure.attempts, failure.elapsed = number, time.monotonic() - began
@@ -188,7 +189,7 @@ class RESTClientObject:
                     hops += 1
                     call = moved
                     continue
-                wait = attempts.after_response(call, status, response.headers, took)
+                wait = counter.after_response(call, status, response.headers, took)
                 if wait is None:
                     return response
                 response.close()
@@ -224,8 +225,8 @@ class RESTClientObject:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
                 connected, reached = attempt.newly_connected, self.server.reached
-                # If the first bytes of a server that was never reached before are not HTTP, it is
-                # another kind of server, so the request counts as unsent.
+                # The client may never have reached this server before. If such a server sends
+                # something else than HTTP, its address is wrong, and the request counts as unsent.
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)

@@ -1,8 +1,8 @@
 """Waiting for the output of a run, with or without a deadline.
 
 In a *long poll*, the server holds the request until there is an output, but for no longer than its
-*window*. A wait is a sequence of long polls under one deadline; no window is longer than the time
-that remains. What follows after each poll is decided in `handles`.
+*window*. A wait is a sequence of long polls under one deadline. No window is longer than the time
+that remains. `handles` decides what follows after each poll.
 
 Invariants: a wait ends with an output, with an error that waiting cannot mend, or with
 `RunWaitTimeout` at the deadline plus scheduling noise. Threads share no state of a wait.
@@ -42,20 +42,20 @@ def wait_for_run_output(
     Args:
         runs_api: The operations to call.
         run_id: The run.
-        timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
-            minutes of failures alone end the wait with the last of them.
+        timeout: Seconds to wait at most. 0 asks once. By default there is no limit, but if all
+            requests fail for five minutes, the wait ends with the last error.
         block_timeout: Seconds for which the server may hold each request, a whole number.
-        on_pending: Called with the seconds elapsed and the run's last known status, at first
-            ``pending``, after each request without output, failed or not, and every
-            ``block_timeout`` seconds. An exception that this function raises ends the wait.
-        stop: Ends the wait when set, within about a second.
+        on_pending: Called after each request that brought no output, even if the request failed,
+            and every ``block_timeout`` seconds. The arguments are the seconds elapsed and the run's
+            last known status, at first ``pending``. An exception of this function ends the wait.
+        stop: When set, ends the wait within about a second.
 
     Raises:
         RunWaitTimeout: There was no output in time, or ``stop`` was set, or the server asked for a
             pause beyond ``timeout``.
         RunGone: The server does not know the run.
-        ApiException: The server refused, or without ``timeout`` kept failing or asked for a pause
-            of more than five minutes.
+        ApiException: The server refused a request. Without a ``timeout``, also if all requests
+            failed for five minutes, or if the server asked for a longer pause than that.
         ApiValueError: ``timeout`` is below 0, or ``block_timeout`` below 1.
         ApiTypeError: An argument has the wrong type.
     """

@@ -72,7 +72,7 @@ TESTS_OF_THE_REPOSITORY = (
 # Without the GIL: the tests of what threads share. PyYAML and other packages of `dev` have
 # no wheels for such an interpreter; `_FREE_THREADED` are the ones that these tests need.
 FREE_THREADED_TESTS = (
-    "test/http/test_free_threading.py",
+    "test/http/test_rest_sharing.py",
     "test/streaming",
     "test/handles",
 )

@@ -1,11 +1,11 @@
 """One attempt of a call: its time limits, its connection and its slot, and how to interrupt it.
 
-A call that waits for its response can only be woken through its socket. So a thread that makes
-calls which other threads may interrupt enters an `Interruptible`. Each attempt that the thread
-begins registers there.
+To interrupt a call that waits for its response, another thread has to shut down the call's socket.
+The other thread finds the socket through an `Interruptible`. The thread that makes the calls enters
+the `Interruptible`, and each attempt of this thread registers there.
 
-Invariants: a socket never gets a timeout of 0, which would mean "do not wait". However the attempt
-ends, its slot is free afterwards. If an error ends the attempt, its connection is closed.
+Invariants: a socket never gets a timeout of 0, which would mean "do not wait". Every attempt frees
+its slot when it ends. If an error ends the attempt, its connection is closed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import decrypted, shut_down
 
-PIECE = 65_536  # bytes to send, receive and read at once
+PIECE = 65_536  # the most bytes to send, receive or read at once
 
 
 class _Thread(threading.local):
@@ -34,27 +34,34 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls that one thread begins inside its ``with`` block.
+    """The calls that one thread begins inside the ``with`` block of this object.
 
-    While a call waits for bytes, the thread calls ``watch``, at first after ``first`` seconds.
-    ``watch`` returns the seconds until it is called again. An exception from ``watch`` ends the
-    waiting call. Reads of a streamed response after the ``with`` block do not call ``watch``.
+    Other threads can interrupt these calls. While an attempt receives its response, the thread
+    itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
+    time after ``first`` seconds. It returns the seconds until it runs again. An exception from
+    ``watch`` ends the attempt. Reads of a streamed response after the ``with`` block do not run
+    ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        # The latest attempt. It is not reset when it ends: an ended attempt has no connection, so
-        # there is nothing to interrupt.
+        # The latest attempt. An attempt stays here after its end. But it has no connection then, so
+        # `interrupt` does nothing.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # The number of seconds until ``watch`` is called next.
+        # The seconds from the last ``watch`` to the next one.
         self.step = first
+        # The time of the next ``watch``. Each attempt sets it to `step` seconds after its
+        # beginning.
+        self.due = Deadline.after(first)
 
     def interrupt(self) -> None:
-        """Make the current call fail, as if its server had closed the connection.
+        """Make the latest attempt fail, as if its server had closed the connection.
 
-        Until TCP has connected, the call continues, for its connect timeout at most. At the very
-        end of a call, its connection may be idle already, or serve another call. Then that other
-        call fails instead.
+        This does nothing before the attempt has a TCP connection. So a thread that must be sure
+        calls `interrupt` again and again until the attempt has ended.
+
+        If the attempt ends at the same moment, its connection may already serve another call. Then
+        the other call fails instead.
         """
         connection = None if self.attempt is None else self.attempt.connection
         if connection is not None and connection.sock is not None:
@@ -67,8 +74,8 @@ class Interruptible:
 
     def __exit__(self, *exc_info: object) -> None:
         _this_thread.calls = self._outer
-        # A stream that was opened in the block may be read after it. These reads must not call
-        # ``watch``.
+        # A stream that was opened in the block may be read after the block. Such a read must not
+        # call ``watch``.
         self.watch = None
 
 
@@ -78,7 +85,8 @@ class Attempt:
     def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool) -> None:
         self.deadline = deadline
         self.timeout = timeout
-        # The next wait for the socket ends at `until`, or after `silence` seconds without a byte.
+        # The next wait for the socket ends at `until`, or after `silence` seconds without a byte,
+        # whichever comes first.
         self.until: Deadline = deadline
         self.silence: float | None = timeout.read
         # A server may close an idle connection at the moment at which a request arrives. So a
@@ -87,8 +95,8 @@ class Attempt:
         # True if this attempt made a new connection. Then a failure may mean that the address is
         # wrong.
         self.newly_connected = False
-        # True once a part of the request may have left. Then a failure without a response leaves
-        # open whether the request was carried out.
+        # True once a part of the request may have left. If no response arrives after that, nobody
+        # knows whether the server carried out the request.
         self.sent = False
         self.connection: HTTPConnection | None = None
         # Streams and long polls take no slot.
@@ -109,17 +117,20 @@ class Attempt:
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
     ) -> float | None:
-        """Wait until bytes are there, and call ``watch`` whenever it is due.
+        """Wait until the socket is readable, and call ``watch`` whenever it is due.
 
-        Return the seconds that are left to receive the bytes. If they are fewer than the seconds
-        until ``watch`` is due, this returns at once, and the caller does the rest of the wait.
+        Return the timeout for the ``recv`` that follows. If the limits of the attempt end before
+        the next ``watch`` is due, return without waiting: the ``recv`` waits instead.
         """
         limit = self.until.earlier(self.silence)
-        # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable.
-        while limit.remaining() > calls.step and not decrypted(sock):
-            if wait_for_read(sock, calls.step):
+        while limit.remaining() > (left := calls.due.remaining()):
+            if not left:
+                calls.step = watch()
+                calls.due = Deadline.after(calls.step)
+            # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable.
+            # So the loop does not wait for the socket if there are any.
+            elif decrypted(sock) or wait_for_read(sock, left):
                 break
-            calls.step = watch()
         return limit.bound()
 
     def limit(self, sock: socket.socket) -> None:
@@ -130,10 +141,12 @@ class Attempt:
         calls = self._calls = _this_thread.calls
         if calls is not None:
             calls.attempt = self
+            calls.due = Deadline.after(calls.step)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The frames of a traceback may keep this object alive. They must not keep its slot alive.
+        # A traceback may keep this attempt alive for long. It must not keep the slot alive, because
+        # the slot would stay taken. So the attempt drops its reference to the slot.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()

@@ -1,9 +1,14 @@
 """One call: its target, its headers and body, and its redirects (RFC 9110, section 15.4).
 
-Invariants: a redirect never changes the method or the body. 307 and 308 are followed with any
-method. 301, 302 and 303 are followed only with GET and HEAD, because for these statuses the
-standard lets a client turn a POST into a GET. With any other method the caller gets the redirect
-itself. Another origin gets no credentials.
+Redirects that are followed:
+
+* 307 and 308 with any method.
+* 301, 302 and 303 with GET and HEAD only. With any other method, the caller gets the response with
+  this status. The reason is that the standard lets a client turn a POST into a GET here, so the
+  server may expect a GET at the target.
+
+Invariants: a redirect never changes the method or the body. After a cross-origin redirect, the
+request has no credentials.
 """
 
 from __future__ import annotations
@@ -23,13 +28,14 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-# A secret of fewer characters would be found in other texts by chance. So such a secret is only
-# hidden together with the name of its parameter.
+# A shorter secret may occur in any text by chance. So a shorter secret is looked for together with
+# the name of its parameter, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
-# Another origin may get these headers. Any other header may be a credential, whatever its name.
+# After a cross-origin redirect, a request keeps only these headers. Any other header may be a
+# credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
 )
@@ -49,15 +55,15 @@ class Call:
     body: bytes | None = field(repr=False)
     # A safe request changes nothing, so it can be sent again.
     safe: bool
-    # True leaves the body of the response to the caller.
+    # If True, the body of the response is left unread for the caller.
     stream: bool
     # The timeout bounds single waits. The deadline bounds the whole call.
     timeout: Timeout
     deadline: Deadline
     # True if a cross-origin redirect led to the target. Then the call has no credentials.
     cross_origin: bool = False
-    # A query parameter, percent-encoded, that only the configured origin gets. It is not part of
-    # the target, because errors and logs show the target.
+    # A percent-encoded query parameter such as ``key=abc``, which only the configured origin gets.
+    # The target does not contain this parameter, because errors and logs show the target.
     credential: str = field(default="", repr=False)
     # The path of the operation, with its parameters as {name}.
     route: str = ""
@@ -76,8 +82,8 @@ class Call:
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, because the server may echo it.
 
-        ``Location`` and ``Content-Location`` lose the parameter and the fragment. Any other header
-        that shows the credential, such as ``Link``, is masked as a whole.
+        ``Location`` and ``Content-Location`` lose the parameter and the fragment. If another header
+        contains the credential (``Link`` may), the whole value of this header becomes ``***``.
         """
         for name in ("location", "content-location"):
             if name in headers:
@@ -90,10 +96,10 @@ class Call:
                 headers[name] = "***"
 
     def _without_credential(self, url: str) -> str:
-        secret = unquote_plus(self.credential)
+        pair = unquote_plus(self.credential)
         base, mark, query = url.partition("#")[0].partition("?")
-        kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
-        value = secret.partition("=")[2]
+        kept = "&".join(part for part in query.split("&") if unquote_plus(part) != pair)
+        value = pair.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
             # Another parameter repeats the secret, so the whole query goes.
             kept = ""
@@ -108,7 +114,7 @@ class Call:
 
 
 def _shows(text: str, secret: str) -> bool:
-    """Return whether a text shows a secret, percent-encoded up to twice.
+    """Return whether a text contains a secret, as it is or percent-encoded once or twice.
 
     A plus sign and a space count as equal, because a query may show a space as a plus sign.
     """
@@ -118,10 +124,14 @@ def _shows(text: str, secret: str) -> bool:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Return the call that follows a redirect. None means that the caller gets the response.
+    """Return the call that follows a redirect.
 
-    Raises `ProtocolException` if there were too many redirects, or if the target is not valid or
-    leads from https to http.
+    Return None if the response is no redirect, or if its status is not followed with this method.
+    Raise `ProtocolException` in three cases:
+
+    * The call has already followed 10 redirects. Their number is ``hops``.
+    * The target is not valid.
+    * The redirect leads from https to http.
     """
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
@@ -130,7 +140,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
-        # The server should have percent-encoded these bytes.
+        # A URL is ASCII. If the server has sent other bytes, these bytes are percent-encoded here.
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
@@ -153,9 +163,11 @@ def encode_body(
 ) -> bytes | None:
     """Encode a request's body. Bytes and text are sent as they are, any other object as JSON.
 
-    The ``Content-Type`` of ``headers`` decides how form fields are encoded. This function adds a
-    missing one to JSON and to a form, and replaces the one of a multipart form by one that names
-    the boundary.
+    The ``Content-Type`` in ``headers`` decides how form fields are encoded. This function changes
+    ``headers`` in two cases:
+
+    * JSON or a form without a ``Content-Type`` gets one.
+    * The ``Content-Type`` of a multipart form is replaced, because it has to name the boundary.
     """
     if post_params:
         if body is not None:

@@ -1,18 +1,20 @@
 """A connection to an origin: urllib3 connects, and this package sends and receives.
 
-Strategy: urllib3 makes the socket (addresses, tunnels, TLS). After that, this module writes the
-requests to the socket, and `incoming` reads the responses. `Connection.open` gives connecting one
-deadline, from name resolution to the end of the last handshake. After connecting, the limits of
-the attempt bound every wait.
+Strategy: urllib3's ``connect`` takes the steps of connecting: TCP, the tunnel, TLS. This module
+overrides the methods of urllib3 that could wait too long. `Connection.open` sets one deadline for
+all steps, from name resolution to the end of the last handshake. After connecting, this module
+writes the requests to the socket, and `incoming` reads the responses. Both keep to the limits of
+the attempt.
 
 These methods of urllib3 and http.client are overridden:
 
-``connect``            makes EOF without a close_notify an error; warns of an unchecked certificate,
-                       which urllib3 leaves to its pools
-``_new_conn``          connects by `dial`, which bounds name resolution, too, or by PySocks
-``_tunnel``            reads the proxy's response within the deadline, unlike http.client; uses the
-                       attributes ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
-``_connect_tls_proxy`` limits each read of TLS in TLS (`OuterSocket`)
+``connect``            makes EOF without a close_notify an error; warns if the certificate is not
+                       checked, because urllib3 warns only in its pools, which are not used
+``_new_conn``          connects within the deadline, name resolution included: by `dial`, or through
+                       a SOCKS proxy by PySocks
+``_tunnel``            reads the proxy's response within the deadline (http.client has no deadline);
+                       uses ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
+``_connect_tls_proxy`` limits each read and write of the outer TLS connection (`OuterSocket`)
 ``is_connected``       is False if there are unread bytes that TLS has decrypted
 
 Invariants: no wait goes beyond the attempt's limits. An attempt is marked as sent before its first
@@ -45,16 +47,17 @@ from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
 # Some servers close a connection that has been idle for only a few seconds. If a request is on its
-# way at that moment, it fails, and nobody knows whether it was carried out. Requests that change
-# something avoid this risk: they use no connection that was idle for more than this many seconds.
+# way at that moment, the request fails, and nobody knows whether the server carried it out. So a
+# request that changes something uses no connection that was idle for more than this many seconds.
 _STALE = 2.0
 
 # A web server that is not a proxy responds to CONNECT with one of these statuses and a page.
 _STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
-# A path or query may contain the characters in brackets (RFC 3986, section 3.3). All others are
-# encoded. "%" is left alone, because it begins a character that the caller has encoded.
+# This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
+# 3.3). "%" is not among them, because the caller may have encoded some characters already.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
+# A request with one of these methods and without a body has no Content-Length.
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
@@ -68,9 +71,14 @@ def request_head(
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    ``target`` is a path with its query, the absolute URL for a proxy, or the host and port of a
-    tunnel. A path must be `encoded`, and ``headers`` must be checked. A header of ``headers``
-    replaces the one of the same name that this function would add.
+    ``target`` is one of the following:
+
+    * a path with its query, after `encoded`
+    * for an HTTP proxy, an absolute URL whose path and query have passed `encoded`
+    * for CONNECT, a host and a port
+
+    ``headers`` must have passed `checked_headers`. If they lack ``Host`` or ``Accept-Encoding``,
+    the missing header is added.
     """
     names = {name.lower() for name in headers}
     lines = [f"{method} {target} HTTP/1.1"]
@@ -85,13 +93,13 @@ def request_head(
 
 
 class Connection(HTTPConnection):
-    """A connection to an origin, or to the proxy that leads there (``via``)."""
+    """A connection to an origin, through the proxy ``via`` if there is one."""
 
     def __init__(self, host: str, port: int, *, via: Proxy | None = None, **arguments: Any) -> None:
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self.via = via
-        # The connection works for this attempt. An idle connection has none.
+        # The attempt that uses the connection. None while the connection is idle.
         self._attempt: Any = None
         self._idle_since: float
 
@@ -103,13 +111,13 @@ class Connection(HTTPConnection):
     def is_usable(self, avoid_idle: bool) -> bool:
         """Return whether the connection can carry another request.
 
-        With ``avoid_idle``, a connection that was idle for more than 2 seconds cannot.
+        With ``avoid_idle``, return False if the connection was idle for more than 2 seconds.
         """
         stale = avoid_idle and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:
-        """Begin to work for an attempt, and connect unless the connection has a socket.
+        """Begin to work for an attempt. Connect, unless the connection has a socket already.
 
         Raises urllib3's `ProxyError` if the proxy cannot be reached.
         """
@@ -142,8 +150,8 @@ class Connection(HTTPConnection):
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have responded before it closed the connection. If there is no
-            # response, reading it fails.
+            # The server may have responded before it closed the connection. So the response is read
+            # in any case. If there is no response, the read fails.
             pass
 
     def limit(self, sock: socket.socket) -> None:
@@ -156,10 +164,10 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        # `limit` may raise. The connection has its socket before that, so that the attempt, which
-        # closes the connection after an error, also closes the socket.
+        # `limit` may raise. Then the attempt closes this connection. That closes the socket only if
+        # `self.sock` was set before.
         self.sock = sock
-        # If a TLS handshake follows, this limit bounds it.
+        # If a TLS handshake follows, its waits have this limit.
         self.limit(sock)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
@@ -168,17 +176,17 @@ class Connection(HTTPConnection):
         tunnel = cast(Any, self)
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.limit(self.sock)
-        # From Python 3.12 on, http.client adds a Host header of its own to the tunnel's headers.
-        # In that header an IPv6 address has no brackets, so this one replaces it.
+        # From Python 3.12 on, http.client adds a Host header to the tunnel's headers, and writes an
+        # IPv6 address there without brackets. So the header is replaced.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
         head, page = final_head(lambda: self._attempt.receive(self.sock))
-        # In TLS the client speaks first. So if the tunnel was opened, no bytes follow the head.
+        # The client speaks first in TLS. So if a tunnel was opened, no bytes follow the head. If
+        # bytes follow, they are a web page, whatever the status.
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _STATUSES_OF_WEB_SERVERS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
-        # If a TLS handshake follows, this limit bounds it.
+        # The TLS handshake follows. Its waits have this limit.
         self.limit(self.sock)
 
 
@@ -191,11 +199,14 @@ class SecureConnection(Connection, HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        # By default Python takes EOF without a close_notify for a clean end, so an attacker could
-        # truncate a body. With this attribute, such an EOF raises SSLEOFError.
+        # By default, Python takes EOF without a close_notify for a clean end, so an attacker could
+        # truncate a body. With False, Python raises SSLEOFError instead.
         cast(Any, self.sock).suppress_ragged_eofs = False
-        if not self.is_verified and not self.proxy_is_verified:
-            message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
+        if not (self.proxy_is_verified if self.proxy_is_forwarding else self.is_verified):
+            # With a tunnel, the certificate is that of `_tunnel_host`, and `self.host` is the
+            # proxy.
+            host = cast(Any, self)._tunnel_host or self.host
+            message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
             warnings.warn(message, InsecureRequestWarning, stacklevel=2)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
@@ -204,11 +215,13 @@ class SecureConnection(Connection, HTTPSConnection):
 
 
 def _written(sock: socket.socket, data: memoryview) -> int:
-    """Write as many bytes as the buffer of a socket without TLS takes, and return their number.
+    """Write as many bytes as the buffer of the socket takes, and return their number.
 
-    Nearly always, the buffer takes all of ``data``. `socket.sendall` would need two system calls,
-    because it polls the socket before it sends. Between the two calls, the thread would give up the
-    GIL, and would have to wait for it.
+    Return 0 if the socket uses TLS, or if the system is not POSIX.
+
+    The reason is speed. The buffer takes all of ``data`` nearly always, and this function needs one
+    system call for that. `socket.sendall` needs two, because it polls the socket before it sends.
+    Between the two system calls, a thread gives up the GIL, and may have to wait for the GIL.
     """
     if type(sock) is not socket.socket or os.name != "posix":
         return 0

@@ -1,14 +1,14 @@
 """From a name and a port to a connected socket, in time.
 
-Strategy: name resolution and all addresses share one deadline. The standard library gives each
-address a timeout of its own, and name resolution none.
+Strategy: name resolution and all addresses share one deadline. In the standard library, name
+resolution has no timeout, and each address has the whole timeout again.
 
 Work that takes no timeout (name resolution, the handshake with a SOCKS proxy) runs in a daemon
 thread, which is abandoned at the deadline. There are at most 64 of these threads, abandoned ones
 included. Further work waits until a thread ends. Without a deadline, such work runs in the
 caller's thread.
 
-Invariants: no wait goes beyond the deadline. A socket that does not connect is closed.
+Invariants: no caller waits beyond the deadline. A socket that does not connect is closed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MOST_THREADS = 64
 _thread_slots = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of its parent's threads.
+    # A forked process has none of its parent's threads, so all of its slots are free.
     os.register_at_fork(after_in_child=lambda: _thread_slots.__init__(_MOST_THREADS))  # type: ignore[misc]
 
 
@@ -44,8 +44,8 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
     addresses = _look_up(host, port, deadline)
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):
-        # The remaining time is divided among the remaining addresses, because an address that does
-        # not respond must leave time for the others.
+        # The remaining time is divided equally among the remaining addresses, because an address
+        # that does not respond must leave time for the others.
         share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
             return _connect(family, address, share, options)
@@ -55,11 +55,12 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run ``work``, which takes no timeout, and return its result by the deadline.
+    """Run ``work``, which takes no timeout, and return its result. Raise at the deadline.
 
-    The work runs in a thread, which is abandoned at the deadline. Without a deadline it runs in the
-    calling thread. ``discard`` gets the result of an abandoned thread. A thread is also abandoned
-    if an interrupt ends the wait of the calling thread.
+    Without a deadline, the work runs in the calling thread. Otherwise the work runs in a new
+    thread. The calling thread abandons the new thread at the deadline, or when an interrupt (such
+    as KeyboardInterrupt) ends the wait. If an abandoned thread still gets a result, ``discard`` is
+    called with the result.
     """
     if deadline.at is None:
         return work()
@@ -68,8 +69,9 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         if not (_thread_slots.enter(job.slots[0]) or _thread_slots.wait(job.slots[0], deadline)):
             raise TimeoutError(f"{_MOST_THREADS} name resolutions or connections are under way")
         try:
-            # `threading.Thread.start` waits for a Condition. If an interrupt leaves the lock of the
-            # Condition held, the new thread hangs before its work, and never frees its slot.
+            # `threading.Thread` is not used, because its `start` waits for a Condition. If an
+            # interrupt left the lock of the Condition held, the new thread would hang before its
+            # work, and would never free its slot.
             _thread.start_new_thread(job.run, ())
         except RuntimeError as error:
             # The process has too many threads to start another one.
@@ -86,8 +88,8 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     try:
         raise outcome
     finally:
-        # The error's traceback refers to this frame. If this frame referred to the error, the two
-        # would be a reference cycle.
+        # The error's traceback refers to this frame. If this frame still referred to the error, the
+        # two would form a reference cycle.
         del outcome
 
 
@@ -102,8 +104,9 @@ class _Job(Generic[T]):
         self._discard = discard
         self._abandoned = False
         self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
-        # The list holds the slot until the thread begins and takes it. A caller that gives up
-        # before that takes the slot instead, and the thread does nothing.
+        # The list has the slot until somebody takes it out. Usually this is the thread, when it
+        # begins. If the caller gives up earlier, the caller takes the slot, and the thread does
+        # nothing.
         self.slots = [Slot()]
 
     def run(self) -> None:
@@ -120,8 +123,7 @@ class _Job(Generic[T]):
         del slot
         _thread_slots.leave(ref)
         self.outcomes.put(outcome)
-        # As in `in_time`: the error's traceback refers to this frame, so this frame must not refer
-        # to the error.
+        # Otherwise an error and this frame would form a reference cycle, as in `in_time`.
         del outcome
         if self._abandoned:
             self._drop()
@@ -129,14 +131,15 @@ class _Job(Generic[T]):
     def abandon(self) -> None:
         """Give up waiting. The caller calls this."""
         self._abandoned = True
-        # Either this finds the outcome in the queue, or the thread sees `_abandoned` when it has
-        # put the outcome there.
+        # If the outcome is already in the queue, this `_drop` finds the outcome. If the outcome
+        # comes later, the thread then finds that `_abandoned` is true, and calls `_drop` itself.
         self._drop()
         with contextlib.suppress(IndexError):
             ref = weakref.ref(self.slots.pop())
             _thread_slots.leave(ref)
 
     def _drop(self) -> None:
+        """If the outcome is in the queue, take it out. If it is a result, discard the result."""
         with contextlib.suppress(Empty):
             outcome = self.outcomes.get_nowait()
             if not isinstance(outcome, BaseException):

@@ -27,14 +27,14 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# The layers below raise these errors. urllib3 has a CertificateError of its own, a ValueError, for
-# a name that ``assert_hostname`` does not allow. (The CertificateError of ssl is an OSError.)
-# urllib3's errors of connecting and reading do not occur, because `dial` connects and `Incoming`
-# reads.
+# The layers below raise these errors. urllib3 raises its own `CertificateError` if a certificate
+# does not have the name in ``assert_hostname``. This class is no OSError, although
+# ``ssl.CertificateError`` is one. urllib3's errors of connecting and reading do not occur, because
+# `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-# The first match counts. Some classes match several rows: the errors of an ended TLS connection,
-# for example, are also ssl.SSLErrors.
+# The first row that matches counts. An error may match several rows: an ssl.SSLZeroReturnError, for
+# example, is also an ssl.SSLError.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (socket.gaierror, NameResolutionException),
     ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
@@ -46,8 +46,8 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
-# If a server does not speak TLS, OpenSSL raises one of these errors. Which one depends on its
-# version.
+# If a server does not speak TLS, OpenSSL raises one of these errors, depending on the version of
+# OpenSSL.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -57,9 +57,11 @@ def public_error(
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
-    The message depends on how far the attempt came. ``connected``: it made a new connection.
-    ``sent``: the server may have a part of the request. ``reading``: the head of the response has
-    arrived.
+    The message depends on how far the attempt came:
+
+    * ``connected``: the attempt made a new connection.
+    * ``sent``: the server may have a part of the request.
+    * ``reading``: the head of the response has arrived.
     """
     if isinstance(error, TransportException):
         return error
@@ -87,17 +89,17 @@ def public_error(
     return failure
 
 
-def refused_tunnel(words: object) -> int | None:
-    """Return the status with which a proxy refused a tunnel.
+def refused_tunnel(message: object) -> int | None:
+    """Return the status with which a proxy refused a tunnel, or None if no proxy did.
 
-    Return None if the text is not about a refused tunnel.
+    ``message`` is an error or the text of an error.
     """
-    refused = _REFUSED_TUNNEL.search(str(words))
+    refused = _REFUSED_TUNNEL.search(str(message))
     return None if refused is None else int(refused[1])
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Unwrap the exceptions of urllib3 and http.client down to the cause."""
+    """Unwrap the exceptions of urllib3 and http.client down to the innermost cause."""
     while isinstance(error, (HTTPError, http.client.HTTPException)):
         inner = error.__cause__ or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
@@ -120,9 +122,9 @@ def _description_of(error: BaseException) -> str:
 
 
 def _other_server(beginning: str, call: Call) -> str:
-    """Describe a server that does not speak HTTP. ``beginning`` shows the first bytes it sent."""
+    """Describe a server that does not speak HTTP. ``beginning`` is the repr of its first bytes."""
     reason = f"is another kind of server, which sends {beginning}: check host"
-    # With these bytes an alert of TLS begins.
+    # A TLS alert begins with these bytes.
     if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
     return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"

@@ -15,14 +15,15 @@ from urllib.parse import quote
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-# Python refuses to write an integer as text if it has many more bits than this.
+# Python refuses to write an integer of more than 4,300 digits (some 14,000 bits) as text. No header
+# needs an integer of that size.
 _MOST_BITS = 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 _PLACES = ("header", "cookie", "query")
 # A cookie's value keeps these characters. Others are percent-encoded.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
-# Callers cannot set these headers, because they frame the message or belong to one connection (RFC
-# 9110, section 7.6.1; RFC 9112, section 6).
+# Callers cannot set these headers, because these headers frame the message or belong to one
+# connection (RFC 9110, section 7.6.1; RFC 9112, section 6).
 _OF_THE_TRANSPORT = (
     *("connection", "content-length", "keep-alive", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -30,7 +31,7 @@ _OF_THE_TRANSPORT = (
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge headers. If two have the same name, in any case, the later one replaces the other."""
+    """Merge headers. If several have the same name (``Host`` and ``host``), keep only the last."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         if source:
@@ -53,8 +54,9 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if value.isascii() and value.isprintable():
             continue
         if name.lower() == "last-event-id":
-            # The transport sends values as ISO-8859-1. But the id of an event must be sent as UTF-8
-            # (WHATWG HTML, section 9.2.4).
+            # The id of an event must be sent as UTF-8 (WHATWG HTML, section 9.2.4). But the
+            # transport encodes all values as ISO-8859-1. So each byte of the UTF-8 becomes the
+            # character that ISO-8859-1 encodes as this byte.
             try:
                 checked[name] = value = value.encode().decode("latin-1")
             except UnicodeEncodeError:
@@ -80,7 +82,7 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
             raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
-        # The text of an enum's member may be its name. int() returns its number.
+        # str() of an enum's member may be the name of the member. int() makes it a plain number.
         return str(int(value))
     if isinstance(value, float):
         return str(float(value))
@@ -97,7 +99,7 @@ class RequestAuth:
 
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
-        """Check ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
+        """Parse ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
         given: object = auth
         if not isinstance(given, Mapping):
             raise ApiTypeError(f"_request_auth must be a dict, not {type(given).__name__}")

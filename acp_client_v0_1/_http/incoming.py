@@ -1,14 +1,18 @@
 """A response as it arrives on a connection: its head, and its body, still content-coded.
 
-Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's own timeout bounds a
-single ``recv``. A server that sends a byte now and then would never time out, so the socket's
-timeout is set again before each ``recv``.
+Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's timeout bounds only one
+``recv``, and a server may send one byte at a time for ever. So before each ``recv``, the socket's
+timeout is set to the time that remains.
 
-Invariants: no wait goes beyond the attempt's limits. EOF is an error unless the body is
-close-delimited, or is chunked and lacks only the empty line after its last chunk. Over TLS the EOF
-of a close-delimited body of a success needs a close_notify (RFC 9112, section 9.8). b"" means that
-the body is complete by its framing, never that the response was closed. Memory grows with the bytes
-that have arrived, not with the length that a header promises. A forked process reads nothing from a
+EOF ends a body in two cases only. In any other case, EOF is an error.
+
+* The body is close-delimited. Over TLS, and with a status below 300, the EOF needs a close_notify
+  (RFC 9112, section 9.8).
+* The body is chunked, and only the empty line after the last chunk is missing.
+
+Invariants: no wait goes beyond the attempt's limits. A read returns b"" only if the body is
+complete by its framing, and never because the response was closed. Memory grows with the bytes that
+have arrived, not with the length that a header promises. A forked process reads nothing from a
 connection of its parent.
 """
 
@@ -35,11 +39,12 @@ _SHORTEST_WAIT = 0.001  # seconds
 class Incoming:
     """A response on a connection. urllib3's response reads it like a file.
 
-    If another request can use the connection after the body, ``done`` gets the connection.
+    If another request can use the connection after the body, ``done`` is called with the
+    connection.
     """
 
-    # The next read waits this many seconds for bytes, and then raises `NothingYet`. None means that
-    # only the limits of the attempt bound its wait.
+    # The next read waits this many seconds for bytes, and then raises `NothingYet`. If this is
+    # None, only the limits of the attempt bound the read.
     wait: float | None = None
 
     def __init__(
@@ -56,12 +61,16 @@ class Incoming:
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
-        # Seconds of silence so far. With ``wait``, several reads share one read timeout.
+        # Seconds of silence so far. With ``wait``, several reads in a row may get nothing. The sum
+        # of their waits is limited by the read timeout.
         self._silent_for = 0.0
-        # Empty until the response ends. Then the key None has the word for how it ended: "finished"
-        # (the body is complete), "aborted", or "closed" (by a forked process). Several threads may
-        # end a response at once. `dict.setdefault` is atomic, so the first one wins, and an `abort`
-        # that comes later does nothing. It cannot hit the connection's next response.
+        # How the response ended: the value of the only key, None. The dict is empty before the end.
+        # - "finished": the body is complete.
+        # - "aborted": `abort` or `close` came before the end of the body.
+        # - "closed": a forked process closed its copy of the response.
+        # Several threads may end a response at once. `dict.setdefault` is atomic, so only the first
+        # end counts. An `abort` after "finished" does nothing, because the connection may already
+        # carry the next response.
         self._fate: dict[None, str] = {}
         # True if TLS ended without a close_notify. Then an attacker may have truncated the body.
         self._no_notify = False
@@ -69,6 +78,7 @@ class Incoming:
         self._received = b""
         self.head: Head
         self.head, self._received = final_head(self._receive_head)
+        # `_receive_head` may have set a limit for the head. The body has the limit of the attempt.
         attempt.until = attempt.deadline
         # Content that the last read did not return, because its caller wanted fewer bytes.
         self._ready = b""
@@ -77,7 +87,7 @@ class Incoming:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Return up to ``size`` bytes of the body, and wait only if none have arrived.
+        """Return up to ``size`` bytes of the body, and wait only if no byte has arrived.
 
         b"" means that the body is complete.
         """
@@ -95,7 +105,10 @@ class Incoming:
         return content[:size]
 
     def read(self, size: int | None = None) -> bytes:
-        """Return the rest of the body, or exactly ``size`` bytes unless the body ends before."""
+        """Return the next ``size`` bytes of the body, or fewer if the body ends before.
+
+        Without ``size``, return the rest of the body.
+        """
         pieces: list[bytes] = []
         while piece := self.read1(size):
             pieces.append(piece)
@@ -111,8 +124,8 @@ class Incoming:
             if self._fate:
                 raise self._ended_early()
             received, self._received = self._received, b""
-            # `take` is called even with b"", because it raises a fault that the previous call kept
-            # back.
+            # The last `take` may have returned content that came before a fault. Then this call
+            # raises the fault. So `take` is called even with b"".
             content = framing.take(received)
             if not received:
                 self._received = self._receive(until)
@@ -138,8 +151,8 @@ class Incoming:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            # If another thread closes the socket meanwhile, TLS may raise any error, even
-            # AttributeError.
+            # If another thread closes the socket during the `recv`, TLS may raise any of these
+            # errors, even an AttributeError. In this case `_fate` is set.
             if not (self._fate or lacks_close_notify(error)):
                 raise
             self._no_notify = True
@@ -154,8 +167,8 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # After its first bytes, the head has one read timeout in all. Otherwise a server could send
-        # the head for days, a byte at a time.
+        # Once the first bytes of the head have arrived, the rest must arrive within one read
+        # timeout. Otherwise a server could send the head for days, a byte at a time.
         if self._received and attempt.until is attempt.deadline:
             attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
@@ -167,7 +180,7 @@ class Incoming:
     def _check_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # A missing close_notify does not matter if the status is an error: the caller needs the
+        # With a status of 300 or above, a missing close_notify is ignored: the caller needs the
         # status more than a complete body.
         if self._no_notify and self.head.status < 300 and not self._framing.ends_before_eof:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
@@ -192,18 +205,21 @@ class Incoming:
 
     @property
     def closed(self) -> bool:
-        """True once the whole body was returned, and after `close` and `abort`."""
+        """True after `close` or `abort`, and once the whole body was returned."""
         return bool(self._fate) and not (self.finished and self._ready)
 
     def abort(self) -> None:
-        """Shut the connection down, so that a blocked read of another thread fails."""
+        """Shut the connection down, so that a blocked read of another thread fails.
+
+        After the end of the response, or in a forked process, this does nothing.
+        """
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
             shut_down(self.sock)
 
     def close(self) -> None:
         """Close the connection, unless the body is complete.
 
-        In a forked process this closes the child's socket only. It sends nothing, so the parent can
+        A forked process closes only its copy of the socket. That sends nothing, so the parent can
         still read the response.
         """
         self.abort()

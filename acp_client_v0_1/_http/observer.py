@@ -1,4 +1,4 @@
-"""The interface of telemetry: it sees attempts, streams that are read, and runs.
+"""The interface of telemetry, which sees attempts, the reading of streams, and runs.
 
 `RESTClientObject.observer` is None unless `telemetry.instrument` has set it. The transport uses
 only the types of this module, so it does not import OpenTelemetry.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StreamedResponse(Protocol):
-    """The part of a response that a stream uses. `acp_client_v0_1.rest.RESTResponse` has it."""
+    """The part of `acp_client_v0_1.rest.RESTResponse` that reads a stream."""
 
     status: int
     method: str
@@ -45,7 +45,7 @@ class RunSpan(Protocol):
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
-        """Make the spans of requests inside the ``with`` block children of this span."""
+        """Inside the ``with`` block, make this span the parent of the spans of requests."""
         ...
 
     def started(self, run_id: str) -> None:
@@ -54,8 +54,11 @@ class RunSpan(Protocol):
     def end(self, outcome: object) -> bool:
         """End the span with the outcome of a wait.
 
-        A wait with timeout 0 that got no output leaves the span open. Return False if the span has
-        ended and the run has not. Then the next wait for the run has to begin a new span.
+        Return False if the next wait for the run has to begin a new span: this span has ended, and
+        the run may go on. Return True in two cases:
+
+        * The run has ended, so no other span is needed.
+        * The wait had a timeout of 0 and got no output. Then this span stays open.
         """
         ...
 
@@ -68,8 +71,8 @@ class Observer(Protocol):
     ) -> RESTResponse:
         """Wrap one attempt of a call that was sent ``resends`` times before.
 
-        Call ``send`` once, with the call or with a copy that has further headers. Return its
-        response, or let its error pass.
+        Call ``send`` once, with the call or with a copy that has further headers. Return the
+        response of ``send``, and let an error of ``send`` pass.
         """
         ...
 
@@ -80,7 +83,7 @@ class Observer(Protocol):
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> RunSpan:
-        """Begin a span of a run. An argument that the caller does not know is "" or None.
+        """Begin a span of a run. An unknown id is "", and an unknown agent is None.
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, if there is one.
         """

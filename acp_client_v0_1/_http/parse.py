@@ -1,17 +1,21 @@
 """Parses the head of a response, and finds the end of its body (RFC 9112).
 
-Strategy: this module does no I/O, so that every split of the bytes can be tested. `final_head` gets
-the bytes of a head from a function. `framing_of` decides how the body is framed: by a length, in
-chunks, or by EOF. A `Framing` takes the bytes that arrive, and returns the content among them.
+Strategy: this module does no I/O, so tests can split the bytes in every possible way. `final_head`
+gets the bytes of a head from a function. `framing_of` decides how the body is framed: by a length,
+in chunks, or by EOF. A `Framing` takes the bytes that arrive, and returns the content among them.
 
 http.client is more lenient than is safe. It takes EOF for the end of the headers. It takes anything
 that ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It skips the two
 bytes after a chunk unread, so a wrong chunk size silently changes the body.
 
-Invariants: a head that is not complete, with its empty line, is an error. The size of a chunk is
-one or more hexadecimal digits, then spaces or tabs (from old servers), then possibly an extension,
-then CR LF. The length and the number of lines are bounded. Parsing takes linear time, however the
-bytes are split.
+Invariants: a head without the empty line at its end is an error. The length and the number of lines
+are bounded. Parsing takes linear time, however the bytes are split. The line with the size of a
+chunk, such as ``1a ;name=value``, consists of these parts:
+
+1. one or more hexadecimal digits
+2. perhaps spaces or tabs, which old servers send
+3. perhaps an extension, which begins with a semicolon
+4. CR LF
 """
 
 from __future__ import annotations
@@ -25,15 +29,15 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-# The headers may have this many lines, without the empty line at their end. The trailer of a
-# chunked body may have this many with that line.
+# A head may have this many lines of headers. A trailer may have this many lines, its last, empty
+# line included.
 _MOST_LINES = 100
 # A line of a head may have this many bytes.
 _LONGEST_LINE = 65_536
 # A line with the size of a chunk, or a line of the trailer, may have this many bytes.
 _LONGEST_CHUNK_LINE = 8_192
-# A server may send this many responses, the final one included.
-_MOST_INFORMATIONAL = 20
+# A server may send this many responses to a request: informational ones (1xx) and the final one.
+_MOST_RESPONSES = 20
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 # This matches received bytes that cannot be the beginning of "HTTP".
@@ -43,9 +47,10 @@ _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-# `_Chunked._whole_chunks` takes a chunk line only if the line ends within this many bytes.
+# `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
+# data of the two chunks: CR LF, and a line with a size. Only a long extension needs more.
 _SHORT_LINE = 64
-# The sizes of at most this many chunk lines are remembered for a body.
+# `_Chunked` remembers the sizes in at most this many different lines of a body.
 _MOST_SIZES = 1024
 # A content length may have this many digits.
 _MOST_DIGITS = 18
@@ -54,8 +59,8 @@ _NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
-# Control characters must reach neither a log nor a terminal. A header's value may have the control
-# characters from 0x80 on, because they may be bytes of UTF-8.
+# Control characters must reach neither a log nor a terminal, so each becomes a space. In a header's
+# value, the control characters from 0x80 on stay, because they may be bytes of UTF-8.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
@@ -65,7 +70,7 @@ class Closed(ConnectionError):
 
 
 class NotHTTP(http.client.BadStatusLine):
-    """The bytes do not begin as HTTP does, so another kind of server sent them."""
+    """The first bytes are not those of an HTTP response, so another kind of server sent them."""
 
 
 class BadFraming(http.client.HTTPException):
@@ -85,29 +90,31 @@ class Head:
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Receive the head of a final response (RFC 9110, section 15).
 
-    Return the head, and the bytes that were received after it.
+    Informational responses (1xx) before the final one are skipped. Return the head, and the bytes
+    that were received after it.
     """
     received = b""
-    for _ in range(_MOST_INFORMATIONAL):
+    for _ in range(_MOST_RESPONSES):
         head, received = _next_head(receive, received)
         if head.status >= 200:
             return head, received
         if head.status == 101:
             raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
-    raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
+    raise http.client.HTTPException(f"{_MOST_RESPONSES} responses, all informational")
 
 
 def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, bytes]:
-    """Receive the rest of a head that starts with ``beginning``.
+    """Receive the rest of a head, of which ``beginning`` was received before.
 
     Return the head, and the bytes that were received after it.
     """
+    # The current line starts at the index ``begin``, and has no line end before ``searched``.
     received, begin, searched = bytearray(beginning), 0, 0
     status: tuple[int, int, str] | None = None
     lines: list[str] = []
     while True:
-        # The first bytes are checked before the line is complete. A server of another protocol may
-        # send a few bytes without a line end, and then wait for the client.
+        # The first bytes are checked before the first line is complete. A server of another
+        # protocol may send a few bytes without a line end, and then wait for the client.
         if not searched and _OTHER_PROTOCOL.match(received):
             line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
             raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
@@ -149,8 +156,8 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
             if plain != value and name.lower() in _FRAMING_FIELDS:
-                # A proxy may have read another value here, and may have found another end of the
-                # body.
+                # A proxy may have read this value differently, and may have found another end of
+                # the body.
                 raise BadFraming(f"a response with a control character in {name} cannot be read")
             value = plain
         headers.add(name, value)
@@ -172,11 +179,11 @@ class Framing:
     """Finds the end of a body by its length, or at EOF if the length is None (close-delimited)."""
 
     def __init__(self, length: int | None) -> None:
-        # The number of bytes of the body, or of a chunk's data, that have not arrived.
+        # This many bytes of the body, or of the current chunk's data, have not arrived.
         self._left = length or 0
         self.complete = length == 0
-        # Bytes that arrived after the end of the body. They show that the server is out of step
-        # with the client.
+        # Bytes that arrived after the end of the body. If there are any, the connection is not used
+        # again, because no request asked for these bytes.
         self.rest = b""
         # False if the body is close-delimited.
         self.ends_before_eof = length is not None
@@ -184,8 +191,8 @@ class Framing:
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
 
-        If content precedes a fault, this call returns the content, and the next call raises
-        `BadFraming`.
+        If the framing has a fault after some content, this call returns the content, and the next
+        call raises `BadFraming`.
         """
         if self.ends_before_eof:
             data, self.rest = data[: self._left], data[self._left :]
@@ -199,7 +206,15 @@ class Framing:
 
 
 class _Chunked(Framing):
-    """A body in chunks (RFC 9112, section 7.1)."""
+    """A body in chunks (RFC 9112, section 7.1).
+
+    While ``_left`` is above 0, the data of a chunk comes next. Otherwise ``_next`` takes the next
+    line:
+
+    * ``_size``: the line with the size of a chunk, such as ``1a`` CR LF.
+    * ``_data_end``: the CR LF after the data of a chunk.
+    * ``_trailer``: a line after the last chunk, whose size is 0. An empty line ends the body.
+    """
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -207,7 +222,8 @@ class _Chunked(Framing):
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         # The beginning of a line whose end has not arrived.
         self._waiting = b""
-        # The size that each parsed chunk line has. Most streams repeat a few lines.
+        # Sizes that `_whole_chunks` has parsed. A key is the CR LF after the data of a chunk, and
+        # the next line with a size, such as CR LF ``1a`` CR LF. Most streams repeat a few sizes.
         self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
@@ -215,6 +231,7 @@ class _Chunked(Framing):
     def take(self, data: bytes) -> bytes:
         if self._fault is not None:
             raise self._fault
+        # The waiting bytes contain no line end, so the search for a line end starts after them.
         searched = len(self._waiting)
         if searched:
             data, self._waiting = self._waiting + data, b""
@@ -244,9 +261,11 @@ class _Chunked(Framing):
         return b"".join(pieces)
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Append the data of all complete chunks to ``pieces``, and return where the chunks end.
+        """Append the data of the next chunks to ``pieces``, as long as whole chunks have arrived.
 
-        ``position`` and the returned position are at the end of a chunk's data, before its CR LF.
+        ``position`` is the end of a chunk's data, before its CR LF. Return the end of the data of
+        the last chunk that was appended, or ``position`` if there was none. `take` could do the
+        same, but this loop is faster.
         """
         sizes, length = self._sizes, len(data)
         while True:
@@ -254,6 +273,8 @@ class _Chunked(Framing):
             line = data[position:start]
             size = sizes.get(line)
             if size is None:
+                # If the line is incomplete or has a fault, the size is 0, and this method returns.
+                # Then `take` handles the line.
                 match = _NEXT_CHUNK.fullmatch(line)
                 size = int(match[1], 16) if match else 0
                 if len(sizes) < _MOST_SIZES:
@@ -265,13 +286,14 @@ class _Chunked(Framing):
             position = end
 
     def may_end(self) -> bool:
-        # EOF completes the body once the last chunk has arrived. The empty line after the last
-        # chunk may be missing (RFC 9112, section 8), but a trailer that has begun must end.
+        # If EOF comes after the last chunk, the empty line may be missing (RFC 9112, section 8).
+        # But if a trailer has begun, the empty line must follow.
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # Each of the next three methods takes one line. It returns the number of bytes of the line, or
-    # 0 if the line is incomplete.
+    # `_size`, `_data_end` and `_trailer` each take one line, which begins at ``position``. The
+    # bytes before ``searched`` contain no end of this line. These methods return the length of the
+    # line, or 0 if its end has not arrived.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")
@@ -312,10 +334,10 @@ class _Chunked(Framing):
 
 
 def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
-    """Decide where a body ends (RFC 9112, section 6.3), and whether to reuse the connection.
+    """Decide where a body ends, and whether to reuse the connection.
 
-    After 408 and 5xx the connection is not reused, because many servers close it then, even if
-    they do not say so.
+    The comments number the rules of RFC 9112, section 6.3. After 408 and 5xx the connection is not
+    reused, because many servers close it without a ``Connection: close``.
     """
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
@@ -336,15 +358,15 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # If a response has a transfer coding and a length, or has chunks in HTTP/1.0, a proxy may have
-    # found another end of the body. Then the bytes after the body may be forged (response
-    # splitting; RFC 9112, sections 6.1 and 6.3).
+    # A proxy may have found another end of the body in two cases: the response has a transfer
+    # coding and a length, or it has chunks in HTTP/1.0. Then the bytes after the body may be forged
+    # (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 
 
 def _content_length(text: str) -> int:
-    """Parse a content length, or a list of equal ones (RFC 9110, section 8.6)."""
+    """Parse a content length such as ``5``, or ``5, 5`` (RFC 9110, section 8.6)."""
     values = {part.strip(" \t") for part in text.split(",")}
     value = values.pop() if len(values) == 1 else ""
     if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):

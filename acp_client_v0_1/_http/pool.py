@@ -1,17 +1,19 @@
 """The connections of a client: a pool for each origin, with TLS and proxies set up.
 
-Strategy: each origin has ``connection_pool_maxsize`` slots. A quick call takes a slot while it
-lasts, and waits for a free slot within its deadline. Streams and long polls may last for hours. A
-few of them must not block quick calls, so they take no slot. All calls leave their connections to
-later calls.
+Strategy: each pool has ``connection_pool_maxsize`` slots. A call is quick if it is neither a stream
+nor a long poll. Each quick call has a slot until its response is read. If no slot is free, the call
+waits for a slot within its limits. Streams and long polls take no slot, because they may last for
+hours, and a few of them would block all quick calls. All calls leave their connections in the pool
+for later calls. There is one exception: a call that follows a cross-origin redirect makes a pool of
+its own, and the connection is closed at the end of the call.
 
-urllib3's own pools are not used. An interrupt inside the queue of such a pool leaves its lock held,
-and later calls of every thread hang.
+urllib3's own pools are not used. If an interrupt strikes inside the queue of such a pool, the lock
+of the queue may stay held, and later calls of every thread hang.
 
-Invariants: there is no lock. A slot is in use only while an attempt holds it (see `slots`). A
-connection is idle, or used by one attempt or response, or closed. If there are only quick calls, at
-most ``connection_pool_maxsize`` sockets to an origin are open. A process never uses a connection of
-its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
+Invariants: there is no lock. A slot is taken only while an attempt references it (see `slots`). A
+connection is idle, or used by one attempt or response, or closed. If all calls are quick, at most
+``connection_pool_maxsize`` sockets of a pool are open. A process never uses a connection of its
+parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
 configured origin, and are not used after a cross-origin redirect.
 """
 
@@ -42,13 +44,13 @@ from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
-# Streams and long polls leave their connections to later calls, too. So a pool keeps this many idle
-# connections even if it has fewer slots.
+# Streams and long polls take no slot, but leave their connections in the pool. So a pool keeps this
+# many idle connections even if it has fewer slots.
 _MOST_IDLE = 64
 
 
 class Pool:
-    """The connections to one origin. Threads can share it."""
+    """The connections to one origin. Threads can share a pool."""
 
     def __init__(
         self, make: Callable[[], Connection], maxsize: int, proxy_headers: dict[str, str] | None
@@ -57,9 +59,10 @@ class Pool:
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
         self._most_idle = max(maxsize, _MOST_IDLE)
-        # If a proxy forwards the requests without a tunnel, each request has these headers. None
-        # means that there is a tunnel or no such proxy.
+        # An HTTP proxy forwards the requests to an http:// origin, and each of these requests has
+        # these headers. None if the proxy opens a tunnel, or if there is no HTTP proxy.
         self.proxy_headers = proxy_headers
+        # True after `close`.
         self.retired = False
         # The finalizer closes the idle connections of a client that is never closed.
         weakref.finalize(self, _close_all, self.idle)
@@ -83,25 +86,27 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
-        """Take a connection back, for later calls."""
+        """Take a connection back for later calls. Close it if the pool is full or closed."""
         connection.mark_idle()
         if len(self.idle) >= self._most_idle:
             connection.close()
             return
         self.idle.append(connection)
+        # `retired` is read after the connection was added. If it were read before, another thread
+        # could close the pool between the two steps, and would miss the connection.
         if self.retired:
             _close_all(self.idle)
 
     def close(self) -> None:
-        """Close the idle connections. A connection that comes back later is closed, too."""
+        """Close the idle connections. From now on, `put` closes each connection that comes back."""
         self.retired = True
         _close_all(self.idle)
 
 
 def _close_all(idle: deque[Connection]) -> None:
     with contextlib.suppress(IndexError):
-        # The IndexError ends the loop. A check whether a connection is left could be wrong a moment
-        # later, because another thread may take the connection.
+        # The IndexError of the empty deque ends the loop. A check of the length before each `pop`
+        # would not be enough: another thread may take the last connection after the check.
         while True:
             idle.pop().close()
 
@@ -127,6 +132,7 @@ class Pools:
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
         self._context = cache(partial(tls_context, configuration))
+        # The id of a process, and the pools of that process.
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
@@ -134,7 +140,8 @@ class Pools:
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            # Only this call uses the pool. A closed pool closes its connection after the call.
+            # No other call uses this pool. The pool is closed at once, so that `put` closes the
+            # connection at the end of the call.
             pool.close()
         else:
             pool = self.pool(target.origin)
@@ -154,22 +161,23 @@ class Pools:
         pools = self._own()
         pool = pools.get(origin)
         if pool is None:
-            # If two threads make the pool at once, both use the pool that is stored first.
+            # If two threads each make a pool for the origin, both use the pool that is stored
+            # first.
             pool = pools.setdefault(origin, self._new_pool(origin))
         return pool
 
     def close(self) -> None:
-        """Close the idle connections now, and the others when their calls end."""
+        """Close the idle connections now, and every other connection at the end of its call."""
         pools = self._own()
         self._process = os.getpid(), {}
         for pool in list(pools.values()):
             pool.close()
 
     def _own(self) -> dict[Origin, Pool]:
-        """Return the pools of this process. A forked process starts without any.
+        """Return the pools of this process. A forked process starts with no pools.
 
-        A forked process closes its copies of the parent's idle sockets. That sends nothing, so the
-        connections stay open for the parent.
+        The forked process closes its copies of the parent's idle sockets. That sends nothing, so
+        the connections stay open for the parent.
         """
         pid, pools = self._process
         if pid != os.getpid():
@@ -180,9 +188,10 @@ class Pools:
         return pools
 
     def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
-        """Make the pool of an origin. ``cross_origin``: a cross-origin redirect led to the origin.
+        """Make the pool of an origin.
 
-        Such a pool does not use the client's certificate and the settings of its TLS names.
+        If a cross-origin redirect led to the origin, ``cross_origin`` is true. Then the pool uses
+        neither the client's certificate nor ``tls_server_name`` and ``assert_hostname``.
         """
         settings = self._configuration
         proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)

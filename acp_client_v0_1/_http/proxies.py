@@ -1,12 +1,16 @@
 """The proxy for an origin: its URL, its credentials and its headers.
 
-Strategy: ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``,
-``https_proxy``, ``all_proxy``). ``Configuration.no_proxy`` applies to both. The environment's
-``no_proxy`` applies only to the environment's proxies, because a proxy that is named in code is
-meant to be used. If ``Configuration.no_proxy`` is set, the environment's ``no_proxy`` is ignored.
+Strategy: these settings and variables choose the proxy of an origin:
 
-Invariants: user information in the URL of a proxy is sent to that proxy only: as a header, or in
-the handshake of SOCKS. Neither errors nor their causes repeat the URL.
+* ``Configuration.proxy`` overrides the proxies of the environment (``http_proxy``, ``https_proxy``,
+  ``all_proxy``).
+* ``Configuration.no_proxy`` lists hosts that use no proxy at all. If this setting is not None, the
+  environment's ``no_proxy`` is ignored.
+* The environment's ``no_proxy`` lists hosts that use no proxy of the environment. These hosts still
+  use ``Configuration.proxy``, because that proxy is set for this client alone.
+
+Invariants: the user information in a proxy's URL goes to this proxy only, as a header or in the
+handshake of SOCKS. Neither errors nor their causes repeat the URL.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     """Parse the URL of a proxy. Errors call the URL ``name``.
 
     The user information of the URL becomes a ``Proxy-Authorization`` header, unless ``headers``
-    already have one.
+    have such a header already.
     """
     parts, port = split_url(url, name)
     host = parts.hostname
@@ -84,13 +88,17 @@ def proxy_for(
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
-    # urllib.request is slow to import, and it is not needed before the first connection.
+    """Return the URL of a proxy, and the variable that names it. Both are "" if there is no proxy.
+
+    If ``with_exceptions`` is true, the hosts in the environment's ``no_proxy`` use no proxy.
+    """
+    # urllib.request takes long to import, so it is not imported before the first connection.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
     name = origin.scheme if proxies.get(origin.scheme) else "all"
     url = proxies.get(name, "")
-    # proxy_bypass() also reads the exceptions in the system settings of macOS and Windows.
+    # On macOS and Windows, proxy_bypass() also reads the exceptions in the system's settings.
     if not url or (
         with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
     ):
@@ -114,5 +122,5 @@ def _in_network(host: str, network: str) -> bool:
     try:
         return "/" in network and ip_address(host) in ip_network(network, strict=False)
     except ValueError:
-        # The host or the entry is a name, so it is in no network.
+        # The host is a name, or the entry is not a network.
         return False

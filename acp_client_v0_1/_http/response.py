@@ -1,15 +1,15 @@
 """A response, as callers see it: status, headers, and the body as it arrives.
 
-Strategy: `Incoming` reads the connection. `RESTResponse` decodes the content coding, bounds the
-bytes that it keeps, and raises the errors of this package. `_Urllib3Response` is urllib3's response
+Strategy: `Incoming` reads the connection. `RESTResponse` decodes the content coding, limits how
+many bytes are kept, and raises the errors of this package. `_Urllib3Response` is urllib3's response
 over the same bytes, for code that uses the API of urllib3.
 
 By default a request has ``Accept-Encoding: identity``, but some servers encode the body all the
-same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``. A body may have
-only one coding, because each further coding would multiply the size to which a few bytes can
-expand.
+same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``. A body with two
+codings or more is refused, because each coding multiplies the size to which a few bytes can expand.
 
-Invariant: an encoded body that is truncated is an error.
+Invariant: a truncated encoded body is never taken for a complete one. A read of such a body raises
+an error, or `RESTResponse.fault` is set.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, Respon
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
+# If the status is 300 or above, at most this much of the body is kept.
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
-# An error quotes this much of an unexpected response to a request for a stream. The response may
-# have no end, and the timeouts of streams are long.
+# The limits of `read_beginning`. After a request for a stream, an unexpected body may have no end,
+# and the timeouts are long.
 _MOST_QUOTED = 65_536  # bytes
 _QUOTED_WITHIN = 3.0  # seconds
 
 
 class _Urllib3Response(HTTPResponse):
-    """urllib3's response, over a body that may be unread."""
+    """urllib3's response over an `Incoming`, or over a body that was read before."""
 
     incoming: Incoming
 
@@ -64,7 +65,7 @@ class _Urllib3Response(HTTPResponse):
             yield piece
 
     def release_conn(self) -> None:
-        """Close the connection. If the body is complete, the connection stays in its pool."""
+        """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self.incoming.close()
 
     def shutdown(self) -> None:
@@ -72,7 +73,7 @@ class _Urllib3Response(HTTPResponse):
 
 
 class RESTResponse:
-    """A response. Its body, of at most ``limit`` bytes, is read on demand.
+    """A response. Its body is read on demand, and `read` accepts at most ``limit`` bytes.
 
     Attributes:
         status: The status code.
@@ -80,9 +81,9 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body, or None while the body is unread.
-        fault: The failure that truncated the body of an error or of an unexpected response, or
-            None.
-        attempts: How often the request was sent.
+        fault: The failure that ended the body early, if `read` or `read_beginning` returned the
+            bytes before the failure and did not raise. Otherwise None.
+        attempts: 1 plus the number of retries.
         elapsed: Seconds from the beginning of the call to the response.
     """
 
@@ -94,7 +95,7 @@ class RESTResponse:
         self.method: str = call.method
         self.data: bytes | None = None
         self.fault: ApiException | None = None
-        # The loop of attempts sets both.
+        # `RESTClientObject` sets both.
         self.attempts: int = 1
         self.elapsed: float = 0.0
         self._call = call
@@ -124,9 +125,9 @@ class RESTResponse:
 
     @property
     def proxy(self) -> str:
-        """The proxy that forwarded the request, and that may have sent the response itself.
+        """The proxy that forwarded the request. The proxy itself may have sent the response.
 
-        "" if the request went to the server, perhaps through a tunnel.
+        "" if there was no proxy, or if the proxy only passed the bytes on (a tunnel, or SOCKS).
         """
         via = self._incoming.via
         return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
@@ -134,8 +135,8 @@ class RESTResponse:
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
-        # An earlier `read_available` may have set ``wait``. urllib3's response cannot cope with a
-        # `NothingYet`.
+        # An earlier `read_available` may have set ``wait``. Then a read could raise `NothingYet`,
+        # which urllib3's response cannot handle.
         self._incoming.wait = None
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
@@ -157,7 +158,7 @@ class RESTResponse:
 
     @property
     def ambiguous(self) -> bool:
-        """True if the status leaves open whether a request that is not safe was carried out."""
+        """True if the status leaves open whether an unsafe request was carried out."""
         return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
@@ -169,7 +170,11 @@ class RESTResponse:
         return self.headers.get(name, default)
 
     def check_coding(self) -> None:
-        """If the content coding is not supported, close and raise `ResponseDecodeError`."""
+        """If the content coding is not supported, close the response and raise.
+
+        Raises:
+            ResponseDecodeError: The content coding is not supported.
+        """
         try:
             _coding_of(self.headers)
         except DecodeError as error:
@@ -179,24 +184,29 @@ class RESTResponse:
     def read(self) -> bytes:
         """Return the decoded body, and keep it in ``data``.
 
-        If a part of the body was read before, only the rest is returned and kept. If the status is
-        300 or above, at most 1 MiB is read. If such a body breaks off or cannot be decoded, the
-        part before that is returned, because the status matters more than the body.
+        If `read_available` has returned a part of the body before, only the rest is returned and
+        kept.
+
+        If the status is 300 or above, the status matters more than the body. In this case:
+
+        * At most 1 MiB is returned.
+        * If the body breaks off or cannot be decoded, the part before the fault is returned.
 
         Raises:
-            TransportException: The connection failed, or time ran out.
-            ResponseDecodeError: The content coding is broken.
-            ResponseTooLarge: The body is larger than the limit.
+            ApiTimeoutError: Time ran out, whatever the status is.
+            TransportException: The connection failed, and the status is below 300.
+            ResponseDecodeError: The content coding is broken, and the status is below 300.
+            ResponseTooLarge: The body is larger than the limit, and the status is below 300.
         """
         if self.data is None:
             self.data = self._whole()
         return self.data
 
     def read_beginning(self) -> bytes:
-        """Return the beginning of an unexpected body, for an error to quote, and close.
+        """Return the beginning of an unexpected body, for an error to quote. Close the response.
 
-        About 64 KiB are read, for at most 3 seconds. If those seconds ran out, or the body broke
-        off, `fault` has the error.
+        This reads at most 64 KiB, for at most 3 seconds. If a read fails or the time runs out, the
+        bytes that have arrived are returned, and the error is in `fault`.
         """
         if self.data is None:
             attempt = self._incoming.attempt
@@ -206,19 +216,19 @@ class RESTResponse:
         return self.data
 
     def read_available(self, limit: int = PIECE, *, wait: float | None = None) -> bytes:
-        """Return the bytes of the body that have arrived, decoded, and wait only if there are none.
+        """Return the bytes of the body that have arrived, decoded. Wait only if there are none.
 
         Args:
             limit: The most bytes to return.
-            wait: Seconds to wait for the first byte. By default the read waits for as long as the
-                timeouts of the call allow.
+            wait: Seconds to wait for the first byte. By default, only the timeouts of the call
+                limit the wait.
 
         Returns:
             Decoded bytes. b"" means that the body is complete.
 
         Raises:
             NothingYet: Nothing arrived within ``wait``. Reading can continue.
-            ConnectionException: The connection ended before the body did, or was aborted.
+            ConnectionException: The connection ended before the body did, or `abort` was called.
             ProtocolException: The body's framing is broken.
             ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
@@ -230,7 +240,7 @@ class RESTResponse:
         self._incoming.abort()
 
     def close(self) -> None:
-        """Close the connection. If the body is complete, the connection stays in its pool."""
+        """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self._incoming.close()
 
     def _whole(self) -> bytes:
@@ -248,11 +258,13 @@ class RESTResponse:
         raise ResponseTooLarge(limit=most, http_resp=self, body=text)
 
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
-        """Read the body until it ends or exceeds ``most`` bytes.
+        """Read the body until the body ends, or until more than ``most`` bytes were read.
 
-        If the body is only ``quoted``, a failure to read it, timeouts included, is kept in `fault`,
-        and what was read is returned. If the status is 300 or above, the same holds for any failure
-        but a timeout. All other failures are raised.
+        Some failures to read the body are not raised. They are kept in `fault`, and the bytes
+        before the failure are returned:
+
+        * any failure, if the body is only read to be ``quoted``
+        * any failure but a timeout, if the status is 300 or above
         """
         pieces: list[bytes] = []
         size = 0
@@ -261,7 +273,7 @@ class RESTResponse:
                 pieces.append(piece)
                 size += len(piece)
                 if self._decoder is None and self._incoming.finished:
-                    # The body is complete, so the read that would return b"" is saved.
+                    # The body is complete, so the next read would only return b"".
                     break
         except ApiException as error:
             if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):
@@ -291,8 +303,8 @@ class RESTResponse:
                 if self._decoder.unfinished:
                     raise DecodeError("it ends too early")
                 return b""
-        # A few bytes may decode to gigabytes without a wait for the socket. So the deadline is
-        # checked here, too.
+        # A few bytes may decode to gigabytes, in many pieces, without a wait for the socket. So
+        # each piece checks the deadline.
         if incoming.attempt.until.expired:
             raise TimeoutError("the deadline has passed")
         return piece

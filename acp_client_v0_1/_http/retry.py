@@ -1,15 +1,16 @@
 """What a failure means, and the rules by which a single call is retried.
 
-Strategy: `failure_of` classifies an error, for single calls, runs, batches and the command. One row
-of a table says what a status means. Each call has its own `Attempts`, which returns the delay
-before the next attempt, or None if there is no next attempt. The delay is an exponential
-backoff with full jitter, so that clients which failed together do not come back together. A
+Strategy: `failure_of` classifies an error, for single calls, runs, batches and the command. A table
+says what each status means. Each call has its own `RetryCounter`, which returns the delay before
+the next attempt, or None if there is no next attempt. The delay is an exponential backoff with full
+jitter. So if many clients fail at the same moment, they do not all retry at the same moment. A
 ``Retry-After`` (RFC 9110, section 10.2.3) replaces the backoff. `handles._rules` decides what
 agents, runs and batches do after a call has failed.
 
 Invariants: a request that changes something is retried only if the server certainly did not carry
 it out, that is, if the kind of the failure is "unsent" or "limited". A ``Retry-After`` is never
-shortened. If it does not fit into the deadline, or exceeds `LONGEST_OUTAGE`, the call ends.
+shortened. If the pause would end after the deadline, or is longer than `LONGEST_OUTAGE`, the call
+ends with its last error or response.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ from acp_client_v0_1.exceptions import (
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
-# If a long poll fails after this many seconds or more, the server was holding it.
-_HELD = 1.0
+# If a long poll fails after this many seconds or more, the server had begun to wait for output. If
+# the window is shorter than this, the poll must have lasted for the whole window.
+_POLL_RAN = 1.0
 
 Kind = Literal[
     # The request was certainly not carried out.
     "unsent",
-    # The request was certainly not carried out, because the server limits requests. The server will
-    # accept it later.
+    # The request was certainly not carried out, because the client sends too many requests. The
+    # server will accept the same request later.
     "limited",
     # The request may have been carried out.
     "lost",
@@ -65,9 +67,11 @@ Kind = Literal[
     "lacks",
     # There is no such run, agent or thread of ACP.
     "missing",
-    # The credentials are refused, a proxy refuses the connection for good, the server does not
-    # speak HTTP, or it redirects every request from http to https. Other requests would probably
-    # fail in the same way.
+    # Other requests would probably fail in the same way, because
+    # - the server refuses the credentials, or
+    # - a proxy refuses the connection for good, or
+    # - the server does not speak HTTP, or
+    # - the server redirects every request from http to https.
     "denied",
     # A redirect was not followed.
     "moved",
@@ -80,16 +84,18 @@ class Failure(NamedTuple):
     """The meaning of an error."""
 
     kind: Kind
-    # The seconds of the response's ``Retry-After``. None if it had none.
+    # The seconds of the response's ``Retry-After``. None if there is none.
     retry_after: float | None = None
     # True if the state of the run, or of its ACP thread, does not allow the request.
     conflict: bool = False
     # True if the failure may mean that the server limits requests. Many proxies limit by a 503.
     limits: bool = False
-    # True if a proxy that ends long polls after some time may be the reason.
+    # True if the reason may be a proxy that ends every request after some time.
     cut: bool = False
-    # True if `rest` does not retry the call, whatever the kind is. Agents, runs and batches ignore
-    # this.
+    # True if no slot of the connection pool was free. Handles do not log this as an outage.
+    full_pool: bool = False
+    # True if `rest` does not retry the call, although the kind would allow a retry. Agents, runs
+    # and batches ignore this.
     rest_gives_up: bool = False
 
     @property
@@ -99,13 +105,17 @@ class Failure(NamedTuple):
 
     @property
     def is_outage(self) -> bool:
-        """Tell whether an outage of the server may be the reason."""
+        """Tell whether the server may be failing.
+
+        A full pool counts as well: perhaps the server fails, and so other calls keep their slots.
+        """
         return self.passes or self.kind == "unreadable"
 
 
-# What each status means. The first row that has the status decides. A status in no row is
-# "refused". Proxies invent statuses from 520 on. After a 524, for example, the server may still be
-# working on the request. Of all statuses from 500 on, only 501 says that the server did nothing.
+# What each status means. The first row that contains the status decides. A status in no row is
+# "refused". Of all statuses from 500 on, only 501 says that the server did nothing. The statuses
+# from 520 on are in no standard: proxies send them. After a 524, for example, the server may still
+# be working on the request.
 _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((429,), Failure("limited", limits=True)),
     ((503,), Failure("lost", limits=True, cut=True)),
@@ -122,7 +132,7 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
 def failure_of(error: ApiException) -> Failure:
     """Classify the error of one call."""
     status = error.status
-    # If the status is an error, the status decides, even if the body broke off.
+    # A status of 300 or above decides, even if the body broke off.
     if isinstance(error, TransportException) and (status is None or status < 300):
         return _failure_of_transport(error)
     if status is None:
@@ -144,12 +154,13 @@ def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> 
 
 
 def _failure_of_transport(error: TransportException) -> Failure:
-    known = isinstance(error, (ConnectionException, ApiTimeoutError))
+    # True if the connection broke, was refused, or was silent for too long.
+    broken = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
-        # If the server was silent (a timeout), it may still be working on the request. If it did
-        # not send valid HTTP, it will probably not do so the next time. So `rest` retries only
-        # after a broken connection.
-        return Failure("lost", cut=known, rest_gives_up=not isinstance(error, ConnectionException))
+        # `rest` retries only if the connection broke. It does not retry after
+        # - a timeout, because the server may still be working on the request, or
+        # - a response that is not valid HTTP, because the next response will probably be the same.
+        return Failure("lost", cut=broken, rest_gives_up=not isinstance(error, ConnectionException))
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
@@ -159,11 +170,11 @@ def _failure_of_transport(error: TransportException) -> Failure:
         return Failure("denied")
     if isinstance(error, TLSException):
         return Failure("unsent", rest_gives_up=True)
-    # If no slot of the pool was free, nothing was sent, and the server is not to blame. `rest` does
-    # not retry, because the call has already waited for a slot.
-    unsent = known or isinstance(error, NameResolutionException)
+    # If no slot of the pool was free, `rest` does not retry: the call has already waited for a
+    # slot.
+    unsent = broken or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", rest_gives_up=full)
+    return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
 
 
 @dataclass(slots=True)
@@ -174,28 +185,32 @@ class Server:
     `rest` always uses `time.monotonic`.
     """
 
-    # True once there is a sign that the address is right: a response, a request that was sent and
-    # then failed, a token of a run, or a journal with a line about a run. If the address was never
-    # reached, it is probably wrong, and a failure to connect is not taken for an outage.
+    # True once there is a sign that the address is right:
+    # - a response,
+    # - a request that was sent, even if it failed after that,
+    # - a token of a run, or
+    # - a journal with a line about a run.
+    # Without a sign, the address is probably wrong, so a failure to connect is no outage.
     reached: bool = False
     # The server does not have these operations.
     lacks: set[str] = field(default_factory=set[str])
     # These operations have failed while others worked.
     fails: set[str] = field(default_factory=set[str])
 
-    # A ``Retry-After`` of a 204, or of a failure of a handle's request, begins a hold. A wait that
-    # was under way when the hold began sends nothing until the hold ends.
+    # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
+    # `hold_began` sends nothing until `hold_ends`. A call that began later ignores the hold.
 
-    # When the hold began. A later response that extends the hold sets this again, and so does any
-    # 204 with a ``Retry-After``.
+    # The time of the latest response that began the hold, or prolonged it. There are two kinds:
+    # - A 204 with a ``Retry-After``, even if the hold does not become longer.
+    # - A failure of a handle's request, if its ``Retry-After`` makes the hold longer.
     hold_began: float = -math.inf
-    # When the hold ends: the latest time that a ``Retry-After`` has asked for.
+    # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
     # The error whose response set `hold_ends`. None if that response was a 204.
     hold_error: ApiException | None = None
 
-    # An outage is a time in which all requests failed. It began at this time. None if there is no
-    # outage.
+    # The time at which the present outage began: since then, all requests have failed. None if
+    # there is no outage.
     since: float | None = None
     # The number of failures in this outage.
     failures: int = 0
@@ -203,7 +218,8 @@ class Server:
     operations: frozenset[str] = frozenset()
     # True if this outage has been logged.
     warned: bool = False
-    # Before this time, a new outage is logged only once it has lasted for some seconds.
+    # Until this time, an outage is logged only after it has lasted `Timing.quiet` seconds. After
+    # this time, an outage is logged at its first failure.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:
@@ -221,18 +237,18 @@ class RetryPolicy:
     total: float = 3
     # The most retries after attempts that sent nothing.
     connect: float = math.inf
-    # The most retries after attempts that failed when something was sent already.
+    # The most retries after attempts that sent something and got no complete response.
     read: float = math.inf
-    # The most retries after a complete response.
+    # The most retries after responses whose status is retried.
     status: float = math.inf
-    # These statuses and 429 are retried, and no others. None means the statuses whose `Failure`
-    # `passes`.
+    # The statuses that are retried, besides 429. If this is None, a status is retried if `passes`
+    # of its `Failure` is true.
     statuses: frozenset[int] | None = None
     # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
     # with each retry, up to `backoff_max`.
     backoff: float = 0.5
     backoff_max: float = 8.0
-    # Retry-After replaces the backoff.
+    # If True, a ``Retry-After`` replaces the backoff. If False, a ``Retry-After`` is ignored.
     respect_retry_after: bool = True
 
     @classmethod
@@ -264,7 +280,8 @@ class RetryPolicy:
 
 @functools.lru_cache
 def _counted(retries: int) -> RetryPolicy:
-    # The policies are cached because each handle makes a view of its client with 0 retries.
+    # The policies are cached for speed: each handle makes a view of its client with 0 retries
+    # (`Contact.of`), and each view needs a policy.
     return RetryPolicy(total=retries)
 
 
@@ -272,7 +289,7 @@ def _limit(count: int | bool | None) -> float:
     return math.inf if count is None or count is True else int(count)
 
 
-class Attempts:
+class RetryCounter:
     """Counts the retries of one call, and decides whether and when the next retry follows."""
 
     __slots__ = ("_by_phase", "_policy", "retries")
@@ -285,7 +302,7 @@ class Attempts:
     def after_failure(self, call: Call, error: TransportException, took: float) -> float | None:
         """Return the seconds to wait before the next attempt, or None to raise ``error``.
 
-        The failed attempt ``took`` this many seconds.
+        The failed attempt took ``took`` seconds.
         """
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)
@@ -295,7 +312,7 @@ class Attempts:
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or None to return the response.
 
-        The attempt with the response ``took`` this many seconds.
+        The attempt with this response took ``took`` seconds.
         """
         return self._after(call, failure_of_status(status, headers), took, "status", status)
 
@@ -307,7 +324,7 @@ class Attempts:
             return None
         if not policy.covers(failure, status) or self.retries >= policy.total:
             return None
-        if used >= getattr(policy, phase) or (failure.cut and was_held(call.timeout.window, took)):
+        if used >= getattr(policy, phase) or (failure.cut and poll_ran(call.timeout.window, took)):
             return None
         delay = failure.retry_after if policy.respect_retry_after else None
         if delay is None:
@@ -322,11 +339,12 @@ class Attempts:
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Return the upper bound of the delay after a number of retries.
+    """Return the longest delay, in seconds, that may follow after ``retries`` retries.
 
-    The bound is ``first`` seconds before any retry, and doubles with each retry up to ``longest``.
+    This is ``first`` after 0 retries, and doubles with each retry up to ``longest``: for example
+    0.5, 1, 2, 4, 8 and 8 s.
     """
-    # The exponent is bounded because a larger power would not fit into a float.
+    # The exponent is bounded, because 2.0 ** 1024 is too large for a float.
     return min(longest, first * 2.0 ** min(retries, 64))
 
 
@@ -340,7 +358,8 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     moment = date_of(text)
     if moment is None:
         return None
-    # The server's clock may be wrong. So its ``Retry-After`` is compared with its own ``Date``.
+    # The server's clock may be wrong. So the date is compared with the ``Date`` of the response,
+    # which comes from the same clock.
     now = date_of(headers.get("date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
@@ -354,14 +373,16 @@ def date_of(text: str | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
-        # The zone "-0000" means UTC, from a sender that does not say its own zone (RFC 5322).
+        # `parsedate_to_datetime` returns no zone for "-0000". The date is in UTC then, and "-0000"
+        # says that the sender's own zone is not known (RFC 5322, section 3.3).
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
 
 
-def was_held(window: float | None, took: float) -> bool:
-    """Tell whether a call that failed after ``took`` seconds was a long poll that the server held.
+def poll_ran(window: float | None, took: float) -> bool:
+    """Tell whether a failed call was a long poll that ran: the server had begun to wait for output.
 
-    ``window`` is the window of the long poll. None and 0 mean that there was nothing to hold.
+    The call failed after ``took`` seconds. ``window`` is the poll window in seconds. If ``window``
+    is None or 0, the call was no long poll.
     """
-    return window is not None and window > 0 and took >= min(_HELD, window)
+    return window is not None and window > 0 and took >= min(_POLL_RAN, window)

@@ -1,21 +1,28 @@
-"""A limit on what runs at the same time: threads that connect, or quick calls to an origin.
+"""A limit on what runs at the same time: threads that connect, or the quick calls of a pool.
 
-Strategy: a thread makes a `Slot` and puts it at the end of a queue (`Slots.enter`). The slot may be
-used once fewer than ``most`` slots are ahead of it. The queue holds only weak references, so a slot
-counts while its owner references it. An interrupt is an exception that a signal handler raises,
-such as KeyboardInterrupt. It may strike at any step, so that nobody gives the slot back. Once the
-last reference to such an orphaned slot is gone, other threads remove it from the queue.
-`Slots.leave` only frees a slot sooner.
+Strategy: a thread makes a `Slot` and puts it at the end of a line (`Slots.enter`). The slot is
 
-When a slot leaves the queue, the slot that is now at index ``most - 1`` becomes usable, and `leave`
-wakes its owner. An interrupt may prevent `leave` from doing so, and nobody calls `leave` for an
-orphaned slot. So waiting threads also sweep: in each interval, at least one of them removes the
-orphaned slots among the first ``most``, and wakes the owners there. A sweep looks at no other
-slots, so its cost does not grow with the queue.
+* usable if fewer than ``most`` slots are ahead of it in the line,
+* waiting if ``most`` or more slots are ahead of it,
+* orphaned if the last reference to it is gone, but the line still has its weak reference.
 
-Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, which
-other threads see done or not done. Slots become usable in the order in which they were queued. A
-slot that may be used stays usable, because the slots ahead of it only become fewer.
+The line is a list of weak references. Usually the owner removes its slot from the line
+(`Slots.leave`). Then the next slot moves to index ``most - 1`` and becomes usable, and `leave`
+wakes its owner.
+
+An interrupt is an exception that a signal handler raises, such as KeyboardInterrupt. It may strike
+at any step, and has one of two effects:
+
+* Before `leave`: the slot stays in the line, and is orphaned as soon as no traceback refers to it.
+* In `leave`: nobody wakes the next owner.
+
+So waiting threads also sweep. In each interval, at least one of them removes the orphaned slots
+among the first ``most`` slots, and wakes the owners of the usable slots. A sweep reads only the
+first ``most`` slots, so its cost does not grow with the line.
+
+Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, so
+other threads see the state before the step or after it. Slots become usable in the order of the
+line. A usable slot stays usable, because the slots ahead of it only become fewer.
 """
 
 from __future__ import annotations
@@ -41,30 +48,34 @@ def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
 
 
 class Slot:
-    """A permit. It is taken while its owner references it."""
+    """A place in the line.
+
+    The owner keeps the place until `Slots.leave`, or until the last reference to this object is
+    gone.
+    """
 
     __slots__ = ("__weakref__", "wake")
 
     def __init__(self) -> None:
-        # An item in this queue wakes the owner. The queue is made here, so any thread that finds
-        # the slot in the line can wake the owner. None means that the owner does not wait.
+        # An item in this queue wakes the owner. The queue exists before the slot joins the line, so
+        # every thread that finds the slot there can wake the owner. None means that the owner does
+        # not wait.
         self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
 
 
 class Slots:
-    """At most ``most`` slots in use at once."""
+    """A line of slots, of which only the first ``most`` are usable."""
 
     def __init__(self, most: int) -> None:
         self.most: int = most
-        # The queue of slots. The first ``most`` may be used.
         self._line: list[weakref.ref[Slot]] = []
-        # No thread sweeps before this time of the monotonic clock.
+        # The next sweep is due at this time of the monotonic clock.
         self._next_sweep = time.monotonic()
 
     def enter(self, slot: Slot) -> bool:
-        """Queue a new slot, to which the caller has the only reference.
+        """Put a new slot at the end of the line. The caller has the only reference to the slot.
 
-        Return True if the slot may be used at once, and False if the caller has to `wait`.
+        Return True if the slot is usable at once, and False if the caller has to `wait`.
         """
         self._line.append(weakref.ref(slot))
         if len(self._line) > self.most:
@@ -73,9 +84,11 @@ class Slots:
         return True
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
-        """Wait until a queued slot may be used. Return False if the deadline passes before."""
+        """Wait until a slot of the line is usable. Return False if the deadline passes before."""
         wake = slot.wake
         while wake is not None and (waiting := len(self._line) - self.most) > 0:
+            # A thread that waits alone sweeps every time. If several threads wait, the first thread
+            # after `_next_sweep` sweeps for all.
             if waiting == 1 or time.monotonic() >= self._next_sweep:
                 self._sweep()
             remaining = deadline.remaining()
@@ -88,24 +101,25 @@ class Slots:
         return True
 
     def leave(self, ref: weakref.ref[Slot]) -> None:
-        """Remove a slot from the queue, if it is there, and wake the owners that may go on.
+        """Remove a slot from the line, if it is there, and wake the owners of usable slots.
 
-        The argument is a weak reference, because an interrupt may strike here. Then a traceback may
-        keep this frame alive, and a strong reference would keep the slot taken.
+        The argument is a weak reference for the case that an interrupt strikes here. The traceback
+        may then keep this frame alive, and a strong reference in the frame would keep the slot in
+        the line.
         """
         try:  # noqa: SIM105 - `suppress` would add three calls to each call of the client
             self._line.remove(ref)
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # Usually only the last of these slots has become usable. If other slots left at the
-            # same moment, several have.
+            # Usually one slot has just become usable: the last of the usable ones. If several slots
+            # leave at the same moment, more slots become usable, and their owners are woken, too.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break
 
     def _sweep(self) -> None:
-        """Remove orphaned slots among the first ``most``, and wake the owners that may go on."""
+        """Remove orphaned slots among the first ``most``, and wake the owners of usable slots."""
         self._next_sweep = time.monotonic() + _POLL_INTERVAL
         while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
             for ref in orphaned:
@@ -115,7 +129,7 @@ class Slots:
 
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
-    """Wake a slot's owner if it waits, and return whether it does."""
+    """Wake the owner of a slot. Return False if the slot has no owner that waits."""
     slot = ref()
     wake = None if slot is None else slot.wake
     if wake is not None:

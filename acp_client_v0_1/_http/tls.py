@@ -4,7 +4,8 @@ Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 
 connection until the inner connection has data. Each of these reads would have the whole timeout
 again, so `OuterSocket` shortens the timeout before each read.
 
-Invariant: certificates are checked unless ``verify_ssl`` is false.
+Invariant: certificates are checked unless ``verify_ssl`` is false. For the certificate of an https
+proxy, a ``proxy_ssl_context`` decides instead of ``verify_ssl``.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLCo
     """Make a TLS context. It sends the client's certificate if ``with_identity`` is true."""
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
-    # Early versions of Python 3.10 and 3.11 set this option, and take a truncated body for a
-    # complete one.
+    # Early versions of Python 3.10 and 3.11 set this option. With it, they take a truncated body
+    # for a complete one.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
@@ -84,7 +85,7 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """Wraps the TLS connection to a proxy, and calls ``limit`` before each wait for it."""
+    """Wraps the TLS connection to a proxy, and calls ``limit`` before each read and each write."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
@@ -104,7 +105,10 @@ class OuterSocket:
 
 
 def shut_down(sock: Any) -> None:
-    """Shut down a connection, unless it is closed. This wakes a thread that reads from it."""
+    """Shut down a connection, so that a thread that reads from it wakes up.
+
+    If the connection is closed, this does nothing.
+    """
     # Even reading an attribute of a closed socket may fail: gevent's sockets raise OSError.
     with contextlib.suppress(OSError, TypeError):
         while hasattr(sock, "socket"):
@@ -117,16 +121,16 @@ def shut_down(sock: Any) -> None:
 def lacks_close_notify(error: BaseException) -> bool:
     """Return whether an error means that TLS ended without a close_notify.
 
-    With OpenSSL 3, early versions of Python 3.10 and 3.11 raise a plain `ssl.SSLError` for that.
+    Python raises `ssl.SSLEOFError` then. With OpenSSL 3, early versions of Python 3.10 and 3.11
+    raise a plain `ssl.SSLError` with this ``reason``.
     """
     reason = getattr(error, "reason", None)
     return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
-def decrypted(sock: Any) -> int:
-    """Count the bytes that TLS, or TLS in TLS, has decrypted and not yet returned."""
-    held: int = getattr(sock, "pending", int)()
+def decrypted(sock: Any) -> bool:
+    """Tell whether TLS, or TLS in TLS, holds bytes that it has decrypted and not yet returned."""
     incoming = getattr(sock, "incoming", None)
-    if incoming is not None:
-        held += incoming.pending + sock.sslobj.pending()
-    return held
+    if incoming is None:
+        return bool(getattr(sock, "pending", int)())
+    return bool(incoming.pending or sock.sslobj.pending())

@@ -1,8 +1,8 @@
 """URLs: one strict parser for the configured host, each request, and the targets of redirects.
 
 Invariants: a `Target` has a lower-case scheme and host, an explicit port and a path that starts
-with a slash. So "the same origin" (RFC 6454, section 4) means the same everywhere. A URL with user
-information, a control character or a backslash is refused.
+with a slash. So two origins are the same (RFC 6454, section 4) if they compare equal. A URL with
+user information, a space, a control character or a backslash is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _PORTS = {"http": 80, "https": 443}
+# This matches a URL in two groups: the scheme with the authority, and the path with the query.
 _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
 _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
@@ -61,7 +62,7 @@ def checked_host(host: object) -> str:
     parse_target(host, "host")
     host = host.rstrip("/")
     if host.endswith("/runs"):
-        raise ApiValueError("host ends in /runs, which is added to it: give the base path alone")
+        raise ApiValueError("host ends in /runs: leave out /runs, which the client adds itself")
     return host
 
 
@@ -78,15 +79,15 @@ def parse_target(url: str, name: str = "url") -> Target:
 
 
 def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
-    """Split a URL into its parts and its port, if it has one.
+    """Split a URL into its parts and its port, which is None if the URL has none.
 
-    Errors call the URL ``name``, and quote from it only if it is ``quotable``.
+    Errors call the URL ``name``. They quote a part of the URL only if ``quotable`` is true.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
         # The message of the ValueError may quote a part of a password, so the error is not chained.
-        raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
+        raise ApiValueError(f"{name} is not a URL: its host or [IPv6] address is wrong") from None
     if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
         raise ApiValueError(f"{name}: an IPv6 address must be in brackets, as in http://[::1]:8000")
     try:
@@ -94,7 +95,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     except ValueError:
         port = 0
     if port == 0:
-        # urllib3 would take port 0 for the default port.
+        # Port 0 is refused, because urllib3 would take it for the default port.
         wrong = f": {parts.netloc.rpartition(':')[2]!r}" if quotable else ""
         raise ApiValueError(f"{name} has a port that is not a number from 1 to 65535{wrong}")
     return parts, port
@@ -126,7 +127,7 @@ def ascii_host(host: str, name: str) -> str:
     try:
         if not host or _FORBIDDEN.search(host):
             raise UnicodeError("empty, or with a space or a control character")
-        # This refuses labels that DNS cannot have.
+        # The codec refuses labels that DNS cannot have, such as one of 64 characters.
         encoded = host.encode("idna").decode("ascii")
     except UnicodeError as error:
         raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error

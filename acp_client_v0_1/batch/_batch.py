@@ -1,15 +1,20 @@
-"""Runs many inputs of one agent. It draws inputs when it needs them, and yields items as runs end.
+"""Runs one agent on many inputs. It draws inputs as it needs them, and yields items as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each task to an
-outcome. So the iterable of inputs need not be thread-safe, and its errors are raised in the
-caller's thread.
+submits them as tasks. So the iterable of inputs need not be thread-safe, and its errors are raised
+in the caller's thread. Threads (`_workers`) or an executor (`_executors`) bring each task to an
+outcome.
 
-Invariants: without ``ordered``, an input is drawn only while fewer than ``concurrency`` inputs are
-drawn and not handed out. With ``ordered``, an input is drawn only while fewer than ``concurrency``
-runs are in flight, and fewer than 2 * ``concurrency`` inputs are drawn and not handed out. A final
-outcome is in the journal before the caller has it. However the iteration ends, the journal is whole
-and closed afterwards. The threads have ended then, or are left behind after some seconds.
+Invariants:
+
+- An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
+  most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
+  flight, and at most 2 * ``concurrency`` inputs are open.
+- A result or a final error (`_journal._is_final`) is written to the journal before the caller has
+  the item. The error of an input that JSON cannot represent is not written. Each call finds this
+  error again.
+- After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
+  threads have ended, except those that take longer than 2.5 seconds to end.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ class BatchItem(Notebook):
     Attributes:
         index: The index of the input, from 0.
         key: The name that ``key`` returned for the input, or the index as text.
-        run_id: The id of the run, or "" if no run was created.
+        run_id: The id of the run, or "" if no run is known.
         input: The input itself.
         outcome: The result, or the error that took its place.
     """
@@ -79,11 +84,12 @@ class BatchItem(Notebook):
             The result, in the agent's own schema.
 
         Raises:
-            ApiException: The error that took its place: `RunFailed`, `RunInterrupted`, `RunGone`,
-                `RunWaitTimeout`, `RunStartAmbiguous`, or the error of a create that was refused.
+            ApiException: The run has no result, or none in time: for example `RunFailed`,
+                `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
+                a create that the server refused.
             ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
                 agent's schema.
-            Exception: ``on_interrupt`` or the executor raised it.
+            Exception: ``on_interrupt``, ``connect`` or the executor raised it.
         """
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -111,14 +117,15 @@ class BatchOptions(RunOptions, total=False):
 
 
 class Batch:
-    """An iterator and context manager over the items of many inputs, made by `AgentHandle.map`.
+    """An iterator over the items of many inputs, and a context manager.
 
-    Use it from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no more
-    inputs are drawn, and the batch waits up to 3 seconds for its threads. The runs continue on the
-    server, unless ``on_stop`` is "cancel": deleting them may take some 30 seconds more. With a
-    journal, the same call continues where this one stopped.
+    `AgentHandle.map` makes a batch, and describes the arguments.
 
-    `AgentHandle.map` describes the arguments.
+    Use a batch from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no
+    more inputs are drawn, and the batch waits up to 2.5 seconds for its threads. With ``on_stop``
+    "leave", the runs in flight continue on the server. With "cancel", the batch deletes these runs.
+    That may take some 30 seconds more, and longer if the server is slow. With a journal, the same
+    call of `map` continues where the batch stopped.
     """
 
     def __init__(
@@ -161,12 +168,16 @@ class Batch:
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
-            # The processes of an executor may have other packages than this process.
+            # With an executor, this process does not check the inputs. The worker processes check
+            # them, and may have other packages than this process.
             imported("jsonschema_rs", "check=True", "validation")
-        # The mark is random. The client token of a new run is made of the first 20 characters of
-        # the mark and the index of the input.
+        # 32 random hex digits, with two uses:
+        # - The client token of a new run consists of the first 20 digits and the index of the
+        #   input.
+        # - All 32 digits are the mark of the batch, which each run has in its metadata. But if an
+        #   earlier call began the journal, the mark in the header of the journal is used instead.
         mark = new_client_token()
-        self._token_start, self._agent_id = mark[:20], agent.agent_id
+        self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
@@ -181,14 +192,15 @@ class Batch:
                 call_id=new_client_token(),
                 agent=about,
                 server=server,
-                batch=mark if file is None else file.header.batch,
+                batch_mark=mark if file is None else file.header.batch,
                 options=given,
                 timeout=timeout,
                 on_interrupt=on_interrupt,
                 check=check,
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
-                # A worker process has a client of its own, which has seen no response yet.
+                # The client of a worker process is new, and has seen no response. So the plan says
+                # whether the server has responded to this client, or to an earlier call.
                 server_reached=agent.runs.api_client.rest_client.server.reached
                 or (file is not None and file.responded),
             )
@@ -235,7 +247,7 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the item of a run that has ended. With ``ordered``, wait for the next input's."""
+        """Wait for an item, and return it. With ``ordered``, return the item of the next input."""
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
@@ -281,11 +293,11 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # Items that have ended may have to wait for a slow run before them. Until there are
-                # 2 * `concurrency` inputs, waiting items take no room. So one slow run does not
-                # keep all others from starting.
-                at_once = self._concurrency - len(runners.in_flight)
-                room = min(self._concurrency + room, at_once)
+                # An item that waits for the slow run of an earlier input has no run in flight any
+                # more. So another run may start in its place, as long as fewer than
+                # 2 * `_concurrency` inputs are open.
+                free = self._concurrency - len(runners.in_flight)
+                room = min(self._concurrency + room, free)
             if room < 1:
                 return
             try:
@@ -307,11 +319,15 @@ class Batch:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input. If the journal has its outcome, the task has it, too."""
+        """Make the task of an input.
+
+        If the journal has an outcome of the input, the task gets this outcome, unless the input is
+        to be run again.
+        """
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
-        task = Task(index, key, value, f"{self._token_start}{index:012x}")
+        task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         journal = self._owned.journal
         if journal is None:
             return task
@@ -331,8 +347,10 @@ class Batch:
             )
         again = entry.state == "failed" and self._retry_failed
         if again and not entry.run_id:
+            # The input was refused, so there is no run to read first. The task begins like a new
+            # one.
             return task
-        task.token, task.run_id, task.started_before = entry.token, entry.run_id, True
+        task.client_token, task.run_id, task.started_before = entry.client_token, entry.run_id, True
         task.retry = again
         task.outcome = None if again else entry.outcome
         return task
@@ -381,8 +399,9 @@ class Batch:
     def close(self) -> None:
         """Stop drawing inputs, end the threads and close the journal.
 
-        Runs in flight continue on the server, unless ``on_stop`` is "cancel". After `close`,
-        ``next()`` raises `StopIteration`. Callbacks may call `close`, and it may be called again.
+        Runs in flight continue on the server, or are deleted if ``on_stop`` is "cancel". After
+        `close`, ``next()`` raises `StopIteration`. Callbacks may call `close`. A second call does
+        nothing.
         """
         self._stop()
 
@@ -399,8 +418,8 @@ class Batch:
 class _Resources:
     """The things that a batch has to end: its progress bar, its runners and its journal.
 
-    They are apart from the `Batch`, because a finalizer must not reference the object that it
-    finalizes.
+    These things are apart from the `Batch`, because a finalizer must not reference the object that
+    it finalizes.
     """
 
     progress: Progress
@@ -409,13 +428,14 @@ class _Resources:
     runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    # `Batch._stop` sets this, however the batch ends. It is still False if the batch was dropped.
+    # `Batch._stop` sets this to True. If it is False in `end`, the batch was garbage-collected
+    # before its end.
     closed: bool = False
 
     def end(self) -> int:
-        """End everything, and return how many runs are in flight."""
+        """End everything, and return how many runs are left in flight."""
         if os.getpid() != self.pid:
-            # This process is a fork, and the runs belong to its parent.
+            # This process was forked, and the runs belong to its parent.
             return 0
         if self.runners is None and not self.closed:
             warnings.warn(
@@ -441,7 +461,7 @@ def _check_inputs(inputs: object) -> None:
 
 
 def _check_pickles(**functions: object) -> None:
-    """Raise `ApiTypeError` if a function cannot be pickled: it would make each task fail."""
+    """Raise `ApiTypeError` if a function cannot be pickled. Otherwise each task would fail."""
     for name, function in functions.items():
         try:
             pickle.dumps(function)

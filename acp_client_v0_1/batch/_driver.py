@@ -1,15 +1,17 @@
 """The requests of one run of a batch, from its create to its outcome.
 
-Strategy: the thread that starts a run also waits for its output. So the usual run takes two
-requests, and no other thread is woken in between. Each request goes through `Wait.perform`. All
-requests of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole
-batch.
+Strategy: unless the run is parked (`_parking`), the thread that starts a run also waits for its
+output. So the usual run takes two requests, and no other thread is woken in between. Each request
+goes through `Wait.perform`. All requests of a batch in one process share one `Contact`, so a
+``Retry-After`` or an outage counts for all of them.
 
-Invariants: after a create whose outcome is unclear, a second create is sent in three cases only: a
-search worked and did not find the run; or the caller accepts a second run (``unclear="start"``); or
-an executor may have repeated the task, and the server cannot search. A final outcome is in the
-journal before the caller has it. An error that all runs would get is raised, and does not become an
-outcome.
+Invariants: an error that all runs would get is raised, and does not become an outcome. If it is
+unclear whether a create was carried out, a second create is sent in three cases only:
+
+- a search worked and did not find the run;
+- the caller accepts a second run (``unclear="start"``);
+- the server refuses searches, and no earlier call has started the task. Then only an executor that
+  has repeated the task can have sent an earlier create.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# If it is unclear whether a create was carried out, and a search worked and did not find the run,
-# the create is posted again, up to this many times in all. Posts that the server certainly did not
-# carry out do not count. With ``unclear="start"`` one more post follows.
+# A post is unclear if nothing shows whether the server carried it out. A create has at most this
+# many unclear posts. After an unclear post, the next post follows only if a search worked and did
+# not find the run. With ``unclear="start"``, one more post follows, even if no search worked. Posts
+# that the server certainly did not carry out, such as a post that got a 429, do not count.
 _MOST_POSTS = 3
 
 
@@ -59,17 +62,20 @@ class Stopped(Exception):
 
 
 class RunDriver:
-    """Drives the tasks of a batch to their outcomes. Threads can share it.
+    """Drives the tasks of a batch to their outcomes. Threads can share a driver.
 
-    Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`.
-    The code for the usual run has few steps. Between two requests of a run, other threads displace
-    this code from the caches of the processor, so each step is slow.
+    Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`. An
+    error of one run becomes the outcome of its task.
+
+    Other code runs between two requests of a run. So when a line of this class runs, it is rarely
+    in the caches of the processor, and each line is slow. Keep the path of a usual run short.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
-        # This is set when the batch ends.
+        # The end of the batch sets this.
         self.stop = Flag()
+        # When an earlier call last wrote the journal. Minus infinity if there was no earlier call.
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
@@ -79,7 +85,7 @@ class RunDriver:
             self.contact.server.reached = True
 
     def core(self, task: Task) -> RunCore:
-        """Return the core of a task's run."""
+        """Return the core of a task's run. If there is none, make it."""
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
@@ -90,16 +96,16 @@ class RunDriver:
     def _since_earlier_call(self) -> float:
         """Return the seconds since an earlier call last wrote the journal.
 
-        The runs of that call are at least as old.
+        A run whose id is in the journal was created at least this many seconds ago.
         """
         return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
-        """Return a budget without a deadline. It ends with the batch, or by a long outage."""
+        """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
         return Wait(self.contact, stop=self.stop, late=Stopped)
 
     def _rearm(self, task: Task) -> Polls:
-        """Begin the timeout of a task's next output, and return the polls for it."""
+        """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
         task.polls = Polls(core, core.wait(self.plan.timeout, self.stop), timing().window)
         return task.polls
@@ -107,14 +113,14 @@ class RunDriver:
     # Starting
 
     def start(self, task: Task, *, search_first: bool = False) -> None:
-        """Create the run of a task, unless it has one.
+        """Create the run of a task, unless the task has one.
 
-        With ``search_first``, another process may have created the run, so it is searched for
-        before the create.
+        With ``search_first``, search for the run before the create, because another process may
+        have created the run.
         """
-        # All tasks share one descriptor. So an error of reading it is raised, and does not become
-        # the outcome of this task. It is read before `_create`, so if it cannot be read, the
-        # journal has no "starting" line.
+        # All tasks share one descriptor. So if the descriptor cannot be read, the error is raised,
+        # and does not become the outcome of this task. After this error no create follows, so the
+        # descriptor is read before `_create` writes the "starting" line.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
@@ -127,9 +133,10 @@ class RunDriver:
             self._fail(task, error)
 
     def _check_failed_run(self, task: Task) -> None:
-        """Read a run that failed in an earlier call, and forget it if it has still failed.
+        """Read the run of a task. According to the journal, this run has failed.
 
-        A run that the server has tried again since is kept.
+        - If its status is still error or timeout, or if the run is gone, forget the run.
+        - If its status is any other, the server has tried the run again. The task keeps the run.
         """
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
@@ -145,15 +152,15 @@ class RunDriver:
     def _create(self, task: Task, search_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
-            # The "starting" line is written first. An input that is refused below gets a "failed"
-            # line, which needs a "starting" line before it.
+            # The "starting" line is written first, because a "failed" line needs a "starting" line
+            # before it, and an input that is refused below gets a "failed" line.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = dict_of(f"input {task.index}", value)
         if described is not None:
             check_values(described, value, plan.options.get("config"), stacklevel=2)
-        marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
+        marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
         metadata = {**plan.options.get("metadata", {}), **marks}
         given = {**plan.options, "input": value, "metadata": metadata}
         creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
@@ -178,17 +185,17 @@ class RunDriver:
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created.
 
-        Return it and its duplicates. Return an empty list if the run is to be created.
+        Return the run and its duplicates, or an empty list if the run is to be created.
         """
         clock, plan, wait = timing(), self.plan, self._wait()
 
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
-            # Only runs of this batch can have the token, so there is no need to compare the agent
-            # of the run.
-            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
-            # If the earlier process was killed, its create may still be on its way, so that a later
-            # search finds the run.
+            # Only runs of this batch can have the client token, so there is no need to compare the
+            # agent of the run.
+            found = find_by_token(runs, task.client_token, plan.agent_id, timeout=limit)
+            # If the earlier process was killed, its create may still be on its way. So for some
+            # seconds, a search that found nothing is repeated.
             young = task.started_before and self._since_earlier_call() < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
@@ -200,23 +207,31 @@ class RunDriver:
         except ApiException as error:
             if self.contact.ends_batch(error):
                 raise
-            lacks = error.status is not None and failure_of(error).kind != "lost"
-            # The create follows all the same if the caller accepts a second run, or if the server
-            # cannot search and no earlier call has started the task. In the second case only an
-            # executor that repeats the task could make a second run.
-            if plan.unclear == "start" or (lacks and not task.started_before):
+            cannot_search = error.status is not None and not failure_of(error).passes
+            # The search has failed. The create follows all the same in two cases:
+            # - The caller accepts a second run.
+            # - The server cannot search, and no earlier call has started the task. Then there is
+            #   another run only if an executor has repeated the task.
+            if plan.unclear == "start" or (cannot_search and not task.started_before):
                 return []
-            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
+            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
             raise RunStartAmbiguous(
-                client_token=task.token,
+                client_token=task.client_token,
                 token=encode_token(token),
-                why=f"an earlier call may have started it, and the search for it failed: {error}",
+                why=f"it may have been started before, and the search for it failed: {error}",
             ) from error
 
     # Waiting
 
-    def poll(self, task: Task, window: int) -> None:
-        """Ask for the output of a task's run, by a long poll of ``window`` seconds."""
+    def poll(self, task: Task, window: int) -> bool:
+        """Ask for the output of a task's run, by a long poll of ``window`` seconds.
+
+        - If there is no output yet, pause, and return False.
+        - If the output is a question, answer the question, and return True.
+        - If there is any other output, end the task with the outcome, and return True.
+        - If a request has failed for good, or the timeout is over, end the task with the error, and
+          return True. But if all runs would get the error, raise it.
+        """
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
         output: RunOutput | None = None
@@ -228,35 +243,41 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            # After a `Pause`, `perform` would ask again itself. So it gets None. `poll` pauses
-            # afterwards and returns, and the worker may take another task.
+            # If `send` returned the `Pause`, `perform` would pause and call `send` again. So `send`
+            # returns None. Then `poll` pauses and returns, and the worker may take another task.
             if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output
 
         try:
-            # A parked task may come back so late that a request has no time to get a response.
+            # A parked task may come back so late that a request has no time to get a response. Then
+            # no request is sent.
             if wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late_error()
             core = self.core(task)
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
             if output is None:
                 wait.pause(pause)
-                return
+                return False
             result = output.actual_instance
             outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # `polls.probe` raises an error that says "not served" only if the status of the run
-            # shows that it has an output. Then the server serves no outputs at all.
+            # If a response suggests that the server does not serve outputs, `polls.probe` reads the
+            # run. If the run has ended or asks a question, there must be an output, so the probe
+            # asks for it again. If the server refuses this request, too, the probe raises this
+            # error: the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
+        return True
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome of an output. If the output is a question, answer it and return None.
 
-        If ``on_interrupt`` raises an error instead of giving an answer, the error is the outcome.
+        - If the question was answered meanwhile, return None, too.
+        - If ``on_interrupt`` raises an error, or returns no answer, return the error.
+        - If the output is an error of the run, raise `RunFailed`.
         """
         core, plan = self.core(task), self.plan
         outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))
@@ -273,12 +294,16 @@ class RunDriver:
         return None
 
     def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:
-        """Make an error the outcome of a task, or raise it if all runs would get it."""
+        """Make an error the outcome of a task. If all runs would get the error, raise it.
+
+        ``unserved`` says that the error is of a server that serves no outputs.
+        """
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):
-            # If the task has no run, this is an error of its create. Then "missing" is about the
-            # agent, and "lacks" about the operation, so all other creates would fail, too.
+            # If the task has no run, this is an error of its create. The kind "missing" of a create
+            # means that there is no such agent. "lacks" means that the server has no creates. In
+            # both cases, all other creates would fail, too.
             missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
             if unserved or missing or self.contact.ends_batch(error):
                 raise error

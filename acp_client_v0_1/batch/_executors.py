@@ -2,13 +2,16 @@
 
 Strategy: a task of the executor is one run, from its create to its outcome. A pickled task has no
 credentials, neither on its way to the worker nor back. Each worker process makes one client, by
-``connect`` or from its environment, and keeps it for the batch. An error that holds a client comes
-back as its text. If a scheduler loses a worker, it runs the tasks of that worker again. So a task
-searches for its client token before it creates a run.
+``connect`` or from its environment, and keeps the client for the batch. An error that references a
+client comes back as text. A scheduler that loses a worker runs the tasks of the worker again. So a
+task searches for its client token before it creates a run.
 
-Invariants: only the caller's process writes the journal. A client of another server than the
-agent's is refused before anything is sent. A future is dropped once its outcome is taken. As long
-as a future is referenced, Dask runs its task again if the worker that holds the result is lost.
+Invariants:
+
+- Only the caller's process writes the journal.
+- A client of another server than the agent's is refused before anything is sent.
+- A future is dropped once its outcome is taken. Otherwise, if Dask loses the worker that has the
+  result, it would run the task again.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token
 from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
@@ -43,7 +46,7 @@ Connect = Callable[[], ApiClient]
 
 _log = package_logger(__name__)
 
-# A worker process keeps this many clients, each for one batch.
+# A worker process keeps at most this many clients, each for one batch.
 _MOST_CLIENTS = 4
 
 
@@ -55,16 +58,17 @@ def connect_from_environment() -> ApiClient:
 # In the worker process ------------------------------------------------------------------------
 
 
+# Makes the handle of an agent from the agent's id and a client.
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
-# The key is `Plan.call_id`.
+# The client and the driver of each batch, by its `Plan.call_id`.
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}
 _clients_lock = threading.Lock()
 
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process. Return the task with its outcome."""
-    # The executor may run the same object again, so this works on a copy.
+    # The executor may pass the same object to `carry` again, so `carry` works on a copy.
     task = replace(task)
     try:
         driver = _shared_driver(plan, attach, connect)
@@ -72,9 +76,9 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error becomes the outcome
-        # `Task.__getstate__` makes the error picklable. An OpenApiException that gets here is one
-        # that all runs would get, so it ends the batch. Any other error, such as an OSError of
-        # ``connect``, counts for this task only.
+        # `Task.__getstate__` makes the error picklable. An OpenApiException gets here only if all
+        # runs would get it. So it ends the batch. Any other error, such as an OSError of
+        # ``connect``, is the outcome of this task only.
         task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
     # The caller has the input, so there is no need to send it back.
     task.input = None
@@ -82,7 +86,10 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
 
 
 def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
-    """Return the driver that the tasks of the batch share in this process."""
+    """Return the driver that the tasks of the batch share in this process. The first call makes it.
+
+    Raise an error if ``connect`` returns no client, or a client for another server.
+    """
     with _clients_lock:
         if plan.call_id not in _clients:
             client = connect()
@@ -123,7 +130,7 @@ class Remote:
         """Give a task to the executor."""
         if not task.run_id and self.journal is not None:
             self.journal.starting(task)
-        # An interrupt may come right after the submission. So the task is in `in_flight` before.
+        # Ctrl-C may come right after the submission. So the task is in `in_flight` before.
         self.in_flight[task.index] = task
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
@@ -131,7 +138,10 @@ class Remote:
         future.add_done_callback(lambda done: ended.put(_with_outcome(task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
+        """Return a task that has ended. Return None if no task ends within ``timeout`` seconds.
+
+        Raises the error of a task if all tasks would get this error.
+        """
         try:
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
@@ -142,7 +152,8 @@ class Remote:
         del self._futures[ended.index]
         ended.input = task.input
         if self.journal is not None:
-            if ended.token != task.token:
+            if ended.client_token != task.client_token:
+                # The worker process has run a failed input again, with another client token.
                 self.journal.starting(ended)
             if ended.run_id and ended.run_id != task.run_id:
                 self.journal.started(ended)
@@ -157,14 +168,14 @@ class Remote:
         for future in self._futures.values():
             future.cancel()
         # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
-        # that others have started, have other tokens. A task that is retried may have made a run
-        # with its next token.
-        tasks = {task.token: task for task in self.in_flight.values()}
-        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
+        # that others have started, have other client tokens. The task of a failed run that is tried
+        # again may have made a run with its next client token.
+        tasks = {task.client_token: task for task in self.in_flight.values()}
+        tasks.update([(next_client_token(old), task) for old, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
-            # A worker that is not done may create its run after this search. Then another search
-            # has to follow. So `all_done` is computed before the search.
+            # A worker that is not done may create its run after the search. Then another search has
+            # to follow. So `all_done` says whether the workers were done before the search.
             all_done = not self._not_done(tasks)
             if not self._delete_runs(tasks) or all_done or clock.now() - began > clock.threads:
                 break
@@ -172,13 +183,16 @@ class Remote:
         return len(self._not_done(tasks))
 
     def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
+        """Return the tasks whose futures are not done, or that have no future."""
         done = {index for index, future in self._futures.items() if future.done()}
         return {task for task in tasks.values() if task.index not in done}
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
-        """Delete the runs of ``tasks`` that have not ended, and remove their tasks from ``tasks``.
+        """Search for the runs of ``tasks``, and delete the runs that have not ended.
 
-        Return False if the search or a DELETE failed.
+        ``tasks`` has the tasks by client token. A task is removed from ``tasks`` if its run was
+        deleted, or ended between the search and the DELETE. Return False if the search or a DELETE
+        failed.
         """
         # A task that an executor has repeated may have two runs.
         runs: list[tuple[Task, RunCore]] = []
@@ -198,9 +212,10 @@ class Remote:
         return not left
 
     def duplicates(self, known: int) -> int:
-        """Count the runs of the batch beyond the first of each client token.
+        """Search for the runs of the batch. Return how many have the client token of another run.
 
-        The workers have found ``known`` of these runs. If the search fails, return ``known``.
+        The first run of each client token does not count. If the search fails, return ``known``:
+        how many of these runs the workers have reported.
         """
         try:
             tokens = [mark_of(run.creation) for run in self._runs_of_batch()]
@@ -210,12 +225,12 @@ class Remote:
         return len(tokens) - len(set(tokens))
 
     def _runs_of_batch(self) -> Iterator[Run]:
-        wanted = {"agent_id": self.plan.agent_id, "metadata": {BATCH_KEY: self.plan.batch}}
+        wanted = {"agent_id": self.plan.agent_id, "metadata": {BATCH_KEY: self.plan.batch_mark}}
         return iter_runs(self.agent.runs, wanted, on_drift="continue")
 
 
 def _with_outcome(task: Task, future: Future[Task]) -> Task:
-    """Return the task of a future, with its outcome, which may be an error of the executor."""
+    """Return the task of a future with its outcome, which may be an error of the executor."""
     try:
         return future.result()
     except CancelledError:

@@ -1,20 +1,26 @@
 """The journal of a batch: a file with the runs that were started and their outcomes.
 
 Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
-which it names by its index. Every line ends in the CRC-32 of the bytes before it::
+and names the input by its index. Every line ends in a checksum: the CRC-32 of the bytes before it::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
     {"started":0,"run":"…","crc":"…"}
-    {"done":0,"run":"…","result":{…},"crc":"…"}                    or "failed", with an "error"
+    {"done":0,"run":"…","result":{…},"crc":"…"}
+    {"failed":0,"run":"…","error":{…},"crc":"…"}                   instead of "done"
 
 Strategy: a line is appended by one write, so a crash can only tear the last line. A torn last line
 is cut off when the file is opened again. Results stay in the file. The index in memory has two
-offsets for each input, 16 bytes. The first half of this module, up to "The file", does no I/O.
+offsets for each input, together 16 bytes. The first half of this module, up to "The file", does no
+I/O.
 
-Invariants: the journal is a regular file, which one batch of one process has open. Only a torn last
-line is ever removed. The error for any other damage names the line, and the file is left as it is.
-The content of the file is not trusted, because a checksum is not a signature.
+Invariants:
+
+- The journal is a regular file.
+- At most one batch has the journal open at a time. Batches of other processes count, too.
+- Only a torn last line is ever removed. If there is any other damage, the error names the line, and
+  the file is left as it is.
+- The content of the file is not trusted, because a checksum is not a signature.
 """
 
 from __future__ import annotations
@@ -62,12 +68,13 @@ _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 # The error of a "failed" line has a status if a server responded. The text of an error cannot match
-# this, because quotes in it are escaped.
-_REFUSED = re.compile(rb'"status":\d')
+# this pattern, because JSON escapes the quotes in a text.
+_HAS_STATUS = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
-# The index grows by blocks of this many inputs, so a single large index costs one block.
+# The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
+# one block, and not an array of that length.
 _BLOCK = 256
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
 # Reading a value of an unexpected shape raises one of these errors.
@@ -95,7 +102,10 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Read a header, or raise `ValueError` if it is damaged or of a later version."""
+        """Make a header from its record.
+
+        Raise `ValueError` if the record is incomplete, or of another version.
+        """
         version = record.get("acp-journal")
         if version != _VERSION:
             raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
@@ -113,9 +123,10 @@ class Entry:
     # The digest of the input. The input itself is not kept.
     input: str
     # The client token of the create.
-    token: str
+    client_token: str
     key: str
-    # The id of the run. It is empty while the state is "starting".
+    # The id of the run. It is empty while the state is "starting", and in a "failed" line if the
+    # create failed.
     run_id: str
     # The outcome, or None before the state is "done" or "failed".
     outcome: dict[str, Any] | OpenApiException | None
@@ -151,7 +162,7 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
 
 
 def _check(line: bytes) -> None:
-    """Raise `ValueError` if a line, without its LF, is damaged."""
+    """Raise `ValueError` if a line is damaged. ``line`` does not have its LF."""
     ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH)
     if ending is None:
         raise ValueError("the line has no checksum")
@@ -160,7 +171,10 @@ def _check(line: bytes) -> None:
 
 
 def scan_line(line: bytes) -> tuple[State, int]:
-    """Return the state and the index of a line without parsing its JSON."""
+    """Return the state and the index of the input that a line names, without parsing its JSON.
+
+    ``line`` does not have its LF. Raise `ValueError` if the line is damaged.
+    """
     _check(line)
     subject = _SUBJECT.match(line)
     if subject is None:
@@ -169,7 +183,10 @@ def scan_line(line: bytes) -> tuple[State, int]:
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """Return the record of a line, without its LF, or raise `ValueError` if it is damaged."""
+    """Return the record of a line. Raise `ValueError` if the line is damaged.
+
+    ``line`` does not have its LF.
+    """
     _check(line)
     return cast("dict[str, Any]", json.loads(line))
 
@@ -181,12 +198,12 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
         try:
             return json.loads(json.dumps(value, default=dict))
         except (TypeError, ValueError):
-            # An attribute that JSON cannot represent becomes None, so that the others are kept.
+            # An attribute that JSON cannot represent becomes None. The other attributes are kept.
             return None
 
     state = {name: plain(value) for name, value in vars(error).items()}
     if isinstance(headers := state.get("headers"), dict):
-        # Other headers may be credentials.
+        # The other headers are dropped, because they may have credentials.
         sent = cast("dict[str, Any]", headers)
         state["headers"] = {k: v for k, v in sent.items() if k.lower() in _KEPT_HEADERS}
     words = plain(list(error.args)) or [str(error)]
@@ -194,7 +211,7 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
 
 
 def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
-    """Make an error from its JSON. If its class is unknown, it becomes an `ApiException`."""
+    """Make an error from its JSON. If its class is unknown, make an `ApiException`."""
     name = record["class"]
     for module in (errors, exceptions):
         kind = getattr(module, name) if name in module.__all__ else None
@@ -213,7 +230,8 @@ _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 def _is_final(error: OpenApiException, run_id: str) -> bool:
     """Return whether an error is the final outcome of an input.
 
-    It is final if the run never gets a result, or if a new create would be refused again.
+    - With a run, the error is final if the run will never get a result.
+    - Without a run, the error is final if a new create would be refused again.
     """
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
@@ -226,7 +244,7 @@ _open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """Close the journals of the parent in a forked process."""
+    """In a forked process, close the journals that its parent has open."""
     for journal in list(_open_files):
         journal.release()
 
@@ -246,7 +264,7 @@ class Journal:
 
     Raises:
         JournalLocked: Another batch, in this process or another, has the file open.
-        JournalDamaged: A line is damaged, and it is not just a torn last line.
+        JournalDamaged: A line is damaged. A torn last line is not damage.
         JournalMismatch: The file belongs to another agent, server or config.
         JournalError: The file cannot be opened, or is not a journal.
         OSError: The file cannot be read or written.
@@ -258,8 +276,8 @@ class Journal:
         self._durable = durable
         self._lock = threading.Lock()
         # A block has two offsets for each input: the offset of its "starting" line, and the offset
-        # of the last line after that. At offset 0 is the header, so an offset of 0 means that there
-        # is no such line.
+        # of its last line after the "starting" line. The header is at offset 0, so an offset of 0
+        # means that there is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self.release = weakref.finalize(self, os.close, self._fd)
@@ -268,12 +286,13 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            # True if a line shows that the server has responded: a line that names a run or a
-            # status does.
+            # True if the server has responded to an earlier call. A line that names a run shows
+            # this, and so does an error with a status.
             self.responded = False
-            # The seconds since an earlier call wrote the last line, computed once. Later ages come
-            # from the monotonic clock. If the time of the file is in the future (a file server has
-            # another clock, or a clock was set back), it counts as now.
+            # How many seconds before the opening of the file its last line was written. Infinity if
+            # the file is new. `RunDriver` adds the time since the opening, by the monotonic clock.
+            # If the time of the file is in the future (a file server has another clock, or a clock
+            # was set back), it counts as now.
             self.written_ago = (
                 max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
             )
@@ -285,7 +304,7 @@ class Journal:
         _open_files.add(self)
 
     def entry(self, index: int) -> Entry | None:
-        """Return the entry of the input at an index, if there is one."""
+        """Return the entry of an input. Return None if the journal has no line about the input."""
         block, at = self._offsets.get(index // _BLOCK, _NO_OFFSETS), index % _BLOCK * 2
         offset, latest = block[at : at + 2]
         if not offset:
@@ -298,12 +317,12 @@ class Journal:
                     last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
-                raise self._damage(self._line_at(offset), error) from error
+                raise self._damage(self._line_number(offset), error) from error
 
     def starting(self, task: Task) -> None:
-        """Record that the run of a task is about to be created, unless it is recorded already."""
+        """Record that the run of a task is about to be created, unless an earlier call did so."""
         if not task.started_before:
-            named = {"input": task.digest, "token": task.token, "key": task.key}
+            named = {"input": task.digest, "token": task.client_token, "key": task.key}
             self._append({"starting": task.index, **named})
 
     def started(self, task: Task) -> None:
@@ -311,10 +330,10 @@ class Journal:
         self._append({"started": task.index, "run": task.run_id})
 
     def ended(self, task: Task) -> None:
-        """Record the outcome of a task, if it is final.
+        """Record the outcome of a task, if the outcome is final.
 
-        If it is not final, nothing is written, and the next call with the journal continues with
-        the task: its run may still get a result, or a new create may succeed.
+        If the outcome is not final, write nothing. Then the next call with the journal continues
+        with the task, because its run may still get a result, or a new create may succeed.
         """
         outcome, run_id = task.outcome, task.run_id
         if isinstance(outcome, dict):
@@ -346,7 +365,8 @@ class Journal:
     def _write(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written < len(line):
-            # The disk is full. The part of the line is removed, because no line may follow it.
+            # The disk is full. The part that was written is removed, because no line may follow a
+            # part of a line.
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         if self._durable:
@@ -409,7 +429,7 @@ class Journal:
             block[at + 1] = offset
             # A "failed" line shows a response only if its error has a status: the client itself may
             # have refused the input.
-            self.responded = self.responded or state != "failed" or bool(_REFUSED.search(line))
+            self.responded = self.responded or state != "failed" or bool(_HAS_STATUS.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"
@@ -419,7 +439,7 @@ class Journal:
             line=number,
         )
 
-    def _line_at(self, offset: int) -> int:
+    def _line_number(self, offset: int) -> int:
         self._reader.seek(0)
         number = 1
         while self._reader.tell() < offset:
@@ -434,7 +454,7 @@ class Journal:
 
 def _open(path: str | os.PathLike[str]) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    # Without this flag, opening a FIFO would block.
+    # Without this flag, opening a FIFO blocks on some systems.
     flags |= getattr(os, "O_NONBLOCK", 0)
     try:
         return os.open(Path(path), flags, 0o600)
@@ -451,7 +471,7 @@ def _lock_file(fd: int, path: Path) -> None:
         if sys.platform == "win32":
             import msvcrt
 
-            # The lock covers one byte far behind the end of the file, which nobody writes or reads.
+            # The lock covers one byte far behind the end of the file. Nobody reads or writes there.
             os.lseek(fd, 1 << 40, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:

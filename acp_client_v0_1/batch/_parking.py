@@ -1,14 +1,16 @@
-"""The runs of a large batch that no thread waits for, and the search for those that have ended.
+"""The parked runs of a large batch: no thread waits for them, and searches show which have ended.
 
-Strategy: a few workers hold long polls. The other runs are parked. One thread searches for the
-batch's pending runs, a page of 1,000 at a time. A parked run that is not among the pending runs
-goes back to the workers, which fetch its output. The pause between two searches grows while they
-find nothing, up to a tenth of the time for which the oldest run has been parked. So short runs are
-checked often, and long runs seldom.
+Strategy: a few workers hold long polls for some runs. The other runs are parked. One thread
+searches for the batch's pending runs, a page of 1,000 at a time. A parked run that is not among the
+pending runs goes back to the workers, which fetch its output. While searches find all parked runs
+pending, the pause between two searches grows. It grows up to 10 seconds, or up to a tenth of the
+longest time for which a run has been parked, if that is less. So short runs are checked often, and
+long runs seldom.
 
-A search is only a hint: the output decides. The workers that hold long polls also take turns with
-the parked runs, for a short window each. So every run gets its outcome, even if the server cannot
-search, ignores the metadata, or still calls a run pending that has ended.
+A search is only a hint: the output decides. After each long poll without an output, the worker
+parks its run, and polls the run that was parked first. Each of these polls has a short window. So
+every run gets its outcome, even if the server cannot search, ignores the metadata, or still calls a
+run pending that has ended.
 """
 
 from __future__ import annotations
@@ -32,21 +34,26 @@ if TYPE_CHECKING:
 
 # This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12
-# More workers hold long polls if the server cannot search.
+# If searches are given up, this many workers hold long polls.
 _HOLDERS_ALONE = 20
-# Searches are given up if they make more mistakes than this, and more mistakes than hits.
+# Searches are given up after more mistakes than this, if there are also more mistakes than hits.
+# `ParkedRuns` says what a mistake and a hit are.
 _MOST_MISTAKES = 100
-# A search returns at most this many runs.
+# A search is read in pages of this many runs.
 _PAGE = 1000
-# The pages overlap by this many runs, because runs that end meanwhile move the others forward.
+# The pages overlap by this many runs, because each run that ends meanwhile moves the runs after it
+# towards the first page.
 _OVERLAP = 100
-# A search reads at most this many pages more than the parked runs fill. It may need more pages than
-# those, because a server that ignores the metadata lists other runs, too.
+# A server that ignores the metadata lists other runs, too. So a search may read this many pages
+# more than the parked runs fill.
 _SPARE_PAGES = 10
 
 
-class UnattendedRuns:
-    """The runs that no thread waits for. ``put_back`` gives a run back to the workers."""
+class ParkedRuns:
+    """The parked tasks of a batch, and the number of workers that hold long polls.
+
+    ``put_back`` gives a task back to the workers.
+    """
 
     def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
@@ -57,8 +64,11 @@ class UnattendedRuns:
         self._parked: OrderedDict[int, Task] = OrderedDict()
         # The number of workers that hold long polls.
         self._holders = 0
-        # A search gives back a task that seems to have ended. It is a hit if the task has ended,
-        # and a mistake if not.
+        # A search gives back the tasks whose runs are not listed as pending. Each of these tasks is
+        # then polled once. The poll shows whether the search was right:
+        # - A hit: the poll ends the task, or gets a question. If the task was given back because
+        #   its timeout is over, this counts as a hit, too.
+        # - A mistake: the poll gets no output.
         self._hits = self._mistakes = 0
         # True until searches are given up.
         self._searches = True
@@ -66,26 +76,29 @@ class UnattendedRuns:
     # For the workers
 
     def window(self, in_flight: int) -> int:
-        """Return the window of a long poll. The window is short while runs wait for their turn."""
+        """Return the window of the next long poll, in seconds.
+
+        The window is short if more than `_HOLDERS` runs are in flight.
+        """
         if in_flight <= _HOLDERS:
             return timing().window
         return timing().short_window if self._searches else 1
 
-    def note(self, task: Task) -> None:
+    def note(self, task: Task, *, hit: bool) -> None:
         """Count a hit or a mistake of the search that gave this task back.
 
-        After a mistake, no search is believed about this run for some seconds.
+        After a mistake, searches are not believed about the run of this task for some seconds.
         """
-        if task.outcome is not None:
+        if hit:
             self._hits += 1
         else:
             self._mistakes += 1
             task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:
-        """Count the calling worker among those that hold long polls, and return True.
+        """Count the calling worker as one that holds long polls, and return True.
 
-        If enough workers hold long polls already, park the task and return False instead.
+        If enough workers hold long polls already, park the task instead, and return False.
         """
         with self._lock:
             if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
@@ -95,9 +108,10 @@ class UnattendedRuns:
             return True
 
     def exchange(self, task: Task) -> Task | None:
-        """Park the task of a worker, unless it has ended. Return the task parked for the longest.
+        """Park the task of a worker, unless the task has ended. Return the task parked first.
 
-        None means that no task is parked. Then the worker holds no more long polls.
+        If no task is parked, return None. Then the worker does not count as one that holds long
+        polls any more.
         """
         with self._lock:
             if task.outcome is None:
@@ -114,26 +128,32 @@ class UnattendedRuns:
     # In a thread of its own
 
     def search(self) -> None:
-        """Give tasks that may have ended back to the workers, until the batch ends."""
+        """Search again and again for runs that have ended, until the batch ends.
+
+        Give the tasks of these runs back to the workers, and the tasks whose timeout is over.
+        """
         clock = timing()
-        pause = quickest = clock.searches[0]
+        pause = shortest = clock.parked_searches[0]
         while not self._driver.stop.wait(pause):
             began = clock.now()
             with self._lock:
                 parked = [task for task in self._parked.values() if task.parked_at < began]
             if not parked:
-                pause = quickest
+                pause = shortest
                 continue
             found = self._release(parked, self._pending(len(parked)), began)
             now = clock.now()
             pause = pause / 2 if found else pause * 1.5
-            pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.searches[1])
-            pause = max(pause, 4 * (now - began), quickest)
+            pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.parked_searches[1])
+            # After a search that took long, the pause is long, so that searches take at most a
+            # fifth of the time.
+            pause = max(pause, 4 * (now - began), shortest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back the tasks that have ended or are out of time. Return whether there were any.
+        """Give back the tasks whose runs seem to have ended, or whose timeout is over.
 
-        ``pending`` has the ids of the pending runs. None means that nobody knows which have ended.
+        Return whether any task was given back. ``pending`` has the ids of the pending runs. None
+        means that these ids are not known. Then only tasks whose timeout is over are given back.
         """
         found = False
         for task in parked:
@@ -149,10 +169,10 @@ class UnattendedRuns:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Return the ids of the pending runs of the batch, or None if the search is of no use.
+        """Return the ids of the pending runs of the batch, or None if they are not known.
 
-        The search reads at most ten pages more than ``expected`` runs fill. The pages overlap,
-        because each run that ends meanwhile moves the runs after it towards the first page.
+        ``expected`` is the number of parked runs. The search reads at most ten pages more than this
+        many runs fill.
         """
         if not self._searches:
             return None
@@ -160,7 +180,7 @@ class UnattendedRuns:
         wanted: dict[str, Any] = {
             "agent_id": plan.agent_id,
             "status": RunStatus.PENDING,
-            "metadata": {BATCH_KEY: plan.batch},
+            "metadata": {BATCH_KEY: plan.batch_mark},
             "limit": _PAGE,
         }
         pending: set[str] = set()
@@ -169,8 +189,8 @@ class UnattendedRuns:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
                 page = wait.perform("search", partial(contact.runs.search_runs, request))
-                # If the server lists runs of other batches, too, their ids do no harm: only the ids
-                # of this batch's runs are looked up.
+                # If the server lists runs of other batches, too, their ids do no harm, because
+                # `_release` looks up only the ids of this batch's runs.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
                 if len(page) < _PAGE:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
@@ -180,7 +200,7 @@ class UnattendedRuns:
             # If the batch ends meanwhile, `perform` raises a TimeoutError.
             if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
-        # Searches are given up for this batch. This one failed, or had too many pages, or searches
-        # have left out too many runs that were still pending.
+        # Searches are given up for this batch: the server cannot search, the search had too many
+        # pages, or searches have made too many mistakes.
         self._searches = False
         return None

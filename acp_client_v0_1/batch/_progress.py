@@ -16,10 +16,10 @@ class BatchCounts:
     Attributes:
         total: The number of inputs, or None if it is not known.
         drawn: The number of inputs drawn so far.
-        in_flight: How many of the drawn inputs have no outcome yet.
-        done: How many have a result, including results from a journal.
-        failed: How many have an error.
-        duplicates: The number of runs found beyond the first of each input.
+        in_flight: The number of drawn inputs without an outcome.
+        done: The number of inputs with a result, including results from a journal.
+        failed: The number of inputs with an error, including errors from a journal.
+        duplicates: The number of runs found beyond the first run of each input.
     """
 
     total: int | None
@@ -42,15 +42,20 @@ class Progress:
         self._function = shown if callable(shown) else None
         if shown is True:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
-            self._bar = tqdm(unit="run")
+            # Without `miniters`, tqdm would draw the bar again only when another run has ended. So
+            # the seconds of an outage would not be seen.
+            self._bar = tqdm(unit="run", miniters=0)
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Show the counts if they or the outage have changed.
+        """Show the progress, if there is anything new.
 
-        ``outage`` has the seconds since the server began to fail, or 0. Only the bar shows it.
+        - A function is called if the counts have changed since the last call.
+        - A bar is drawn again if the counts or the whole seconds of the outage have changed.
+
+        ``outage`` is the time since the server began to fail, in seconds, or 0 if the server works.
         """
-        last, self._last = self._last, (counts, int(outage))
+        last, self._last = self._last, (counts, 0 if self._function else int(outage))
         if last == self._last:
             return
         if self._function is not None:

@@ -1,4 +1,4 @@
-"""One input of a batch on its way to an outcome, and the settings that all its runs share."""
+"""The state of one input of a batch (`Task`), and the settings that all runs share (`Plan`)."""
 
 from __future__ import annotations
 
@@ -31,29 +31,30 @@ class Plan:
     """The settings that all runs of a batch share, also in worker processes."""
 
     agent_id: str
-    # A random id of this call of `AgentHandle.map`. Two calls that continue one journal have
-    # different ones.
+    # A random id of this call of `AgentHandle.map`. Two calls with the same journal have different
+    # ids.
     call_id: str
     # The agent's description, if the handle has read it already.
     agent: Agent | None
     # The origin and base path of the server.
     server: str
     # The mark in the metadata of all runs.
-    batch: str
-    # Each create has these options. Its metadata also has the mark of the batch and the client
-    # token of the task.
+    batch_mark: str
+    # Each create has these options. The metadata of the create also has the mark of the batch and
+    # the client token of the task.
     options: Mapping[str, Any]
-    # Each output may take this many seconds.
+    # How many seconds each output of a run may take. None means no limit.
     timeout: float | None
     on_interrupt: OnInterrupt | None
     # If True, each input is checked against the agent's schema.
     check: bool
     # What to do if it is unclear whether a run was started: "raise" or "start".
     unclear: str
-    # An earlier call wrote the journal this many seconds before this call began. Infinity if there
-    # was none.
+    # How many seconds before this call an earlier call last wrote the journal. Infinity if there
+    # was no earlier call.
     written_ago: float = math.inf
-    # `Server.reached` of the caller's client, or True if the journal has a response of the server.
+    # `Server.reached` of the caller's client. Also True if the journal shows that the server has
+    # responded to an earlier call.
     server_reached: bool = False
 
 
@@ -67,7 +68,7 @@ class Task:
     key: str
     input: Any
     # The client token of the create.
-    token: str
+    client_token: str
     # The digest of the input, if the batch has a journal.
     digest: str = ""
     # If True, an earlier call may have created the run.
@@ -75,20 +76,20 @@ class Task:
     run_id: str = ""
     # The outcome, or None while the task has not ended.
     outcome: dict[str, Any] | Exception | None = None
-    # The creates of the task made this many runs beyond the first.
+    # How many runs were made for the task beyond the first run.
     duplicates: int = 0
-    # If True, the run failed in an earlier call, and is to be tried again.
+    # If True, the run has failed in an earlier call, and the input is to be run again.
     retry: bool = False
     # If True, the outcome is an error that all tasks would get.
     ends_batch: bool = False
 
-    # Only the process that drives the task uses the other fields. A pickle leaves out those of them
-    # that reference a client.
+    # Only the process that drives the task uses the fields below. A pickle leaves out the core, the
+    # polls and the questions, because they reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
     # True while a long poll is under way. The end of the batch may interrupt the poll.
     polling: bool = False
-    # This object counts the answers of the run.
+    # Answers the questions of the run, and counts its answers.
     questions: Questions | None = None
     # The time at which the task was last parked, or 0.
     parked_at: float = 0.0
@@ -96,14 +97,14 @@ class Task:
     doubt_until: float = 0.0
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        # No credential leaves its process. A run has a client, which has credentials, and so may
-        # the error of a callback.
+        # No credential leaves its process. A core references a client, which has credentials. The
+        # error of a callback may reference a client, too.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # Only args and attributes are tried here. The class need not be picklable by
-                # `pickle`: cloudpickle, for example, pickles by value a class that `pickle` cannot
-                # import.
+                # This tries to pickle the arguments and attributes, but not the class. A class that
+                # `pickle` refuses may still reach the caller: some executors use cloudpickle, which
+                # pickles more classes.
                 _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
@@ -111,17 +112,18 @@ class Task:
         return None, {**state, "core": None, "polls": None, "questions": None}
 
     def start_over(self) -> None:
-        """Forget the run, so that the next create makes another one."""
-        self.token = token_after(self.token)
+        """Forget the run, and change the client token. The next create makes another run."""
+        self.client_token = next_client_token(self.client_token)
         self.run_id, self.core, self.started_before = "", None, False
 
 
-def token_after(token: str) -> str:
-    """Derive the client token of the next try from ``token``.
+def next_client_token(client_token: str) -> str:
+    """Derive the client token of the next try from ``client_token``.
 
-    The result is always the same, so a repeated try has the same client token.
+    The same argument always gives the same result. So if a worker repeats a try, the repeated try
+    has the same client token.
     """
-    return hashlib.sha256(token.encode()).hexdigest()[:32]
+    return hashlib.sha256(client_token.encode()).hexdigest()[:32]
 
 
 class _CredentialFreePickler(pickle.Pickler):

@@ -2,7 +2,7 @@
 
 Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time, each run has a
 worker, which starts the run and holds long polls for it. So the end of a run is seen at once. A
-larger batch has 24 workers, and parks the runs that they cannot wait for (`_parking`).
+larger batch has 24 workers, and parks the runs that no worker waits for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
-from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
@@ -58,15 +58,15 @@ class Workers:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # Each thread adds its calls to this list.
+        # One item for each thread. The thread itself adds it.
         self._calls: list[_Calls] = []
         # The tasks that were submitted and not taken, by index.
         self.in_flight: dict[int, Task] = {}
-        self._workers, self._most_workers = 0, concurrency
-        self._parking: UnattendedRuns | None = None
+        self._worker_count, self._most_workers = 0, concurrency
+        self._parked: ParkedRuns | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD_WORKERS
-            self._parking = UnattendedRuns(self._driver, self._tasks.put)
+            self._parked = ParkedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
 
@@ -74,21 +74,21 @@ class Workers:
         """Queue a task, and start another worker if there are too few."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
-        if self._workers < min(self._most_workers, len(self.in_flight)):
-            parking = self._parking
-            if parking is not None and not self._workers:
-                self._spawn(lambda _: parking.search(), "searcher")
-            self._workers += 1
-            self._spawn(self._work, f"worker {self._workers}")
+        if self._worker_count < min(self._most_workers, len(self.in_flight)):
+            parked = self._parked
+            if parked is not None and not self._worker_count:
+                self._spawn(lambda _: parked.search(), "searcher")
+            self._worker_count += 1
+            self._spawn(self._work, f"worker {self._worker_count}")
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
+        """Return a task that has ended. Return None if no task ends within ``timeout`` seconds.
 
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
             # With a timeout of 0, the first argument is False, so that `get` does not block. On
-            # CPython 3.10 a `get` that blocks for 0 seconds may never return.
+            # CPython 3.10, a blocking `get` with a timeout of 0 may never return.
             ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
@@ -116,7 +116,7 @@ class Workers:
     def _end_threads(self) -> None:
         """Wait for the threads to end, at most 2.5 seconds.
 
-        Long polls are interrupted at once, and other calls after a moment.
+        Long polls are interrupted at once, and other calls after 1.5 seconds.
         """
         clock, began = timing(), timing().now()
         # A garbage collection that ends the batch may run in a thread of the batch. A thread must
@@ -161,39 +161,40 @@ class Workers:
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
             calls.task = task
-            if self._parking is not None:
-                self._carry_in_crowd(calls, task, self._parking)
+            if self._parked is not None:
+                self._carry_in_crowd(calls, task, self._parked)
                 continue
             self._driver.start(task)
             while task.outcome is None:
                 self._driver.poll(task, timing().window)
             self._ended.put(task)
-        # None ends a worker. Each worker puts it back for the next worker.
+        # None ends a worker. The worker puts the None back, for the next worker.
         self._tasks.put(None)
 
-    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
+    def _carry_in_crowd(self, calls: _Calls, task: Task, parked: ParkedRuns) -> None:
         """Start or poll a task. Then hold long polls, unless enough workers do so already."""
         if not task.parked_at:
             self._driver.start(task)
         else:
-            # A search has given the task back: its run seems to have ended, or its time is over.
-            self._driver.poll(task, 1)
-            parking.note(task)
+            # The task was parked and given back: its run seems to have ended, or its timeout is
+            # over.
+            parked.note(task, hit=self._driver.poll(task, 1))
         if task.outcome is not None:
             self._ended.put(task)
             return
-        held = task if parking.enter(task) else None
-        # If a poll raises an error, the count of workers that hold long polls stays too high. That
+        held = task if parked.enter(task) else None
+        # If a poll raises an error, this worker still counts as one that holds long polls. That
         # does no harm, because the error ends the batch.
         while held is not None:
             calls.task = held
-            self._driver.poll(held, parking.window(len(self.in_flight)))
+            self._driver.poll(held, parked.window(len(self.in_flight)))
             if held.outcome is not None:
                 self._ended.put(held)
-            held = parking.exchange(held)
+            held = parked.exchange(held)
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread that calls ``target``, and return the thread."""
     # The thread runs in the context of the caller. So the caller's span is the parent of the spans
     # in the thread.
     context = contextvars.copy_context()
@@ -207,7 +208,7 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
 
 
 def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> set[Task]:
-    """Delete the runs that have not ended, and return the tasks whose runs may be left."""
+    """Delete the runs that have not ended. Return the tasks whose runs could not be deleted."""
     waiting, left = list(runs), set[Task]()
     clock = timing()
     # No deletion begins after this time.
@@ -237,9 +238,11 @@ def _cancel(core: RunCore) -> bool:
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):
-            # `cancel` says that the run has ended. Either the server still has the run, or the run
-            # ended just before a DELETE that removed it. In the second case this read raises
-            # `RunGone`.
+            # `core.cancel` reads the run, and deletes it if it has not ended. False means that the
+            # run has ended:
+            # - If the run ended before that read, no DELETE was sent, and the server has the run.
+            # - If the run ended between the read and the DELETE, the DELETE may have removed it.
+            #   Then the next line raises `RunGone`, and the run counts as gone.
             core.read(core.wait(seconds))
             return False
     return True

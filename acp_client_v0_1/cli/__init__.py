@@ -21,7 +21,7 @@ _READER_GONE = 141
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out one command, in the main thread, as it handles signals and uncaught errors.
+    """Carry out one command. Call this in the main thread, because it sets signal handlers.
 
     Args:
         arguments: The command line without the program's name; the process's own by default.
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stderr = cast("TextIO", Stderr())
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # nohup and `command &` let a command ignore a signal, and it stays ignored.
+            # A signal stays ignored if nohup or `command &` has set that.
             signal.signal(number, STOP)
     try:
         options = parse(arguments)
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _perform(options: Namespace) -> int:
-    # They load pydantic and urllib3; --help and a mistyped option must not wait for that.
+    # These modules load pydantic and urllib3. --help and a mistyped option must not wait for that.
     from acp_client_v0_1.cli import _commands, _outcomes
 
     _outcomes.show_warnings(debug=options.debug)
@@ -66,7 +66,7 @@ def _perform(options: Namespace) -> int:
     try:
         return _commands.perform(options, output) or int(output.refused)
     except BrokenPipeError:
-        # This comes from stdout. A connection that breaks raises an error of its call.
+        # Only stdout raises this. A broken connection to the server raises the error of a call.
         raise
     except _outcomes.EXPECTED as error:
         if options.debug:

@@ -1,9 +1,10 @@
 """The command line: a table of arguments, a table of commands, and the parser made of both.
 
-It needs argparse and json only, so that ``--help`` is quick.
+The module imports nothing slower than argparse and json, so that ``--help`` is quick.
 
 Invariants: JSON is read and checked here, so that a mistake in it is a usage error that names the
-argument. Only ``-`` reads stdin, only JSON and RUN read files, and no option takes a credential.
+argument. Only the argument ``-`` reads stdin. Only JSON and RUN arguments may be @FILE. No option
+takes a credential.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def content_of(argument: str) -> bytes:
 
 
 def checked_id(text: str) -> str:
-    """Return an id or a name if it is printable; any other could control a terminal."""
+    """Return an id or a name. Refuse control characters, which a terminal would obey."""
     if text.isprintable():
         return text
     raise WrongUsage(f"the id or name {text!a} has control characters; nothing was sent")
@@ -85,7 +86,8 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep to read") from error
     except ValueError as error:
-        # Each text is one line. If it comes from a file, the caller names the line.
+        # "line 1" is left out: the text is often one line of a file, and the caller names its
+        # number.
         why = re.sub(r": line 1 (column \d+) \(char \d+\)$", r" at \1", str(error))
         raise ValueError(f"not JSON: {why}") from error
     if not isinstance(value, dict):
@@ -108,7 +110,7 @@ def _object(argument: str) -> dict[str, Any]:
 def _number(
     kind: Callable[[str], float], least: float, most: float, what: str, argument: str
 ) -> float:
-    """Read a number from ``least`` to ``most``, which ``what`` describes."""
+    """Read a number from ``least`` to ``most``. ``what`` describes such a number in an error."""
     try:
         number = kind(argument)
     except ValueError:
@@ -254,9 +256,9 @@ _TAKES = {
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }
-# Any variable ACP_* that is a flag takes these words.
+# In a variable ACP_* that is a flag, these words mean true.
 _TRUE = ("1", "true", "yes", "on")
-# The other commands print JSON by default.
+# The default formats. A command that is not listed here prints JSON by default.
 _FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
 # Other programs have these options. No option takes a credential, because the list of processes
 # would show it.
@@ -271,13 +273,13 @@ _ELSEWHERE = {
 class _Parser(argparse.ArgumentParser):
     """A parser whose help has the commands in groups, and whose errors say what was meant."""
 
-    # These are the words of the whole command line.
+    # The words of the whole command line.
     words: ClassVar[Sequence[str]] = ()
 
     def format_help(self) -> str:
         text = super().format_help()
         for first, heading in _GROUPS.items():
-            # Since CPython 3.14, a command may have an escape sequence before it.
+            # Since CPython 3.14, the help may have an escape sequence before a command.
             text = re.sub(rf"\n(?=    \S*{first}\b)", f"\n  {heading}:\n", text, count=1)
         return text
 
@@ -293,7 +295,8 @@ class _Parser(argparse.ArgumentParser):
             hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
             is_known = any(each.startswith(name) for each in known)
             if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):
-                # argparse may have missed the word, and speak of one that it took for another.
+                # The message may be about another word, such as the value of a mistyped option.
+                # Then another message names the mistyped option.
                 named = message if word in message else f"unrecognized arguments: {word}"
                 super().error(f"{named}; {hint}")
         super().error(message)
@@ -306,7 +309,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    # `Configuration` refuses a word that is neither true nor false.
+    # A word that is neither true nor false counts as false here. `Configuration` refuses it later.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # The texts are read after argparse, so that an unknown option is named first. Otherwise
     # `run echo --api-key KEY` would complain about INPUT.
@@ -323,7 +326,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Build the parser. ``agent_names`` is how each shell completes an agent's name with shtab."""
+    """Build the parser. ``agent_names`` maps a shell to its code that completes an agent's name."""
     form = argparse.RawDescriptionHelpFormatter
     top = _Parser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

@@ -1,7 +1,7 @@
 """The commands: each is a few lines on top of agents, runs and batches.
 
-The function of a command has its name. It gets the options, an `Output` and a client, and returns
-an exit status for what raised no error.
+The function of a command has the command's name. It gets the options, an `Output` and a client. It
+returns an exit status, or None for 0. If it raises an error, `_outcomes` decides the exit status.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from acp_client_v0_1.cli._runs import (
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
 _PING = 10.0
-# A shell waits for the names of the agents, but for no longer than these seconds.
+# A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
 
 
@@ -97,12 +97,13 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Wait for runs, print their results, and return the largest of their statuses."""
+    """Wait for runs, print their results, and return the largest of their exit statuses."""
     answer, left = answerer(options), seconds_left(options)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
         with followed(run, options), shown(run, options):
-            # Another run may have waited for a person, whose time is not the server's.
+            # With --ask, a person may have answered the questions of another run before. This time
+            # does not count: each run gets the whole --timeout.
             seconds = options.timeout if options.ask else left()
             if seconds == 0 or answer is None:
                 return run.result(seconds)
@@ -199,7 +200,10 @@ def doctor(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Run an agent on each line of a file, and return 5 if an item failed."""
+    """Run an agent on each line of a file.
+
+    Return 5 if an item failed, or 1 if an item could not be printed, else 0.
+    """
     field = options.key
 
     def key(input: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a command reads while it runs: the inputs of a batch, answers to questions."""
+"""What a command reads while it runs: its settings, the inputs of a batch, answers to questions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def client_of(options: Namespace) -> acp.ApiClient:
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:
-    """Count the inputs of a file, unless it can be read only once."""
+    """Return the number of inputs of a file. None if the file can be read only once."""
     if not file.seekable():
         return None
     start = file.tell()
@@ -39,7 +39,10 @@ def count_of(file: BinaryIO, name: str) -> int | None:
 
 
 def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
-    """Yield the lines of a file, or the rows of one that is CSV by its name, with line numbers."""
+    """Yield the lines of a file that are not blank, each with its number.
+
+    If the name of the file ends with .csv, yield its rows instead.
+    """
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
         return
@@ -50,13 +53,13 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
                 raise csv.Error("it does not have one value for each name of the first line")
             yield rows.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
-        # A line that cannot be decoded was not counted.
+        # `line_num` does not count a line that cannot be decoded.
         number = rows.reader.line_num + isinstance(error, UnicodeDecodeError)
         raise WrongUsage(f"line {number} of {name} is not CSV: {error}") from error
 
 
 def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, Any]]:
-    """Read JSON Lines or CSV, each input when it is needed."""
+    """Yield the inputs of a file of JSON Lines or CSV. Each input is read when it is needed."""
     for index, (number, record) in enumerate(_records(file, name)):
         try:
             value = record if isinstance(record, dict) else parsed_object(record.rstrip())
@@ -72,7 +75,7 @@ def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, 
 
 
 def _hint(line: bytes, name: str) -> str:
-    """Say what to do with a file which begins like CSV or a JSON array."""
+    """Return advice for a file whose first line begins like CSV or a JSON array, else ""."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         records = "json.load(open(0, encoding='utf-8-sig'))"
         script = f"import json; [print(json.dumps(each)) for each in {records}]"
@@ -111,9 +114,10 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 
 
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
-    """Ask a shell command for the answer, which is None if it fails or prints nothing."""
+    """Return the answer that a shell command prints, or None if it fails or prints no answer."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
-    # Each of several runs is answered in its own thread, and must not wait for the others.
+    # If there are several runs, each has a thread of its own. Such a thread does not hold the lock
+    # of the terminal while its command runs, because the other threads would wait for the lock.
     is_main = threading.current_thread() is threading.main_thread()
     with beside_bars() if is_main else contextlib.nullcontext():
         ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)

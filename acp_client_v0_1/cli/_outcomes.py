@@ -20,8 +20,9 @@ from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 # The errors that a command may end with. Any other is a bug.
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
 
-# For each class of error, the exit status, the run's status as data, and the command to try next.
-# The first class that fits decides. Without an exit status, the rules of a single call decide.
+# For each class of error: the exit status, the run's status as data, and the command to try next.
+# The first class that fits decides. If it has no exit status, `status_of` asks the retry rules of a
+# single call whether trying later may help.
 _Errors: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
 _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
     (acp.RunWaitTimeout, 3, "pending", "wait"),
@@ -40,7 +41,7 @@ _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
 
 
 class Cancelled(acp.OpenApiException):
-    """The run was cancelled after an error, the only argument, had ended the command."""
+    """An error has ended the command, and its run was cancelled. The only argument is the error."""
 
 
 def status_of(error: Exception) -> int:
@@ -51,7 +52,7 @@ def status_of(error: Exception) -> int:
 
 
 def document(error: Exception) -> dict[str, Any]:
-    """Return how a run ended without a result as data: ``run_id``, ``status``, and the details."""
+    """Return, as data, how a run ended without a result: ``run_id``, ``status``, and details."""
     _, status, _ = _ending(error)
     ending = {"run_id": getattr(error, "run_id", None) or None, "status": status}
     if isinstance(error, acp.RunFailed):
@@ -85,7 +86,7 @@ def report(error: Exception, output: Output, options: Namespace) -> int:
 
 
 def to_copy(step: str, run: Any, options: Namespace) -> str:
-    """Return a command about a run that a shell takes as it is; ``run`` is a handle or an error."""
+    """Return a command line about a run, quoted for a shell. ``run`` is a handle or an error."""
     words = [PROGRAM, *step.split()]
     if step == "wait" and vars(options).get("ask"):
         words.append("--ask")
@@ -112,7 +113,10 @@ def _words(error: Exception) -> str:
 
 
 def show_warnings(*, debug: bool) -> None:
-    """Show the package's warnings on stderr, a line each, and with ``debug`` every request."""
+    """Show each warning, and each log record of the package from WARNING on, as a line on stderr.
+
+    With ``debug``, show all log records, also those of each request, and let Python show warnings.
+    """
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         return
@@ -122,7 +126,7 @@ def show_warnings(*, debug: bool) -> None:
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.msg != self.last:
-                # All runs of a command meet the same outage, which is reported once.
+                # All runs of a command meet the same outage. It is reported once.
                 notice(f"{PROGRAM}: {in_shell_words(record.getMessage())}")
             self.last = record.msg
 

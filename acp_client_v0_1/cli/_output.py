@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
 Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
-JSON is valid JSON. No control character of a server is printed, and in the format ``id`` nothing
-that a shell, xargs or another command could read as more than an id.
+JSON is valid JSON. No control character of a server is printed. The format ``id`` prints only ids
+that a shell, xargs or another command cannot take for anything else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unicodedata import category, east_asian_width
 # The token of a run begins like this.
 TOKEN = re.compile(r"acprun[0-9]+\.")
 
-# Each row has an advice for callers in Python, and the same advice in a shell.
+# Each row has a pattern for the advice to callers in Python, and the same advice for a shell.
 _IN_PYTHON = {
     r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
     r"\bset ssl_ca_cert to": "set ACP_CA_CERT to",
@@ -44,12 +44,13 @@ _IN_PYTHON = {
     r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
 }
 
-# Python calls these spaces, and the joiners of letters and emoji, unprintable. They are harmless.
+# White space, and the joiners of letters and emoji. `str.isprintable` is False for these
+# characters, but a terminal shows them as they are meant.
 _HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
 # A cell of a table has at most this many characters: one long name must not widen every row.
 _CELL = 200
-# The colours of a status on a terminal: green, red, yellow, blue. It stands in JSON, in a line of
-# text, or begins a row of a table.
+# The colours of a status on a terminal: green, red, yellow, blue. `_STATUS` finds the status in
+# JSON, in a line of text, and at the beginning of a table's row.
 _COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted": 33, "pending": 34}
 _STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
 # Signals within this many seconds count as one, because timeout(1) sends two.
@@ -59,15 +60,18 @@ _AGAIN = 1.0
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM.
 
-    If a plain KeyboardInterrupt leaves source text that is executed, as when a dataclass is made,
-    Python ends the process by SIGINT later on, though it was caught (``exit_sigint``).
+    A plain KeyboardInterrupt would not do. If it is raised while Python executes source text by
+    ``exec``, as it does to make a dataclass, Python ends the process by SIGINT in the end, even if
+    the exception was caught (``exit_sigint``).
     """
 
 
 class Stop:
-    """The handler of Ctrl-C and SIGTERM: raises `Stopped`, after a ``with`` it is in.
+    """The handler of Ctrl-C and SIGTERM. It raises `Stopped`.
 
-    ``number`` is the last signal, or 0. Once ``ending`` is set, the next one ends the process.
+    If a signal comes inside a ``with`` block of this object, `Stopped` is raised at the end of the
+    block. ``number`` is the last signal, or 0. Once ``ending`` is set, the next signal ends the
+    process.
     """
 
     def __init__(self) -> None:
@@ -104,8 +108,9 @@ TERMINAL = threading.RLock()
 class Stderr:
     """Stderr that drops what cannot be written: it may be closed, on a full disk, or unread.
 
-    Whoever writes to stderr does it by this: messages, log records, bars, argparse, and Python
-    itself at the end of the process. None of them may end a command whose work succeeds.
+    Everything that is written to stderr goes through this object: messages, log records, bars, the
+    errors of argparse, and what Python itself writes at the end of the process. No failure to write
+    may end a command whose work succeeds.
     """
 
     def __init__(self) -> None:
@@ -161,10 +166,10 @@ class Output:
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
-        """Write values as they come, which makes one array in the format ``json``.
+        """Write values as they come. In the format ``json`` they make one array.
 
         ``id`` is the member that identifies a value. ``columns`` are paths of members, such as
-        ``metadata.name``: with them, the format ``text`` is a table.
+        ``metadata.name``. If there are columns, the format ``text`` prints a table.
         """
         if self.is_text and columns:
             paths = columns.split()
@@ -204,7 +209,7 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
-            # Help needs this module too, and should not wait for `logging`.
+            # --help loads this module, too, and should not wait for the import of `logging`.
             from acp_client_v0_1._errors import HARMLESS_ID
 
             if HARMLESS_ID.fullmatch(id or ""):
@@ -247,7 +252,7 @@ class Output:
 
 
 def drop_stdout() -> None:
-    """Send nowhere what stdout still holds: at exit, Python would fail to flush it."""
+    """Discard what stdout still buffers. Otherwise Python would fail to flush stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -258,7 +263,10 @@ def notice(text: str) -> None:
 
 
 def in_shell_words(text: str) -> str:
-    """Replace the advice for callers in Python, in time linear in a text of a server's."""
+    """Replace the advice for callers in Python by advice for a shell.
+
+    A server may have sent the text, so the time is linear in its length.
+    """
     for python, here in _IN_PYTHON.items():
         text = re.sub(python, here, text)
     return text

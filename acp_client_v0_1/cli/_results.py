@@ -1,9 +1,11 @@
 """The file of ``--results``, to which a batch appends its outcomes.
 
-A batch that continues by its journal gives all its outcomes again, and a killed one can leave a
-part of a line. So with a journal, an outcome that the file has is not written again: an outcome is
-its index, key, run and status. The run tells batches apart that share a file, and the status an
-outcome that was final from one that was not.
+A batch that continues by its journal gives all its outcomes again. So with a journal, a line is not
+written again if the file has the same outcome. Two outcomes are the same if their index, key, run
+and status are equal. The run differs if another batch has written to the same file. The status
+differs if the earlier outcome was not final.
+
+A batch that was killed can leave a part of a line. With a journal, this part is cut off.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from typing import Any, BinaryIO
 
 from acp_client_v0_1.cli._arguments import WrongUsage
 
-# This matches a final outcome up to its status, as `_commands` writes it. The words of an error may
-# differ when they come from the journal. Any other line counts as a whole, because a run may ask
-# another question.
+# This matches the line of a final outcome, up to its status. The rest of the line does not count,
+# because an error may have other words when it comes from the journal. A line that does not match
+# counts as a whole. For example, a run may be interrupted twice, with two questions.
 _FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
 
 
@@ -34,13 +36,13 @@ class Results(io.FileIO):
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format == "json" or (options.format == "text" and options.journal):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
-        # Results may be private.
+        # Results may be private, so only the owner may read the file.
         try:
             super().__init__(options.results, "a", opener=partial(os.open, mode=0o600))
         except OSError as error:
             raise WrongUsage(f"{options.results} cannot be opened: {error.strerror}") from error
         self._has_journal = options.journal is not None
-        # The array has a digest of 8 bytes for each line, sorted.
+        # The digests of the lines that the file has, 8 bytes each, sorted.
         self._written = array("Q")
         ours, others = os.fstat(self.fileno()), {"the inputs": os.fstat(inputs.fileno())}
         if options.journal and os.path.exists(options.journal):
@@ -53,7 +55,8 @@ class Results(io.FileIO):
     def after_journal(self, outcomes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield outcomes, and read the file before the first one.
 
-        By then the batch has the lock of its journal, so that no other one writes to the file.
+        By then the batch has locked its journal. So no other batch with this journal writes to the
+        file.
         """
         for number, outcome in enumerate(outcomes):
             if number == 0 and self._has_journal and os.path.isfile(self.name):
@@ -61,7 +64,7 @@ class Results(io.FileIO):
             yield outcome
 
     def _read_written(self) -> None:
-        """Remember the lines that the file has, and cut off a torn last one."""
+        """Remember the lines that the file has, and cut off a torn last line."""
         digests: list[int] = []
         with open(self.name, "rb") as lines:
             for line in lines:

@@ -24,14 +24,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 TimeLeft = Callable[[], float | None]
 
-# The line that shows a wait changes after this many seconds.
+# The line that shows a wait appears after this many seconds, and changes at this interval.
 _TICK = 1.0
 # A command has at most this many threads, and as many requests at once.
 _AT_ONCE = 64
 
 
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
-    """Read RUN arguments. On stdin, @ is plain: a server may have chosen the ids there."""
+    """Read RUN arguments.
+
+    On stdin, a name that begins with @ is no file: a server may have chosen the ids there.
+    """
     for argument in arguments:
         # Bytes that are not UTF-8 become characters that no id may have.
         text = content_of(argument).decode("utf-8-sig", "surrogateescape")
@@ -67,7 +70,11 @@ def each_run(
     act: Callable[[acp.RunHandle], dict[str, Any]],
     named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
 ) -> int:
-    """Do something with all runs at once. If there are several, an error is an outcome, too."""
+    """Call ``act`` for up to 64 runs at a time, print what it returns, and return an exit status.
+
+    If there are several runs, the error of a run is printed as its outcome, ``named`` adds the name
+    of the run to the value of ``act``, and the exit status is the largest of all runs.
+    """
     statuses = [0]
 
     def outcome(run: acp.RunHandle) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def seconds_left(options: Namespace) -> TimeLeft:
     """Return a function that gives what is left of --timeout for all requests of a command."""
     seconds = vars(options).get("timeout")
     ends = time.monotonic() + (seconds or 0)
-    # A timeout of 0 checks the run once.
+    # None means no limit, and 0 checks a run once. Both are returned as they are.
     return lambda: seconds and max(0.001, ends - time.monotonic())
 
 
@@ -128,7 +135,10 @@ def seconds_left(options: Namespace) -> TimeLeft:
 def followed(
     run: acp.RunHandle, options: Namespace, *, cancel: bool = False
 ) -> Generator[None, None, None]:
-    """Print how to pick the run up after Ctrl-C, or with ``cancel``, cancel it on any error."""
+    """If an exception ends the block, tell how to pick up the run, or cancel it with ``cancel``.
+
+    Nothing is done if the run has failed or is gone. Nothing is told if the error names the run.
+    """
     try:
         yield
     except (acp.RunFailed, acp.RunGone):
@@ -140,8 +150,8 @@ def followed(
                 raise KeyboardInterrupt(
                     f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
-            # The error of a request, or of stdout, does not name the run, so this line has to.
-            # With a BrokenPipeError, nobody reads what is printed.
+            # The error of a request or of stdout does not name the run, so this notice does. A
+            # BrokenPipeError is left out, because nobody reads the rest then.
             lost = type(error) is OSError
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
             if lost or (unnamed and options.command == "run"):
@@ -164,12 +174,13 @@ def followed(
 
 @contextlib.contextmanager
 def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]:
-    """Show on a terminal that a run is waited for: its status, and the seconds.
+    """Show a line on a terminal while a run is waited for: its status, and the seconds.
 
-    It begins after a second, so that a quick command does not load tqdm.
+    The line appears after a second, so that a quick command does not load tqdm.
     """
-    # The line is for one run, as several are waited for in threads. Log records would mix with it.
-    # So would events, if stdout is a pipe whose reader writes to the terminal.
+    # There is no line in these cases. If there are several runs, each has a thread of its own, and
+    # the line has room for one run only. With --debug, log records would mix with the line. With
+    # --stream, events would mix with the line if the reader of stdout writes to the terminal.
     is_main = threading.current_thread() is threading.main_thread()
     is_quiet = is_main and not options.debug and not vars(options).get("streaming")
     if not is_quiet or not sys.stderr.isatty():

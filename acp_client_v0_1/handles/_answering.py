@@ -6,13 +6,13 @@ this comparison and the arrival of the answer.
 
 Strategy: `answer_run` sends an answer once. If the response is lost, it reads the run. If the run
 is no longer interrupted, or its ``updated_at`` has changed, the answer is taken to have arrived and
-is never sent again. If nothing changes for five seconds, it is taken to be lost and is sent once
-more.
+is never sent again. If nothing changes for five seconds, the answer is taken to be lost and is sent
+once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same; if that lasts for more than 300
-seconds, the wait raises `RunInterrupted` with the question. Read replicas that show a run as it was
-before are out of scope.
+is not asked again while the run's ``updated_at`` stays the same. If it stays the same for more than
+300 seconds, the wait raises `RunInterrupted` with the question. Read replicas that show an older
+state of a run are out of scope.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Questions:
         core: The run.
         on_interrupt: Returns the answer to a question, or None to stop. Without a callback, each
             question is an error.
-        timeout: Seconds to send an answer; None for no limit.
+        timeout: Seconds that sending one answer may take. None means no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
         answers: How many questions were answered.
@@ -90,9 +90,9 @@ class Questions:
         return dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
-        """Send an answer. If another caller has answered before, do nothing."""
-        # A stale answer counts, too. Otherwise a server that changes `updated_at` at each read
-        # would make the caller answer without end.
+        """Send an answer, unless the question is not open any more."""
+        # An answer that is not sent counts, too. Otherwise a server that changes `updated_at` at
+        # each read would make the callback answer without end.
         self.answers += 1
         wait = self.core.wait(self.timeout, self.stop, what="was not answered")
         with suppress(StaleInterrupt):
@@ -113,7 +113,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         if outcome is not None:
             return outcome
         if wait.once:
-            # The run was interrupted, and its question was answered meanwhile.
+            # The output was an interrupt, and its question has been answered since.
             raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet")
 
 
@@ -270,14 +270,14 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
-            # If the run has moved on, this was done by our answer whose response was lost, or by
-            # another caller's answer.
+            # If the run has moved on, it has got an answer: either our answer, whose response was
+            # lost, or the answer of another caller.
             if _has_moved_on(core.read(wait), question):
                 return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
             # The run still waits for the answer, but its thread of ACP is busy with another run.
-            # That run will end.
+            # The thread is free again when that other run ends.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
@@ -290,7 +290,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         except RunGone:
             raise
         except ApiException:
-            # Whether the answer arrived cannot be found out.
+            # The run cannot be read, so nothing shows whether the answer arrived.
             pass
         raise ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=lost, why=str(error)
@@ -315,13 +315,13 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
     # When the run was first read.
     since: float | None = None
 
-    def ready(run: Run) -> float | None:
+    def next_pause(run: Run) -> float | None:
         nonlocal since
         since = clock.now() if since is None else since
         over = clock.now() - since >= clock.unchanged
         return None if over or _has_moved_on(run, question) else clock.probe
 
-    return _has_moved_on(core.read(wait, ready), question)
+    return _has_moved_on(core.read(wait, next_pause), question)
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:

@@ -1,21 +1,24 @@
-"""Whether a connection continues the events of the one before it.
+"""Finds out whether the events of a new connection continue those of the last connection.
 
 After a connection has broken, the client sends ``Last-Event-ID`` on a new connection. The server
 may then send the next event, a replay of old events, or something else. The id and the content of
 the first event on the new connection show which it is.
 
 Strategy: remember the first 16 and the last 256 events as pairs of id and fingerprint. Compare the
-first event of a connection with them:
+first event of a connection with the remembered events:
 
-- its id is the successor of the last id: the stream continues;
-- its id and content are remembered: this is a replay, which is dropped up to the last event that
-  was delivered;
-- its id is remembered, with other content: the server ignored the cursor and restarted its ids;
-- two or more ids so far were all consecutive numbers, and its id is a number greater than the last:
-  the events in between are lost;
-- the ids so far were such numbers, and its id is a number between the first and the last: this is a
-  replay, which begins at an event that is not remembered;
-- anything else: unknown.
+- Its id is the successor of the last id. The stream continues.
+- Its id and content are remembered. This is a replay, which is dropped up to the last event that
+  was delivered.
+- Its id is remembered, with other content. The server ignored ``Last-Event-ID`` (the cursor), and
+  restarted its ids.
+- Its id is a number greater than the last id, as in 1, 2, 3, 7. The events in between are lost.
+- Its id is a number between the first id and the last id. This is a replay, which begins at an
+  event that is not remembered.
+- Anything else: unknown.
+
+The fourth and the fifth case apply only after two or more events, and only if the ids of all these
+events were consecutive numbers.
 
 Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
 restarted ids look like a replay.
@@ -90,8 +93,8 @@ class Continuity:
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # The number of updates that were delivered before that restart, plus the number of all
-        # results that were delivered.
+        # The number of updates that were delivered before the server last restarted its ids, plus
+        # the number of all results that were delivered.
         self._before = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
@@ -102,8 +105,9 @@ class Continuity:
         self._no_result_yet = False
         # A connection has ended while the run was not known to have ended.
         self._cut = False
-        # Updates are compared with those that are remembered. This is False once the connection
-        # has replayed the last update that was delivered, or sent an update that is no replay.
+        # Whether the next update has to be compared with the remembered updates. This is True for a
+        # new connection. It becomes False once the connection has replayed the last update that was
+        # delivered, or has sent an update that is no replay.
         self.judging = True
 
     @property
@@ -115,9 +119,9 @@ class Continuity:
     def unsettled(self) -> bool:
         """Whether the run may have a newer result than the last one that came.
 
-        After a cut, this stays True until the connection has sent a result, and has either replayed
-        the last update that was delivered or sent a new one. In a run without updates, it stays
-        True.
+        After a cut, this is True until a connection has done two things: it has sent a result, and
+        it has replayed the last update that was delivered, or sent a new update. So in a run
+        without updates, this stays True.
         """
         return self._cut and (self.judging or self._no_result_yet)
 
@@ -144,8 +148,8 @@ class Continuity:
             True: deliver the update. False: it is a replay, drop it. A `Gap`: deliver it, and
             report the gap before it.
 
-        ``content`` is the event's JSON text, of which only ``update`` is compared, or a number that
-        stands for the text.
+        ``content`` is the JSON text of the event. Of this text, only ``update`` is compared. If the
+        text cannot be decoded, ``content`` is a number that stands for the text.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
@@ -165,11 +169,11 @@ class Continuity:
     def take_result(self, event_id: str, text: str) -> bool:
         """Return whether to deliver an event with the result so far.
 
-        It is dropped if it is the first result of a connection and equals the last result. Any
-        other result is delivered, even if it is a replay.
+        The event is dropped if it is the first result of a connection and equals the last result.
+        Any other result is delivered, even if it is a replay.
 
         A server may send the current result on each connection, and then close the connection. If
-        the repeated result counted as new, we would reconnect without a growing pause.
+        this result counted as new each time, the pauses between our connections would not grow.
         """
         result = hash(text)
         again = self._no_result_yet and result == self._result
@@ -203,8 +207,8 @@ class Continuity:
         if not self._count:
             if self.last_id:
                 return self._gap("unknown")
-            # The ids may begin at any number, so the first events may be missing. A connection that
-            # was cut may have lost them.
+            # No update was delivered yet. If the id is above 1, updates before it may be missing,
+            # or the server does not count from 1. A connection that was cut may have lost updates.
             if self._cut or (number is not None and number > 1):
                 self.doubt()
             return True

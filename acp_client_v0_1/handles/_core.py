@@ -5,9 +5,10 @@ described it. It sends the requests about the run, and makes the errors that nam
 request goes through `Wait.perform`, which repeats it after a failure.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. A result or a failure implies a status of the run (`_outcome`), which
-replaces the status of later reads. It counts until a read shows that the run has ended or is
-interrupted: a read that still shows "pending" is taken to be older.
+pickles like its client. A result implies that the run is in status success, and a failure implies
+error or timeout. `_outcome` keeps this implied status. A later read that still shows "pending" is
+taken to be older, so `status` returns `_outcome` and not "pending". Once a read shows that the run
+has ended or is interrupted, `_outcome` is cleared, and the status of that read counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
-from acp_client_v0_1._http.retry import backoff, failure_of, was_held
+from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -98,7 +99,7 @@ class RunCore:
 
     # The token that the handle was made from, or an empty one.
     given_token: RunToken = RunToken("")
-    # The create that this client sent. It is kept because the server may not return it.
+    # The create that this client sent. The server may not return its fields, so they are kept here.
     creation: RunCreate | None = None
     # The id of the last event that was handed out.
     last_event_id: str = ""
@@ -112,8 +113,9 @@ class RunCore:
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    # The status that the last result or failure implies, which replaces the status of `_run`. None
-    # if there was none, or if a later read showed that the run has ended or is interrupted.
+    # The status that the last result or failure implies. This status replaces the status of `_run`.
+    # None if no result or failure came, or if a later read showed that the run has ended or is
+    # interrupted.
     _outcome: RunStatus | None = None
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
@@ -128,7 +130,8 @@ class RunCore:
     def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
         """Return the core of ``made[0]``.
 
-        The others are newer runs with the same client token. Their ids become its `duplicates`.
+        The other runs are newer and have the same client token. Their ids become the `duplicates`
+        of the core.
         """
         run = made[0]
         core = cls(runs, received_id("run_id", run), contact)
@@ -140,7 +143,7 @@ class RunCore:
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it, with the status of a later outcome."""
+        """The run as the server last described it, but with the status `_outcome` if it is set."""
         run, outcome = self._run, self._outcome
         if run is not None and outcome is not None and run.status != outcome:
             run = self._run = run.model_copy(update={"status": outcome})
@@ -242,7 +245,8 @@ class RunCore:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late_error)
         wait.once, wait.what = once, what
-        # A batch interrupts the requests of its threads itself, so that they need not check `stop`.
+        # A batch interrupts the requests of its threads itself, so its requests need not check
+        # `stop`.
         wait.watched = stop is not None and contact.pace is None
         if on_pending is not None:
             wait.ticking(partial(self._report, on_pending), every)
@@ -280,7 +284,7 @@ class RunCore:
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
-        """Read the run once, with the client's own retries and, by default, its timeouts."""
+        """Read the run once. The client's own retries apply, and by default its own timeouts."""
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
@@ -289,13 +293,17 @@ class RunCore:
 
         return self.note(wait.perform("look", send, self, longest=math.inf))
 
-    def read(self, wait: Wait, ready: Callable[[Run], float | None] | None = None) -> Run:
-        """Read the run. While ``ready(run)`` returns seconds, read the run again after them."""
+    def read(self, wait: Wait, next_pause: Callable[[Run], float | None] | None = None) -> Run:
+        """Read the run and return it.
+
+        If ``next_pause(run)`` returns a number, read the run again after that many seconds. This
+        repeats until ``next_pause(run)`` returns None.
+        """
         runs = wait.contact.runs
 
         def send(limit: float) -> Run | Pause:
             run = self.note(runs.get_run(self.run_id, _request_timeout=limit))
-            seconds = None if ready is None else ready(run)
+            seconds = None if next_pause is None else next_pause(run)
             return run if seconds is None else Pause(seconds)
 
         return wait.perform("look", send, self)
@@ -328,7 +336,11 @@ class RunCore:
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
     ) -> RunOutput | None:
-        """Ask for the output of a run that is not pending. ``probe`` is that of `Wait.perform`."""
+        """Ask for the output of a run that is not pending, and return the output.
+
+        If the server refuses the request, `Wait.perform` may call ``probe`` with the error. Then
+        this returns what ``probe`` returns.
+        """
         runs = wait.contact.runs
 
         def send(limit: float) -> RunOutput | None:
@@ -340,8 +352,9 @@ class RunCore:
     def output_after_refusal(self, error: ApiException, wait: Wait) -> RunOutput | None:
         """Find out why the server refused the output with a 404, 405 or 501.
 
-        Return None if the run may have no output yet. Otherwise ask for the output once more:
-        return it, or raise the error that the server does not serve outputs.
+        If the run may have no output yet, return None. Otherwise ask for the output once more, and
+        return it. If the server refuses this request, too, raise the error that the server does not
+        serve outputs.
         """
         if not has_output(self.read(wait).status):
             return None
@@ -366,10 +379,10 @@ class RunCore:
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run. Return the run if the server described it in a response, else None.
+        """Delete the run, and return it. Return None if a 404 shows that the run is gone already.
 
         With ``keep_final``, a DELETE whose response was lost is not sent again if the run has ended
-        meanwhile.
+        meanwhile. Then the run that has ended is returned.
         """
         # If the run was never seen, a 404 may come from a wrong address.
         seen = self._run is not None or self._born is not None
@@ -401,17 +414,21 @@ class RunCore:
             return AGAIN  # type: ignore[no-any-return]
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        # From now on, a 404 means that the run is gone. It no longer means that a read replica may
-        # not have the run yet.
+        # From now on, a 404 means that the run is gone. Before the DELETE, a 404 soon after the
+        # create could also come from a read replica that did not have the run yet.
         self._born = -math.inf
         return deleted
 
     # The errors of the run
 
     def failed(self, output: RunError, wait: Wait) -> RunFailed:
-        """Return the error of a failed run. The run is read to tell ``error`` from ``timeout``."""
+        """Return the error of a failed run. The run is read to find out its status.
+
+        The status is ``error`` or ``timeout``, and ``output`` does not show which.
+        """
         status = None
-        # The run has failed in any case. If its status cannot be read, the error leaves it open.
+        # The run has failed in any case. If its status cannot be read, the message of the error
+        # says "error or timeout".
         with suppress(ApiException):
             status = self.read(wait.within(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
@@ -430,13 +447,20 @@ class RunCore:
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self, error: ApiException) -> RunGone:
-        """Return the error of a run that the server does not know, or whose path it lacks."""
+        """Return the error of a run for which the server responded with a 404.
+
+        The message says that the run is gone. If the server may not serve the paths of runs at all,
+        the message says that instead.
+        """
         served = self._run is not None or self._born is not None or not is_unserved(error)
         server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
         return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
 
     def not_served(self, error: ApiException) -> ApiException:
-        """Return ``error``, changed to say that the server has the run and lacks the path."""
+        """Change the reason of ``error``, and return ``error``.
+
+        The new reason is that the server has the run, and does not serve the path of the request.
+        """
         error.reason = (
             f"the server at {server_of(self.runs.api_client)} has the run and does not serve this "
             "path: does it speak ACP 0.1, and is the base path of host right?"
@@ -459,10 +483,11 @@ class RunCore:
         self.span, self.traceparent = span, span.traceparent
 
     def end_span(self, outcome: object) -> None:
-        """End the span, if the run has one, with the outcome of a wait.
+        """End the span of the run, if there is a span, with the outcome of a wait.
 
         The outcome is a result, a `RunOutput`, an exception, one word such as "cancelled", or "" if
-        there is none.
+        there is none. A wait that asked once and got no output leaves the span open. If the span
+        has ended and the run has not, the next wait begins a new span.
         """
         if self.span is not None and not self.span.end(outcome):
             self.span = None
@@ -470,8 +495,9 @@ class RunCore:
     def in_span(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that waits for the run, and return what it returns.
 
-        If the client is instrumented, the call is in the span of the run, which ends with the
-        outcome. An exception that is not of this package gets a note that names the run.
+        If the client is instrumented, the requests of the call belong to the span of the run. After
+        the call, `end_span` gets what the function returned or raised. An exception that is not of
+        this package, such as a KeyboardInterrupt, gets a note that names the run.
         """
         if self.runs.api_client.rest_client.observer is not None:
             self.open_span()
@@ -527,12 +553,13 @@ class Polls(Window):
     _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
-        # A wait that asks once uses the client's own retries. Its window is 0, because some servers
-        # hold a request without a window for ever.
+        # A wait that asks once has the window 0, because some servers hold a request without a
+        # window for ever.
         super().__init__(0 if wait.once else window)
         self._core, self.wait = core, wait
-        # The run is read instead of its output while it is pending.
+        # Whether the next request reads the run. Otherwise it asks for the output.
         self._reads_run = "output" in wait.contact.server.lacks
+        # A wait that asks once uses the client's own retries.
         self._runs = core.runs if wait.once else wait.contact.runs
 
     def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
@@ -559,7 +586,7 @@ class Polls(Window):
             )
         except ApiException as error:
             took = clock.now() - began
-            if was_held(window, took) and failure_of(error).cut:
+            if poll_ran(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 # The server held the request in spite of the window of 0. So there is no output
@@ -579,16 +606,17 @@ class Polls(Window):
         return Pause(backoff(self._early - 1, *timing().early))
 
     def probe(self, error: ApiException) -> RunOutput | None:
-        """Find out how to go on after a refused request, as the ``probe`` of `Wait.perform`.
+        """Find out how to go on after a refused request. This is a ``probe`` of `Wait.perform`.
 
-        Return the output, `AGAIN`, or None if the wait asks once and there is no output yet.
+        If there is an output, return it. If there is no output yet, return None if the wait asks
+        once, and otherwise `AGAIN`.
         """
         wait = self.wait
         output = self._core.output_after_refusal(error, wait)
         if output is not None or wait.once:
             return output
-        # Only a pending run is read instead of its output. A status that this client does not know
-        # may stay for ever, also after the run has ended. Then only the output shows the end.
+        # Only a pending run is read instead of its output. A status that is not in the contract may
+        # stay the same after the run has ended. Then only the output shows the end.
         self._reads_run = self._core.status == RunStatus.PENDING
         if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
@@ -613,7 +641,7 @@ def create_core(
 ) -> RunCore:
     """Create a run by ``create``, and return its core.
 
-    If the client is instrumented, the run gets a span, which ends at once if the create fails.
+    If the client is instrumented, the run gets a span. If the create fails, the span ends at once.
     """
     observer, span = runs.api_client.rest_client.observer, None
     if observer is None:

@@ -3,12 +3,12 @@
 Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
 create that the server certainly did not carry out is posted again. If a failure leaves open whether
 the create was carried out, the run is searched for by its client token. If the server does not
-search by metadata, the agent's runs are read page by page. Only a batch posts again after the
-search, if the search worked and found no run. If the server does not know the agent, no run was
-made.
+search by metadata, the agent's runs are read page by page. If the search worked and found no run, a
+batch posts the create again, and any other caller gets a `RunStartAmbiguous`. If the server does
+not know the agent, no run was made, and the caller gets the 404.
 
-Invariant: outside a batch, the server carries out at most one create of a call. A batch may post
-again while an earlier create is still on its way, which may then make a second run.
+Invariant: outside a batch, the server carries out at most one create of a call. When a batch posts
+a create again, the first request may still be on its way. Then there may be two runs.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
     If a failure leaves open whether the run was made, search for the runs with its client token,
     and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
-    it, post the create again. A caller that starts another run after a `RunStartAmbiguous` takes
-    the same risk: the first create may still be under way.
+    another post, post the create again. The first post may still be under way at that time, and may
+    make a second run.
 
-    At most ``posts`` posts are sent of which it is unclear whether they made a run. A post that
-    certainly made none, such as a post that got a 429, does not count.
+    ``posts`` limits the number of posts that may have made a run. A post that certainly made no
+    run, for example because it got a 429, does not count.
     """
     runs = wait.contact.runs
 
@@ -100,11 +100,13 @@ def find_created(
 
     The search begins after any ``Retry-After``, and takes at most ``longest`` seconds, by default
     10. It ends no later than ``wait``. If no run was found by then, this raises
-    `RunStartAmbiguous`. In a batch, the search begins again while an outage lets no search succeed.
+    `RunStartAmbiguous`. In a batch, if an outage made all requests of the search fail, the search
+    begins again.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
-    # The runs that the last successful search found, and when. Some may be of other agents.
+    # The runs that the last successful search found, and the time of this search. Some of the runs
+    # may be of other agents.
     seen: list[Run] | None = None
     seen_at = -math.inf
     # A create may have failed because the server does not have the agent. This is checked once.
@@ -121,7 +123,7 @@ def find_created(
             why = "there was no time to search for it"
         elif seen:
             why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
-        # If the last search ran out of time, a successful search just before it still counts.
+        # If the last request ran out of time, a search that succeeded just before still counts.
         recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.last
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
@@ -135,7 +137,7 @@ def find_created(
             searched=seen == [] and worked,
         )
 
-    # This many seconds pass before the search begins.
+    # A ``Retry-After`` delays the search by this many seconds.
     held = wait.held
     if failure is not None and contact.ends_batch(failure):
         raise failure
@@ -174,9 +176,9 @@ def find_created(
         except NoAgent as missing:
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            # In a batch, the searches may fail because the server is down, or limits requests. Then
-            # nothing is known about this run, so the search begins again. This repeats until a
-            # search succeeds, or the outage has lasted too long.
+            # In a batch, all requests of the search may have failed because the server is down, or
+            # limits requests. Then nothing is known about the run, so the search begins again. This
+            # repeats until a request succeeds, or the outage has lasted too long.
             cause = error.__cause__
             unknown = seen is None if cause is None else not error.searched
             if not (contact.pace and unknown) or wait.stopped or wait.remaining() <= 0:
@@ -189,11 +191,13 @@ def find_created(
 
 
 def server_works(wait: Wait, agent_id: str) -> bool:
-    """Ask the server for an agent, and return whether the server works.
+    """Ask the server for an agent, to find out whether the server works.
 
-    The server works if the request succeeds, or fails in any way but that of an outage. If the
-    server does not know the agent, this raises `NoAgent`: then the agent has no runs. An error with
-    a ``Retry-After`` is raised, too, because the search has to wait for it.
+    - If the request succeeds, or fails with a status that is no sign of an outage, such as 405,
+      return True.
+    - If the request fails with a sign of an outage, such as a 502 or a timeout, return False.
+    - If the server does not know the agent, raise `NoAgent`. Then the agent has no runs.
+    - If the request fails with a ``Retry-After``, raise its error. Then the search has to wait.
     """
     agents, limit = AgentsApi(wait.contact.runs.api_client), wait.limit(timing().quick)
     try:
@@ -212,9 +216,10 @@ def server_works(wait: Wait, agent_id: str) -> bool:
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Find out why a search has failed. Return `AGAIN`, or raise an error.
 
-    If the server is down, pause as the rules say, and search again. If the server works although
-    the search has failed, search again once, since an outage may just have ended. If this happens
-    a second time, the server does not support searches, and ``error`` is raised.
+    - If the server is down, do what the rules say: pause and return `AGAIN`, or raise.
+    - If the server works although the search has failed, an outage may just have ended. So return
+      `AGAIN` the first time.
+    - The second time, the server is taken not to support searches. Raise ``error``.
     """
     if not server_works(wait, agent_id):
         wait.handle_failure("search", error, probed=True)
@@ -231,9 +236,9 @@ def find_by_token(
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
-    If the server refuses or ignores metadata in a search, this reads at most ten pages of the
-    agent's runs, or of all runs if the agent is None. ``timeout``, in seconds, is for all pages
-    together.
+    If the server refuses or ignores metadata in a search, at most ten pages of the agent's runs
+    are read. If ``agent_id`` is None, these are pages of all runs. ``timeout``, in seconds, is for
+    all pages together.
 
     The server may also return runs of other agents with that client token, so callers filter the
     runs by `is_of`.
@@ -259,8 +264,9 @@ def _search_pages(
 ) -> list[Run]:
     """Search for runs, and return those with a client token, oldest first.
 
-    At most ten pages are read, up to an empty page. If the conditions contain the client token and
-    all runs of a page have that token, the server searches by metadata, and no more pages are read.
+    Pages are read until an empty page, and at most ten. If the conditions contain the client token,
+    and all runs of a page have this token, the server searches by metadata. Then no more pages are
+    read, because the page has all matches.
     """
     found: dict[str, Run] = {}
     offset = 0
@@ -277,7 +283,6 @@ def _search_pages(
         matching = [run for run in page if mark_of(run.creation) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
-        # If the server searches by metadata, its first page has all runs with the client token.
         if not page or ("metadata" in conditions and len(matching) == len(page)):
             break
     else:
@@ -287,9 +292,9 @@ def _search_pages(
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
-    """Tell whether a run is of an agent, or True if the agent is None.
+    """Tell whether a run is of an agent. Every run is, if ``agent_id`` is None.
 
-    The server may write the agent's id in another case than the caller.
+    The server may write the agent's id in another case than the caller does.
     """
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known

@@ -50,7 +50,7 @@ class RunEvent(Notebook):
     Attributes:
         id: The event's id, or "".
         data: An update of mode ``custom``, or a result so far.
-        gap: The gap before the event, in which other events may be missing.
+        gap: The gap before the event, or None. In a gap, other events are missing, or may be.
     """
 
     id: str
@@ -75,7 +75,10 @@ class RunEvent(Notebook):
 
 
 class EventDecoder:
-    """Decides whether an event of a run is new, and whether others are missing before it."""
+    """Decodes the events of a run.
+
+    For each event, it decides whether the event is new, and whether events before it are missing.
+    """
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
         self.memory = Continuity(after)
@@ -91,7 +94,11 @@ class EventDecoder:
         self._validate = _payload_validator()
 
     def decode(self, raw: ServerSentEvent) -> RunEvent | None:
-        """Return the event, unless it is replayed or its name is not in the contract."""
+        """Decode and judge an event, and return it.
+
+        Return None if the event is a replay, or if its name is not in the contract. If there is a
+        gap before the event, and gaps are raised, keep the event as `held` and raise the gap.
+        """
         name, text, event_id = raw
         if name not in _NAMES:
             return None
@@ -130,12 +137,12 @@ class EventDecoder:
     def note_undecodable(self, error: StreamDecodeError) -> bool:
         """Remember an event that cannot be decoded, and return whether it is new.
 
-        It is always new before the first update, and in mode ``result``.
+        Before the first update, and in mode ``result``, every such event counts as new.
         """
         if not self.custom:
             self.memory.last_id = error.event_id
             return True
-        # There is no update to compare, so 0 stands for the fingerprint of one.
+        # There is no update to compare, so 0 stands for its fingerprint.
         verdict = self.memory.take(error.event_id, 0)
         if isinstance(verdict, Gap):
             self._note_gap(verdict)

@@ -1,4 +1,4 @@
-"""The options of a create. Every method that starts runs takes them, by the same names."""
+"""The options of a create, which every method that starts runs takes by the same names."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
 
 
 def creation_of(agent_id: str, given: dict[str, Any], refusal: str = "") -> RunCreate:
-    """Make a create from ``given``. If they do not fit, the error begins with ``refusal``."""
+    """Make a create from its fields. If they do not fit, the error begins with ``refusal``."""
     try:
         return RunCreate(agent_id=agent_id, **given)
     except ValidationError as error:

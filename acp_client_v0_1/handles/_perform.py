@@ -6,7 +6,7 @@ These loops repeat a request after a failure:
 
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs;
-- `_create.find_created`: in a batch, its search begins again while the server cannot be reached;
+- `_create.find_created`: during an outage, a batch begins the search for a run again;
 - `events.RunEvents`: the streams of one run, and the reading of each stream;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
@@ -14,17 +14,18 @@ These loops repeat a request after a failure:
 Other loops send the next request after a response: `batch._workers` and `batch._executors` send the
 next long poll of a run, and `_answering` asks again if a run and its output disagree.
 
-Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A client has one
-`Server`, which keeps what all requests have shown about the server. All waits of the client read
-it. A ``Retry-After`` delays all calls that had begun when it came. Failures in a row are counted
-for each call. In a batch, the time that they have lasted usually counts from the beginning of the
-server's outage. A batch slows down at a
-server that limits requests (`Pace`).
+Strategy: a `Wait` is the budget of one caller. It has the deadline of the caller, and the event
+``stop``. A client has one `Server`, which keeps what all requests have shown about the server. All
+waits of the client read this object. A ``Retry-After`` delays all calls that had begun when the
+``Retry-After`` came. Each call counts its own failures in a row. In a batch, the failures of a call
+are usually taken to have begun with the server's outage. If the server limits requests, a batch
+slows down (`Pace`).
 
 Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
 set. If a ``Retry-After`` came during a call, the call sends its next request only after the
-``Retry-After`` is over. All requests of a call share its deadline. A create, resume or delete
-leaves some of this time to find out whether it was carried out.
+``Retry-After`` is over. All requests of a call share its deadline. The request of a create, resume
+or delete does not take all the time until the deadline. If its response is lost, the rest of the
+time is for finding out whether the request was carried out.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, was_held
+from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, poll_ran
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
@@ -76,10 +77,11 @@ class _NestedError(Exception):
 
 
 def nested(work: Callable[[], T]) -> T:
-    """Call ``work``, which calls `perform`, from inside the ``send`` of another `perform`.
+    """Call ``work``, an inner `perform`, from the ``send`` of an outer `perform`.
 
-    An ApiException of ``work`` ends the outer `perform`, too. Without this, the outer `perform`
-    would take the error for a failure of its own request.
+    If ``work`` raises an ApiException, the outer `perform` raises the same error. If ``send``
+    called ``work`` directly, the outer `perform` would take the error for a failure of its own
+    request, and might send that request again.
     """
     try:
         return work()
@@ -107,13 +109,13 @@ class RequestedRun(Protocol):
 
 
 class Pace:
-    """How fast the requests of a batch follow each other, at a server that limits them.
+    """The time between two requests of a batch, if the server limits requests.
 
     A 429 or 503 doubles the time between two requests. Several 429s or 503s that come close
     together count once. Each request that succeeds shortens the time between two requests.
     """
 
-    # The seconds between two requests. 0: there is no limit.
+    # The seconds between two requests. 0 means that requests need not wait for each other.
     interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
     # Whether a request has succeeded since the pace was slowed last.
@@ -137,11 +139,11 @@ class Pace:
             self.interval = min(max(first, 2 * self.interval), longest)
 
     def hold(self, until: float) -> None:
-        """Let the next turn begin at ``until``, when a ``Retry-After`` is over."""
+        """Let the next turn begin no earlier than ``until``, the end of a ``Retry-After``."""
         self._next_turn = until
 
     def turn(self, now: float) -> float:
-        """Return the time at which the next request may begin."""
+        """Reserve the next turn, and return the time at which the turn begins."""
         turn = max(now, self._next_turn)
         self._next_turn = turn + self.interval
         return turn
@@ -186,9 +188,9 @@ class Contact(NamedTuple):
         if not failure.is_outage:
             return False
         now = clock.now()
-        # A poll that was sent before an outage may succeed during it, and each success resets
-        # `server.since`. So the outage may be older than that, and half of `clock.outage` is
-        # enough.
+        # A poll that was sent before an outage may succeed during the outage, and each success
+        # resets `server.since`. So the outage may have begun before `server.since`. Therefore half
+        # of `clock.outage` is enough.
         down = server.since is not None and now - server.since >= clock.outage / 2
         return down or not server.reached or server.hold_ends - now > clock.outage
 
@@ -260,7 +262,10 @@ class Wait:
         self.ends = self.began + self._timeout
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
-        """Call ``on_tick`` with the seconds elapsed, at least every ``every`` seconds."""
+        """From now on, call ``on_tick`` at least every ``every`` seconds of the wait.
+
+        ``on_tick`` gets the seconds elapsed.
+        """
         self.watched = True
         self._on_tick = on_tick
         self._every = every
@@ -324,8 +329,8 @@ class Wait:
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
         """Sleep for some seconds, or less, so that there is time left for one more request.
 
-        If there is no time left for one, sleep until the deadline at most. At the deadline, raise
-        `late_error`.
+        If it is too late for another request already, sleep until the deadline at most. If the
+        deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
         """
         to_go = self.ends - self.last - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
@@ -349,7 +354,7 @@ class Wait:
             self._on_tick(moment - self.began)
 
     def _until_tick(self) -> float:
-        """Seconds until `on_tick` is due, above 0."""
+        """Seconds until `_on_tick` is due, above 0."""
         return max(0.001, self._next_tick - timing().now())
 
     def _watching(self) -> AbstractContextManager[object]:
@@ -378,15 +383,18 @@ class Wait:
     ) -> T:
         """Send a request until it succeeds, or until the rules say to raise its error.
 
-        ``send`` gets the seconds that the request may take, at most ``longest``. It returns the
-        value, or a `Pause` after which it is called again. If the rules say `Probe`, ``probe`` gets
-        the error. It returns the value, or `AGAIN` to send the request again, or raises.
+        - ``send`` gets the seconds that the request may take, at most ``longest``. If ``send``
+          returns a `Pause`, it is called again after the pause. Any other value is returned.
+        - ``probe`` gets the error if the rules say `Probe`. If ``probe`` returns `AGAIN`, the
+          request is sent again. Any other value is returned. Without a ``probe``, the error is
+          raised.
         """
         longest = timing().quick if longest is None else longest
         server, pace = self.contact.server, self.contact.pace
         error: ApiException | None = None
         while True:
-            # Most requests need not wait for a turn. These conditions show that without a call.
+            # Most requests need not wait for a turn. These conditions find that out faster than a
+            # call of `_await_turn` would.
             stopped = self.stop is not None and self.stop.is_set()
             paced = pace is not None and pace.interval
             if stopped or paced or server.hold_began >= self.called:
@@ -442,8 +450,8 @@ class Wait:
     ) -> bool:
         """Do what the rules say about a failure: pause and return True, or raise.
 
-        Return False if the caller has to probe. If the probe shows that the whole server fails, it
-        may call this again for the same failure, with ``probed``.
+        Return False if the caller has to probe. If the probe shows that the whole server fails, the
+        caller may call this again for the same failure, with ``probed``.
         """
         clock, contact = timing(), self.contact
         server, pace = contact.server, contact.pace
@@ -456,13 +464,15 @@ class Wait:
         since = now if self._since is None else self._since
         # Other threads change `server.since`, so it is read once.
         outage = server.since
-        # In a batch, failures count from the beginning of the server's outage. There is one
-        # exception. If the outage began after the first failure of this wait, the server served
-        # another request in between, and perhaps only this request fails. Then the failures count
-        # from the first failure of this wait. But the request that was served may have been a poll
-        # that was sent before the outage. In that case all requests fail, and not only this one. So
-        # once the outage has lasted half of `longest`, the failures count from its beginning, which
-        # is later than the first failure of this wait.
+        # In a batch, `since` is one of two times:
+        # - The beginning of the server's outage, or of the batch if that is later. This is the
+        #   usual case.
+        # - The first failure of this wait, if the outage began later and is younger than half of
+        #   `longest`. The server has served another request between the first failure and the
+        #   outage, so perhaps only this request fails.
+        # In the second case, the request that was served may have been a poll that was sent before
+        # the outage. Then all requests fail, and not only this request. So an outage that has
+        # lasted half of `longest` is always the first case.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -473,7 +483,7 @@ class Wait:
             since=since,
             longest=longest,
             failures=self._failures,
-            answered=server.reached,
+            reached=server.reached,
             retries=contact.retries if self._survive is None else 0,
             fails=operation in server.fails,
             probed=probed,
@@ -482,7 +492,7 @@ class Wait:
         decision = decide(operation, failure, facts, clock)
         # A 503 to a poll that was held for a while may come from a proxy with a time limit. It is
         # no sign of a rate limit.
-        poll_was_held = operation == "output" and was_held(clock.window, error.elapsed)
+        poll_was_held = operation == "output" and poll_ran(clock.window, error.elapsed)
         if failure.limits and pace is not None and not poll_was_held:
             pace.slow(now, certain=failure.kind == "limited")
         if failure.retry_after and now + failure.retry_after > server.hold_ends:
@@ -494,9 +504,10 @@ class Wait:
             if failure.kind != "missing":
                 self._failures += 1
                 self._since = since
-            if decision.outage:
-                # The warning says up to which time the request is sent again. A batch goes on after
-                # the deadline of one of its waits.
+            if decision.outage and not failure.full_pool:
+                # `until` is for the warning: the time up to which the request is sent again. In a
+                # batch this may be after the deadline of this wait, because the batch itself
+                # continues after this deadline.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
                 short_limit = now + decision.seconds - since <= clock.quiet
@@ -520,8 +531,8 @@ class Wait:
             # The message of the error says how many requests failed, and for how long.
             error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
-            # `find_created` may begin its search again with this wait. The count of failures and
-            # their begin must then include this failure.
+            # `find_created` may use this wait for another search. So this failure is counted here,
+            # although no request follows.
             self._failures, self._since = self._failures + 1, since
             raise self.late_error(error) from error
         raise error
@@ -542,7 +553,8 @@ class Wait:
     def _await_turn(self, error: ApiException | None) -> None:
         """Wait until a ``Retry-After`` is over, and for a turn of the pace.
 
-        Raise if the wait is over before, or if the ``Retry-After`` is too long.
+        Raise an error if the wait ends before that, or if the ``Retry-After`` lasts longer than
+        failures are survived.
         """
         server, pace, has_turn = self.contact.server, self.contact.pace, False
         while not self.stopped:
@@ -561,8 +573,9 @@ class Wait:
                 all_runs = pace is not None and self._survive is None and left > longest
                 if hold_error is not None and (all_runs or hold_error is self._hold_error):
                     raise hold_error
-                # The Retry-After came in the response to another call, or in a 204. With `late`,
-                # this wait raises an error of its own, of which that call's error may be the cause.
+                # The Retry-After came in the response to another call, or in a 204. So this wait
+                # raises an error of its own if it has a `late`. The cause of that error is the last
+                # failure of this wait, or else the error of the other call, if there was one.
                 raise self.late_error(error) from error or hold_error
             self.sleep(left)
             # A turn that was taken before the Retry-After does not count any more. Otherwise all
@@ -576,7 +589,7 @@ def _warn(server: Server, what: str, now: float, until: float) -> None:
     """Log the first failure of an outage.
 
     A single run that always fails, while others work, begins many outages, and would fill the log.
-    So another outage within a minute is logged only once it has lasted for some seconds.
+    So for a minute after a warning, an outage is not logged before it has lasted for some seconds.
     """
     young = server.since is None or now - server.since <= timing().quiet
     if not (server.warned or (young and now < server.warn_after)):

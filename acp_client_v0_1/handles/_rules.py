@@ -24,10 +24,11 @@ from acp_client_v0_1._http.retry import Failure, backoff, failure_of
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import Timing
 
+# "look" reads a run, and "describe" reads the descriptor of an agent.
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
 CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
-# A server may lack these operations, since the client can do without them. If one of them keeps
+# The client can do without these operations, so a server may lack them. If one of them keeps
 # failing, reading the run or its agent shows whether the whole server is down.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 
@@ -55,7 +56,7 @@ class Facts:
     now: float
     # The caller's deadline.
     ends: float = math.inf
-    # No request begins with less than these seconds left.
+    # After a pause, no request begins with less than these seconds left.
     last: float = 1.0
     # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
     # beginning of the server's outage.
@@ -65,10 +66,10 @@ class Facts:
     # How many failures of this wait came in a row before this failure.
     failures: int = 0
     # The address is known to be a server's, see `Server.reached`.
-    answered: bool = True
+    reached: bool = True
     # How many times the client itself retries a request that could not be sent.
     retries: float = 3
-    # This operation is known to fail while the server serves others.
+    # This operation is known to fail while the server serves other operations.
     fails: bool = False
     # A request of another operation has just shown that the whole server fails.
     probed: bool = False
@@ -107,14 +108,14 @@ Decision = Pause | Probe | Raise
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
     """Decide what to do about the failure of an operation.
 
-    The conditions are the rows of a table: the first that holds decides.
+    The conditions are the rows of a table. The first condition that is true decides.
     """
     kind = failure.kind
     if kind == "denied":
         return Raise()
-    if kind == "unsent" and not facts.answered:
-        # The address is probably wrong. So only the client's own number of retries is made, as far
-        # as there is time.
+    if kind == "unsent" and not (facts.reached or failure.full_pool):
+        # The address is probably wrong. So there are only as many retries as the client makes for a
+        # single call, or fewer if the deadline comes first.
         decision = _pause(failure, facts, timing, outage=False)
         more = facts.failures < facts.retries and isinstance(decision, Pause)
         return decision if more else Raise()
@@ -122,29 +123,30 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    # If a stream is unreadable, its response is no event stream. The row for streams below decides
-    # about it.
+    # If a stream is unreadable, the response is no event stream. Then the row below that has
+    # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
-        # The address is probably wrong, or the descriptor does not fit the contract and will not
-        # change. So only the client's own number of retries is made.
-        final = not facts.answered or operation == "describe"
+        # `final` means that the address is probably wrong, or that the descriptor does not fit the
+        # contract and will not change. Then there are only as many retries as the client makes for
+        # a single call.
+        final = not facts.reached or operation == "describe"
         if final and facts.failures >= facts.retries:
             return Raise()
-        return _pause(failure, facts, timing, outage=facts.answered)
+        return _pause(failure, facts, timing, outage=facts.reached)
     if kind == "lost":
         refused = facts.fails or facts.failures + 1 >= timing.refusals
         tried = facts.probed or (operation == "search" and failure.retry_after)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    # A 404 to a create, describe or search is not about a run. The agent or the path is missing, so
-    # the last row raises that 404.
+    # A 404 to a create, describe or search is not about a run: the agent or the path is missing.
+    # The last row raises such a 404.
     if kind == "missing" and operation not in ("create", "describe", "search"):
         if facts.age < timing.young:
             return _pause(failure, facts, timing, outage=False)
         return Raise("gone") if operation == "look" else Probe()
-    # A proxy may send a 405 or 501 while the output is not ready. Reading the run shows that. A
-    # run that cannot be streamed is read as well.
+    # A proxy may send a 405 or 501 to "output" while there is no output yet. Reading the run shows
+    # whether there must be one. A run that cannot be streamed is read as well.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
     # A resume gets a 409 if another caller's answer came first, or if the run's thread of ACP is
@@ -163,13 +165,16 @@ def share(left: float, timing: Timing) -> float:
 
 
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
-    """Return a pause, or an error if the time or the outage would end during the pause."""
+    """Return a `Pause`, or a `Raise` if no request may follow.
+
+    That is so if a ``Retry-After`` lasts too long, or the failures have lasted too long.
+    """
     hold = failure.retry_after or 0.0
     # The next request must begin within these seconds.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
-    # The server asks for a pause beyond the time for which failures are survived. The error says
-    # so.
+    # The server asks for a pause that is longer than failures are survived. The error of the
+    # request says for how long.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:
@@ -189,17 +194,18 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
 class Window:
     """The window of the next long poll, in whole seconds.
 
-    A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter.
-    Then each full window doubles it, as long as it stays shorter than the poll that was cut.
+    A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter. A
+    window is full if the server held the poll for that long. A full window doubles the next window
+    if the next window is then still shorter than the poll that was cut.
 
     A proxy with a time limit will cut a longer window again. But if the cut was an accident, such
     as a restart of the server, a longer window would work, and short windows only cost requests.
-    Nothing tells these two cases apart. So after one cut, four windows have to be full before a
-    window may again be as long as the poll that was cut. After each further cut, four times as many
-    have to be full.
+    Nothing distinguishes these two cases. So after one cut, four windows have to be full before a
+    window may again be as long as the poll that was cut. After two cuts, 16 windows have to be
+    full, and after three, 64.
     """
 
-    # The poll that was cut last had lasted this many seconds.
+    # How many seconds the last poll that was cut had lasted.
     _cut_at = math.inf
     # The number of cuts since a window of at least `_cut_at` was full.
     _cuts = 0
@@ -230,7 +236,7 @@ class Window:
 def fitted(window: int, limit: float, margin: float, timing: Timing) -> tuple[int, float]:
     """Fit a long poll into ``limit`` seconds. Return its window and its timeout, in seconds.
 
-    The timeout is not shorter than the window.
+    The timeout is the window plus ``margin``, but at most ``limit``.
     """
     window = int(min(window, max(0.0, limit - timing.round_trip)))
     return window, min(limit, window + margin)

@@ -4,10 +4,10 @@ Strategy: only `_schema_faults` uses ``jsonschema-rs``, "the package" in this fi
 not trusted. No reference is fetched. Patterns are bounded in size and matched in linear time. A
 schema whose check grows exponentially is refused before the package sees it.
 
-The first step is to find out whether a value fits, which takes no memory. If the value does not
-fit, the package can list the faults, each with a copy of a part of the value. So the faults are
-listed only if the memory for all of them is bounded. A schema that cannot be used is a warning,
-because only the server's own check counts.
+The first step is to find out whether a value fits. This step takes no memory. If the value does not
+fit, the package can list the faults. Each fault has a copy of a part of the value, so the faults
+are listed only if their memory is estimated to be small. If a schema cannot be used, there is only
+a warning, because the check by the server is the one that counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -71,9 +71,9 @@ _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 # These keywords are frequent, and have no faults of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
-# The values of these keywords add to the size of the faults. A fault of "const", "enum" or
-# "pattern" quotes the value. In the value of each other keyword, every entry may cause a fault of
-# its own.
+# The values of these keywords in a schema add to the size of the faults. A fault of "const", "enum"
+# or "pattern" quotes the value of the keyword. Each entry of "dependencies", "dependentRequired" or
+# "required" may cause a fault.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
@@ -118,7 +118,7 @@ class Cached(Generic[T]):
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
-        # When it was read.
+        # When `latest` was read.
         self._at = timing().now()
         # The description that was read last, however old it is, or None.
         self.latest: T | None = None
@@ -192,11 +192,15 @@ def check_value(
 
 
 class _UnusableSchema(ValueError):
-    """A schema is not valid, or is refused.
+    """A schema cannot be used. The message says why.
 
-    It is refused if it refers to another document, if a pattern is too large or needs backtracking,
-    if a part of it has an ``$id`` of its own and its steps have to be counted, or if its check
-    takes too many steps.
+    The schema has at least one of these properties:
+
+    - It is not valid.
+    - It refers to another document.
+    - It has a pattern that is too large, or needs backtracking.
+    - Its check takes too many steps.
+    - The steps of its check have to be counted, and a part of it has an ``$id`` of its own.
     """
 
 
@@ -209,9 +213,9 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     # Without references and "unevaluated…", the number of steps is at most the size of the schema
     # times the size of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
-        # While it builds the validator, before it has any value, the package follows the references
-        # and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These steps are
-        # counted with None as the value.
+        # When the package builds the validator, it has no value yet. Even so, it follows the
+        # references and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These
+        # steps are counted with None as the value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
         validator = package.validator_for(
@@ -253,8 +257,7 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
     """Refuse a schema whose references make its check grow exponentially.
 
     Thirty definitions, each of which refers twice to the next, take two kilobytes and a billion
-    steps. So this counts the steps of the check, without checking anything, until there are too
-    many.
+    steps. So the steps of the check are counted, without checking anything, up to `_MOST_STEPS`.
     """
     for count, (node, _) in enumerate(_steps(schema, pending)):
         if count == _MOST_STEPS:
@@ -266,7 +269,7 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
 def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     """Estimate whether the faults of a value take at most `_MOST_BYTES`.
 
-    Each step of the check lowers the bound by about as many bytes as its faults would take.
+    For each step of the check, the estimated size of its faults is subtracted from `_MOST_BYTES`.
     """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):
@@ -289,7 +292,7 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
     """Yield the steps of a check: a part of the schema, and the part of the value it applies to.
 
     ``pending`` has the first steps. If a part of the schema has an "unevaluated…", the package
-    checks its keywords that apply in place up to three times.
+    checks the `_IN_PLACE` keywords and the references of this part up to three times.
     """
     while pending:
         node, at = pending.pop()
@@ -305,9 +308,9 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
                 inner = list(_object(below).values()) if keyword == "patternProperties" else below
                 children = [*_object(at).values(), *_list(at)]
                 if keyword == "propertyNames":
-                    # The package gives the fault of each name a copy of the whole object. Here the
-                    # items view stands for the object. Its text is about as long as that of the
-                    # object, and no step looks for members or items in a view.
+                    # For each name that does not fit, the package makes a fault with a copy of the
+                    # whole object. Here the view `items()` stands for this copy: the view has a
+                    # repr of about the same length, and `_steps` finds no members or items in it.
                     children = [_object(at).items()] * len(_object(at))
                 pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:

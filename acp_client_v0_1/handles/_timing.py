@@ -51,8 +51,9 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # A rate limit that lasts no longer than this is not logged. An outage that lasts no longer than
-    # this is not logged either, if there was another warning within the last `warnings` seconds.
+    # Failures by a rate limit are not logged before they have lasted longer than this. The same is
+    # true of all other failures in the first `warnings` seconds after a warning. Otherwise the
+    # first failure is logged at once.
     quiet: float = 5.0
     # See `quiet`.
     warnings: float = 60.0
@@ -81,8 +82,8 @@ class Timing:
     window: int = 30
     # During a request, `stop` is checked at this interval.
     tick: float = 0.5
-    # The window of a poll is at least this much shorter than its timeout, if the timeout is longer
-    # than this.
+    # The window of a poll is at least this much shorter than the time left for the poll. If less
+    # time is left, the window is 0.
     round_trip: float = 0.1
     # The pauses after polls that ended without output before their windows were over.
     early: tuple[float, float] = (0.2, 2.0)
@@ -99,8 +100,8 @@ class Timing:
 
     # Answers
 
-    # If the response to an answer was lost and the run does not change for this long, the answer
-    # did not arrive.
+    # If the response to an answer was lost and the run does not change for this long, the answer is
+    # taken not to have arrived.
     unchanged: float = 5.0
     # A run that may change at any moment is read again after this pause.
     probe: float = 0.25
@@ -114,8 +115,8 @@ class Timing:
 
     # After this long without an event, the run is read.
     silence: float = 15.0
-    # A caller may take longer than `silence` between two events. Even then, the client waits up to
-    # this long for the stream before it reads the run.
+    # A caller may take longer than `silence` before it asks for the next event. Even then, the
+    # client waits up to this long for an event before it reads the run.
     least_silence: float = 0.5
     # The read timeout of a stream is longer than the caller's timeout by at most this much.
     beyond: float = 0.2
@@ -133,9 +134,9 @@ class Timing:
     short_window: int = 2
     # The shortest and the longest pause between two searches. A search that takes long is followed
     # by a longer pause.
-    searches: tuple[float, float] = (0.2, 10.0)
-    # If a search reported that a run has ended and the run has not, searches are not believed about
-    # this run for this long.
+    parked_searches: tuple[float, float] = (0.2, 10.0)
+    # A search may show that a run has ended although the run has no output yet. For this long,
+    # searches are then not believed about this run.
     doubt: float = 2.0
 
     # The end of a batch or a call
@@ -144,12 +145,12 @@ class Timing:
     cancel: float = 10.0
     # If an exception ends `AgentHandle.run`, cancelling its run takes at most this long.
     exit: float = 5.0
-    # At the end of a batch, requests under way are interrupted after this long. The main
-    # reason is to let creates get their responses. Polls are interrupted at once.
+    # At the end of a batch, requests under way are interrupted after this long, so that creates can
+    # get their responses before. Polls are interrupted at once.
     grace: float = 1.5
     # At the end of a batch, threads that have not ended are left behind after this long.
     threads: float = 2.5
-    # These threads are checked at this interval.
+    # Until then, the threads are checked at this interval.
     step: float = 0.05
 
     # Clocks
@@ -158,7 +159,7 @@ class Timing:
     now: Callable[[], float] = time.monotonic
     # This clock is the same in all processes: seconds since the epoch.
     calendar: Callable[[], float] = time.time
-    # Sleeps for some seconds, or until the event is set. Returns whether the event is set.
+    # This sleeps for some seconds, or until the event is set, and returns whether it is set.
     sleep: Callable[[float, threading.Event | None], bool] = _sleep
 
 

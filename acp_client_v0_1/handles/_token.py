@@ -1,9 +1,9 @@
 """The portable form of a run: a line of text from which another process attaches to it.
 
 A token is ``acprun1.``, a JSON object in base64url, ``.``, and the CRC-32 of that JSON in hex. The
-1 is the version. The checksum finds a token that was truncated or mistyped. It does not
-prevent forgery, and need not. A token holds no secret, and a client never connects to the server
-that a token names: it only compares that server with its own.
+1 is the version. The checksum finds a token that was truncated or mistyped. The checksum does not
+prevent forgery, and need not: a token holds no secret, and a client never connects to the server
+that a token names. The client only compares that server with its own.
 
 A client token is something else: a mark in the metadata of a run. If the response to a create is
 lost, the run is found by this mark.
@@ -62,7 +62,8 @@ class RunToken:
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# Any text fits most fields. The others are sent in a body or a header, or read as a number.
+# Any text fits most fields. The fields in `_FORMS` are sent in a body or a header, or read as a
+# number.
 _ANY = re.compile(".*", re.DOTALL)
 _FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),

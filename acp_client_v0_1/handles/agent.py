@@ -106,8 +106,9 @@ class AgentHandle(Notebook):
                 once. By default the client's own timeouts apply.
 
         Raises:
-            AgentLookupError: No agent has the name and version, or several have. The error lists
-                those, or else the agents of the server, at most 1,000.
+            AgentLookupError: No agent has the name and version, or several have. If several have,
+                the error lists them. If none has, the error lists the agents of the server, at most
+                1,000.
             ApiTypeError: ``name`` or ``version`` is not a str, or ``timeout`` not a number.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
@@ -141,11 +142,11 @@ class AgentHandle(Notebook):
     def get(
         cls, id_or_name: str, api_client: ApiClient | None = None, *, timeout: float | None = None
     ) -> Self:
-        """Return the handle of the agent with an id or a name, if a script may get either.
+        """Return the handle of an agent, from a text that is the agent's id or its name.
 
-        A UUID is taken for an id, without I/O. Any other text is first taken for a name, which is
-        searched for. If no agent has that name, or the server does not search, the text is taken
-        for an id.
+        A UUID is taken for an id, without I/O. Any other text is taken for a name first, and this
+        name is searched for. If no agent has the name, or the server does not search, the text is
+        taken for an id, and the agent is read.
 
         Args:
             id_or_name: The id, or the exact name.
@@ -198,7 +199,10 @@ class AgentHandle(Notebook):
         return self._explained(self._descriptor.get)
 
     def _explained(self, work: Callable[[], T]) -> T:
-        """Call ``work``. If the agent is missing, its error hints that a name is no id."""
+        """Call ``work``. If its error says that the agent is missing, add a hint to the error.
+
+        The hint is that ``agent_id`` may be a name.
+        """
         try:
             return work()
         except NotFoundException as error:
@@ -209,7 +213,7 @@ class AgentHandle(Notebook):
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
         """Check input and config against the schemas of the agent's descriptor.
 
-        If a schema cannot be used, there is a warning. This needs the extra ``validation``.
+        If a schema cannot be used, there is a warning. The check needs the extra ``validation``.
 
         Args:
             input: The input, unless None.
@@ -340,9 +344,9 @@ class AgentHandle(Notebook):
             # run that this call has made is cancelled.
             if not (cancel_on_exit and made_here):
                 raise
-            # Of the package's errors, only a `RunStartAmbiguous` leaves open whether the create
-            # made a run. Any other exception, such as a KeyboardInterrupt, leaves it open, too.
-            # Then the run is searched for.
+            # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
+            # errors that are not of this package, such as KeyboardInterrupt. After these errors,
+            # the run is searched for.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
             note = self._cancel(wait, core, mark_of(creation) if search else "")
@@ -352,7 +356,7 @@ class AgentHandle(Notebook):
                     run_id=error.run_id,
                     elapsed=elapsed,
                     reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
-                    token="" if note.endswith("was cancelled") else error.token,
+                    token="" if note == "the run was cancelled" else error.token,
                 ) from error
             raise
 
@@ -372,9 +376,20 @@ class AgentHandle(Notebook):
     def map(self, inputs: Iterable[JsonObject | None], **options: Unpack[BatchOptions]) -> Batch:
         """Run the agent on many inputs, many at a time.
 
-        The batch gives an item for each input once it has an outcome, which may be an error.
-        Nothing starts until you iterate over it: the first ``next()`` opens the journal. If a batch
-        with a ``journal`` was stopped or killed, the same call with the same inputs continues it.
+        Once an input has an outcome, the batch gives an item for the input. The outcome may be an
+        error. Nothing starts until you iterate over the batch: the first ``next()`` opens the
+        journal. If a batch with a ``journal`` was stopped or killed, the same call with the same
+        inputs continues the batch.
+
+        The ``next()`` of the batch raises
+
+        - any exception that ``inputs`` raises;
+        - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
+          to ``check`` by, or an outage of 300 seconds;
+        - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
+          file;
+        - `JournalMismatch` if an input differs from the same input in the journal;
+        - after Ctrl-C, a `KeyboardInterrupt` that counts the runs left.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -396,8 +411,8 @@ class AgentHandle(Notebook):
             on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
                 default, or "cancel" them.
             durable: Write each line of the journal to the disk before continuing (fsync).
-            progress: Called with the counts as they change. True shows a bar on standard error
-                (extra ``cli``).
+            progress: Called with a `BatchCounts` whenever the counts have changed. True shows a bar
+                on standard error (extra ``cli``).
             total: How many inputs there are. By default this is their ``len``, if they have one.
             executor: Runs the tasks instead of threads. The tasks can be pickled.
             connect: Makes the client of a worker process. By default a client is made from the
@@ -406,14 +421,6 @@ class AgentHandle(Notebook):
             metadata: Keys and values to find the runs by.
             webhook: The URL that receives each change of each run's status.
             streaming: "result" or "custom", for others that follow the runs by their events.
-
-        Returns:
-            The batch. Its ``next()`` raises what drawing the inputs raises. It raises an error that
-            all runs would get: 401, 403, a wrong address, no such agent, no descriptor to ``check``
-            by, or an outage of 300 seconds. It raises `JournalError` if the journal is locked,
-            damaged, of another batch, or cannot be used as a file, and `JournalMismatch` if an
-            input differs from the one in the journal. On Ctrl-C it raises a `KeyboardInterrupt`
-            that counts the runs left.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
@@ -425,9 +432,10 @@ class AgentHandle(Notebook):
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
-        """Return a create, and whether its client token, if any, is new.
+        """Return a create, and whether its client token is new.
 
-        It is not new if the caller gave it, as ``client_token`` or in the metadata.
+        A client token that the caller gave, as ``client_token`` or in the metadata, is not new. A
+        create without a client token counts as new.
         """
         marks = given.get("metadata", {})
         own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
@@ -451,9 +459,9 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, or with ``reuse`` find it. Return its core, and whether it was started.
+        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started.
 
-        ``new`` says that the client token is a new one.
+        ``new`` says that the client token was made for this call, or that there is none.
         """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
@@ -475,7 +483,7 @@ class AgentHandle(Notebook):
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
-                # Of the package's errors, only this one leaves open whether there is a run.
+                # Of the package's errors, only this error leaves open whether there is a run.
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
@@ -485,7 +493,8 @@ class AgentHandle(Notebook):
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
 
-        If the oldest was created with another agent, input or config, raise `ApiValueError`.
+        Raise `ApiValueError` if the oldest run of this agent has another input or config, or if
+        only other agents have runs with the client token.
         """
         try:
             found = self._search(mark_of(creation), wait)
@@ -514,12 +523,14 @@ class AgentHandle(Notebook):
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
-        """Cancel the run of a call that an exception ends. Return words on this for the message.
+        """Cancel the run of a call that an exception ends.
+
+        Return a phrase for the message of the error, such as "the run was cancelled".
 
         If the exception came during the create, ``core`` is None. Then the run is searched for by
         the client token, unless the token is "".
         """
-        # This is a part of the call, so it waits for a `Retry-After` that came during the call.
+        # The new wait is a part of the call, so a `Retry-After` that came during the call counts.
         wait = Wait(call.contact, timing().exit)
         wait.called = call.called
         try:
@@ -548,15 +559,18 @@ class AgentHandle(Notebook):
 
 @lru_cache(maxsize=1000)
 def _earlier_creates(server_and_token: str) -> list[bool]:
-    """Return a list that is empty until a run was made, or may have been, with the client token."""
+    """Return the list of earlier creates with a client token at a server.
+
+    Every call with the same argument returns the same list. The list is empty until a create with
+    the client token has made a run, or may have made one.
+    """
     return []
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
-    """Refuse a run that was found by its client token, but created with other fields.
+    """Refuse a run that was found by its client token, but has another agent, input or config.
 
-    The fields are the agent, the input and the config. If the server
-    returns neither the input nor the config of the run, there is only a warning.
+    If the server returns neither the input nor the config of the run, there is only a warning.
     """
     wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
     other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]

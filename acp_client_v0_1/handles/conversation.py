@@ -28,10 +28,11 @@ __all__ = ["Conversation"]
 class Conversation:
     """Runs on one thread of ACP, from `AgentHandle.conversation`.
 
-    A thread of ACP takes one run at a time. So use `run`, or wait for the handle that `start`
-    returns, before you begin the next run. While a run of the thread is pending, the server refuses
-    another with 409, a `ConflictException`. If another Python thread (`threading`) is in a call of
-    the same conversation, `start` and `run` raise `ApiValueError`, and nothing is sent.
+    A thread of ACP takes one run at a time. So use `run`, or wait for the result of the handle that
+    `start` returns, before you begin the next run. While a run of the thread is pending, the server
+    refuses another run with 409, a `ConflictException`. If another Python thread (`threading`) is
+    in a call of the same conversation, `start` and `run` raise `ApiValueError`, and nothing is
+    sent.
 
     Attributes:
         thread_id: The id of the thread of ACP, once the first run has made it.
@@ -59,7 +60,7 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds for the whole call. By default the client's own timeouts hold.
+            timeout: Seconds for the whole call. By default the client's own timeouts apply.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.
 

@@ -23,8 +23,8 @@
         └── JournalMismatch     the journal is of another agent, server, config or input
 
 Invariants: an error about a run has the `run_id` and the portable `token` of the run, neither of
-which is a secret. If there is something to do next, its message says what. All errors can be
-pickled.
+which is a secret. If there is something to do next, the message of the error says what. All errors
+can be pickled.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class RunFailed(_RunProblem):
         token: The token for `RunHandle.from_token`.
         errcode: The agent's own code.
         description: What the agent says went wrong.
-        sure: Whether a read showed a final status; otherwise it may be ``error`` or ``timeout``.
+        sure: Whether a read showed a final status. If not, the status is ``error`` or ``timeout``.
     """
 
     # The status of a run whose failure is an error of this class.
@@ -174,8 +174,9 @@ class RunStartAmbiguous(_RunProblem):
     still appear.
 
     Args:
-        client_token: The mark for `RunHandle.find`, or "" if the create had none.
-        token: The token for `RunHandle.from_token`, which searches again; "" without client token.
+        client_token: The client token for `RunHandle.find`, or "" if the create had none.
+        token: The token for `RunHandle.from_token`, which searches again, or "" if the create had
+            no client token.
         why: What happened to the create and to the search.
         searched: Whether the search worked and found no run.
     """
@@ -198,9 +199,9 @@ class ResumeAmbiguous(_RunProblem):
     The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How many responses to the answer were lost or unreadable. 1: after the first, the run
-            could not be read. 2: after the first, the run still asked the same question, so the
-            answer was sent again.
+        times: How many responses to the answer were lost or unreadable. 1: after that, the run
+            could not be read. 2: after the first lost response, the run still asked the same
+            question, so the answer was sent again.
         why: What happened when the answer was sent last.
     """
 
@@ -247,8 +248,9 @@ class StreamGap(_RunProblem):
     """Updates of a run's stream are missing, or may be; the next ``next()`` continues.
 
     Args:
-        kind: "lost": the ids leave some out; "cursor-ignored": the server sent new updates under
-            old ids, so others may be lost; "unknown": the ids do not show it.
+        kind: "lost": the ids show that updates are lost; "cursor-ignored": the server sent new
+            updates under old ids, so updates may be lost; "unknown": the ids do not show whether
+            updates are lost.
         missing: How many updates are lost, or None if the ids do not show it.
         last_event_id: The id of the last event before the gap, or "".
     """
@@ -342,7 +344,9 @@ class JournalLocked(JournalError):
 
 
 class JournalDamaged(JournalError):
-    """A line of a journal is damaged, and not just torn off at the end; nothing was changed.
+    """A line of a journal is damaged; nothing was changed.
+
+    A crash may tear the last line. Such a line is not taken for damage.
 
     Args:
         msg: What is wrong.

@@ -1,14 +1,16 @@
 """The events of a run, followed over connections that break and servers that restart.
 
-Strategy: a loop around `EventReader`. Each new connection asks for the events after the last event
-that was handed out. From the first event of that connection, `Continuity` tells whether the server
-sent them. A run that cannot be streamed is polled. The iteration ends when the run has ended, which
-its status shows. The end of a stream does not end the iteration.
+Strategy: a loop around `EventReader`. Each new connection asks the server for the events after the
+last event that was handed out. `Continuity` compares the first event of the connection with earlier
+events, to find out whether the server did as asked. A run that cannot be streamed is polled. The
+end of a stream does not end the iteration. The iteration ends when the status of the run shows that
+the run has ended, or is interrupted and nobody is expected to answer.
 
-Invariants: no update is handed out twice, and no update is left out without a gap, as far as the
-ids and the content of the updates show it. A replayed result may be handed out again. If nothing
-shows whether updates are missing, for example after polling, `complete` is None. Between two calls
-of ``next()`` only the current connection is open. `close`, or the end of the iteration, closes it.
+Invariants: as far as the ids and the content of the updates show it, no update is handed out twice,
+and no update is left out without a gap. A replayed result may be handed out again. If nothing shows
+whether updates are missing, for example after polling, `complete` is None. Between two calls of
+``next()`` at most one connection is open. `close`, or the end of the iteration, closes this
+connection.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     In mode ``custom`` each event is an update. In mode ``result`` each event is a result that
     replaces the result before it. A run that does not stream has one event, its result. The
-    iteration ends when the run ends or is interrupted.
+    iteration ends when the run ends. It also ends when the run is interrupted, unless the
+    iterator was made with ``through_interrupts``.
 
     Iterating raises:
         StreamGap: updates were lost; the next ``next()`` continues.
@@ -72,7 +75,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
-        ended_by: The status of the run that ended the iteration, or "gone".
+        ended_by: The status of the run that ended the iteration, or "gone". Before that, None.
         gaps: The gaps so far, including those that were only marked.
     """
 
@@ -80,13 +83,15 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self,
         core: RunCore,
         *,
-        # Raise a gap, unless its kind is "unknown". If False, only mark the event after the gap.
+        # True: raise each gap, unless its kind is "unknown". False: only mark the event after the
+        # gap.
         raise_gaps: bool,
-        # A function that answers the interrupt. True: wait until another caller answers. False: an
-        # interrupt ends the iteration.
+        # False: an interrupt ends the iteration. True: wait until another caller answers. A
+        # function: call the function, which answers.
         through_interrupts: bool | Callable[[], object],
         timeout: float | None,
-        # The id of the event to begin after. By default, this is the last event of the run's token.
+        # The id of the event to begin after. By default, this is the last event of the token that
+        # the handle was made from, if any.
         after: str | None = None,
     ) -> None:
         after = core.given_token.last_event_id if after is None else after
@@ -99,13 +104,16 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self.gaps: list[StreamGap] = self._decoder.gaps
         self._closing = Flag()
         self._reader: EventReader | None = None
+        # The events that have arrived and were not handed out yet. None stands for an event that is
+        # dropped, such as a replay.
         self._values: Iterator[RunEvent | None] = iter(())
         self._over = False
         self._one_reader = OneThread(
             "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # How many streams have ended in a row. A stream that brought something new sets this to 1.
+        # How many streams have ended since the last stream that brought something new. That stream
+        # counts as well.
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
@@ -134,7 +142,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     @property
     def _has_updates(self) -> bool:
-        """Whether the run has updates. Its last event shows it, or else its create."""
+        """Whether the events of the run are updates.
+
+        The last event shows this. Before the first event, the create of the run shows it.
+        """
         core, custom = self._core, self._decoder.custom
         creation = core.creation or (None if core.run is None else core.run.creation)
         expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
@@ -149,7 +160,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         waited = False
         while True:
             try:
-                # This hands out the events that have arrived, in as few steps as possible.
+                # Most calls hand out an event that has arrived already, so this has few steps.
                 for event in self._values:
                     if event is not None:
                         event_id = event.id
@@ -191,8 +202,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, or the iteration ends.
 
-        ``waited`` says that the current ``next()`` has called this before. Otherwise the timeout
-        begins now.
+        ``waited`` says that the current ``next()`` has called this function before. In the first
+        call of a ``next()``, the timeout begins.
         """
         clock = timing()
         if not waited:
@@ -208,20 +219,20 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 raise self._wait.late_error()
             waited = True
             try:
-                if self._arrive(self._reader):
+                if self._await_events(self._reader):
                     return
             except NothingYet:
                 if clock.now() >= self._next_check:
                     self._check_run()
 
-    def _arrive(self, reader: EventReader) -> bool:
+    def _await_events(self, reader: EventReader) -> bool:
         """Read until events arrive, the stream ends, or it is time to check the run.
 
         Return whether events have arrived.
         """
-        # If the caller is slow, the time of the next check may have passed while events are still
-        # unread. The run may have ended by then, but its events must come first. So the run is read
-        # only after some silence.
+        # If the caller is slow, it may be time to check the run while events are still unread. The
+        # run may have ended, but its events must be handed out first. So the stream is read for at
+        # least a moment before the run is.
         clock = timing()
         remaining = self._wait.remaining() if self._timeout != 0 else 0.0
         silence = min(clock.least_silence, remaining / 2)
@@ -237,7 +248,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
         else:
-            self._decide(streams=True)
+            self._decide(stream_ended=True)
         return arrived
 
     def close(self) -> None:
@@ -275,9 +286,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             if stream is not None:
                 stream.close()
             # If the run is gone, this raises `RunGone`.
-            self._decide(streams=False)
-            # A 405 or 501 shows that the server has no streams. A 404 shows it only if the run goes
-            # on, so that `_decide` has begun to poll: an ended run may have no stream any more.
+            self._decide(stream_ended=False)
+            # A 405 or 501 shows that the server has no streams. A 404 does not show this if the run
+            # has ended, because the stream of such a run may be gone. If the run continues,
+            # `_decide` has begun to poll.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 server.lacks.add("stream")
             elif any(failure_of(e).kind == "lost" for e in refused):
@@ -293,8 +305,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _open(self, limit: float) -> EventStream[Any] | None:
         core, limits = self._core, None
         if self._timeout is not None:
-            # The read timeout of the stream is a little longer than the wait for an event, so that
-            # the stream stays open when the wait ends.
+            # The read timeout of the stream is a little longer than the wait for an event. So the
+            # stream is still open when the wait ends, and the next `next()` uses it again.
             silence = self._wait.limit(self._timeout or timing().quick)
             limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id
@@ -306,10 +318,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _handle_break(self, error: ApiException) -> None:
         """Continue after a stream that broke off.
 
-        The next stream may break off, too: a server may replay all events on each stream and then
-        break it off. So the run is read after several streams in a row without anything new. If the
-        last event was a result, the run is read at once, because a new result may look like a
-        replayed one.
+        Usually the next step is a new stream. But a server may replay all events on each stream,
+        and then break off the stream. So after several streams in a row without anything new, the
+        run is read. If the last event was a result, the run is read at once, because a new result
+        may look like a replayed result.
         """
         self._note_end()
         # A stream that broke off because it was silent has lasted long enough to need no pause.
@@ -324,7 +336,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._handle_interrupt()
 
     def _note_end(self) -> None:
-        """Note that a stream has ended. Count again from 1 if the stream brought something new."""
+        """Count a stream that has ended. If it brought something new, the count is 1 again."""
         self._decoder.memory.reconnect(cut=True)
         delivered = self._decoder.memory.delivered
         self._endings = 1 if delivered > self._delivered else self._endings + 1
@@ -332,19 +344,20 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     # The run
 
-    def _decide(self, *, streams: bool) -> None:
+    def _decide(self, *, stream_ended: bool) -> None:
         """Read the run to decide how to continue.
 
-        ``streams`` says that a stream has ended cleanly. Otherwise there was no stream to read.
+        ``stream_ended`` says that a stream has ended cleanly. If False, there was no stream.
         """
         if self._closing.is_set() or self._apply_status(self._core.read(self._wait)):
             return
-        if streams:
+        if stream_ended:
             self._note_end()
-        if not streams or self._endings > timing().refusals:
+        if not stream_ended or self._endings > timing().refusals:
             self._begin_polling()
         else:
-            # A server may end each stream after one event, so there is a pause before the next.
+            # A server may end each stream after one event. So there is a pause before the next
+            # stream.
             self._wait.pause(backoff(self._endings - 1, *timing().empty))
 
     def _check_run(self) -> None:
@@ -357,11 +370,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         except TimeoutError:
             return
         except ApiException as error:
-            # The caller gets a `RunGone` and a "denied". After a "denied", the stream stays open
-            # for the next `next()`.
+            # Only a `RunGone` and a failure of the kind "denied" are raised. After a "denied", the
+            # stream stays open for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
-            # The stream still works, so any other failure is ignored.
+            # The stream still works, so other failures are ignored.
             return
         self._apply_status(run)
 
@@ -385,15 +398,15 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if callable(through):
             through()
         else:
-            # A human may take any time to answer, so this has no timeout.
-            def ready(run: Run) -> float | None:
+            # A human may take any time to answer, so the wait for the answer has no timeout.
+            def next_pause(run: Run) -> float | None:
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             wait = core.wait(stop=self._closing)
             # The run and its output may disagree about the interrupt. Without a pause, this would
             # be a hot loop.
             wait.sleep(timing().probe)
-            core.read(wait, ready)
+            core.read(wait, next_pause)
         self._wait.rearm()
 
     def _begin_polling(self) -> None:
@@ -401,7 +414,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._doubt()
 
     def _poll(self) -> None:
-        """Wait for an output, and end the iteration with it or go through the interrupt."""
+        """Wait for an output, and act on it.
+
+        A result is handed out, unless it was handed out before, and ends the iteration. An error
+        ends the iteration, too. An interrupt is handled as ``through_interrupts`` says.
+        """
         core = self._core
         output = core.output(self._wait).actual_instance
         if isinstance(output, RunResult):

@@ -76,6 +76,6 @@ class PendingInterrupt:
         self._answer(body, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The run is left out, because its client may hold credentials. Errors that hold a question
-        # are pickled, and must not contain any.
+        # The run is left out, because its client may hold credentials. An error that has a question
+        # can be pickled, and must not contain credentials.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)

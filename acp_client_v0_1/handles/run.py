@@ -92,7 +92,11 @@ class RunHandle(Notebook):
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Ids of newer runs with the same client token, such as those of repeated creates."""
+        """The ids of newer runs with the same client token, if there are any.
+
+        If a create was posted twice, there may be two runs. Then the handle is of the older run,
+        and `duplicates` has the id of the newer run.
+        """
         return self._core.duplicates
 
     # Attaching
@@ -163,8 +167,8 @@ class RunHandle(Notebook):
         Args:
             client_token: The client token that `AgentHandle.start` was given, or that an error has.
             api_client: Client to use; the shared default client if None.
-            agent_id: The agent's id. If the server does not search by metadata, this makes the
-                search quicker.
+            agent_id: The agent's id. Only runs of this agent are found. If the server does not
+                search by metadata, the search is quicker with the id.
 
         Raises:
             ApiException: The search failed.
@@ -182,8 +186,9 @@ class RunHandle(Notebook):
         """Return the portable token of the run, which `from_token` takes in any process.
 
         The token is a line of text without any secret. It has the server, run, agent, thread and
-        client token, the id of the last event that `events` handed out, and the trace context if
-        the client is instrumented.
+        client token, and the id of the last event that `events` handed out. If the client is
+        instrumented, the token has the trace context as well. In the first two seconds after the
+        create, it also has the time of the create.
         """
         return self._core.token()
 
@@ -223,9 +228,10 @@ class RunHandle(Notebook):
         """Return the error of the run if it has failed, or None.
 
         If no status is known yet, the run is read first. If the status is ``error`` or
-        ``timeout``, two requests follow. Otherwise none does.
-        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
-        failed.
+        ``timeout``, there are two more requests.
+
+        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` is a list of all
+        runs that have failed.
 
         Raises:
             RunGone: The server does not know the run.
@@ -305,14 +311,15 @@ class RunHandle(Notebook):
         timeout: float | None = None,
         after: str | None = None,
     ) -> RunEvents:
-        """Return an iterator over the run's `RunEvent`, which is a context manager as well.
+        """Return a `RunEvents`: an iterator over the run's events, and a context manager.
 
         The iterator survives connections that break and servers that restart. Each call returns
         another iterator.
 
         Args:
-            on_gap: What to do where updates are lost: "raise" a `StreamGap`, after which ``next()``
-                continues, or "mark" the next event, which has the `StreamGap` as ``event.gap``.
+            on_gap: What to do where updates are lost. "raise" raises a `StreamGap`, and the next
+                ``next()`` continues. "mark" only sets ``event.gap`` of the next event to the
+                `StreamGap`.
             through_interrupts: Wait until another caller answers an interrupt, and continue.
                 Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
@@ -339,8 +346,8 @@ class RunHandle(Notebook):
     def interrupts(self, timeout: float | None = None) -> Iterator[PendingInterrupt]:
         """Return an iterator over the run's questions. Answer each before the next ``next()``.
 
-        The iteration ends when the run ends, even if the run failed; `result` raises its error.
-        The ``next()`` of the iterator raises the first three errors below.
+        The iteration ends when the run ends. If the run has failed, `result` raises the error of
+        the run. The ``next()`` of the iterator raises the first three errors below.
 
         Args:
             timeout: Seconds to wait for each output, never for your answer. By default there is no
@@ -369,8 +376,8 @@ class RunHandle(Notebook):
         Args:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
-            on_event: Called with each event of the run's stream. After a gap, the event has it as
-                ``event.gap``.
+            on_event: Called with each event of the run's stream. An event after a gap has the gap
+                as ``event.gap``.
             timeout: Seconds to wait for each output or event, never for the callbacks. By default
                 there is no limit.
             max_interrupts: The most questions to answer.
@@ -417,12 +424,13 @@ class RunHandle(Notebook):
     ) -> None:
         """Answer the run's question.
 
-        Before the answer is sent, the open question is read and compared with ``to``. With ACP 0.1,
-        another process may still answer between that comparison and the arrival of the answer.
+        Before the answer is sent, the open question is read and compared with ``to``. ACP 0.1 does
+        not prevent another process from answering between this comparison and the arrival of the
+        answer.
 
         Args:
             body: The answer, a JSON object in the agent's schema for the question.
-            to: The question to answer. By default the one that is open now.
+            to: The question to answer. By default this is the question that is open now.
             timeout: Seconds to wait for the server. By default there is no limit, but five minutes
                 of failures alone end the wait.
             stop: Ends the waiting when set.
@@ -443,10 +451,11 @@ class RunHandle(Notebook):
     # Ending
 
     def cancel(self) -> bool:
-        """End the run by deleting it. If it has ended already, keep it and return False.
+        """End the run by deleting it. Return False if the run has ended already.
 
-        ACP 0.1 has no other way to end a run. The status is read by a GET before the DELETE. If the
-        run ends between these two requests, its output is lost.
+        ACP 0.1 has no other way to end a run. A run that has ended is kept: the status is read by a
+        GET before the DELETE. If the run ends between these two requests, it is deleted, and its
+        output is lost.
 
         Raises:
             RunGone: The server does not know the run.
@@ -458,7 +467,8 @@ class RunHandle(Notebook):
     def delete(self) -> None:
         """Delete the run, whatever its status.
 
-        If this handle has seen the run before, a 404 is no error: the run is gone.
+        If this handle has seen the run before, a 404 shows that the run is gone already. Then this
+        method returns without an error.
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.

@@ -8,14 +8,15 @@ anchor: the last record of a page should be the first record of the next page.
 - If the anchor comes later in the page, records were inserted before it.
 - If the anchor is not in the page, records before it may have been deleted. So earlier pages are
   read again, until a page has a record that was seen before.
-- If the anchor is not in that page either, or if another record comes a second time, this is drift.
+- If this earlier page does not have the anchor either, or if another record comes a second time,
+  the search has drifted.
 
-If a page has only one record, the next page does not overlap with it, and the anchor is not looked
-for.
+If a page has only one record, the next page does not overlap with this page, and need not have the
+anchor.
 
 Invariants: whatever the server sends, no record is handed out twice, and each record matches the
 request. Drift is detected, not prevented, so collect ids before deleting. The ids of all records
-are kept, so the number of records is bounded.
+are kept in memory, so the number of records is bounded.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class _Kind(NamedTuple):
     """What distinguishes the searches for runs, agents and threads."""
 
     model: type[BaseModel]
-    # The attribute of a record that is its id.
+    # The name of the attribute that has a record's id.
     id_name: str
-    # For each condition of a request, the attribute of a record that is compared with it.
+    # For each condition of a request, the name of the attribute that has to match.
     places: Mapping[str, str]
     most_pages: int = 10_000
 
@@ -183,7 +184,7 @@ def _every(
 
 
 def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bool) -> Iterator[T]:
-    """Search page by page, and yield each record that matches once."""
+    """Search page by page, and yield each record that matches, only once."""
     id_of = attrgetter(kind.id_name)
     # Pages overlap by one record, so each needs at least two.
     limit = max(2, request.get("limit") or _PAGE)
@@ -201,7 +202,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}
 
-    def note_drift(why: str) -> None:
+    def report_drift(why: str) -> None:
         if raises:
             raise SearchDrift(offset=offset, why=why)
 
@@ -212,9 +213,8 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         page, last = read(offset), ids
         overlaps = len(last) > 1
         if overlaps and anchor not in page and len(seen) > seen_at_rewind:
-            # Records before the anchor may be gone, so that the anchor has moved to an earlier
-            # page. After the search has gone back once, it does not go back again until it has
-            # found new records.
+            # If records before the anchor are gone, the anchor is on an earlier page now. So the
+            # search goes back. It does not go back a second time until it has found new records.
             seen_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
@@ -222,10 +222,10 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         ids = list(page)
         index = ids.index(anchor) if anchor in page else -1
         if overlaps and index < 0:
-            note_drift(f"the record {short(anchor)} is not where it was")
+            report_drift(f"the record {short(anchor)} is not where it was")
         again = next((name for name in ids[index + 1 :] if name in seen), None)
         if again is not None:
-            note_drift(f"the record {short(again)} came again")
+            report_drift(f"the record {short(again)} came again")
         new = [name for name in ids if name not in seen]
         seen.update(new)
         for name in new:
@@ -241,6 +241,6 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
             # The page is empty, or has only the anchor. So it is the last page.
             return
         if not new and ids == last:
-            note_drift("the server returns the same page for another offset")
+            report_drift("the server returns the same page for another offset")
             return
         offset, anchor = offset + max(1, len(ids) - 1), ids[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from acp_client_v0_1._lazy import lazy_exports
 
-# typing's own constant would take longer to import than all of this.
+# Importing `typing` for its constant would take longer than importing all of this module.
 TYPE_CHECKING = False
 
 __all__ = ["EventStream", "EventTooLarge", "SSEParser", "ServerSentEvent", "StreamDecodeError"]

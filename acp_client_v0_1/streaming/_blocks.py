@@ -15,8 +15,8 @@ gathered in one buffer and decoded once. A comment keeps nothing.
 
 Invariants: a shape has each field at most once, one space after each colon or none after any, and
 one data line at the end. So `BlockShape.read` takes a block only if the standard's algorithm would
-read it the same way (except for NUL in an id, which the caller handles). A block has data if it had
-a data field, even an empty one. `last_event_id` changes only at a blank line.
+read it the same way (except for NUL in an id, which the caller handles). A block with a data field
+gives an event, even if the field is empty. `last_event_id` changes only at a blank line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
 # A short string is mostly overhead, so this many data lines are joined at a time.
 _LINES_TO_JOIN = 4096
 
-# Parsing takes quadratic time, so this is Python's own default limit for int().
+# The time of int() is quadratic in the number of digits. This is Python's own default limit.
 _MAX_RETRY_DIGITS = 4300
 
 _DATA = b"data:"
@@ -126,12 +126,12 @@ class EventBuffers:
         # The reconnection time is in milliseconds.
         self.retry: int | None = None
         self._lines: list[str] = []
-        # The number of items at the beginning that are already joined from several lines.
+        # This many items at the beginning of `_lines` are already joined from several lines.
         self._joined = 0
         self._event = ""
         self._id = ""
         self._shape = _ACP_SHAPE
-        # This counts the blocks of other shapes since the last one of this shape.
+        # The number of blocks of other shapes since the last block of `_shape`.
         self._misfits = 0
 
     def add_lines(self, lines: Iterable[str]) -> None:
@@ -169,7 +169,7 @@ class EventBuffers:
         """End the block, as a blank line does, and add its event, if it has data."""
         self.last_event_id = self._id
         if lines := self._lines:
-            data = lines[0] if len(lines) == 1 else "\n".join(lines)
+            data = "\n".join(lines)
             events.append(_new(ServerSentEvent, (self._event or "message", data, self._id)))
         self.drop()
 
@@ -186,7 +186,8 @@ class EventBuffers:
         """
         rest = iter(text.split("\n\n"))
         if "\0" in text:
-            # An id that contains NUL is ignored, which a shape does not know.
+            # The standard ignores an id with NUL, and a `BlockShape` does not. So each block is
+            # read line by line.
             for block in rest:
                 self._add_block(block, events)
             return

@@ -1,18 +1,20 @@
 """The undecoded events of a response whose body is an event stream.
 
-Strategy: read the bytes that have arrived, feed the parser, hand out its events one by one, and
-read again when all of them are handed out. `EventStream` and the events of a run decode them.
+Strategy: read the bytes that have arrived, and feed the parser. The events that it returns are one
+batch. Hand them out one by one, and read again when all of them are handed out. `EventStream` and
+the events of a run (`handles.events`) decode them.
 
 Invariants:
   - The connection is released at the end of the body, by `close`, after an error, and when the
     reader is garbage.
   - The events end without an error only if HTTP says that the body is complete, or after `close`.
   - `last_event_id` belongs to the last event handed out, not to one that was only read ahead.
-  - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
-  - There is no lock, which an interrupt could leave held. `close` sets `closed`, then reads
-    `_in_read`. A reader sets `_in_read`, then reads `closed`. So at least one of the two sees the
-    other. If `close` sees a read under way, it just aborts it, and the reader releases the
-    connection; otherwise `close` releases it.
+  - One thread reads. Any thread may call `close`, and so may a signal handler in the thread that
+    reads.
+  - There is no lock, because an interrupt could leave a lock held. `close` sets `closed`, then
+    reads `_in_read`. The reader sets `_in_read`, then reads `closed`. So at least one of the two
+    sees the other. If `close` sees a read under way, it only aborts the read, and the reader
+    releases the connection. Otherwise `close` releases the connection.
 """
 
 from __future__ import annotations
@@ -56,16 +58,16 @@ class EventReader:
         self._parser = SSEParser(max_event_bytes)
         self._in_read = False
         self._pid = os.getpid()
-        # If no event of the batch is handed out, this is the last event id.
+        # The last event id before the first event of the batch is handed out.
         self._id_before = ""
         self._start_batch([])
         self.closed: bool = False
 
     @property
     def left(self) -> Iterator[ServerSentEvent]:
-        """The events that have arrived and are not handed out, until `advance` replaces it.
+        """An iterator over the events of the batch that are not handed out.
 
-        Taking an event from this iterator hands it out.
+        Taking an event from this iterator hands the event out. `advance` replaces the iterator.
         """
         return self._batch[1]
 
@@ -80,22 +82,24 @@ class EventReader:
         """The last event that was handed out since the last `advance`, if there is one."""
         events, left = self._batch
         handed_out = len(events) - length_hint(left)
-        # Another thread may just have emptied the batch, so this takes a slice and no item.
+        # Another thread may just have emptied the batch. Then a slice is empty, but an index would
+        # raise an error.
         latest = events[handed_out - 1 : handed_out] if handed_out else []
         return latest[0] if latest else None
 
     def advance(self, seconds: float | None = None) -> bool:
-        """Read until there are events, or return False at the end.
+        """Read until there are events, and return True. Return False at the end of the stream.
 
-        With ``seconds``, raise `NothingYet` if there are none in time, even if comments arrive. The
-        stream stays open.
+        If no event arrives within ``seconds``, raise `NothingYet`, even if comments arrive. Then
+        the stream stays open.
         """
         until = None if seconds is None else time.monotonic() + seconds
         read = False
         try:
             while not self.closed:
                 self._end_batch(self._parser.last_event_id)
-                # If an event that is too large followed good ones, feed() raises now.
+                # If an event that is too large followed the events of the last batch, feed() raises
+                # now.
                 data = b""
                 if not self._parser.too_large:
                     wait = None if until is None else until - time.monotonic()
@@ -128,7 +132,7 @@ class EventReader:
         last_event_id = self.last_event_id
         self.closed = True
         self._end_batch(last_event_id)
-        # The parent of a forked process may have been in the middle of a read.
+        # In a forked process, `_in_read` may be True because of a read of the parent.
         if self._in_read and os.getpid() == self._pid:
             # This wakes the reader, which then releases the connection.
             self.response.abort()
@@ -137,7 +141,7 @@ class EventReader:
             self._finalizer()
 
     def undecodable(self, error: ValueError) -> StreamDecodeError | None:
-        """Return the error for the last event handed out, unless the stream was just closed."""
+        """Return the error for the last event handed out, or None if the stream was closed."""
         event = self.last_event
         if event is None:
             return None
@@ -156,8 +160,8 @@ class EventReader:
         return {name: getattr(self.response, name) for name in names}
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
-        # They are in one tuple, so that another thread sees the events and the iterator of the same
-        # batch. The iterator's position shows how many events are handed out.
+        # The events and their iterator are in one tuple, so that another thread sees both of the
+        # same batch. The iterator's position shows how many events are handed out.
         self._batch = (events, iter(events))
 
     def _end_batch(self, last_event_id: str) -> None:
@@ -166,7 +170,7 @@ class EventReader:
         self._batch[0].clear()
 
     def _read(self, wait: float | None) -> bytes:
-        # It returns b"" at the end of the body, and after `close`.
+        # This returns b"" at the end of the body, and after `close`.
         try:
             self._in_read = True
             if self.closed:

@@ -44,9 +44,9 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
     (name,) = get_args(model.model_fields["event"].annotation)
     payload_type: Any = model.model_fields["data"].annotation
     adapter = TypeAdapter(payload_type)
-    # The models are built on first use, so this is the time to do it.
+    # A model is built when it is first used, and this is its first use.
     adapter.rebuild()
-    # TypeAdapter's method would cost another call, so this is the one of pydantic-core.
+    # This is the method of pydantic-core. TypeAdapter's own method would add a call for each event.
     validate_json = adapter.validator.validate_json
     new = model.__new__
 

@@ -58,7 +58,8 @@ class EventStream(Iterator[T]):
         self.reader: EventReader = EventReader(response, max_event_bytes)
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
-        # A typed iteration that is under way ends without an error when the stream is closed.
+        # True while a typed iteration is under way. It ends without an error if the stream is
+        # closed.
         self._iterating = False
         self._one_reader = OneThread(
             "the stream is read by another thread: open one for each by get_run_stream"
@@ -133,7 +134,7 @@ class EventStream(Iterator[T]):
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         reader = self.reader
         while True:
-            # This is read again for each event, because the typed iteration may have begun a new
+            # `left` is read again for each event, because the typed iteration may have begun a new
             # batch.
             event = next(reader.left, None)
             if event is not None:

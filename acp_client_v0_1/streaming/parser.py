@@ -36,7 +36,7 @@ _LF = 0x0A
 _COLON = 0x3A
 
 # The beginning of a block, up to this size, is kept and fed again with the next piece, so that most
-# blocks are read whole. This happens once for a block, so that time stays linear. A block with a
+# blocks are read whole. A block is kept only once, so that time stays linear. A block with a
 # `retry` field is interpreted at once, because the field takes effect at once.
 _MAX_CARRY = 4096
 
@@ -66,14 +66,15 @@ class SSEParser:
         self._line = OpenLine()
         # A block is open while there are bytes after the last blank line.
         self._block_open = False
-        # This is the size of the whole lines of the open block.
+        # The size of the whole lines of the open block.
         self._block_bytes = 0
-        # The number of bytes that may be taken at once.
+        # The number of bytes that may be taken at once. It is negative if the open block exceeds
+        # the limit.
         self._room = min(max_event_bytes, _SLICE)
         self._carry = b""
         # After a CR, an LF belongs to the same line end.
         self._after_cr = False
-        # The stream is at its beginning or end: `feed` then checks what else is to do.
+        # True at the beginning and at the end of the stream. Then `feed` calls `_prepared` first.
         self._unready = True
         # The BOM may arrive in parts. None means that the stream is past it.
         self._bom: bytes | None = b""
@@ -104,7 +105,7 @@ class SSEParser:
 
         Raises:
             EventTooLarge: An event exceeds the limit, which ends the parsing. If the same bytes
-                complete other events before it, those are returned, and the next call raises.
+                complete other events before it, this call returns them, and the next call raises.
             ApiValueError: The parser is closed.
         """
         if self._unready:
@@ -162,7 +163,6 @@ class SSEParser:
     def _drop(self) -> None:
         self._buffers.drop()
         self._line = OpenLine()
-        self._carry = b""
 
     def _take(self, piece: bytes, events: list[ServerSentEvent], *, may_carry: bool) -> None:
         self._carry = b""
@@ -199,8 +199,8 @@ class SSEParser:
             self._open_block(rest, cut - begin)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
-        # This takes the whole blocks of `run`, which consists of whole lines, and returns their
-        # length.
+        # `run` consists of whole lines. This takes the whole blocks of `run`, and returns the
+        # length of these blocks.
         lines = run if b"\r" not in run else _with_line_feeds(run)
         if self._block_open:
             block, blank, lines = self._split_block(lines)
@@ -228,7 +228,7 @@ class SSEParser:
         self._room = min(self._limit, _SLICE)
 
     def _open_block(self, rest: bytes, cut: int) -> None:
-        # `rest` has no blank line, `cut` is the end of its last whole line.
+        # `rest` has no blank line. Its last whole line ends at `cut`.
         self._block_open = True
         if cut:
             self._add_lines(_with_line_feeds(rest[:cut]))
@@ -239,6 +239,7 @@ class SSEParser:
     def _add_lines(self, lines: bytes) -> None:
         if self._line.begun:
             last, _, lines = lines.partition(b"\n")
+            # A comment has the size 0, and does not count.
             self._block_bytes += self._line.size and self._line.size + len(last) + 1
             self._line.end(last, self._buffers)
         self._block_bytes += _size(lines)
@@ -259,7 +260,8 @@ def _with_line_feeds(lines: bytes) -> bytes:
 
 
 def _width(run: bytes, tail: bytes) -> int:
-    # This returns how many bytes the lines of `tail` take in `run`, where they may end with CR LF.
+    # `tail` has the last lines of `run`, but ends each with LF. This returns how many bytes these
+    # lines have in `run`, where they may end with CR LF.
     if not tail or b"\r" not in run:
         return len(tail)
     return sum(map(len, run.splitlines(keepends=True)[-tail.count(b"\n") :]))

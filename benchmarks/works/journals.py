@@ -76,7 +76,7 @@ class Database:
         """Note that the run of a task is about to be created."""
         self.db.execute(
             "INSERT INTO inputs VALUES (?, 'starting', ?, ?, ?, NULL, NULL)",
-            (task.index, task.digest, task.token, task.key),
+            (task.index, task.digest, task.client_token, task.key),
         )
 
     def started(self, task: Task) -> None:
@@ -111,7 +111,7 @@ def opened(name: str, path: Path, durable: bool) -> Facts:
 def task_of(index: int) -> Task:
     """A task that has ended, as far as its facts go."""
     known = f"{index:032x}"
-    task = Task(index, str(index), None, token=known, digest=known)
+    task = Task(index, str(index), None, client_token=known, digest=known)
     task.run_id, task.outcome = f"{known[:8]}-{known[8:12]}-{known[12:16]}-{known[16:]}", RESULT
     return task
 
@@ -168,11 +168,18 @@ def read_here(name: str, path: Path, count: int) -> None:
 def agrees(entry: Any, index: int) -> bool:
     """Whether an entry, of either place, has all facts that were written of an input."""
     if isinstance(entry, Entry):
-        found = (entry.state, entry.input, entry.token, entry.key, entry.run_id, entry.outcome)
+        found = (
+            entry.state,
+            entry.input,
+            entry.client_token,
+            entry.key,
+            entry.run_id,
+            entry.outcome,
+        )
     else:
         found = entry and entry[1:]
     task = task_of(index)
-    return found == ("done", task.digest, task.token, task.key, task.run_id, task.outcome)
+    return found == ("done", task.digest, task.client_token, task.key, task.run_id, task.outcome)
 
 
 def measure(name: str, count: int, durable: bool) -> dict[str, float]:

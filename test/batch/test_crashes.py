@@ -7,13 +7,21 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from support.batches import beside, creates, numbers, obedient, runs_by_input, wait_for
+from support.batches import (
+    answer,
+    beside,
+    creates,
+    in_a_child,
+    numbers,
+    obedient,
+    runs_by_input,
+    wait_for,
+)
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -23,7 +31,6 @@ from acp_client_v0_1 import (
     BatchItem,
     Configuration,
     ConnectionException,
-    JournalLocked,
     JournalMismatch,
     RunFailed,
     RunGone,
@@ -38,23 +45,6 @@ from acp_client_v0_1.testing import Fault, LocalServer
 pytestmark = pytest.mark.slow
 
 INPUTS = 200
-
-
-def in_a_child(work: Callable[[], object]) -> int:
-    """Begin some work in a forked process; gives its id."""
-    child = os.fork()
-    if child == 0:
-        _work_and_exit(work)
-    return child
-
-
-def _work_and_exit(work: Callable[[], object]) -> NoReturn:
-    status = 1
-    try:
-        work()
-        status = 0
-    finally:
-        os._exit(status)
 
 
 def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
@@ -92,23 +82,23 @@ def test_a_batch_that_is_killed_at_any_moment_loses_nothing(
             assert (len(counted), counted.total()) == (INPUTS, INPUTS), told
 
 
-def test_what_is_done_costs_no_request(agent: AgentHandle, server: LocalServer, path: Path) -> None:
-    first = list(agent.map(numbers(10), journal=path, ordered=True))
+def test_what_is_done_costs_no_request_and_more_inputs_go_on(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    first = list(agent.map(numbers(5), journal=path, ordered=True, config={"c": 1}))
     server.clear_requests()
-    again = agent.map(numbers(10), journal=path, ordered=True, check=True, retry_failed=True)
+    options: Any = {"ordered": True, "check": True, "retry_failed": True, "config": {"c": 1}}
+    again = agent.map(numbers(5), journal=path, **options)
     assert list(again) == first
-    assert again.counts.done == 10 and server.requests == ()
-
-
-def test_more_inputs_than_before_go_on(agent: AgentHandle, server: LocalServer, path: Path) -> None:
-    list(agent.map(numbers(5), journal=path))
-    items = list(agent.map(numbers(8), journal=path, ordered=True))
+    assert again.counts.done == 5 and server.requests == ()
+    items = list(agent.map(numbers(8), journal=path, **options))
     assert [item.result()["n"] for item in items] == list(range(8))
-    assert len(creates(server)) == 8
     (mark,) = {body["metadata"]["acp-batch"] for body in creates(server)}
     header = json.loads(path.read_bytes().splitlines()[0])
     told = {"agent": agent.agent_id, "server": server.url, "batch": mark}
-    assert {name: header[name] for name in told} == told
+    assert {name: header[name] for name in told} == told and len(creates(server)) == 3
+    with pytest.raises(JournalMismatch, match="config"):
+        next(agent.map(numbers(8), journal=path))
 
 
 def test_a_failure_is_kept_until_it_is_to_be_tried_again(
@@ -120,10 +110,12 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     assert isinstance(failed.outcome, RunFailed) and failed.outcome.errcode == 7
     assert len(creates(server)) == 2
     _, again = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
-    assert again.run_id != failed.run_id
-    assert len(creates(server)) == 3
+    agent.runs.delete_run(again.run_id)
+    _, third = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
+    assert isinstance(third.outcome, RunFailed)
+    assert len({failed.run_id, again.run_id, third.run_id}) == 3
     tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
-    assert len(tokens) == 3 and {len(token) for token in tokens} == {32}
+    assert len(creates(server)) == len(tokens) == 4 and {len(token) for token in tokens} == {32}
 
 
 def test_an_input_that_cannot_be_sent_leaves_the_journal_whole(
@@ -138,26 +130,25 @@ def test_an_input_that_cannot_be_sent_leaves_the_journal_whole(
     assert len(creates(server)) == 1
 
 
-def test_what_ran_out_of_time_is_attached_to(
-    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
+@pytest.mark.parametrize(
+    ("input", "options", "kind"),
+    [({"seconds": 1.0}, {"timeout": 0.2}, RunWaitTimeout), ({"ask": 1}, {}, RunInterrupted)],
+    ids=["out of time", "a question"],
+)
+def test_what_did_not_end_is_attached_to(
+    agent: AgentHandle,
+    server: LocalServer,
+    path: Path,
+    executor: Executor | None,
+    input: dict[str, Any],
+    options: Any,
+    kind: type[Exception],
 ) -> None:
-    inputs = [{"n": 0, "seconds": 1.0}]
-    (late,) = agent.map(inputs, journal=path, timeout=0.2)
-    assert isinstance(late.outcome, RunWaitTimeout)
-    (item,) = agent.map(inputs, journal=path, executor=executor)
-    assert item.result()["n"] == 0 and item.run_id == late.run_id
+    (first,) = agent.map([input], journal=path, **options)
+    assert isinstance(first.outcome, kind)
+    (item,) = agent.map([input], journal=path, executor=executor, on_interrupt=answer)
+    assert item.ok and item.run_id == first.run_id
     assert len(creates(server)) == path.read_bytes().count(b'"started"') == 1
-
-
-def test_a_question_can_be_answered_by_the_next_call(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    inputs = [{"n": 0, "ask": 1}]
-    (asked,) = agent.map(inputs, journal=path)
-    assert isinstance(asked.outcome, RunInterrupted)
-    (item,) = agent.map(inputs, journal=path, on_interrupt=lambda question: {"yes": True})
-    assert item.result()["answers"] == [{"yes": True}]
-    assert len(creates(server)) == 1
 
 
 @pytest.mark.parametrize("ahead", [0, 3600])  # if a file server has another clock
@@ -190,17 +181,17 @@ def test_runs_that_one_create_has_made_are_counted(
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_journal_knows_that_its_server_has_answered(
-    server: LocalServer, path: Path, refused: bool
+    server: LocalServer, agent: AgentHandle, path: Path, refused: bool
 ) -> None:
     """A run or a refusal in it: a server that is away is not a wrong address."""
     if refused:
         server.faults.add(Fault(method="POST", path="/runs", status=422, times=1))
-    agent_id = server.agents[0].agent_id
-    assert one(server.url, agent_id, path).ok is not refused
+    list(agent.map(numbers(1), journal=path))
     server.stop()
     client = ApiClient(Configuration(host=server.url, retries=0))
     with client, beside(server.start, after=1):
-        first, *others = AgentHandle(agent_id, client).map(numbers(3), journal=path, ordered=True)
+        again = AgentHandle(agent.agent_id, client).map(numbers(3), journal=path, ordered=True)
+        first, *others = again
     assert first.ok is not refused and [item.result()["n"] for item in others] == [1, 2]
 
 
@@ -215,60 +206,24 @@ def test_a_journal_without_a_response_knows_no_server(server: LocalServer, path:
     assert b'"failed"' in path.read_bytes()
 
 
-def test_a_failed_run_that_is_gone_is_run_again(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    inputs = [{"n": 0, "fail": True}]
-    (failed,) = agent.map(inputs, journal=path)
-    assert isinstance(failed.outcome, RunFailed)
-    agent.runs.delete_run(failed.run_id)
-    (again,) = agent.map(inputs, journal=path, retry_failed=True)
-    assert isinstance(again.outcome, RunFailed) and again.run_id != failed.run_id
-    assert len(creates(server)) == 2
-
-
-def test_a_cancelled_run_is_started_again(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    inputs = [*numbers(8, seconds=3), {"n": 8}]
-    with agent.map(inputs, journal=path, concurrency=16, on_stop="cancel") as batch:
-        assert next(batch).index == 8
-        wait_for(lambda: len(creates(server)) == 9)
-    assert [run["status"] for run in server.runs] == ["success"]
-    items = list(agent.map(inputs, journal=path, concurrency=16, ordered=True))
-    assert [item.result()["n"] for item in items] == list(range(9))
-    assert len(creates(server)) == 17
-
-
-def test_a_run_that_ended_just_before_its_deletion_is_started_again(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
-    with agent.map([{"n": 0}, {"n": 1, "seconds": 1}], journal=path, on_stop="cancel") as batch:
-        item = next(batch)
-        wait_for(lambda: [run["status"] for run in server.runs] == ["success"] * 2)
-        (run,) = [run for run in server.runs if run["run_id"] != item.run_id]
-        # The look before the DELETE.
-        body = {**run, "status": "pending"}
-        server.faults.add(Fault(path=f"/runs/{run['run_id']}", status=200, body=body, times=1))
-    assert [run["run_id"] for run in server.runs] == [item.run_id]
-    items = list(agent.map([{"n": 0}, {"n": 1, "seconds": 1}], journal=path, ordered=True))
-    assert [item.result()["n"] for item in items] == [0, 1]
-
-
-def test_a_run_that_ended_before_its_cancel_is_not_started_again(
-    agent: AgentHandle, server: LocalServer, path: Path
+@pytest.mark.parametrize("seen", [True, False], ids=["seen by its look", "after its look"])
+def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_deleted(
+    agent: AgentHandle, server: LocalServer, path: Path, seen: bool
 ) -> None:
     inputs = [{"n": 0}, {"n": 1, "seconds": 0.5}]
     server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
     with agent.map(inputs, journal=path, on_stop="cancel") as batch:
-        next(batch)
+        item = next(batch)
         # The batch is still in the long poll that is never answered.
         wait_for(lambda: [run["status"] for run in server.runs] == ["success"] * 2)
-    assert len(server.runs) == 2
+        (run,) = [run for run in server.runs if run["run_id"] != item.run_id]
+        if not seen:  # The look before the DELETE.
+            body = {**run, "status": "pending"}
+            server.faults.add(Fault(path=f"/runs/{run['run_id']}", status=200, body=body, times=1))
+    assert len(server.runs) == (2 if seen else 1)
     items = list(agent.map(inputs, journal=path, ordered=True))
     assert [item.result()["n"] for item in items] == [0, 1]
-    assert len(creates(server)) == 2
+    assert len(creates(server)) == (2 if seen else 3)
 
 
 @pytest.mark.parametrize("search", [{"status": 405}, {"status": 500}, {"cut": "stall"}], ids=str)
@@ -313,68 +268,47 @@ def test_an_unclear_start_may_be_started_again(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_create_that_was_on_its_way_at_the_kill_is_found(server: LocalServer, path: Path) -> None:
+def test_a_create_that_was_on_its_way_at_the_kill_is_found(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
     """The server carries it out half a second after its client is gone."""
     late = Fault(method="POST", path="/runs", late=0.5, times=1)
     server.faults.add(late)
-    agent_id = server.agents[0].agent_id
-    child = in_a_child(lambda: one(server.url, agent_id, path))
+    child = in_a_child(lambda: list(agent.map(numbers(1), journal=path)))
     wait_for(lambda: any(request.fault is late for request in server.requests))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    item = one(server.url, agent_id, path)
+    (item,) = agent.map(numbers(1), journal=path)
     assert item.result()["n"] == 0
     time.sleep(0.7)
     assert len(creates(server)) == len(server.runs) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_young_run_is_not_gone_after_a_kill(
-    server: LocalServer,
-    path: Path,
-    executor: Executor | None,
+def test_a_young_run_of_an_earlier_call_is_not_gone(
+    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
 ) -> None:
     """A read replica does not know it yet."""
-    agent_id = server.agents[0].agent_id
-    child = in_a_child(lambda: one(server.url, agent_id, path, seconds=30))
-    wait_for(lambda: path.exists() and b'"started"' in path.read_bytes())
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    # As after an immediate restart, however long this machine took to get here.
-    os.utime(path)
+    inputs = numbers(1, seconds=30)
+    list(agent.map(inputs, journal=path, timeout=0.1))
+    os.utime(path)  # however long this machine took to get here
     missing = [
         Fault(method="GET", path=where, status=404, body="run not found", times=3)
         for where in ("/runs/*", "/runs/*/output")
     ]
     server.faults.add(*missing)
-    item = one(server.url, agent_id, path, executor=executor, seconds=30, timeout=1.5)
+    (item,) = agent.map(inputs, journal=path, executor=executor, timeout=1.5)
     assert isinstance(item.outcome, RunWaitTimeout), item.outcome
     assert any(request.fault is missing[1] for request in server.requests)
     os.utime(path, (0, 0))
     server.faults.clear()
     server.faults.add(*missing)
-    assert isinstance(one(server.url, agent_id, path, seconds=30).outcome, RunGone)
-
-
-def one(
-    url: str, agent_id: str, path: Path, timeout: float | None = None, **more: Any
-) -> BatchItem:
-    """The only item of a batch."""
-    executor = more.pop("executor", None)
-    with ApiClient(Configuration(host=url)) as client:
-        agent = AgentHandle(agent_id, client)
-        inputs = [{"n": 0, **more}]
-        (item,) = agent.map(inputs, journal=path, executor=executor, timeout=timeout)
-    return item
+    (item,) = agent.map(inputs, journal=path)
+    assert isinstance(item.outcome, RunGone)
 
 
 @pytest.mark.parametrize("seconds", [0.2, 2], ids=["over", "under way"])
 def test_a_failure_that_the_server_tried_again_is_not_run_again(
-    agent: AgentHandle,
-    server: LocalServer,
-    path: Path,
-    executor: Executor | None,
-    seconds: float,
+    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, seconds: float
 ) -> None:
     """`error`, `pending`, `success` is the life of a run at such a server."""
     inputs = numbers(3, seconds=seconds)
@@ -427,53 +361,10 @@ def test_another_input_is_a_mismatch_with_its_index(
 ) -> None:
     list(agent.map(numbers(5), journal=path))
     before = path.read_bytes()
-    other = [*numbers(3), {"n": 33}, {"n": 4}]
-    batch = agent.map(other, journal=path)
     with pytest.raises(JournalMismatch, match="input 3 differs") as caught:
-        list(batch)
+        list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path))
     assert caught.value.index == 3
     assert path.read_bytes() == before and len(creates(server)) == 5
-    assert len(list(agent.map(numbers(5), journal=path))) == 5
-
-
-def test_another_agent_is_a_mismatch(agent: AgentHandle, server: LocalServer, path: Path) -> None:
-    list(agent.map(numbers(2), journal=path))
-    other = AgentHandle(server.register(obedient, name="another"), agent.runs.api_client)
-    with pytest.raises(JournalMismatch, match="agent"):
-        next(other.map(numbers(2), journal=path))
-    with pytest.raises(JournalMismatch, match="config"):
-        next(agent.map(numbers(2), journal=path, config={"x": 1}))
-    assert len(list(agent.map(numbers(2), journal=path))) == 2
-    assert len(creates(server)) == 2
-
-
-def test_two_batches_on_one_journal(agent: AgentHandle, path: Path) -> None:
-    with agent.map(numbers(5), journal=path) as batch:
-        next(batch)
-        with pytest.raises(JournalLocked):
-            next(agent.map(numbers(5), journal=path))
-        child = in_a_child(lambda: next(agent.map(numbers(5), journal=path)))
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert len(list(batch)) == 4
-
-
-def test_a_full_disk_is_raised_and_what_was_written_stays(
-    agent: AgentHandle, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-    left = [2000]
-
-    def full(fd: int, data: bytes) -> int:
-        left[0] -= len(data)
-        return write(fd, data if left[0] > 0 else data[:10])
-
-    with monkeypatch.context() as patch:
-        batch = agent.map(numbers(50), journal=path)
-        patch.setattr(os, "write", full)
-        with pytest.raises(OSError, match="could be written"):
-            list(batch)
-    items = list(agent.map(numbers(50), journal=path))
-    assert sorted(item.result()["n"] for item in items) == list(range(50))
 
 
 def _keep_lines(path: Path, count: int) -> list[str]:

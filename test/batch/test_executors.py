@@ -31,6 +31,7 @@ from acp_client_v0_1 import (
     RunFailed,
     RunHandle,
     RunInterrupted,
+    RunStartAmbiguous,
     RunWaitTimeout,
 )
 from acp_client_v0_1.batch import _executors
@@ -53,7 +54,7 @@ class Escalation(Exception):
 
 
 def escalate(question: PendingInterrupt) -> dict[str, Any]:
-    error = Escalation("somebody else has to answer")
+    error = Escalation("somebody")
     run = RunHandle(question.run_id, ApiClient(Configuration.from_env()))
     error.run = run  # type: ignore[attr-defined]
     raise error
@@ -61,6 +62,15 @@ def escalate(question: PendingInterrupt) -> dict[str, Any]:
 
 def connect_and_fail() -> ApiClient:
     raise Escalation(ApiClient(Configuration.from_env()))
+
+
+def until_created(
+    server: LocalServer, inputs: list[Any], *, error: BaseException, runs: int = 1
+) -> Iterator[Any]:
+    """Inputs that end with an error once the server has created some runs."""
+    yield from inputs
+    wait_for(lambda: len(creates(server)) == runs)
+    raise error
 
 
 @pytest.fixture
@@ -97,95 +107,54 @@ def test_a_worker_knows_that_the_server_has_answered_its_caller(
         assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
 
-def test_a_task_for_a_worker_holds_no_credential(server: LocalServer, in_environment: None) -> None:
-    secret = "planted-secret"
-    configuration = Configuration(
-        host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret
-    )
-    tasks: list[bytes] = []
-
-    class Recording(ThreadPoolExecutor):
-        def submit(self, *task: Any) -> Any:  # type: ignore[override]
-            tasks.append(pickle.dumps(task))
-            return super().submit(*task)
-
-    with ApiClient(configuration) as client, Recording(1) as pool:
-        list(AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool))
-    (task,) = tasks
-    assert secret.encode() not in task and server.url.encode() in task
-
-
-@pytest.mark.parametrize(
-    ("input", "options", "kind"),
-    [
-        ({}, {}, dict),
-        ({"fail": True}, {}, RunFailed),
-        ({"ask": 1}, {}, RunInterrupted),
-        ({"ask": 1}, {"on_interrupt": escalate}, ApiException),
-        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout),
-        ({}, {"connect": connect_and_fail}, ApiException),
-    ],
-    ids=["result", "failure", "question", "error of a callback", "timeout", "error of connect"],
-)
-def test_what_a_worker_returns_holds_no_credential(
-    agent: AgentHandle,
-    in_environment: None,
-    monkeypatch: pytest.MonkeyPatch,
-    input: dict[str, Any],
-    options: dict[str, Any],
-    kind: type[object],
+def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
+    server: LocalServer, in_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "planted-secret"
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("ACP_USERNAME", "somebody")
-    came_back: list[bytes] = []
+    pickled: list[bytes] = []
 
     class Recording(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            pickled.append(pickle.dumps(task))
             future = super().submit(*task)
-            came_back.append(pickle.dumps(future.exception() or future.result()))
+            pickled.append(pickle.dumps(future.exception() or future.result()))
             return future
 
-    with Recording(1) as pool:
-        list(agent.map([{"n": 0, **input}], executor=pool, **options))
-    (raw,) = came_back
-    assert secret.encode() not in raw
-    task = pickle.loads(raw)
-    assert isinstance(task, Task) and isinstance(task.outcome, kind)
-    assert task.input is None  # the caller has it
-
-
-def test_an_error_that_cannot_leave_its_process_comes_as_its_text(
-    agent: AgentHandle, processes: Executor
-) -> None:
-    (item,) = agent.map(numbers(1, ask=1), executor=processes, on_interrupt=escalate)
-    assert item.run_id and isinstance(item.outcome, ApiException)
-    words = (
-        "Escalation: somebody else has to answer (it cannot leave its process: it holds a client)"
+    # An error that cannot leave its process comes as its text.
+    stays = "(it cannot leave its process: it holds a client)"
+    cases: tuple[tuple[dict[str, Any], Any, type[object], str], ...] = (
+        ({}, {}, dict, ""),
+        ({"fail": True}, {}, RunFailed, ""),
+        ({"ask": 1}, {}, RunInterrupted, ""),
+        ({"ask": 1}, {"on_interrupt": escalate}, ApiException, f"Escalation: somebody {stays}"),
+        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout, ""),
+        ({}, {"connect": connect_and_fail}, ApiException, stays),
     )
-    assert str(item.outcome) == words
+    with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
+        agent = AgentHandle(server.agents[0].agent_id, client)
+        for input, options, kind, words in cases:
+            list(agent.map([{"n": 0, **input}], executor=pool, **options))
+            given, returned = pickled[-2:]
+            assert secret.encode() not in given + returned and server.url.encode() in given
+            task = pickle.loads(returned)
+            assert isinstance(task, Task) and isinstance(task.outcome, kind)
+            assert str(task.outcome).endswith(words)
+            assert task.input is None  # the caller has it
 
 
-@pytest.mark.parametrize(
-    "connect, kind, words",
-    [
+def test_a_client_of_another_server_is_refused(
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
+) -> None:
+    for connect, kind, words in (
         (connect_elsewhere, ApiValueError, "elsewhere.invalid.*nothing was sent"),
         (connect_to_nothing, ApiTypeError, "connect must give an ApiClient, not str"),
-    ],
-)
-def test_a_client_of_another_server_is_refused(
-    server: LocalServer,
-    agent: AgentHandle,
-    threads: Executor,
-    path: Path,
-    connect: Any,
-    kind: type[Exception],
-    words: str,
-) -> None:
-    batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
-    with pytest.raises(kind, match=words):
-        next(batch)
+    ):
+        batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
+        with pytest.raises(kind, match=words):
+            next(batch)
     assert creates(server) == []
     (item,) = agent.map(numbers(1), executor=threads, journal=path)  # it was not a failure
     assert item.result()["n"] == 0
@@ -225,14 +194,9 @@ def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: E
 def test_closing_cancels_what_has_not_begun(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield from numbers(10, seconds=0.5)
-        wait_for(lambda: len(creates(server)) == 8)
-        raise LookupError("no more")
-
-    batch = agent.map(inputs(), executor=threads, concurrency=20, on_stop="cancel")
+    inputs = until_created(server, numbers(10, seconds=0.5), error=LookupError("no more"), runs=8)
     with pytest.raises(LookupError, match="no more"):
-        next(batch)
+        next(agent.map(inputs, executor=threads, concurrency=20, on_stop="cancel"))
     assert [run for run in server.runs if run["status"] == "pending"] == []
 
 
@@ -283,26 +247,17 @@ def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
 def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
     server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
-    again = threading.Event()
-
     def fails_at_first(input: Any, config: Any, context: AgentContext) -> None:
-        if again.is_set():
+        if len(creates(server)) > 1:
             context.sleep(60)
         raise AgentError(7, "at first")
 
     agent = AgentHandle(server.register(fails_at_first), agent.runs.api_client)
     (failed,) = agent.map(numbers(1), journal=path)
-
-    def inputs() -> Iterator[dict[str, Any]]:
-        again.set()
-        yield from numbers(1)
-        wait_for(lambda: len(creates(server)) == 2)
-        raise LookupError("no more")
-
+    inputs = until_created(server, numbers(1), error=LookupError("no more"), runs=2)
+    options: Any = {"journal": path, "retry_failed": True, "on_stop": "cancel"}
     with pytest.raises(LookupError, match="no more"):
-        next(
-            agent.map(inputs(), executor=threads, journal=path, retry_failed=True, on_stop="cancel")
-        )
+        next(agent.map(inputs, executor=threads, **options))
     assert [run["run_id"] for run in server.runs] == [failed.run_id]
 
 
@@ -327,19 +282,8 @@ def test_a_worker_keeps_the_clients_of_the_last_four_batches(
     assert closed == clients[:2]
 
 
-def test_a_bar_of_an_executor_knows_of_no_outage(
-    agent: AgentHandle, threads: Executor, capsys: pytest.CaptureFixture[str]
-) -> None:
-    list(agent.map(numbers(2), executor=threads, progress=True))
-    shown = capsys.readouterr().err
-    assert "2/2" in shown and "fails for" not in shown
-
-
 def test_duplicates_that_cannot_be_counted_are_none(
-    server: LocalServer,
-    agent: AgentHandle,
-    threads: Executor,
-    caplog: pytest.LogCaptureFixture,
+    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=405, times=None))
     batch = agent.map(numbers(2), executor=threads)
@@ -428,13 +372,13 @@ def test_closing_deletes_no_run_whose_item_was_given(
     assert len(statuses) == len(given) == (2 if early else 3)
 
 
-def test_what_was_attached_to_and_cancelled_is_started_anew(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
+def test_what_was_attached_to_and_cancelled_is_started_again(
+    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path
 ) -> None:
     inputs = [{"n": 0, "seconds": 2}, {"n": 1}]
     with agent.map(inputs, journal=path) as batch:
         assert next(batch).index == 1
-    with agent.map(inputs, journal=path, executor=threads, on_stop="cancel") as batch:
+    with agent.map(inputs, journal=path, executor=executor, on_stop="cancel") as batch:
         assert next(batch).index == 1
     items = list(agent.map(inputs, journal=path, ordered=True))
     assert [item.result()["n"] for item in items] == [0, 1]
@@ -459,20 +403,12 @@ def test_ctrl_c_just_after_a_submission_counts_its_run(
 
 
 def test_a_failing_search_replaces_no_ctrl_c(
-    server: LocalServer,
-    agent: AgentHandle,
-    threads: Executor,
-    caplog: pytest.LogCaptureFixture,
+    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: Any
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=405, times=None))
-
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield {"n": 0, "seconds": 1}
-        wait_for(lambda: len(creates(server)) == 1)
-        raise KeyboardInterrupt
-
+    inputs = until_created(server, numbers(1, seconds=1), error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
-        next(agent.map(inputs(), executor=threads, on_stop="cancel"))
+        next(agent.map(inputs, executor=threads, on_stop="cancel"))
     assert sum("could not be deleted" in words for words in caplog.messages) == 1
 
 
@@ -486,30 +422,19 @@ def dask(in_environment: None) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         from distributed import Client, LocalCluster
 
-        with (
-            LocalCluster(
-                n_workers=2,
-                threads_per_worker=4,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=0,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        cluster = LocalCluster(2, threads_per_worker=4, dashboard_address=None, memory_limit=0)
+        with cluster, Client(cluster) as client:
             yield client
 
 
 def test_a_batch_on_dask_that_loses_a_worker(
     server: LocalServer, agent: AgentHandle, dask: Any, path: Path
 ) -> None:
-    inputs = numbers(60, seconds=0.1)
-    with agent.map(
-        inputs, executor=dask.get_executor(pure=False), concurrency=16, journal=path
-    ) as batch:
+    inputs, pool = numbers(60, seconds=0.1), dask.get_executor(pure=False)
+    with agent.map(inputs, executor=pool, concurrency=16, journal=path) as batch:
         items = [next(batch) for _ in range(10)]
-        (victim,) = dask.run(
-            os.getpid, workers=[next(iter(dask.scheduler_info()["workers"]))]
-        ).values()
+        worker = next(iter(dask.scheduler_info()["workers"]))
+        (victim,) = dask.run(os.getpid, workers=[worker]).values()
         os.kill(victim, signal.SIGKILL)
         items += batch
     assert sorted(item.result()["n"] for item in items) == list(range(60))
@@ -518,6 +443,26 @@ def test_a_batch_on_dask_that_loses_a_worker(
     assert batch.counts.duplicates == counted.total() - 60
     again = list(agent.map(inputs, journal=path))
     assert sorted(item.run_id for item in again) == sorted(item.run_id for item in items)
+
+
+def test_a_search_that_the_server_limits_is_followed_by_no_create(
+    server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
+) -> None:
+    """The server serves other requests, so only the search of one task fails, until it is over."""
+    set_timing(outage=2.0, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+        yield {"n": 0, "seconds": 10}
+        wait_for(lambda: len(creates(server)) == 1)
+        server.faults.add(Fault(path="/runs/search", status=429, times=None))
+        yield {"n": 1}
+
+    with agent.map(inputs(), executor=threads, concurrency=2, on_stop="cancel") as batch:
+        item = next(batch)
+        server.faults.clear()
+    assert isinstance(item.outcome, RunStartAmbiguous) and item.index == 1
+    assert len(creates(server)) == 1
 
 
 @pytest.mark.parametrize("duplicates", [0, 1])

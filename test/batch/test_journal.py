@@ -10,20 +10,18 @@ import math
 import os
 import pickle
 import random
-import subprocess
-import sys
-import threading
+import re
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, response
+from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.batch._journal import (
     Entry,
     Header,
@@ -108,12 +106,6 @@ def test_every_changed_byte_of_a_line_is_noticed() -> None:
             scan_line(line[:length])
 
 
-def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
-    for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1}):
-        with pytest.raises(ValueError, match="is not about an input"):
-            scan_line(encode_line(record).rstrip(b"\n"))
-
-
 def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
     assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
@@ -125,41 +117,38 @@ def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
         json_digest({1: {1, object()}})
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_an_error_survives_the_journal() -> None:
+    for error in (
         failure(),
         RunGone(run_id="r", token="t", server="http://h"),
         SchemaMismatch("input", [("input.count", "is not an integer")]),
         NotFoundException(404, "Not Found", body="{}", data={}, headers=HTTPHeaderDict(a="b")),
         ApiTypeError("input must be a dict", ["a", 0]),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_error_survives_the_journal(error: ApiException) -> None:
-    again = decode_failure(json.loads(json.dumps(encode_failure(error))))
-    assert type(again) is type(error)
-    assert str(again) == str(error)
-    assert vars(again).keys() == vars(error).keys()
-    for name in ("run_id", "errcode", "description", "status", "body"):
-        assert getattr(again, name, None) == getattr(error, name, None)
+    ):
+        again = decode_failure(json.loads(json.dumps(encode_failure(error))))
+        assert type(again) is type(error)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert vars(again).keys() == vars(error).keys()
+        for name in ("run_id", "errcode", "description", "status", "body"):
+            assert getattr(again, name, None) == getattr(error, name, None)
+
+
+def test_what_json_cannot_represent_of_an_error_costs_nothing_else() -> None:
+    error = ApiException(reason="no", status=404)
+    error.args, error.data = (object(),), object()
+    record = encode_failure(error)
+    assert (record["args"], record["state"]["data"]) == ([str(error)], None)
+    assert record["state"]["status"] == 404
 
 
 def test_a_journal_keeps_no_header_that_no_error_needs() -> None:
-    secrets = {"set_cookie": "session=5ecret", "x_auth_token": "5ecret", "location": "/?k=5ecret"}
-    said = response(b"", 404, x_request_id="1", retry_after="7", **secrets)
-    with (
-        SocketServer(said) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(NotFoundException) as caught,
-    ):
-        RunsApi(client).get_run("r")
-    assert caught.value.headers is not None and "5ecret" in caught.value.headers["set-cookie"]
-    record = encode_failure(caught.value)
+    secrets = {"Set-Cookie": "session=5ecret", "X-Auth-Token": "5ecret", "Location": "/?k=5ecret"}
+    headers = HTTPHeaderDict({**secrets, "x-request-id": "1", "Retry-After": "7"})
+    record = encode_failure(NotFoundException(404, headers=headers))
     assert "5ecret" not in encode_line(record).decode()
     again = decode_failure(record)
     assert isinstance(again, ApiException) and again.headers is not None
-    assert again.request_id == "1" and again.headers["retry-after"] == "7"
+    assert again.request_id == "1" and again.headers["Retry-After"] == "7"
 
 
 def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
@@ -189,7 +178,7 @@ def test_what_was_written_is_read_again(path: Path) -> None:
     header = b'{"acp-journal":1,"agent":"a","server":"http://h","config":"'
     assert written(path).startswith(header)
     *kept, failed = entries(path, 0, 1, 2, 4, 10**9, 3)
-    digests = [json_digest({"n": n}) for n in range(3)]
+    digests = [json_digest({"n": n}) for n in range(4)]
     assert kept == [
         Entry("starting", digests[0], "token0", "key0", "", None),
         Entry("started", digests[1], "token1", "key1", "run1", None),
@@ -198,33 +187,22 @@ def test_what_was_written_is_read_again(path: Path) -> None:
     ]
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
+    with contextlib.closing(opened(path)) as journal:  # a failed input can begin again
+        journal.starting(dataclasses.replace(task(3), token="token3b"))
+    assert entries(path, 3) == [Entry("starting", digests[3], "token3b", "key3", "", None)]
 
 
-def test_a_failed_input_can_begin_again(path: Path) -> None:
-    written(path)
-    journal = opened(path)
-    journal.starting(dataclasses.replace(task(3), token="token3b"))
-    journal.close()
-    again = Entry("starting", json_digest({"n": 3}), "token3b", "key3", "", None)
-    assert entries(path, 3) == [again]
-
-
-def test_the_mark_of_the_batch_is_that_of_the_file(path: Path) -> None:
-    opened(path).close()
-    journal = opened(path, Header("a", "http://h", json_digest(None), "another"))
-    assert journal.header.batch == "b1"
-    journal.close()
-
-
-@pytest.mark.parametrize("field", ["agent", "server", "config"])
-def test_another_agent_server_or_config_is_a_mismatch(path: Path, field: str) -> None:
+def test_another_agent_server_or_config_is_a_mismatch(path: Path) -> None:
     before = written(path)
-    other = {name: getattr(HEADER, name) for name in ("agent", "server", "config", "batch")}
-    with pytest.raises(JournalMismatch, match=f"{field}.*other.*use another file") as caught:
-        opened(path, Header(**{**other, field: "other"}))
-    assert caught.value.index is None
-    assert path.read_bytes() == before
-    opened(path).close()  # the lock was given back
+    for field in ("agent", "server", "config"):
+        other = dataclasses.replace(HEADER, **{field: "other"}, batch="another")
+        with pytest.raises(JournalMismatch, match=f"{field}.*other.*use another file") as caught:
+            opened(path, other)
+        assert caught.value.index is None
+        assert path.read_bytes() == before
+    # The lock was given back, and the mark of the batch is that of the file.
+    with contextlib.closing(opened(path, dataclasses.replace(HEADER, batch="another"))) as journal:
+        assert journal.header.batch == "b1"
 
 
 @pytest.mark.parametrize("error", [JournalDamaged("m", line=7), JournalMismatch("m", index=7)])
@@ -246,6 +224,9 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
         else:
             assert path.read_bytes() == head
             assert entry is not None and entry.state == "started"
+    path.write_bytes(whole + bytes(4096))
+    opened(path).close()
+    assert path.read_bytes() == whole
 
 
 def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
@@ -257,65 +238,76 @@ def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
         assert path.read_bytes() == header
 
 
-def test_zeros_at_the_end_are_a_torn_line(path: Path) -> None:
-    whole = written(path)
-    path.write_bytes(whole + bytes(4096))
-    opened(path).close()
-    assert path.read_bytes() == whole
-
-
-def test_a_damaged_line_is_named_and_nothing_is_changed(path: Path) -> None:
-    lines = written(path).splitlines(keepends=True)
-    for number in range(2, len(lines) + 1):
-        line = lines[number - 1]
-        changed = line[:9] + bytes([line[9] ^ 1]) + line[10:]
-        for damage in (b"\n", b"{}\n", line[5:], changed):
-            damaged = b"".join([*lines[: number - 1], damage, *lines[number:]])
-            path.write_bytes(damaged)
-            with pytest.raises(JournalDamaged, match=f"line {number} of the journal") as caught:
-                opened(path)
-            assert caught.value.line == number
-            assert path.read_bytes() == damaged
-
-
 STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}
 FAILURE = encode_failure(failure())
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [{"starting": 0}],
-        [{**STARTING, "token": 7}],
-        [STARTING, {"started": 0, "run": ["r"]}],
-        [STARTING, {"done": 0, "run": "r"}],
-        [STARTING, {"done": 0, "run": "r", "result": [1]}],
-        [STARTING, {"failed": 0, "run": "r"}],
-        [STARTING, {"failed": 0, "run": "r", "error": "no"}],
-        [STARTING, {"failed": 0, "run": "r", "error": {}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {}}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": [1]}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "args": 1}}],
-        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {"headers": "x"}}}],
-    ],
-)
-def test_a_line_that_no_batch_writes_is_damage(path: Path, lines: list[dict[str, Any]]) -> None:
-    """A checksum is no signature: whoever made the file has computed it, too."""
-    path.write_bytes(HEADER_LINE + b"".join(map(encode_line, lines)))
-    with pytest.raises(JournalDamaged, match="the file was left as it is") as caught:
-        entries(path, 0)
-    assert caught.value.line == 1 + len(lines)
-
-
-@pytest.mark.parametrize("first", [b'{"acp-journal":', b'{"done":0,"run":"r","result":'])
-def test_json_that_nests_too_deep_is_damage(path: Path, first: bytes) -> None:
+def nested(first: bytes) -> bytes:
     body = first + b"[" * 200_000 + b"]" * 200_000
-    line = b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
-    begins = HEADER_LINE + encode_line(STARTING)
-    path.write_bytes(line if b"acp" in first else begins + line)
-    with pytest.raises(JournalDamaged) as caught:
-        entries(path, 0)
-    assert caught.value.line == (1 if b"acp" in first else 3)
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def after_starting(record: dict[str, Any]) -> bytes:
+    return HEADER_LINE + encode_line(STARTING) + encode_line(record)
+
+
+def failed(**error: Any) -> bytes:
+    return after_starting({"failed": 0, "run": "r", "error": {**FAILURE, **error}})
+
+
+def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
+    """A checksum is no signature: whoever made the file has computed it, too."""
+    cases: tuple[tuple[bytes, int | None, str], ...] = (
+        *(
+            (content, None, "{} is not a journal of a batch; choose another name for the journal$")
+            for content in (b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n')
+        ),
+        (b'{"acp-journal": 1}\n', 1, "has no checksum"),
+        (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
+        (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
+        (
+            encode_line({**HEADER.record(), "acp-journal": 2}),
+            *(1, "version 2 cannot be read by this release"),
+        ),
+        (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
+        *(
+            (HEADER_LINE + encode_line(record), 2, "is not about an input")
+            for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1})
+        ),
+        (HEADER_LINE + b"\n", 2, "has no checksum"),
+        (HEADER_LINE + b"{}\n" + encode_line(STARTING), 2, "has no checksum"),
+        (HEADER_LINE + encode_line({"started": 0, "run": "r"}), 2, "no line that starts it"),
+        (HEADER_LINE + encode_line({"starting": 0}), 2, ""),
+        (HEADER_LINE + encode_line({**STARTING, "token": 7}), 2, "a text is missing"),
+        (after_starting({"started": 0, "run": ["r"]}), 3, "a text is missing"),
+        (after_starting({"started": 0, "run": "r"})[:-2] + b"\n", 3, "has no checksum"),
+        (HEADER_LINE + encode_line(STARTING)[5:] + encode_line(STARTING), 2, "does not match"),
+        (after_starting({"done": 0, "run": "r"}), 3, ""),
+        (after_starting({"done": 0, "run": "r", "result": [1]}), 3, "not a JSON object"),
+        (after_starting({"failed": 0, "run": "r"}), 3, ""),
+        (after_starting({"failed": 0, "run": "r", "error": "no"}), 3, ""),
+        (after_starting({"failed": 0, "run": "r", "error": {}}), 3, ""),
+        (failed(state={}), 3, ""),
+        (failed(state=[1]), 3, ""),
+        (failed(args=1), 3, ""),
+        (failed(state={"headers": "x"}), 3, ""),
+        (nested(b'{"acp-journal":'), 1, ""),
+        (
+            HEADER_LINE + encode_line(STARTING) + nested(b'{"done":0,"run":"r","result":'),
+            *(3, "no batch writes such a line"),
+        ),
+    )
+    for content, line, words in cases:
+        path.write_bytes(content)
+        with pytest.raises(JournalError) as caught:
+            entries(path, 0)
+        if line is None:
+            assert re.match(words.format(path), str(caught.value))
+        else:
+            assert isinstance(caught.value, JournalDamaged) and caught.value.line == line
+            left = "the file was left as it is: repair the line, or use another file"
+            assert re.match(f"line {line} .*{words}.*{left}", str(caught.value))
+        assert path.read_bytes() == content
 
 
 def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
@@ -331,42 +323,6 @@ def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize(
-    "content", [b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n{"n": 2}\n']
-)
-def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(JournalError) as caught:
-        opened(path)
-    assert str(caught.value).startswith(f"{path} is not a journal of a batch; choose another name")
-    assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b'{"acp-journal": 1}\n', "line 1 .* has no checksum"),
-        (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", "line 1 .* has no checksum"),
-        (HEADER_LINE.replace(b'"a"', b'"b"'), "line 1 .* does not match its checksum"),
-        (
-            encode_line({**HEADER.record(), "acp-journal": 2}),
-            "line 1 .* version 2 cannot be read by this release",
-        ),
-        (encode_line({**HEADER.record(), "batch": 5}), "line 1 .* the header is incomplete"),
-        (HEADER_LINE + encode_line({"started": 0, "run": "r"}), "line 2 .*no line that starts it"),
-    ],
-    ids=["other JSON", "only begun", "changed", "a later version", "a number", "out of place"],
-)
-def test_a_damaged_beginning_is_named_and_left_alone(
-    path: Path, content: bytes, words: str
-) -> None:
-    path.write_bytes(content)
-    with pytest.raises(JournalDamaged, match=words) as caught:
-        opened(path)
-    assert "remove" not in str(caught.value)
-    assert path.read_bytes() == content
-
-
 def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:
     fifo, link = tmp_path / "fifo", tmp_path / "link"
     os.mkfifo(fifo)
@@ -376,19 +332,16 @@ def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:
             opened(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    for path, words in (
         ("", "'' cannot be opened: Is a directory"),
-        (".", "cannot be opened: Is a directory"),
-        ("a\0b", "cannot be opened: .*embedded null"),
-        ("none/journal", "none/journal' cannot be opened: there is no folder .*none"),
-        ("x" * 300, "cannot be opened: File name too long"),
-    ],
-)
-def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(JournalError, match=words):
-        Journal(f"{tmp_path}/{name}" if name else "", HEADER, durable=False)
+        (f"{tmp_path}/.", "cannot be opened: Is a directory"),
+        (f"{tmp_path}/a\0b", "cannot be opened: .*embedded null"),
+        (f"{tmp_path}/none/journal", "none/journal' cannot be opened: there is no folder .*none"),
+        (f"{tmp_path}/{'x' * 300}", "cannot be opened: File name too long"),
+    ):
+        with pytest.raises(JournalError, match=words):
+            Journal(path, HEADER, durable=False)
 
 
 def test_a_journal_is_for_its_owner_only(path: Path) -> None:
@@ -399,49 +352,42 @@ def test_a_journal_is_for_its_owner_only(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize(("age", "told"), [(1000, 1000), (0, 0), (-1000, 0)])
-def test_a_journal_tells_its_age_which_is_never_below_0(path: Path, age: int, told: int) -> None:
+def test_a_journal_tells_its_age_which_is_never_below_0(path: Path) -> None:
     path.write_bytes(written(path) + b"torn")
-    last = time.time() - age
-    os.utime(path, (last, last))
-    journal = opened(path)
-    assert told <= journal.written_ago < told + 100 and (age >= 0 or not journal.written_ago)
-    journal.close()
-    journal = opened(path.with_name("new"))
-    assert journal.written_ago == math.inf
-    journal.close()
+    for age, told in ((1000, 1000), (0, 0), (-1000, 0)):
+        last = time.time() - age
+        os.utime(path, (last, last))
+        with contextlib.closing(opened(path)) as journal:
+            assert told <= journal.written_ago < told + 100
+            assert age >= 0 or not journal.written_ago
+    with contextlib.closing(opened(path.with_name("new"))) as journal:
+        assert journal.written_ago == math.inf
 
 
-@pytest.mark.slow
 def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
     journal = opened(path)
     with pytest.raises(JournalLocked, match="in use by another batch"):
         opened(path)
-    script = (
-        "import sys; from acp_client_v0_1.batch._journal import *\n"
-        "Journal(sys.argv[1], Header('a', 'http://h', json_digest(None), 'b'), False)\n"
-    )
-    command = [sys.executable, "-c", script, str(path)]
-    other = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "JournalLocked" in other.stderr
+    child = in_a_child(lambda: opened(path))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     journal.close()
-    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+    opened(path).close()
 
 
 def test_a_forked_process_keeps_no_lock(path: Path) -> None:
     journal = opened(path)
     (go_on, hold), (forked, ready) = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         os.close(hold)
         os.write(ready, b"x")
         os.read(go_on, 1)  # until the parent is done
-        os._exit(0)
+
+    child = in_a_child(work)
     os.read(forked, 1)
     journal.close()
     opened(path).close()
-    os.close(hold)
-    for fd in (go_on, forked, ready):
+    for fd in (hold, go_on, forked, ready):
         os.close(fd)
     os.waitpid(child, 0)
 
@@ -455,19 +401,12 @@ def test_a_closed_journal_takes_no_line(path: Path) -> None:
 
 
 def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
-    journal = opened(path)
+    def write(index: int) -> None:
+        text = "d" * random.randrange(1, 2000)
+        journal.starting(dataclasses.replace(task(index), digest=text))
 
-    def write(first: int) -> None:
-        for index in range(first, first + 50):
-            text = "d" * random.randrange(1, 2000)
-            journal.starting(dataclasses.replace(task(index), digest=text))
-
-    threads = [threading.Thread(target=write, args=[50 * n]) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    journal.close()
+    with contextlib.closing(opened(path)) as journal, ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(400)))
     assert all(entries(path, *range(400)))
 
 

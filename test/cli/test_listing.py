@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import signal
-import subprocess
+import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.batches import wait_for
 from support.commands import (
-    COMMAND,
     KEY,
     SECONDS,
     Inside,
@@ -25,20 +25,20 @@ from support.commands import (
     begun,
     data,
     ended,
-    environment,
     first_line,
+    in_shell,
     lines,
     on_terminal,
     rows_of,
 )
 from support.proxies import HttpProxy
-from support.socket_server import STALL, Request, SocketServer, response, serve_each
+from support.socket_server import STALL, SocketServer, response
 
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
-from acp_client_v0_1.cli import _runs
+from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output
-from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 
@@ -51,42 +51,33 @@ def client(server: LocalServer) -> Iterator[ApiClient]:
 # Threads and histories
 
 
-def test_threads_and_the_history_of_one(
-    server: LocalServer, inside: Inside, client: ApiClient
-) -> None:
-    thread = ThreadsApi(client).create_thread(
-        {"agent_id": ECHO_AGENT_ID, "metadata": {"topic": "weather"}}
-    )
-    for n in (1, 2):
-        AgentHandle.find("echo", api_client=client).run({"n": n}, thread_id=thread.thread_id)
-    listed = data(
-        inside(server, "threads", "--agent", "echo", "--metadata", '{"topic": "weather"}')
-    )
+def test_threads_are_listed(inside: Inside, client: ApiClient) -> None:
+    host, marks = client.configuration.host, '{"topic": "weather"}'
+    creation = {"agent_id": ECHO_AGENT_ID, "metadata": json.loads(marks)}
+    thread = ThreadsApi(client).create_thread(creation)
+    listed = data(inside(host, "threads", "--agent", "echo", "--metadata", marks))
     assert [each["thread_id"] for each in listed] == [thread.thread_id]
-    runs = lines(inside(server, "history", thread.thread_id, "--format", "jsonl"))
-    assert [(run["status"], run["input"], run["result"]) for run in runs] == [
-        ("success", {"n": 1}, {"n": 1}),
-        ("success", {"n": 2}, {"n": 2}),
-    ]
-    assert inside(server, "history", "nothing").returncode == 1
+    assert inside(host, "history", "nothing").returncode == 1
 
 
 def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) -> None:
     host = client.configuration.host
-    threads = ThreadsApi(client)
-    for name, input, wanted in (
-        ("failing", {"errcode": 7}, {"status": "error", "errcode": 7}),
-        ("failing", {"timeout": True}, {"status": "timeout"}),
-        ("approval", {}, {"status": "interrupted"}),
-        ("slow", {"seconds": 60}, {"status": "pending"}),
+    for name, inputs, wanted in (
+        ("echo", [{"n": 1}, {"n": 2}], {"status": "success", "result": {"n": 2}}),
+        ("failing", [{"errcode": 7}], {"status": "error", "errcode": 7}),
+        ("failing", [{"timeout": True}], {"status": "timeout"}),
+        ("approval", [{}], {"status": "interrupted"}),
+        ("slow", [{"seconds": 60}], {"status": "pending"}),
     ):
         agent = AgentHandle.find(name, api_client=client)
-        thread = threads.create_thread({"agent_id": agent.agent_id})
-        run = agent.start(input, thread_id=thread.thread_id)
-        if name != "slow":
-            run.output(timeout=SECONDS)
-        (shown,) = data(inside(host, "history", thread.thread_id))
-        assert wanted.items() <= shown.items() and shown["input"] == input
+        thread = ThreadsApi(client).create_thread({"agent_id": agent.agent_id}).thread_id
+        for input in inputs:
+            run = agent.start(input, thread_id=thread)
+            if name != "slow":
+                run.output(timeout=SECONDS)
+        shown = data(inside(host, "history", thread))
+        assert [each["input"] for each in shown] == inputs
+        assert wanted.items() <= shown[-1].items()
         run.delete()
 
 
@@ -96,67 +87,54 @@ def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) 
 def test_ping(server: LocalServer, inside: Inside) -> None:
     answer = data(inside(server, "ping"))
     assert answer["server"] == server.url and 0 < answer["milliseconds"] < 1000 * SECONDS
-    refused = acp(server, "ping", more={"ACP_API_KEY": "wrong"})
+    refused = inside(server, "ping", ACP_API_KEY="wrong")
     assert (refused.returncode, refused.stdout) == (1, "")
-    away = acp("http://127.0.0.1:9", "ping")
+    away = inside("http://127.0.0.1:9", "ping")
     assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (10, "", 1)
 
 
-def test_ping_sends_one_request(inside: Inside) -> None:
-    with SocketServer(response(b"[]")) as server:
-        assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
-        (sent,) = server.requests
-        assert json.loads(sent.body) == {"name": "ping", "limit": 1, "offset": 0}
-    with SocketServer(response(b'"busy"', 503)) as server:
-        assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
-        assert len(server.requests) == 1
+def test_a_quick_command_sends_one_request(inside: Inside) -> None:
+    for command, wanted, status in (
+        ("ping", {"name": "ping", "limit": 1, "offset": 0}, 10),
+        ("completion agents", {"limit": 1000, "offset": 0}, 0),  # the most that it may return
+    ):
+        with SocketServer(response(b"[]")) as server:
+            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == 0
+            (sent,) = server.requests
+            assert json.loads(sent.body) == wanted
+        with SocketServer(response(b'"busy"', 503)) as server:
+            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == status
+            assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("command", "seconds"), [("ping", 10), ("completion agents", 0.5)])
 def test_a_quick_request_has_a_limit_of_its_own(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str, seconds: float
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[float] = []
+    given, seconds = list[float](), iter((7.0, 7.0123456))
 
     def search(api: AgentsApi, wanted: object, *, _request_timeout: float) -> list[Any]:
         given.append(_request_timeout)
         return []
 
     monkeypatch.setattr(AgentsApi, "search_agents", search)
-    assert inside("http://127.0.0.1:9", *command.split()).returncode == 0
-    assert given == [seconds]
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    assert data(inside("http://127.0.0.1:9", "ping"))["milliseconds"] == 12.3
+    assert inside("http://127.0.0.1:9", "completion", "agents").returncode == 0
+    assert given == [10, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("status", "wanted"), [(408, 10), (429, 10), (503, 10), (404, 1), (501, 1)]
-)
-def test_10_is_for_what_may_pass(inside: Inside, status: int, wanted: int) -> None:
-    with SocketServer(response(b'"no"', status)) as server:
-        assert inside(server, "agents").returncode == wanted
-
-
-def test_10_is_not_for_what_stays(inside: Inside) -> None:
-    with SocketServer(response(b"<html>", content_type="text/html")) as server:
-        assert inside(server, "agents").returncode == 1
-    with SocketServer(b"no http at all\r\n\r\n") as server:
-        assert inside(server, "agents").returncode == 1
-
-
-@pytest.mark.parametrize(("status", "wanted"), [(407, 1), (501, 1), (429, 10), (502, 10)])
-def test_10_is_for_a_proxy_that_may_connect_later(inside: Inside, status: int, wanted: int) -> None:
-    with HttpProxy(refuse=response(b"", status)) as proxy:
-        done = inside("https://acp.invalid", "agents", ACP_PROXY=proxy.url)
-    assert done.returncode == wanted and str(status) in done.stderr
-
-
-def test_no_host_is_wrong_usage_and_sends_nothing(inside: Inside) -> None:
-    for command in (["agents"], ["ping"], ["run", "echo"], ["wait", "r1"]):
-        done = inside("", *command)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "acp-client: no host was set: set ACP_HOST, or give --host URL\n"
-
-
-def test_a_host_whose_name_is_unknown_is_not_tried_later(inside: Inside) -> None:
+def test_10_is_for_what_may_pass(inside: Inside) -> None:
+    """Also if a proxy says so, and not for what is no response of a server at all."""
+    for status, wanted in ((408, 10), (429, 10), (503, 10), (404, 1), (501, 1)):
+        with SocketServer(response(b'"no"', status)) as server:
+            assert inside(server, "agents").returncode == wanted, status
+    for status, wanted in ((407, 1), (501, 1), (429, 10), (502, 10)):
+        with HttpProxy(refuse=response(b"", status)) as proxy:
+            done = inside("https://acp.invalid", "agents", ACP_PROXY=proxy.url)
+        assert done.returncode == wanted and str(status) in done.stderr
+    for sent in (response(b"<html>", content_type="text/html"), b"no http at all\r\n\r\n"):
+        with SocketServer(sent) as server:
+            assert inside(server, "agents").returncode == 1
     done = inside("http://nowhere.invalid:8000", "ping")
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and "nowhere.invalid" in done.stderr
@@ -165,33 +143,12 @@ def test_a_host_whose_name_is_unknown_is_not_tried_later(inside: Inside) -> None
 # The time that --timeout gives
 
 
-@dataclass
-class Slow:
-    """A server that takes some seconds to find an agent, and has the result of each run."""
-
-    seconds: float
-
-    def __call__(self, request: Request) -> bytes:
-        about = {"ref": {"name": "echo", "version": "1"}, "description": ""}
-        agent = {"agent_id": "a1", "metadata": about}
-        run = {
-            "run_id": "r1", "agent_id": "a1", "status": "pending",
-            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-        }  # fmt: skip
-        if request.path == "/agents/search":
-            time.sleep(self.seconds)
-            return response(json.dumps([agent]).encode())
-        if request.path == "/runs":
-            creation = json.loads(request.body)
-            return response(json.dumps({**run, "creation": creation}).encode())
-        return response(b'{"type":"result","run_id":"r1","status":"success","result":{}}')
-
-
 @pytest.mark.slow
 def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
-    with SocketServer(handler=serve_each(Slow(seconds=2))) as server:
+    with LocalServer(api_key={"x-api-key": KEY}) as server:
+        server.faults.add(Fault(path="/agents/search", delay=2))
         assert inside(server, "run", "echo", "{}", "--timeout", "20").returncode == 0
-        (poll,) = [each.path for each in server.requests if "/output" in each.path]
+        (poll,) = [each.query for each in server.requests if each.path.endswith("/output")]
     assert int(poll.partition("block_timeout=")[2]) <= 18
 
 
@@ -243,12 +200,6 @@ def test_a_member_names_the_item(server: LocalServer, inside: Inside, tmp_path: 
     assert "has no member 'n'" in done.stderr and len(lines(done, 2)) < 2
 
 
-def test_a_command_answers_in_a_batch(server: LocalServer) -> None:
-    answer = """echo '{"approved": true}'"""
-    done = acp(server, "batch", "approval", "-", "--answer-command", answer, stdin="{}\n{}\n")
-    assert [item["result"]["approved"] for item in lines(done)] == [True, True]
-
-
 def test_a_batch_that_is_stopped_cancels_its_runs(
     client: ApiClient, server: LocalServer, inside: Inside
 ) -> None:
@@ -296,46 +247,80 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
 
 
 @pytest.mark.slow
-def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(
-    server: LocalServer, inside: Inside, tmp_path: Path
-) -> None:
-    run = ("run", "slow", '{"seconds": 3.2}', "--format", "jsonl")
-    quicker = ("run", "slow", '{"seconds": 1.5}', "--format", "jsonl")
+def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server: LocalServer) -> None:
+    run = ("run", "slow", '{"seconds": 2.2}', "--format", "jsonl")
     shown, status = on_terminal(server, *run)
     assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]+\r", shown)
-    assert re.search(r"\rpending, [23] s, run ", shown)  # it goes on
-    assert rows_of(shown) == ['{"slept":3.2}', ""]
-    assert inside(server, *quicker).stderr == ""  # it is no terminal
-    assert on_terminal(server, "run", "echo", "{}")[0] == "{}\n"  # it is quick
-    (tmp_path / "tqdm").mkdir()
-    (tmp_path / "tqdm" / "__init__.py").write_text("raise ImportError('not here')", "utf-8")
-    shown, status = on_terminal(server, *quicker, PYTHONPATH=str(tmp_path))
-    assert (shown, status) == ('{"slept":1.5}\n', 0)
+    assert rows_of(shown) == ['{"slept":2.2}', ""]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def writers() -> list[str]:
+    """The threads that show that a run is waited for."""
+    return [thread.name for thread in threading.enumerate() if thread.name.endswith("(show)")]
+
+
+def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run: Any = Namespace(status=None, run_id="r1")
+
+    def begins(stderr: io.StringIO, **options: Any) -> bool:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with _runs.shown(run, Namespace(**{"debug": False, **options})):
+            return bool(writers())
+
+    screen = Screen()
+    assert begins(screen) and screen.getvalue() == ""  # it was quick
+    assert not begins(io.StringIO())
+    assert not begins(screen, debug=True)
+    assert not begins(screen, streaming="custom")
+    with ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(begins, screen).result()
+    monkeypatch.setattr(_runs, "_TICK", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tqdm", None)
+        with _runs.shown(run, Namespace(debug=False)):
+            wait_for(lambda: not writers())
+    with _runs.shown(run, Namespace(debug=False)):
+        wait_for(lambda: "\rpending, 0 s, run r1" in screen.getvalue())
+        run.status = Namespace(value="interrupted")
+        wait_for(lambda: "\rinterrupted, 0 s, run r1" in screen.getvalue())
+    assert rows_of(screen.getvalue()) == [""]
 
 
 @pytest.mark.slow
 def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: LocalServer) -> None:
     asked = ("run", "approval", "{}", "--ask", "--format", "jsonl")
-    typed = 'maybe\n[1]\n{"approved": true}\n'
+    typed = '{"approved": true}\n'
     shown, status = on_terminal(server, *asked, stdin=typed.encode())
-    assert status == 0 and "not JSON" in shown and "not a JSON object" in shown
     before, _, after = shown.partition("answer (a JSON object in one line): ")
-    assert after.startswith(typed), shown  # the terminal's echo of what was typed
+    assert status == 0 and after.startswith(typed), shown  # the terminal's echo of what was typed
     assert before.endswith("\n") and '"approved":true' in rows_of(shown)[-2]
 
 
-def test_a_status_has_a_colour_on_a_terminal_that_has_colours(server: LocalServer) -> None:
-    metadata = ("--metadata", '{"test": "colour"}')
-    for agent, expected in (("echo", 0), ("failing", 5)):
-        shown, status = on_terminal(server, "run", agent, "{}", *metadata)
-        assert status == expected
-    assert '"status": "\x1b[31merror\x1b[0m"' in shown
-    table = ("search", *metadata, "--format", "text")
-    shown, _ = on_terminal(server, *table)
-    assert "\n\x1b[32msuccess\x1b[0m  " in shown and "\n\x1b[31merror\x1b[0m    " in shown
-    for settings in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "\x1b" not in on_terminal(server, *table, **settings)[0]
-    assert "\x1b" not in acp(server, *table, more={"TERM": "xterm"}).stdout
+class Keyboard(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_until_the_answer_is_an_object_or_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    question: Any = Namespace(type="approval", payload={"action": "\u00e4"})
+    for typed, answer, refused in (
+        (b'maybe\n[1]\n{"n": 1}\n', {"n": 1}, ["not JSON", "not a JSON object"]),
+        (b"", None, []),
+    ):
+        monkeypatch.setattr(sys, "stdin", Keyboard(io.BytesIO(typed)))
+        assert _inputs._ask(question) == answer
+        first, *others = capfd.readouterr().err.split("answer (a JSON object in one line): ")
+        assert first == 'approval: {"action": "\u00e4"}\n'
+        assert len(others) == len(refused) + 1 and all(map(str.startswith, others, refused))
 
 
 def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
@@ -380,58 +365,42 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         assert columns_of(row[: row.index("1.0.0")]) == place
     assert any(row.endswith("…") and columns_of(row) == columns for row in rows)
     assert "two lines \\u001b[31m and a tab ." in whole
+    assert f"  {'Name ' * 40}…\n" in whole  # the most of one cell
     for table in (runs, threads):
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 
 
-def test_only_a_row_that_is_too_wide_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_row_that_is_too_wide_is_cut(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for columns, cell in (("5", "12345"), ("4", "123…"), ("", "12345")):
         monkeypatch.setenv("COLUMNS", columns)
         file = io.BytesIO()
         Output("text", file).many([{"id": "12345"}], "id", "id")
         assert file.getvalue().decode() == f"ID\n{cell}\n"
-
-
-def test_a_table_takes_the_width_of_its_terminal(server: LocalServer) -> None:
     shown, status = on_terminal(server, "agents", "--format", "text", columns=40)
-    assert status == 0
-    assert max(map(len, shown.splitlines())) == 40
+    assert status == 0 and max(map(len, shown.splitlines())) == 40
 
 
 # Completion
 
 
-def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
-    hostile = described(f"$(touch {tmp_path}/executed)", "evaluated by compgen -W")
-    command = tmp_path / "acp-client"
-    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
-    command.chmod(0o755)
+def test_completion_knows_the_names_of_agents(folder: Path) -> None:
+    hostile = described("a$(touch executed)", "evaluated by compgen -W")
+    script = (
+        'acp-client() { acp "$@"; }\n'
+        'eval "$(acp-client completion bash)"\n'
+        "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
+        "_shtab_acp_client\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
     with LocalServer(api_key={"x-api-key": KEY}, agents=[*BUILTIN_AGENTS, hostile]) as server:
-        variables = environment(server.url)
-        variables["PATH"] = f"{tmp_path}{os.pathsep}{variables['PATH']}"
-        script = (
-            'eval "$(acp-client completion bash)"\n'
-            "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
-            "_shtab_acp_client\n"
-            'printf "%s\\n" "${COMPREPLY[@]}"\n'
-        )
-        done = subprocess.run(
-            ["bash", "-c", script], env=variables, capture_output=True, text=True,
-            timeout=SECONDS, check=False,
-        )  # fmt: skip
-        (search,) = [one for one in server.requests if one.path == "/agents/search"]
+        done = in_shell(server, script)
     assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
-    assert json.loads(search.body)["limit"] == 1000  # the most that a server may return
-    assert not (tmp_path / "executed").exists()
+    assert list(folder.iterdir()) == []
 
 
-def test_completion_is_silent_where_the_server_is_slow_or_away(inside: Inside) -> None:
-    with SocketServer([STALL]) as server:
-        began = time.monotonic()
-        done = inside(server, "completion", "agents")
-        assert time.monotonic() - began < 10  # half a second, and what a busy machine adds
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = inside("http://127.0.0.1:9", "completion", "agents", ACP_RETRIES="3")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = inside("nonsense", "completion", "agents")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_completion_is_silent_where_the_server_is_away(inside: Inside) -> None:
+    for host in ("http://127.0.0.1:9", "nonsense"):
+        done = inside(host, "completion", "agents", ACP_RETRIES="3")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -10,12 +10,14 @@ import subprocess
 import time
 import tracemalloc
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import COMMAND, SECONDS, Inside, environment
+from support.commands import COMMAND, KEY, SECONDS, Inside, environment
 
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.testing import LocalServer
 
@@ -31,6 +33,12 @@ def read(name: str = "out") -> list[dict[str, Any]]:
 
 
 BATCH = ("--journal", "journal", "--results", "out")
+
+
+@pytest.fixture
+def batch(server: LocalServer, inside: Inside) -> Callable[..., int]:
+    """Runs an agent on the inputs, and gives the exit status."""
+    return lambda agent, *more: inside(server, "batch", agent, "in", *more).returncode
 
 
 @pytest.mark.slow
@@ -56,71 +64,64 @@ def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
     assert Path("out").read_bytes() == before
 
 
-def test_without_a_journal_nothing_in_the_file_is_changed(
-    server: LocalServer, inside: Inside
-) -> None:
+def test_without_a_journal_nothing_in_the_file_is_changed(batch: Callable[..., int]) -> None:
     write("in", {"n": 1})
     Path("out").write_text("no line feed", "utf-8")
     for _ in range(2):
-        assert inside(server, "batch", "echo", "in", "--results", "out").returncode == 0
+        assert batch("echo", "--results", "out") == 0
     text = Path("out").read_text("utf-8")
     assert text.startswith('no line feed{"index":0') and text.count('"n":1') == 2
+    assert batch("echo", "--results", "text", "--format", "text") == 0
 
 
 @pytest.mark.slow
 def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
-    server: LocalServer, inside: Inside
+    batch: Callable[..., int],
 ) -> None:
-    write("in", {"seconds": 1})
-    command = ("batch", "slow", "in", *BATCH)
+    write("in", {"seconds": 4})
     for _ in range(2):
-        assert inside(server, *command, "--timeout", "0.1").returncode == 5
+        assert batch("slow", *BATCH, "--timeout", "1") == 5
     assert [item["status"] for item in read()] == ["pending"]
-    assert inside(server, *command).returncode == 0
-    assert inside(server, *command).returncode == 0
+    for _ in range(2):
+        assert batch("slow", *BATCH) == 0
     assert [item["status"] for item in read()] == ["pending", "success"]
 
 
-def test_a_failure_that_is_tried_again_is_another_outcome(
-    server: LocalServer, inside: Inside
-) -> None:
+def test_a_failure_that_is_tried_again_is_another_outcome(batch: Callable[..., int]) -> None:
     write("in", {"errcode": 7})
-    command = ("batch", "failing", "in", *BATCH)
     for more in ([], [], ["--retry-failed"], []):
-        assert inside(server, *command, *more).returncode == 5
+        assert batch("failing", *BATCH, *more) == 5
     assert [item["errcode"] for item in read()] == [7, 7]
     assert len({item["run_id"] for item in read()}) == 2
 
 
-def test_two_batches_may_share_a_file(server: LocalServer, inside: Inside) -> None:
+def test_two_batches_may_share_a_file(batch: Callable[..., int]) -> None:
     for name in ("a", "b"):
         write("in", {"name": name})
-        more = ("--journal", f"journal.{name}", "--results", "out")
-        assert inside(server, "batch", "echo", "in", *more).returncode == 0
+        assert batch("echo", "--journal", f"journal.{name}", "--results", "out") == 0
     assert [item["result"]["name"] for item in read()] == ["a", "b"]
 
 
-def test_inputs_with_the_same_key_have_an_outcome_each(server: LocalServer, inside: Inside) -> None:
+def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_them(
+    batch: Callable[..., int],
+) -> None:
     write("in", {"id": ',"status":1'}, {"id": ',"status":1'})
     for _ in range(2):
-        assert inside(server, "batch", "echo", "in", "--key", "id", *BATCH).returncode == 0
+        assert batch("echo", *BATCH, "--key", "id") == 0
+        assert batch("echo", "--journal", "j", "--results", "ids", "--format", "id") == 0
     assert sorted(item["index"] for item in read()) == [0, 1]
-
-
-def test_a_file_of_ids_has_each_id_once(server: LocalServer, inside: Inside) -> None:
-    write("in", {"n": 1}, {"n": 2})
-    for _ in range(2):
-        assert inside(server, "batch", "echo", "in", *BATCH, "--format", "id").returncode == 0
-    ids = Path("out").read_text("utf-8").splitlines()
+    ids = Path("ids").read_text("utf-8").splitlines()
     assert len(ids) == len(set(ids)) == 2
+    for name in ("out", "journal"):
+        assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("form", ["json", "text"])
-def test_a_format_that_cannot_be_continued_is_refused(inside: Inside, form: str) -> None:
+def test_a_format_that_cannot_be_continued_is_refused(inside: Inside) -> None:
     write("in", {"n": 1})
-    done = inside("http://127.0.0.1:9", "batch", "echo", "in", *BATCH, "--format", form)
-    assert (done.returncode, Path("out").exists()) == (2, False)
-    assert "--results needs --format jsonl or id" in done.stderr
+    for form in ("json", "text"):
+        done = inside("http://127.0.0.1:9", "batch", "echo", "in", *BATCH, "--format", form)
+        assert (done.returncode, Path("out").exists()) == (2, False)
+        assert "--results needs --format jsonl or id" in done.stderr
 
 
 @pytest.mark.parametrize("other", ["journal", "in"])
@@ -145,28 +146,17 @@ def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sen
     assert Path("in").read_text("utf-8") == '{"n": 1}\n'
 
 
-def test_nobody_else_may_read_the_results(server: LocalServer, inside: Inside) -> None:
-    write("in", {"n": 1})
-    assert inside(server, "batch", "echo", "in", *BATCH).returncode == 0
-    for name in ("out", "journal"):
-        assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
-
-
-def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(server: LocalServer) -> None:
+def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
+    server: LocalServer, batch: Callable[..., int]
+) -> None:
     write("in", {"seconds": 60})
     Path("out").write_text("half a line", "utf-8")
-    command = [*COMMAND, "batch", "slow", "in", "--journal", "journal"]
-    process = subprocess.Popen(command, env=environment(server.url))
-    while not Path("journal").exists() or b"started" not in Path("journal").read_bytes():
-        assert process.poll() is None
-        time.sleep(0.01)
-    more = ("--results", "out")
-    done = subprocess.run(
-        [*command, *more], env=environment(server.url), timeout=SECONDS, check=False
-    )
-    process.kill()
-    process.wait(SECONDS)
-    assert done.returncode == 2 and Path("out").read_text("utf-8") == "half a line"
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        agent = AgentHandle.find("slow", client)
+        with agent.map([{"seconds": 0}, {"seconds": 60}], journal="journal") as other:
+            next(other)
+            assert batch("slow", *BATCH) == 2
+    assert Path("out").read_text("utf-8") == "half a line"
 
 
 def test_a_file_of_many_lines_is_read_in_little_memory() -> None:

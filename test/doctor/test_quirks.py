@@ -72,6 +72,13 @@ AGENTS: dict[str, dict[str, Any]] = {
     "failing slowly": {},
     "approval": {"action": "act"},
 }
+# What is found or not tried beside the habit.
+ALSO = {
+    'lacks={"delete_run"': {"unknown agent", "clean-up"},
+    'errors="text"': {"get_thread", "get_thread_state", "get_thread_history"},
+    "held_errors_fail": {"result", "get_run_stream"},
+    "attempts": {"result", "get_run_stream"},
+}
 OF_AGENTS = {
     "attempts": "failing slowly",
     "held_errors": "failing slowly",
@@ -102,9 +109,12 @@ def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRe
     if name == "comments_after_end=True":  # a stream is read until its time is over
         request.getfixturevalue("fast_clock")
     agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "counter")
+    also = next((names for start, names in ALSO.items() if name.startswith(start)), set[str]())
     report = examined(SEEN[name], agent)
     assert quirks_of(report) == [name], str(report)
     assert report.status == (1 if "create_run" in name else 11)
+    others = {one.name for one in report.findings if not one.quirk and one.verdict != "works"}
+    assert {one for one in others if not one.endswith("webhooks, restarts")} == also, str(report)
 
 
 @pytest.mark.parametrize(

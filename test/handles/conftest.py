@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support.serving import Serve
+from support.serving import Clock, Serve
 from support.socket_server import SocketServer, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunsApi
 from acp_client_v0_1.testing import LocalServer, Quirks
@@ -47,28 +49,38 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
+def clock(set_timing: SetTiming) -> Clock:
+    """A clock for agents and runs, from the beginning of the test."""
+    return Clock(set_timing)
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """The URL of a port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
 def runs(client: ApiClient) -> RunsApi:
     return RunsApi(client)
 
 
-@pytest.fixture
-def counter(client: ApiClient) -> AgentHandle:
-    return AgentHandle("22222222-2222-4222-8222-222222222222", client)
+def agent_of(agent_id: str) -> Any:
+    """A fixture of one of the agents that every local server has."""
+
+    @pytest.fixture
+    def agent(client: ApiClient) -> AgentHandle:
+        return AgentHandle(agent_id, client)
+
+    return agent
 
 
-@pytest.fixture
-def approval(client: ApiClient) -> AgentHandle:
-    return AgentHandle("33333333-3333-4333-8333-333333333333", client)
-
-
-@pytest.fixture
-def failing(client: ApiClient) -> AgentHandle:
-    return AgentHandle("44444444-4444-4444-8444-444444444444", client)
-
-
-@pytest.fixture
-def slow(client: ApiClient) -> AgentHandle:
-    return AgentHandle("55555555-5555-4555-8555-555555555555", client)
+counter = agent_of("22222222-2222-4222-8222-222222222222")
+approval = agent_of("33333333-3333-4333-8333-333333333333")
+failing = agent_of("44444444-4444-4444-8444-444444444444")
+slow = agent_of("55555555-5555-4555-8555-555555555555")
 
 
 class Counts:
@@ -77,7 +89,7 @@ class Counts:
     def __init__(self, server: LocalServer) -> None:
         self.server = server
 
-    def of(self, method: str, ending: str) -> int:
+    def of(self, method: str, ending: str = "") -> int:
         """Requests with a method, whose path has this ending."""
         return sum(
             request.method == method and request.path.endswith(ending)
@@ -87,10 +99,6 @@ class Counts:
     @property
     def creates(self) -> int:
         return self.of("POST", "/runs")
-
-    @property
-    def deletes(self) -> int:
-        return sum(request.method == "DELETE" for request in self.server.requests)
 
     @property
     def resumes(self) -> list[Any]:

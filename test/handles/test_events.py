@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.batches import wait_for
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import (
     CLOSE,
@@ -42,9 +41,7 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     StreamGap,
 )
-from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._perform import Wait
-from acp_client_v0_1.handles._timing import Timing
+from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
 STREAM = "/runs/*/stream"
@@ -66,6 +63,16 @@ def streams(server: LocalServer) -> list[str]:
         for request in server.requests
         if request.path.endswith("/stream")
     ]
+
+
+def patiently(events: RunEvents) -> list[RunEvent]:
+    """All events of an iteration, after waits that run out, too."""
+    seen: list[RunEvent] = []
+    for _ in range(200):
+        with suppress(RunWaitTimeout):
+            seen.extend(events)
+            break
+    return seen
 
 
 def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> None:
@@ -96,43 +103,48 @@ def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHa
 
 
 @pytest.mark.slow
-def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(cut(2, "end"), cut(1, "reset"), cut(1), cut(3), cut(1))
-    run = counter.start({"count": 10, "interval": 0.1}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == list(range(1, 11))
-    assert (events.complete, events.gaps) == (True, [])
-    assert streams(server) == ["", "2", "3", "4", "7", "8"]
-
-
-@pytest.mark.parametrize("ids", ["connection", "none", "opaque"])
-def test_cuts_at_servers_with_other_ids(serve: Serve, ids: Any) -> None:
-    """They replay, so every update comes once; words and missing ids leave it open if all did."""
+@pytest.mark.parametrize(
+    ("ids", "cuts", "complete", "cursors"),
+    [
+        ("run", [cut(2, "end"), cut(1, "reset"), cut(1), cut(3)], True, ["", "2", "3", "4", "7"]),
+        # The others replay; words and missing ids leave open whether all came.
+        ("connection", [cut(2), cut(5)], True, ["", "2", "5"]),
+        ("none", [cut(2), cut(5)], None, [""] * 3),
+        ("opaque", [cut(2), cut(3)], None, None),
+    ],
+    ids=["run", "connection", "none", "opaque"],
+)
+def test_every_update_comes_once_over_cuts(
+    serve: Serve, ids: Any, cuts: list[Fault], complete: bool | None, cursors: list[str] | None
+) -> None:
     server, client = serve(Quirks(event_ids=ids))
-    server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
-    counter = AgentHandle.find("counter", api_client=client)
-    run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == list(range(1, 9))
-    assert events.complete is (True if ids == "connection" else None)
+    server.faults.add(*cuts)
+    counter = AgentHandle.find("counter", client)
+    events = counter.start({"count": 10, "interval": 0.05}, streaming="custom").events()
+    assert numbers(events) == list(range(1, 11))
+    assert events.complete is complete
+    assert cursors is None or streams(server) == cursors
 
 
-def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
-    """Events of mode custom, each in a chunk."""
-    return b"".join(
-        chunk(
-            f"id: {event_id}\nevent: agent_event\ndata: ".encode()
-            + json.dumps(
-                {"type": "custom", "run_id": run_id, "status": "pending", "update": update}
-            ).encode()
-            + b"\n\n"
-        )
-        for event_id, update in updates
-    )
+def event_of(kind: str, event_id: str = "", **fields: Any) -> bytes:
+    """An event in a chunk."""
+    data = json.dumps({"type": kind, "run_id": "r", "status": "pending", **fields})
+    return chunk(f"id: {event_id}\nevent: agent_event\ndata: {data}\n\n".encode())
 
 
-EVENTS = [(str(number), {"n": number}) for number in range(1, 7)]
+def sse(*updates: tuple[str, Any]) -> bytes:
+    """Events of mode custom."""
+    return b"".join(event_of("custom", event_id, update=update) for event_id, update in updates)
+
+
+UPDATES = [{"n": number} for number in range(1, 7)]
+EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
+
+
+def so_far(count: int) -> bytes:
+    """An event of mode result."""
+    return event_of("result", result={"count": count})
 
 
 COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
@@ -189,11 +201,9 @@ def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
 def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
     first = [STREAMING + sse(("a", {"n": 1})), CLOSE]
     second = STREAMING + sse(("b", {"n": 2})) + chunk(b"")
-    scripted = Scripted(serve, first, second)
-    events = scripted.run.events()
+    events = Scripted(serve, first, second).run.events()
     _, after = events
-    assert after.gap is not None
-    assert after.gap.kind == "unknown"
+    assert after.gap is not None and after.gap.kind == "unknown"
     assert "cannot be known from the event ids" in str(after.gap)
     assert events.complete is None
 
@@ -206,54 +216,56 @@ def test_an_id_goes_back_as_the_bytes_that_came(serve: Serve) -> None:
     assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
 def test_a_stream_that_is_refused_is_opened_again(
-    server: LocalServer, counter: AgentHandle, status: int
+    serve: Serve, set_timing: SetTiming, status: int
 ) -> None:
-    server.faults.add(Fault(path=STREAM, status=status, times=2, retry_after=0))
-    run = counter.start({"count": 2, "interval": 0.3}, streaming="custom")
-    events = run.events()
-    assert numbers(events) == [1, 2]
-    assert events.complete is True
-    assert len(streams(server)) == 3
+    refused = response(b'"not now"', status, retry_after="0")
+    scripted = Scripted(serve, refused, refused, STREAMING + sse(*EVENTS[:2]) + chunk(b""))
+    set_timing(backoff=(0.01, 0.02))
+    scripted.run._core.note_created()
+    events = scripted.run.events()
+    assert [event.update for event in events] == UPDATES[:2]
+    assert (events.complete, scripted.opened) == (True, 3)
 
 
-@pytest.mark.parametrize(("status", "body"), [(204, None), (404, None), (200, {"no": "stream"})])
-def test_a_run_that_cannot_be_streamed_is_polled(
-    server: LocalServer, counter: AgentHandle, status: int, body: Any
-) -> None:
-    server.faults.add(Fault(path=STREAM, status=status, body=body, times=None))
-    run = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
-    run._core._born = None  # a 404 is no read replica's
-    events = run.events()
-    (only,) = events
-    assert only.result == {"count": 3, "of": 3}
-    assert (events.complete, events.ended_by) == (None, "success")
-    assert len(streams(server)) == 1
+NO_STREAM = {
+    "204": NOTHING,
+    "404": response(b'"not found"', 404),
+    "405": response(b'"no"', 405),
+    "501": response(b'"no"', 501),
+    "no event stream": response(b'{"no": "stream"}'),
+}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [404, 405, 501])
-def test_a_server_without_streams_is_asked_for_one_once_per_client(
-    server: LocalServer, counter: AgentHandle, status: int
-) -> None:
-    server.faults.add(Fault(path=STREAM, status=status, body={"detail": "Not Found"}, times=None))
+@pytest.mark.parametrize("name", NO_STREAM)
+def test_a_run_that_cannot_be_streamed_is_polled(serve: Serve, name: str) -> None:
+    replies = Replies(streamed(), stream=NO_STREAM[name], output=SUCCESS)
+    _, client = serve(replies)
     for _ in range(2):
-        started = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
-        run = RunHandle(started.run_id, counter.runs.api_client)  # of unknown age
-        assert [event.result for event in run.events()] == [{"count": 3, "of": 3}]
-    assert len(streams(server)) == 1
+        events = RunHandle("r", client).events()
+        assert [event.result for event in events] == [{"ok": 1}]
+        assert (events.complete, events.ended_by) == (None, "success")
+    # A server that has no streams is asked for one once.
+    assert replies.asked.count("stream") == (1 if name in ("404", "405", "501") else 2)
 
 
-def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    ended = counter.start({"count": 1}, streaming="custom")
-    ended.result(timeout=30)
-    server.faults.add(Fault(path=STREAM, status=404, body={"detail": "Not Found"}))
-    list(RunHandle(ended.run_id, counter.runs.api_client).events())
-    assert numbers(counter.start({"count": 2}, streaming="custom").events()) == [1, 2]
+@pytest.mark.parametrize("name", NO_STREAM)
+def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, name: str) -> None:
+    """The run has ended meanwhile: nobody knows what came after the third update."""
+    first = [STREAMING + sse(*EVENTS[:3]), CLOSE]
+    scripted = Scripted(serve, first, NO_STREAM[name])
+    events = scripted.run.events()
+    assert [event.update for event in events][:3] == UPDATES[:3]
+    assert (events.ended_by, events.complete) == ("success", None)
+    assert scripted.opened == 2
+
+
+def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(serve: Serve) -> None:
+    streams = (NO_STREAM["404"], STREAMING + sse(EVENTS[0]) + chunk(b""))
+    _, client = serve(Replies(streamed("success"), stream=streams, output=SUCCESS))
+    list(RunHandle("r", client).events())
+    assert [event.update for event in RunHandle("r", client).events()] == UPDATES[:1]
 
 
 @pytest.mark.parametrize("streaming", [None, "custom"])
@@ -266,7 +278,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 @pytest.mark.slow
-def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
+def test_empty_streams_are_opened_again_and_then_polled(
     serve: Serve, set_timing: SetTiming
 ) -> None:
     set_timing(empty=(0.001, 4.0))
@@ -281,10 +293,7 @@ def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
     assert events.complete is None
 
 
-def test_streams_that_break_at_once_are_opened_less_and_less_often(
-    serve: Serve, set_timing: SetTiming
-) -> None:
-    clock = Clock(set_timing)
+def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: Clock) -> None:
     scripted = Scripted(serve, *[[STREAMING, CLOSE]] * 100, at_the_end="pending")
     with pytest.raises(RunWaitTimeout, match="wait again"):
         next(scripted.run.events(timeout=3))
@@ -296,66 +305,53 @@ def test_streams_that_break_at_once_are_opened_less_and_less_often(
 @pytest.mark.slow
 def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
     """Every 15 s by default, which a test cannot wait for."""
-    assert Timing().silence == 15.0
     set_timing(silence=0.6)
     _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
-    counter = AgentHandle.find("counter", api_client=client)
-    run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
-    began = time.monotonic()
-    events = run.events()
-    assert numbers(events) == [1, 2]
-    assert time.monotonic() - began < 10
-    assert events.ended_by == "success"
-    assert events.complete is True
+    run = AgentHandle.find("counter", client).start({"count": 2}, streaming="custom")
     # A caller whose patience for each event is shorter gets there as well.
-    events = run.events(timeout=0.25)
-    seen: list[Any] = []
-    for _ in range(50):
-        try:
-            seen.append(next(events).update)
-        except RunWaitTimeout:
-            continue
-        except StopIteration:
-            break
-    assert len(seen) == 2
-    assert events.ended_by == "success"
+    for timeout in (None, 0.25):
+        events = run.events(timeout=timeout)
+        assert numbers(patiently(events)) == [1, 2]
+        assert (events.ended_by, events.complete) == ("success", True)
 
 
-def test_a_look_that_fails_does_not_end_a_stream(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(silence=0.1)
-    server.faults.add(Fault(method="GET", path="/runs/*", status=400, times=None))
-    run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
-    events = run.events()
-    assert [next(events).id, next(events).id] == ["1", "2"]
-    set_timing(silence=15, now=lambda: 1000.0)
-    events._check_run()
-    assert events._next_check == 1015.0  # the next look is not at once
+@pytest.mark.parametrize("status", [400, 503])
+def test_a_look_that_fails_does_not_end_a_stream(serve: Serve, clock: Clock, status: int) -> None:
+    stream = [STREAMING + sse(*EVENTS[:2]), STALL]
+    replies = Replies(response(b'"no"', status), stream=stream)
+    _, client = serve(replies)
+    with RunHandle("r", client).events() as events:
+        assert next(events).id == "1"
+        events._next_check = 0
+        events._check_run()
+        assert events._next_check == clock.now + 15  # the next look is not at once
+        assert (next(events).id, replies.asked) == ("2", ["stream", "look"])
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, status: int
+    serve: Serve, set_timing: SetTiming, status: int
 ) -> None:
     """Credentials that have expired, and are renewed before the next ``next()``."""
-    set_timing(silence=0.1, least_silence=0.1)
-    run = counter.start({"count": 2, "interval": 0.7}, streaming="custom")
-    with run.events() as events:
-        assert next(events).id == "1"
-        server.faults.add(Fault(method="GET", path="/runs/*", status=status))
-        with pytest.raises(ApiException) as caught:
-            next(events)
-        assert caught.value.status == status
-        assert [event.id for event in events] == ["2"]
-        assert events.ended_by == "success"
-    assert len(streams(server)) == 1
+    set_timing(least_silence=0.1)
+    gate = Gate()
+    stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
+    replies = Replies(stream=stream, look=(response(b'"no"', status), streamed("success")))
+    _, client = serve(replies)
+    events = RunHandle("r", client).events()
+    assert next(events).id == "1"
+    events._next_check = 0
+    with pytest.raises(ApiException) as caught:
+        next(events)
+    gate.open()
+    assert caught.value.status == status
+    assert [event.id for event in events] == ["2"]
+    assert (events.ended_by, replies.asked) == ("success", ["stream", "look", "look"])
 
 
 @pytest.mark.slow
 def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
-
     replies = Replies([STALL], stream=COMMENTS)
     _, client = serve(replies)
     with RunHandle("r", client).events(timeout=2) as events:
@@ -378,26 +374,16 @@ def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -
 
 
 @pytest.mark.slow
-def test_the_timeout_is_for_each_event(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 3, "interval": 0.8}, streaming="custom")
-    assert numbers(run.events(timeout=2)) == [1, 2, 3]
-    goes_on = threading.Event()
-
-    def agent(input: Any, config: Any, context: Any) -> Any:
-        yield {"number": 1}
-        goes_on.wait(30)
-        yield {"number": 2}
-
-    waiting = AgentHandle(server.register(agent), counter.runs.api_client)
-    events = waiting.start(streaming="custom").events(timeout=0.8)
-    assert next(events).id == "1"
-    for _ in range(2):
-        began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; the run continues"):
-            next(events)
-        assert time.monotonic() - began < 0.8 + 4
-    goes_on.set()
-    assert next(events).id == "2"
+def test_the_timeout_is_for_each_event(serve: Serve) -> None:
+    gate = Gate()
+    first, second, third, fourth = map(sse, EVENTS[:4])
+    script = [STREAMING + first, 0.8, second, 0.8, third, gate, fourth + chunk(b"")]
+    events = Scripted(serve, script).run.events(timeout=1.5)
+    assert [next(events).id for _ in range(3)] == ["1", "2", "3"]
+    with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; wait again"):
+        next(events)
+    gate.open()
+    assert next(events).id == "4"
 
 
 def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) -> None:
@@ -405,6 +391,8 @@ def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) ->
     assert numbers(run.events()) == [1, 2, 3]
     assert numbers(run.events()) == [1, 2, 3]
     assert numbers(run.events(after="2")) == [3]
+    last = run.events(after="3")
+    assert (numbers(last), last.ended_by) == ([], "success")
     client = counter.runs.api_client
     attached = RunHandle.from_token(run.token(), client)
     assert numbers(attached.events()) == []
@@ -414,57 +402,32 @@ def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) ->
     assert streams(server) == ["1"]
 
 
-def test_after_that_the_last_event_gives_nothing_more(counter: AgentHandle) -> None:
-    run = counter.start({"count": 2, "interval": 0}, streaming="custom")
-    run.result(timeout=30)
-    events = run.events(after="2")
-    assert list(events) == []
-    assert events.ended_by == "success"
-
-
 @pytest.mark.slow
-def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
+def test_an_interrupt_ends_the_iteration_or_not(
+    server: LocalServer, client: ApiClient, set_timing: SetTiming
+) -> None:
+    """A human takes longer than an event may, and the next stream takes a while as well."""
+    set_timing(human=0.1)
+
     def agent(input: Any, config: Any, context: Any) -> Any:
         yield {"count": 1}
         yield Interrupt("more", {})
         yield {"count": 2}
         return {"ok": True}
 
-    handle = AgentHandle(server.register(agent), client)
-    run = handle.start(streaming="custom")
-    events = run.events()
-    assert numbers(events) == [1]
-    assert events.ended_by == "interrupted"
-    through = run.events(through_interrupts=True, timeout=5)
-    assert next(through).id == "1"
-    threading.Timer(0.3, run.resume, [{}]).start()
-    assert numbers(through) == [2]
-    assert (through.ended_by, through.complete) == ("success", True)
-
-
-@pytest.mark.slow
-def test_the_time_of_a_human_is_not_that_of_the_server(
-    server: LocalServer, client: ApiClient, set_timing: SetTiming
-) -> None:
-    """The callback takes longer than an event may, and the next stream takes a while as well."""
-    set_timing(human=0.1)
-
-    def agent(input: Any, config: Any, context: Any) -> Any:
-        yield Interrupt("more", {})
-        yield {"count": 1}
-        return {"ok": True}
-
     run = AgentHandle(server.register(agent), client).start(streaming="custom")
-    run.output(timeout=30)
-    events = run.events(through_interrupts=True, timeout=1.5)
+    events = run.events()
+    assert (numbers(events), events.ended_by) == ([1], "interrupted")
+    through = run.events(through_interrupts=True, timeout=1.5)
+    assert next(through).id == "1"
 
     def answer() -> None:
         server.faults.add(Fault(path=STREAM, delay=0.6))
         run.resume({})
 
     threading.Timer(2.0, answer).start()
-    assert numbers(events) == [1]
-    assert events.ended_by == "success"
+    assert numbers(through) == [2]
+    assert (through.ended_by, through.complete) == ("success", True)
 
 
 def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTiming) -> None:
@@ -483,35 +446,25 @@ def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTim
 
 def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
     """As a server sends an emoji that streams text a UTF-16 unit at a time."""
-    first = [STREAMING + sse(("1", {"text": "\ud83d"})), CLOSE]
-    replay = STREAMING + sse(("1", {"text": "\ud83d"}), ("2", {"text": "\ude00"})) + chunk(b"")
-    scripted = Scripted(serve, first, replay)
-    events = scripted.run.events()
-    assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
+    halves = [{"text": "\ud83d"}, {"text": "\ude00"}]
+    first = [STREAMING + sse(("1", halves[0])), CLOSE]
+    replay = STREAMING + sse(("1", halves[0]), ("2", halves[1])) + chunk(b"")
+    events = Scripted(serve, first, replay).run.events()
+    assert [event.update for event in events] == halves
     assert events.complete is True
 
 
-def test_an_undecodable_event_and_what_comes_after_it(serve: Serve) -> None:
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
-    first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
-    replay = STREAMING + sse(("1", {"n": 1})) + broken + sse(("3", {"n": 3})) + chunk(b"")
-    scripted = Scripted(serve, first, replay)
-    events = scripted.run.events()
-    assert next(events).id == "1"
+    first = [STREAMING + sse(*EVENTS[:before]) + broken, CLOSE]
+    replay = STREAMING + sse(*EVENTS[:before]) + broken + sse(EVENTS[2]) + chunk(b"")
+    # Before the first update, a replay of it could not be told from another.
+    events = Scripted(serve, *[first] * before, replay).run.events()
+    assert [next(events).id for _ in range(before)] == ["1"] * before
     with pytest.raises(StreamDecodeError):
         next(events)
-    assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
-    assert events.complete is True
-
-
-def test_an_undecodable_event_that_comes_first_is_told_of(serve: Serve) -> None:
-    broken = chunk(b"id: 1\nevent: agent_event\ndata: {no json}\n\n")
-    script = [STREAMING + broken, 0.3, sse(("2", {"n": 2})) + chunk(b"")]
-    scripted = Scripted(serve, script)
-    events = scripted.run.events()
-    with pytest.raises(StreamDecodeError):
-        next(events)
-    assert [event.id for event in events] == ["2"]
+    assert [event.id for event in events] == ["3"]
 
 
 def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
@@ -536,7 +489,7 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
 )
 def test_how_long_a_stream_may_be_silent(
     client: ApiClient,
-    set_timing: SetTiming,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     timeout: float | None,
     check: float,
@@ -545,27 +498,18 @@ def test_how_long_a_stream_may_be_silent(
 ) -> None:
     """Until the run is checked, or the time is over; the connection is kept a little longer."""
     asked: list[Any] = []
-    set_timing(now=lambda: 1000.0)
     events = RunHandle("r", client).events(timeout=timeout, after="3")
-    events._next_check = 1000.0 + check
-    reader: Any = SimpleNamespace(
-        advance=lambda most: asked.append(most) or True, left=(), close=lambda: asked.append("end")
-    )
-    assert events._arrive(reader)
-    monkeypatch.setattr(
-        RunsApi, "get_run_stream", lambda runs, run_id, **options: asked.append(options)
-    )
+    events._next_check = clock.now + check
+    reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
+    assert events._await_events(reader)
+    monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
-    limited = None if limits is None else pytest.approx(limits)
+    limited = limits and pytest.approx(limits)
     headers = {"Last-Event-ID": "3"}
-    events._reader = reader
-    events._end("success")
-    assert asked[0] == pytest.approx(seconds)
-    assert asked[1:] == [{"_request_timeout": limited, "_headers": headers}, "end"]
+    assert asked == [pytest.approx(seconds), {"_request_timeout": limited, "_headers": headers}]
 
 
-def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, set_timing: SetTiming) -> None:
-    clock = Clock(set_timing)
+def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, clock: Clock) -> None:
     scripted = Scripted(serve, [STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")])
     events = scripted.run.events()
     for wait in (events._connect, lambda: next(events), lambda: next(events)):
@@ -599,9 +543,7 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
 
 
 @pytest.mark.slow
-def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
-    counter: AgentHandle,
-) -> None:
+def test_a_read_that_notices_a_close_raises_nothing(counter: AgentHandle) -> None:
     events = counter.start({"count": 2, "interval": 60}, streaming="custom").events()
     next(events)
     threading.Timer(0.1, events._closing.set).start()
@@ -611,8 +553,7 @@ def test_a_read_that_notices_a_close_before_its_stream_is_closed_raises_nothing(
 
 def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
     gate = Gate()
-    script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]
-    server, client = serve(script)
+    server, client = serve([gate, STREAMING, STALL])
     with ThreadPoolExecutor(1) as pool:
         events = RunHandle("r", client).events()
         reading = pool.submit(next, events, None)
@@ -624,46 +565,31 @@ def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.slow
-def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:
-    events = counter.start({"count": 3, "interval": 0.5}, streaming="custom").events()
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(numbers, events)
-        wait_for(lambda: events.last_event_id != "")  # and the next one takes half a second
-        with pytest.raises(ApiValueError, match=r"is read by another thread: RunHandle\.events"):
-            list(events)
-        assert first.result(30) == [1, 2, 3]
-
-
-def test_threads_may_take_turns_with_one_iteration(counter: AgentHandle) -> None:
+def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter: AgentHandle) -> None:
     events = counter.start({"count": 3}, streaming="custom").events()
     with ThreadPoolExecutor(3) as pool:
+        with events._one_reader:
+            refused = pool.submit(list, events).exception(30)
         taken = [pool.submit(next, events).result(30) for _ in range(3)]
+    assert isinstance(refused, ApiValueError)
+    assert "is read by another thread: RunHandle.events" in str(refused)
     assert numbers(taken) == [1, 2, 3]
 
 
-def test_a_run_without_streaming_has_its_result_and_updates_are_a_warning(
-    slow: AgentHandle,
-) -> None:
+def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None:
     events = slow.start({"seconds": 0}).events()
     (event,) = events
     assert (events.complete, events.ended_by) == (True, "success")
-    assert repr(event).startswith("RunEvent(") and event == pickle.loads(pickle.dumps(event))
+    assert repr(event) == f"RunEvent(id='', data={event.data!r}, gap=None)"
+    assert event == pickle.loads(pickle.dumps(event))
+    offered = {name for name in dir(event) if not name.startswith("_")}
+    assert offered == {"data", "gap", "id", "result", "update"}
     assert event.result == {"slept": 0}
     with pytest.warns(UserWarning, match='start it with streaming="custom"'):
         assert event.update is None
 
 
-def test_an_event_is_no_tuple_and_offers_its_fields(counter: AgentHandle) -> None:
-    event = next(counter.start({"count": 1}, streaming="custom").events())
-    offered = {name for name in dir(event) if not name.startswith("_")}
-    assert offered == {"data", "gap", "id", "result", "update"}
-    assert event == pickle.loads(pickle.dumps(event)) and repr(event).startswith("RunEvent(id='1'")
-
-
-def test_ctrl_c_while_waiting_and_then_on(
-    counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_and_then_on(counter: AgentHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     run = counter.start({"count": 3, "interval": 0.3}, streaming="custom")
     events = run.events()
     assert next(events).id == "1"
@@ -704,36 +630,25 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(
     set_timing(empty=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
-    counter = AgentHandle.find("counter", api_client=client)
-    run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
+    run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
     run.result(timeout=30)
     events = run.events()
-    given_up = threading.Timer(60, events.close)
-    given_up.start()
-    results = list(events)
-    given_up.cancel()
-    assert events.ended_by == "success"
-    assert results[-1].result == {"count": 3, "of": 3}
+    *updates, last = events
+    assert (last.result, events.ended_by) == ({"count": 3, "of": 3}, "success")
     if streaming == "custom":
-        assert [event.update for event in results[:-1]] == [
-            {"count": n, "of": 3} for n in (1, 2, 3)
-        ]
+        assert numbers(updates) == [1, 2, 3]
     assert len(streams(server)) <= 8
 
 
-def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+def test_streams_that_end_after_each_event_follow_after_a_pause(serve: Serve, clock: Clock) -> None:
     streams = [STREAMING + sse(event) + chunk(b"") for event in EVENTS]
     _, client = serve(Replies(streamed(), stream=tuple(streams)))
-    clock, events = Clock(set_timing), RunHandle("r", client).events()
-    assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
+    events = RunHandle("r", client).events()
+    assert [next(events).update for _ in range(6)] == UPDATES
     assert clock.pauses == pytest.approx([0.1] * 5)
 
 
-def test_a_stream_that_is_not_there_after_an_answer_leaves_open_whether_all_came(
-    serve: Serve,
-) -> None:
+def test_no_stream_after_an_answer_leaves_open_whether_all_came(serve: Serve) -> None:
     one = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
     looks = (streamed("interrupted"), streamed())
     _, client = serve(Replies(output=SUCCESS, stream=(one, NOTHING), look=looks))
@@ -751,15 +666,14 @@ def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
     assert (events.complete, events.ended_by) == (True, "success")
 
 
-@pytest.mark.slow
-def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop(
-    serve: Serve,
+def test_an_output_that_asks_while_its_run_is_pending_is_no_hot_loop(
+    serve: Serve, clock: Clock
 ) -> None:
-    server, client = serve(Replies(streamed(), stream=NOTHING, output=QUESTION))
+    outputs = (*[QUESTION] * 3, SUCCESS)
+    _, client = serve(Replies(streamed(), stream=NOTHING, output=outputs))
     events = RunHandle("r", client).events(through_interrupts=True)
-    threading.Timer(1, events.close).start()
-    assert list(events) == []
-    assert len(server.requests) < 20
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert clock.pauses == pytest.approx([0.25] * 3)
 
 
 def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
@@ -769,56 +683,29 @@ def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(ser
     assert len(server.requests) == 2
 
 
-def test_the_deadline_holds_while_a_replica_does_not_know_the_run(
-    serve: Serve, set_timing: SetTiming
-) -> None:
-    set_timing(young=60.0)
+def test_the_deadline_holds_for_the_result_without_events(serve: Serve, clock: Clock) -> None:
+    def look_for_a_second() -> bytes:
+        clock.now += 1
+        return streamed("success")
 
-    server, client = serve(response(b'"unknown"', 404))
-    run = RunHandle("r", client)
-    run._core.note_created()
-    began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match="run r has no event after"):
-        next(run.events(timeout=0.5))
-    assert time.monotonic() - began < 0.5 + 4
-    assert len(server.requests) <= 7
-
-
-@pytest.mark.slow
-def test_the_deadline_holds_for_the_result_of_a_run_without_events(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = RunCore.read
-
-    def slowly(core: RunCore, wait: Wait, *args: Any, **kwargs: Any) -> Any:
-        run = read(core, wait, *args, **kwargs)
-        time.sleep(wait.remaining())
-        return run
-
-    monkeypatch.setattr(RunCore, "read", slowly)
     end = STREAMING + chunk(b"")
-    _, client = serve(Replies(streamed("success"), stream=end, output=[STALL]))
+    _, client = serve(Replies(stream=end, output=[STALL], look=look_for_a_second))
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout):
         next(RunHandle("r", client).events(timeout=1))
-    assert time.monotonic() - began < 1 + 4
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.slow
-def test_a_timeout_of_0_looks_for_events_that_are_there(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentHandle) -> None:
     """Also where it takes a moment to open the stream."""
     run = counter.start({"count": 2}, streaming="custom")
     run.result(timeout=30)
     server.faults.add(Fault(path=STREAM, delay=0.4, times=None))
     events = run.events(timeout=0)
-    seen = [next(events)]
-    began = time.monotonic()
-    while events.ended_by is None and time.monotonic() - began < 20:
-        with suppress(RunWaitTimeout):  # the rest, and the stream's end, come a moment later
-            seen.extend(events)
-    assert numbers(seen) == [1, 2] and events.ended_by == "success"
+    # The first one is there, and the rest comes a moment later.
+    assert numbers([next(events), *patiently(events)]) == [1, 2]
+    assert events.ended_by == "success"
     silent = counter.start({"count": 2, "interval": 60}, streaming="custom").events(timeout=0)
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout, match="has no event after"):
@@ -837,129 +724,74 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
         assert (events.complete, events.ended_by) == (complete, status)
 
 
-def test_a_server_that_ends_each_stream_after_the_result_so_far(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
     set_timing(empty=(0.001, 4.0))
-    data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
-    event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
-    scripted = Scripted(serve, *[STREAMING + chunk(event) + chunk(b"")] * 50)
-    events = scripted.run.events()
-    assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
+    scripted = Scripted(serve, *[STREAMING + so_far(1) + chunk(b"")] * 50)
+    assert [event.result for event in scripted.run.events()] == [{"count": 1}, {"ok": 1}]
     assert scripted.opened < 10
-
-
-UPDATES = [{"n": n} for n in (1, 2, 3)]
-HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
-
-
-@pytest.mark.parametrize(
-    "reopened",
-    [
-        NOTHING,
-        response(b'"not found"', 404),
-        response(b'"no"', 405),
-        response(b'"no"', 501),
-        response(b'{"no": "stream"}'),
-    ],
-    ids=["204", "404", "405", "501", "no event stream"],
-)
-def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, reopened: Any) -> None:
-    """The run has ended meanwhile: nobody knows what came after the third update."""
-    first = [STREAMING + sse(*[(str(n), {"n": n}) for n in (1, 2, 3)]), CLOSE]
-    scripted = Scripted(serve, first, reopened)
-    events = scripted.run.events()
-    assert [event.update for event in events][:3] == UPDATES
-    assert (events.ended_by, events.complete) == ("success", None)
-    assert scripted.opened == 2
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
 def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> None:
     """The next stream begins after it, and its ids do not tell."""
+    half = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
     second = STREAMING + sse(*zip(ids, UPDATES[1:3], strict=True)) + chunk(b"")
-    scripted = Scripted(serve, [STREAMING + HALF_AN_EVENT, CLOSE], second)
-    events = scripted.run.events()
+    events = Scripted(serve, [STREAMING + half, CLOSE], second).run.events()
     assert [event.update for event in events] == UPDATES[1:3]
     assert (events.ended_by, events.complete) == ("success", None)
 
 
-def so_far(count: int) -> bytes:
-    data = {"type": "result", "run_id": "r", "status": "pending", "result": {"count": count}}
-    return chunk(f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode())
-
-
-@pytest.mark.parametrize("silent", ["ended", "comments", "204"])
+@pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    serve: Serve, silent: str, set_timing: SetTiming
+    serve: Serve, silent: Any, set_timing: SetTiming
 ) -> None:
     set_timing(silence=0.3)
-    reopened = {
-        "ended": STREAMING + chunk(b""),
-        "comments": COMMENTS,
-        "204": NOTHING,
-    }[silent]
     first = [STREAMING + so_far(1) + so_far(2), CLOSE]
-    scripted = Scripted(serve, first, reopened)
-    results = [event.result for event in scripted.run.events()]
+    results = [event.result for event in Scripted(serve, first, silent).run.events()]
     assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
 
 
-@pytest.mark.slow
 def test_retry_after_is_not_overtaken_on_the_way_down(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
+    serve: Serve, set_timing: SetTiming, clock: Clock
 ) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
+    busy = response(b'"busy"', 504, retry_after="1")
+    replies = Replies(streamed(), stream=busy, output=SUCCESS)
+    _, client = serve(replies)
     set_timing(refusals=2)
-    server.faults.add(Fault(path=STREAM, status=504, retry_after=1, times=None))
-    run = counter.start({"count": 1}, streaming="custom")
-    assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
-    times = [request.time for request in server.requests][1:4]
-    assert [request.path.endswith("/stream") for request in server.requests[1:4]] == [
-        True,
-        True,
-        False,
-    ]
-    assert times[1] - times[0] >= 1
-    assert times[2] - times[1] >= 1
-
-
-@pytest.mark.parametrize("status", [None, "success"])
-def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled(
-    serve: Serve, status: str | None
-) -> None:
-    missing = response(b'"not found"', 404)
-    _, client = serve(
-        Replies(missing, output=SUCCESS, look=streamed(status) if status else missing)
-    )
-    events = RunHandle("r", client).events()
-    if status is None:
-        with pytest.raises(RunGone):
-            next(events)
-    else:
-        assert [event.result for event in events] == [{"ok": 1}]
-    assert events.ended_by == (status or "gone")
+    assert [event.result for event in RunHandle("r", client).events()] == [{"ok": 1}]
+    assert replies.asked == ["stream", "stream", "look", "output"]
+    assert clock.pauses == pytest.approx([1, 1])
 
 
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(
-    server: LocalServer,
-    counter: AgentHandle,
-    set_timing: SetTiming,
-    caplog: pytest.LogCaptureFixture,
+    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
+    broken = response(b"Not implemented", 500)
+    works = STREAMING + sse(EVENTS[0]) + chunk(b"")
+    replies = Replies(streamed(), stream=(*[broken] * 7, works), output=SUCCESS)
+    _, client = serve(replies)
     set_timing(backoff=(0.01, 0.02))
-    broken = Fault(path="/runs/*/stream", status=500, body=b"Not implemented", times=None)
-    server.faults.add(broken)
-    for streams in (5, 1, 1):
-        server.clear_requests()
-        run = counter.start({"count": 1}, streaming="custom")
-        events = run.events(timeout=30)
-        assert [(event.result, event.update) for event in events] == [({"count": 1, "of": 1}, None)]
+    for streams in (5, 6, 7):
+        events = RunHandle("r", client).events(timeout=30)
+        assert [(event.result, event.update) for event in events] == [({"ok": 1}, None)]
         assert (events.complete, events.ended_by) == (None, "success")
-        assert sum(one.path.endswith("/stream") for one in server.requests) == streams
+        assert replies.asked.count("stream") == streams
     assert not [words for words in caplog.messages if "answers again" in words]
-    server.faults.clear()
     for _ in range(2):  # a stream that works is used, and ends what was remembered
-        run = counter.start({"count": 2}, streaming="custom")
-        assert next(run.events(timeout=30)).update == {"count": 1, "of": 2}
+        assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+
+
+def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
+    """Another process answers between the end of the stream and the look at the question."""
+    streams = tuple(STREAMING + sse(event) + chunk(b"") for event in EVENTS[:2])
+    looks = (streamed("interrupted"), streamed("success"))
+    _, client = serve(Replies(stream=streams, output=SUCCESS, look=looks))
+    updates: list[Any] = []
+    assert RunHandle("r", client).drive(
+        lambda question: pytest.fail("answered by the other"),
+        on_event=lambda event: updates.append(event.update),
+        timeout=30,
+    ) == {"ok": 1}
+    assert updates == UPDATES[:2]

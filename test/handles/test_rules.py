@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 from support.serving import Clock
@@ -28,7 +29,7 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
+from acp_client_v0_1._http.retry import Failure, Kind, RetryCounter, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (
@@ -56,7 +57,7 @@ OF_A_RUN: tuple[Operation, ...] = ("output", "stream", "resume", "delete")
 
 TIMING = Timing()
 NOW = Facts(now=1000.0, since=1000.0)
-NEVER = replace(NOW, answered=False)
+NEVER = replace(NOW, reached=False)
 
 
 def answer(status: int, asked: float | None = None) -> ApiException:
@@ -95,24 +96,6 @@ LOST = {
     },
 }
 UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
-SOME_LOST = {name: LOST[name] for name in ("closed", "408", "500", "524", "599")}
-
-
-def done(
-    operation: Operation, error: ApiException, facts: Facts = NOW, timing: Timing = TIMING
-) -> Decision:
-    return decide(operation, failure_of(error), facts, timing)
-
-
-def table(operations: tuple[Operation, ...], errors: dict[str, ApiException]) -> Any:
-    """Cases of each operation with each error."""
-    return pytest.mark.parametrize(
-        ("operation", "error"),
-        [
-            pytest.param(operation, error, id=f"{operation}: {name}")
-            for operation, (name, error) in itertools.product(operations, errors.items())
-        ],
-    )
 
 
 # What an error means
@@ -160,8 +143,9 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
     for status in range(300, 600):
         error = answer(status)
-        repeated = Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
-        passes = (repeated, isinstance(done("look", error), Pause), status_of(error) == 10)
+        repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        paused = isinstance(decide("look", failure_of(error), NOW, TIMING), Pause)
+        passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
 
 
@@ -190,113 +174,169 @@ def test_whether_a_404_is_of_a_path_that_is_not_served(data: Any, unserved: bool
     assert is_unserved(ApiException(status=404, data=data)) is unserved
 
 
-# Unsent
+# What is decided
 
 
-@table(ALL, {name: UNSENT[name] for name in ("refused", "unknown name", "TLS refused")})
-def test_a_server_that_never_answered_is_a_wrong_address(
-    operation: Operation, error: ApiException
-) -> None:
-    for failures in range(3):
-        decision = done(operation, error, replace(NEVER, failures=failures, retries=3))
-        assert isinstance(decision, Pause) and not decision.outage
-    assert done(operation, error, replace(NEVER, failures=3, retries=3)) == Raise()
-    assert done(operation, error, replace(NEVER, retries=0)) == Raise()
+def but(**changes: Any) -> Facts:
+    return replace(NOW, **changes)
+
+
+def never(**changes: Any) -> Facts:
+    return replace(NEVER, **changes)
+
+
+def name_of(decision: Decision) -> str:
+    """Return "pause", "outage" for a pause that counts as one, "probe", or why it is raised."""
+    if isinstance(decision, Pause):
+        return "outage" if decision.outage else "pause"
+    return decision.why if isinstance(decision, Raise) else "probe"
+
+
+WRONG = [UNSENT[name] for name in ("refused", "unknown name", "TLS refused")]
+AWAY = [UNSENT[name] for name in ("refused", "TLS refused", "proxy away")]
+LOST_READS = [LOST[name] for name in ("closed", "408", "500", "524", "599")]
+FAILING = [CLOSED, REFUSED, answer(503), answer(429)]
+ASKED = [answer(status, 7) for status in (408, 429, 500, 503, 524)]
+TUNNEL = transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
+OPTIONAL: tuple[Operation, ...] = ("stream", "search")
+NOT_OPTIONAL: tuple[Operation, ...] = ("create", "search", "describe", "look", "resume", "delete")
+# Whatever else is known.
+ANY = [NOW, NEVER, but(age=2.0), but(failures=7, since=900.0, age=0.0)]
+
+
+class Case(NamedTuple):
+    """Each operation with each error, whichever of the facts are known, is decided alike."""
+
+    operations: tuple[Operation, ...]
+    errors: Iterable[ApiException]
+    facts: Iterable[Facts]
+    decision: str
+
+
+DECISIONS: dict[str, Case] = {
+    "a server that never answered may be away": Case(
+        ALL, WRONG, [never(failures=failures) for failures in range(3)], "pause"
+    ),
     # Not "late": the run of a wrong address does not continue.
-    assert done(operation, error, replace(NEVER, ends=NOW.now + 0.5)) == Raise()
+    "a server that never answered is a wrong address": Case(
+        ALL, WRONG, [never(failures=3), never(retries=0), never(ends=1000.5)], "error"
+    ),
+    "a server that has answered is away": Case(
+        ALL, AWAY, [but(retries=0), but(since=800.0, failures=500, retries=0)], "outage"
+    ),
+    "a read without a response": Case(READS, LOST_READS, [NOW], "outage"),
+    "a change without a response": Case(
+        CHANGES,
+        UNCLEAR.values(),
+        [*ANY, never(failures=99, age=0.0), but(ends=1000.0, since=0.0)],
+        "probe",
+    ),
+    # In the last case, the server is away: a probe has failed, too.
+    "an optional operation that has failed a few times": Case(
+        OPTIONAL,
+        LOST_READS,
+        [*(but(failures=failures) for failures in range(4)), but(failures=9, probed=True)],
+        "outage",
+    ),
+    "an optional operation that the server may lack": Case(
+        OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=True)], "probe"
+    ),
+    "a response that cannot be read": Case(READS, [UNREADABLE], [NOW], "outage"),
+    "the first that cannot be read": Case(READS, [UNREADABLE], [never(retries=2)], "pause"),
+    "more that cannot be read": Case(READS, [UNREADABLE], [never(retries=2, failures=2)], "error"),
+    # A server that has answered will not correct a descriptor, and may be restarting otherwise.
+    "a descriptor that cannot be read": Case(
+        ("describe",), [UNREADABLE], [but(retries=2, failures=2)], "error"
+    ),
+    "a server that restarts": Case(
+        ("search", "look", "output"), [UNREADABLE], [but(retries=2, failures=2)], "outage"
+    ),
+    # Retry-After
+    "a Retry-After": Case(
+        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=708.0)], "outage"
+    ),
+    "a Retry-After beyond the deadline, or the last request before it": Case(
+        READS, ASKED, [but(ends=1006.9), but(ends=1007.9)], "late"
+    ),
+    "a Retry-After beyond the outage": Case(READS, ASKED, [but(since=706.0)], "error"),
+    "an hour where no outage is counted": Case(
+        ("look", "output"),
+        [AN_HOUR, answer(404, 3600)],
+        [never(age=0.5), never(age=0.5, longest=0.0)],
+        "error",
+    ),
+    "a limit": Case(ALL, [answer(429), answer(429, 0)], [NOW, but(ends=1060.0)], "outage"),
+    "a limit for an hour": Case(ALL, [answer(429, 3600)], [NOW], "error"),
+    "a limit for longer than a deadline": Case(
+        ALL, [answer(429, 3600)], [but(ends=1060.0, longest=math.inf)], "late"
+    ),
+    # Never "maybe started": it is the 429 that is raised, by its caller.
+    "a limit near the deadline": Case(
+        ALL, [answer(429)], [but(ends=1000.5, longest=math.inf)], "late"
+    ),
+    # The end of the time, and of an outage
+    "less than a second to go": Case(READS, FAILING, [but(ends=1000.9)], "late"),
+    "more than a second to go": Case(READS, FAILING, [but(ends=1001.1, failures=3)], "outage"),
+    "a timeout of less than a second": Case(READS, FAILING, [but(ends=1000.5, last=0.3)], "outage"),
+    "an outage of less than 300 seconds": Case(
+        READS, FAILING, [but(failures=3, since=705)], "outage"
+    ),
+    "an outage of 300 seconds": Case(READS, FAILING, [but(failures=3, since=701)], "over"),
+    "an outage that only the deadline ends": Case(
+        READS, FAILING, [but(failures=3, since=0.0, longest=math.inf, ends=1009)], "outage"
+    ),
+    # 404
+    "a run that is not there": Case(
+        ("look",), [answer(404)], [but(age=age) for age in (2.0, 60.0, math.inf)], "gone"
+    ),
+    "a path that may not be there": Case(
+        OF_A_RUN, [answer(404)], [but(age=age) for age in (2.0, 60.0, math.inf)], "probe"
+    ),
+    "a run that a replica does not know yet": Case(
+        ("look", *OF_A_RUN), [answer(404)], [but(age=age) for age in (0.0, 0.5, 1.99)], "pause"
+    ),
+    # Whatever else is known
+    "a change that a redirect answered": Case(
+        CHANGES, [answer(status) for status in (300, 301, 302, 303, 304, 308)], ANY, "probe"
+    ),
+    "a read that a redirect answered": Case(READS, [answer(302), OVERSIZED], ANY, "error"),
+    "a run that cannot be streamed": Case(
+        ("stream",), [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))], ANY, "probe"
+    ),
+    "credentials that are refused": Case(
+        ALL, [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL], ANY, "error"
+    ),
+    "an operation that the server lacks": Case(
+        NOT_OPTIONAL, [answer(405), answer(501)], ANY, "error"
+    ),
+    "an output that the server lacks": Case(("output",), [answer(405), answer(501)], ANY, "probe"),
+    "a 404 that is not of a run": Case(
+        ("create", "search", "describe"), [answer(404)], ANY, "error"
+    ),
+    "a refusal": Case(
+        ("create", *READS, "delete"), [*map(answer, (400, 409, 410, 413, 422))], ANY, "error"
+    ),
+    # Another caller was quicker, or the run's thread is busy.
+    "an answer that meets a conflict": Case(("resume",), [answer(409)], ANY, "probe"),
+    "an answer that is refused": Case(("resume",), [answer(400), answer(422)], ANY, "error"),
+}
 
 
-@table(ALL, {name: UNSENT[name] for name in ("refused", "TLS refused", "proxy away")})
-def test_a_server_that_has_answered_is_away(operation: Operation, error: ApiException) -> None:
-    decision = done(operation, error, replace(NOW, retries=0))
-    assert isinstance(decision, Pause) and decision.outage
-    long_away = replace(NOW, since=NOW.now - 200, failures=500, retries=0)
-    assert isinstance(done(operation, error, long_away), Pause)
-
-
-# Unclear
-
-
-@table(READS, SOME_LOST)
-def test_a_read_without_a_response_is_an_outage(operation: Operation, error: ApiException) -> None:
-    decision = done(operation, error)
-    assert isinstance(decision, Pause) and decision.outage
-
-
-@table(CHANGES, UNCLEAR)
-def test_a_change_without_a_response_is_looked_for(
-    operation: Operation, error: ApiException
-) -> None:
-    assert done(operation, error) == Probe()
-    # Whatever else is known.
-    assert done(operation, error, replace(NEVER, failures=99, age=0.0)) == Probe()
-    assert done(operation, error, replace(NOW, ends=NOW.now, since=0.0)) == Probe()
-
-
-@table(("stream", "search"), SOME_LOST)
-def test_after_five_failures_the_server_may_only_lack_a_stream_or_a_search(
-    operation: Operation, error: ApiException
-) -> None:
-    decisions = [done(operation, error, replace(NOW, failures=n)) for n in range(6)]
-    assert [isinstance(decision, Pause) for decision in decisions] == [True] * 4 + [False] * 2
-    assert decisions[4:] == [Probe(), Probe()]
-    assert done(operation, error, replace(NOW, fails=True)) == Probe()
-    # The server is away: a probe has failed, too.
-    assert isinstance(done(operation, error, replace(NOW, failures=9, probed=True)), Pause)
+@pytest.mark.parametrize("case", DECISIONS.values(), ids=DECISIONS)
+def test_what_is_decided(case: Case) -> None:
+    for operation, error, known in itertools.product(case.operations, case.errors, case.facts):
+        decision, failure = decide(operation, failure_of(error), known, TIMING), failure_of(error)
+        assert name_of(decision) == case.decision, (operation, error, known)
+        if isinstance(decision, Pause):
+            # A Retry-After is never shortened, and the next request begins in time.
+            assert decision.seconds >= (failure.retry_after or 0)
+            assert decision.seconds <= known.ends - known.last - known.now + 1e-6
+            assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
 def test_a_change_leaves_time_to_find_out_what_became_of_it(left: float, most: float) -> None:
     assert share(left, TIMING) == most
-
-
-@pytest.mark.parametrize("operation", READS)
-def test_a_response_that_cannot_be_read(operation: Operation) -> None:
-    decision = done(operation, UNREADABLE)
-    assert isinstance(decision, Pause) and decision.outage
-    first = done(operation, UNREADABLE, replace(NEVER, retries=2))
-    assert isinstance(first, Pause) and not first.outage
-    last = done(operation, UNREADABLE, replace(NEVER, retries=2, failures=2))
-    assert last == Raise()
-    # A server that has answered will not correct a descriptor, and may be restarting otherwise.
-    later = done(operation, UNREADABLE, replace(NOW, retries=2, failures=2))
-    assert isinstance(later, Raise if operation == "describe" else Pause)
-
-
-# Retry-After
-
-
-@table(READS, {str(status): answer(status, 7) for status in (408, 429, 500, 503, 524)})
-def test_retry_after_is_never_shortened(operation: Operation, error: ApiException) -> None:
-    for facts in (NOW, replace(NOW, failures=50), replace(NOW, ends=NOW.now + 8.0)):
-        decision = done(operation, error, facts)
-        assert isinstance(decision, Pause) and decision.seconds >= 7
-    # It would pass the deadline, or the last request before that, or the end of the outage.
-    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise("late")
-    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise("late")
-    assert isinstance(done(operation, error, replace(NOW, since=NOW.now - 292)), Pause)
-    assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise()
-
-
-@table(("look", "output"), {"unreadable": AN_HOUR, "404": answer(404, 3600)})
-def test_an_hour_is_not_slept_through_where_no_outage_is_counted(
-    operation: Operation, error: ApiException
-) -> None:
-    for facts in (NEVER, replace(NEVER, longest=0.0)):
-        decision = done(operation, error, replace(facts, age=0.5))
-        assert isinstance(decision, Raise)
-
-
-@pytest.mark.parametrize("operation", ALL)
-def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
-    assert isinstance(done(operation, answer(429)), Pause)
-    assert done(operation, answer(429, 3600)) == Raise()
-    with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)
-    assert done(operation, answer(429, 3600), with_time) == Raise("late")
-    assert done(operation, answer(429, 0), with_time) != Raise()
-    # Never "maybe started": near the deadline it is the 429 that is raised, by its caller.
-    near = replace(with_time, ends=NOW.now + 0.5)
-    assert done(operation, answer(429), near) == Raise("late")
 
 
 @pytest.mark.parametrize(
@@ -328,88 +368,19 @@ def test_what_ends_a_batch(
     assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
 
-# What is decided whatever else is known
-
-OLD = replace(NOW, age=2.0)
-TUNNEL = transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
-CERTAIN: list[tuple[tuple[Operation, ...], list[ApiException], Decision]] = [
-    (CHANGES, [answer(status) for status in (300, 301, 302, 303, 304, 308)], Probe()),
-    (READS, [answer(302), OVERSIZED], Raise()),
-    (("stream",), [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))], Probe()),
-    (ALL, [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL], Raise()),
-    (("create", "search", "describe", "look", "resume", "delete"), [answer(405)], Raise()),
-    (("create", "search", "describe", "look", "resume", "delete"), [answer(501)], Raise()),
-    (("output",), [answer(405), answer(501)], Probe()),
-    (("create", "search", "describe"), [answer(404)], Raise()),
-    (("create", *READS, "delete"), [*map(answer, (400, 409, 410, 413, 422))], Raise()),
-    # Another caller was quicker, or the run's thread is busy.
-    (("resume",), [answer(409)], Probe()),
-    (("resume",), [answer(400), answer(422)], Raise()),
-]
-
-
-@pytest.mark.parametrize(
-    ("operation", "errors", "decision"),
-    [(operation, row[1], row[2]) for row in CERTAIN for operation in row[0]],
-)
-def test_a_decision_that_depends_on_the_operation_and_the_error_alone(
-    operation: Operation, errors: list[ApiException], decision: Decision
-) -> None:
-    for error, facts in itertools.product(
-        errors, (NOW, NEVER, OLD, replace(NOW, failures=7, since=900.0, age=0.0))
-    ):
-        assert done(operation, error, facts) == decision, (error, facts)
-
-
-# 404
-
-
-@pytest.mark.parametrize("age", [2.0, 60.0, math.inf])
-@pytest.mark.parametrize("operation", ["look", *OF_A_RUN])
-def test_a_404_of_an_old_run_looks_at_the_run(operation: Operation, age: float) -> None:
-    decision = Raise("gone") if operation == "look" else Probe()
-    assert done(operation, answer(404), replace(NOW, age=age)) == decision
-
-
-@pytest.mark.parametrize("age", [0.0, 0.5, 1.99])
-@pytest.mark.parametrize("operation", ["look", *OF_A_RUN])
-def test_a_run_that_a_replica_does_not_know_yet(operation: Operation, age: float) -> None:
-    decision = done(operation, answer(404), replace(NOW, age=age))
-    assert isinstance(decision, Pause) and not decision.outage
-    assert decision.seconds == TIMING.young_pause
-
-
-# The end of the time, and of an outage
-
-
-@pytest.mark.parametrize("operation", READS)
-def test_no_request_begins_with_less_than_a_second_to_go(operation: Operation) -> None:
-    for error in (CLOSED, REFUSED, answer(503), answer(429)):
-        assert done(operation, error, replace(NOW, ends=NOW.now + 0.9)) == Raise("late")
-        decision = done(operation, error, replace(NOW, ends=NOW.now + 1.1, failures=3))
-        assert isinstance(decision, Pause) and decision.seconds <= 0.1 + 1e-6
-        # Unless the caller's whole timeout is less.
-        short = replace(NOW, ends=NOW.now + 0.5, last=0.3)
-        assert isinstance(done(operation, error, short), Pause)
-
-
-@pytest.mark.parametrize("operation", READS)
-def test_an_outage_lasts_300_seconds(operation: Operation) -> None:
-    for error in (CLOSED, REFUSED, answer(503), answer(429)):
-        failing = replace(NOW, failures=3)
-        assert isinstance(done(operation, error, replace(failing, since=NOW.now - 295)), Pause)
-        over = done(operation, error, replace(failing, since=NOW.now - 299))
-        assert over == Raise("over")
-        # With a deadline, only that ends it.
-        endless = replace(failing, since=0.0, longest=math.inf, ends=NOW.now + 9)
-        assert isinstance(done(operation, error, endless), Pause)
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
+    server = Server(reached=reached)
+    wait = Wait(Contact(RunsApi(), server, 0))
+    assert wait.handle_failure("look", FULL_POOL)
+    assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
 def test_the_pauses_double_up_to_a_longest() -> None:
     for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
         pauses = set()
         for _ in range(20):
-            decision = done("look", CLOSED, replace(NOW, failures=failures))
+            decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
             assert isinstance(decision, Pause)
             pauses.add(decision.seconds)
         assert longest / 2 <= min(pauses) <= max(pauses) <= longest
@@ -422,7 +393,7 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
     for kind, asked, conflict, answered, failures, ends, age in itertools.product(
         kinds, (None, 0.0, 5.0, 9999.0), (False, True), (False, True), (0, 9), (1000.5, 1e9), (0, 9)
     ):
-        facts = replace(NOW, answered=answered, failures=failures, ends=ends, age=age)
+        facts = replace(NOW, reached=answered, failures=failures, ends=ends, age=age)
         decision = decide(operation, Failure(kind, asked, conflict), facts, TIMING)  # type: ignore[arg-type]
         assert isinstance(decision, (Pause, Probe, Raise))
         if isinstance(decision, Pause):
@@ -483,7 +454,7 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
         least_silence=0.5, beyond=0.2, empty=(0.1, 4), kept=300, short_window=2,
-        searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
+        parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
 
@@ -514,8 +485,8 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         assert pace.interval == pytest.approx(left)
 
 
-def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTiming) -> None:
-    clock, pace = Clock(set_timing), Pace()
+def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
+    pace = Pace()
     pace.interval = 0.5
     for _ in range(20):
         pace.turn(clock.now)  # the next one would come in ten seconds
@@ -523,6 +494,21 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTim
     assert wait.handle_failure("look", answer(429, 1))
     wait.perform("look", lambda limit: None)
     assert clock.now == 1001
+
+
+def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: Clock) -> None:
+    contact = Contact(RunsApi(), Server(reached=True), 0)
+    limited, waiting = Wait(contact), Wait(contact)
+    clock.now += 1
+    contact.server.hold_began, contact.server.hold_ends = clock.now, clock.now + 5
+    clock.now += 1
+    Wait(contact).perform("look", lambda limit: None)
+    assert clock.pauses == []
+    waiting.perform("look", lambda limit: None)
+    assert clock.pauses == [4]
+    assert limited.handle_failure("look", answer(429, 7))
+    Wait(contact).perform("look", lambda limit: None)
+    assert clock.pauses == [4, 7] and contact.server.hold_ends == clock.now
 
 
 @pytest.mark.parametrize(
@@ -537,9 +523,9 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(set_timing: SetTim
     ],
 )
 def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
-    set_timing: SetTiming, elapsed: float, longest: float, operation: Operation, seconds: float
+    clock: Clock, elapsed: float, longest: float, operation: Operation, seconds: float
 ) -> None:
-    clock, contact = Clock(set_timing), Contact(RunsApi(), Server(reached=True), 0)
+    contact = Contact(RunsApi(), Server(reached=True), 0)
     wait, endless = Wait(contact, 10.0), Wait(contact)
     clock.now += elapsed
     assert wait.limit(longest, operation) == seconds
@@ -557,9 +543,10 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     assert Pause(1.0).outage  # a failure counts as one of the server
 
     def told_slowly(elapsed: float) -> None:
-        now[0] += 5
+        now[0] = max(7.0, elapsed)
 
     wait.ticking(told_slowly, 2.0)
     assert (wait.watched, wait._watch()) == (True, 2.0)
     now[0] = 2.0
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already
+    assert wait._watch() == 2.0  # and not at once again for each one that was due

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -23,14 +20,13 @@ from support.socket_server import SocketServer, response
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
-    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
     SchemaMismatch,
 )
 from acp_client_v0_1.handles import _schemas
 from acp_client_v0_1.handles._schemas import dict_of
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import LocalServer
 
 check_value = partial(_schemas.check_value, stacklevel=1)
 
@@ -68,16 +64,6 @@ def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHa
         assert caught.value.paths == ("input.count",)
         assert [r.path.split("/")[1] for r in server.requests if r.method == "POST"] == []
     assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
-
-
-@pytest.mark.slow
-def test_a_descriptor_that_does_not_come_in_time(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(path="/agents/*/descriptor", cut="stall", times=None))
-    for call in (counter.start, counter.run):
-        began = time.monotonic()
-        with pytest.raises(ApiTimeoutError):
-            call({"count": 1}, check=True, timeout=0.7)
-        assert time.monotonic() - began < 0.7 + 4
 
 
 def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:
@@ -248,29 +234,11 @@ def test_how_much_memory_the_faults_of_a_value_may_take(
         assert _schemas._can_be_listed(schema, value) is listed
 
 
-MEMORY = """
-import json, resource, sys
-from acp_client_v0_1 import SchemaMismatch
-from acp_client_v0_1.handles._schemas import check_value
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MB, on Linux
-
-schema, value = json.load(sys.stdin)
-resource.setrlimit(resource.RLIMIT_AS, (4_000_000_000,) * 2)
-before = peak()
-try:
-    check_value("input", value, schema, stacklevel=1)
-except SchemaMismatch as error:
-    print(peak() - before, len(str(error)), error)
-"""
 TEXT = {"a": "x" * 200_000}
 NUMBERS = {"a": list(range(30_000))}
 NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -289,17 +257,12 @@ NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
     ids=["allOf", "required", "many items", "references", "names of members"],
 )
 def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-c", MEMORY],
-        input=json.dumps([schema, value]),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    grown, length, words = outcome.stdout.split(maxsplit=2)
-    assert "input: the faults are not listed, as they could fill the memory" in words
-    assert int(grown) < 200
-    assert int(length) < 1_000
+    """Each of these takes gigabytes if its faults are listed."""
+    assert not _schemas._can_be_listed(schema, value)
+    words = "input: the faults are not listed, as they could fill the memory"
+    with pytest.raises(SchemaMismatch, match=words) as caught:
+        check_value("input", value, schema)
+    assert len(str(caught.value)) < 1_000
 
 
 def test_the_faults_of_a_long_list_are_named() -> None:
@@ -407,9 +370,7 @@ def test_a_schema_that_nests_deeply() -> None:
         check_value("input", {"a": 1}, schema)
 
 
-def test_parts_without_keywords_do_not_copy_the_value_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_parts_without_keywords_do_not_copy_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts of an agent's schema are not trusted, and a value may be large."""
     copied: list[object] = []
 

@@ -55,8 +55,9 @@ class Shelf:
     def page(self, offset: int, limit: int) -> list[Run]:
         return [Run.model_construct(run_id=name) for name in self.ids[offset : offset + limit]]
 
-    def read(self, on_drift: Any = "raise", limit: int = 3) -> str:
-        found = iter_runs(self, {"limit": limit}, on_drift=on_drift)  # type: ignore[arg-type]
+    def read(self, on_drift: Any = "raise", limit: int = 3, offset: int = 0) -> str:
+        request = {"limit": limit, "offset": offset}
+        found = iter_runs(self, request, on_drift=on_drift)  # type: ignore[arg-type]
         return "".join(run.run_id for run in found)
 
 
@@ -130,18 +131,13 @@ def test_a_search_goes_back_again_only_after_something_new() -> None:
     assert [offset for offset, _ in shelf.asked] == [0, 2, 3]
 
 
-@pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcdefghij"])
-def test_a_server_whose_pages_have_one_record(ids: str) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("ids", ["a", "ab", "abc", "abcd", "abcdefgh"])
+def test_a_server_whose_pages_are_smaller_than_asked(ids: str, size: int) -> None:
     shelf = Shelf(ids)
-    shelf.page = lambda offset, limit: Shelf(ids).page(offset, 1)  # type: ignore[method-assign]
-    assert shelf.read() == ids
-    assert len(shelf.asked) == len(ids) + 1
-
-
-def test_one_record_of_a_server_that_ignores_the_offset() -> None:
-    shelf = Shelf("a")
-    shelf.page = lambda offset, limit: Shelf("a").page(0, 1)  # type: ignore[method-assign]
-    assert shelf.read() == "a"
+    shelf.page = lambda offset, limit: Shelf(ids).page(offset, size)  # type: ignore[method-assign]
+    assert shelf.read(limit=100) == ids
+    assert size > 1 or len(shelf.asked) == len(ids) + 1
 
 
 def agent_of(name: str, number: int) -> Any:
@@ -267,16 +263,14 @@ def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptur
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
 
-def pages_of(request: Any) -> dict[str, int]:
-    return {"limit": request["limit"], "offset": request["offset"]}
-
-
-def test_agents_of_a_server_that_ignores_the_name(
-    client: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_ignores_names(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     agents = AgentsApi(client)
     search = agents.search_agents
-    monkeypatch.setattr(agents, "search_agents", lambda request: search(pages_of(request)))
+
+    def page_of(request: Any) -> Any:
+        return search({name: request[name] for name in ("limit", "offset")})
+
+    monkeypatch.setattr(agents, "search_agents", page_of)
     for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
         assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
     assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
@@ -289,12 +283,14 @@ def test_a_server_that_ignores_the_offset() -> None:
         shelf.read()
     assert len(shelf.asked) <= 4
     assert shelf.read("continue") == "abc"
+    shelf.page = lambda offset, limit: Shelf("a").page(0, 1)  # type: ignore[method-assign]
+    assert shelf.read() == "a"
 
 
-def test_a_server_whose_pages_are_smaller_than_asked() -> None:
-    shelf = Shelf("abcdefgh")
-    shelf.page = lambda offset, limit: Shelf("abcdefgh").page(offset, 2)  # type: ignore[method-assign]
-    assert shelf.read(limit=100) == "abcdefgh"
+def test_a_search_does_not_go_back_before_its_offset() -> None:
+    shelf = Shelf("abcdefgh", nothing, delete(0, 6))
+    assert shelf.read("continue", offset=2) == "cdefg"
+    assert [offset for offset, _ in shelf.asked] == [2, 4, 6, 4, 2]
 
 
 def test_random_order_still_ends() -> None:
@@ -309,20 +305,16 @@ def test_random_order_still_ends() -> None:
 @pytest.mark.parametrize("order", ["oldest", "newest"])
 def test_a_real_search(serve: Serve, order: Any) -> None:
     _, client = serve(Quirks(search_order=order))
-    counter = AgentHandle.find("counter", api_client=client)
+    counter = AgentHandle.find("counter", client)
     ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
     counter.start({"count": 1}, metadata={"batch": 2})
     runs = RunsApi(client)
-    request = RunSearchRequest(metadata={"batch": 1}, limit=3)
-    found = [run.run_id for run in iter_runs(runs, request)]
-    assert sorted(found) == sorted(ids)
     assert len(list(iter_runs(runs))) == 8
-    iterator = iter_runs(runs, request)
+    iterator = iter_runs(runs, RunSearchRequest(metadata={"batch": 1}, limit=3))
     seen = [next(iterator).run_id]
-    counter.start({"count": 1}, metadata={"batch": 1})
+    new = counter.start({"count": 1}, metadata={"batch": 1}).run_id
     seen += [run.run_id for run in iterator]
-    assert set(seen) >= set(ids)
-    assert len(seen) == len(set(seen))
+    assert sorted({*seen, new}) == sorted([*ids, new]) and len(seen) == len(set(seen))
 
 
 def test_agents_and_threads(client: ApiClient) -> None:

@@ -54,7 +54,7 @@ def test_a_deadline_counts_down():
     assert deadline.remaining() == deadline.bound() == deadline.bound(5) == 0
 
 
-def test_no_deadline_never_ends():
+def test_no_deadline_never_ends_and_the_earlier_one_wins():
     never = Deadline.after(None)
     assert never == Deadline(None)
     assert never.remaining() == math.inf
@@ -62,13 +62,8 @@ def test_no_deadline_never_ends():
     assert never.bound(3) == 3
     assert not never.expired
     assert never.earlier(None) == never
-    assert never.earlier(1).remaining() <= 1
-
-
-def test_the_earlier_deadline_wins():
-    assert Deadline.after(5).earlier(1).remaining() <= 1
-    assert Deadline.after(1).earlier(5).remaining() <= 1
-    assert Deadline.after(1).earlier(None).remaining() <= 1
+    for one, other in ((None, 1), (5, 1), (1, 5), (1, None)):
+        assert Deadline.after(one).earlier(other).remaining() <= 1
 
 
 def test_sleep_ends_with_the_deadline():
@@ -96,6 +91,11 @@ def test_sleep_ends_with_the_deadline():
 )
 def test_the_read_timeout_of_a_long_poll_outlasts_its_window(explicit, default, window, expected):
     assert resolve_timeout(explicit, default, block_window=window, margin=10) == expected
+
+
+def test_a_long_poll_outlasts_the_total_of_other_calls():
+    timeout = resolve_timeout(None, (10, 60), total=0.5, block_window=2, margin=5)
+    assert (timeout.total, timeout.read) == (7, 60)
 
 
 @pytest.mark.parametrize("explicit", [2, 10, (1, 10), (None, 3)])

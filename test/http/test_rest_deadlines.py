@@ -8,65 +8,36 @@ import socket
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client
+from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client, talking
 
-from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._http import dial, retry
+from acp_client_v0_1._deadline import Deadline, NothingYet
+from acp_client_v0_1._http import dial
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Slot
-from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, ConnectionException
+from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1.exceptions import ApiTimeoutError, ConnectionException
 
 CHUNKED = head(transfer_encoding="chunked")
 
 SLOW = {
-    "stall": [STALL],
-    "drip of the status line": drip(b"HTTP/1.1 200 OK", 0.2),
-    "drip of the headers": [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.2)],
-    "drip of the body": [head(content_length="99"), *drip(b"x" * 99, 0.2)],
-    "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.2)]],
-    "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.2)],
-    "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.2)],
-    "503 again and again": [0.6, response(b'"no"', 503, retry_after="0")],
-    "redirect again and again": [0.6, head(307, location="/again", content_length="0")],
+    "drip of the headers": [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.1)],
+    "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.1)]],
+    "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.1)],
+    "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.1)],
+    "redirect again and again": [0.3, head(307, location="/again", content_length="0")],
 }
 
 
-@pytest.mark.slow
-def test_the_total_holds():
-    def call(name):
-        with SocketServer(SLOW[name]) as server, rest_client(retries=9) as client:
-            with Stopwatch() as clock:
-                try:
-                    outcome = client.request("GET", server.url, _request_timeout=1.5, safe=True)
-                except ApiTimeoutError as error:
-                    outcome = error
-            return clock.seconds, outcome
-
-    with ThreadPoolExecutor(len(SLOW)) as threads:
-        outcomes = dict(zip(SLOW, threads.map(call, SLOW), strict=True))
-    for name, (seconds, outcome) in outcomes.items():
-        assert seconds < 4, name
-        if name.startswith("503"):
-            assert outcome.status in (503, None)  # a random wait decides which comes first
-        else:
-            assert isinstance(outcome, TimeoutError), name
-            assert any(isinstance(cause, TimeoutError) for cause in causes(outcome)), name
-            assert "1.5 s" in str(outcome), name
-
-
-def test_a_wait_of_more_than_the_read_limit_ends_by_that():
-    with SocketServer([head(content_length="9"), STALL]) as server, rest_client() as client:
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.2))
-        with pytest.raises(ApiTimeoutError, match=r"nothing more of the body within 0\.2 s"):
-            received.read_available(wait=30)
+@pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
+def test_the_total_holds(script):
+    with talking(script, retries=9) as (client, server), Stopwatch() as clock:
+        with pytest.raises(ApiTimeoutError, match=r"0\.7 s") as failure:
+            client.request("GET", server.url, _request_timeout=0.7, safe=True)
+        assert clock.stop() < 4
+    assert any(isinstance(cause, TimeoutError) for cause in causes(failure.value))
 
 
 @pytest.mark.slow
@@ -77,12 +48,33 @@ def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
         steps.append(1)
         return 0.3
 
-    with SocketServer([STALL]) as server, rest_client() as client, Interruptible(watch, 0.3):
+    with talking([STALL]) as (client, server), Interruptible(watch, 0.3):
         for timeout in ((5, 0.5), 0.5):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError):
                 client.request("GET", server.url, _request_timeout=timeout)
             assert 0.45 < call.seconds < 3
         assert 0 < len(steps) <= 2
+
+
+def test_a_call_is_watched_although_its_response_trickles():
+    class Enough(Exception):
+        pass
+
+    steps = []
+
+    def watch():
+        steps.append(1)
+        if len(steps) == 3:
+            raise Enough
+        return 0.15
+
+    with (
+        SocketServer([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as server,
+        rest_client() as client,
+        Interruptible(watch, 0.15),
+        pytest.raises(Enough),
+    ):
+        client.request("GET", server.url)
 
 
 def test_a_watched_call_to_a_name_may_have_no_limit():
@@ -91,24 +83,11 @@ def test_a_watched_call_to_a_name_may_have_no_limit():
         return 0.1
 
     with (
-        SocketServer([STALL]) as server,
-        rest_client(timeout=None) as client,
+        talking([STALL], timeout=None) as (client, server),
         Interruptible(watch, 0.1),
         pytest.raises(ConnectionException, match="without a response"),
     ):
         client.request("GET", f"http://localhost:{server.port}")
-
-
-def test_a_silent_connection_ends_by_the_read_limit():
-    with (
-        SocketServer([STALL]) as server,
-        rest_client(retries=3) as client,
-        Stopwatch() as call,
-        pytest.raises(ApiTimeoutError, match=r"no response within 0\.3 s"),
-    ):
-        client.request("GET", server.url + "/", _request_timeout=(5, 0.3), safe=True)
-    assert 0.25 < call.seconds < 3
-    assert len(server.requests) == 1
 
 
 @pytest.mark.slow
@@ -116,7 +95,7 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
     begin = head(content_length="8")
     # A head has the limit as a whole, once it has begun; the body after it has not.
     script = [begin[:9], 0.05, begin[9:], *drip(b"01234567", 0.2)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
     assert received.data == b"01234567"
 
@@ -125,7 +104,7 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
 def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
     """While one that breaks off is the error that its status says."""
     begin = [head(404, content_length="9"), b"gone"]
-    with SocketServer([*begin, STALL], [*begin, CLOSE]) as server, rest_client() as client:
+    with talking([*begin, STALL], [*begin, CLOSE]) as (client, server):
         with pytest.raises(ApiTimeoutError) as failure:
             client.request("GET", server.url, _request_timeout=timeout)
         assert failure.value.status == 404
@@ -134,7 +113,7 @@ def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
 
 def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
     script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
         received.read_beginning()
         assert isinstance(received.fault, ApiTimeoutError)
@@ -142,7 +121,7 @@ def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
 
 @pytest.mark.slow
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
-    with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
+    with talking([head(content_length="9"), b"1", STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))
         assert received.read_available() == b"1"
         with pytest.raises(NothingYet):
@@ -155,7 +134,7 @@ def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
 @pytest.mark.slow
 def test_silences_with_a_byte_between_them_do_not_add_up():
     script = [head(content_length="6"), *drip(b"123456", 0.4)]
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.2))
         came, waits = b"", 0
         while len(came) < 6:
@@ -167,32 +146,32 @@ def test_silences_with_a_byte_between_them_do_not_add_up():
     assert waits >= 4
 
 
-@pytest.mark.parametrize("status", [200, 503])
-def test_a_stream_opens_within_the_read_limit(status):
-    """The head drips, or the body of another content type does: the server is never silent."""
+def test_a_head_that_drips_has_the_read_limit_as_a_whole():
     dripping = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 20, 0.2)]
-    html = [head(status, content_type="text/html", content_length="99"), *drip(b"x" * 99, 0.1)]
-    for script, kind in ((dripping, ApiTimeoutError), (html, ApiException)):
-        with (
-            SocketServer(script) as server,
-            ApiClient(Configuration(host=server.url, retries=False)) as client,
-            Stopwatch() as clock,
-            pytest.raises(kind),
-        ):
-            RunsApi(client).get_run_stream("r", _request_timeout=(5, 0.4))
-        assert clock.seconds < 5
+    with talking(dripping) as (client, server), Stopwatch() as clock:
+        with pytest.raises(ApiTimeoutError):
+            client.request("GET", server.url, stream=True, _request_timeout=(5, 0.4))
+        assert clock.stop() < 5
 
 
-def test_the_configured_timeouts_hold():
-    with SocketServer([STALL]) as server:
-        for stream, settings in ((False, {"timeout": 0.3}), (True, {"stream_timeout": (5, 0.3)})):
-            with (
-                rest_client(**settings) as client,
-                Stopwatch() as call,
-                pytest.raises(ApiTimeoutError),
-            ):
-                client.request("GET", server.url + "/", stream=stream)
-            assert call.seconds < 3
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({"_request_timeout": (5, 0.3)}, {"timeout": 9}),
+        ({}, {"timeout": (5, 0.3)}),
+        ({"stream": True}, {"timeout": 9, "stream_timeout": (5, 0.3)}),
+    ],
+    ids=["of the call", "of the client", "of its streams"],
+)
+def test_a_silent_connection_ends_by_the_read_limit(options, settings):
+    with (
+        talking([STALL], retries=3, **settings) as (client, server),
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError, match=r"no response within 0\.3 s"),
+    ):
+        client.request("GET", server.url, safe=True, **options)
+    assert 0.25 < call.seconds < 3
+    assert len(server.requests) == 1
 
 
 @pytest.fixture
@@ -236,26 +215,12 @@ def test_all_addresses_together_end_in_time(full_backlog, monkeypatch):
 
 
 def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog, monkeypatch):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         ports = (full_backlog, server.port)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         received = client.request("GET", "http://acp.invalid/", _request_timeout=1.0)
     assert received.status == 200
-
-
-def test_looking_up_a_name_ends_in_time(monkeypatch):
-    release = threading.Event()
-
-    def hang(*_, **__):
-        release.wait(5)
-        raise socket.gaierror(socket.EAI_AGAIN, "try again")
-
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    with rest_client(retries=3) as client, Stopwatch() as call, pytest.raises(ApiTimeoutError):
-        client.request("GET", "http://acp.invalid/", _request_timeout=0.5)
-    release.set()
-    assert call.seconds < 4
 
 
 def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
@@ -273,7 +238,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setattr(dial._thread_slots, "most", 3)
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         url = f"http://localhost:{server.port}/"
         for _ in range(6):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
@@ -291,7 +256,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
     slots = [Slot() for _ in range(65)]
     assert [dial._thread_slots.enter(slot) for slot in slots] == [True] * 64 + [False]
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         url = f"http://localhost:{server.port}/"
 
         def look_up():
@@ -382,8 +347,7 @@ def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1._http.connection.in_time", late)
     with (
         SocksProxy() as proxy,
-        SocketServer(response(b'"a"')) as server,
-        rest_client(proxy=f"socks5h://127.0.0.1:{proxy.port}") as client,
+        talking(response(b'"a"'), proxy=f"socks5h://127.0.0.1:{proxy.port}") as (client, server),
     ):
         with pytest.raises(ApiTimeoutError):
             client.request("GET", server.url, _request_timeout=0.5)
@@ -417,7 +381,8 @@ def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
 
 
 def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypatch):
-    started, worked = [], []
+    started, worked, slots = [], [], Slots(1)
+    monkeypatch.setattr(dial, "_thread_slots", slots)
 
     def start(run, _):
         started.append(run)
@@ -426,7 +391,7 @@ def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypat
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(dial._thread, "start_new_thread", start)
         dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
-    assert in_use(dial._thread_slots) == 0
+    assert not slots._line
     started[0]()
     assert not worked
 
@@ -459,56 +424,23 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
 
 
 @pytest.mark.slow
-def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
-    monkeypatch.setattr(retry, "_HELD", 0.1)
-    block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
-    assert block == Timeout(connect=5, read=40, window=30)
-    for status in (408, 502, 503, 504, 524):
-        with SocketServer([0.2, response(b"", status)]) as server, rest_client(retries=3) as client:
-            received = client.request("GET", server.url, _request_timeout=block, safe=True)
-        assert received.status == status
-        assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("script", [response(b"", 502), [CLOSE]])
-def test_a_window_of_0_holds_nothing_and_is_retried(script):
-    block = resolve_timeout(None, (5, 5), block_window=0, margin=10)
-    with SocketServer(script, response(b'"a"')) as server, rest_client(retries=3) as client:
-        assert client.request("GET", server.url, _request_timeout=block, safe=True).status == 200
-    assert len(server.requests) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("timeout", "outcome"), [((5, 5), ApiTimeoutError), (None, 200), (3, 200)])
-def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well(timeout, outcome):
+def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well():
     slow = [head(content_length="12"), *drip(b'"0123456789"', 0.05)]
-    with (
-        SocketServer(slow) as server,
-        rest_client(timeout=timeout, total_timeout=0.2) as client,
-        Stopwatch() as clock,
-    ):
-        if isinstance(outcome, int):
-            assert client.request("GET", server.url).status == outcome
-            return
-        with pytest.raises(outcome, match=r"not complete within the call's 0\.2 s"):
-            client.request("GET", server.url)
-        assert clock.stop() < 5
-        # A timeout of this call is all that bounds it, and streams have none.
-        assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
-        assert client.request("GET", server.url, stream=True).read() == b'"0123456789"'
-
-
-def test_a_long_poll_outlasts_the_total_of_other_calls():
-    configuration = Configuration(total_timeout=0.5, block_margin=5)
-    timeout = resolve_timeout(
-        None, configuration.timeout, total=0.5, block_window=2, margin=configuration.block_margin
-    )
-    assert (timeout.total, timeout.read) == (7, 60)
+    with SocketServer(slow) as server:
+        with rest_client(timeout=(5, 5), total_timeout=0.2) as client:
+            with pytest.raises(ApiTimeoutError, match=r"not complete within the call's 0\.2 s"):
+                client.request("GET", server.url)
+            # A timeout of this call is all that bounds it, and streams have none.
+            assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
+            assert client.request("GET", server.url, stream=True).read() == b'"0123456789"'
+        for timeout in (None, 3):
+            with rest_client(timeout=timeout, total_timeout=0.2) as client:
+                assert client.request("GET", server.url).status == 200
 
 
 def test_a_body_that_an_error_quotes_has_three_seconds_and_the_call_its_deadline():
     script = head(404, content_length="1") + b"a"
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=60)
         assert received.read_beginning() == b"a"
         attempt = received._incoming.attempt

@@ -6,14 +6,9 @@ Most run under `sys.settrace`, so that coverage.py sees nothing of them.
 from __future__ import annotations
 
 import gc
-import logging
-import os
-import random
-import signal
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,7 +16,6 @@ from support.moments import Interrupt, Moment
 from support.socket_server import SocketServer, response, serve_each
 from support.transport import eventually, in_use, pool_of, rest_client
 
-from acp_client_v0_1 import rest
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
 from acp_client_v0_1._http.slots import Flag, Slot, Slots
@@ -175,80 +169,3 @@ def test_an_interrupt_anywhere_in_a_flag() -> None:
     use()
     files = [str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(use, files, check) > 50
-
-
-def test_waiters_are_served_in_their_order() -> None:
-    few = Slots(1)
-    first = Slot()
-    few.enter(first)
-    order: list[int] = []
-
-    def wait(number: int) -> None:
-        slot = Slot()
-        assert few.enter(slot) or few.wait(slot, Deadline.after(15))
-        order.append(number)
-        few.leave(weakref.ref(slot))
-
-    with ThreadPoolExecutor(5) as threads:
-        for number in range(5):
-            threads.submit(wait, number)
-            assert eventually(lambda: in_use(few) == number + 2)  # noqa: B023
-        few.leave(weakref.ref(first))
-    assert order == [0, 1, 2, 3, 4]
-    assert in_use(few) == 0
-
-
-@pytest.fixture
-def no_logging() -> Iterator[None]:
-    """An interrupt inside logging leaves a handler's lock held, which is not ours to rule out."""
-    logging.disable()
-    for level in (logging.DEBUG, logging.INFO):  # looks it up under a lock, the first time
-        logging.getLogger(rest.__name__).isEnabledFor(level)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-@pytest.mark.load
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.usefixtures("no_logging")
-def test_a_thousand_real_signals() -> None:
-    struck, done = 0, threading.Event()
-    most, end = 1_000, time.monotonic() + 60
-
-    def strike(*_: object) -> None:
-        nonlocal struck
-        struck += 1
-        raise Interrupt
-
-    with (
-        SocketServer(handler=serve_each(lambda _: FINE)) as server,
-        rest_client(connection_pool_maxsize=2) as client,
-        ThreadPoolExecutor(2) as threads,
-    ):
-
-        def calls() -> int:
-            made = 0
-            while not done.wait(0.001):
-                assert client.request("GET", server.url, _request_timeout=15).status == 200
-                made += 1
-            return made
-
-        others = [threads.submit(calls) for _ in range(2)]
-        before = signal.signal(signal.SIGALRM, strike)
-        try:
-            while struck < most and time.monotonic() < end:
-                try:
-                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.0015))
-                    client.request("GET", server.url, _request_timeout=15)
-                    time.sleep(0.002)
-                except Interrupt:
-                    pass
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            done.set()
-        assert all(other.result(30) for other in others)
-        assert struck == most
-        assert client.request("GET", server.url, _request_timeout=8).status == 200
-        assert in_use(pool_of(client).slots) == 0
-    gc.collect()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import email.utils
 import logging
 import math
 import random
@@ -12,18 +10,18 @@ import time
 
 import pytest
 from support.proxies import HttpProxy
-from support.socket_server import RESET, STALL, SocketServer, head, response
-from support.transport import Stopwatch, a_call, eventually, rest_client
+from support.socket_server import RESET, STALL, head, response
+from support.transport import Stopwatch, a_call, eventually, rest_client, talking
 from urllib3.util import Retry
 
-from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.retry import (
-    Attempts,
+    RetryCounter,
     RetryPolicy,
     backoff,
     failure_of_status,
+    poll_ran,
     retry_after,
-    was_held,
 )
 from acp_client_v0_1.exceptions import ConnectionException, ProxyException
 
@@ -32,7 +30,7 @@ FINE = response(b'"fine"')
 
 
 def requests_for(retries, *responses, safe=True):
-    with SocketServer(*responses) as server, rest_client(retries=retries) as client:
+    with talking(*responses, retries=retries) as (client, server):
         outcome = client.request("GET", server.url + "/", safe=safe).status
     return len(server.requests), outcome
 
@@ -89,30 +87,6 @@ def test_a_refusal_of_a_proxy_is_retried_if_its_status_may_pass(status, sent, do
     assert ("; is it a proxy?" in str(refused.value)) is doubt
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("form", "status"), [("seconds", 503), ("date", 429)])
-def test_retry_after_is_honoured(form, status):
-    def later() -> str:
-        # A date has whole seconds: this one lies between 1 and 2 seconds ahead.
-        return email.utils.formatdate(time.time() + 2, usegmt=True)
-
-    script = response(b"", status, retry_after="1" if form == "seconds" else later())
-    with Stopwatch() as clock:
-        assert requests_for(1, script, FINE) == (2, 200)
-    assert 0.9 < clock.seconds < 6
-
-
-def test_a_wait_beyond_the_deadline_fails_at_once():
-    with (
-        SocketServer(response(b'"busy"', 429, retry_after="30")) as server,
-        rest_client(retries=5) as client,
-        Stopwatch() as clock,
-    ):
-        assert client.request("GET", server.url, _request_timeout=20, safe=True).status == 429
-    assert clock.seconds < 10
-    assert len(server.requests) == 1
-
-
 def test_what_each_status_says():
     every = {status: failure_of_status(status) for status in range(100, 1000)}
     kinds = {
@@ -133,14 +107,21 @@ def test_what_each_status_says():
     assert not any(failure.rest_gives_up for failure in every.values())
 
 
-def test_a_long_poll_that_lasted_a_second_or_its_window_was_held():
-    held = [(30, 1.0), (1, 1.0), (0.5, 0.5)]
-    assert all(was_held(*case) for case in held)
-    assert not any(was_held(*case) for case in [(30, 0.9), (0.5, 0.4), (0, 9.0), (None, 9.0)])
+def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
+    attempts = RetryCounter(RetryPolicy(total=math.inf))
+    for window, took, held in (
+        *((30, 1.0, True), (1, 1.0, True), (0.5, 0.5, True)),
+        *((30, 0.9, False), (0.5, 0.4, False), (0, 9.0, False), (None, 9.0, False)),
+    ):
+        assert poll_ran(window, took) is held
+        call = a_call(timeout=Timeout(window=window))
+        for status in (408, 502, 503, 504, 524):
+            assert (attempts.after_response(call, status, {}, took) is None) is held
+        assert attempts.after_response(call, 500, {}, took) is not None
 
 
 def test_a_retry_after_of_300_seconds_is_waited_for_and_no_longer_one():
-    attempts = Attempts(RetryPolicy())
+    attempts = RetryCounter(RetryPolicy())
     for seconds, wait in (("300", 300), ("301", None)):
         assert attempts.after_response(a_call(), 503, {"retry-after": seconds}, 0.1) == wait
 
@@ -155,7 +136,7 @@ def test_the_parts_of_a_retry_policy():
     assert RetryPolicy.of(given) == RetryPolicy(9, 1, 2, 3, frozenset({404}), 0.1, 7, False)
     assert RetryPolicy.of(Retry(True, connect=None)).total == math.inf
     refused = ConnectionException(reason="refused")
-    attempts = Attempts(RetryPolicy.of(given))
+    attempts = RetryCounter(RetryPolicy.of(given))
     waits = [attempts.after_failure(a_call(), refused, 0.1) for _ in range(2)]
     assert [wait is None for wait in waits] == [False, True]
 
@@ -200,7 +181,7 @@ def test_waits_grow_with_full_jitter():
     policy = RetryPolicy(total=math.inf, backoff=0.5, backoff_max=8)
     waits = [[] for _ in range(8)]
     for _ in range(200):
-        attempts = Attempts(policy)
+        attempts = RetryCounter(policy)
         for number in range(8):
             waits[number].append(attempts.after_response(a_call(), 503, {}, 0.1))
     for number, seen in enumerate(waits):
@@ -216,22 +197,24 @@ def test_a_backoff_doubles_64_times_at_most():
 
 def test_no_wait_is_begun_that_would_pass_the_deadline():
     policy = RetryPolicy(total=math.inf, backoff=100, backoff_max=100)
-    waits = [Attempts(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
+    waits = [RetryCounter(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
     assert {type(wait) for wait in waits} <= {float, type(None)}
     assert all(wait is None or wait < 1 for wait in waits)
 
 
-def test_a_response_is_closed_before_the_wait_for_the_next(monkeypatch):
-    closed = []
+def test_a_response_is_closed_before_the_wait_that_it_asks_for(monkeypatch):
+    waited = []
 
     def sleep(deadline, seconds):
-        closed.append(eventually(lambda: not server.still_open))
+        waited.append((seconds, eventually(lambda: not server.still_open)))
 
     monkeypatch.setattr(Deadline, "sleep", sleep)
-    script = [head(503, content_length="9"), STALL]
-    with SocketServer(script, FINE) as server, rest_client(quick(1)) as client:
+    script = [head(503, content_length="9", retry_after="7"), STALL]
+    with talking(script, FINE, retries=1) as (client, server):
         received = client.request("GET", server.url, safe=True, stream=True)
-        assert (received.read(), closed) == (b'"fine"', [True])
+        assert (received.read(), waited) == (b'"fine"', [(7, True)])
+        assert received.attempts == 2
+        assert 0 < received.elapsed < 15
 
 
 def test_each_attempt_is_logged(caplog):
@@ -255,38 +238,15 @@ def test_each_attempt_is_logged(caplog):
 
 def test_what_follows_a_request_through_logs_is_not_masked(caplog):
     shown = {"traceparent": "00-1-2-01", "X-Request-ID": "r-17", "Last-Event-ID": "9"}
-    with (
-        SocketServer(FINE) as server,
-        rest_client() as client,
-        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
-    ):
+    with talking(FINE) as (client, server), caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         client.request("GET", server.url, headers={**shown, "baggage": "planted"})
     assert all(value in caplog.text for value in shown.values())
     assert "planted" not in caplog.text
 
 
-def test_an_observer_stands_around_each_attempt():
-    seen = []
-
-    class Observer:
-        def attempt(self, call, resends, send):
-            seen.append((call.method, call.route, resends))
-            headers = {**call.headers, "traceparent": f"00-{resends}"}
-            return send(dataclasses.replace(call, headers=headers))
-
-    with SocketServer(BUSY, [RESET], FINE) as server, rest_client(retries=quick(2)) as client:
-        client.observer = Observer()
-        response = client.request("GET", server.url, safe=True, route="/runs/{run_id}")
-    assert (response.attempts, response.status) == (3, 200)
-    assert 0 < response.elapsed < 15
-    assert seen == [("GET", "/runs/{run_id}", number) for number in range(3)]
-    assert [r.headers["traceparent"] for r in server.requests] == ["00-0", "00-1", "00-2"]
-
-
 def test_a_failure_tells_how_often_it_was_tried():
     with (
-        SocketServer(response(b'"busy"', 503, x_request_id="r-17"), [RESET]) as server,
-        rest_client(retries=quick(1)) as client,
+        talking(BUSY, [RESET], retries=quick(1)) as (client, server),
         pytest.raises(ConnectionException) as failure,
     ):
         client.request("GET", server.url, safe=True)

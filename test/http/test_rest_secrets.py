@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 from support.proxies import HttpProxy
-from support.socket_server import CLOSE, SocketServer, head, response
-from support.transport import a_call, rest_client
+from support.socket_server import CLOSE, head, response
+from support.transport import a_call, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.headers import RequestAuth
@@ -45,8 +45,7 @@ def texts_of(error: BaseException) -> str:
 )
 def test_errors_and_logs_show_no_secret(script, caplog, capfd):
     with (
-        SocketServer(script) as server,
-        rest_client(debug=True, retries=1) as client,
+        talking(script, debug=True, retries=1) as (client, server),
         caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
         pytest.raises(ApiException) as failure,
     ):
@@ -60,7 +59,8 @@ def test_errors_and_logs_show_no_secret(script, caplog, capfd):
 
 
 def test_no_logger_at_all_shows_a_credential(caplog, capfd):
-    """At level DEBUG of everything, urllib3 and ssl included."""
+    """At level DEBUG of everything, urllib3 and ssl included, whose own levels stay."""
+    before = logging.getLogger("urllib3").level
     responses = (
         [CLOSE],
         response(b'"busy"', 503),
@@ -68,27 +68,22 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
         response(b'"a"'),
     )
     with (
-        SocketServer(*responses) as server,
-        rest_client(
+        talking(
+            *responses,
             debug=True,
             retries=Retry(3, backoff_factor=0.01),
             access_token=SECRET,
             api_key={"x-api-key": SECRET},
-        ) as client,
+        ) as (client, server),
         caplog.at_level(logging.DEBUG),
     ):
         headers = {**HEADERS, **client._configuration.auth_headers()}
         assert client.request("GET", server.url, headers=headers, safe=True).status == 200
     assert len(server.requests) == 4
+    assert logging.getLogger("urllib3").level == before
     assert "acp_client_v0_1" in {record.name.partition(".")[0] for record in caplog.records}
     output = capfd.readouterr()
     assert SECRET not in caplog.text + output.out + output.err
-
-
-def test_debug_leaves_the_log_of_urllib3_alone():
-    before = logging.getLogger("urllib3").level
-    Configuration(debug=True)
-    assert logging.getLogger("urllib3").level == before
 
 
 def test_refused_connections_and_proxies_show_no_secret(caplog):
@@ -111,19 +106,24 @@ def test_refused_connections_and_proxies_show_no_secret(caplog):
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("name", "value"),
     [
-        lambda: Configuration(host=f"http://user:{SECRET}@host"),
-        lambda: Configuration(host=f"user:{SECRET}@host"),
-        lambda: Configuration(host=f"http://user:{SECRET}@ho st"),
-        lambda: Configuration(host=f"http://user:{SECRET}/word@host:80"),
-        lambda: Configuration(host=f"//user:{SECRET}/word@host:80"),
-        lambda: Configuration(proxy=f"http://user:{SECRET}/word@host:80"),
+        ("host", f"http://user:{SECRET}@host"),
+        ("host", f"user:{SECRET}@host"),
+        ("host", f"http://user:{SECRET}@ho st"),
+        ("host", f"http://user:{SECRET}/word@host:80"),
+        ("host", f"//user:{SECRET}/word@host:80"),
+        ("proxy", f"http://user:{SECRET}/word@host:80"),
+        ("ACP_PROXY", f"http://user:{SECRET}/word@host:80"),
+        ("ACP_TOKEN", f"{SECRET}\nX-Injected: 1"),
     ],
 )
-def test_refused_settings_show_no_secret(make):
-    with pytest.raises(ApiValueError) as failure:
-        make()
+def test_refused_settings_and_variables_show_no_secret(monkeypatch, name, value):
+    settings = {} if name.isupper() else {name: value}
+    if name.isupper():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ApiValueError, match=name) as failure:
+        Configuration.from_env(**settings)
     assert SECRET not in "".join(traceback.format_exception(failure.value))
 
 
@@ -149,20 +149,6 @@ def test_refused_requests_show_no_secret():
             assert SECRET not in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ACP_PROXY", f"http://user:{SECRET}/word@host:80"),
-        ("ACP_TOKEN", f"{SECRET}\nX-Injected: 1"),
-    ],
-)
-def test_a_variable_that_cannot_be_used_shows_no_secret(monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ApiValueError, match=name) as failure:
-        Configuration.from_env()
-    assert SECRET not in "".join(traceback.format_exception(failure.value))
-
-
 def test_a_configuration_shows_no_secret():
     configuration = Configuration(
         api_key={"x-api-key": SECRET},
@@ -179,33 +165,28 @@ def test_a_configuration_shows_no_secret():
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503])
-@pytest.mark.parametrize("name", ["location", "content_location"])
-def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, caplog):
+@pytest.mark.parametrize("name", ["location", "content-location"])
+@pytest.mark.parametrize(
+    ("echo", "kept"),
+    [
+        (f"/x?a=1&key={SECRET}%2b&b=2", "/x?a=1&b=2"),
+        (f"/x?next=%2Fy%3Fkey%3D{SECRET}%252B", "/x"),
+        (f"//other.example/x?key={SECRET}%2B", "//other.example/x"),
+        (f"/x?a=1#key={SECRET}%2B", "/x?a=1"),
+        (f"/x?next=key%3D{SECRET}%2B", "/x"),
+    ],
+)
+def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, echo, kept, caplog):
     credential = f"key={SECRET}%2B"
-    echoes = [
-        f"/x?a=1&key={SECRET}%2b&b=2",
-        f"/x?next=%2Fy%3Fkey%3D{SECRET}%252B",
-        f"//other.example/x?key={SECRET}%2B",
-        f"/x?a=1#key={SECRET}%2B",
-        f"/x?next=key%3D{SECRET}%2B",
-    ]
-    with (
-        SocketServer(*(head(status, content_length="0", **{name: echo}) for echo in echoes)) as s,
-        rest_client(retries=False) as client,
-        caplog.at_level(logging.DEBUG),
-    ):
-        responses = [
-            client.request("POST", s.url, credential=credential, stream=stream)
-            for stream in (False, True, False, True, False)
-        ]
-        headers = [script.headers[name.replace("_", "-")] for script in responses]
-        for script in responses:
-            script.close()
-    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x", "/x?a=1", "/x"]
-    assert all(request.path == f"/?{credential}" for request in s.requests)
+    script = head(status, content_length="0", **{name: echo})
+    with talking(script) as (client, server), caplog.at_level(logging.DEBUG):
+        for stream in (False, True):
+            received = client.request("POST", server.url, credential=credential, stream=stream)
+            assert received.headers[name] == kept
+            assert SECRET not in texts_of(ApiException(http_resp=received))
+            received.close()
+    assert [request.path for request in server.requests] == [f"/?{credential}"] * 2
     assert SECRET not in caplog.text
-    for script in responses:
-        assert SECRET not in texts_of(ApiException(http_resp=script))
 
 
 @pytest.mark.parametrize("secret", [SECRET, f"{SECRET}/+", "8letters", "7letter"])
@@ -215,7 +196,7 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     echo = {"link": f"</x?key={coded}>; rel=next", "refresh": f"0; url=/x?key%3D{quote(coded)}"}
     echo |= {"location": f"/x?other={coded}", "server": secret, "x-other": "other"}
     script = head(404, content_length="0", **echo)
-    with SocketServer(script) as server, rest_client() as client:
+    with talking(script) as (client, server):
         headers = client.request("GET", server.url, credential=f"key={coded}").headers
     long = secret != "7letter"
     assert {name: headers[name] for name in echo} == {
@@ -226,29 +207,28 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive"],
-)
-def test_headers_of_the_transport_are_refused_by_name(name):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
-        with pytest.raises(ApiValueError, match=f"'{name}' cannot be set"):
-            client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
-        assert not server.connections
-
-
+OF_THE_TRANSPORT = [
+    *("Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade"),
+    *("Keep-Alive", "proxy-connection"),
+]
 NO_NAMES = [
     *("X-A\r\nX-B", "X-A\n", "X-A: 1\r\nX-B", "X-A\r\n\r\nGET / HTTP/1.1\r\n"),
     *("X A", "X-A:", "X-\xe9", 5),
 ]
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-def test_what_is_no_token_as_a_whole_is_no_name_of_a_header(name):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, f"'{name}' cannot be set") for name in OF_THE_TRANSPORT),
+        *((name, "is not the name of a header") for name in NO_NAMES),
+    ],
+)
+def test_headers_that_frame_the_message_or_have_no_token_as_name_are_refused(name, words):
     """A line end in a name would begin another header, or another request."""
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
-        with pytest.raises(ApiValueError, match="is not the name of a header"):
-            client.request("GET", server.url, headers={name: "1"})
+    with talking(response(b'"a"')) as (client, server):
+        with pytest.raises(ApiValueError, match=words):
+            client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
         assert not server.connections
 
 
@@ -267,7 +247,7 @@ def test_what_a_cookie_and_a_query_keep_of_a_credential():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_number_in_a_header_has_1024_bits(sign):
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         client.request("GET", server.url, headers={"X-N": sign * (2**1024 - 1), "X-Last": "\xff"})
         for beyond in (2**1024, 2**2000, 2**100_000):
             with pytest.raises(ApiValueError, match="'X-N' must not be a number of more than 1024"):
@@ -276,7 +256,7 @@ def test_the_largest_number_in_a_header_has_1024_bits(sign):
 
 
 def test_a_number_that_json_lacks_is_not_sent():
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         for body in ({"a": float("nan")}, [float("-inf")], {"a": object()}):
             with pytest.raises(ApiValueError, match="body cannot be sent as JSON"):
                 client.request("POST", server.url, body=body)
@@ -284,8 +264,8 @@ def test_a_number_that_json_lacks_is_not_sent():
 
 
 def test_the_kind_of_a_body_is_named_in_any_case():
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
-        headers = {"CONTENT-type": "Multipart/Form-Data"}
+    with talking(response(b'"a"')) as (client, server):
+        headers = {"CONTENT-type": "Multipart/Form-Data; charset=utf-8"}
         client.request("POST", server.url, headers, post_params=[("a", "b")])
         client.request("POST", server.url, {"CONTENT-type": "application/x-own"}, {"a": 1})
     form, own = server.requests
@@ -305,7 +285,7 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     method, body, length
 ):
     own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip"}
-    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+    with talking(response(b'"a"')) as (client, server):
         for headers in ({}, own):
             client.request(method, server.url, headers, body)
     plain, changed = (request.headers for request in server.requests)

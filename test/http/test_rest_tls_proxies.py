@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,11 +28,12 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, causes, eventually, rest_client
+from support.transport import Stopwatch, causes, eventually, rest_client, talking
 from urllib3.exceptions import InsecureRequestWarning
 
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import tls
-from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.configuration import Configuration
@@ -125,15 +127,6 @@ def test_mutual_tls_and_a_private_ca(certificates, mutual_server):
     assert mutual_server.connections == 2
 
 
-def test_without_the_clients_certificate_the_server_refuses(certificates, mutual_server):
-    with (
-        rest_client(ca_cert_data=certificates.ca_text, retries=2) as client,
-        pytest.raises((TLSException, ConnectionException)),
-    ):
-        client.request("GET", mutual_server.url)
-    assert not mutual_server.requests
-
-
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     context = certificates.server() if scheme == "https" else None
@@ -183,17 +176,13 @@ def test_an_unknown_ca_is_refused(secure):
         assert server.connections == 1
 
 
-def test_trust_given_as_data(certificates):
-    der = ssl.PEM_cert_to_DER_cert(certificates.ca_text)
+def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
+    text = certificates.ca_text
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
-        for data in (certificates.ca_text, der):
+        for data in (text, ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
                 assert client.request("GET", server.url).status == 200
-
-
-def test_without_a_setting_the_systems_certificates_are_trusted(certificates, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
-    with SocketServer(FINE, ssl_context=certificates.server()) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
         with rest_client() as client:
             assert client.request("GET", server.url).status == 200
         other = Path(certificates.ca_file).with_name("other.pem")
@@ -204,17 +193,23 @@ def test_without_a_setting_the_systems_certificates_are_trusted(certificates, mo
 
 
 def test_names_that_are_asserted(certificates, secure):
-    with secure(FINE, names=["acp.invalid"]) as (_, server):
+    seen = []
+    with secure(FINE, names=["acp.invalid", "two.invalid"]) as (_, server):
+        server.ssl_context.sni_callback = lambda _sock, name, _context: seen.append(name)
         for settings, words in (
             ({}, r"127\.0\.0\.1"),
             ({"tls_server_name": "other.invalid"}, "other.invalid"),
+            ({"assert_hostname": "other.invalid"}, r"other\.invalid.* match .*acp\.invalid"),
         ):
             with (
-                rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
+                rest_client(ssl_ca_cert=certificates.ca_file, retries=3, **settings) as client,
                 pytest.raises(TLSException, match=words) as failure,
             ):
-                client.request("GET", server.url)
+                client.request("POST", server.url, body=b"", safe=True)
             assert "ssl_ca_cert" not in str(failure.value)  # another CA would not help
+            assert not failure.value.sent and not failure.value.ambiguous
+        assert server.connections == 3
+        assert eventually(lambda: not server.still_open)
         for allowed in (
             {"tls_server_name": "acp.invalid"},
             {"assert_hostname": "acp.invalid"},
@@ -222,17 +217,7 @@ def test_names_that_are_asserted(certificates, secure):
         ):
             with rest_client(ssl_ca_cert=certificates.ca_file, **allowed) as client:
                 assert client.request("GET", server.url).status == 200
-
-
-@pytest.mark.parametrize("others", [(), ("two.invalid", "three.invalid")])
-def test_a_name_that_is_asserted_and_not_in_the_certificate_is_refused_as_any_other(secure, others):
-    names = ("acp.invalid", *others)
-    with secure(FINE, names=names, assert_hostname="other.invalid", retries=3) as (client, server):
-        with pytest.raises(TLSException, match=r"other\.invalid.* match .*acp\.invalid") as failure:
-            client.request("POST", server.url, body=b"", safe=True)
-        assert not failure.value.sent and not failure.value.ambiguous
-        assert server.connections == 1
-        assert eventually(lambda: not server.still_open)
+    assert seen == [None, "other.invalid", None, "acp.invalid", None, None]
 
 
 @pytest.mark.parametrize("name", ["", ".x", "a" * 70, "a\0b", "a b", "\udce9"])
@@ -244,14 +229,6 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
-def test_the_server_name_is_sent(secure):
-    seen = []
-    with secure(FINE, names=["acp.invalid"], tls_server_name="acp.invalid") as (client, server):
-        server.ssl_context.sni_callback = lambda _sock, name, _context: seen.append(name)
-        client.request("GET", server.url)
-    assert seen == ["acp.invalid"]
-
-
 def test_verify_ssl_false_works_with_a_warning(certificates):
     with (
         SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
@@ -261,15 +238,27 @@ def test_verify_ssl_false_works_with_a_warning(certificates):
         assert client.request("GET", server.url).status == 200
 
 
-def test_a_file_that_cannot_be_opened_is_named():
+def test_an_unverified_origin_is_named_although_its_proxy_is_verified(certificates, tunnel):
     with (
-        rest_client(ssl_ca_cert="a\0b") as client,
-        pytest.raises(ApiValueError, match="ssl_ca_cert"),
+        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+        rest_client(**tunnel, verify_ssl=False) as client,
+        pytest.warns(InsecureRequestWarning, match="request to 'localhost': its certificate"),
     ):
-        client.request("GET", "https://127.0.0.1:1/")
+        assert client.request("GET", f"https://localhost:{server.port}/").status == 200
 
 
-def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
+def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
+    own = ssl._create_unverified_context()
+    with (
+        SocketServer(FINE) as server,
+        rest_client(proxy=outer.url, proxy_ssl_context=own) as client,
+        pytest.warns(InsecureRequestWarning, match="request to '127.0.0.1': its certificate"),
+    ):
+        assert client.request("GET", f"http://localhost:{server.port}/").status == 200
+
+
+def test_only_the_configured_origin_gets_the_client_certificate(certificates):
+    """Neither the target of a cross-origin redirect gets it, nor an https proxy."""
     shown = []
 
     def look(connection):
@@ -280,36 +269,14 @@ def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     context = certificates.server(mutual=True)
     context.verify_mode = ssl.CERT_OPTIONAL
     settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
-    with (
-        SocketServer(handler=look, ssl_context=context) as other,
-        SocketServer(
-            head(307, location=other.url, content_length="0"),
-            ssl_context=certificates.server(mutual=True),
-        ) as server,
-        rest_client(**settings) as client,
-    ):
-        assert client.request("GET", server.url).status == 200
-    assert shown == [{}] or shown == [None]
-
-
-def test_an_https_proxy_gets_no_client_certificate(certificates):
-    shown = []
-
-    def look(connection):
-        shown.append(connection.sock.getpeercert())
-        connection.read_request()
-        connection.play(response(b"", 502))
-
-    context = certificates.server(mutual=True)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
-    with (
-        SocketServer(handler=look, ssl_context=context) as proxy,
-        rest_client(proxy=proxy.url, **settings) as client,
-        pytest.raises(ProxyException, match="502"),
-    ):
-        client.request("GET", "https://acp.invalid/")
-    assert shown == [{}] or shown == [None]
+    with SocketServer(handler=look, ssl_context=context) as other:
+        moved = head(307, location=other.url, content_length="0")
+        mutual = certificates.server(mutual=True)
+        with SocketServer(moved, ssl_context=mutual) as server, rest_client(**settings) as client:
+            assert client.request("GET", server.url).status == 200
+        with rest_client(proxy=other.url, **settings) as client, pytest.raises(ProxyException):
+            client.request("GET", "https://acp.invalid/")
+    assert shown in ([{}, {}], [None, None])
 
 
 @pytest.mark.parametrize("setting", ["tls_server_name", "assert_hostname"])
@@ -387,7 +354,6 @@ def test_a_key_without_its_certificate_is_refused():
         ("invalid", "acp.invalid", True),
         ("*.invalid", "acp.invalid", True),
         ("valid", "acp.invalid", False),
-        ("10.0.0.0/8", "10.1.2.3", True),
         ("10.9.9.9/8", "10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
         ("10.0.0.0/8", "acp.invalid", False),
@@ -442,35 +408,6 @@ def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(secure, mo
         client.request("GET", server.url)
 
 
-@pytest.fixture(params=["EOF as now", "EOF as in 3.11.2"])
-def words_for_eof(request, monkeypatch):
-    """Have TLS raise what it raises if a connection is cut: here, and on early interpreters.
-
-    With OpenSSL 3, CPython 3.11.2 and others of its time have no class of their own for it.
-    """
-    if request.param == "EOF as now":
-        return
-
-    def early(kind, name):
-        method = getattr(kind, name)
-
-        def call(*arguments):
-            try:
-                return method(*arguments)
-            except ssl.SSLEOFError as error:
-                reason = "UNEXPECTED_EOF_WHILE_READING"
-                plain = ssl.SSLError(1, f"[SSL: {reason}] unexpected eof while reading (_ssl.c:1)")
-                plain.library, plain.reason = "SSL", reason
-                raise plain from error
-
-        monkeypatch.setattr(kind, name, call)
-
-    for kind in (ssl.SSLSocket, ssl.SSLObject):
-        for name in ("read", "write", "do_handshake"):
-            early(kind, name)
-
-
-@pytest.mark.usefixtures("words_for_eof")
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "of an https proxy"])
 def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certificates, proxied):
     """Nor is it refused for good: the same request may well succeed a moment later."""
@@ -499,7 +436,6 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
     assert not failure.value.sent
 
 
-@pytest.mark.usefixtures("words_for_eof")
 @pytest.mark.parametrize(
     "script",
     [
@@ -516,7 +452,7 @@ def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
     own = tunnel["proxy_ssl_context"]
-    with SocketServer(FINE) as server, rest_client(**{**tunnel, "ssl_ca_cert": None}) as client:
+    with talking(FINE, **{**tunnel, "ssl_ca_cert": None}) as (client, server):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert copy.deepcopy(Configuration(proxy_ssl_context=own)).proxy_ssl_context is own
 
@@ -592,8 +528,7 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
     monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
     with (
         SocksProxy() as proxy,
-        SocketServer(FINE) as server,
-        rest_client(proxy=f"{scheme}://127.0.0.1:{proxy.port}") as client,
+        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}") as (client, server),
     ):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert proxy.asked == [(asked, server.port)]
@@ -622,7 +557,6 @@ def close_notify(connection: Connection) -> None:
     connection.sock.unwrap()
 
 
-@pytest.mark.usefixtures("words_for_eof")
 @pytest.mark.parametrize(
     "last", [[CLOSE], [RESET], [close_notify, CLOSE]], ids=["cut", "reset", "announced"]
 )
@@ -669,37 +603,19 @@ def test_tls_within_tls_serves_call_after_call(secure, tunnel):
         assert server.connections == 2  # not after the response with more behind it
 
 
-class GatheringProxy(HttpProxy):
-    """Once it gathers, it passes on together what comes from a tunnel within a moment."""
-
-    def __init__(self, context):
-        super().__init__(context)
-        self.gathering = threading.Event()
-        self.held = b""
-
-    def _pass_on(self, sink, data):
-        if not self.gathering.is_set():
-            sink.sendall(data)
-            return
-        if not self.held:
-            self.timer = threading.Timer(0.3, lambda: sink.sendall(self.held))
-            self.timer.start()
-        self.held += data
-
-
-def test_bytes_that_tls_within_tls_holds_are_not_waited_for(certificates, secure):
+@pytest.mark.parametrize(("outer", "inner"), [(0, 1), (1, 0), (1, 1)])
+def test_bytes_that_tls_within_tls_holds_are_not_waited_for(outer, inner):
     """As in a batch, whose waiting calls look up from time to time."""
-    proxy = GatheringProxy(certificates.server())
-    steps = [lambda _: proxy.gathering.set(), head(content_length="4"), 0.1, b"body", STALL]
-    with (
-        proxy,
-        secure(steps, **tunnel_of(certificates, proxy)) as (client, server),
-        Interruptible(lambda: 0.1, 0.1),
-        Stopwatch() as call,
-    ):
-        assert client.request("GET", server.url, _request_timeout=9).data == b"body"
-        assert call.stop() < 6
-        proxy.timer.join()
+    sock = SimpleNamespace(
+        incoming=SimpleNamespace(pending=outer),
+        sslobj=SimpleNamespace(pending=lambda: inner),
+        **dict.fromkeys(("gettimeout", "settimeout", "recv"), lambda *size: size),
+    )
+    attempt = Attempt(Deadline.after(20), Timeout(), False)
+    with Interruptible(partial(pytest.fail, "it waits"), 0.1), attempt:
+        assert attempt.receive(sock) == (PIECE,)
+    sock.incoming.pending, sock.sslobj.pending = 0, int
+    assert not tls.decrypted(sock)
 
 
 class ClosedSocket:
@@ -717,14 +633,8 @@ class Layer:
 
 
 @pytest.mark.parametrize("closed", [ClosedSocket(), Layer(ClosedSocket())], ids=["plain", "TLS"])
-def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed, monkeypatch):
-    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
-        received = client.request("GET", server.url, stream=True)
-        with monkeypatch.context() as patched:
-            patched.setattr(received._incoming, "sock", closed)
-            received.abort()
-        with pytest.raises(ConnectionException, match="aborted"):
-            received.read()
+def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed):
+    tls.shut_down(closed)
 
 
 def test_whatever_a_socket_raises_that_another_thread_closes_the_response_was_aborted(monkeypatch):
@@ -735,7 +645,7 @@ def test_whatever_a_socket_raises_that_another_thread_closes_the_response_was_ab
             received.abort()
             raise AttributeError("'NoneType' object has no attribute 'read'")
 
-    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
+    with talking([head(content_length="2"), b"a", STALL]) as (client, server):
         received = client.request("GET", server.url, stream=True)
         monkeypatch.setattr(received._incoming, "sock", Closing())
         with pytest.raises(ConnectionException, match="aborted"):
@@ -752,24 +662,6 @@ def test_abort_wakes_a_read_of_tls_within_tls(secure, tunnel):
             received.read_available()
         timer.join()
         assert read.seconds < 4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["TLS", "TLS within TLS"])
-def test_connecting_through_a_slow_proxy_has_one_limit(certificates, tls_in_tls):
-    def proxy(connection):
-        connection.read_request()
-        connection.play([1.2, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
-
-    context = certificates.server() if tls_in_tls else None
-    with (
-        SocketServer(handler=proxy, ssl_context=context) as server,
-        rest_client(**tunnel_of(certificates, server)) as client,
-        Stopwatch() as call,
-        pytest.raises(ApiTimeoutError, match="no connection"),
-    ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=(1.5, 9))
-    assert call.seconds < 2.6  # and not 1.2 + 1.5
 
 
 def test_each_wait_of_the_outer_tls_is_limited():

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +14,6 @@ import urllib3
 from support.examples import event_fields
 
 from acp_client_v0_1.testing import LocalServer
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -30,14 +24,15 @@ class Response:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.body)
+        """The body, which must be JSON as the standard has it: without NaN."""
+        return json.loads(self.body, parse_constant={}.__getitem__)
 
 
 class Caller:
-    """Sends single requests, never twice, and follows nothing."""
+    """Sends single requests to a server, never twice, and follows nothing."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, server: LocalServer) -> None:
+        self.server, self.url = server, server.url
         self.pool = urllib3.PoolManager(retries=False)
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
@@ -73,48 +68,46 @@ class Caller:
         return [event_fields(block) for block in response.body.decode().split("\r\n\r\n") if block]
 
 
-@pytest.fixture
-def shell_command() -> Callable[..., contextlib.AbstractContextManager[list[str]]]:
-    return served_by_a_command
+class Stepwise:
+    """An agent that sends one numbered event each time it is told to."""
 
+    def __init__(self) -> None:
+        self.step = threading.Semaphore(0)
 
-@contextlib.contextmanager
-def served_by_a_command(*options: str) -> Iterator[list[str]]:
-    """Run the server's command until the ``with`` ends it by Ctrl-C; gives the lines it prints."""
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield list(takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, errors) == (0, "")
+    def __call__(self, input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
+        for number in range(1, 7):
+            if not self.step.acquire(timeout=10):
+                raise TimeoutError
+            yield {"n": number}
+        return {}
+
+    def emit(self, number: int = 1) -> None:
+        self.step.release(number)
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as running:
-        yield running
+def stepwise() -> Stepwise:
+    return Stepwise()
 
 
 @pytest.fixture
-def call(server: LocalServer) -> Iterator[Caller]:
-    caller = Caller(server.url)
-    yield caller
-    caller.pool.clear()
+def serve() -> Iterator[Callable[..., Caller]]:
+    """Start a server with some options, which ends with the test; gives a caller of it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*agents: Any, **options: Any) -> Caller:
+            caller = Caller(stack.enter_context(LocalServer(*agents, **options)))
+            stack.callback(caller.pool.clear)
+            return caller
+
+        yield start
 
 
 @pytest.fixture
-def caller_for() -> Iterator[Callable[[LocalServer], Caller]]:
-    callers: list[Caller] = []
+def call(serve: Callable[..., Caller]) -> Caller:
+    return serve()
 
-    def make(server: LocalServer) -> Caller:
-        callers.append(Caller(server.url))
-        return callers[-1]
 
-    yield make
-    for caller in callers:
-        caller.pool.clear()
+@pytest.fixture
+def server(call: Caller) -> LocalServer:
+    return call.server

@@ -1,13 +1,18 @@
-"""Who and what is let in: keys, the base path, hosts, and the size of bodies."""
+"""Who and what is let in: keys, the base path, hosts, and bodies that fit the contract."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,97 +21,66 @@ import pytest
 import urllib3
 from support.forks import run_in_fork
 
-from acp_client_v0_1 import (
-    ApiClient,
-    Configuration,
-    NotFoundException,
-    RunsApi,
-    ThreadsApi,
-    UnauthorizedException,
-)
-from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing._server.store import json_equal
+from acp_client_v0_1.testing._server.validation import block_seconds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = ("x-api-key", "open sesame")
 AGENT = f"/agents/{ECHO_AGENT_ID}"
-CallerFor = Callable[[LocalServer], Any]
+Serve = Callable[..., Any]
 
 
-def test_without_the_key_nothing_is_done(caller_for: CallerFor) -> None:
-    with LocalServer(api_key=KEY) as server:
-        call = caller_for(server)
-        missing = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
-        assert (missing.status, missing.json) == (401, "the header x-api-key is missing")
-        assert missing.headers["content-type"] == "application/json"
-        for wrong in ("open", "", "open sesame!", "Open Sesame"):
-            refused = call("GET", AGENT, x_api_key=wrong)
-            assert (refused.status, refused.json) == (401, "the header x-api-key has a wrong value")
-        # What there is, is nothing to know either.
-        assert call("GET", "/nowhere").status == call("PUT", AGENT).status == 401
-        assert call("POST", "/runs/search", {}, X_API_Key=KEY[1]).json == []
-        assert call("GET", AGENT, x_api_key=KEY[1]).status == 200
-        assert len(server.requests) == 9
+def test_without_the_key_nothing_is_done(serve: Serve) -> None:
+    call = serve(api_key=KEY)
+    missing = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
+    assert (missing.status, missing.json) == (401, "the header x-api-key is missing")
+    assert missing.headers["content-type"] == "application/json"
+    for wrong in ("open", "", "open sesame!", "Open Sesame"):
+        refused = call("GET", AGENT, x_api_key=wrong)
+        assert (refused.status, refused.json) == (401, "the header x-api-key has a wrong value")
+    # What there is, is nothing to know either.
+    assert call("GET", "/nowhere").status == call("PUT", AGENT).status == 401
+    assert call("POST", "/runs/search", {}, X_API_Key=KEY[1]).json == []
+    assert call("GET", AGENT, x_api_key=KEY[1]).status == 200
+    assert len(call.server.requests) == 9
+    # A header that comes twice is no key.
+    twice = urllib3.HTTPHeaderDict([KEY, ("x-api-key", "another")])
+    assert call.pool.request("GET", call.url + AGENT, headers=twice).status == 401
+    assert call.server.requests[-1].headers["x-api-key"] == "another"
 
 
-def test_a_header_that_comes_twice_is_no_key(caller_for: CallerFor) -> None:
-    with LocalServer(api_key=KEY) as server:
-        twice = urllib3.HTTPHeaderDict([KEY, ("x-api-key", "another")])
-        response = caller_for(server).pool.request("GET", server.url + AGENT, headers=twice)
-        assert response.status == 401
-        assert server.requests[0].headers["x-api-key"] == "another"
+def test_a_mapping_asks_for_each_of_its_headers(serve: Serve) -> None:
+    call = serve(api_key={"Authorization": "Bearer a", "x-tenant": "b"})
+    assert call("GET", AGENT, authorization="Bearer a").json == "the header x-tenant is missing"
+    assert call("GET", AGENT, x_tenant="b").json == "the header Authorization is missing"
+    assert call("GET", AGENT, authorization="Bearer a", x_tenant="b").status == 200
 
 
-def test_a_mapping_asks_for_each_of_its_headers(caller_for: CallerFor) -> None:
-    with LocalServer(api_key={"Authorization": "Bearer a", "x-tenant": "b"}) as server:
-        call = caller_for(server)
-        assert call("GET", AGENT, authorization="Bearer a").json == "the header x-tenant is missing"
-        assert call("GET", AGENT, x_tenant="b").json == "the header Authorization is missing"
-        assert call("GET", AGENT, authorization="Bearer a", x_tenant="b").status == 200
+def test_faults_come_before_the_key_and_their_paths_are_below_the_base_path(serve: Serve) -> None:
+    call = serve(api_key=KEY, base_path="/acp")
+    call.server.faults.add(Fault(path="/agents/*", status=503))
+    assert [call("GET", AGENT).status for _ in range(2)] == [503, 401]
 
 
-def test_faults_come_before_the_key(caller_for: CallerFor) -> None:
-    with LocalServer(api_key=KEY) as server:
-        server.fail_next(503)
-        call = caller_for(server)
-        assert [call("GET", AGENT).status for _ in range(2)] == [503, 401]
+def test_everything_is_below_the_base_path(serve: Serve) -> None:
+    call = serve(base_path="/acp/v0/")
+    host = f"http://127.0.0.1:{call.server.port}"
+    assert call.server.url == f"{host}/acp/v0"
+    run_id = call.run(ECHO_AGENT_ID, input={"n": 1}, streaming="result")
+    assert call.output(run_id)["result"] == {"n": 1}
+    assert len(call.events(run_id)) == 1
+    assert call("PUT", f"/runs/{run_id}").status == 405
+    assert call("GET", f"/runs/{run_id}/").status == 404
+    assert call.server.requests[0].path == "/acp/v0/runs"
+    call.url = host
+    others = (f"{base}{AGENT}" for base in ("", "/acp", "/acp/v0x", "/acp/v1"))
+    for outside in ("/", "/acp/v0", *others):
+        response = call("GET", outside)
+        assert (response.status, response.json) == (404, "Not Found")
 
 
-def test_everything_is_below_the_base_path(caller_for: CallerFor) -> None:
-    with LocalServer(base_path="/acp/v0/") as server:
-        assert server.url == f"http://127.0.0.1:{server.port}/acp/v0"
-        call = caller_for(server)
-        run_id = call.run(ECHO_AGENT_ID, input={"n": 1}, streaming="result")
-        assert call.output(run_id)["result"] == {"n": 1}
-        assert len(call.events(run_id)) == 1
-        assert call("PUT", f"/runs/{run_id}").status == 405
-        assert call("GET", f"/runs/{run_id}/").status == 404
-        assert server.requests[0].path == "/acp/v0/runs"
-        call.url = f"http://127.0.0.1:{server.port}"
-        others = (f"{base}{AGENT}" for base in ("", "/acp", "/acp/v0x", "/acp/v1"))
-        for outside in ("/", "/acp/v0", *others):
-            response = call("GET", outside)
-            assert (response.status, response.json) == (404, "Not Found")
-
-
-def test_paths_of_faults_are_those_below_the_base_path(caller_for: CallerFor) -> None:
-    with LocalServer(base_path="/acp") as server:
-        server.faults.add(Fault(path="/agents/*", status=503))
-        call = caller_for(server)
-        assert [call("GET", AGENT).status for _ in range(2)] == [503, 200]
-
-
-def test_the_client_finds_its_way() -> None:
-    with LocalServer(api_key=KEY, base_path="/acp/v0") as server:
-        stranger = ApiClient(Configuration(host=server.url))
-        with stranger, pytest.raises(UnauthorizedException, match="x-api-key is missing"):
-            RunsApi(stranger).search_runs({})
-        with ApiClient(Configuration(host=server.url, api_key=dict([KEY]))) as client:
-            assert RunsApi(client).search_runs({}) == []
-            with pytest.raises(NotFoundException):
-                ThreadsApi(client).get_thread("x")
-
-
-def status_line_and_body(server: LocalServer, request: bytes) -> tuple[int, str]:
+def status_and_body(server: LocalServer, request: bytes) -> tuple[int, str]:
     """Send bytes, and read the one response that closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(request)
@@ -116,14 +90,6 @@ def status_line_and_body(server: LocalServer, request: bytes) -> tuple[int, str]
     return int(head[9:12]), json.loads(body)
 
 
-CREATION = json.dumps({"agent_id": ECHO_AGENT_ID}).encode()
-
-
-def creation_for(host: str) -> bytes:
-    head = f"POST /runs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(CREATION)}\r\n\r\n".encode() + CREATION
-
-
 OTHER_HOSTS = """
 evil.example evil.example:{port} 127.0.0.1.evil.example localhost.evil.example
 evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
@@ -131,14 +97,15 @@ evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
 
 
 @pytest.mark.parametrize("host", [*OTHER_HOSTS.split(), ""])
-def test_a_request_for_another_host_is_refused(host: str) -> None:
-    with LocalServer() as server:
-        name = host.format(port=server.port)
-        status, message = status_line_and_body(server, creation_for(name))
-        assert status == 421
-        assert message.startswith(f"Host: {name!r} is not this server")
-        # It is not recorded, a fault does not see it, and nothing was done.
-        assert (server.runs, server.requests) == ((), ())
+def test_a_request_for_another_host_is_refused(server: LocalServer, host: str) -> None:
+    name, body = host.format(port=server.port), json.dumps({"agent_id": ECHO_AGENT_ID})
+    head = f"POST /runs HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/json\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
+    status, message = status_and_body(server, request.encode())
+    assert status == 421
+    assert message.startswith(f"Host: {name!r} is not this server")
+    # It is not recorded, a fault does not see it, and nothing was done.
+    assert (server.runs, server.requests) == ((), ())
 
 
 THIS_HOST = """
@@ -147,147 +114,138 @@ acp.example ACP.example:443 [2001:db8::1]
 """
 
 
-@pytest.mark.parametrize("host", THIS_HOST.split())
-def test_a_request_for_this_host_is_let_in(host: str, caller_for: CallerFor) -> None:
-    with LocalServer(allowed_hosts=["acp.Example", "2001:db8::1"]) as server:
-        call = caller_for(server)
-        assert call("GET", AGENT, Host=host.format(port=server.port)).status == 200
+def test_a_request_for_this_host_is_let_in(serve: Serve) -> None:
+    call = serve(allowed_hosts=["acp.Example", "2001:db8::1"])
+    for host in THIS_HOST.format(port=call.server.port).split():
+        assert call("GET", AGENT, Host=host).status == 200, host
 
 
-def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own() -> None:
-    with LocalServer(host="0.0.0.0") as server, urllib3.PoolManager(retries=False) as pool:
-        url = f"http://127.0.0.1:{server.port}{AGENT}"
-        statuses = [
-            pool.request("GET", url, headers={"Host": host}, timeout=5).status
-            for host in ("127.0.0.1", "0.0.0.0", "192.0.2.1")
-        ]
-        assert statuses == [200, 200, 421]
+def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(
+    serve: Serve,
+) -> None:
+    call = serve(host="0.0.0.0")
+    call.url = f"http://127.0.0.1:{call.server.port}"
+    hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.1")
+    assert [call("GET", AGENT, Host=host).status for host in hosts] == [200, 200, 421]
 
 
 @pytest.mark.slow
-def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once() -> None:
+def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once(server: LocalServer) -> None:
     head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
-    with LocalServer() as server:
-        began = time.monotonic()
-        status, message = status_line_and_body(server, head % 10**19)
-        assert (status, message) == (413, "the body is larger than 67108864 bytes")
-        assert time.monotonic() - began < 8
-        assert server.requests == ()
+    began = time.monotonic()
+    status, message = status_and_body(server, head % 10**19)
+    assert (status, message) == (413, "the body is larger than 67108864 bytes")
+    assert time.monotonic() - began < 8
+    assert server.requests == ()
 
 
 def test_a_body_that_grows_too_large_is_refused_and_not_kept(
-    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
+    monkeypatch: pytest.MonkeyPatch, call: Any
 ) -> None:
     monkeypatch.setattr("acp_client_v0_1.testing._server.gate._LARGEST_BODY", 100_000)
-    with LocalServer() as server:
-        call = caller_for(server)
-        # All of it is read, so that the response is not lost in a reset.
-        pieces = (b"x" * 10_000 for _ in range(300))
-        headers = {"Content-Type": "application/json"}
-        response = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
-        assert response.status == 413
-        assert server.requests == ()
-        largest = json.dumps({"agent_id": ECHO_AGENT_ID, "input": {"text": ""}}).encode()
-        largest = largest.replace(b'""', b'"%s"' % (b"x" * (100_000 - len(largest))))
-        assert call("POST", "/runs", largest).status == 200
-        assert call("POST", "/runs", largest + b" ").status == 413
-        assert [len(request.body) for request in server.requests] == [100_000]
+    # All of it is read, so that the response is not lost in a reset.
+    pieces = (b"x" * 10_000 for _ in range(300))
+    headers = {"Content-Type": "application/json"}
+    response = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
+    assert response.status == 413
+    assert call.server.requests == ()
+    largest = json.dumps({"agent_id": ECHO_AGENT_ID, "input": {"text": ""}}).encode()
+    largest = largest.replace(b'""', b'"%s"' % (b"x" * (100_000 - len(largest))))
+    assert call("POST", "/runs", largest).status == 200
+    assert call("POST", "/runs", largest + b" ").status == 413
+    assert [len(request.body) for request in call.server.requests] == [100_000]
 
 
-def test_the_body_of_a_refused_request_is_kept(caller_for: CallerFor) -> None:
+def test_the_body_of_a_refused_request_is_kept(serve: Serve) -> None:
+    """So that a test sees what its client sent, also if the server did not take it."""
+    call = serve(api_key=KEY)
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"text": "x" * 1000}}
-    with LocalServer(api_key=KEY) as server:
-        call = caller_for(server)
-        assert call("POST", "/runs", creation).status == 401
-        server.fail_next(503, path="/runs")
-        unfit, unknown = {**creation, "input": 1}, {**creation, "agent_id": "nobody"}
-        for body, status in ((creation, 503), (creation, 200), (unfit, 422), (unknown, 404)):
-            assert call("POST", "/runs", body, x_api_key=KEY[1]).status == status
-        assert call("PUT", "/runs", creation, x_api_key=KEY[1]).status == 405
-        # A test can see what its client sent that the server did not take.
-        assert [json.loads(request.body)["input"] for request in server.requests] == [
-            each["input"] for each in (creation, creation, creation, unfit, unknown, creation)
-        ]
+    assert call("POST", "/runs", creation).status == 401
+    call.server.fail_next(503, path="/runs")
+    unfit, unknown = {**creation, "input": 1}, {**creation, "agent_id": "nobody"}
+    for body, status in ((creation, 503), (creation, 200), (unfit, 422), (unknown, 404)):
+        assert call("POST", "/runs", body, x_api_key=KEY[1]).status == status
+    assert call("PUT", "/runs", creation, x_api_key=KEY[1]).status == 405
+    assert [json.loads(request.body)["input"] for request in call.server.requests] == [
+        each["input"] for each in (creation, creation, creation, unfit, unknown, creation)
+    ]
 
 
-def test_the_newest_requests_are_kept_up_to_a_number(
-    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
+def test_the_newest_requests_are_kept_up_to_a_number_and_a_size(
+    monkeypatch: pytest.MonkeyPatch, call: Any
 ) -> None:
     monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 3)
-    with LocalServer() as server:
-        call = caller_for(server)
-        for number in range(5):
-            call("GET", f"/runs/{number}")
-        assert [request.path for request in server.requests] == ["/runs/2", "/runs/3", "/runs/4"]
-        server.clear_requests()
-        call("GET", "/runs/5")
-        assert [request.path for request in server.requests] == ["/runs/5"]
-
-
-def test_the_newest_requests_are_kept_up_to_a_size(
-    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
-) -> None:
+    for number in range(5):
+        call("GET", f"/runs/{number}")
+    requests = call.server.requests
+    assert [request.path for request in requests] == ["/runs/2", "/runs/3", "/runs/4"]
+    call.server.clear_requests()
     monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST_BYTES", 10_000)
-    with LocalServer() as server:
-        call = caller_for(server)
-        for size in (4000, 5500, 5000):
-            call.run(ECHO_AGENT_ID, input={"text": "x" * size})
-        assert [len(request.body) // 100 for request in server.requests] == [50]
-        call.run(ECHO_AGENT_ID, input={"text": "x" * 20_000})
-        assert [len(request.body) // 1000 for request in server.requests] == [20]
-        for _ in range(3):
-            call("GET", "/runs/1", X_Head="y" * 4000)  # heads count as well
-        assert [request.method for request in server.requests] == ["GET", "GET"]
+    for size in (4000, 5500, 5000):
+        call.run(ECHO_AGENT_ID, input={"text": "x" * size})
+    assert [len(request.body) // 100 for request in call.server.requests] == [50]
+    call.run(ECHO_AGENT_ID, input={"text": "x" * 20_000})
+    assert [len(request.body) // 1000 for request in call.server.requests] == [20]
+    for _ in range(3):
+        call("GET", "/runs/1", X_Head="y" * 4000)  # heads count as well
+    assert [request.method for request in call.server.requests] == ["GET", "GET"]
 
 
-def test_an_id_may_hold_whatever_a_path_can_carry(caller_for: CallerFor) -> None:
-    with LocalServer([]) as server:
-        for agent_id in ("a/b", "a b?c", "search/x", "é"):
-            server.register(lambda input, config, context: {}, agent_id=agent_id)
-            path = f"/agents/{quote(agent_id, safe='')}"
-            assert caller_for(server).ok("GET", path)["agent_id"] == agent_id
+def test_an_id_may_hold_whatever_a_path_can_carry(serve: Serve) -> None:
+    call = serve([])
+    for agent_id in ("a/b", "a b?c", "search/x", "é"):
+        call.server.register(lambda input, config, context: {}, agent_id=agent_id)
+        assert call.ok("GET", f"/agents/{quote(agent_id, safe='')}")["agent_id"] == agent_id
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"base_path": "acp"},
-        {"base_path": "/a b"},
-        {"base_path": "/a//b"},
-        {"base_path": "/a/../b"},
-        {"base_path": "/{run_id}"},
-        {"base_path": "/a?b"},
-        {"api_key": ("x api key", "a")},
-        {"api_key": ("", "a")},
-        {"api_key": ("x-api-key", "")},
-        {"api_key": ("x-api-key", "a\n")},
-        {"api_key": {"x-api-key": " a"}},
-        {"allowed_hosts": ["acp.example:80"]},
-        {"allowed_hosts": [""]},
-        {"allowed_hosts": ["http://acp.example"]},
-        {"allowed_hosts": ["[::1]"]},
-        *({"port": port} for port in (-1, 65536)),
-        *({"ping": ping} for ping in (0, float("nan"))),
-    ],
-)
-def test_what_no_server_or_request_could_have_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}\\b"):
-        LocalServer(**wrong)
+IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
+    "base_path": ("acp", "/a b", "/a//b", "/a/../b", "/{run_id}", "/a?b"),
+    "api_key": (
+        *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
+        {"x-api-key": " a"},
+    ),
+    "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
+    "port": (-1, 65536),
+    "ping": (0, float("nan")),
+}
 
 
-def test_access_is_limited_by_options_of_the_shell_command(
-    shell_command: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_no_server_or_request_could_have_is_refused(name: str) -> None:
+    for value in IMPOSSIBLE[name]:
+        with pytest.raises(ValueError, match=rf"^{name}\b"):
+            LocalServer(**{name: value})
+
+
+@contextlib.contextmanager
+def served_by_a_command(*options: str) -> Iterator[list[str]]:
+    """Run the server's command until the ``with`` ends it by Ctrl-C; gives the lines it prints."""
+    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield list(takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_the_shell_command_serves_with_its_options_until_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MY_KEY", "open sesame")
     options = ["--base-path", "/acp/v0", "--api-key", "x-tenant=c=d", "--api-key", "x-team=e"]
     options += ["--api-key-env", "MY_KEY", "--allowed-host", "acp.example"]
-    with shell_command(*options) as printed, urllib3.PoolManager(retries=False) as pool:
+    with served_by_a_command(*options) as printed, urllib3.PoolManager(retries=False) as pool:
         url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+/acp/v0)\n", printed[0])
         assert url is not None
-        needed = [
-            f"Each request needs the header {key}.\n" for key in ("x-tenant", "x-team", KEY[0])
-        ]
-        assert printed[-3:] == needed
+        for agent in BUILTIN_AGENTS:
+            assert any(agent.agent_id in line and agent.name in line for line in printed)
+        names = ("x-tenant", "x-team", KEY[0])
+        assert printed[-3:] == [f"Each request needs the header {name}.\n" for name in names]
         headers = {"x-tenant": "c=d", "x-team": "e", KEY[0]: KEY[1], "Host": "acp.example"}
         assert pool.request("GET", url[1] + AGENT, timeout=5).status == 401
         assert pool.request("GET", url[1] + AGENT, headers=headers, timeout=5).status == 200
@@ -297,9 +255,7 @@ def test_access_is_limited_by_options_of_the_shell_command(
     ("options", "complaint"),
     [
         (["--api-key", "secret"], "argument --api-key: write it as NAME=VALUE"),
-        (["--api-key", "x-api-key="], "api_key: the value of x-api-key cannot be"),
         (["--allowed-host", "a:1"], "allowed_hosts: 'a:1' is not"),
-        (["--base-path", "acp"], 'base_path must be a path such as "/acp/v0"'),
         (["--api-key-env", "NO_SUCH_KEY"], "--api-key-env: no environment variable NO_SUCH_KEY"),
     ],
 )
@@ -316,3 +272,107 @@ def test_a_method_that_is_not_served_is_refused_with_those_that_are(call: Any) -
         refused = call("PATCH", path)
         assert refused.status == 405
         assert sorted(refused.headers["allow"].split(", ")) == sorted(allowed.split())
+
+
+# What does not fit the contract gets a 422 that names what is wrong
+
+SEARCHES = ("/runs/search", "/agents/search", "/threads/search")
+BAD_PAGES = [
+    ({"limit": 0}, "limit"),
+    ({"limit": 1001}, "limit"),
+    ({"limit": "10"}, "limit"),
+    ({"limit": 1.5}, "limit"),
+    ({"limit": True}, "limit"),
+    ({"limit": None}, "limit"),
+    ({"offset": -1}, "offset"),
+    ({"offset": "0"}, "offset"),
+]
+BAD_BODIES = [
+    ("/runs", {}, "agent_id"),
+    ("/runs", {"agent_id": 1}, "agent_id"),
+    ("/runs", {"agent_id": None}, "agent_id"),
+    ("/runs", {"agent_id": ""}, "agent_id"),
+    ("/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": None}, "thread_id"),
+    ("/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": ""}, "thread_id"),
+    ("/runs", {"agent_id": ECHO_AGENT_ID, "input": []}, "input"),
+    ("/runs", {"agent_id": ECHO_AGENT_ID, "webhook": {}}, "webhook"),
+    ("/runs", {"agent_id": ECHO_AGENT_ID, "streaming": "values"}, "streaming"),
+    ("/threads", {}, "agent_id"),
+    ("/threads", {"agent_id": ECHO_AGENT_ID, "metadata": []}, "metadata"),
+    ("/runs/search", {"agent_id": ""}, "agent_id"),
+    ("/runs/search", {"status": "done"}, "status"),
+    ("/threads/search", {"metadata": None}, "metadata"),
+    ("/agents/search", {"version": 1.0}, "version"),
+    *((path, body, name) for path in SEARCHES for body, name in BAD_PAGES),
+]
+
+
+def test_a_bad_property_is_refused_by_name(call: Any) -> None:
+    for path, body, name in BAD_BODIES:
+        response = call("POST", path, body)
+        assert response.status == 422, (path, body)
+        assert response.headers["content-type"] == "application/json"
+        assert response.json.startswith(f"{name}: "), (path, body)
+
+
+@pytest.mark.parametrize("path", ["/runs", "/threads", *SEARCHES])
+def test_a_body_that_is_no_json_object_is_refused(call: Any, path: str) -> None:
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"limit": NaN}',
+        b'{"agent_id": "\xff"}',
+        b'{"agent_id": "\\ud800"}',
+        b"[" * 10_000,
+    ):
+        response = call("POST", path, body)
+        assert response.status == 422, body
+        assert "body" in response.json
+
+
+def test_a_body_must_be_declared_as_json_also_with_parameters(call: Any) -> None:
+    for kind in ("application/json; charset=utf-8", "Application/JSON ;x=1"):
+        assert call("POST", "/runs/search", {}, Content_Type=kind).status == 200
+    words = "the body's Content-Type must be application/json"
+    assert call("POST", "/runs/search", {}, Content_Type="text/plain").json == words
+    undeclared = call.pool.request("POST", call.url + "/runs/search", body=b"{}", timeout=5)
+    assert (undeclared.status, undeclared.json()) == (422, words)
+
+
+def test_unknown_properties_pass(call: Any) -> None:
+    body = {"agent_id": ECHO_AGENT_ID, "if_not_exists": "create", "model_fields": 1, "self": {}}
+    assert call.ok("POST", "/runs", body)["creation"] == body
+    assert call.ok("POST", "/runs/search", {"sort": "newest"})
+
+
+def test_a_bad_block_timeout_is_refused(call: Any) -> None:
+    path = f"/runs/{call.run(ECHO_AGENT_ID)}/output?block_timeout="
+    for value in ("-1", "1.5", "x", "", "1e3", "٣", "+1", " 1"):
+        response = call("GET", path + quote(value))
+        assert response.status == 422, value
+        assert response.json.startswith("block_timeout: ")
+
+
+def test_a_block_timeout_is_never_longer_than_a_day() -> None:
+    assert (block_seconds(None), block_seconds("007"), block_seconds("99999")) == (0, 7, 99999)
+    assert block_seconds("100000") == block_seconds("9" * 10_000) == 24 * 3600
+
+
+def test_json_values_are_compared_as_json() -> None:
+    for one, other, same in (
+        (1, 1.0, True),
+        (1, True, False),
+        (0, False, False),
+        (True, True, True),
+        (None, None, True),
+        (None, False, False),
+        ("1", 1, False),
+        ([1, {"a": None}], [1, {"a": None}], True),
+        ([1], [True], False),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ([], {}, False),
+    ):
+        assert json_equal(one, other) is same, (one, other)
+        assert json_equal(other, one) is same, (other, one)

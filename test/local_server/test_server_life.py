@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import http.client
+import json
 import os
-import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 import urllib3
 from support.forks import run_in_fork
 from support.transport import eventually
@@ -47,35 +47,22 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_it_stops_promptly_under_load_and_leaves_no_thread(
-    caller_for: Callable[[LocalServer], Any],
-) -> None:
+def test_it_stops_promptly_under_load_and_leaves_no_thread(serve: Callable[..., Any]) -> None:
     before = set(threading.enumerate())
-    server = LocalServer().start()
-    call = caller_for(server)
+    call = serve()
     slow = call.run(SLOW_AGENT_ID, input={"seconds": 60})
     counting = call.run(COUNTER_AGENT_ID, input={"interval": 60}, streaming="custom")
     call.output(call.run(APPROVAL_AGENT_ID))
-    failures: list[Exception] = []
-
-    def wait(path: str) -> None:
-        try:
-            call("GET", path)
-        except urllib3.exceptions.HTTPError as error:
-            failures.append(error)
-
     paths = [f"/runs/{slow}/output?block_timeout=60", f"/runs/{counting}/stream"]
-    waiters = [threading.Thread(target=wait, args=(path,)) for path in paths]
-    for waiter in waiters:
-        waiter.start()
-    assert eventually(lambda: len(server.requests) == 6, 5)
-    began = time.monotonic()
-    server.close()
-    assert time.monotonic() - began < 10
-    for waiter in waiters:
-        waiter.join(5)
-    # Both were cut: a server that goes away ends no stream and no wait.
-    assert len(failures) == 2
+    with ThreadPoolExecutor() as pool:
+        waiters = [pool.submit(call, "GET", path) for path in paths]
+        assert eventually(lambda: len(call.server.requests) == 6, 5)
+        began = time.monotonic()
+        call.server.close()
+        assert time.monotonic() - began < 10
+        # Both are cut: a server that goes away ends no stream and no wait.
+        for waiter in waiters:
+            assert isinstance(waiter.exception(5), urllib3.exceptions.HTTPError)
     assert set(threading.enumerate()) <= before
 
 
@@ -87,28 +74,21 @@ def test_it_may_be_closed_twice_and_never_started() -> None:
         _ = LocalServer().url
 
 
-def test_a_restarted_server_has_its_port_and_its_runs(
-    server: LocalServer, caller_for: Callable[[LocalServer], Any]
-) -> None:
-    url = server.url
-    run_id = caller_for(server).run(SLOW_AGENT_ID, input={"seconds": 0.3})
+def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
+    server, url = call.server, call.server.url
+    path = f"/runs/{call.run(SLOW_AGENT_ID, input={'seconds': 0.3})}"
     server.stop()
+    assert (server.connections_accepted, server.connections_open) == (1, 0)
     with pytest.raises(urllib3.exceptions.HTTPError):
-        caller_for(server)("GET", f"/runs/{run_id}")
+        call("GET", path)
     server.start()
     assert server.url == url
-    assert caller_for(server).output(run_id)["type"] == "result"
-    server.restart(0.05)
-    assert caller_for(server).ok("GET", f"/runs/{run_id}")["status"] == "success"
+    assert call.ok("GET", f"{path}/output?block_timeout=5")["type"] == "result"
+    began = time.monotonic()
+    server.restart(0.5)
+    assert time.monotonic() - began >= 0.5
+    assert call.ok("GET", path)["status"] == "success"
     assert server.connections_accepted == 3
-
-
-def test_a_restart_ends_the_connections_that_are_open(server: LocalServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as idle:
-        assert eventually(lambda: server.connections_open == 1)
-        server.restart()
-        with contextlib.suppress(ConnectionError):
-            assert idle.recv(1) == b""
 
 
 def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
@@ -120,33 +100,26 @@ def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 pass
 
-    with LocalServer() as server:
-        port = int(server.url.rpartition(":")[2])
-        threads = [threading.Thread(target=connect, args=(port,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
+    with LocalServer() as server, ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(connect, server.port)
         try:
             for _ in range(20):
                 over.wait(0.02)
                 server.restart()
         finally:
             over.set()
-            for thread in threads:
-                thread.join()
     gc.collect()
 
 
-def test_a_restarted_server_may_have_forgotten_its_runs(
-    server: LocalServer, caller_for: Callable[[LocalServer], Any]
-) -> None:
-    agent_id = server.register(lambda input, config, context: {}, name="mine")
-    call = caller_for(server)
+def test_a_restarted_server_may_have_forgotten_its_runs(call: Any) -> None:
+    agent_id = call.server.register(lambda input, config, context: {}, name="mine")
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
     thread_id = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})["thread_id"]
-    url = server.url
-    server.restart(forget=True)
-    assert server.url == url and server.runs == ()
-    call = caller_for(server)
+    began = time.monotonic()
+    call.server.restart(forget=True)
+    assert time.monotonic() - began < 5
+    assert call.server.runs == ()
     assert call("GET", f"/runs/{run_id}").status == 404
     assert call("GET", f"/threads/{thread_id}").status == 404
     assert not any(run_id in thread.name for thread in threading.enumerate())
@@ -154,56 +127,33 @@ def test_a_restarted_server_may_have_forgotten_its_runs(
     assert call.output(call.run(agent_id))["type"] == "result"
 
 
-def test_a_taken_port_is_an_error(server: LocalServer) -> None:
-    with pytest.raises(OSError), LocalServer(port=server.port):
-        pass
-
-
-def test_servers_do_not_disturb_each_other(caller_for: Callable[[LocalServer], Any]) -> None:
-    with LocalServer() as one, LocalServer() as other:
-        first, second = caller_for(one), caller_for(other)
-        run_id = first.run(COUNTER_AGENT_ID, input={"interval": 0.1}, streaming="custom")
-        twin = second.run(COUNTER_AGENT_ID, input={"interval": 0.1}, streaming="custom")
-        assert second("GET", f"/runs/{run_id}").status == 404
-        assert len(first.events(run_id)) == len(second.events(twin)) == 3
-
-
-def test_it_speaks_tls() -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    with LocalServer(tls=context) as server, urllib3.PoolManager(ssl_context=trusting) as pool:
-        assert server.url.startswith("https://127.0.0.1:")
-        response = pool.request("POST", f"{server.url}/runs/search", json={}, timeout=5)
-        assert response.json() == []
-
-
-def test_it_listens_at_ipv6(caller_for: Callable[[LocalServer], Any]) -> None:
+def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    with LocalServer(host="::1") as server:
-        assert server.url.startswith("http://[::1]:")
-        assert caller_for(server).ok("POST", "/runs/search", {}) == []
+    call = serve(host="::1")
+    assert call.url.startswith("http://[::1]:")
+    assert call.ok("POST", "/runs/search", {}) == []
 
 
-@pytest.mark.slow
-def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
+def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_CLOSE_SECONDS", 0.3)
     release = threading.Event()
 
     def deaf(input: Any, config: Any, context: Any) -> None:
         release.wait(30)
 
-    server = LocalServer().start()
-    agent_id = server.register(deaf)
-    pool = urllib3.PoolManager()
-    pool.request("POST", f"{server.url}/runs", json={"agent_id": agent_id})
-    pool.clear()
-    with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop"):
-        server.close()
+    agent_id = call.server.register(deaf)
+    for _ in range(5):
+        call.run(agent_id)
+    began = time.monotonic()
+    with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop") as warned:
+        call.server.close()
+    assert 0.3 <= time.monotonic() - began < 3
+    assert len(warned) == 5
     release.set()
 
 
@@ -255,50 +205,22 @@ def test_a_wrong_argument_is_refused_by_name(wrong: dict[str, Any], words: str) 
     assert str(refused.value) == words
 
 
-class TestMistakes:
-    @pytest.mark.parametrize(
-        ("pause", "error", "words"),
-        [
-            ("0.1", TypeError, "^pause: Input should be a valid number"),
-            (-1, ValueError, "^pause: Input should be greater than or equal to 0"),
-            (float("nan"), ValueError, "^pause: Input should be a finite number"),
-        ],
-    )
-    def test_a_pause_that_cannot_be_stops_nothing(
-        self, server: LocalServer, call: Any, pause: Any, error: Any, words: str
-    ) -> None:
-        run_id = call.run(ECHO_AGENT_ID)
-        with pytest.raises(error, match=words):
-            server.restart(pause)
-        assert call("GET", f"/runs/{run_id}").status == 200
-
-    def test_faults_cannot_be_replaced(self, server: LocalServer) -> None:
-        with pytest.raises(AttributeError, match=r"server\.faults\.add\(Fault\(…\)\)"):
-            server.faults = [Fault(status=500)]
-        with pytest.raises(TypeError, match=r"^add: each must be of type Fault, not int"):
-            server.faults.add(500)  # type: ignore[arg-type]
-        assert len(server.faults) == 0
-
-    def test_registering_names_what_is_wrong(self, server: LocalServer) -> None:
-        with pytest.raises(TypeError, match=r"^function: .*, not the class dict"):
-            server.register(dict)
-        with pytest.raises(TypeError, match=r"no 'input_schema', but name, .*, input, "):
-            server.register(agent, input_schema={})
-        server.register(lambda input, config, context: {})
-        with pytest.raises(ValueError, match=r"<lambda> 0\.1\.0 .*give another name or version"):
-            server.register(lambda input, config, context: {})
-        assert len(server.agents) == len(BUILTIN_AGENTS) + 1
-
-
-def test_the_shell_command_serves_until_ctrl_c(shell_command: Any) -> None:
-    with shell_command() as (first, _, *listed):
-        url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+)\n", first)
-        assert url is not None, first
-        for agent in BUILTIN_AGENTS:
-            assert any(agent.agent_id in line and agent.name in line for line in listed)
-        with urllib3.PoolManager() as pool:
-            response = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
-        assert response.status == 200
+def test_a_mistake_with_a_server_that_runs_changes_nothing(call: Any) -> None:
+    server = call.server
+    with pytest.raises(TypeError, match=r"^pause: Input should be a valid number"):
+        server.restart("0.1")
+    with pytest.raises(ValueError, match=r"^pause: Input should be greater than or equal to 0"):
+        server.restart(-1)
+    with pytest.raises(AttributeError, match=r"server\.faults\.add\(Fault\(…\)\)"):
+        server.faults = [Fault(status=500)]
+    with pytest.raises(TypeError, match=r"^add: each must be of type Fault, not int"):
+        server.faults.add(500)
+    with pytest.raises(TypeError, match=r"^function: .*, not the class dict"):
+        server.register(dict)
+    with pytest.raises(TypeError, match=r"no 'input_schema', but name, .*, input, "):
+        server.register(agent, input_schema={})
+    assert call("GET", f"/agents/{ECHO_AGENT_ID}").status == 200
+    assert (len(server.faults), len(server.agents)) == (0, len(BUILTIN_AGENTS))
 
 
 def test_the_shell_command_says_where_it_cannot_listen(server: LocalServer) -> None:
@@ -317,29 +239,26 @@ def test_the_shell_command_says_where_it_cannot_listen(server: LocalServer) -> N
 def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> None:
     parser = __main__._parser()
     assert all(action.help for action in parser._actions)
-    assert vars(parser.parse_args([])) == {
-        "host": "127.0.0.1",
-        "port": 8000,
-        "base_path": "",
-        "api_key": [],
-        "api_key_env": None,
-        "allowed_host": [],
-    }
+    defaults = vars(parser.parse_args([]))
+    assert (defaults.pop("host"), defaults.pop("port")) == ("127.0.0.1", 8000)
+    assert not any(defaults.values())
+    usage = " ".join(parser.format_usage().split())
+    names = "[--base-path PATH] [--api-key NAME=VALUE] [--api-key-env NAME] [--allowed-host NAME]"
+    assert usage.endswith(f"[--host HOST] [--port PORT] {names}")
 
 
-def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Let pytest's processes find the package, and load no plugin that happens to be installed."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return pytester
 
 
 @pytest.mark.slow
-def test_the_fixtures_are_there_for_those_who_ask(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone_in_a_process(monkeypatch)
-    pytester.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
-    pytester.makepyfile(
+def test_the_fixtures_are_there_for_those_who_ask(alone: pytest.Pytester) -> None:
+    alone.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
+    alone.makepyfile(
         """
         from acp_client_v0_1 import RunsApi
 
@@ -356,33 +275,19 @@ def test_the_fixtures_are_there_for_those_who_ask(
             assert RunsApi(acp_client).search_runs({}) == []
         """
     )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+    alone.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
 @pytest.mark.slow
-def test_the_fixture_is_there_without_a_conftest_at_the_top(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone_in_a_process(monkeypatch)
-    below = pytester.mkpydir("below")
+def test_the_fixture_is_there_without_a_conftest_at_the_top(alone: pytest.Pytester) -> None:
+    below = alone.mkpydir("below")
     (below / "test_it.py").write_text("def test_it(acp_server): assert acp_server.port\n")
     options = ("-p", "no:cacheprovider", "-p", "acp_client_v0_1.testing.pytest_plugin")
-    pytester.runpytest_subprocess(*options).assert_outcomes(passed=1)
+    alone.runpytest_subprocess(*options).assert_outcomes(passed=1)
     # The guide says why it has to be asked for like that.
     (below / "conftest.py").write_text('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
-    refused = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    refused = alone.runpytest_subprocess("-p", "no:cacheprovider")
     assert "non-top-level conftest" in refused.stdout.str() + refused.stderr.str()
-
-
-def test_the_client_imports_nothing_of_it() -> None:
-    code = (
-        "import sys, acp_client_v0_1 as a\n"
-        "for name in a.__all__: getattr(a, name)\n"
-        "bad = {'starlette', 'uvicorn', 'sse_starlette', 'acp_client_v0_1.testing'}\n"
-        "sys.exit(', '.join(bad & set(sys.modules)) or 0)\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30)
-    assert ended.returncode == 0
 
 
 def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,15 +320,6 @@ def test_a_response_that_does_not_notice_the_end_is_cancelled(
     assert cancelled.is_set()
 
 
-def test_a_restart_waits_while_the_server_is_away(server: LocalServer) -> None:
-    began = time.monotonic()
-    server.restart(pause=0.5)
-    assert time.monotonic() - began >= 0.5
-    began = time.monotonic()
-    server.restart()
-    assert time.monotonic() - began < 5
-
-
 def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     mebibytes, seconds = 1024 * 1024, 1.0
@@ -439,9 +335,47 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
+    assert signature(LocalServer.restart).parameters["pause"].default == 0
 
 
 @pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])
 def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         kind("x")
+
+
+MANY = 1000
+POLLS = 250
+
+
+@pytest.mark.load
+def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
+    server, released = call.server, threading.Event()
+
+    def worker(input: Any, config: Any, context: Any) -> Any:
+        while not released.wait(1):
+            context.check()
+        return input
+
+    agent_id = server.register(worker)
+    ids = [call.run(agent_id, input={"n": n}, metadata={"batch": "b"}) for n in range(MANY)]
+    wanted = {"metadata": {"batch": "b"}, "status": "pending", "limit": 1000}
+    assert [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)] == ids
+
+    polls = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in ids[:POLLS]]
+    for connection, run_id in zip(polls, ids, strict=False):
+        target = f"/runs/{run_id}/output?block_timeout=600"
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert eventually(lambda: len(server.requests) == MANY + 1 + POLLS, 30)
+    # All of them wait, and the server still has time for others.
+    assert call.ok("GET", f"/runs/{ids[-1]}")["status"] == "pending"
+    released.set()
+    for number, connection in enumerate(polls):
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["result"] == {"n": number}
+        response.close()
+        connection.close()
+    assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
+    assert eventually(lambda: not server._engine._threads, 10)

@@ -1,4 +1,4 @@
-"""Runs: every operation, every status that the contract has for it and the server can reach."""
+"""Runs and threads: each operation, and each status that it has in the contract."""
 
 from __future__ import annotations
 
@@ -16,97 +16,65 @@ from acp_client_v0_1.testing import (
     ECHO_AGENT_ID,
     FAILING_AGENT_ID,
     SLOW_AGENT_ID,
-    LocalServer,
     RunCancelled,
 )
 
 
-def test_a_run_is_pending_at_first_and_carries_its_creation(call: Any) -> None:
+def test_a_run_is_pending_with_its_creation_and_ends_in_success_with_its_result(call: Any) -> None:
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"k": "v"}, "extra": [1]}
     run = call.ok("POST", "/runs", creation)
-    assert run["status"] == "pending"
+    assert (run["status"], run["agent_id"]) == ("pending", ECHO_AGENT_ID)
     assert run["creation"] == creation
-    assert run["agent_id"] == ECHO_AGENT_ID
     assert call.ok("GET", f"/threads/{run['thread_id']}")["agent_id"] == ECHO_AGENT_ID
     assert datetime.fromisoformat(run["created_at"].replace("Z", "+00:00")).tzinfo is not None
     assert run["updated_at"] == run["created_at"]
+    same = {"type": "result", "run_id": run["run_id"]}
+    assert call.output(run["run_id"]) == {**same, "status": "success", "result": {"a": 1}}
+    ended = call.ok("GET", f"/runs/{run['run_id']}")
+    assert ended["status"] == "success"
+    assert ended["updated_at"] > ended["created_at"] == run["created_at"]
 
 
-def test_a_run_ends_in_success_with_its_result(call: Any) -> None:
-    run_id = call.run(ECHO_AGENT_ID, input={"message": "Hello"})
-    assert call.output(run_id) == {
-        "type": "result",
-        "run_id": run_id,
-        "status": "success",
-        "result": {"message": "Hello"},
-    }
-    run = call.ok("GET", f"/runs/{run_id}")
-    assert run["status"] == "success"
-    assert run["updated_at"] > run["created_at"]
-
-
-@pytest.mark.parametrize(
-    ("input", "status", "errcode", "description"),
-    [
+def test_a_run_that_fails_has_an_error_as_output(call: Any) -> None:
+    late = {"timeout": True, "description": "too late"}
+    for input, status, errcode, description in (
         ({}, "error", 1, "this agent always fails"),
         ({"errcode": 42, "description": "no such file"}, "error", 42, "no such file"),
-        ({"timeout": True, "description": "too late"}, "timeout", 2, "too late"),
-    ],
-)
-def test_a_run_that_fails_has_an_error_as_output(
-    call: Any, input: dict[str, Any], status: str, errcode: int, description: str
-) -> None:
-    run_id = call.run(FAILING_AGENT_ID, input=input)
-    assert call.output(run_id) == {
-        "type": "error",
-        "run_id": run_id,
-        "errcode": errcode,
-        "description": description,
-    }
-    assert call.ok("GET", f"/runs/{run_id}")["status"] == status
+        (late, "timeout", 2, "too late"),
+    ):
+        run_id = call.run(FAILING_AGENT_ID, input=input)
+        error = {"errcode": errcode, "description": description}
+        assert call.output(run_id) == {"type": "error", "run_id": run_id, **error}
+        assert call.ok("GET", f"/runs/{run_id}")["status"] == status
 
 
-def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered(call: Any) -> None:
+def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call: Any) -> None:
     run_id = call.run(APPROVAL_AGENT_ID, input={"action": "deploy"})
     interrupt = {"interrupt_type": "approval", "question": "May I deploy?", "action": "deploy"}
     assert call.output(run_id) == {"type": "interrupt", "interrupt": interrupt}
+
+    refused = call("POST", f"/runs/{run_id}", {"approved": "yes"})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent wants type boolean")
+    refused = call("POST", f"/runs/{run_id}", {})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent requires it")
     assert call.ok("GET", f"/runs/{run_id}")["status"] == "interrupted"
 
     resumed = call.ok("POST", f"/runs/{run_id}", {"approved": False, "reason": "it is Friday"})
     assert (resumed["run_id"], resumed["status"]) == (run_id, "pending")
     result = {"action": "deploy", "approved": False, "reason": "it is Friday"}
     assert call.output(run_id)["result"] == result
-
-
-def test_only_an_interrupted_run_is_resumed_and_only_with_what_it_asked_for(call: Any) -> None:
-    ended = call.run(ECHO_AGENT_ID)
-    call.output(ended)
-    refused = call("POST", f"/runs/{ended}", {"approved": True})
+    refused = call("POST", f"/runs/{run_id}", {"approved": True})
     assert (refused.status, refused.json) == (409, "the run is success, not interrupted")
-
-    waiting = call.run(APPROVAL_AGENT_ID)
-    call.output(waiting)
-    refused = call("POST", f"/runs/{waiting}", {"approved": "yes"})
-    assert (refused.status, refused.json) == (422, "body.approved: the agent wants type boolean")
-    refused = call("POST", f"/runs/{waiting}", {})
-    assert (refused.status, refused.json) == (422, "body.approved: the agent requires it")
-    assert call.ok("GET", f"/runs/{waiting}")["status"] == "interrupted"
-
-
-def test_without_block_timeout_a_pending_run_has_no_output(call: Any) -> None:
-    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
-    for query in ("", "?block_timeout=0"):
-        response = call("GET", f"/runs/{run_id}/output{query}")
-        assert (response.status, response.body) == (204, b"")
 
 
 @pytest.mark.slow
-def test_a_blocked_output_ends_empty_after_its_time(call: Any) -> None:
+def test_a_pending_run_has_no_output_at_once_or_after_block_timeout(call: Any) -> None:
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
-    began = time.monotonic()
-    response = call("GET", f"/runs/{run_id}/output?block_timeout=1")
-    assert (response.status, response.body) == (204, b"")
-    assert 0.95 <= time.monotonic() - began < 5
+    for query, seconds in (("", 0), ("?block_timeout=0", 0), ("?block_timeout=1", 1)):
+        began = time.monotonic()
+        response = call("GET", f"/runs/{run_id}/output{query}")
+        assert (response.status, response.body) == (204, b"")
+        assert 0.95 * seconds <= time.monotonic() - began < seconds + 4
 
 
 def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
@@ -117,15 +85,14 @@ def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
     assert 0.3 <= time.monotonic() - began < 5
 
 
-def test_deleting_a_running_run_cancels_it_and_ends_who_waits(
-    server: LocalServer, call: Any
-) -> None:
-    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input={"count": 300, "interval": 0.1})
     responses: list[Any] = []
     path = f"/runs/{run_id}/output?block_timeout=20"
     waiter = threading.Thread(target=lambda: responses.append(call("GET", path)))
     waiter.start()
-    assert eventually(lambda: len(server.requests) == 2, 5)
+    assert eventually(lambda: len(call.server.requests) == 2, 5)
+    time.sleep(0.25)  # meanwhile, an update wakes who waits
     assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
     waiter.join(5)
     assert responses[0].status == 404
@@ -133,9 +100,7 @@ def test_deleting_a_running_run_cancels_it_and_ends_who_waits(
     assert eventually(lambda: not any(run_id in thread.name for thread in threading.enumerate()), 5)
 
 
-def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(
-    server: LocalServer, call: Any
-) -> None:
+def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(call: Any) -> None:
     began, ends = threading.Event(), list[Any]()
 
     def work(input: Any, config: Any, context: Any) -> Any:
@@ -147,7 +112,7 @@ def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(
             ends.append((str(cancelled), context.cancelled))
             raise
 
-    run_id = call.run(server.register(work))
+    run_id = call.run(call.server.register(work))
     assert began.wait(5)
     call.ok("DELETE", f"/runs/{run_id}")
     assert eventually(lambda: bool(ends), 5)
@@ -155,81 +120,55 @@ def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(
     assert run_id in said and was_cancelled
 
 
-def test_deleting_an_interrupted_run_forgets_it(call: Any) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID)
-    call.output(run_id)
-    assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "interrupted"
-    assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 404
+def test_an_unknown_id_is_404_and_named(call: Any) -> None:
+    of_runs = ("", "/output", "/output?block_timeout=1", "/stream", "/threadstate")
+    asked: list[tuple[str, str, Any]] = [
+        *(("GET", f"/runs/nobody{path}", None) for path in of_runs),
+        *(("GET", f"/agents/nobody{path}", None) for path in ("", "/descriptor")),
+        *(("GET", f"/threads/nobody{path}", None) for path in ("", "/state", "/history")),
+        *(("DELETE", f"/{kind}/nobody", None) for kind in ("runs", "threads")),
+        ("POST", "/runs/nobody", {}),
+        ("POST", "/runs", {"agent_id": "nobody"}),
+        ("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "nobody"}),
+        ("POST", "/threads", {"agent_id": "nobody"}),
+    ]
+    for method, path, body in asked:
+        response = call(method, path, body)
+        assert response.status == 404, (method, path)
+        assert response.headers["content-type"] == "application/json"
+        assert isinstance(response.json, str) and "'nobody'" in response.json, (method, path)
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body"),
+    ("status", "requests"),
     [
-        ("GET", "/runs/{id}", None),
-        ("POST", "/runs/{id}", {}),
-        ("DELETE", "/runs/{id}", None),
-        ("GET", "/runs/{id}/output", None),
-        ("GET", "/runs/{id}/output?block_timeout=1", None),
-        ("GET", "/runs/{id}/stream", None),
-        ("GET", "/runs/{id}/threadstate", None),
-        ("GET", "/agents/{id}", None),
-        ("GET", "/agents/{id}/descriptor", None),
-        ("GET", "/threads/{id}", None),
-        ("DELETE", "/threads/{id}", None),
-        ("GET", "/threads/{id}/state", None),
-        ("GET", "/threads/{id}/history", None),
-        ("POST", "/runs", {"agent_id": "{id}"}),
-        ("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "{id}"}),
-        ("POST", "/threads", {"agent_id": "{id}"}),
-    ],
-)
-def test_an_unknown_id_is_404_and_named(call: Any, method: str, path: str, body: Any) -> None:
-    response = call(method, path.replace("{id}", "no-such-id"), body)
-    assert response.status == 404
-    assert response.headers["content-type"] == "application/json"
-    assert isinstance(response.json, str)
-    assert ("{id}" if body else "no-such-id") in response.json
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/", 404),
-        ("GET", "/runs/a/b/c", 404),
-        ("GET", "/runs/a%2Fb", 404),
-        ("GET", "/runs/x/", 404),
-        ("PUT", "/runs", 405),
-        ("DELETE", "/runs/x/output", 405),
-        ("GET", "/agents/search", 405),
-        ("GET", "/runs/search", 405),
-        ("DELETE", "/runs/search", 405),
-        ("GET", "/threads", 405),
-        ("DELETE", "/threads/search", 405),
-        ("GET", "/runs//output", 404),
-        ("OPTIONS", "/runs", 405),
+        (404, ["GET /", "GET /runs/a/b/c", "GET /runs/a%2Fb", "GET /runs/x/", "GET /runs//output"]),
+        (405, ["PUT /runs", "OPTIONS /runs", "DELETE /runs/x/output", "GET /threads"]),
+        (405, [f"{method} /runs/search" for method in ("GET", "DELETE", "PUT")]),
+        (405, ["GET /agents/search", "DELETE /threads/search"]),
     ],
 )
 def test_unknown_routes_respond_with_a_json_string_too(
-    call: Any, method: str, path: str, status: int
+    call: Any, status: int, requests: list[str]
 ) -> None:
-    response = call(method, path)
-    assert response.status == status
-    assert isinstance(response.json, str)
+    for request in requests:
+        response = call(*request.split())
+        assert response.status == status, request
+        assert isinstance(response.json, str)
 
 
 class TestSearch:
-    def test_it_lists_all_oldest_first_ten_by_default(self, call: Any) -> None:
+    def test_pages_have_the_oldest_first_ten_by_default(self, call: Any) -> None:
         ids = [call.run(ECHO_AGENT_ID) for _ in range(12)]
-        found = [run["run_id"] for run in call.ok("POST", "/runs/search", {})]
-        assert found == ids[:10]
-
-    def test_pages_do_not_overlap(self, call: Any) -> None:
-        ids = [call.run(ECHO_AGENT_ID) for _ in range(5)]
-        pages = [
-            [run["run_id"] for run in call.ok("POST", "/runs/search", {"limit": 2, "offset": at})]
-            for at in (0, 2, 4, 6, 10**30)
-        ]
-        assert pages == [ids[:2], ids[2:4], ids[4:], [], []]
+        for page, found in (
+            ({}, ids[:10]),
+            ({"limit": 2}, ids[:2]),
+            ({"limit": 5, "offset": 5}, ids[5:10]),
+            ({"offset": 10}, ids[10:]),
+            ({"offset": 12}, []),
+            ({"offset": 10**30}, []),
+        ):
+            assert [run["run_id"] for run in call.ok("POST", "/runs/search", page)] == found, page
 
     def test_every_filter_must_match(self, call: Any) -> None:
         red = call.run(ECHO_AGENT_ID, metadata={"colour": "red", "size": 1})
@@ -252,3 +191,114 @@ class TestSearch:
         assert found(metadata={"nested": {"a": [1, 2]}}) == []
         assert found(agent_id=FAILING_AGENT_ID, status="success") == []
         assert found(agent_id=COUNTER_AGENT_ID) == []
+
+
+# Threads: their state and history, and what keeps a run off them
+
+
+def thread_of(call: Any, agent_id: str, **fields: Any) -> str:
+    thread_id: str = call.ok("POST", "/threads", {"agent_id": agent_id, **fields})["thread_id"]
+    return thread_id
+
+
+def test_a_thread_is_created_found_and_deleted(call: Any) -> None:
+    metadata = {"topic": "greetings"}
+    created = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID, "metadata": metadata})
+    assert set(created) == {"thread_id", "agent_id", "metadata"}
+    path = f"/threads/{created['thread_id']}"
+    assert call.ok("GET", path) == created
+    assert call.ok("GET", path + "/state") == {}
+    assert call.ok("GET", path + "/history") == []
+    assert call.ok("DELETE", path) == created
+    assert call("GET", path).status == 404
+
+
+def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(call: Any) -> None:
+    thread_id = thread_of(call, ECHO_AGENT_ID)
+    runs = []
+    for turn in (1, 2):
+        runs.append(call.run(ECHO_AGENT_ID, thread_id=thread_id, input={"turn": turn}))
+        call.output(runs[-1])
+    assert call.ok("GET", f"/threads/{thread_id}/state") == {"turns": 2, "last_input": {"turn": 2}}
+    history = call.ok("GET", f"/threads/{thread_id}/history")
+    assert [run["run_id"] for run in history] == runs
+    assert {run["thread_id"] for run in history} == {thread_id}
+    # The state as each run left it.
+    for turn, run_id in enumerate(runs, 1):
+        state = call.ok("GET", f"/runs/{run_id}/threadstate")
+        assert state == {"turns": turn, "last_input": {"turn": turn}}
+
+
+def test_only_a_run_in_success_on_a_thread_has_a_thread_state(call: Any) -> None:
+    thread_id = thread_of(call, APPROVAL_AGENT_ID)
+    interrupted = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
+    call.output(interrupted)
+    refused = call("GET", f"/runs/{interrupted}/threadstate")
+    assert refused.status == 409
+    assert "interrupted" in refused.json
+    alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
+    call.output(alone)
+    refused = call("GET", f"/runs/{alone}/threadstate")
+    assert (refused.status, refused.json) == (409, "the run has no thread")
+
+
+def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call: Any) -> None:
+    first, second = (call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID}) for _ in range(2))
+    assert first["thread_id"] != second["thread_id"]
+    assert "thread_id" not in first["creation"]
+    for run in (first, second):
+        call.output(run["run_id"])
+        assert call.ok("GET", f"/threads/{run['thread_id']}/state")["turns"] == 1
+        (turn,) = call.ok("GET", f"/threads/{run['thread_id']}/history")
+        assert turn["run_id"] == run["run_id"]
+    # An agent without a state declares none.
+    assert "thread_id" not in call.ok("POST", "/runs", {"agent_id": APPROVAL_AGENT_ID})
+
+
+def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call: Any) -> None:
+    thread_id = thread_of(call, SLOW_AGENT_ID)
+    creation = {"agent_id": SLOW_AGENT_ID, "thread_id": thread_id, "input": {"seconds": 30}}
+    run_id = call.ok("POST", "/runs", creation)["run_id"]
+    assert call("POST", "/runs", creation).status == 409
+    assert call("DELETE", f"/threads/{thread_id}").status == 409
+    call.ok("DELETE", f"/runs/{run_id}")
+    assert call.ok("GET", f"/threads/{thread_id}/history") == []
+    call.ok("POST", "/runs", creation)
+
+
+def test_an_interrupted_run_lets_others_on_and_waits_for_them(call: Any) -> None:
+    thread_id = thread_of(call, APPROVAL_AGENT_ID)
+    first = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
+    call.output(first)
+    second = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
+    call.output(second)
+    assert call.ok("POST", f"/runs/{first}", {"approved": True})["status"] == "pending"
+
+
+def test_a_thread_belongs_to_its_agent_and_is_deleted_with_its_runs(call: Any) -> None:
+    thread_id = thread_of(call, APPROVAL_AGENT_ID)
+    refused = call("POST", "/runs", {"agent_id": SLOW_AGENT_ID, "thread_id": thread_id})
+    assert refused.status == 409
+    assert APPROVAL_AGENT_ID in refused.json
+    run_id = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
+    call.output(run_id)
+    call.ok("DELETE", f"/threads/{thread_id}")
+    assert call("GET", f"/runs/{run_id}").status == 404
+
+
+def test_the_search_for_threads_filters_and_pages(call: Any) -> None:
+    ids = [
+        thread_of(call, ECHO_AGENT_ID, metadata={"topic": "a"}),
+        thread_of(call, ECHO_AGENT_ID),
+        thread_of(call, SLOW_AGENT_ID, metadata={"topic": "a"}),
+    ]
+    for wanted, found in (
+        ({}, ids),
+        ({"agent_id": SLOW_AGENT_ID}, ids[2:]),
+        ({"metadata": {"topic": "a"}}, [ids[0], ids[2]]),
+        ({"metadata": {"topic": "a"}, "agent_id": ECHO_AGENT_ID}, ids[:1]),
+        ({"metadata": {"none": None}}, []),
+        ({"limit": 1, "offset": 1}, ids[1:2]),
+    ):
+        threads = call.ok("POST", "/threads/search", wanted)
+        assert [thread["thread_id"] for thread in threads] == found, wanted

@@ -23,24 +23,18 @@ def receiver() -> Iterator[SocketServer]:
         yield listening
 
 
-def hook_of(receiver: SocketServer) -> str:
-    return f"{receiver.url}/hook?from=acp"
-
-
 def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
     assert eventually(lambda: len(server.webhooks) == count, 5)
     return server.webhooks
 
 
-def test_every_change_of_the_status_is_posted(
-    server: LocalServer, call: Any, receiver: SocketServer
-) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID, webhook=hook_of(receiver))
+def test_every_change_of_the_status_is_posted(call: Any, receiver: SocketServer) -> None:
+    run_id = call.run(APPROVAL_AGENT_ID, webhook=f"{receiver.url}/hook?from=acp")
     call.output(run_id)
     call.ok("POST", f"/runs/{run_id}", {"approved": True})
     call.output(run_id)
 
-    assert [sent.status for sent in deliveries(server, 3)] == [200] * 3
+    assert [sent.status for sent in deliveries(call.server, 3)] == [200] * 3
     for request in receiver.requests:
         assert (request.method, request.path) == ("POST", "/hook?from=acp")
         assert request.headers["content-type"] == "application/json"
@@ -49,11 +43,11 @@ def test_every_change_of_the_status_is_posted(
     assert runs[-1] == call.ok("GET", f"/runs/{run_id}")
 
 
-def test_a_redirect_is_not_followed(server: LocalServer, call: Any, receiver: SocketServer) -> None:
+def test_a_redirect_is_not_followed(call: Any, receiver: SocketServer) -> None:
     with LocalServer() as elsewhere:
-        elsewhere.fail_next(307, redirect=hook_of(receiver))
+        elsewhere.fail_next(307, redirect=receiver.url)
         call.run(ECHO_AGENT_ID, webhook=elsewhere.url)
-        (delivery,) = deliveries(server, 1)
+        (delivery,) = deliveries(call.server, 1)
     assert (delivery.status, delivery.error, receiver.requests) == (307, None, [])
 
 
@@ -65,40 +59,25 @@ def test_a_redirect_is_not_followed(server: LocalServer, call: Any, receiver: So
         ("http://127.0.0.1:1/", "ConnectionRefusedError: [Errno "),
     ],
 )
-def test_what_cannot_be_reached_is_recorded(
-    server: LocalServer, call: Any, webhook: str, error: str
-) -> None:
+def test_what_cannot_be_reached_is_recorded(call: Any, webhook: str, error: str) -> None:
     call.run(ECHO_AGENT_ID, webhook=webhook)
-    (delivery,) = deliveries(server, 1)
+    (delivery,) = deliveries(call.server, 1)
     assert delivery.status is None
     assert error in str(delivery.error)
 
 
 @pytest.mark.parametrize("key", [None, ("x-api-key", "k")])
 def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
-    receiver: SocketServer, key: tuple[str, str] | None
+    serve: Any, receiver: SocketServer, key: tuple[str, str] | None
 ) -> None:
-    creation = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
-    with LocalServer(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"]) as server:
-        url = f"http://127.0.0.1:{server.port}/runs"
-        urllib3.request("POST", url, json=creation, headers=dict([key] if key else []), timeout=5)
-        (delivery,) = deliveries(server, 1)
-        assert delivery.status == (200 if key else None)
-        assert len(receiver.requests) == (1 if key else 0)
-        if not key:
-            assert "needs an api_key to call webhooks" in str(delivery.error)
-
-
-def test_the_newest_deliveries_are_kept(
-    server: LocalServer, call: Any, receiver: SocketServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 2)
-    for number in range(4):
-        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=hook_of(receiver))
-        assert eventually(lambda count=number + 1: len(receiver.requests) == count, 5)
-    assert eventually(
-        lambda: [sent.run["creation"]["input"]["n"] for sent in server.webhooks] == [2, 3], 5
-    )
+    creation = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
+    call = serve(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"])
+    call.url = f"http://127.0.0.1:{call.server.port}"
+    assert call("POST", "/runs", creation, x_api_key="k").status == 200
+    (delivery,) = deliveries(call.server, 1)
+    assert delivery.status == (200 if key else None)
+    assert len(receiver.requests) == (1 if key else 0)
+    assert key or "needs an api_key to call webhooks" in str(delivery.error)
 
 
 NO_URLS = """
@@ -107,27 +86,23 @@ http://[ http://127.0.0.1/ü
 """
 
 
-@pytest.mark.parametrize(
-    "webhook", ["", "not a url", "http://127.0.0.1/a b", "http://127.0.0.1/\n", *NO_URLS.split()]
-)
-def test_what_is_no_http_url_is_refused(server: LocalServer, call: Any, webhook: str) -> None:
-    refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": webhook})
-    assert refused.status == 422
-    assert refused.json.startswith("webhook: ")
-    assert call.ok("POST", "/runs/search", {}) == []
-    assert server.webhooks == ()
+def test_what_is_no_http_url_is_refused(call: Any) -> None:
+    with_spaces = ("", "not a url", "http://127.0.0.1/a b", "http://127.0.0.1/\n")
+    for webhook in (*with_spaces, *NO_URLS.split()):
+        refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": webhook})
+        assert refused.status == 422, webhook
+        assert refused.json.startswith("webhook: ")
+    assert (call.server.runs, call.server.webhooks) == ((), ())
 
 
 @pytest.mark.slow
-def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(
-    call: Any, server: LocalServer
-) -> None:
+def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(call: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         call_url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         began = time.monotonic()
         assert call.output(call.run(ECHO_AGENT_ID, webhook=call_url))["type"] == "result"
         call.run(ECHO_AGENT_ID, webhook=call_url)
-        server.close()
+        call.server.close()
         assert time.monotonic() - began < 4
 
 
@@ -135,7 +110,7 @@ def test_a_server_that_is_used_again_sends_again(receiver: SocketServer) -> None
     server = LocalServer()
     for count in (1, 2):
         with server:
-            body = {"agent_id": ECHO_AGENT_ID, "webhook": hook_of(receiver)}
+            body = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
             urllib3.request("POST", f"{server.url}/runs", json=body, timeout=5)
             assert [sent.status for sent in deliveries(server, count)] == [200] * count
         assert not [one for one in threading.enumerate() if one.name.startswith("webhooks")]

@@ -61,7 +61,9 @@ def reader(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, set_timing: SetTiming
 ) -> Reader:
     """Someone with a server and an empty folder to work in, for whom pauses are short."""
-    set_timing(search=1.5, backoff=(0.05, 1.0), pace=(0.01, 0.1), searches=(0.1, 1.0), grace=0.5)
+    set_timing(
+        search=1.5, backoff=(0.05, 1.0), pace=(0.01, 0.1), parked_searches=(0.1, 1.0), grace=0.5
+    )
     monkeypatch.setenv("ACP_HOST", server.url)
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("documented_example")

@@ -27,6 +27,7 @@ from acp_client_v0_1.exceptions import (
     StreamInterrupted,
 )
 from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_status import RunStatus
 
 HOST = "http://simulated"
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -170,7 +171,7 @@ class Schedule:
 
 
 class World:
-    """The server, the clock, and the log of what arrived."""
+    """The server, the clock, and what arrived."""
 
     def __init__(self, schedule: Schedule, rng: random.Random) -> None:
         self.now = 1000.0
@@ -180,7 +181,7 @@ class World:
         self.requests = 0
         self.began = self.now  # the faults
         self.sent: list[Sent] = []
-        self.log: list[tuple[float, str, str, bool]] = []  # when, what, run, carried out
+        self.created = 0  # by requests
         self.closed_until = -math.inf  # by a Retry-After
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
@@ -283,7 +284,6 @@ class World:
         if name == "GET /runs/{run_id}":
             return self._run(run)
         if name == "DELETE /runs/{run_id}":
-            self.log.append((self.now, "delete", run.run_id, True))
             told = self._run(run)
             run.deleted_at = self.now
             return told
@@ -307,7 +307,7 @@ class World:
 
     def _create(self, creation: Any) -> Run:
         run = self.add(f"run-{len(self.runs)}", creation)
-        self.log.append((self.now, "create", run.run_id, True))
+        self.created += 1
         return self._run(run)
 
     def _run(self, run: SimulatedRun) -> Run:
@@ -318,7 +318,7 @@ class World:
             agent_id="agent",
             created_at=EPOCH + timedelta(seconds=run.born),
             updated_at=EPOCH + timedelta(seconds=state.at, microseconds=1),
-            status=_STATUS[state.status],
+            status=RunStatus(state.status),
             thread_id=None,
         )
 
@@ -339,7 +339,7 @@ class World:
             output = RunInterrupt.model_construct(type="interrupt", interrupt=asks)
         elif state.status == "success":
             output = RunResult.model_construct(
-                type="result", run_id=run.run_id, status=_STATUS["success"], result={"n": 1}
+                type="result", run_id=run.run_id, status=RunStatus.SUCCESS, result={"n": 1}
             )
         else:
             output = RunError.model_construct(
@@ -394,14 +394,8 @@ class SimulatedReader:
         self.closed = True
 
 
-_STATUS: dict[str, Any] = {}
-
-
 def client_of(world: World) -> Any:
     """A client whose calls the world answers."""
-    from acp_client_v0_1.models.run_status import RunStatus
-
-    _STATUS.update({status.value: status for status in RunStatus})
     client = SimpleNamespace(
         call=world.call,
         configuration=SimpleNamespace(host=HOST, block_margin=10.0),

@@ -60,18 +60,6 @@ case(
 )
 case("standard: empty data, newline, unfinished", b"data\n\ndata\ndata\n\ndata:", "", "\n")
 case("standard: space after the colon or not", b"data:test\n\ndata: test\n\n", "test", "test")
-case(
-    "standard 9.2.1: two lines of one message",
-    b"data: This is the second message, it\ndata: has two lines.\n\n",
-    "This is the second message, it\nhas two lines.",
-)
-case(
-    "standard 9.2.1: named events",
-    b"event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\nevent: add\ndata: 113411\n\n",
-    ev("73857293", "add"),
-    ev("2153", "remove"),
-    ev("113411", "add"),
-)
 
 # --- Line ends: every stream with each of the three, and in mixtures ----------------------------
 
@@ -103,7 +91,6 @@ for lines_name, (lines, expected) in LINES.items():
     case(f"line ends: {lines_name}, mixed", mixed, *expected)
 
 case("line ends: LF CR is two", b"data: a\n\rdata: b\n\n", "a", "b")
-case("line ends: CR LF is one", b"data: a\r\ndata: b\n\n", "a\nb")
 case("line ends: CR CR LF is two", b"data: a\r\r\ndata: b\n\n", "a", "b")
 case("line ends: CR LF LF is two", b"data: a\r\n\ndata: b\n\n", "a", "b")
 case("line ends: CR LF CR is two", b"data: a\r\n\rdata: b\n\n", "a", "b")
@@ -111,13 +98,7 @@ case("line ends: CR LF CR LF is two", b"data: a\r\n\r\ndata: b\n\n", "a", "b")
 case("line ends: LF CR LF is two", b"data: a\n\r\ndata: b\n\n", "a", "b")
 case("line ends: a last CR ends the event", b"data: a\r\r", "a")
 case("line ends: LF, then a last CR", b"data: a\n\r", "a")
-case("line ends: CR LF, then a last CR", b"data: a\r\n\r", "a")
 case("line ends: nothing but CR", b"\r\r\r")
-case("line ends: nothing but LF", b"\n\n\n")
-case("line ends: nothing but CR LF", b"\r\n\r\n")
-case("line ends: an LF first", b"\ndata: a\n\n", "a")
-case("line ends: a CR LF first", b"\r\ndata: a\n\n", "a")
-case("line ends: CR inside a value ends the line", b"data: a\rb\n\n", "a")
 case("line ends: text after CR may be a field", b"data: a\revent: e\n\n", ev("a", "e"))
 
 # --- Characters that other algorithms take for line ends ----------------------------------------
@@ -146,67 +127,39 @@ BOM = b"\xef\xbb\xbf"
 case("BOM: at the start", BOM + b"data: a\n\n", "a")
 case("BOM: before an LF", BOM + b"\ndata: a\n\n", "a")
 case("BOM: before a comment", BOM + b": c\ndata: a\n\n", "a")
-case(
-    "BOM: before the ACP shape",
-    BOM + b"id: 1\nevent: agent_event\ndata: {}\n\n",
-    ev("{}", "agent_event", "1"),
-)
-case("BOM: the second one belongs to the field name", BOM + BOM + b"data: a\n\n")
 case("BOM: the second one, then a good line", BOM + BOM + b"data: a\ndata: b\n\n", "b")
 case("BOM: after an LF it belongs to the name", b"\n" + BOM + b"data: a\n\n")
 case("BOM: after an event it belongs to the name", b"data: a\n\n" + BOM + b"data: b\n\n", "a")
-case("BOM: in a value", b"data: a" + BOM + b"\n\n", "a\ufeff")
 case("BOM: at a value's start", b"data:" + BOM + b"a\n\n", "\ufeffa")
-case("BOM: alone", BOM)
 case("BOM: two bytes of it, then a line end", b"\xef\xbb\ndata: a\n\n", "a")
 case("BOM: one byte of it, then a line end", b"\xef\ndata: a\n\n", "a")
 case("BOM: two bytes of it, then a field", b"\xef\xbbdata: a\n\n")
-case("BOM: two bytes of it end the stream", b"\xef\xbb")
-case("BOM: of UTF-16 is none", b"\xff\xfedata: a\n\n")
 case("BOM: U+FEFF differs from U+FEC0", b"\xef\xbb\x80: x\ndata: a\n\n", "a")
 
 # --- UTF-8 --------------------------------------------------------------------------------------
 
 for text_name, text in {
-    "two bytes": "é",
-    "three bytes": "€",
-    "four bytes": "😀",
-    "combining": "e\u0301",
     "the first of each length": "\x80\u0800\U00010000",
     "the last of each length": "\x7f\u07ff\uffff\U0010ffff",
     "around the surrogates": "\ud7ff\ue000",
     "a mixture": "aé€😀z",
 }.items():
-    case(f"UTF-8: {text_name}", f"data: {text}\n\n".encode(), text)
-    case(
-        f"UTF-8: {text_name}, in the ACP shape",
-        f"id: {text}\nevent: agent_event\ndata: {text}\n\n".encode(),
-        ev(text, "agent_event", text),
-    )
+    block = f"id: {text}\nevent: agent_event\ndata: {text}\n\n"
+    case(f"UTF-8: {text_name}", block.encode(), ev(text, "agent_event", text))
 
 for bytes_name, raw, text in [
     ("a lone continuation byte", b"\x80", FFFD),
-    ("two lone continuation bytes", b"\x80\xbf", FFFD * 2),
     ("0xC0 starts nothing", b"\xc0\xaf", FFFD * 2),
-    ("0xC1 starts nothing", b"\xc1\xbf", FFFD * 2),
     ("0xF5 starts nothing", b"\xf5\x80\x80\x80", FFFD * 4),
-    ("0xFE and 0xFF", b"\xfe\xff", FFFD * 2),
     ("two bytes cut short", b"\xc3", FFFD),
-    ("three bytes cut short after one", b"\xe2", FFFD),
     ("three bytes cut short after two", b"\xe2\x82", FFFD),
-    ("four bytes cut short after one", b"\xf0", FFFD),
-    ("four bytes cut short after two", b"\xf0\x9f", FFFD),
     ("four bytes cut short after three", b"\xf0\x9f\x98", FFFD),
     ("a letter after two of three", b"\xe2\x82x", FFFD + "x"),
-    ("a letter after three of four", b"\xf0\x9f\x98x", FFFD + "x"),
     ("a new sequence after an unfinished one", b"\xe2\x82\xc3\xa9", FFFD + "é"),
     ("an overlong slash of three bytes", b"\xe0\x80\xaf", FFFD * 3),
-    ("an overlong slash of four bytes", b"\xf0\x80\x80\xaf", FFFD * 4),
     ("a surrogate", b"\xed\xa0\x80", FFFD * 3),
-    ("a pair of surrogates", b"\xed\xa0\xbd\xed\xb8\x80", FFFD * 6),
     ("beyond U+10FFFF", b"\xf4\x90\x80\x80", FFFD * 4),
     ("Latin-1", b"caf\xe9", "caf" + FFFD),
-    ("between letters", b"a\xffb", f"a{FFFD}b"),
 ]:
     case(f"invalid UTF-8: {bytes_name}", b"data: " + raw + b"\n\ndata: b\n\n", text, "b")
 case("invalid UTF-8: a line end ends the sequence", b"data: \xe2\x82\r\n\r\n", FFFD)
@@ -215,60 +168,33 @@ case("invalid UTF-8: in the id", b"id: \xff\ndata: a\n\n", ev("a", id=FFFD))
 case("invalid UTF-8: in a field name", b"d\xffata: a\n\ndata: b\n\n", "b")
 case("invalid UTF-8: in a comment", b": \xff\ndata: b\n\n", "b")
 case("invalid UTF-8: in the unfinished event", b"data: b\n\ndata: \xff", "b")
-case(
-    "invalid UTF-8: in the ACP shape",
-    b"id: \xff\nevent: agent_event\ndata: \xfe\n\n",
-    ev(FFFD, "agent_event", FFFD),
-)
 
 # --- Fields: the colon and the space ------------------------------------------------------------
 
-case("value: no space", b"data:a\n\n", "a")
-case("value: one space goes", b"data: a\n\n", "a")
 case("value: of two spaces one stays", b"data:  a\n\n", " a")
-case("value: of three spaces two stay", b"data:   a\n\n", "  a")
 case("value: a tab stays", b"data:\ta\n\n", "\ta")
-case("value: space, then tab", b"data: \ta\n\n", "\ta")
-case("value: a no-break space stays", "data:\u00a0a\n\n".encode(), "\u00a0a")
 case("value: spaces at its end stay", b"data: a  \n\n", "a  ")
-case("value: only a space", b"data: \n\n", "")
 case("value: only two spaces", b"data:  \n\n", " ")
 case("value: a colon", b"data: a:b\n\n", "a:b")
 case("value: starts with a colon", b"data::a\n\n", ":a")
-case("value: space and colon", b"data: :a\n\n", ":a")
 case("value: looks like a field", b"data: data: a\n\n", "data: a")
 case("value: NUL stays in data", b"data: a\0b\n\n", "a\0b")
 case("value: NUL stays in the event type", b"event: a\0\ndata: b\n\n", ev("b", "a\0"))
-case("name: no colon", b"data\n\n", "")
 case("name: a space before the colon", b"data : a\n\n")
 case("name: a space before the name", b" data: a\n\n")
 case("name: upper case", b"Data: a\n\nDATA: b\n\n")
 case("name: longer", b"datas: a\n\n")
-case("name: shorter", b"dat: a\n\n")
 case("name: unknown", b"foo: bar\ndata: a\n\n", "a")
 case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
-case("name: unknown, nothing else", b"foo: bar\n\n")
 case("name: a tab after the name", b"data\t: a\n\n")
-case("name: JSON that nobody put into data", b'{"a": 1}\n\n')
 case("name: event in upper case", b"Event: e\ndata: a\n\n", "a")
-case("name: id in upper case", b"ID: 1\ndata: a\n\n", "a")
 
 # --- data ---------------------------------------------------------------------------------------
 
-case("data: empty value", b"data:\n\n", "")
-case("data: two empty values", b"data:\ndata:\n\n", "\n")
-case("data: three without colon", b"data\ndata\ndata\n\n", "\n\n")
 case("data: an empty line first", b"data:\ndata: a\n\n", "\na")
 case("data: an empty line last", b"data: a\ndata:\n\n", "a\n")
-case("data: an empty line between", b"data: a\ndata\ndata: b\n\n", "a\n\nb")
 case("data: before the other fields", b"data: a\nevent: e\nid: 1\n\n", ev("a", "e", "1"))
-case("data: between the other fields", b"id: 1\ndata: a\nevent: e\n\n", ev("a", "e", "1"))
 case("data: around another field", b"data: a\nid: 1\ndata: b\n\n", ev("a\nb", id="1"))
-case("data: JSON", b'data: {"a": [1, "b: c"]}\n\n', '{"a": [1, "b: c"]}')
-case("data: pretty JSON", b'data: {\ndata:   "a": 1\ndata: }\n\n', '{\n  "a": 1\n}')
-case("data: does not persist", b"data: a\n\ndata: b\n\n", "a", "b")
-case("data: escapes mean nothing", b"data: a\\nb\n\n", "a\\nb")
-case("data: 5,000 letters", b"data: " + b"x" * 5000 + b"\n\n", "x" * 5000)
 case("data: 300 lines", b"data: x\n" * 300 + b"\n", "\n".join("x" * 300))
 
 # --- event --------------------------------------------------------------------------------------
@@ -276,20 +202,12 @@ case("data: 300 lines", b"data: x\n" * 300 + b"\n", "\n".join("x" * 300))
 case("event: names the type", b"event: e\ndata: a\n\n", ev("a", "e"))
 case("event: empty is message", b"event:\ndata: a\n\n", "a")
 case("event: without colon is message", b"event\ndata: a\n\n", "a")
-case("event: a space alone is message", b"event: \ndata: a\n\n", "a")
 case("event: the last one counts", b"event: e\nevent: f\ndata: a\n\n", ev("a", "f"))
-case("event: the last one counts, around data", b"event: e\ndata: a\nevent: f\n\n", ev("a", "f"))
 case("event: an empty one resets", b"event: e\nevent\ndata: a\n\n", "a")
 case("event: does not persist", b"event: e\ndata: a\n\ndata: b\n\n", ev("a", "e"), "b")
 case("event: a block without data resets it", b"event: e\n\ndata: a\n\n", "a")
 case("event: with an id but no data resets it", b"event: e\nid: 1\n\ndata: a\n\n", ev("a", id="1"))
 case("event: alone dispatches nothing", b"event: e\n\n")
-case("event: spaces inside", b"event: a b \ndata: c\n\n", ev("c", "a b "))
-case("event: two spaces before", b"event:  e\ndata: c\n\n", ev("c", " e"))
-case("event: a colon inside", b"event: a:b\ndata: c\n\n", ev("c", "a:b"))
-case("event: named message", b"event: message\ndata: c\n\n", "c")
-case("event: named error", b"event: error\ndata: c\n\n", ev("c", "error"))
-case("event: not ASCII", "event: é\ndata: c\n\n".encode(), ev("c", "é"))
 
 # --- id -----------------------------------------------------------------------------------------
 
@@ -298,40 +216,24 @@ case("id: persists", b"id: 1\ndata: a\n\ndata: b\n\n", ev("a", id="1"), ev("b", 
 case("id: changes", b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n", ev("a", id="1"), ev("b", id="2"))
 case("id: an empty one resets", b"id: 1\ndata: a\n\nid:\ndata: b\n\n", ev("a", id="1"), "b")
 case("id: without colon resets", b"id: 1\ndata: a\n\nid\ndata: b\n\n", ev("a", id="1"), "b")
-case("id: a space alone resets", b"id: 1\ndata: a\n\nid: \ndata: b\n\n", ev("a", id="1"), "b")
 case("id: a block with nothing else sets it", b"id: 1\n\n", last_id="1")
-case("id: a block with nothing else is no event", b"id: 1\n\ndata: a\n\n", ev("a", id="1"))
 case(
-    "id: a block with nothing else resets it",
-    b"id: 1\ndata: a\n\nid\n\n",
-    ev("a", id="1"),
-    last_id="",
+    "id: a block with nothing else resets", b"id: 1\ndata: a\n\nid\n\n", ev("a", id="1"), last_id=""
 )
 case("id: NUL inside: ignored", b"id: 1\0\ndata: a\n\n", "a")
-case("id: NUL alone: ignored", b"id: \0\ndata: a\n\n", "a")
-case(
-    "id: NUL does not reset",
-    b"id: 1\ndata: a\n\nid: \0\ndata: b\n\n",
-    ev("a", id="1"),
-    ev("b", id="1"),
-)
+case("id: NUL does not reset", b"id: 1\n\nid: \0\ndata: b\n\n", ev("b", id="1"))
 case("id: NUL after a good one in the block", b"id: 1\nid: 2\0\ndata: a\n\n", ev("a", id="1"))
 case(
     "id: NUL in the ACP shape", b"id: 1\0\nevent: agent_event\ndata: a\n\n", ev("a", "agent_event")
 )
-case("id: NUL in another block's data", b"data: \0\n\nid: 2\ndata: b\n\n", "\0", ev("b", id="2"))
 case("id: the last one counts", b"id: 1\nid: 2\ndata: a\n\n", ev("a", id="2"))
 case("id: after the data", b"data: a\nid: 2\n\n", ev("a", id="2"))
-case("id: zero", b"id: 0\ndata: a\n\n", ev("a", id="0"))
 case("id: a space stays", b"id:  1 \ndata: a\n\n", ev("a", id=" 1 "))
-case("id: a colon stays", b"id: a:b\ndata: a\n\n", ev("a", id="a:b"))
-case("id: not ASCII", "id: …\ndata: a\n\n".encode(), ev("a", id="…"))
 case(
     "id: of the unfinished block does not count",
     b"id: 1\ndata: a\n\nid: 2\ndata: b\n",
     ev("a", id="1"),
 )
-case("id: alone and unfinished does not count", b"id: 2\n")
 case("id: confirmed by a comment's block", b"id: 3\n: c\n\n", last_id="3")
 
 # --- retry --------------------------------------------------------------------------------------
@@ -344,19 +246,11 @@ for retry_name, raw, retry in [
     ("more than 64 bits", b"retry: 99999999999999999999", 99999999999999999999),
     ("700 digits", b"retry: " + b"9" * 700, 10**700 - 1),
     ("empty", b"retry:", None),
-    ("no colon", b"retry", None),
     ("a sign", b"retry: +10", None),
-    ("negative", b"retry: -10", None),
     ("an underscore", b"retry: 1_000", None),
-    ("a fraction", b"retry: 1.5", None),
-    ("an exponent", b"retry: 1e3", None),
-    ("hexadecimal", b"retry: 0x10", None),
-    ("a unit", b"retry: 10ms", None),
     ("two spaces before", b"retry:  10", None),
     ("a space after", b"retry: 10 ", None),
-    ("a tab before", b"retry: \t10", None),
     ("Arabic digits", "retry: ٣".encode(), None),
-    ("full-width digits", "retry: \uff11".encode(), None),
     ("superscript", "retry: ²".encode(), None),
     ("NUL", b"retry: 1\0", None),
     ("upper case", b"Retry: 10", None),
@@ -366,45 +260,25 @@ case("retry: needs no blank line", b"retry: 10\n", retry=10)
 case("retry: needs a whole line", b"retry: 10")
 case("retry: the last one counts", b"retry: 10\nretry: 20\n\n", retry=20)
 case("retry: a bad one changes nothing", b"retry: 10\nretry: x\n\n", retry=10)
-case("retry: is no event", b"retry: 10\n\ndata: a\n\n", "a", retry=10)
 case("retry: inside an event", b"data: a\nretry: 10\ndata: b\n\n", "a\nb", retry=10)
 case("retry: after an event, unfinished block", b"data: a\n\nretry: 10\n", "a", retry=10)
 
 # --- Comments -----------------------------------------------------------------------------------
 
-case("comment: alone", b": hello\n\n")
 case("comment: empty", b":\n\n")
-case("comment: no space", b":hello\n\n")
 case("comment: looks like a field", b":data: a\n\n")
 case("comment: between the lines of an event", b"data: a\n:\ndata: b\n\n", "a\nb")
 case("comment: does not end an event", b"data: a\n: c\nevent: e\n\n", ev("a", "e"))
-case("comment: between events", b"data: a\n\n: c\n\ndata: b\n\n", "a", "b")
 case("comment: many", b": ping\n\n" * 50 + b"data: a\n\n", "a")
-case(
-    "comment: between ACP events",
-    b"id: 1\nevent: agent_event\ndata: a\n\n: ping\n\nid: 2\nevent: agent_event\ndata: b\n\n",
-    ev("a", "agent_event", "1"),
-    ev("b", "agent_event", "2"),
-)
 case("comment: a colon without a line end swallows the id line", b":id: 1\ndata: a\n\n", "a")
-case(
-    "comment: a colon without a line end swallows the event line",
-    b":event: agent_event\nid: 1\ndata: a\n\n",
-    ev("a", id="1"),
-)
 case("comment: two keep-alive colons", b"::data: a\ndata: b\n\n", "b")
 case("comment: a space first makes it a field", b" : c\ndata: a\n\n", "a")
-case("comment: unfinished", b"data: a\n\n: c", "a")
 
 # --- The end of the stream ----------------------------------------------------------------------
 
 case("end: empty stream", b"")
-case("end: no blank line", b"data: a\n")
 case("end: no line end", b"data: a")
-case("end: in a name", b"data: a\n\ndat", "a")
 case("end: after the fields", b"data: a\n\nid: 1\nevent: e\ndata: b\n", "a")
-case("end: in CR LF", b"data: a\r\n\r\ndata: b\r\n", "a")
-case("end: a blank line more", b"data: a\n\n\n", "a")
 
 # --- The orders and spacings of a block's lines -------------------------------------------------
 
@@ -416,23 +290,7 @@ for order in ("id event data", "event id data", "id data event", "data id event"
 case(
     "order: changes from block to block",
     b"id: 1\nevent: e\ndata: a\n\nevent: e\nid: 2\ndata: b\n\ndata: c\n\nid: 3\ndata: d\n\n",
-    ev("a", "e", "1"),
-    ev("b", "e", "2"),
-    ev("c", id="2"),
-    ev("d", id="3"),
-)
-case(
-    "order: one shape, then two data lines, then the shape",
-    b"event: e\ndata: a\n\nevent: e\ndata: a\ndata: b\n\nevent: e\ndata: c\n\n",
-    ev("a", "e"),
-    ev("a\nb", "e"),
-    ev("c", "e"),
-)
-case(
-    "order: the type changes",
-    b"event: e\ndata: a\n\nevent: f\ndata: a\n\n",
-    ev("a", "e"),
-    ev("a", "f"),
+    *(ev("a", "e", "1"), ev("b", "e", "2"), ev("c", id="2"), ev("d", id="3")),
 )
 case(
     "order: the middle occurs twice",
@@ -443,16 +301,6 @@ case(
     "order: the middle occurs in the data",
     b"id: 1\nevent: agent_event\ndata: x event: agent_event data: y\n\n",
     ev("x event: agent_event data: y", "agent_event", "1"),
-)
-case(
-    "order: a line before the id",
-    b"foo: x\nid: 1\nevent: agent_event\ndata: a\n\n",
-    ev("a", "agent_event", "1"),
-)
-case(
-    "order: two ids before the middle",
-    b"id: 1\nid: 2\nevent: agent_event\ndata: a\n\n",
-    ev("a", "agent_event", "2"),
 )
 case(
     "order: data before the id",
@@ -474,20 +322,9 @@ for name, third, expected in (
     ("no id", b"event:e\ndata:c\n\n", ev("c", "e", "2")),
 ):
     body = TIGHT % (1, b"a") + TIGHT % (2, b"b") + third + TIGHT % (4, b"d")
-    case(
-        f"tight shape: {name}",
-        body,
-        ev("a", "e", "1"),
-        ev("b", "e", "2"),
-        expected,
-        ev("d", "e", "4"),
-    )
-case("tight shape: data alone", b"data:a\n\ndata:b\n\ndata: c\n\ndata:d\n\n", "a", "b", "c", "d")
+    events = ev("a", "e", "1"), ev("b", "e", "2"), expected, ev("d", "e", "4")
+    case(f"tight shape: {name}", body, *events)
+case("tight shape: data alone", b"data:a\n\ndata:b\n\ndata: c\n\n: data:d\n\n", "a", "b", "c")
 case(
-    "spaced shape: data alone",
-    b"data: a\n\ndata: b\n\ndata:c\n\ndata:  d\n\n: data: e\n\n",
-    "a",
-    "b",
-    "c",
-    " d",
+    "spaced shape: data alone", b"data: a\n\ndata: b\n\ndata:c\n\ndata:  d\n\n", "a", "b", "c", " d"
 )

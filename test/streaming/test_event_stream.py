@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import pickle
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from acp_client_v0_1 import exceptions
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -84,21 +81,12 @@ def numbers(*values: int) -> bytes:
 
 def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
     stream = stream_of(numbers(1, 2), numbers(3))
-    assert list(stream) == [1, 2, 3]
-    assert stream.closed
-    assert response_of(stream).closes == 1
-
-
-def test_it_reads_no_further_than_needed() -> None:
-    stream = stream_of(numbers(1, 2), numbers(3))
     assert (next(stream), response_of(stream).reads) == (1, 1)
     assert (next(stream), response_of(stream).reads) == (2, 1)
     assert (next(stream), response_of(stream).reads) == (3, 2)
-    stream.close()
-
-
-def test_pieces_without_an_event_are_passed_over() -> None:
-    assert list(stream_of(b": ping\n\n", b"id: 1\n", b"data: 1\n", b"\n", b": ping\n\n")) == [1]
+    assert list(stream) == []
+    assert stream.closed
+    assert response_of(stream).closes == 1
 
 
 def test_skipped_events_are_only_raw() -> None:
@@ -110,10 +98,18 @@ def test_skipped_events_are_only_raw() -> None:
     ]
 
 
-@pytest.mark.parametrize("pieces", [[], [b""], [b": only\n\n"], [b"data: unfinished\n"]])
-def test_no_event_at_all(pieces: list[bytes]) -> None:
+@pytest.mark.parametrize(
+    ("pieces", "values"),
+    [
+        ([], []),
+        ([b""], []),
+        ([b": only\n\n", b"data: unfinished\n"], []),
+        ([b": ping\n\n", b"id: 1\n", b"data: 1\n", b"\n", b": ping\n\n"], [1]),
+    ],
+)
+def test_pieces_without_an_event_are_passed_over(pieces: list[bytes], values: list[int]) -> None:
     stream = stream_of(*pieces)
-    assert list(stream) == []
+    assert list(stream) == values
     assert stream.closed
 
 
@@ -162,40 +158,6 @@ def test_a_stream_that_is_open_at_the_end_of_the_process_is_left_to_the_system()
     stream.close()
 
 
-def test_a_stream_that_could_not_be_made_is_no_trouble() -> None:
-    with pytest.raises(exceptions.ApiValueError):
-        stream_of(max_event_bytes=0)
-    gc.collect()
-
-
-class SlowToClose(FakeResponse):
-    """Takes its time to close, and notes if two threads are at it."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        super().__init__(*pieces)
-        self.closing = threading.Event()
-        self.at_it = self.most_at_it = 0
-
-    def close(self) -> None:
-        self.at_it += 1
-        self.most_at_it = max(self.most_at_it, self.at_it)
-        self.closing.set()
-        time.sleep(0.1)
-        self.at_it -= 1
-
-
-def test_two_threads_do_not_close_the_response_at_once() -> None:
-    response = SlowToClose(numbers(1))
-    stream = EventStream(response, as_json)
-    iteration = stream.raw_events()
-    thread = threading.Thread(target=stream.close)
-    thread.start()
-    assert response.closing.wait(5)
-    assert list(iteration) == []
-    thread.join()
-    assert response.most_at_it == 1
-
-
 def test_an_interrupt_from_the_keyboard() -> None:
     stream = stream_of(numbers(1), KeyboardInterrupt())
     assert next(stream) == 1
@@ -210,12 +172,6 @@ def test_an_interrupt_from_the_keyboard() -> None:
 def exhausted() -> EventStream[object]:
     stream = stream_of(numbers(1))
     assert list(stream) == [1]
-    return stream
-
-
-def exhausted_raw() -> EventStream[object]:
-    stream = stream_of(numbers(1))
-    assert len(list(stream.raw_events())) == 1
     return stream
 
 
@@ -239,21 +195,14 @@ def failed() -> EventStream[object]:
     return stream
 
 
-@pytest.mark.parametrize(
-    "over", [exhausted, exhausted_raw, closed_unread, closed_in_the_middle, failed]
-)
+@pytest.mark.parametrize("over", [exhausted, closed_unread, closed_in_the_middle, failed])
 def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
     over: Callable[[], EventStream[object]],
 ) -> None:
     stream = over()
-    again: list[Callable[[], object]] = [
-        lambda: list(stream),
-        lambda: next(stream),
-        lambda: list(stream.raw_events()),
-    ]
-    for attempt in again:
+    for attempt in (list, next, EventStream.raw_events):
         with pytest.raises(ApiValueError, match=r"the stream is over or closed.*get_run_stream"):
-            attempt()
+            attempt(stream)
 
 
 def test_a_typed_iteration_raises_after_a_raw_one_reached_the_end() -> None:
@@ -309,9 +258,9 @@ def test_another_error_of_the_decoder_is_not_hidden() -> None:
 @pytest.mark.parametrize(
     "cause",
     [
-        ConnectionException(reason="reset"),
+        ConnectionException(reason="reset", method="GET", url="http://h/"),
         ProtocolException(reason="bad chunk"),
-        ResponseDecodeError(reason="bad gzip"),
+        ResponseDecodeError(),
     ],
     ids=lambda cause: type(cause).__name__,
 )
@@ -321,7 +270,7 @@ def test_a_dying_connection(cause: ApiException) -> None:
     with pytest.raises(StreamInterrupted) as caught:
         next(stream)
     assert caught.value.last_event_id == "2"
-    assert caught.value.reason == cause.reason
+    assert caught.value.reason == (cause.reason or str(cause))
     assert caught.value.__cause__ is cause
     assert (caught.value.status, caught.value.method) == (200, "GET")
     assert (stream.closed, response_of(stream).closes) == (True, 1)

@@ -30,10 +30,6 @@ def unlike_the_table(attempts: Callable[[Case], Iterable[tuple[object, Outcome]]
     ]
 
 
-def test_the_table_is_large_and_its_names_are_unique() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) > 300
-
-
 def test_whole_streams_are_parsed_as_the_table_says() -> None:
     assert unlike_the_table(lambda case: [("whole", outcome([case.stream]))]) == []
 

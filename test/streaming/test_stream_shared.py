@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from support.moments import Interrupt, Moment
 from support.socket_server import STALL, Gate, SocketServer, chunk, head
-from support.transport import eventually, in_child, rest_client
+from support.transport import eventually, in_child, serving, talking
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1 import RunsApi
+from acp_client_v0_1.exceptions import ApiValueError, StreamInterrupted
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, ServerSentEvent, _reader
 
@@ -42,33 +42,24 @@ def events(*numbers: int) -> bytes:
 
 @contextmanager
 def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
-    with (
-        SocketServer([CHUNKED, *steps]) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
+    with serving([CHUNKED, *steps]) as (server, client):
         yield RunsApi(client).get_run_stream("r"), server
 
 
 # --- Two iterations -----------------------------------------------------------------------------
 
 BATCHES = (events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b""))
-ALL = list("123456")
 
 
 def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
     return [event.id for event in of]
 
 
-def test_raw_events_between_typed_ones_are_not_lost() -> None:
+def test_typed_and_raw_iterations_share_the_events() -> None:
     with stream_of(*BATCHES) as (stream, _):
         raw = stream.raw_events()
-        assert [next(raw).id, next(stream).id, *ids(raw)] == ALL
-
-
-def test_typed_events_between_raw_ones_are_not_lost() -> None:
-    with stream_of(*BATCHES) as (stream, _):
-        raw = stream.raw_events()
-        assert [next(stream).id, next(raw).id, next(stream).id, next(raw).id, *ids(stream)] == ALL
+        taken = [next(stream).id, next(raw).id, next(stream).id, next(raw).id]
+        assert [*taken, *ids(stream)] == list("123456")
         assert ids(raw) == []
 
 
@@ -86,6 +77,20 @@ def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[An
             iterate(stream)
         gate.open()
         assert first.result(10) == ["2"]
+
+
+@pytest.mark.slow
+def test_events_before_a_close_by_another_thread_are_whole_and_in_order() -> None:
+    steps = [CHUNKED, *map(events, range(50)), STALL]
+    with serving(steps) as (_, client), ThreadPoolExecutor(1) as pool:
+        for after in range(100):
+            stream = RunsApi(client).get_run_stream("r")
+            begun = iter(stream)  # so that closing ends it without an error
+            reading = pool.submit(lambda: list(iter(lambda: next(begun, None), None)))  # noqa: B023
+            time.sleep(after / 20_000)
+            stream.close()
+            read = [event.id for event in reading.result(10) if event is not None]
+            assert read == [str(number) for number in range(len(read))]
 
 
 # --- A signal's handler -------------------------------------------------------------------------
@@ -166,59 +171,23 @@ def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
     assert number > 30
 
 
-def test_an_error_of_a_signals_handler_frees_the_connection() -> None:
-    class Stop(Exception):
-        pass
-
-    def stop() -> None:
-        raise Stop
-
-    with stream_of(STALL) as (stream, server):
-        with pytest.raises(Stop), alarm(stop):
-            next(stream)
-        assert stream.closed
-        assert eventually(lambda: server.still_open == 0)
-
-
 # --- A cycle of references ----------------------------------------------------------------------
 
 
-class Holder:
-    """Holds a stream, and itself."""
+def test_a_stream_in_a_cycle_closes_its_connection() -> None:
+    def forget(stream: Stream) -> None:
+        try:
+            for _ in stream:
+                raise KeyError
+        except KeyError as error:
+            kept = error  # whose traceback holds this frame
+            assert kept
 
-    def __init__(self, stream: object) -> None:
-        self.stream = stream
-        self.me = self
-
-
-def in_an_object(stream: Stream) -> None:
-    next(stream)
-    Holder(stream)
-
-
-def in_an_error(stream: Stream) -> None:
-    try:
-        for _ in stream:
-            raise KeyError
-    except KeyError as error:
-        kept = error  # whose traceback holds this frame
-        assert kept
-
-
-def in_a_generator(stream: Stream) -> None:
-    raw = stream.raw_events()
-    next(raw)
-    Holder(raw)
-
-
-@pytest.mark.parametrize("forget", [in_an_object, in_an_error, in_a_generator])
-def test_a_stream_in_a_cycle_closes_its_connection(forget: Callable[[Stream], None]) -> None:
     gc.collect()
     gc.disable()
     try:
         with (
-            SocketServer([CHUNKED, events(1, 2), STALL]) as server,
-            ApiClient(Configuration(host=server.url)) as client,
+            serving([CHUNKED, events(1, 2), STALL]) as (server, client),
             warnings.catch_warnings(record=True) as caught,
         ):
             warnings.simplefilter("always")
@@ -232,7 +201,7 @@ def test_a_stream_in_a_cycle_closes_its_connection(forget: Callable[[Stream], No
 
 
 def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
-    with SocketServer([CHUNKED, events(1), STALL]) as server, rest_client() as client:
+    with talking([CHUNKED, events(1), STALL]) as (client, server):
         with pytest.raises(ApiValueError):
             EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
         gc.collect()
@@ -242,10 +211,22 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
 # --- A child ------------------------------------------------------------------------------------
 
 
-def test_a_child_that_forgets_or_closes_the_stream_leaves_it_to_its_parent() -> None:
-    with stream_of(events(1), 0.5, events(2), chunk(b"")) as (stream, _):
+def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> None:
+    gate = Gate()
+    with (
+        stream_of(events(1), gate, events(2), chunk(b"")) as (stream, _),
+        ThreadPoolExecutor(1) as pool,
+    ):
         assert next(stream).id == "1"
+        reading = pool.submit(ids, stream)
+        assert eventually(lambda: stream.reader._in_read)
+
+        def read() -> None:
+            with pytest.raises(StreamInterrupted):
+                next(stream)
+
         # The finalizer runs when the last reference to the stream is gone.
-        for leave in (stream.close, stream.reader._finalizer):
+        for leave in (read, stream.close, stream.reader._finalizer):
             assert in_child(leave)() == 0
-        assert ids(stream) == ["2"]
+        gate.open()
+        assert reading.result(10) == ["2"]

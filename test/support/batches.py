@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -65,6 +66,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def threads_of_batches() -> list[str]:
     """The names of the threads that batches have left."""
     return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Begin some work in a forked process; gives its id."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
 
 
 @contextmanager

@@ -31,6 +31,15 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
 
 
 @contextlib.contextmanager
+def talking(
+    *responses: Any, retries: Any = False, **settings: Any
+) -> Iterator[tuple[RESTClientObject, SocketServer]]:
+    """Make a transport with these settings, and a server of these responses for it."""
+    with SocketServer(*responses) as server, rest_client(retries, **settings) as client:
+        yield client, server
+
+
+@contextlib.contextmanager
 def serving(
     *responses: Any, handler: Any = None, **settings: Any
 ) -> Iterator[tuple[SocketServer, ApiClient]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,22 +45,15 @@ def test_each_item_is_a_child_of_the_callers_span(
 def test_the_outcomes_of_items_are_those_of_their_spans(agent: AgentHandle, spans: Spans) -> None:
     inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}]
     items = list(agent.map(inputs, timeout=60))
-    assert len(items) == 3
     runs = spans.named("invoke_agent")
     by_run = {attributes(run)["acp.run.id"]: attributes(run) for run in runs}
     ends = [by_run[item.run_id] for item in sorted(items, key=lambda item: item.index)]
     assert [end["acp.run.status"] for end in ends] == ["success", "error", "interrupted"]
     assert [end.get("error.type") for end in ends] == [None, "RunFailed", None]
     assert "as it was told" not in spans.text
-
-
-def test_questions_are_answered_inside_the_span_of_their_run(
-    agent: AgentHandle, spans: Spans
-) -> None:
-    items = list(agent.map([{"n": 0, "ask": 2}], on_interrupt=lambda asked: {"a": 1}, timeout=60))
-    assert isinstance(items[0].outcome, dict)
-    below = Counter(spans.children(spans.one("invoke_agent")))
-    assert below["POST /runs/{run_id}"] == 2 and below[CREATE] == 1
+    # Without a span of the caller, each run is a trace of its own.
+    assert [run.parent for run in runs] == [None] * 3
+    assert len({run.get_span_context().trace_id for run in runs}) == 3
 
 
 @pytest.mark.slow
@@ -108,10 +100,3 @@ def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
         wait_for(lambda: len(creates(server)) == 3)
     ends = [attributes(run)["acp.run.status"] for run in spans.named("invoke_agent")]
     assert sorted(ends) == ["cancelled", "cancelled", "success"]
-
-
-def test_the_caller_may_be_the_root(agent: AgentHandle, spans: Spans) -> None:
-    list(agent.map([{"n": 0}, {"n": 1}], timeout=60))
-    runs = spans.named("invoke_agent")
-    assert [run.parent for run in runs] == [None, None]
-    assert len({run.get_span_context().trace_id for run in runs}) == 2

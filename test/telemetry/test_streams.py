@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import threading
+from itertools import islice
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.socket_server import CLOSE, RESET, STALL, chunk, head, response
+from support.socket_server import RESET, STALL, chunk, head, response
 from support.spans import Spans, attributes, scripted
 from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
-    ApiException,
+    NotFoundException,
     RunHandle,
     StreamInterrupted,
 )
@@ -47,34 +49,26 @@ def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
     assert "planted" not in spans.text
 
 
-def test_a_stream_without_events_is_not_read(spans: Spans) -> None:
-    with scripted(spans, response(b"", 204, content_type="")) as (runs, _):
+@pytest.mark.parametrize("script", [response(b"", 204, content_type=""), response(b'"no"', 404)])
+def test_a_stream_that_is_not_there_is_not_read(spans: Spans, script: bytes) -> None:
+    with scripted(spans, script) as (runs, _), contextlib.suppress(NotFoundException):
         assert list(runs.get_run_stream("r1")) == []
     assert [span.name for span in spans.all] == [OPEN]
 
 
-def test_a_stream_that_is_refused_is_not_read(spans: Spans) -> None:
-    with scripted(spans, response(b'"no"', 404)) as (runs, _), pytest.raises(ApiException):
-        runs.get_run_stream("r1")
-    assert [span.name for span in spans.all] == [OPEN]
-
-
-def test_a_stream_that_is_left_early(spans: Spans) -> None:
+@pytest.mark.parametrize("how", ["closed", "forgotten"])
+def test_a_stream_that_is_left_early(spans: Spans, how: str) -> None:
     with scripted(spans, [HEAD, event(1), STALL]) as (runs, server):
-        with runs.get_run_stream("r1") as stream:
-            next(stream)
-        assert eventually(lambda: server.still_open == 0)
-    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
-    assert spans.one("read").status.status_code is StatusCode.UNSET
-
-
-def test_a_stream_that_is_forgotten(spans: Spans) -> None:
-    with scripted(spans, [HEAD, event(1), STALL]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
-        del stream
-        gc.collect()
+        if how == "closed":
+            stream.close()
+        else:
+            del stream
+            gc.collect()
+        assert eventually(lambda: server.still_open == 0)
         assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
+    assert spans.one("read").status.status_code is StatusCode.UNSET
 
 
 def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
@@ -86,9 +80,8 @@ def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
     assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
 
 
-@pytest.mark.parametrize("end", [CLOSE, RESET])
-def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
-    with scripted(spans, [HEAD, event(1), 0.1, end]) as (runs, _):
+def test_a_stream_that_breaks(spans: Spans) -> None:
+    with scripted(spans, [HEAD, event(1), 0.1, RESET]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
         with pytest.raises(StreamInterrupted) as broken:
@@ -136,37 +129,20 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     assert attributes(span)["acp.run.status"] == "success"
 
 
-def test_a_run_that_is_polled_instead_of_streamed(
-    client: ApiClient, spans: Spans, server: LocalServer
-) -> None:
-    server.faults.add(Fault(path="/runs/*/stream", status=404, times=None))
-    run = RunHandle(AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}).run_id, client)
-    assert len(list(run.events(timeout=30))) == 1
-    _, span = spans.named("invoke_agent")
-    assert attributes(span)["acp.run.status"] == "success"
-    assert "GET /runs/{run_id}/output" in spans.children(span)
-
-
-def test_the_end_of_the_events_is_that_of_the_span(client: ApiClient, spans: Spans) -> None:
-    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
-    with run.events(timeout=30) as events:
-        for _ in events:
-            pass
-    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
-    run.result(timeout=30)
-    assert "GET /runs/{run_id}/output" in spans.children(spans.one("invoke_agent"))
-
-
 def test_events_that_are_left_early_leave_the_run_to_its_result(
     client: ApiClient, spans: Spans
 ) -> None:
-    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
-    with run.events(timeout=30) as events:
-        next(events)
-    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
-    assert not spans.named("invoke_agent")
-    run.result(timeout=30)
-    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
+    # The end of the events ends the span of the run, and leaving them early does not.
+    for left, end in ((True, "left"), (False, "complete")):
+        run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
+        with run.events(timeout=30) as events:
+            assert len(list(islice(events, 1 if left else None))) == (1 if left else 3)
+        assert attributes(spans.named("read")[-1]) == {"acp.stream.end": end}
+        assert len(spans.named("invoke_agent")) == (0 if left else 2)
+        run.result(timeout=30)
+        span = spans.named("invoke_agent")[-1]
+        assert attributes(span)["acp.run.status"] == "success"
+        assert "GET /runs/{run_id}/output" in spans.children(span)
 
 
 def test_following_a_run_of_another_process_is_a_span(client: ApiClient, spans: Spans) -> None:

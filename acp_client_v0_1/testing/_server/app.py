@@ -59,7 +59,7 @@ _GO_WORDS = {
 }
 
 
-@dataclass(eq=False)
+@dataclass
 class Application:
     """The ASGI application, without faults."""
 

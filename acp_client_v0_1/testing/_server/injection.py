@@ -25,7 +25,7 @@ from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 _BLOCKS = {"never": b"0", "forever": b"1000000"}
 
 
-@dataclass(eq=False)
+@dataclass
 class FaultInjection:
     """ASGI middleware that records every request and applies the faults."""
 
