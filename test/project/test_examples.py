@@ -98,9 +98,8 @@ def command(script: str, *arguments: str) -> list[str]:
 def run(
     script: str, *arguments: str, stdin: str = "", **added: str
 ) -> subprocess.CompletedProcess[str]:
-    path = str(Path(os.environ["EXAMPLES"], script[:-3], script))
-    variables = {**os.environ, **added}
-    return run_in_fork([path, *arguments], env=variables, stdin=stdin, options=("-W", "error"))
+    _, *words = command(script, *arguments)
+    return run_in_fork(words, env={**os.environ, **added}, stdin=stdin, options=("-W", "error"))
 
 
 def printed_by(script: str, *arguments: str, stdin: str = "", **added: str) -> str:
