@@ -71,6 +71,7 @@ WRONG_TYPES = {
     **dict.fromkeys(NO_NUMBER.split(), (5,)),
     **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
     **dict.fromkeys(("verify_ssl", "safe_chars_for_path_param"), (None,)),
+    "ignore_operation_servers": (None, 1),
     "host": [b"http://host", 7, ["http://host"]],
     "total_timeout": ["1", (1, 2)],
     "max_response_bytes": [1.5],

@@ -201,12 +201,14 @@ JSON, NO_JSON = "application/json", ResponseValidationError
         ("3", str, JSON, NO_JSON),
         *((text, kind, JSON, None) for text in ("null", b" null\n") for kind in ("Run", "str")),
         ("[null]", "List[Run]", JSON, NO_JSON),
-        ("plain", "str", "Text/Plain; charset=utf-8", "plain"),
+        ("plain", "str", "Text/Plain ; charset=utf-8", "plain"),
         (b"plain", "str", None, "plain"),
         ("plain", "str", JSON, NO_JSON),
         (b"\xff", "str", JSON, NO_JSON),
         ("<a/>", "str", "application/xml", ResponseDecodeError),
         ("{}", "Rum", None, ApiValueError),
+        *(("{}", f"{kind}x", None, ApiValueError) for kind in ("Optional[int]", "Dict[str, int]")),
+        ("[]", "List[int]x", None, ApiValueError),
     ],
 )
 def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
@@ -218,6 +220,7 @@ def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
         if value is NO_JSON:
             body = text if isinstance(text, str) else text.decode(errors="replace")
             assert getattr(caught.value, "body", None) == body
+            assert "1 validation error" in str(caught.value)
     else:
         assert a_client().deserialize(text, name, kind) == value
 
