@@ -32,7 +32,7 @@ from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, new_client_token
 
 __all__ = ["Finding", "Report", "examine"]
 
@@ -228,7 +228,7 @@ class _Exam:
                     continue  # there is none, as no response to its create came
                 known = self.ask("get_run", run.run_id)
                 # A server that keeps no metadata has returned this id to our own create.
-                if known.data is None or mark_of(known.data.creation) in ("", token):
+                if known.data is None or client_token_of(known.data.creation) in ("", token):
                     status = self.ask("delete_run", run.run_id).status
                     if status in (200, 204) or known.status == status == 404:
                         continue
@@ -352,7 +352,7 @@ def _create_run(exam: _Exam) -> None:
     handle = exam.start()
     began, window, run = monotonic(), 60 if exam.deep else 4, exam.made[0]
     exam.note("create_run", "a run was started")
-    exam.habit("metadata", "echo", "whole" if mark_of(run.creation) else "none", "whole")
+    exam.habit("metadata", "echo", "whole" if client_token_of(run.creation) else "none", "whole")
     exam.habit("status", "empty_status", not run.status.value, False, "empty")
     early, poll = exam.ask("get_run_output", run.run_id, most=1.5), None
     if early.data is None and early.status in (None, 200) and exam.until - monotonic() > window:

@@ -32,7 +32,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._core import FINAL, RunCore
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import mark_of, server_of
+from acp_client_v0_1.handles._token import client_token_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Remote:
         runs: list[tuple[Task, RunCore]] = []
         try:
             for run in self._runs_of_batch():
-                task = tasks.get(mark_of(run.creation))
+                task = tasks.get(client_token_of(run.creation))
                 if task is not None and run.status not in FINAL:
                     runs.append((task, RunCore(self.agent.runs, run.run_id)))
         except ApiException as error:
@@ -218,7 +218,7 @@ class Remote:
         how many of these runs the workers have reported.
         """
         try:
-            tokens = [mark_of(run.creation) for run in self._runs_of_batch()]
+            tokens = [client_token_of(run.creation) for run in self._runs_of_batch()]
         except ApiException as error:
             _log.warning("the duplicate runs of the batch could not be counted: %s", error)
             return known

@@ -10,9 +10,9 @@ is never sent again. If nothing changes for five seconds, the answer is taken to
 once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again while the run's ``updated_at`` stays the same. If it stays the same for more than
-300 seconds, the wait raises `RunInterrupted` with the question. Read replicas that show an older
-state of a run are out of scope.
+is not asked again while the run's ``updated_at`` stays the same. If this time stays the same for
+more than 300 seconds after the answer, the wait raises `RunInterrupted` with the question. Read
+replicas that show an older state of a run are out of scope.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Questions:
         timeout: Seconds that sending one answer may take. None means no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
-        answers: How many questions were answered.
+        answers: How many answers there were, including answers that were not sent.
     """
 
     core: RunCore
@@ -208,8 +208,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     if answered is None or question != answered:
         return question
     if not answered.seen_at:
-        # Another process has answered the question, and its clock cannot be compared with the clock
-        # of this process. So the time since the answer counts from now.
+        # The core was pickled after the answer, and the time of the answer was lost. So the time
+        # since the answer counts from now.
         core.answered = question
     elif question.seen_at - answered.seen_at > timing().outage:
         # The answer had no effect, so the caller may answer again.
@@ -259,8 +259,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
     def send(limit: float) -> bool:
         nonlocal sent
-        # Before the answer is sent again, the run is read. It may ask something else now, because
-        # another process has answered, or because the answer arrived and its response was lost.
+        # Before the answer is sent again, the run is read. The run may ask something else now,
+        # because another process has answered, or because our answer arrived and its response was
+        # lost.
         if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
             return lost > 0
         sent += 1
@@ -326,9 +327,9 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
     """Return the error of a stale answer. ``asks`` is the question that is open instead."""
-    now, status = "it asks something else now", core.status
+    instead, status = "it asks something else now", core.status
     if asks is not None:
-        now += f" ({asks.type!r})"
+        instead += f" ({asks.type!r})"
     elif status is not None and status != RunStatus.INTERRUPTED:
-        now = f"it is {status.value}, and asks nothing"
-    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=now)
+        instead = f"it is {status.value}, and asks nothing"
+    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=instead)

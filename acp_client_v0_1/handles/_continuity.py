@@ -20,8 +20,8 @@ first event of a connection with the remembered events:
 The fourth and the fifth case apply only after two or more events, and only if the ids of all these
 events were consecutive numbers.
 
-Invariants: pure, no I/O; each event takes constant memory and time. Blind spot: equal updates under
-restarted ids look like a replay.
+Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
+its ids and sends equal updates under them, these updates look like a replay.
 """
 
 from __future__ import annotations
@@ -86,16 +86,16 @@ class Continuity:
     def __init__(self, after: str = "") -> None:
         # The id of the last event that was delivered. At first, the id of the event to begin after.
         self.last_id = after
-        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None once events may be
-        # missing and the ids do not show whether they are.
+        # False after a gap of kind "lost" or "cursor-ignored". Otherwise None, if events may be
+        # missing and the ids do not show whether they are. Otherwise True.
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # The number of updates that were delivered before the server last restarted its ids, plus
-        # the number of all results that were delivered.
-        self._before = 0
+        # What `delivered` counts beside `_count`: the updates that were delivered before the server
+        # last restarted its ids, and all results that were delivered.
+        self._uncounted = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
         # The hash of the last result.
@@ -103,7 +103,7 @@ class Continuity:
         # True while there is a connection that has not sent a result yet. So it is False before the
         # first connection.
         self._no_result_yet = False
-        # A connection has ended while the run was not known to have ended.
+        # Whether a connection has ended while it was not known whether the run had ended.
         self._cut = False
         # Whether the next update has to be compared with the remembered updates. This is True for a
         # new connection. It becomes False once the connection has replayed the last update that was
@@ -113,7 +113,7 @@ class Continuity:
     @property
     def delivered(self) -> int:
         """How many events were delivered."""
-        return self._before + self._count
+        return self._uncounted + self._count
 
     @property
     def unsettled(self) -> bool:
@@ -128,7 +128,8 @@ class Continuity:
     def reconnect(self, *, cut: bool = False) -> None:
         """Note that the next event comes from a new connection.
 
-        ``cut`` says that the last connection has ended, and that the run may not have ended.
+        ``cut`` says that the last connection has ended, and that it is not known whether the run
+        has.
         """
         self._expected = None
         self._cut = self._cut or cut
@@ -179,7 +180,7 @@ class Continuity:
         again = self._no_result_yet and result == self._result
         self.last_id, self._result, self._no_result_yet = event_id, result, False
         if not again:
-            self._before += 1
+            self._uncounted += 1
         return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
@@ -224,7 +225,7 @@ class Continuity:
             # The server has restarted its ids, so the updates before this one are forgotten.
             self._first.clear()
             self._last.clear()
-            self._before, self._count = self.delivered, 0
+            self._uncounted, self._count = self.delivered, 0
             return gap
         first = self._first_number()
         if number is None or first is None or last is None:

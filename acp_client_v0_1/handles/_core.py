@@ -5,10 +5,10 @@ described it. It sends the requests about the run, and makes the errors that nam
 request goes through `Wait.perform`, which repeats it after a failure.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. A result implies that the run is in status success, and a failure implies
-error or timeout. `_outcome` keeps this implied status. A later read that still shows "pending" is
-taken to be older, so `status` returns `_outcome` and not "pending". Once a read shows that the run
-has ended or is interrupted, `_outcome` is cleared, and the status of that read counts.
+can be pickled if its client can. A result implies that the run is in status success, and a failure
+implies error or timeout. `_outcome` keeps this implied status. A later read that still shows
+"pending" is taken to be older, so `status` returns `_outcome` and not "pending". Once a read shows
+that the run has ended or is interrupted, `_outcome` is cleared, and the status of that read counts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import RunToken, encode_token, mark_of, server_of
+from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_output import RunOutput
@@ -168,7 +168,7 @@ class RunCore:
     def client_token(self) -> str | None:
         """The client token that the run was created with, if it has one, once known."""
         creation = self.creation or (None if self._run is None else self._run.creation)
-        return (creation and mark_of(creation)) or self.given_token.client_token or None
+        return (creation and client_token_of(creation)) or self.given_token.client_token or None
 
     def token(self) -> str:
         """Return the portable token of the run."""
@@ -188,7 +188,7 @@ class RunCore:
         )
 
     def note_token(self, token: RunToken) -> None:
-        """Keep what a token says of the run."""
+        """Keep what a token says about the run."""
         self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
         # Whoever made the token has used this server, so the address is taken to be right.
@@ -540,8 +540,8 @@ class Polls(Window):
     After a poll without output, the next poll follows
 
     - at once, if the server held the poll for the full window;
-    - after a backoff, if the server ended the poll early by a 204: otherwise a server that ignores
-      windows would be asked in a hot loop;
+    - after a backoff, if the server ended the poll early by a 204 (without the backoff, a server
+      that ignores windows would be asked in a hot loop);
     - with a shorter window, if a proxy or the server cut the poll by an error.
 
     If the server does not serve the output of a pending run, the run is read instead, until it is

@@ -30,8 +30,8 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     RunToken,
+    client_token_of,
     encode_token,
-    mark_of,
     server_of,
 )
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
@@ -59,8 +59,8 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
     If a failure leaves open whether the run was made, search for the runs with its client token,
     and return them, oldest first. If the search worked and did not find a run, and ``posts`` allows
-    another post, post the create again. The first post may still be under way at that time, and may
-    make a second run.
+    another post, post the create again. If the first post is still under way at that time, both
+    posts may make a run.
 
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.
@@ -74,12 +74,12 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     def probe(error: ApiException) -> Any:
         nonlocal posts
         posts -= 1
-        agent_id, mark = creation.agent_id, mark_of(creation)
-        known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
+        server, agent_id = server_of(runs.api_client), creation.agent_id
+        known = RunToken(server, agent=agent_id, client_token=client_token_of(creation))
         # After a 503 that may be a rate limit, the server has probably not made a run. So a short
         # search is enough.
-        limited = posts > 0 and failure_of(error).limits
-        longest = timing().young if limited else timing().search
+        maybe_limited = posts > 0 and failure_of(error).limits
+        longest = timing().young if maybe_limited else timing().search
         try:
             return find_created(known, wait, error, longest)
         except RunStartAmbiguous as ambiguous:
@@ -98,10 +98,10 @@ def find_created(
     ``known`` is a token without a run id. ``failure`` is the error of the create, if this process
     has sent the create.
 
-    The search begins after any ``Retry-After``, and takes at most ``longest`` seconds, by default
-    10. It ends no later than ``wait``. If no run was found by then, this raises
-    `RunStartAmbiguous`. In a batch, if an outage made all requests of the search fail, the search
-    begins again.
+    The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default 10,
+    and ends no later than ``wait``. If the search ends without a run, this raises
+    `RunStartAmbiguous`. But in a batch, if an outage made all requests of the search fail, the
+    search begins again.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
@@ -124,7 +124,7 @@ def find_created(
         elif seen:
             why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
         # If the last request ran out of time, a search that succeeded just before still counts.
-        recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.last
+        recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.least_left
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
             end = f"; {one_line(why, 100)}" if known.client_token else ""
@@ -155,8 +155,8 @@ def find_created(
             found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:
             failed = error
-        limited = failed is not None and failure_of(failed).retry_after
-        if not (found or checked or limited or searching.over):
+        must_wait = failed is not None and failure_of(failed).retry_after
+        if not (found or checked or must_wait or searching.over):
             checked = True
             server_works(searching, known.agent)
         if failed is not None:
@@ -280,7 +280,7 @@ def _search_pages(
             if found:
                 break
             raise
-        matching = [run for run in page if mark_of(run.creation) == client_token]
+        matching = [run for run in page if client_token_of(run.creation) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
         if not page or ("metadata" in conditions and len(matching) == len(page)):

@@ -84,7 +84,7 @@ class EventDecoder:
         self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
         # The event after the gap that was raised last.
-        self.held: RunEvent | None = None
+        self.after_gap: RunEvent | None = None
         # Whether the last event was an update, or None before the first event.
         self.custom: bool | None = None
         # The last result that was delivered.
@@ -97,7 +97,7 @@ class EventDecoder:
         """Decode and judge an event, and return it.
 
         Return None if the event is a replay, or if its name is not in the contract. If there is a
-        gap before the event, and gaps are raised, keep the event as `held` and raise the gap.
+        gap before the event, and gaps are raised, keep the event as `after_gap` and raise the gap.
         """
         name, text, event_id = raw
         if name not in _NAMES:
@@ -124,7 +124,7 @@ class EventDecoder:
         gap = self._note_gap(verdict)
         event = RunEvent(event_id, data, gap)
         if self._raise_gaps and gap.kind != "unknown":
-            self.held = event
+            self.after_gap = event
             raise gap
         return event
 

@@ -1,4 +1,4 @@
-"""The options of a create, which every method that starts runs takes by the same names."""
+"""The options of a create. Every method that starts runs takes them by the same names."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class RunOptions(TypedDict, total=False):
 
 
 def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any) -> dict[str, Any]:
-    """Check the options that a caller got as keywords, and return those that are not None.
+    """Check the options that a caller got as keywords. Return the fields that are not None.
 
-    ``others`` are the fields of the create that the caller takes as arguments of its own.
+    ``others`` are the other fields of the create, which the caller takes as arguments of its own.
     """
     if options:
         for name in options.keys() - RunOptions.__optional_keys__:

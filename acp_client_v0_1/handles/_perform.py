@@ -16,16 +16,22 @@ next long poll of a run, and `_answering` asks again if a run and its output dis
 
 Strategy: a `Wait` is the budget of one caller. It has the deadline of the caller, and the event
 ``stop``. A client has one `Server`, which keeps what all requests have shown about the server. All
-waits of the client read this object. A ``Retry-After`` delays all calls that had begun when the
-``Retry-After`` came. Each call counts its own failures in a row. In a batch, the failures of a call
-are usually taken to have begun with the server's outage. If the server limits requests, a batch
-slows down (`Pace`).
+waits of the client read this object.
+
+The pause that a ``Retry-After`` asks for is a hold. A failure or a 204 with a ``Retry-After``
+begins a hold. But if a failure asks for a pause that ends before the present hold, no hold begins.
+A hold delays all calls that are under way when the hold begins, and no calls that begin later.
+
+Each call counts its own failures in a row. In a batch, the time for which failures are survived
+usually counts from the beginning of the server's outage, and not from the first failure of the
+call. If the server limits requests, a batch slows down (`Pace`).
 
 Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
-set. If a ``Retry-After`` came during a call, the call sends its next request only after the
-``Retry-After`` is over. All requests of a call share its deadline. The request of a create, resume
-or delete does not take all the time until the deadline. If its response is lost, the rest of the
-time is for finding out whether the request was carried out.
+set. `Wait.perform` sends nothing during a hold that began during its call. (`_create.server_works`
+does not use `Wait.perform`, so it does not wait for the end of a hold.) All requests of a call
+share its deadline. The request of a create, resume or delete may take only a part of the time until
+the deadline. If the response is lost, the rest of the time is for finding out whether the request
+was carried out.
 """
 
 from __future__ import annotations
@@ -204,24 +210,25 @@ class Wait:
         stop: Ends the wait when set.
         survive: How many seconds of failures the wait survives. By default this is 300 in a batch
             or without a timeout; otherwise failures alone do not end the wait.
-        late: Makes the error of a wait that is over. By default the error is the last failure, or
-            a TimeoutError if there was none.
+        late: Makes the error of a wait that is over. By default, this error is the last failure,
+            or else the error that began the hold under way, or else a TimeoutError.
     """
 
     # These defaults are attributes of the class, because most waits never set most of them.
 
-    # What the error of a wait that is over says of the run.
+    # The message of the late error says "run … {what} after … s".
     what: str = "has no output"
-    # The caller wants one request, without waiting.
+    # Whether the caller wants one request, without waiting.
     once: bool = False
-    # During a request, `_on_tick` is called and `stop` is checked.
+    # Whether `_on_tick` is called and `stop` is checked also while a request waits for its
+    # response.
     watched: bool = False
-    # A search has failed once while the server served another request.
+    # Whether a search has failed once while the server served another request.
     search_failed_alone: bool = False
     # The number of failures in a row, and the time from which they count.
     _failures = 0
     _since: float | None = None
-    # The last error of this wait that came with a ``Retry-After``.
+    # The last error of this wait that began a hold.
     _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
@@ -244,16 +251,16 @@ class Wait:
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
         # The beginning of the call, or of the batch, that this wait is a part of.
-        self.called: float = self.began if contact.pace is None else contact.pace.began
+        self.called_at: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
         self, seconds: float, *, survive: float | None = None, late: LateError | None = None
     ) -> Wait:
-        """Return a `Wait` for a part of the call. It ends no later than this `Wait`."""
+        """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
         timeout = max(0.001, min(seconds, self.remaining()))
         late = late or self._late
         part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
-        part.called, part.watched = self.called, self.watched
+        part.called_at, part.watched = self.called_at, self.watched
         return part
 
     def rearm(self) -> None:
@@ -300,39 +307,42 @@ class Wait:
         return timing().outage if self.contact.pace or self.ends == math.inf else math.inf
 
     @property
-    def last(self) -> float:
+    def least_left(self) -> float:
         """After a pause, no request begins with less than these seconds left."""
-        return min(timing().last, self._timeout / 4)
+        return min(timing().least_left, self._timeout / 4)
 
     @property
     def held(self) -> float:
-        """How many seconds a ``Retry-After`` that came during the call still lasts, or 0."""
+        """How many seconds a hold that began during the call still lasts, or 0."""
         server = self.contact.server
-        if server.hold_began < self.called:
+        if server.hold_began < self.called_at:
             return 0.0
         return max(0.0, server.hold_ends - timing().now())
 
     def limit(self, longest: float, operation: Operation = "look") -> float:
-        """Return how many seconds the next request may take, above 0 and at most ``longest``."""
+        """Return how many seconds the next request may take, above 0 and at most ``longest``.
+
+        A create, resume or delete may take only a `share` of the time until the deadline.
+        """
         left = self.ends - timing().now()
         if operation in CHANGES and left < math.inf:
-            left = max(share(left, timing()), min(left, self.last))
+            left = max(share(left, timing()), min(left, self.least_left))
         return max(0.001, min(longest, left))
 
     def late_error(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over. ``error`` is its last failure."""
+        """Return the error of a wait that is over. ``error`` is the last failure, if any."""
         if self._late is not None:
             return self._late(self, error)
         error = error or (self.contact.server.hold_error if self.held else None)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
-        """Sleep for some seconds, or less, so that there is time left for one more request.
+        """Sleep for some seconds, or less, to leave time for one more request.
 
-        If it is too late for another request already, sleep until the deadline at most. If the
+        If it is already too late for another request, sleep at most until the deadline. If the
         deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
         """
-        to_go = self.ends - self.last - timing().now()
+        to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
             raise self.late_error(error) from error
@@ -397,7 +407,7 @@ class Wait:
             # call of `_await_turn` would.
             stopped = self.stop is not None and self.stop.is_set()
             paced = pace is not None and pace.interval
-            if stopped or paced or server.hold_began >= self.called:
+            if stopped or paced or server.hold_began >= self.called_at:
                 self._await_turn(error)
             try:
                 span = None if run is None else run.span
@@ -464,22 +474,21 @@ class Wait:
         since = now if self._since is None else self._since
         # Other threads change `server.since`, so it is read once.
         outage = server.since
-        # In a batch, `since` is one of two times:
-        # - The beginning of the server's outage, or of the batch if that is later. This is the
-        #   usual case.
-        # - The first failure of this wait, if the outage began later and is younger than half of
-        #   `longest`. The server has served another request between the first failure and the
-        #   outage, so perhaps only this request fails.
-        # In the second case, the request that was served may have been a poll that was sent before
-        # the outage. Then all requests fail, and not only this request. So an outage that has
-        # lasted half of `longest` is always the first case.
+        # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
+        # that is later. But if this wait failed before the outage began, the server has served
+        # another request in between. Then perhaps only this request fails, and `since` stays the
+        # first failure of this wait.
+        #
+        # That is not certain: the request that was served may have been a poll that was sent before
+        # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in
+        # any case.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
         facts = Facts(
             now=now,
             ends=self.ends,
-            last=self.last,
+            least_left=self.least_left,
             since=since,
             longest=longest,
             failures=self._failures,
@@ -505,13 +514,13 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage and not failure.full_pool:
-                # `until` is for the warning: the time up to which the request is sent again. In a
-                # batch this may be after the deadline of this wait, because the batch itself
-                # continues after this deadline.
+                # The warning names `until`, the time up to which the request is sent again. In a
+                # batch, `until` may be after the deadline of this wait, because the batch continues
+                # after that deadline.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
-                short_limit = now + decision.seconds - since <= clock.quiet
-                if not (failure.kind == "limited" and short_limit):
+                soon_over = now + decision.seconds - since <= clock.quiet
+                if not (failure.kind == "limited" and soon_over):
                     who = operation if run is None else f"run {short(run.run_id)}: {operation}"
                     _warn(server, f"{who}: {error}", now, until)
             self.pause(decision.seconds, error)
@@ -551,10 +560,10 @@ class Wait:
             _log.warning("the server answers again, after %d failures in %.1f s", failures, lasted)
 
     def _await_turn(self, error: ApiException | None) -> None:
-        """Wait until a ``Retry-After`` is over, and for a turn of the pace.
+        """Wait until the hold is over, and for a turn of the pace.
 
-        Raise an error if the wait ends before that, or if the ``Retry-After`` lasts longer than
-        failures are survived.
+        Raise an error if the wait ends before that, or if the hold lasts longer than failures are
+        survived.
         """
         server, pace, has_turn = self.contact.server, self.contact.pace, False
         while not self.stopped:
@@ -564,32 +573,35 @@ class Wait:
                     break
                 now = timing().now()
                 # Near the deadline, it is better to send a request out of turn than not at all.
-                self.sleep(min(pace.turn(now), self.ends - self.last) - now)
+                self.sleep(min(pace.turn(now), self.ends - self.least_left) - now)
                 has_turn = True
                 continue
             hold_error, longest = server.hold_error, self.longest_outage
-            # A Retry-After is never shortened, so if it is too long, the error is raised at once.
+            # A hold is never shortened. If it is too long, an error is raised at once. This is the
+            # error that began the hold, if this wait got that error, or if the hold is too long for
+            # the whole batch.
             if left > min(self.remaining(), longest):
                 all_runs = pace is not None and self._survive is None and left > longest
                 if hold_error is not None and (all_runs or hold_error is self._hold_error):
                     raise hold_error
-                # The Retry-After came in the response to another call, or in a 204. So this wait
-                # raises an error of its own if it has a `late`. The cause of that error is the last
-                # failure of this wait, or else the error of the other call, if there was one.
+                # Otherwise the hold began with a 204, or with the error of another call. Then this
+                # wait raises its late error. The cause of the late error is the last failure of
+                # this wait, or else the error of the other call.
                 raise self.late_error(error) from error or hold_error
             self.sleep(left)
-            # A turn that was taken before the Retry-After does not count any more. Otherwise all
-            # waits would send their requests in the same moment.
+            # A turn that was taken before the hold does not count any more. Otherwise all waits
+            # would send their requests at the moment at which the hold ends.
             has_turn = False
         if self.stopped:
             raise self.late_error(error) from error
 
 
 def _warn(server: Server, what: str, now: float, until: float) -> None:
-    """Log the first failure of an outage.
+    """Log a failure, unless this outage has been logged before.
 
-    A single run that always fails, while others work, begins many outages, and would fill the log.
-    So for a minute after a warning, an outage is not logged before it has lasted for some seconds.
+    If a single run always fails while others work, each of its failures begins an outage, and the
+    warnings would fill the log. So for a minute after a warning, a new outage is logged only once
+    it has lasted for more than five seconds.
     """
     young = server.since is None or now - server.since <= timing().quiet
     if not (server.warned or (young and now < server.warn_after)):

@@ -1,15 +1,16 @@
-"""The rules that say whether a request is sent again, and when, as functions of values.
+"""The rules that decide whether a request is sent again, and when.
 
 The rules begin with two questions. *Could the server have carried out the request?* The kind of the
 failure says this. *Has this server been reached before?* If not, and its address cannot be reached,
-the address is taken for a wrong address, and not for an outage.
+the address is probably wrong, and the failure does not count as an outage.
 
 Strategy: `failure_of` (`_http.retry`) reads what an error means. `decide` returns what to do about
 the failure of an operation. `Wait.perform` (`_perform`) calls these two, and does what `decide`
 returned. `Window` chooses the length of the next long poll, for `_core.Polls`.
 
-Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened. If it would last beyond
-the deadline, or beyond the time for which failures are survived, the decision is an error at once.
+Invariants: no I/O, no clock, no thread. Only the length of a backoff is random. A ``Retry-After``
+is never shortened. If it would last beyond the deadline, or beyond the time for which failures are
+survived, the decision is an error at once.
 """
 
 from __future__ import annotations
@@ -57,21 +58,21 @@ class Facts:
     # The caller's deadline.
     ends: float = math.inf
     # After a pause, no request begins with less than these seconds left.
-    last: float = 1.0
-    # When the failures in a row began. For the first failure this equals ``now``, or in a batch the
-    # beginning of the server's outage.
+    least_left: float = 1.0
+    # When the failures in a row began. For the first failure this equals ``now``. In a batch, this
+    # may be the beginning of the server's outage instead, see `Wait.handle_failure`.
     since: float = 0.0
     # Failures are survived for this many seconds. Infinity: only the deadline ends the wait.
     longest: float = 300.0
     # How many failures of this wait came in a row before this failure.
     failures: int = 0
-    # The address is known to be a server's, see `Server.reached`.
+    # Whether the address is known to be a server's, see `Server.reached`.
     reached: bool = True
     # How many times the client itself retries a request that could not be sent.
     retries: float = 3
-    # This operation is known to fail while the server serves other operations.
+    # Whether this operation is known to fail while the server serves other operations.
     fails: bool = False
-    # A request of another operation has just shown that the whole server fails.
+    # Whether a request of another operation has just shown that the whole server fails.
     probed: bool = False
     # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf
@@ -126,17 +127,17 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     # If a stream is unreadable, the response is no event stream. Then the row below that has
     # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
-        # `final` means that the address is probably wrong, or that the descriptor does not fit the
-        # contract and will not change. Then there are only as many retries as the client makes for
-        # a single call.
-        final = not facts.reached or operation == "describe"
-        if final and facts.failures >= facts.retries:
+        # The address is probably wrong, or the descriptor does not fit the contract and will not
+        # change. Then there are only as many retries as the client makes for a single call.
+        few_retries = not facts.reached or operation == "describe"
+        if few_retries and facts.failures >= facts.retries:
             return Raise()
         return _pause(failure, facts, timing, outage=facts.reached)
     if kind == "lost":
-        refused = facts.fails or facts.failures + 1 >= timing.refusals
-        tried = facts.probed or (operation == "search" and failure.retry_after)
-        if refused and operation in DISPENSABLE and not tried:
+        fails_often = facts.fails or facts.failures + 1 >= timing.refusals
+        # The reason for the failure is known: the whole server fails, or it asks for a pause.
+        explained = facts.probed or (operation == "search" and failure.retry_after)
+        if fails_often and operation in DISPENSABLE and not explained:
             return Probe()
         return _pause(failure, facts, timing)
     # A 404 to a create, describe or search is not about a run: the agent or the path is missing.
@@ -159,7 +160,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 def share(left: float, timing: Timing) -> float:
     """Return how many of the remaining seconds a create, resume or delete may take.
 
-    If its response is lost, the rest of the time is for finding out whether it was carried out.
+    If the response is lost, the rest of the time is for finding out whether the request was carried
+    out.
     """
     return max(left - timing.search, left / 2)
 
@@ -171,10 +173,11 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     """
     hold = failure.retry_after or 0.0
     # The next request must begin within these seconds.
-    to_go = facts.ends - facts.last - facts.now
+    to_go = facts.ends - facts.least_left - facts.now
+    # Failures are survived for this many more seconds.
     left = facts.since + facts.longest - facts.now
-    # The server asks for a pause that is longer than failures are survived. The error of the
-    # request says for how long.
+    # If the server asks for a longer pause, the error of the request is raised as it is. Its
+    # message says how long the pause would be.
     if hold and hold > left:
         return Raise()
     if outage and left < 0:
@@ -194,15 +197,21 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
 class Window:
     """The window of the next long poll, in whole seconds.
 
-    A poll is cut if a proxy or the server ends it with an error. A cut makes the window shorter. A
-    window is full if the server held the poll for that long. A full window doubles the next window
-    if the next window is then still shorter than the poll that was cut.
+    A poll is cut if a proxy or the server ends it with an error. A window is full if the server
+    held the poll for that long.
 
-    A proxy with a time limit will cut a longer window again. But if the cut was an accident, such
-    as a restart of the server, a longer window would work, and short windows only cost requests.
-    Nothing distinguishes these two cases. So after one cut, four windows have to be full before a
-    window may again be as long as the poll that was cut. After two cuts, 16 windows have to be
-    full, and after three, 64.
+    - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
+    - After a full window, the next window is twice as long, if it is then still shorter than the
+      poll that was cut. It never becomes longer than the first window.
+    - Before a window may again be as long as the poll that was cut, more windows have to be full:
+      four after one cut, 16 after two, and 64 after three.
+
+    Example: a poll of 30 seconds is cut after 20, so the next window is 15. Once four windows of 15
+    seconds were full, the next window is 30.
+
+    The reason: a proxy with a time limit will cut a longer window again. But if the cut was an
+    accident, such as a restart of the server, a longer window would work, and short windows only
+    cost requests. Nothing distinguishes these two cases.
     """
 
     # How many seconds the last poll that was cut had lasted.

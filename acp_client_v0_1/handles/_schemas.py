@@ -7,7 +7,7 @@ schema whose check grows exponentially is refused before the package sees it.
 The first step is to find out whether a value fits. This step takes no memory. If the value does not
 fit, the package can list the faults. Each fault has a copy of a part of the value, so the faults
 are listed only if their memory is estimated to be small. If a schema cannot be used, there is only
-a warning, because the check by the server is the one that counts.
+a warning, because only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -93,8 +93,8 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
     if type(value) is dict or isinstance(value, Mapping):
         return {**value}
     if isinstance(value, (Run, RunCreate)):
-        kind, place = type(value).__name__, " of its .creation" if isinstance(value, Run) else ""
-        raise ApiTypeError(f"{name} must be the agent's own, not a {kind}: pass .input{place}")
+        kind, own = type(value).__name__, "run.creation" if isinstance(value, Run) else "create"
+        raise ApiTypeError(f"{name} must be the agent's own object, not a {kind}: pass {own}.input")
     if isinstance(value, BaseModel):
         try:
             return dict_of(name, value.model_dump(mode="json", by_alias=True))

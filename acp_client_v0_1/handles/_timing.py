@@ -33,14 +33,16 @@ class Timing:
 
     # Requests
 
-    # A request takes at most this long, unless it creates, answers or deletes a run, or is a long
-    # poll.
+    # A request that `Wait.perform` sends takes at most this long, except
+    # - a create, a resume, a DELETE and a long poll, and
+    # - `RunHandle.refresh` and the opening of a stream without a timeout. These two have the
+    #   client's own timeouts.
     quick: float = 10.0
     # A resume or a DELETE takes at most this long.
     change: float = 60.0
     # After a pause, a request begins only with at least this much time left. If a quarter of the
     # timeout is less than this, a quarter of the timeout is enough.
-    last: float = 1.0
+    least_left: float = 1.0
     # While a stream is open, reading its run takes at most this long.
     beside_stream: float = 5.0
 
@@ -51,9 +53,10 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # Failures by a rate limit are not logged before they have lasted longer than this. The same is
-    # true of all other failures in the first `warnings` seconds after a warning. Otherwise the
-    # first failure is logged at once.
+    # An outage is logged at its first failure, with two exceptions:
+    # - A 429 is not logged if the pause after it ends within this time after the first failure.
+    # - After a warning, for `warnings` seconds, a new outage is logged only once it has lasted
+    #   longer than this.
     quiet: float = 5.0
     # See `quiet`.
     warnings: float = 60.0
@@ -115,13 +118,13 @@ class Timing:
 
     # After this long without an event, the run is read.
     silence: float = 15.0
-    # A caller may take longer than `silence` before it asks for the next event. Even then, the
-    # client waits up to this long for an event before it reads the run.
+    # A caller may take longer than `silence` to ask for the next event. Even then, the client first
+    # waits up to this long for an event, and only then reads the run.
     least_silence: float = 0.5
     # The read timeout of a stream is longer than the caller's timeout by at most this much.
     beyond: float = 0.2
     # The pauses between two streams. A stream that brings something new resets the backoff.
-    empty: tuple[float, float] = (0.1, 4.0)
+    stream_backoff: tuple[float, float] = (0.1, 4.0)
 
     # Agents
 
@@ -130,13 +133,14 @@ class Timing:
 
     # Batches
 
-    # A long poll has this window while other runs wait for their turn.
+    # While other runs wait for their turn, a long poll has this window. Once the batch has given up
+    # searches, the window is 1.
     short_window: int = 2
     # The shortest and the longest pause between two searches. A search that takes long is followed
     # by a longer pause.
     parked_searches: tuple[float, float] = (0.2, 10.0)
-    # A search may show that a run has ended although the run has no output yet. For this long,
-    # searches are then not believed about this run.
+    # If a search shows that a run has ended, and a poll of the run gets no output, searches are not
+    # believed about this run for this long.
     doubt: float = 2.0
 
     # The end of a batch or a call
@@ -145,12 +149,12 @@ class Timing:
     cancel: float = 10.0
     # If an exception ends `AgentHandle.run`, cancelling its run takes at most this long.
     exit: float = 5.0
-    # At the end of a batch, requests under way are interrupted after this long, so that creates can
-    # get their responses before. Polls are interrupted at once.
+    # At the end of a batch, polls are interrupted at once, and other requests after this long. So a
+    # create under way can still get its response.
     grace: float = 1.5
     # At the end of a batch, threads that have not ended are left behind after this long.
     threads: float = 2.5
-    # Until then, the threads are checked at this interval.
+    # While the batch waits for these threads, it checks them at this interval.
     step: float = 0.05
 
     # Clocks

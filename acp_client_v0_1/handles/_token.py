@@ -8,8 +8,9 @@ that a token names. The client only compares that server with its own.
 A client token is something else: a mark in the metadata of a run. If the response to a create is
 lost, the run is found by this mark.
 
-Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
-ignored, and a newer version is refused by name.
+Invariants: no I/O. Unknown fields are ignored. A token of another version is an error that names
+the version. `decode_token` reads what `encode_token` writes, unless the run id begins as a token
+does, or the client token has a lone surrogate.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 _VERSION = 1
 # The length of a base64 text without padding is never one more than a multiple of four.
 _BASE64 = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?={0,2}"
-_FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
+_TOKEN_FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 
@@ -62,10 +63,10 @@ class RunToken:
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# Any text fits most fields. The fields in `_FORMS` are sent in a body or a header, or read as a
-# number.
+# The forms of the fields that are sent in a body or a header, or read as a number. Any text fits
+# the other fields.
 _ANY = re.compile(".*", re.DOTALL)
-_FORMS = {
+_FIELD_FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),
     "last_event_id": re.compile(r"[^\0\r\n\ud800-\udfff]*"),
     "created": re.compile(r"([0-9]{1,12}(\.[0-9]{1,9})?)?"),
@@ -98,7 +99,7 @@ def decode_token(text: str) -> RunToken:
             f"the token is of version {int(beginning[1])}, and this package reads version "
             f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
         )
-    form = _FORM.fullmatch(text)
+    form = _TOKEN_FORM.fullmatch(text)
     # The decoder accepts superfluous padding, so it is always added.
     content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
@@ -117,7 +118,7 @@ def _read(content: bytes) -> RunToken:
     known = cast("dict[str, Any]", parsed)
     values = {name: known.get(name, "") for name in _FIELDS}
     for name, value in values.items():
-        if not (isinstance(value, str) and _FORMS.get(name, _ANY).fullmatch(value)):
+        if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
             raise TokenError(f"{name} of the token is not a text of the form that a token has")
     token = RunToken(**values)
     if not token.server or not (token.run or token.client_token) or is_token(token.run):
@@ -139,10 +140,10 @@ def new_client_token() -> str:
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
-def mark_of(creation: RunCreate) -> str:
+def client_token_of(creation: RunCreate) -> str:
     """Return the client token of a create, or ""."""
-    mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-    return mark if isinstance(mark, str) else ""
+    token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    return token if isinstance(token, str) else ""
 
 
 def server_of(client: ApiClient) -> str:

@@ -1,4 +1,4 @@
-"""The handle of an agent: find the agent by its name, and start runs, exactly one by each call."""
+"""The handle of an agent: find the agent by its name, and start exactly one run by each call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
+from acp_client_v0_1.handles._token import (
+    CLIENT_TOKEN_KEY,
+    client_token_of,
+    new_client_token,
+    server_of,
+)
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
@@ -84,8 +89,7 @@ class AgentHandle(Notebook):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        read_agent = partial(AgentsApi(client).get_agent_by_id, self.agent_id)
-        self._agent: Cached[Agent] = Cached(read_agent)
+        self._agent = Cached(partial(AgentsApi(client).get_agent_by_id, self.agent_id))
 
     @classmethod
     def find(
@@ -101,7 +105,8 @@ class AgentHandle(Notebook):
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
-            version: The exact version. By default any version, if only one agent has the name.
+            version: The exact version. By default any version, but then only one agent may have the
+                name.
             timeout: Seconds above 0 for each request. There is one request if the agent is found at
                 once. By default the client's own timeouts apply.
 
@@ -132,11 +137,11 @@ class AgentHandle(Notebook):
             handle = cls(received_id("agent_id", found[0]), client)
             handle._agent.note(found[0])
             return handle
-        there = found
+        named = found
         # The error is raised even if the names of the other agents cannot be read.
         with contextlib.suppress(ApiException):
-            there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
-        raise _lookup_error(name, version, bool(found), there)
+            named = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
+        raise _lookup_error(name, version, bool(found), named)
 
     @classmethod
     def get(
@@ -173,12 +178,12 @@ class AgentHandle(Notebook):
 
     @property
     def name(self) -> str:
-        """The agent's name, which `agent` reads."""
+        """The agent's name, from `agent`."""
         return self.agent.metadata.ref.name
 
     @property
     def version(self) -> str:
-        """The agent's version, which `agent` reads."""
+        """The agent's version, from `agent`."""
         return self.agent.metadata.ref.version
 
     @property
@@ -241,8 +246,8 @@ class AgentHandle(Notebook):
         """Start exactly one run and return its handle, without waiting for the run.
 
         The run's metadata gets a client token of its own. The server carries out at most one
-        create. If a response is lost, the run is searched for by that token, for at most 10
-        seconds, and within ``timeout``.
+        create. If the response is lost, the run is searched for by the client token, for
+        at most 10 seconds, and within ``timeout``.
 
         Args:
             input: The agent's input, in its own schema.
@@ -347,16 +352,15 @@ class AgentHandle(Notebook):
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
             # the run is searched for.
-            unclear = isinstance(error, RunStartAmbiguous)
-            search = unclear or not isinstance(error, OpenApiException)
-            note = self._cancel(wait, core, mark_of(creation) if search else "")
+            search = isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
+            cancelled, note = self._cancel(wait, core, client_token_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
                     reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
-                    token="" if note == "the run was cancelled" else error.token,
+                    token="" if cancelled else error.token,
                 ) from error
             raise
 
@@ -389,7 +393,7 @@ class AgentHandle(Notebook):
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
-        - after Ctrl-C, a `KeyboardInterrupt` that counts the runs left.
+        - after Ctrl-C, a `KeyboardInterrupt` whose message says how many runs are still in flight.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -403,18 +407,20 @@ class AgentHandle(Notebook):
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
             check: Check each input first, as the method `check` does.
             journal: The path of the file that records each start and outcome.
-            retry_failed: Run an input again if the journal says that its run has failed, unless the
-                server has tried that run again since.
-            unclear: What to do with an input whose run may or may not have been started, if the
-                server cannot tell. "raise", the default, makes a `RunStartAmbiguous` its outcome.
-                "start" starts a run, which may be a second one.
+            retry_failed: Run an input again if the journal says that its run has failed. But if a
+                read shows that this run does not have a failed status any more, wait for its
+                output.
+            unclear: What to do with an input whose run may or may not have been started, if a
+                search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
+                outcome of the input. "start" starts a run, which may be a second one.
             on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
                 default, or "cancel" them.
             durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with a `BatchCounts` whenever the counts have changed. True shows a bar
                 on standard error (extra ``cli``).
             total: How many inputs there are. By default this is their ``len``, if they have one.
-            executor: Runs the tasks instead of threads. The tasks can be pickled.
+            executor: An executor, such as a ``ProcessPoolExecutor``, which runs the tasks instead
+                of threads of this process. The batch gives it tasks that can be pickled.
             connect: Makes the client of a worker process. By default a client is made from the
                 environment of that process.
             config: The agent's configuration, in its own schema.
@@ -437,8 +443,8 @@ class AgentHandle(Notebook):
         A client token that the caller gave, as ``client_token`` or in the metadata, is not new. A
         create without a client token counts as new.
         """
-        marks = given.get("metadata", {})
-        own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        metadata = given.get("metadata", {})
+        own = metadata.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
@@ -448,7 +454,7 @@ class AgentHandle(Notebook):
         # the run can be found.
         token = new_client_token() if own is None else own
         if token:
-            given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
+            given["metadata"] = {**metadata, CLIENT_TOKEN_KEY: token}
         return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
@@ -466,20 +472,19 @@ class AgentHandle(Notebook):
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
-            limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            descriptor = self._explained(partial(self._descriptor.get, limited))
+            seconds = None if wait.ends == math.inf else wait.limit(math.inf)
+            descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
             post = partial(create, wait=wait)
-            known = self._agent.latest
-            make = partial(create_core, creation, self.runs, wait.contact, known, post)
-            mark, client = mark_of(creation), self.runs.api_client
-            earlier = [] if new else _earlier_creates(f"{server_of(client)} {mark}")
+            make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
+            token, client = client_token_of(creation), self.runs.api_client
+            earlier = [] if new else _earlier_creates(f"{server_of(client)} {token}")
             if earlier and not reuse:
-                warnings.warn(f"client_token {mark!r:.40} {_MAY_REPEAT}", stacklevel=3)
+                warnings.warn(f"client_token {token!r:.40} {_MAY_REPEAT}", stacklevel=3)
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
@@ -497,7 +502,7 @@ class AgentHandle(Notebook):
         only other agents have runs with the client token.
         """
         try:
-            found = self._search(mark_of(creation), wait)
+            found = self._search(client_token_of(creation), wait)
         except NoAgent as missing:
             raise missing.error from None
         of_agent = [run for run in found if is_of(run, self.agent_id)]
@@ -522,28 +527,28 @@ class AgentHandle(Notebook):
         probe = partial(probe_search, wait, self.agent_id)
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
-    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
+    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
 
-        Return a phrase for the message of the error, such as "the run was cancelled".
+        Return whether the run was cancelled, and a phrase about this for the message of the error.
 
         If the exception came during the create, ``core`` is None. Then the run is searched for by
         the client token, unless the token is "".
         """
         # The new wait is a part of the call, so a `Retry-After` that came during the call counts.
         wait = Wait(call.contact, timing().exit)
-        wait.called = call.called
+        wait.called_at = call.called_at
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
                 found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
-                    return "no run was found"
+                    return False, "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.cancel(wait)
         except (ApiException, NoAgent, TimeoutError) as error:
-            return f"the run could not be cancelled: {error}"
-        return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
+            return False, f"the run could not be cancelled: {error}"
+        return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_contact": None}
@@ -603,10 +608,10 @@ def _has(value: Any, wanted: Any) -> bool:
 
 
 def _lookup_error(
-    name: str, version: str | None, several: bool, there: list[Agent]
+    name: str, version: str | None, several: bool, named: list[Agent]
 ) -> AgentLookupError:
-    """Return the error of a lookup. ``there`` are the agents that it names."""
-    refs = {agent.agent_id: agent.metadata.ref for agent in there}
+    """Return the error of a lookup. ``named`` are the agents that the error names."""
+    refs = {agent.agent_id: agent.metadata.ref for agent in named}
     candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
     quoted, listed, after = f"{name!r:.60}", candidates, ""
     before = f"no agent is called {quoted}; the server has "

@@ -35,7 +35,7 @@ class Conversation:
     sent.
 
     Attributes:
-        thread_id: The id of the thread of ACP, once the first run has made it.
+        thread_id: The id of the thread of ACP. None until the first run has made the thread.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds to wait for each output of the run. By default there is no limit.
+            timeout: Seconds for the start, and again for each output of the run. By default there
+                is no limit.
             on_interrupt: Called with each question; returns the answer, or None to stop.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.

@@ -11,7 +11,7 @@
     ├── ResumeAmbiguous         an answer may have arrived or not, and the run does not show which
     ├── StaleInterrupt          the question is not open any more
     ├── InterruptLimit          the run asked more questions than `max_interrupts`
-    ├── StreamGap               updates were lost between two connections
+    ├── StreamGap               updates were lost, or may be, between two connections
     ├── SearchDrift             the records of a search moved between two pages
     └── AgentLookupError        no agent has the name, or several have it (also LookupError)
     ApiValueError
@@ -63,11 +63,11 @@ LONGEST_WHY = 124
 
 
 class _RunProblem(ApiException):
-    """The base of the errors about a run.
+    """The base of the errors about a run, and of `SearchDrift`, which is about no single run.
 
     Args:
         reason: What happened, and what to do next.
-        run_id: The run, or "" if unknown.
+        run_id: The run, or "" if unknown, or if there is no single run.
         token: The token for `RunHandle.from_token`, or "".
     """
 
@@ -199,9 +199,10 @@ class ResumeAmbiguous(_RunProblem):
     The response to the answer was lost, could not be read, or had a status such as 502.
 
     Args:
-        times: How many responses to the answer were lost or unreadable. 1: after that, the run
-            could not be read. 2: after the first lost response, the run still asked the same
-            question, so the answer was sent again.
+        times: How many responses to the answer were lost or unreadable. 1: after the lost response,
+            the run could not be read to find out more. 2: after the first lost response, the run
+            still asked the same question. So the answer was sent again, and its response was lost,
+            too.
         why: What happened when the answer was sent last.
     """
 
@@ -313,7 +314,10 @@ class AgentLookupError(ApiException, LookupError):
 
 
 class TokenError(ApiValueError):
-    """The text is not a token of a run, or is a token of another server; nothing was sent."""
+    """The text is not the token of a run, is damaged, or is of another version or server.
+
+    Nothing was sent.
+    """
 
 
 class SchemaMismatch(ApiValueError):

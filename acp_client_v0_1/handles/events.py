@@ -64,7 +64,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     iterator was made with ``through_interrupts``.
 
     Iterating raises:
-        StreamGap: updates were lost; the next ``next()`` continues.
+        StreamGap: updates were lost, or may be, see its ``kind``; the next ``next()`` continues.
         StreamDecodeError: an event cannot be decoded; the next ``next()`` continues.
         RunGone: the server does not know the run.
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
@@ -76,7 +76,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
         ended_by: The status of the run that ended the iteration, or "gone". Before that, None.
-        gaps: The gaps so far, including those that were only marked.
+        gaps: The gaps so far, including gaps that were only marked.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins another iteration"
         )
         self._polling = False
-        # How many streams have ended since the last stream that brought something new. That stream
-        # counts as well.
+        # How many streams have ended in a row. A stream that brings something new starts the count
+        # again: when this stream ends, the count is 1.
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
@@ -171,7 +171,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                         return event
             except StreamGap:
                 # The next `next()` hands out the event after the gap.
-                self._values = chain((self._decoder.held,), self._values)
+                self._values = chain((self._decoder.after_gap,), self._values)
                 raise
             except ValueError as error:
                 self._undecodable(error)
@@ -231,8 +231,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         Return whether events have arrived.
         """
         # If the caller is slow, it may be time to check the run while events are still unread. The
-        # run may have ended, but its events must be handed out first. So the stream is read for at
-        # least a moment before the run is.
+        # run may have ended, but its events must be handed out first. So the client reads the
+        # stream for at least a moment, and only then the run.
         clock = timing()
         remaining = self._wait.remaining() if self._timeout != 0 else 0.0
         silence = min(clock.least_silence, remaining / 2)
@@ -287,9 +287,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 stream.close()
             # If the run is gone, this raises `RunGone`.
             self._decide(stream_ended=False)
-            # A 405 or 501 shows that the server has no streams. A 404 does not show this if the run
-            # has ended, because the stream of such a run may be gone. If the run continues,
-            # `_decide` has begun to poll.
+            # A 405 or 501 shows that the server has no streams. A 404 shows this only if the run
+            # continues, because the stream of a run that has ended may be gone. If the run
+            # continues, `_decide` has just set `_polling`.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 server.lacks.add("stream")
             elif any(failure_of(e).kind == "lost" for e in refused):
@@ -326,7 +326,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._note_end()
         # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._endings - 1, *timing().empty), error)
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff), error)
         if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status
@@ -358,7 +358,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         else:
             # A server may end each stream after one event. So there is a pause before the next
             # stream.
-            self._wait.pause(backoff(self._endings - 1, *timing().empty))
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
 
     def _check_run(self) -> None:
         """Read the run beside the open stream, and act on its status."""

@@ -24,7 +24,7 @@ def _disconnected(*_: object) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class PendingInterrupt:
-    """A question that a run waits to have answered.
+    """A question of a run. The run waits for the answer.
 
     Attributes:
         type: The agent's name for this kind of question, the ``interrupt_type``.

@@ -133,7 +133,7 @@ class RunHandle(Notebook):
             timeout: Seconds above 0 for the search, to make it shorter than 10 seconds.
 
         Raises:
-            TokenError: The text is not a token, is damaged, or is a token of a newer version or of
+            TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
             RunStartAmbiguous: The token has no run id, and there is still no run with its client
                 token.
@@ -257,8 +257,8 @@ class RunHandle(Notebook):
         """Wait for an output, and return it: a result, an interrupt or an error.
 
         Args:
-            timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
-                minutes of failures alone end the wait.
+            timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but the
+                wait ends if all requests have failed for five minutes.
             on_pending: Called with the seconds elapsed and the run's status, at least every
                 ``every`` seconds and after each request that brought no output; what it raises
                 ends the wait.
@@ -287,7 +287,7 @@ class RunHandle(Notebook):
 
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
-            on_pending: Called as by `output`.
+            on_pending: Called as `output` calls it.
             every: The most seconds between two calls of ``on_pending``.
             stop: Ends the wait when set, within about a second.
 
@@ -317,9 +317,9 @@ class RunHandle(Notebook):
         another iterator.
 
         Args:
-            on_gap: What to do where updates are lost. "raise" raises a `StreamGap`, and the next
-                ``next()`` continues. "mark" only sets ``event.gap`` of the next event to the
-                `StreamGap`.
+            on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
+                unless its kind is "unknown", and the next ``next()`` continues. "mark" raises none.
+                The event after a gap has the `StreamGap` as ``event.gap`` in any case.
             through_interrupts: Wait until another caller answers an interrupt, and continue.
                 Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
@@ -347,7 +347,8 @@ class RunHandle(Notebook):
         """Return an iterator over the run's questions. Answer each before the next ``next()``.
 
         The iteration ends when the run ends. If the run has failed, `result` raises the error of
-        the run. The ``next()`` of the iterator raises the first three errors below.
+        the run. The ``next()`` of the iterator raises the first four errors below. This method
+        raises the others.
 
         Args:
             timeout: Seconds to wait for each output, never for your answer. By default there is no
@@ -357,6 +358,7 @@ class RunHandle(Notebook):
             RunInterrupted: The last question was not answered.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time. The run continues.
+            ApiException: The server refused.
             ApiTypeError: ``timeout`` is not a number.
             ApiValueError: ``timeout`` is below 0.
         """
@@ -431,8 +433,8 @@ class RunHandle(Notebook):
         Args:
             body: The answer, a JSON object in the agent's schema for the question.
             to: The question to answer. By default this is the question that is open now.
-            timeout: Seconds to wait for the server. By default there is no limit, but five minutes
-                of failures alone end the wait.
+            timeout: Seconds to wait for the server. By default there is no limit, but the wait ends
+                if all requests have failed for five minutes.
             stop: Ends the waiting when set.
 
         Raises:

@@ -15,8 +15,8 @@ If a page has only one record, the next page does not overlap with this page, an
 anchor.
 
 Invariants: whatever the server sends, no record is handed out twice, and each record matches the
-request. Drift is detected, not prevented, so collect ids before deleting. The ids of all records
-are kept in memory, so the number of records is bounded.
+request. Drift is detected, not prevented. So if you want to delete the records, collect all their
+ids first. The ids of all records are kept in memory, so the number of records is bounded.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ Search = Callable[[Mapping[str, Any]], list[T]]
 
 # How many records one page has: the most that the contract allows.
 _PAGE = 1000
-# A search reads at most `most_pages` pages, and at most as many records as `most_pages` pages of
-# this size have. `most_pages` is large because a server may send small pages.
+# A search reads at most `most_pages` pages, and at most `_AVERAGE_PAGE * most_pages` records.
+# `most_pages` is large because a server may send small pages.
 _AVERAGE_PAGE = 100
 OnDrift = Literal["raise", "continue"]
 
@@ -62,8 +62,8 @@ class _Kind(NamedTuple):
     model: type[BaseModel]
     # The name of the attribute that has a record's id.
     id_name: str
-    # For each condition of a request, the name of the attribute that has to match.
-    places: Mapping[str, str]
+    # For each condition of a request, the attribute of a record that has to match.
+    attributes: Mapping[str, str]
     most_pages: int = 10_000
 
 
@@ -155,13 +155,13 @@ def iter_threads(
     return _every(threads_api.search_threads, _THREADS, request, on_drift)
 
 
-def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
+def _matches(request: Mapping[str, Any], record: object, attributes: Mapping[str, str]) -> bool:
     """Return whether a record meets the conditions of a request. A server may ignore them."""
-    for name, place in places.items():
+    for name, attribute in attributes.items():
         wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
-        found = attrgetter(place)(record)
+        found = attrgetter(attribute)(record)
         if isinstance(wanted, dict):
             keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
             found = {key: value for key, value in members.items() if key in keys}
@@ -208,14 +208,14 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
 
     seen: set[str] = set()
     offset = start = request.get("offset") or 0
-    anchor, ids, seen_at_rewind = "", list[str](), 0
+    anchor, ids, count_at_rewind = "", list[str](), 0
     while True:
         page, last = read(offset), ids
         overlaps = len(last) > 1
-        if overlaps and anchor not in page and len(seen) > seen_at_rewind:
+        if overlaps and anchor not in page and len(seen) > count_at_rewind:
             # If records before the anchor are gone, the anchor is on an earlier page now. So the
             # search goes back. It does not go back a second time until it has found new records.
-            seen_at_rewind = len(seen)
+            count_at_rewind = len(seen)
             while offset > start and seen.isdisjoint(page):
                 offset = max(start, offset - len(last) + 1)
                 page = read(offset)
@@ -229,7 +229,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
         new = [name for name in ids if name not in seen]
         seen.update(new)
         for name in new:
-            if _matches(request, page[name], kind.places):
+            if _matches(request, page[name], kind.attributes):
                 yield page[name]
             elif not warned:
                 warned = True

@@ -188,7 +188,7 @@ def test_what_was_written_is_read_again(path: Path) -> None:
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
     with contextlib.closing(opened(path)) as journal:  # a failed input can begin again
-        journal.starting(dataclasses.replace(task(3), token="token3b"))
+        journal.starting(dataclasses.replace(task(3), client_token="token3b"))
     assert entries(path, 3) == [Entry("starting", digests[3], "token3b", "key3", "", None)]
 
 

@@ -45,7 +45,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.models.run import Run
@@ -227,7 +227,7 @@ class Searched:
     def lists(self, *names: str) -> None:
         self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in names]
 
-    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> UnattendedRuns:
+    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> ParkedRuns:
         """Return the runs: for twelve a thread holds long polls, and the others are parked."""
         unattended = ParkedRuns(self, put_back)  # type: ignore[arg-type]
         for number in range(12 + parked):
@@ -482,13 +482,13 @@ def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
 def test_an_answered_question_is_no_mistake_of_the_search(
     agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, noted = UnattendedRuns.note, set[tuple[bool, bool]]()
+    note, noted = ParkedRuns.note, set[tuple[bool, bool]]()
 
-    def noting(runs: UnattendedRuns, task: Task, *, hit: bool) -> None:
+    def noting(runs: ParkedRuns, task: Task, *, hit: bool) -> None:
         noted.add((task.outcome is None, hit))
         note(runs, task, hit=hit)
 
-    monkeypatch.setattr(UnattendedRuns, "note", noting)
+    monkeypatch.setattr(ParkedRuns, "note", noting)
     items = list(agent.map(numbers(60, seconds=1, ask=1), concurrency=60, on_interrupt=answer))
     assert all(item.ok for item in items) and (True, True) in noted
 
@@ -504,8 +504,8 @@ def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
 def test_the_time_of_a_run_that_nobody_polls_begins_with_its_create(agent: AgentHandle) -> None:
     unset: Any = dict.fromkeys(("agent", "on_interrupt"))
     plan = Plan(
-        agent.agent_id, call_id="c", server="", batch="b", options={}, timeout=9.0, check=False,
-        unclear="raise", **unset,
+        agent.agent_id, call_id="c", server="", batch_mark="b", options={}, timeout=9.0,
+        check=False, unclear="raise", **unset,
     )  # fmt: skip
     started = task(0)
     RunDriver(plan, agent).start(started)
@@ -598,7 +598,7 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
     """Only the search for the lost create finds it away, and for longer than a search may take."""
-    set_timing(search=0.4, last=0.05, backoff=(0.05, 0.1))
+    set_timing(search=0.4, least_left=0.05, backoff=(0.05, 0.1))
     server.faults.add(
         Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
         Fault(path="/runs/search", cut="stall", times=1),

@@ -841,7 +841,7 @@ HANDLES: Rows = {
     },
     ApiTypeError: {
         "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
-        "the agent's own, not a Run: pass .input of its": lambda: agent().run(Run.from_dict(RUN)),
+        "own object, not a Run: pass run.creation.input": lambda: agent().run(Run.from_dict(RUN)),
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
@@ -853,7 +853,7 @@ HANDLES: Rows = {
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
-        "must be the agent's own, not a RunCreate: pass .input": lambda: agent().start(CREATE),
+        "own object, not a RunCreate: pass create.input": lambda: agent().start(CREATE),
         "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),

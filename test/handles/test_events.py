@@ -281,7 +281,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 def test_empty_streams_are_opened_again_and_then_polled(
     serve: Serve, set_timing: SetTiming
 ) -> None:
-    set_timing(empty=(0.001, 4.0))
+    set_timing(stream_backoff=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
@@ -627,7 +627,7 @@ def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
     serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
 ) -> None:
-    set_timing(empty=(0.02, 0.5))
+    set_timing(stream_backoff=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
@@ -726,7 +726,7 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
 
 def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
-    set_timing(empty=(0.001, 4.0))
+    set_timing(stream_backoff=(0.001, 4.0))
     scripted = Scripted(serve, *[STREAMING + so_far(1) + chunk(b"")] * 50)
     assert [event.result for event in scripted.run.events()] == [{"count": 1}, {"ok": 1}]
     assert scripted.opened < 10

@@ -342,7 +342,7 @@ PLAIN = (
     "mode.value",  # of the caller
     "prefix",  # as well
     "hint",  # of the prefix
-    "mark",  # the client token of the caller
+    "token",  # the client token of the caller
     "_MAY_REPEAT",
     "thread.name",
 )

@@ -51,7 +51,7 @@ ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.ut
     [
         (run_json(), run_json(), r"has no output after .* the run was cancelled$", False),
         (run_json(), response(b'"no"', 403), "the run could not be cancelled: DELETE .*403", True),
-        (run_json("success"), NOTHING, "the run had ended before it was cancelled$", True),
+        (run_json("success"), NOTHING, "the run has ended meanwhile$", True),
     ],
 )
 def test_a_call_that_is_over_says_what_became_of_its_run(

@@ -277,7 +277,9 @@ DECISIONS: dict[str, Case] = {
     # The end of the time, and of an outage
     "less than a second to go": Case(READS, FAILING, [but(ends=1000.9)], "late"),
     "more than a second to go": Case(READS, FAILING, [but(ends=1001.1, failures=3)], "outage"),
-    "a timeout of less than a second": Case(READS, FAILING, [but(ends=1000.5, last=0.3)], "outage"),
+    "a timeout of less than a second": Case(
+        READS, FAILING, [but(ends=1000.5, least_left=0.3)], "outage"
+    ),
     "an outage of less than 300 seconds": Case(
         READS, FAILING, [but(failures=3, since=705)], "outage"
     ),
@@ -330,7 +332,7 @@ def test_what_is_decided(case: Case) -> None:
         if isinstance(decision, Pause):
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
-            assert decision.seconds <= known.ends - known.last - known.now + 1e-6
+            assert decision.seconds <= known.ends - known.least_left - known.now + 1e-6
             assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
@@ -449,11 +451,11 @@ def test_a_window_is_full_after_nine_tenths_of_it() -> None:
 def test_each_duration_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
-        quick=10, change=60, last=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
+        quick=10, change=60, least_left=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
         warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
-        least_silence=0.5, beyond=0.2, empty=(0.1, 4), kept=300, short_window=2,
+        least_silence=0.5, beyond=0.2, stream_backoff=(0.1, 4), kept=300, short_window=2,
         parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING

@@ -270,7 +270,7 @@ def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: S
 
 def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> None:
     """Somebody was there, so it is no wrong address."""
-    set_timing(last=0.1, backoff=(0.02, 0.02))
+    set_timing(least_left=0.1, backoff=(0.02, 0.02))
 
     def go_away(connection: Connection) -> None:
         threading.Thread(target=connection.server.stop).start()
@@ -550,7 +550,7 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
 
 
 def test_the_error_at_the_deadline_counts_the_requests(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.01, 0.02), last=0.2)
+    set_timing(backoff=(0.01, 0.02), least_left=0.2)
     _, client = serve(response(b'"busy"', 503))
     with pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"):
         RunHandle("r", client).result(timeout=0.9)

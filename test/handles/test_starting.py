@@ -416,7 +416,7 @@ def test_a_run_of_an_earlier_page_is_kept(serve: Serve, monkeypatch: pytest.Monk
         # The last search has no time, and the one just before it still counts.
         ({"search": 0.7}, True),
         # The create may have arrived since the search that worked, so it is not posted again.
-        ({"search": 1.0, "search_backoff": (0.05, 0.1), "last": 0.1}, False),
+        ({"search": 1.0, "search_backoff": (0.05, 0.1), "least_left": 0.1}, False),
     ],
 )
 def test_a_search_that_worked_counts_for_a_moment(

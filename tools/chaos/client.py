@@ -54,7 +54,7 @@ TIMES: dict[str, Any] = {
     "probe": 0.05,
     "silence": 1.0,
     "least_silence": 0.1,
-    "empty": (0.02, 0.2),
+    "stream_backoff": (0.02, 0.2),
     "early": (0.02, 0.2),
     "pace": (0.02, 0.1),
 }
