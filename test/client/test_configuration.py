@@ -140,6 +140,8 @@ def test_credentials():
         api_key={"Authorization": "k"}, api_key_prefix={"Authorization": "Token"}, access_token="t"
     )
     assert own.auth_headers() == {"Authorization": "Token k"}
+    lower = Configuration(api_key={"authorization": "k"}, access_token="t")
+    assert lower.auth_headers() == {"authorization": "k"}
     assert own.get_api_key_with_prefix("none") is None
     assert own.get_api_key_with_prefix("none", "Authorization") == "k"
     assert own.auth_settings() == {}
@@ -243,8 +245,9 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
     monkeypatch.setenv("ACP_TIMEOUT", " ")
     c = Configuration.from_env()
     assert (c.host, c.timeout, c.stream_timeout) == ("http://localhost", (10, 60), (10, 300))
-    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$"):
+    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$") as warned:
         assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="no variable such as MYHOST is set, and a prefix .*: MY_"):
         Configuration.from_env("MY")
     assert Configuration.from_env("MY", host="http://h").host == "http://h"

@@ -58,6 +58,16 @@ def test_the_lowest_version_of_the_metadata_will_do(monkeypatch: pytest.MonkeyPa
         assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in needed)
 
 
+def test_an_import_that_fails_otherwise_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*names: str) -> None:
+        raise ImportError("broken", name="of a user")
+
+    monkeypatch.setattr(_lazy, "import_module", fail)
+    load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
+    with pytest.raises(ImportError, match="broken"):
+        load("SSEParser")
+
+
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     assert resources.files("acp_client_v0_1").joinpath("py.typed").is_file()
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
