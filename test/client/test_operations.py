@@ -103,7 +103,9 @@ def serving_case(case: Case, status: int = 200) -> Iterator[tuple[SocketServer, 
 @EVERY
 def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> None:
     with serving_case(case) as (server, client):
+        assert not client.rest_client.server.reached
         check_returned(case, method(client, case)(*case.arguments))
+        assert client.rest_client.server.reached
         received = method(client, case, "_with_http_info")(*case.arguments)
         assert isinstance(received, ApiResponse)
         assert (received.status_code, received.headers["X-Trace"]) == (200, "abc")
@@ -199,7 +201,7 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
     with serving(sent, retries=False) as (_, client), pytest.raises(ERRORS[status]) as caught:
         method(client, GET_RUN)("r-1")
     error = caught.value
-    assert type(error) is ERRORS[status]
+    assert type(error) is ERRORS[status] and client.rest_client.server.reached
     assert (error.status, error.reason, error.data) == (status, "Reason", data)
     assert error.headers is not None and error.headers["X-Trace"] == "abc"
     assert (error.body or "") == content.decode()
@@ -246,6 +248,7 @@ def test_a_response_that_does_not_fit_keeps_its_body(case: Case) -> None:
         assert caught.value.status == 200
         assert (caught.value.body or "") == content.decode()
         assert isinstance(caught.value, ResponseValidationError) is not streams
+        assert not client.rest_client.server.reached  # it may be another server
 
 
 def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest) -> None:
