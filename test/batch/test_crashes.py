@@ -38,6 +38,7 @@ from acp_client_v0_1 import (
     RunInterrupted,
     RunStartAmbiguous,
     RunWaitTimeout,
+    UnauthorizedException,
 )
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import Fault, LocalServer
@@ -90,7 +91,7 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
     options: Any = {"ordered": True, "check": True, "retry_failed": True, "config": {"c": 1}}
     again = agent.map(numbers(5), journal=path, **options)
     assert list(again) == first
-    assert again.counts.done == 5 and server.requests == ()
+    assert (again.counts.done, again.counts.duplicates) == (5, 0) and server.requests == ()
     items = list(agent.map(numbers(8), journal=path, **options))
     assert [item.result()["n"] for item in items] == list(range(8))
     (mark,) = {body["metadata"]["acp-batch"] for body in creates(server)}
@@ -259,6 +260,10 @@ def test_an_unclear_start_may_be_started_again(
     set_timing(search=0.5)
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
+    server.faults.add(Fault(path="/runs/search", status=401, times=1))
+    with pytest.raises(UnauthorizedException):
+        list(agent.map([{"n": 0}], journal=path, unclear="start"))
+    assert len(creates(server)) == 1
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
     (item,) = agent.map([{"n": 0}], journal=path, unclear="start")
     assert item.result()["n"] == 0 and item.run_id != first.run_id
@@ -340,7 +345,9 @@ def test_what_an_executor_has_run_again_is_known_to_the_next_call(
         # The caller's process was killed before it had the outcome: the run is found.
         path.write_text("".join(before[:4]))
         (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
-    assert third.run_id == second.run_id and len(creates(server)) == 2
+        assert third.run_id == second.run_id and len(creates(server)) == 2
+        (fourth,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
+    assert fourth.run_id not in (first.run_id, second.run_id) and len(creates(server)) == 3
 
 
 def test_a_refusal_is_tried_again_where_the_server_cannot_search(

@@ -99,7 +99,7 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
-def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
+def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: LocalServer) -> None:
     inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
     items = list(agent.map(inputs, ordered=True))
     assert items[0].result()["n"] == 0
@@ -111,18 +111,15 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
         with pytest.raises(kind) as caught:
             item.result()
         assert caught.value is item.outcome
+        again = pickle.loads(pickle.dumps(item))
+        assert isinstance(again, BatchItem)
+        assert (again.index, str(again.error)) == (item.index, str(item.error))
+    assert pickle.loads(pickle.dumps(items[0])) == items[0]
     failed = items[1].outcome
     assert isinstance(failed, RunFailed) and failed.errcode == 7
     assert failed.run_id == items[1].run_id
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert "\n" not in str(items[3].outcome) and "input 3 cannot be sent" in str(items[3].outcome)
-
-
-def test_an_item_pickles(agent: AgentHandle) -> None:
-    for item in agent.map([{"n": 1}, {"n": 2, "fail": True}]):
-        again = pickle.loads(pickle.dumps(item))
-        assert isinstance(again, BatchItem)
-        assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
 
 
 def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
@@ -586,6 +583,17 @@ def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path)
 
 def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
     assert [item.result()["n"] for item in Batch(agent, numbers(2), ordered=True)] == [0, 1]
+    with pytest.raises(ApiTypeError, match="agent must be an AgentHandle, not str"):
+        Batch("obedient", [])  # type: ignore[arg-type]
+
+
+def test_a_frame_is_no_iterable_of_inputs(agent: AgentHandle) -> None:
+    class Frame(list[str]):
+        columns = ("a",)
+        to_dict = to_dicts = None
+
+    with pytest.raises(ApiTypeError, match=r"pass frame\.to_dicts\(\)"):
+        agent.map(Frame())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
@@ -647,7 +655,6 @@ def pending(agent: AgentHandle) -> list[Any]:
 
 
 def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
-    """The other mistakes are among the messages of the client."""
     for arguments, kind, words in (
         ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
         ({"timeout": -1}, ApiValueError, "timeout"),
@@ -655,7 +662,17 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
         ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
+        *(
+            ({name: "yes"}, ApiTypeError, f"{name} must be True or False")
+            for name in ("ordered", "check", "retry_failed", "durable")
+        ),
+        ({"total": "5"}, ApiTypeError, "total must be an int"),
+        ({"executor": 5}, ApiTypeError, "executor must be"),
         ({"executor": Executor(), "connect": 5}, ApiTypeError, "connect must be"),
+        ({"on_interrupt": 5}, ApiTypeError, "on_interrupt must be"),
+        ({"journal": 5}, ApiTypeError, "journal must be"),
+        ({"key": "id"}, ApiTypeError, "key must be a function"),
+        ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
         ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
         ({"config": {"a": object()}}, ApiValueError, "config cannot be written as JSON"),
     ):

@@ -9,9 +9,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,16 +52,6 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.load
-
-
-@contextmanager
-def serving(respond: Callable[[Request], Any]) -> Iterator[AgentHandle]:
-    """The agent of a server whose responses the test computes."""
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        yield AgentHandle("a", client)
 
 
 @pytest.mark.parametrize(
@@ -179,15 +168,16 @@ def test_one_run_that_fails_among_others_that_work_is_no_outage(
 def test_a_wrong_address_is_raised(path: Path) -> None:
     """An outage would take 300 s."""
     for journal, check in itertools.product((None, path), (False, True)):
-        client = ApiClient(Configuration(host="http://127.0.0.1:9"))
+        client = ApiClient(Configuration(host="http://127.0.0.1:9", retries=0))
         with client, pytest.raises(ConnectionException):
             list(AgentHandle("a", client).map(numbers(20), journal=journal, check=check))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
 def test_an_agent_that_is_not_there_is_raised(
-    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, path: Path, fails: bool
 ) -> None:
+    set_timing(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
@@ -198,7 +188,7 @@ def test_an_agent_that_is_not_there_is_raised(
     # Also where an earlier call may have started the run, and the search for it fails.
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
     with pytest.raises(NotFoundException, match="3fa85f64"):
-        list(nobody.map(numbers(20), concurrency=4, journal=path))
+        list(nobody.map(numbers(1), journal=path))
 
 
 class Searched:
@@ -530,8 +520,11 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
             return response(status=204, content_type="")
         return response(json.dumps(result).encode())
 
-    with serving(respond) as agent:
-        batch = agent.map(numbers(60), concurrency=60)
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
         with beside(batch.close, after=20):
             assert len([item.result() for item in batch]) == 60
 
@@ -588,7 +581,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
         pressed.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
-    with beside(press), pytest.raises(KeyboardInterrupt, match="still in flight"):
+    with beside(press), pytest.raises(KeyboardInterrupt, match="; 0 runs are still in flight"):
         list(agent.map(numbers(20)))
     assert time.monotonic() - pressed[0] < 3
     assert threads_of_batches() == []
@@ -603,7 +596,12 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(
         Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
         Fault(path="/runs/search", cut="stall", times=1),
     )
-    with beside(lambda: server.restart(pause=1), after=0.2):
+
+    def restart() -> None:
+        wait_for(lambda: len(server.requests) == 2)
+        server.restart(pause=1)
+
+    with beside(restart):
         (item,) = agent.map([{"n": 0}])
     assert item.ok and len(creates(server)) == 1
 
@@ -631,7 +629,7 @@ def test_a_server_that_limits_is_asked_slowly_and_nothing_overtakes_a_retry_afte
     times = [request.time for request in server.requests]
     limited = next(request.time for request in server.requests if request.fault is held)
     # What was under way arrives within a moment.
-    assert [at - limited for at in times if limited + 0.2 < at < limited + 0.95] == []
+    assert [at - limited for at in times if limited + 0.5 < at < limited + 0.95] == []
     gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
     assert gaps[len(gaps) // 2] > 0.2
 
@@ -693,5 +691,6 @@ def test_searches_that_hang_end_with_the_outage(
         Fault(path="/runs/search", cut="stall", times=None),
         Fault(path="/agents/*", cut="stall", times=None),
     )
-    with beside(server.stop, after=20), pytest.raises(ApiException):
-        next(agent.map(numbers(4)))
+    batch = agent.map(numbers(4))
+    with beside(batch.close, after=20), pytest.raises(ApiException):
+        next(batch)

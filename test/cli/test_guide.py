@@ -102,7 +102,7 @@ def test_the_record_of_an_item_has_the_members_that_the_guide_names(
     rows = re.findall(r"^\| (.*`.*) \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     (named,) = (after for first, after in rows if f"`{json.dumps(status)}`" in first.split(", "))
     (tmp_path / "inputs.jsonl").write_text(json.dumps(input), "utf-8")
-    done = shell(f"acp-client batch {agent} inputs.jsonl --timeout {2 if agent == 'slow' else 60}")
+    done = shell(f"acp-client batch {agent} inputs.jsonl --timeout {3 if agent == 'slow' else 60}")
     record = json.loads(done.stdout)
     assert list(record)[:4] == ["index", "key", "run_id", "status"] and record["status"] == status
     allowed = set(re.findall(r"`(\w+)`", named.partition(":")[0]))

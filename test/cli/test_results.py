@@ -19,7 +19,7 @@ from support.commands import COMMAND, KEY, SECONDS, Inside, environment
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli._results import Results
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import SLOW_AGENT_ID, LocalServer
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -80,10 +80,10 @@ def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
 ) -> None:
     write("in", {"seconds": 4})
     for _ in range(2):
-        assert batch("slow", *BATCH, "--timeout", "1") == 5
+        assert batch(SLOW_AGENT_ID, *BATCH, "--timeout", "1") == 5
     assert [item["status"] for item in read()] == ["pending"]
     for _ in range(2):
-        assert batch("slow", *BATCH) == 0
+        assert batch(SLOW_AGENT_ID, *BATCH) == 0
     assert [item["status"] for item in read()] == ["pending", "success"]
 
 

@@ -104,7 +104,7 @@ def in_own_words(done: subprocess.CompletedProcess[str], status: int, words: str
 def test_a_run_that_was_cancelled_is_not_advised_to_wait_for(
     server: LocalServer, inside: Inside
 ) -> None:
-    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "1", "--cancel-on-exit")
+    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "1.5", "--cancel-on-exit")
     done = inside(server, *ask)
     in_own_words(done, 3, "; the run was cancelled")
     assert data(done, 3)["status"] == "cancelled" and "next" not in done.stderr
@@ -121,7 +121,7 @@ def test_a_question_that_was_cancelled(server: LocalServer, inside: Inside) -> N
 
 def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) -> None:
     server.faults.add(Fault(method="DELETE", status=403, body="not yours", times=None))
-    ask = ("run", "slow", '{"seconds": 2}', "--timeout", "1", "--cancel-on-exit")
+    ask = ("run", "slow", '{"seconds": 6}', "--timeout", "1.5", "--cancel-on-exit")
     done = inside(server, *ask)
     assert data(done, 3)["status"] == "pending"
     assert "the run was not cancelled: " in done.stderr and "not yours" in done.stderr
@@ -265,7 +265,7 @@ def test_a_pause_that_is_too_long_names_the_run(server: LocalServer, inside: Ins
 
 
 def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> None:
-    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "1", "--ask", "--host", server.url)
+    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "1.5", "--ask", "--host", server.url)
     done = inside("", *ask)
     words = f"next: acp-client wait --ask --host {server.url} {started_run(server)}\n"
     in_own_words(done, 3, words)

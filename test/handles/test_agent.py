@@ -10,11 +10,12 @@ import uuid
 from typing import Any
 
 import pytest
-from support.serving import Serve
+from support.serving import Clock, Serve
 
 from acp_client_v0_1 import (
     AgentHandle,
     AgentLookupError,
+    AgentsApi,
     ApiClient,
     ApiTimeoutError,
     ApiTypeError,
@@ -87,14 +88,19 @@ def test_a_handle_has_the_limits_of_its_client_and_not_of_its_lookup(client: Api
     assert AgentHandle.get("echo", client, timeout=5).runs.api_client is client
 
 
-def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:
+def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:
     agent = AgentHandle(COUNTER, client)
     assert server.requests == ()
     assert agent.agent.metadata.ref.name == "counter"
     assert agent.descriptor().specs.input["properties"].keys() == {"count", "interval"}
+    clock.now += 300
     agent.descriptor()
     assert agent.agent is agent.agent
     assert len(server.requests) == 2  # both are kept
+    clock.now += 1
+    agent.descriptor()
+    assert agent.agent is agent.agent
+    assert len(server.requests) == 4
 
 
 OTHER_WAY = r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"
@@ -131,12 +137,18 @@ def test_a_lookup_of_many_agents_names_three_and_stays_short(
     assert len(str(caught.value)) <= 240 and len(caught.value.candidates) == 25
 
 
-def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> None:
+def test_several_agents_of_that_name(
+    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.register(lambda input, config, context: {}, name="counter", version="2.0.0")
     with pytest.raises(AgentLookupError, match=r"several .*pass version=") as caught:
         AgentHandle.find("counter", client)
     versions = [text.split(" (")[0] for text in caught.value.candidates]
     assert versions == ["counter 1.0.0", "counter 2.0.0"]
+    assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
+    agents = AgentsApi(client).search_agents({"name": "counter"})
+    # A server may ignore the version.
+    monkeypatch.setattr(AgentsApi, "search_agents", lambda api, request: agents)
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
 
 
@@ -188,7 +200,8 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
-    assert len(run.client_token) == 32
+    assert uuid.UUID(run.client_token).hex == run.client_token
+    assert uuid.UUID(run.client_token).version == 4
     assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
 
 

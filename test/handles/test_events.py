@@ -56,7 +56,7 @@ def cut(after: int, how: Any = "close") -> Fault:
     return Fault(path=STREAM, cut=how, after_events=after)
 
 
-def streams(server: LocalServer) -> list[str]:
+def streams(server: Any) -> list[str]:
     """The cursors of the streams that were asked for."""
     return [
         request.headers.get("last-event-id", "")
@@ -79,7 +79,6 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     run = counter.start({"count": 3, "interval": 0.05}, streaming="custom")
     with run.events() as events:
         first = next(events)
-        assert isinstance(first, RunEvent)
         assert (first.id, first.update) == ("1", {"count": 1, "of": 3})
         assert (first.result, first.gap) == (None, None)
         assert events.complete is None
@@ -140,14 +139,12 @@ def sse(*updates: tuple[str, Any]) -> bytes:
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
+COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
 def so_far(count: int) -> bytes:
     """An event of mode result."""
     return event_of("result", result={"count": count})
-
-
-COMMENTS = [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
 
 
 def streamed(status: str = "pending") -> bytes:
@@ -435,12 +432,10 @@ def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTim
     set_timing(silence=0.3)
     run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
     events = run.events()
-    first = next(events).update
+    first = next(events)
     run.result(timeout=30)
     time.sleep(0.4)
-    assert [first, *(event.update for event in events)] == [
-        {"count": count, "of": 4} for count in (1, 2, 3, 4)
-    ]
+    assert numbers([first, *events]) == [1, 2, 3, 4]
     assert events.complete is True
 
 
@@ -457,14 +452,17 @@ def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
-    first = [STREAMING + sse(*EVENTS[:before]) + broken, CLOSE]
-    replay = STREAMING + sse(*EVENTS[:before]) + broken + sse(EVENTS[2]) + chunk(b"")
+    begin = sse(*EVENTS[:before]) + broken
     # Before the first update, a replay of it could not be told from another.
-    events = Scripted(serve, *[first] * before, replay).run.events()
+    replay = STREAMING + begin * before + sse(EVENTS[2]) + chunk(b"")
+    scripted = Scripted(serve, [STREAMING + begin, CLOSE], replay)
+    events = scripted.run.events()
     assert [next(events).id for _ in range(before)] == ["1"] * before
     with pytest.raises(StreamDecodeError):
         next(events)
+    assert scripted.opened == 1
     assert [event.id for event in events] == ["3"]
+    assert streams(scripted.server) == ["", "2"]
 
 
 def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
@@ -783,15 +781,18 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
         assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
 
 
-def test_events_after_an_answer_by_another_are_handed_out(serve: Serve) -> None:
-    """Another process answers between the end of the stream and the look at the question."""
+@pytest.mark.parametrize("questions", [0, 1], ids=["answered by another", "answered"])
+def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int) -> None:
+    """Another process may answer between the end of the stream and the look at the question."""
     streams = tuple(STREAMING + sse(event) + chunk(b"") for event in EVENTS[:2])
-    looks = (streamed("interrupted"), streamed("success"))
-    _, client = serve(Replies(stream=streams, output=SUCCESS, look=looks))
-    updates: list[Any] = []
+    asks = run_json("interrupted", updated="01.5")
+    looks = (asks, *[asks, asks] * questions, streamed("success"))
+    outputs = (*[QUESTION, QUESTION] * questions, SUCCESS)
+    _, client = serve(Replies(stream=streams, output=outputs, look=looks, resume=streamed()))
+    asked, updates = list[Any](), list[Any]()
     assert RunHandle("r", client).drive(
-        lambda question: pytest.fail("answered by the other"),
+        lambda question: asked.append(question) or {},
         on_event=lambda event: updates.append(event.update),
         timeout=30,
     ) == {"ok": 1}
-    assert updates == UPDATES[:2]
+    assert (len(asked), updates) == (questions, UPDATES[:2])

@@ -46,6 +46,7 @@ ECHO = "11111111-1111-4111-8111-111111111111"
 ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("look", "delete", "words", "token"),
     [
@@ -59,7 +60,7 @@ def test_a_call_that_is_over_says_what_became_of_its_run(
 ) -> None:
     _, client = serve(Replies(output=[STALL], look=look, delete=delete))
     with pytest.raises(RunWaitTimeout, match=words) as caught:
-        AgentHandle("a", client).run(timeout=0.5, cancel_on_exit=True)
+        AgentHandle("a", client).run(timeout=1, cancel_on_exit=True)
     assert bool(caught.value.token) is token
 
 
@@ -197,6 +198,16 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
+def test_a_call_waits_for_each_output_as_long_as_it_says(serve: Serve) -> None:
+    _, client = serve(Replies(output=(NOTHING, [STALL])))
+    agent = AgentHandle("a", client)
+    talk = agent.conversation("t")
+    calls = ((talk.run, None, 0), (talk.run, str, 0.5), (agent.run, str, 0.5))
+    for call, answer, timeout in calls:
+        with pytest.raises(RunWaitTimeout):
+            call(on_interrupt=answer, timeout=timeout)  # type: ignore[operator]
+
+
 def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts: Any) -> None:
     talk = AgentHandle(ECHO, client).conversation()
     with ThreadPoolExecutor(1) as pool, talk._one_run:
@@ -233,21 +244,16 @@ def again(*steps: Step) -> list[Step]:
     return [*steps, *((at + 100, operation, status) for at, operation, status in steps)]
 
 
+BOTH = ["fails", "answers again"] * 2
 OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
     "one run that always fails among others does not fill the log": (
         [(at, "output", status) for at in (0.0, 1.0, 2.0, 70.0) for status in (500, 200)],
-        ["fails", "answers again"] * 2,
+        BOTH,
     ),
     "only its streams failed": (again((0, "stream", 500), (0, "look", 200)), ["fails"] * 2),
     "only its searches failed": (again((0, "search", 500), (0, "output", 200)), ["fails"] * 2),
-    "its streams work again": (
-        again((0, "stream", 500), (0, "stream", 200)),
-        ["fails", "answers again"] * 2,
-    ),
-    "its outputs failed": (
-        again((0, "output", 500), (0, "look", 200)),
-        ["fails", "answers again"] * 2,
-    ),
+    "its streams work again": (again((0, "stream", 500), (0, "stream", 200)), BOTH),
+    "its outputs failed": (again((0, "output", 500), (0, "look", 200)), BOTH),
     "the last of the requests in flight succeeds after the first one has failed": (
         [
             *((0.0, "output", 502), (0.0, "output", 200)),

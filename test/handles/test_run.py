@@ -56,6 +56,7 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
     wait_for_run_output,
 )
+from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
@@ -110,23 +111,20 @@ def test_a_run_is_done_once_it_has_ended(serve: Serve, status: str) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_timeout_of_zero_looks_once(
-    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
-) -> None:
+def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(quick=0.5)
-    run = slow.start({"seconds": 30})
-    server.clear_requests()
+    # At last, the server holds each poll.
+    replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
+    server, client = serve(replies, retries=0)
+    run = AgentHandle("a", client).start()
     with pytest.raises(RunWaitTimeout):
         run.result(timeout=0)
-    (look,) = server.requests
-    assert look.query == "block_timeout=0"
-    server.fail_next(503)
+    assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
     with pytest.raises(ServiceException):
-        RunHandle(run.run_id, slow.runs.api_client.with_options(retries=0)).result(timeout=0)
-    # The server holds each poll.
-    server.faults.add(Fault(path="/runs/*/output", cut="stall"))
+        run.result(timeout=0)
     with pytest.raises(RunWaitTimeout, match="the run continues"):
         run.result(timeout=0)
+    assert replies.asked == ["create", "output", "output", "output"]
 
 
 def test_a_quick_request_is_bounded(serve: Serve, set_timing: SetTiming) -> None:
@@ -283,10 +281,11 @@ def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> 
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
     failed = output_json("error", errcode=1, description="no luck")
     _, client = serve(Replies([STALL], output=failed))
-    began = time.monotonic()
+    run, began = RunHandle("r", client), time.monotonic()
     with pytest.raises(RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
-        RunHandle("r", client).result(timeout=0.7)
+        run.result(timeout=0.7)
     assert time.monotonic() - began < 0.7 + 4
+    assert run.status is RunStatus.ERROR
 
 
 @pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
@@ -458,10 +457,13 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     looks = (response(b'"busy"', 503), run_json(status))
     replies = Replies(output=(response(b"", 500), failed), look=looks)
     _, client = serve(replies)
+    run = RunHandle("r", client)
     with pytest.raises(RunFailed, match="broke") as caught:
-        RunHandle("r", client).result(timeout=30)
-    assert type(caught.value) is kind
+        run.result(timeout=30)
+    assert (type(caught.value), run.status) == (kind, status)
     assert replies.asked == ["output", "output", "look", "look"]
+    replies.replies["look"] = run_json("success")  # its server has tried it again
+    assert run.refresh().status == run.status == "success"
 
 
 @pytest.mark.parametrize(
@@ -525,9 +527,7 @@ def test_a_run_that_travels_keeps_its_age(
     assert client.rest_client.server.reached
 
 
-def test_done_and_refresh_do_not_wait_for_a_silent_server(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetTiming) -> None:
     """A refresh is limited as its client is."""
     set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
@@ -593,16 +593,13 @@ def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
 
 
-def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> None:
+def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after(clock: Clock) -> None:
     """The search for the runs of a batch that have ended gives way to a Retry-After."""
-    with ApiClient(Configuration(host="http://127.0.0.1:9")) as client:
-        contact = Contact.of(RunsApi(client), Pace())
-        server, limited = contact.server, ApiException(status=429)
-        server.reached = True
-        server.hold_ends, server.hold_began = timing().now() + 5, timing().now()
-        server.hold_error = limited
-        with pytest.raises(ApiException) as caught:
-            Wait(contact, survive=0.0).perform("search", lambda limit: None)
+    limited = ApiException(status=429)
+    server = Server(reached=True, hold_ends=clock.now + 5, hold_began=clock.now, hold_error=limited)
+    contact = Contact(RunsApi(), server, 0, Pace())
+    with pytest.raises(ApiException) as caught:
+        Wait(contact, survive=0.0).perform("search", lambda limit: None)
     assert caught.value is limited and not contact.ends_batch(limited)
 
 

@@ -203,6 +203,7 @@ TYPED = {"type": "integer"}
         ({"patternProperties": {"x": {}, "y": {}}}, {"a": 1, "b": 2}, 7),
         ({"propertyNames": {}}, {"a": 1, "b": 2}, 3),
         ({"$ref": "#/$defs/a~0~1", "$defs": {"a~/": {}}}, 1, 2),
+        ({"$ref": "#/$defs/a%20b/1", "$defs": {"a b": [{"allOf": [{}]}, {}]}}, 1, 2),
         ({"allOf": [{}, {}]}, 1, 4),
         ({"if": {}, "then": {}, "else": {}}, 1, 4),
         ({"dependentSchemas": {"a": {}, "b": {}}}, 1, 4),

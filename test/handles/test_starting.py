@@ -45,7 +45,7 @@ def of_create(**what: Any) -> Fault:
 LOST = of_create(cut="close", after_wire_bytes=0)
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
 FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
-
+LATER = response(b'"busy"', 503, retry_after="1")
 
 # What the creates meet, and how many creates are sent.
 CREATES = {
@@ -311,9 +311,6 @@ def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
     with pytest.raises(TooManyRequestsException):
         AgentHandle("a", client).start(timeout=0.5)
     assert set(replies.asked) == {"create"}
-
-
-LATER = response(b'"busy"', 503, retry_after="1")
 
 
 @pytest.mark.parametrize(
