@@ -191,6 +191,15 @@ def test_body_and_data_of_an_error_have_one_charset_and_pickle(
         assert (error.data["detail"] if isinstance(error.data, dict) else error.data) == data
 
 
+def test_an_error_whose_body_breaks_off_keeps_its_beginning_and_says_what_broke_it() -> None:
+    for operation in ("get_run", "get_run_stream"):
+        cut = [head(200 if "stream" in operation else 404, content_length="9"), b"so", CLOSE]
+        with serving(cut) as (_, client), pytest.raises(acp.ApiException) as caught:
+            getattr(RunsApi(client), operation)("r1")
+        assert caught.value.body == "so"
+        assert isinstance(caught.value.__cause__, acp.ConnectionException)
+
+
 def test_a_block_that_is_longer_than_any_wait() -> None:
     with serving(head(204), block_margin=10**6) as (server, client):
         for window in (10**7, 10**10, 2**63 - 1):

@@ -71,6 +71,7 @@ WRONG_TYPES = {
     **dict.fromkeys(NO_NUMBER.split(), (5,)),
     **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
     **dict.fromkeys(("verify_ssl", "safe_chars_for_path_param"), (None,)),
+    "ignore_operation_servers": (None, 1),
     "host": [b"http://host", 7, ["http://host"]],
     "total_timeout": ["1", (1, 2)],
     "max_response_bytes": [1.5],
@@ -101,16 +102,13 @@ OF_HEADERS = {"api_key": {"x-a": None}, "api_key_prefix": {"x-a": 5}, "proxy_hea
     ],
 )
 def test_settings_that_cannot_be_used(name, value, error, place):
-    configuration = Configuration()
-    before = getattr(configuration, name, None)
-    for give in (
-        lambda: Configuration(**{name: value}),
-        lambda: setattr(configuration, name, value),
-    ):
+    c = Configuration()
+    before = getattr(c, name, None)
+    for give in (lambda: Configuration(**{name: value}), lambda: setattr(c, name, value)):
         with pytest.raises(error, match=rf"^{place}") as failure:
             give()
         assert "secret" not in str(failure.value)
-    assert getattr(configuration, name, None) == before
+    assert getattr(c, name, None) == before
 
 
 def test_settings_in_their_other_forms(tmp_path):
@@ -124,6 +122,8 @@ def test_settings_in_their_other_forms(tmp_path):
     keys["x-b"] = None
     with pytest.raises(ApiTypeError, match="x-b"):
         c.auth_headers()
+    for c.total_timeout, longest in ((2_000_000, 2_000_000), (2_000_001, None)):
+        assert c.total_timeout == longest
     for c.block_margin in (0, 2_000_000):  # the least, and the most
         c.socket_options = c.api_key = None
     assert (c.socket_options, c.api_key) == (None, {})
@@ -140,6 +140,8 @@ def test_credentials():
         api_key={"Authorization": "k"}, api_key_prefix={"Authorization": "Token"}, access_token="t"
     )
     assert own.auth_headers() == {"Authorization": "Token k"}
+    lower = Configuration(api_key={"authorization": "k"}, access_token="t")
+    assert lower.auth_headers() == {"authorization": "k"}
     assert own.get_api_key_with_prefix("none") is None
     assert own.get_api_key_with_prefix("none", "Authorization") == "k"
     assert own.auth_settings() == {}
@@ -243,8 +245,9 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
     monkeypatch.setenv("ACP_TIMEOUT", " ")
     c = Configuration.from_env()
     assert (c.host, c.timeout, c.stream_timeout) == ("http://localhost", (10, 60), (10, 300))
-    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$"):
+    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$") as warned:
         assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="no variable such as MYHOST is set, and a prefix .*: MY_"):
         Configuration.from_env("MY")
     assert Configuration.from_env("MY", host="http://h").host == "http://h"
@@ -363,8 +366,9 @@ def test_servers_of_the_contract():
     assert configuration.get_host_from_settings(0, {"port": "81"}, servers) == "http://localhost:81"
     with pytest.raises(ApiValueError, match="port"):
         configuration.get_host_from_settings(0, {"port": "82"}, servers)
-    with pytest.raises(ApiValueError, match="server index 1"):
-        configuration.get_host_from_settings(1)
+    for index in (1, -1):
+        with pytest.raises(ApiValueError, match=f"server index {index}"):
+            configuration.get_host_from_settings(index)
     with pytest.raises(ApiValueError, match="server index 7"):
         _ = Configuration(server_index=7).host
 

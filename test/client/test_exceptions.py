@@ -224,13 +224,16 @@ def test_a_redirect_to_the_same_url_at_https_says_which_host_to_set(url, locatio
     assert str(error).endswith(f" not followed{hint}")
 
 
-@pytest.mark.parametrize(
-    "status, moved, later", [(299, 0, 0), (300, 1, 0), (399, 1, 0), (400, 0, 1)]
-)
-def test_a_status_decides_whether_a_header_matters(status, moved, later):
-    shown = str(ApiException(status, "R", headers={"location": "/x", "retry-after": "9"}))
-    assert ("redirect to /x not followed" in shown) is bool(moved)
-    assert ("Retry-After: 9 s" in shown) is bool(later)
+@pytest.mark.parametrize("status", [299, 300, 399, 400, 401, 402, 403, 404])
+def test_a_status_decides_which_header_and_whose_credentials_matter(status):
+    error = ApiException(status, "R", headers={"location": "/x", "retry-after": "9"})
+    error.credentials = "Authorization"
+    shown = str(error)
+    error.redirected_to = "https://other"
+    assert ("redirect to /x not followed" in shown) is (300 <= status <= 399)
+    assert ("Retry-After: 9 s" in shown) is (status >= 400)
+    assert ("the request carried Authorization" in shown) is (status in (401, 403))
+    assert ("a redirect lost the credentials" in str(error)) is (status in (401, 403))
 
 
 def test_long_parts_of_a_message_leave_room_for_the_others():

@@ -523,9 +523,7 @@ PROXIES: Rows = {
     acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
     acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
     acp.RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
-    acp.ResponseValidationError: {
-        f'titled "Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)
-    },
+    acp.ResponseValidationError: {f'"Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)},
 }
 each(PROXIES, lambda parts: by_proxy(*parts))
 
@@ -611,9 +609,7 @@ CALLS: Rows = {
         ),
     },
     acp.RunGone: {
-        f"run {ID} is not there: http:// ... {NOT_SERVED}": lambda: served(
-            result, PAGE, path="/acp"
-        )
+        f"run {ID} is not there ... {NOT_SERVED}": lambda: served(result, PAGE, path="/acp")
     },
     acp.NotFoundException: {
         "POST /acp/runs returned 404 ... is the base path of host right?": lambda: served(

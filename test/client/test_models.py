@@ -208,7 +208,9 @@ def test_a_constructor_refuses(construct: Callable[[], object], names: list[str]
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_search_has_bounds() -> None:
+def test_a_search_has_bounds_and_what_is_left_out_its_default() -> None:
+    defaults = {"threads": False, "interrupts": False, "callbacks": False}
+    assert AgentCapabilities().to_dict() == defaults
     for model in (RunSearchRequest, AgentSearchRequest, models.ThreadSearchRequest):
         assert model().to_dict() == {"limit": 10, "offset": 0}
         assert model(limit=1000).limit == 1000 and model(limit=1).limit == 1

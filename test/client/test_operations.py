@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from inspect import signature
+from inspect import signature, unwrap
+from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -18,7 +19,8 @@ from support.socket_server import Gate, Request, SocketServer, head, response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, exceptions, rest
+from acp_client_v0_1 import ApiClient, ApiResponse, EventStream, exceptions, rest
+from acp_client_v0_1._variants import with_http_info
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
@@ -101,7 +103,9 @@ def serving_case(case: Case, status: int = 200) -> Iterator[tuple[SocketServer, 
 @EVERY
 def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> None:
     with serving_case(case) as (server, client):
+        assert not client.rest_client.server.reached
         check_returned(case, method(client, case)(*case.arguments))
+        assert client.rest_client.server.reached
         received = method(client, case, "_with_http_info")(*case.arguments)
         assert isinstance(received, ApiResponse)
         assert (received.status_code, received.headers["X-Trace"]) == (200, "abc")
@@ -152,8 +156,26 @@ def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: st
     returned = expected.pop("return")
     assert hints.pop("return") == (ApiResponse[returned] if "info" in variant else rest.RawResponse)
     assert hints == expected
-    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument"):
-        getattr(api(ApiClient(Configuration())), name)(*case.arguments, no_such=1)
+
+
+def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_method() -> None:
+    """As those of the operations, which are made when their modules are loaded."""
+
+    def get(self: Any, run_id: str, limit: int = 3) -> str:
+        return str(self.api_client.call("get", (run_id, limit)))
+
+    def get_with_http_info() -> None:
+        """Get it, with its status."""
+
+    variant: Any = with_http_info(get)(get_with_http_info)
+    assert (variant.__name__, variant.__doc__) == ("get_with_http_info", "Get it, with its status.")
+    assert unwrap(variant).__code__.co_name == variant.__name__  # which tracebacks show
+    assert signature(variant).parameters == signature(get).parameters
+    assert variant.__annotations__["return"] == ApiResponse["str"]
+    api = SimpleNamespace(api_client=SimpleNamespace(call_with_http_info=lambda *given: given))
+    assert variant(api, "r") == "('get', ('r', 3))"
+    with pytest.raises(TypeError, match=r"get_with_http_info\(\) got an unexpected keyword"):
+        variant(api, "r", no_such=1)
 
 
 VARIANTS = pytest.mark.parametrize("variant", ["", "_with_http_info"])
@@ -179,7 +201,7 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
     with serving(sent, retries=False) as (_, client), pytest.raises(ERRORS[status]) as caught:
         method(client, GET_RUN)("r-1")
     error = caught.value
-    assert type(error) is ERRORS[status]
+    assert type(error) is ERRORS[status] and client.rest_client.server.reached
     assert (error.status, error.reason, error.data) == (status, "Reason", data)
     assert error.headers is not None and error.headers["X-Trace"] == "abc"
     assert (error.body or "") == content.decode()
@@ -226,6 +248,7 @@ def test_a_response_that_does_not_fit_keeps_its_body(case: Case) -> None:
         assert caught.value.status == 200
         assert (caught.value.body or "") == content.decode()
         assert isinstance(caught.value, ResponseValidationError) is not streams
+        assert not client.rest_client.server.reached  # it may be another server
 
 
 def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest) -> None:

@@ -32,9 +32,7 @@ LANGGRAPH, FASTAPI, TYPED, NOTEBOOK = range(2, 6)  # the first part is the intro
 
 
 def blocks(part: int, language: str = "python") -> list[CodeBlock]:
-    return [
-        block for block in all_blocks(RECIPES) if (block.part, block.language) == (part, language)
-    ]
+    return [each for each in all_blocks(RECIPES) if (each.part, each.language) == (part, language)]
 
 
 def promised(part: int) -> str:
@@ -165,8 +163,7 @@ def test_notebook(server: LocalServer) -> None:
     assert [output.ename for output in outputs if "ename" in output] == ["KeyboardInterrupt"]
     shown = [output.data for output in outputs if "data" in output]
     widget = "application/vnd.jupyter.widget-view+json"
-    results = [
-        data.get("text/markdown", data["text/plain"]) for data in shown if widget not in data
-    ]
+    plain = [data for data in shown if widget not in data]
+    results = [data.get("text/markdown", data["text/plain"]) for data in plain]
     assert len(shown) - len(results) == 2
     assert promised(NOTEBOOK) == "".join(f"{result}\n" for result in results)

@@ -26,14 +26,10 @@ pytestmark = [
 
 
 def chaos(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "chaos", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     return done.returncode, done.stdout
 

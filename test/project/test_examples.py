@@ -98,9 +98,8 @@ def command(script: str, *arguments: str) -> list[str]:
 def run(
     script: str, *arguments: str, stdin: str = "", **added: str
 ) -> subprocess.CompletedProcess[str]:
-    path = str(Path(os.environ["EXAMPLES"], script[:-3], script))
-    variables = {**os.environ, **added}
-    return run_in_fork([path, *arguments], env=variables, stdin=stdin, options=("-W", "error"))
+    _, *words = command(script, *arguments)
+    return run_in_fork(words, env={**os.environ, **added}, stdin=stdin, options=("-W", "error"))
 
 
 def printed_by(script: str, *arguments: str, stdin: str = "", **added: str) -> str:
@@ -163,9 +162,7 @@ def test_each_explains_itself_and_needs_nothing_for_it(tmp_path: Path) -> None:
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     with contextlib.ExitStack() as stack:
         # All at once, since what takes time is to start Python.
-        asked = [
-            stack.enter_context(started(script, "--help", PYTHONPATH=path)) for script in EXAMPLES
-        ]
+        asked = [stack.enter_context(started(name, "--help", PYTHONPATH=path)) for name in EXAMPLES]
         printed = [process.communicate(timeout=60) for process in asked]
     for script, process, (helped, complaints) in zip(EXAMPLES, asked, printed, strict=True):
         assert (process.returncode, complaints) == (0, "")
@@ -223,7 +220,6 @@ def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> No
 
 
 # stream_to_terminal.py
-
 
 # What clears a screen, turns a text, fakes a line, or asks a terminal to answer.
 HOSTILE = "\x1b[2J\x9b5n\u202etxt\r\nresult: \x7f Grüße \U0001f600"

@@ -33,33 +33,39 @@ def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
     assert footer in (ROOT / "mkdocs.yml").read_text("utf-8")
 
 
-def first_use(name: str, dependency: str, version: str | None) -> str:
-    """The error of a first use of a name where a dependency is missing, or of some version."""
-    found = f"types.SimpleNamespace(__version__={version!r})" if version else None
-    script = (
-        f"import sys, types\nsys.modules[{dependency!r}] = {found}\n"
-        f"import acp_client_v0_1\nacp_client_v0_1.{name}()"
-    )
-    command = [sys.executable, "-c", script]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return outcome.stderr.splitlines()[-1]
-
-
 @pytest.mark.parametrize("version", [None, "1.9.3"])
 @pytest.mark.parametrize(("name", "dependency"), [("Run", "pydantic"), ("ApiClient", "urllib3")])
 def test_a_dependency_that_is_missing_or_too_old_is_named(
     name: str, dependency: str, version: str | None
 ) -> None:
-    error = first_use(name, dependency, version)
+    found = f"types.SimpleNamespace(__version__={version!r})" if version else None
+    script = f"import sys, types\nsys.modules[{dependency!r}] = {found}\n"
+    command = [sys.executable, "-c", f"{script}import acp_client_v0_1\nacp_client_v0_1.{name}()"]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    error = outcome.stderr.splitlines()[-1]
     assert error.startswith(f"ImportError: acp_client_v0_1 needs {dependency} 2.")
     assert f" or newer, and finds {version or 'none'}: pip install --upgrade" in error
 
 
-def test_the_lowest_version_of_a_dependency_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lowest_version_of_the_metadata_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("2.12", "2.12.0b1", "3.0", "unknown", "2.11.9"):
         monkeypatch.setitem(sys.modules, "pydantic", SimpleNamespace(__version__=version))
         with pytest.raises(ImportError) if version == "2.11.9" else contextlib.nullcontext():
             _lazy._check_dependencies()
+    needed = metadata.requires(NAME) or []
+    for module, (major, minor) in _lazy._NEEDED.items():
+        name = module.replace("_", "-")
+        assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in needed)
+
+
+def test_an_import_that_fails_otherwise_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*names: str) -> None:
+        raise ImportError("broken", name="of a user")
+
+    monkeypatch.setattr(_lazy, "import_module", fail)
+    load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
+    with pytest.raises(ImportError, match="broken"):
+        load("SSEParser")
 
 
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
@@ -67,9 +73,6 @@ def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
     needed = [line for line in metadata.requires(NAME) or [] if "extra ==" not in line]
     names = {re.split(r"[<>=!~ ;\[]", line)[0] for line in needed}
     assert names == {"urllib3", "pydantic", "python-dateutil", "typing-extensions"}
-    for module, (major, minor) in _lazy._NEEDED.items():
-        name = module.replace("_", "-")
-        assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in needed)
 
 
 def test_mypy_strict_accepts_the_scripts_of_users() -> None:

@@ -81,7 +81,7 @@ CASES = [
     ),
     Case(
         "RunsApi", "get_run_stream", (RUN_ID,), "GET", f"{RUN_PATH}/stream", None, EVENT,
-        models.RunOutputStream, content_type="text/event-stream",
+        models.RunOutputStream, content_type="Text/event-stream ; charset=utf-8",
         accept="text/event-stream, application/json",
     ),
     Case(
