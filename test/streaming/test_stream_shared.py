@@ -48,15 +48,14 @@ def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
 
 # --- Two iterations -----------------------------------------------------------------------------
 
-BATCHES = (events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b""))
-
 
 def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
     return [event.id for event in of]
 
 
 def test_typed_and_raw_iterations_share_the_events() -> None:
-    with stream_of(*BATCHES) as (stream, _):
+    batches = events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b"")
+    with stream_of(*batches) as (stream, _):
         raw = stream.raw_events()
         taken = [next(stream).id, next(raw).id, next(stream).id, next(raw).id]
         assert [*taken, *ids(stream)] == list("123456")
