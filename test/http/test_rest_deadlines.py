@@ -203,17 +203,12 @@ def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog,
 
 
 def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
-    release = threading.Event()
-    look_up = socket.getaddrinfo
-    hanging = []
+    release, look_up, begun = threading.Event(), socket.getaddrinfo, []
 
     def hang(*args, **options):
-        hanging.append(True)
-        try:
-            release.wait(10)
-            return look_up(*args, **options)
-        finally:
-            hanging.pop()
+        begun.append(args)
+        release.wait(10)
+        return look_up(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setattr(dial._thread_slots, "most", 3)
@@ -223,13 +218,13 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
                 client.request("GET", url, _request_timeout=(0.1, 5))
             assert call.seconds < 4
-        assert len(hanging) == 3
+        assert len(begun) == 3
         waiting = threading.Timer(0.2, release.set)
         waiting.start()
         # Waits for a slot, and then looks up.
         assert client.request("GET", url, _request_timeout=5).data == b'"a"'
         waiting.join()
-        assert eventually(lambda: not hanging)
+        assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
 def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():

@@ -393,27 +393,19 @@ def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(secure, mo
 def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certificates, proxied):
     """Nor is it refused for good: the same request may well succeed a moment later."""
 
-    def cut(listener):
-        sock, _ = listener.accept()
-        with sock:
-            sock.recv(65_536)
-            sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(5)
-            while sock.recv(65_536):
-                pass
+    def cut(connection):
+        connection.sock.recv(65_536)
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.stall()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        thread = threading.Thread(target=cut, args=(listener,), daemon=True)
-        thread.start()
+    with SocketServer(handler=cut) as server:
+        url = f"https://127.0.0.1:{server.port}"
         settings = {"proxy": url} if proxied else {}
-        kind = ProxyException if proxied else ConnectionException
         with (
             rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
-            pytest.raises(kind) as failure,
+            pytest.raises(ProxyException if proxied else ConnectionException) as failure,
         ):
             client.request("GET", "https://acp.invalid/" if proxied else url, _request_timeout=5)
-        thread.join(5)
     assert not failure.value.sent
 
 
