@@ -76,7 +76,10 @@ def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
 
     if proxy is None:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with rest_client(proxy=proxy) as client, pytest.raises(ApiException, match="not a valid"):
+    with (
+        rest_client(proxy=proxy, timeout=None) as client,
+        pytest.raises(ApiException, match="not a valid"),
+    ):
         client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
 
 

@@ -637,6 +637,22 @@ def test_abort_wakes_a_read_of_tls_within_tls(secure, tunnel):
         assert read.seconds < 4
 
 
+@pytest.mark.slow
+def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
+    def proxy(connection):
+        connection.read_request()
+        connection.play([1.2, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
+
+    with (
+        SocketServer(handler=proxy) as server,
+        rest_client(proxy=server.url) as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError, match="no connection"),
+    ):
+        client.request("GET", "https://acp.invalid/", _request_timeout=(1.5, 9))
+    assert call.seconds < 2.6  # and not 1.2 + 1.5
+
+
 def test_each_wait_of_the_outer_tls_is_limited():
     """A proxy that stops to read, or to send, costs no more than the time of the call."""
     done = []
