@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -240,6 +241,14 @@ def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
 )
 def test_blocks_of_one_shape_take_few_calls_each(block: bytes, before: bytes) -> None:
     assert calls([before + block * 500]) < 4_000
+
+
+def test_a_shape_is_learned_from_the_second_block_in_a_row_and_else_from_the_64th() -> None:
+    block, shapeless = b"event: e\ndata: x\n\n", b"data: x\ndata: y\n\n"
+    for before, slow in ((b"", 2), (block + SMALL, 2), (shapeless * 3, 61)):
+        costs = [calls([before + block * count]) for count in range(70)]
+        steps = [more - less for less, more in pairwise(costs)]
+        assert sum(step > steps[-1] for step in steps) == slow
 
 
 def test_the_beginning_of_a_block_of_up_to_4_kib_is_read_with_its_end() -> None:
