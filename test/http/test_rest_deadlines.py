@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import queue
 import socket
@@ -239,21 +240,23 @@ def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
         assert in_child(look_up)() == 0
 
 
-def test_an_error_of_a_look_up_makes_no_reference_cycle():
+def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for_it():
     class Failed(Exception):
-        pass
+        def __init__(self):
+            kept.append(weakref.ref(self))
 
     def fail():
+        time.sleep(0.1)
         raise Failed
 
+    kept = []
     gc.collect()
     gc.disable()
     try:
-        try:
-            dial.in_time(fail, Deadline.after(8), print)
-        except Failed as error:
-            kept = weakref.ref(error)
-        assert eventually(lambda: kept() is None)
+        for count, (seconds, kind) in enumerate([(8, Failed), (0, TimeoutError)], 1):
+            with contextlib.suppress(kind):
+                dial.in_time(fail, Deadline.after(seconds), print)
+            assert eventually(lambda: [ref() for ref in kept] == [None] * count, 5)  # noqa: B023
     finally:
         gc.enable()
 

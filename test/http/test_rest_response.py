@@ -24,7 +24,7 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, eventually, talking
+from support.transport import Stopwatch, eventually, pool_of, talking
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
@@ -231,11 +231,11 @@ LAST_WORDS = {
         2,
     ),
     "a length in HTTP/1.0": (OLD + b"content-length: 3\r\n\r\none", 2),
-    "HTTP/1.0 and close": (OLD + b"connection: close\r\ncontent-length: 3\r\n\r\none", 2),
     "kept in HTTP/1.0": (OLD + b"connection: Keep-Alive\r\ncontent-length: 3\r\n\r\none", 1),
     "close in the second line": (b"HTTP/1.1 200 OK\r\n" + TWO_CONNECTIONS, 2),
     "close in capitals": (response(b"one", connection="CLOSE"), 2),
     "another option": (response(b"one", connection="x"), 1),
+    "a last chunk without a trailer": ([CHUNKED, chunk(b"one"), b"0\r\n", CLOSE], 2),
     **{f"status {s}": (response(b"one", s), 1) for s in (404, 407, 409, 499)},
     **{f"status {s}": (response(b"one", s), 2) for s in (408, 500, 599)},
 }
@@ -247,6 +247,7 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
         for _ in range(2):
             assert client.request("GET", server.url).data == b"one"
             assert connections == 1 or eventually(lambda: not server.still_open)
+            assert len(pool_of(client).idle) == (connections == 1)
     assert server.connections == connections
 
 
