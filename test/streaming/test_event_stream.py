@@ -205,15 +205,6 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
             attempt(stream)
 
 
-def test_a_typed_iteration_raises_after_a_raw_one_reached_the_end() -> None:
-    stream = stream_of(numbers(1, 2))
-    for value in stream:
-        assert value == 1
-        assert [event.data for event in stream.raw_events()] == ["2"]
-    with pytest.raises(ApiValueError):
-        next(stream)
-
-
 # --- Errors -------------------------------------------------------------------------------------
 
 
