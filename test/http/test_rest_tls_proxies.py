@@ -420,7 +420,8 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
 )
 def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
     with secure(script) as (client, server):
-        assert client.request("DELETE", server.url).data == b'"a"'
+        received = client.request("DELETE", server.url)
+    assert (received.data, received.fault) == (b'"a"', None)
 
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
