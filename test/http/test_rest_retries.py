@@ -19,6 +19,7 @@ from acp_client_v0_1._http.retry import (
     Attempts,
     RetryPolicy,
     backoff,
+    failure_of,
     failure_of_status,
     retry_after,
     was_held,
@@ -105,6 +106,9 @@ def test_what_each_status_says():
     assert {s for s, f in every.items() if f.limits} == {429, 503}
     assert {s for s, f in every.items() if f.conflict} == {409}
     assert not any(failure.rest_gives_up for failure in every.values())
+    # If the body of an error breaks off, the status decides.
+    for status, kind in ((299, "unsent"), (300, "moved")):
+        assert failure_of(ConnectionException(status, "cut")).kind == kind
 
 
 def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():

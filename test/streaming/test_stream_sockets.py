@@ -215,7 +215,6 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
     ("body", "content_type"),
     [
         (b"<html>Log in</html>", "text/html"),
-        (payload(1), "application/json"),
         (event(1), "text/event-streaming"),
         (event(1), ""),
     ],
