@@ -32,6 +32,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
 def test_the_total_holds(script):
     with talking(script, retries=9) as (client, server), Stopwatch() as clock:

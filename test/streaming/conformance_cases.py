@@ -179,7 +179,6 @@ case("name: upper case", b"Data: a\n\nDATA: b\n\n")
 case("name: longer", b"datas: a\n\n")
 case("name: unknown", b"foo: bar\ndata: a\n\n", "a")
 case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
-case("name: event in upper case", b"Event: e\ndata: a\n\n", "a")
 
 # --- data ---------------------------------------------------------------------------------------
 
