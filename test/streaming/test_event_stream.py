@@ -218,7 +218,7 @@ def test_an_event_that_cannot_be_decoded() -> None:
     assert error.body == "{oh"
     assert isinstance(error.__cause__, ValueError)
     assert (error.status, error.method) == (200, "GET")
-    assert str(error).startswith("event 'e' with id 'x' cannot be decoded: ")
+    assert str(error).startswith("event 'e' with id 'x' cannot be decoded: Expecting ")
     assert "\n" not in str(error)
     assert pickle.loads(pickle.dumps(error)).event_id == error.event_id
     assert stream.last_event_id == "x"

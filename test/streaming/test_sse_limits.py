@@ -160,10 +160,12 @@ def test_no_more_than_the_limit_is_held() -> None:
     assert peak_growth(work) < 2.5 * MIB
 
 
-def test_lines_of_data_are_joined_once_there_are_more_than_4096() -> None:
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n"])
+def test_lines_of_data_are_joined_once_there_are_more_than_4096(before: bytes) -> None:
     held = []
     for lines in (4096, 4097):
         parser = SSEParser()
+        parser.feed(before)
         tracemalloc.start()
         parser.feed(b"data: some text\n" * lines)
         held.append(tracemalloc.get_traced_memory()[0])
