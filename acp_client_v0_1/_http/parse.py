@@ -149,7 +149,7 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
         lines = _FOLD.sub(" ", text).split("\n")
     headers = HTTPHeaderDict()
     for line in lines:
-        match = _FIELD.fullmatch(line.removesuffix("\r"))
+        match = _FIELD.match(line.removesuffix("\r"))
         if match is None:
             raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
         name, value = match[1], match[2].strip(_BLANK)

@@ -158,7 +158,6 @@ class EventBuffers:
 
     def add_data(self, value: str) -> None:
         self._lines.append(value)
-        self._join()
 
     def _join(self) -> None:
         if len(self._lines) - self._joined > _LINES_TO_JOIN:

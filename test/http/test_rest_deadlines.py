@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import queue
 import socket
@@ -31,6 +32,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
 def test_the_total_holds(script):
     with talking(script, retries=9) as (client, server), Stopwatch() as clock:
@@ -38,6 +40,13 @@ def test_the_total_holds(script):
             client.request("GET", server.url, _request_timeout=0.7, safe=True)
         assert clock.stop() < 4
     assert any(isinstance(cause, TimeoutError) for cause in causes(failure.value))
+
+
+def test_a_wait_of_more_than_the_read_limit_ends_by_that():
+    with talking([head(content_length="9"), STALL]) as (client, server):
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.2))
+        with pytest.raises(ApiTimeoutError, match=r"nothing more of the body within 0\.2 s"):
+            received.read_available(wait=30)
 
 
 @pytest.mark.slow
@@ -103,11 +112,11 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
 @pytest.mark.parametrize("timeout", [0.5, (5, 0.5)], ids=["total", "read"])
 def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
     """While one that breaks off is the error that its status says."""
-    begin = [head(404, content_length="9"), b"gone"]
+    begin = [head(300, content_length="9"), b"gone"]
     with talking([*begin, STALL], [*begin, CLOSE]) as (client, server):
         with pytest.raises(ApiTimeoutError) as failure:
             client.request("GET", server.url, _request_timeout=timeout)
-        assert failure.value.status == 404
+        assert failure.value.status == 300
         assert client.request("GET", server.url, _request_timeout=5).data == b"gone"
 
 
@@ -224,17 +233,12 @@ def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog,
 
 
 def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
-    release = threading.Event()
-    look_up = socket.getaddrinfo
-    hanging = []
+    release, look_up, begun = threading.Event(), socket.getaddrinfo, []
 
     def hang(*args, **options):
-        hanging.append(True)
-        try:
-            release.wait(10)
-            return look_up(*args, **options)
-        finally:
-            hanging.pop()
+        begun.append(args)
+        release.wait(10)
+        return look_up(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setattr(dial._thread_slots, "most", 3)
@@ -244,13 +248,13 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
                 client.request("GET", url, _request_timeout=(0.1, 5))
             assert call.seconds < 4
-        assert len(hanging) == 3
+        assert len(begun) == 3
         waiting = threading.Timer(0.2, release.set)
         waiting.start()
         # Waits for a slot, and then looks up.
         assert client.request("GET", url, _request_timeout=5).data == b'"a"'
         waiting.join()
-        assert eventually(lambda: not hanging)
+        assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
 def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
@@ -265,21 +269,24 @@ def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
         assert in_child(look_up)() == 0
 
 
-def test_an_error_of_a_look_up_makes_no_reference_cycle():
+def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for_it():
     class Failed(Exception):
-        pass
+        def __init__(self):
+            kept.append(weakref.ref(self))
 
     def fail():
+        time.sleep(0.1)
         raise Failed
 
+    kept = []
     gc.collect()
     gc.disable()
     try:
-        try:
-            dial.in_time(fail, Deadline.after(8), print)
-        except Failed as error:
-            kept = weakref.ref(error)
-        assert eventually(lambda: kept() is None)
+        for seconds, kind in ((8, Failed), (0.05, TimeoutError)):
+            with contextlib.suppress(kind):
+                dial.in_time(fail, Deadline.after(seconds), print)
+            assert eventually(lambda: in_use(dial._thread_slots) == 0)
+            assert eventually(lambda: not any(ref() for ref in kept), 5)
     finally:
         gc.enable()
 

@@ -110,14 +110,17 @@ def test_impossible_targets_are_refused(location):
         with pytest.raises(ProtocolException, match="redirect") as failure:
             client.request("GET", server.url, safe=True, stream=True)
         assert "planted" not in repr(failure.value)
+        assert (failure.value.status, failure.value.sent) == (307, True)
         assert len(server.requests) == 1
         assert eventually(lambda: not server.still_open)
 
 
 def test_https_is_not_left_for_http():
     call = a_call(target=parse_target("https://host/a"))
-    with pytest.raises(ProtocolException, match="from https to http://host is not followed"):
-        redirected(call, 307, "http://host/a", 0)
+    words = "from https to http://host is not followed"
+    with pytest.raises(ProtocolException, match=words) as failure:
+        redirected(call, 308, "http://host/a", 0)
+    assert failure.value.status == 308
     assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
 
 

@@ -26,6 +26,8 @@ HEADERS = {
     "Cookie": f"session={SECRET}",
     "X-Custom": SECRET,
 }
+# What follows a request through logs is not masked.
+SHOWN = {"traceparent": "00-1-2-01", "X-Request-ID": "r-17", "Last-Event-ID": "9"}
 
 
 def texts_of(error: BaseException) -> str:
@@ -77,13 +79,14 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
         ) as (client, server),
         caplog.at_level(logging.DEBUG),
     ):
-        headers = {**HEADERS, **client._configuration.auth_headers()}
+        headers = {**HEADERS, **client._configuration.auth_headers(), **SHOWN}
         assert client.request("GET", server.url, headers=headers, safe=True).status == 200
     assert len(server.requests) == 4
     assert logging.getLogger("urllib3").level == before
     assert "acp_client_v0_1" in {record.name.partition(".")[0] for record in caplog.records}
     output = capfd.readouterr()
     assert SECRET not in caplog.text + output.out + output.err
+    assert all(value in caplog.text for value in SHOWN.values())
 
 
 def test_refused_connections_and_proxies_show_no_secret(caplog):

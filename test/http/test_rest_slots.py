@@ -33,7 +33,6 @@ from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 FINE = response(b'"fine"')
 FAILURES = {
     "reset": [RESET],
-    "cut head": [b"HTTP/1.1 200 OK\r\n", CLOSE],
     "cut body": [head(content_length="9"), b"1", CLOSE],
     "cut chunks": [head(transfer_encoding="chunked"), b"5\r\n12", CLOSE],
     "no chunk": [head(transfer_encoding="chunked"), b"nonsense\r\n"],
@@ -116,15 +115,16 @@ def test_long_polls_keep_no_quick_call_from_a_connection() -> None:
 def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
     gate = Gate()
     with (
-        talking([gate, FINE], FINE, connection_pool_maxsize=1) as (client, server),
+        talking([gate, FINE], FINE, retries=3, connection_pool_maxsize=1) as (client, server),
         ThreadPoolExecutor(1) as threads,
     ):
         first = threads.submit(client.request, "GET", server.url)
         assert eventually(lambda: server.requests)
         with pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
             client.request("GET", server.url, _request_timeout=0.1)
-        with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: "):
-            client.request("GET", server.url, _request_timeout=(9, 0.15))
+        with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: ") as full:
+            client.request("GET", server.url, _request_timeout=(9, 0.15), safe=True)
+        assert full.value.attempts == 1
         gate.open()
         assert first.result().status == 200
         for _ in range(3):
@@ -196,6 +196,14 @@ def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
     deadline: Any = SimpleNamespace(remaining=lambda: next(left))
     with pytest.raises(Interrupt):
         few.wait(slot, deadline)
+
+
+def test_a_thread_that_waits_alone_finds_an_orphaned_slot_at_once() -> None:
+    few, holder, slot = Slots(1), Slot(), Slot()
+    assert [few.enter(each) for each in (holder, slot)] == [True, False]
+    few._next_sweep += 60
+    del holder
+    assert few.wait(slot, Deadline.after(0.001))
 
 
 def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:

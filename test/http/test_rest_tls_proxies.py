@@ -412,27 +412,19 @@ def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(secure, mo
 def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certificates, proxied):
     """Nor is it refused for good: the same request may well succeed a moment later."""
 
-    def cut(listener):
-        sock, _ = listener.accept()
-        with sock:
-            sock.recv(65_536)
-            sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(5)
-            while sock.recv(65_536):
-                pass
+    def cut(connection):
+        connection.sock.recv(65_536)
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.stall()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        thread = threading.Thread(target=cut, args=(listener,), daemon=True)
-        thread.start()
+    with SocketServer(handler=cut) as server:
+        url = f"https://127.0.0.1:{server.port}"
         settings = {"proxy": url} if proxied else {}
-        kind = ProxyException if proxied else ConnectionException
         with (
             rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
-            pytest.raises(kind) as failure,
+            pytest.raises(ProxyException if proxied else ConnectionException) as failure,
         ):
             client.request("GET", "https://acp.invalid/" if proxied else url, _request_timeout=5)
-        thread.join(5)
     assert not failure.value.sent
 
 
@@ -447,7 +439,8 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
 )
 def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
     with secure(script) as (client, server):
-        assert client.request("DELETE", server.url).data == b'"a"'
+        received = client.request("DELETE", server.url)
+    assert (received.data, received.fault) == (b'"a"', None)
 
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
@@ -662,6 +655,22 @@ def test_abort_wakes_a_read_of_tls_within_tls(secure, tunnel):
             received.read_available()
         timer.join()
         assert read.seconds < 4
+
+
+@pytest.mark.slow
+def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
+    def proxy(connection):
+        connection.read_request()
+        connection.play([1.2, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
+
+    with (
+        SocketServer(handler=proxy) as server,
+        rest_client(proxy=server.url) as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError, match="no connection"),
+    ):
+        client.request("GET", "https://acp.invalid/", _request_timeout=(1.5, 9))
+    assert call.seconds < 2.6  # and not 1.2 + 1.5
 
 
 def test_each_wait_of_the_outer_tls_is_limited():

@@ -92,14 +92,9 @@ for lines_name, (lines, expected) in LINES.items():
 
 case("line ends: LF CR is two", b"data: a\n\rdata: b\n\n", "a", "b")
 case("line ends: CR CR LF is two", b"data: a\r\r\ndata: b\n\n", "a", "b")
-case("line ends: CR LF LF is two", b"data: a\r\n\ndata: b\n\n", "a", "b")
 case("line ends: CR LF CR is two", b"data: a\r\n\rdata: b\n\n", "a", "b")
 case("line ends: CR LF CR LF is two", b"data: a\r\n\r\ndata: b\n\n", "a", "b")
-case("line ends: LF CR LF is two", b"data: a\n\r\ndata: b\n\n", "a", "b")
 case("line ends: a last CR ends the event", b"data: a\r\r", "a")
-case("line ends: LF, then a last CR", b"data: a\n\r", "a")
-case("line ends: nothing but CR", b"\r\r\r")
-case("line ends: text after CR may be a field", b"data: a\revent: e\n\n", ev("a", "e"))
 
 # --- Characters that other algorithms take for line ends ----------------------------------------
 
@@ -125,7 +120,6 @@ for char_name, char in {
 
 BOM = b"\xef\xbb\xbf"
 case("BOM: at the start", BOM + b"data: a\n\n", "a")
-case("BOM: before an LF", BOM + b"\ndata: a\n\n", "a")
 case("BOM: before a comment", BOM + b": c\ndata: a\n\n", "a")
 case("BOM: the second one, then a good line", BOM + BOM + b"data: a\ndata: b\n\n", "b")
 case("BOM: after an LF it belongs to the name", b"\n" + BOM + b"data: a\n\n")
@@ -171,13 +165,9 @@ case("invalid UTF-8: in the unfinished event", b"data: b\n\ndata: \xff", "b")
 
 # --- Fields: the colon and the space ------------------------------------------------------------
 
-case("value: of two spaces one stays", b"data:  a\n\n", " a")
 case("value: a tab stays", b"data:\ta\n\n", "\ta")
 case("value: spaces at its end stay", b"data: a  \n\n", "a  ")
-case("value: only two spaces", b"data:  \n\n", " ")
 case("value: a colon", b"data: a:b\n\n", "a:b")
-case("value: starts with a colon", b"data::a\n\n", ":a")
-case("value: looks like a field", b"data: data: a\n\n", "data: a")
 case("value: NUL stays in data", b"data: a\0b\n\n", "a\0b")
 case("value: NUL stays in the event type", b"event: a\0\ndata: b\n\n", ev("b", "a\0"))
 case("name: a space before the colon", b"data : a\n\n")
@@ -186,34 +176,25 @@ case("name: upper case", b"Data: a\n\nDATA: b\n\n")
 case("name: longer", b"datas: a\n\n")
 case("name: unknown", b"foo: bar\ndata: a\n\n", "a")
 case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
-case("name: a tab after the name", b"data\t: a\n\n")
-case("name: event in upper case", b"Event: e\ndata: a\n\n", "a")
 
 # --- data ---------------------------------------------------------------------------------------
 
 case("data: an empty line first", b"data:\ndata: a\n\n", "\na")
-case("data: an empty line last", b"data: a\ndata:\n\n", "a\n")
-case("data: before the other fields", b"data: a\nevent: e\nid: 1\n\n", ev("a", "e", "1"))
 case("data: around another field", b"data: a\nid: 1\ndata: b\n\n", ev("a\nb", id="1"))
 case("data: 300 lines", b"data: x\n" * 300 + b"\n", "\n".join("x" * 300))
 
 # --- event --------------------------------------------------------------------------------------
 
-case("event: names the type", b"event: e\ndata: a\n\n", ev("a", "e"))
 case("event: empty is message", b"event:\ndata: a\n\n", "a")
-case("event: without colon is message", b"event\ndata: a\n\n", "a")
 case("event: the last one counts", b"event: e\nevent: f\ndata: a\n\n", ev("a", "f"))
 case("event: an empty one resets", b"event: e\nevent\ndata: a\n\n", "a")
 case("event: does not persist", b"event: e\ndata: a\n\ndata: b\n\n", ev("a", "e"), "b")
 case("event: a block without data resets it", b"event: e\n\ndata: a\n\n", "a")
 case("event: with an id but no data resets it", b"event: e\nid: 1\n\ndata: a\n\n", ev("a", id="1"))
-case("event: alone dispatches nothing", b"event: e\n\n")
 
 # --- id -----------------------------------------------------------------------------------------
 
-case("id: of an event", b"id: 1\ndata: a\n\n", ev("a", id="1"))
 case("id: persists", b"id: 1\ndata: a\n\ndata: b\n\n", ev("a", id="1"), ev("b", id="1"))
-case("id: changes", b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n", ev("a", id="1"), ev("b", id="2"))
 case("id: an empty one resets", b"id: 1\ndata: a\n\nid:\ndata: b\n\n", ev("a", id="1"), "b")
 case("id: without colon resets", b"id: 1\ndata: a\n\nid\ndata: b\n\n", ev("a", id="1"), "b")
 case("id: a block with nothing else sets it", b"id: 1\n\n", last_id="1")
@@ -229,11 +210,6 @@ case(
 case("id: the last one counts", b"id: 1\nid: 2\ndata: a\n\n", ev("a", id="2"))
 case("id: after the data", b"data: a\nid: 2\n\n", ev("a", id="2"))
 case("id: a space stays", b"id:  1 \ndata: a\n\n", ev("a", id=" 1 "))
-case(
-    "id: of the unfinished block does not count",
-    b"id: 1\ndata: a\n\nid: 2\ndata: b\n",
-    ev("a", id="1"),
-)
 case("id: confirmed by a comment's block", b"id: 3\n: c\n\n", last_id="3")
 
 # --- retry --------------------------------------------------------------------------------------
@@ -265,11 +241,9 @@ case("retry: after an event, unfinished block", b"data: a\n\nretry: 10\n", "a", 
 
 # --- Comments -----------------------------------------------------------------------------------
 
-case("comment: empty", b":\n\n")
 case("comment: looks like a field", b":data: a\n\n")
 case("comment: between the lines of an event", b"data: a\n:\ndata: b\n\n", "a\nb")
 case("comment: does not end an event", b"data: a\n: c\nevent: e\n\n", ev("a", "e"))
-case("comment: many", b": ping\n\n" * 50 + b"data: a\n\n", "a")
 case("comment: a colon without a line end swallows the id line", b":id: 1\ndata: a\n\n", "a")
 case("comment: two keep-alive colons", b"::data: a\ndata: b\n\n", "b")
 case("comment: a space first makes it a field", b" : c\ndata: a\n\n", "a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_no_more_than_the_limit_is_held() -> None:
     assert peak_growth(work) < 2.5 * MIB
 
 
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n"])
+def test_lines_of_data_are_joined_once_there_are_more_than_4096(before: bytes) -> None:
+    held = []
+    for lines in (4096, 4097):
+        parser = SSEParser()
+        parser.feed(before)
+        tracemalloc.start()
+        parser.feed(b"data: some text\n" * lines)
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert held[1] < held[0] / 2
+
+
 @pytest.mark.parametrize(
     "unfinished",
     [b"data: " + b"x" * 2_000_000, b"x" * 2_000_000, b"data: some text\n" * 120_000],
@@ -242,10 +256,31 @@ def test_blocks_of_one_shape_take_few_calls_each(block: bytes, before: bytes) ->
     assert calls([before + block * 500]) < 4_000
 
 
+@pytest.mark.parametrize(
+    ("before", "block", "slow"),
+    [
+        (b"", b"event: e\ndata: x\n\n", 2),
+        (b"data: x\n\n" + SMALL, b"data: x\n\n", 2),
+        (b"data: x\ndata: y\n\n" * 3, b"data: x\n\n", 61),
+        (b"data:x\ndata:y\n\n" * 3, b"data:x\n\n", 61),
+    ],
+)
+def test_a_shape_is_learned_from_the_second_block_in_a_row_and_else_from_the_64th(
+    before: bytes, block: bytes, slow: int
+) -> None:
+    costs = [calls([before + block * count]) for count in range(70)]
+    steps = [more - less for less, more in pairwise(costs)]
+    assert sum(step > steps[-1] for step in steps) == slow
+
+
 def test_the_beginning_of_a_block_of_up_to_4_kib_is_read_with_its_end() -> None:
     block = SMALL.replace(b"{}", b"x" * 5000)
     kept, interpreted = (calls([SMALL + block[:size], block[size:]]) for size in (4096, 4097))
     assert kept < interpreted
+
+
+def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
+    assert calls([b"x" * 256 * KIB]) < calls([b"x" * (256 * KIB + 2)])
 
 
 # --- Use ----------------------------------------------------------------------------------------

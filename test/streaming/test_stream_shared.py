@@ -48,35 +48,41 @@ def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
 
 # --- Two iterations -----------------------------------------------------------------------------
 
-BATCHES = (events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b""))
-
 
 def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
     return [event.id for event in of]
 
 
 def test_typed_and_raw_iterations_share_the_events() -> None:
-    with stream_of(*BATCHES) as (stream, _):
+    batches = events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b"")
+    with stream_of(*batches) as (stream, _):
         raw = stream.raw_events()
         taken = [next(stream).id, next(raw).id, next(stream).id, next(raw).id]
         assert [*taken, *ids(stream)] == list("123456")
         assert ids(raw) == []
 
 
-@pytest.mark.parametrize("iterate", [next, list, lambda stream: list(stream.raw_events())])
-def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[Any], Any]) -> None:
+@contextmanager
+def being_read() -> Iterator[Stream]:
+    """A stream in whose read another thread is, which gets the rest of the events afterwards."""
     gate = Gate()
     with (
         stream_of(events(1), gate, events(2), chunk(b"")) as (stream, _),
         ThreadPoolExecutor(1) as pool,
     ):
         assert next(stream).id == "1"
-        first = pool.submit(ids, stream)
+        reading = pool.submit(ids, stream)
         assert eventually(lambda: stream.reader._in_read)
-        with pytest.raises(ApiValueError, match="the stream is read by another thread"):
-            iterate(stream)
+        yield stream
         gate.open()
-        assert first.result(10) == ["2"]
+        assert reading.result(10) == ["2"]
+
+
+@pytest.mark.parametrize("iterate", [next, list, lambda stream: list(stream.raw_events())])
+def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[Any], Any]) -> None:
+    words = "the stream is read by another thread"
+    with being_read() as stream, pytest.raises(ApiValueError, match=words):
+        iterate(stream)
 
 
 @pytest.mark.slow
@@ -212,14 +218,7 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
 
 
 def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> None:
-    gate = Gate()
-    with (
-        stream_of(events(1), gate, events(2), chunk(b"")) as (stream, _),
-        ThreadPoolExecutor(1) as pool,
-    ):
-        assert next(stream).id == "1"
-        reading = pool.submit(ids, stream)
-        assert eventually(lambda: stream.reader._in_read)
+    with being_read() as stream:
 
         def read() -> None:
             with pytest.raises(StreamInterrupted):
@@ -228,5 +227,3 @@ def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> N
         # The finalizer runs when the last reference to the stream is gone.
         for leave in (read, stream.close, stream.reader._finalizer):
             assert in_child(leave)() == 0
-        gate.open()
-        assert reading.result(10) == ["2"]

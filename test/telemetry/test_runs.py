@@ -250,17 +250,6 @@ def test_a_script_that_only_starts_a_run_leaves_its_span(server: LocalServer) ->
     assert outcome.stdout.split("\n") == [CREATE, "invoke_agent", ""]
 
 
-def test_a_handle_that_threads_share_has_one_span(client: ApiClient, spans: Spans) -> None:
-    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 0.5})
-    waiting = [threading.Thread(target=handle.result, args=(30,)) for _ in range(4)]
-    for thread in waiting:
-        thread.start()
-    for thread in waiting:
-        thread.join()
-    run = spans.one("invoke_agent")
-    assert spans.children(run).count(WAIT) >= 4
-
-
 def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     copy: RunHandle = pickle.loads(pickle.dumps(handle))
