@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
-from support.proxies import HttpProxy, SocksProxy
+from support.proxies import HttpProxy, SocksProxy, relay
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -673,3 +673,70 @@ def test_each_wait_of_the_outer_tls_is_limited():
     outer.recv(7)
     outer.sendall(b"")
     assert done == ["limited", b"x", "limited", 7]
+
+
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_watch_runs_while_the_first_response_over_tls_is_awaited(secure, tunnel, tls_in_tls):
+    """The session tickets of TLS 1.3 make the socket readable, but they are no response."""
+    watched = []
+
+    def watch():
+        watched.append(None)
+        if len(watched) == 5:
+            raise InterruptedError
+        return 0.05
+
+    with secure([STALL], **(tunnel if tls_in_tls else {})) as (client, server):
+        with Interruptible(watch, 0.05), Stopwatch() as call:
+            with pytest.raises(ConnectionException) as failure:
+                client.request("GET", server.url, _request_timeout=8)
+            assert call.stop() < 6
+    assert isinstance(causes(failure.value)[0], InterruptedError)
+
+
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_watch_runs_within_a_tls_record_and_no_byte_is_lost(secure, outer, tunnel, tls_in_tls):
+    """A record arrives in two halves, and `watch` is due many times between them."""
+    content = bytes(range(256)) * 40
+    watched = []
+
+    def half(listener, port):
+        with listener.accept()[0] as client, socket.create_connection(("127.0.0.1", port)) as sock:
+            relay(client, sock, partial(halve, watched))
+
+    with secure(response(content)) as (_, server), socket.create_server(("127.0.0.1", 0)) as middle:
+        thread = threading.Thread(target=half, args=(middle, server.port), daemon=True)
+        thread.start()
+        port = middle.getsockname()[1]
+        settings = tunnel if tls_in_tls else {"ssl_ca_cert": tunnel["ssl_ca_cert"]}
+        with (
+            rest_client(**settings) as client,
+            Interruptible(lambda: watched.append(None) or 0.02, 0.02),
+        ):
+            received = client.request("GET", f"https://127.0.0.1:{port}", _request_timeout=20)
+        thread.join(5)
+    assert received.data == content
+    assert len(watched) > 5
+
+
+def halve(watched: list[None], sink: socket.socket, data: bytes) -> None:
+    """Pass bytes on. Pause in the middle of a long piece until `watch` has run some times."""
+    middle = len(data) // 2 if len(data) > 5_000 else 0
+    sink.sendall(data[:middle])
+    if middle:
+        before = len(watched)
+        assert eventually(lambda: len(watched) > before + 5)
+    sink.sendall(data[middle:])
+
+
+def test_a_response_that_drips_over_tls_stops_neither_watch_nor_the_read_timeout(secure):
+    watched = []
+    with (
+        secure([head(content_length="9"), b"a", STALL]) as (client, server),
+        Interruptible(lambda: watched.append(None) or 0.05, 0.05),
+        Stopwatch() as call,
+    ):
+        with pytest.raises(ApiTimeoutError, match="within 0.6 s"):
+            client.request("GET", server.url, _request_timeout=(5, 0.6))
+        assert 0.6 <= call.stop() < 5
+    assert len(watched) > 4
