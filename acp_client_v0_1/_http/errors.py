@@ -16,7 +16,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
-from acp_client_v0_1._http.tls import lacks_close_notify
+from acp_client_v0_1._http.tls import connection_broke
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -33,11 +33,9 @@ from acp_client_v0_1.exceptions import (
 # `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-# The first row that matches counts. An error may match several rows: an ssl.SSLZeroReturnError, for
-# example, is also an ssl.SSLError.
+# The first row that matches counts. An error may match several rows: every error matches the last.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (socket.gaierror, NameResolutionException),
-    ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
     ((TimeoutError, EmptyPoolError), ApiTimeoutError),
     ((ssl.SSLError, SSLError, CertificateError), TLSException),
     (http.client.HTTPException, ProtocolException),
@@ -67,7 +65,7 @@ def public_error(
         return error
     cause = _innermost(error)
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
-    kind = ConnectionException if lacks_close_notify(cause) else next(kinds)
+    kind = ConnectionException if connection_broke(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:

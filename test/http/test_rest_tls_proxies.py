@@ -686,11 +686,14 @@ def test_watch_runs_while_the_first_response_over_tls_is_awaited(secure, tunnel,
             raise InterruptedError
         return 0.05
 
-    with secure([STALL], **(tunnel if tls_in_tls else {})) as (client, server):
-        with Interruptible(watch, 0.05), Stopwatch() as call:
-            with pytest.raises(ConnectionException) as failure:
-                client.request("GET", server.url, _request_timeout=8)
-            assert call.stop() < 6
+    with (
+        secure([STALL], **(tunnel if tls_in_tls else {})) as (client, server),
+        Interruptible(watch, 0.05),
+        Stopwatch() as call,
+    ):
+        with pytest.raises(ConnectionException) as failure:
+            client.request("GET", server.url, _request_timeout=8)
+        assert call.stop() < 6
     assert isinstance(causes(failure.value)[0], InterruptedError)
 
 
@@ -736,7 +739,35 @@ def test_a_response_that_drips_over_tls_stops_neither_watch_nor_the_read_timeout
         Interruptible(lambda: watched.append(None) or 0.05, 0.05),
         Stopwatch() as call,
     ):
-        with pytest.raises(ApiTimeoutError, match="within 0.6 s"):
+        with pytest.raises(ApiTimeoutError, match="within 0[.]6 s"):
             client.request("GET", server.url, _request_timeout=(5, 0.6))
         assert 0.6 <= call.stop() < 5
     assert len(watched) > 4
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_response_before_the_end_of_a_large_body_is_read(certificates, scheme):
+    def refuse(connection):
+        connection.sock.recv(65_536)
+        connection.play([response(b'"too large"', 413, connection="close"), CLOSE])
+
+    context = certificates.server() if scheme == "https" else None
+    with (
+        SocketServer(handler=refuse, ssl_context=context) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        for _ in range(3):
+            received = client.request("POST", server.url, body=bytes(20_000_000))
+            assert (received.status, received.data) == (413, b'"too large"')
+
+
+def test_a_connection_that_breaks_while_a_large_body_is_sent_over_tls_is_no_fault_of_tls(secure):
+    def cut(connection):
+        connection.sock.recv(65_536)
+        connection.reset()
+
+    with secure() as (client, server):
+        server.handler = cut
+        with pytest.raises(ConnectionException) as failure:
+            client.request("POST", server.url, body=bytes(20_000_000), _request_timeout=10)
+    assert failure.value.sent
