@@ -228,6 +228,8 @@ class RESTClientObject:
                 # The client may never have reached this server before. If such a server sends
                 # something else than HTTP, its address is wrong, and the request counts as unsent.
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
+                # A proxy that forwards the request is no connection to the origin.
+                connected &= not (attempt.connection and attempt.connection.proxy_is_forwarding)
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:

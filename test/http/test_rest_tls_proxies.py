@@ -41,6 +41,7 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiValueError,
     ConnectionException,
+    ProtocolException,
     ProxyException,
     TLSException,
 )
@@ -739,7 +740,7 @@ def test_a_response_that_drips_over_tls_stops_neither_watch_nor_the_read_timeout
         Interruptible(lambda: watched.append(None) or 0.05, 0.05),
         Stopwatch() as call,
     ):
-        with pytest.raises(ApiTimeoutError, match="within 0[.]6 s"):
+        with pytest.raises(ApiTimeoutError, match=r"within 0\.6 s"):
             client.request("GET", server.url, _request_timeout=(5, 0.6))
         assert 0.6 <= call.stop() < 5
     assert len(watched) > 4
@@ -771,3 +772,38 @@ def test_a_connection_that_breaks_while_a_large_body_is_sent_over_tls_is_no_faul
         with pytest.raises(ConnectionException) as failure:
             client.request("POST", server.url, body=bytes(20_000_000), _request_timeout=10)
     assert failure.value.sent
+
+
+@pytest.mark.parametrize("origin", ["http://acp.invalid", "https://acp.invalid"])
+@pytest.mark.parametrize(
+    ("beginning", "words"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "is another kind of server, .*OpenSSH': check its URL"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "expects TLS: write https://"),
+    ],
+    ids=["SSH", "TLS alert"],
+)
+def test_a_proxy_that_does_not_speak_http_is_not_taken_for_the_origin(origin, beginning, words):
+    def greet(connection):
+        connection.sock.recv(65_536)
+        connection.sock.sendall(beginning)
+        connection.sock.recv(65_536)
+
+    with (
+        SocketServer(handler=greet) as server,
+        rest_client(proxy=server.url) as client,
+        pytest.raises(ProtocolException, match=f"GET /: the proxy {words}") as failure,
+    ):
+        client.request("GET", origin)
+    assert f"connections use the proxy {server.url}" in str(failure.value)
+    assert not failure.value.sent
+
+
+def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates):
+    with (
+        SocketServer(b"SSH-2.0\r\n", ssl_context=certificates.server()) as server,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+        pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
+    ):
+        client.request("GET", server.url)
