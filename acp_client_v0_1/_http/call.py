@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote_plus, urlencode, urljoin
 from urllib3.filepost import encode_multipart_formdata
 
 from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1._http.headers import utf8
 from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
@@ -172,11 +173,14 @@ def encode_body(
     if post_params:
         if body is not None:
             raise ApiValueError("body cannot be used together with post_params")
-        return _encode_form(headers, post_params)
+        try:
+            return _encode_form(headers, post_params)
+        except (TypeError, ValueError) as error:
+            raise ApiValueError(f"post_params cannot be sent as a form: {error}") from error
     if body is None or isinstance(body, bytes):
         return body
     if isinstance(body, str):
-        return body.encode()
+        return utf8(body, "body")
     if "content-type" not in {name.lower() for name in headers}:
         headers["Content-Type"] = "application/json"
     try:

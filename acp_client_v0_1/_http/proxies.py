@@ -66,7 +66,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     password = None if parts.password is None else unquote(parts.password)
     own = dict(headers or {})
     if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
-        own["Proxy-Authorization"] = basic_credentials(username, password or "")
+        own["Proxy-Authorization"] = basic_credentials(username, password or "", name)
     port = port or _PORTS[parts.scheme]
     return Proxy(parts.scheme, host, port, name, own, username, password)
 
