@@ -110,7 +110,9 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
     """Return whether ``no_proxy`` names the host, its domain, its network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
-        name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")
+        # An IPv6 address without brackets may end like a port, and has none.
+        port = f":{origin.port}" if "]" in entry or entry.count(":") == 1 else ""
+        name = entry.removesuffix(port).strip("[]").removeprefix("*.").lstrip(".")
         if not name:
             continue
         if entry == "*" or host == name or host.endswith(f".{name}") or _in_network(host, name):

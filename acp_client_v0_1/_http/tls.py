@@ -130,11 +130,11 @@ def lacks_close_notify(error: BaseException) -> bool:
 
 def connection_broke(error: BaseException) -> bool:
     """Return whether an error means that a connection broke, with TLS or without."""
-    if isinstance(error, ssl.SSLError):
-        # Python raises a plain SSLError with this number if a write meets a closed connection.
-        ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
-        return error.errno in ended or lacks_close_notify(error)
-    return isinstance(error, ConnectionError)
+    if not isinstance(error, ssl.SSLError):
+        return isinstance(error, ConnectionError)
+    # If a write meets a closed connection, Python may raise a plain SSLError with the first number.
+    ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
+    return error.errno in ended or lacks_close_notify(error)
 
 
 def decrypted(sock: Any) -> bool:

@@ -807,3 +807,24 @@ def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates
         pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
     ):
         client.request("GET", server.url)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "direct"),
+    [
+        ("2001:db8::8000", "2001:db8::8000", True),
+        ("2001:db8::8000", "2001:db8::", False),
+        ("::1:8000", "::1:8000", True),
+        ("::1:8000", "::1", False),
+        ("[2001:db8::8000]", "2001:db8::8000", True),
+        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
+        ("[2001:db8::8000]:1", "2001:db8::8000", False),
+        ("2001:db8::/32", "2001:db8::8000", True),
+    ],
+)
+def test_an_ipv6_address_without_brackets_has_no_port(monkeypatch, no_proxy, host, direct):
+    origin = Origin("http", host, 8000)
+    assert (proxy_for(origin, "http://proxy:3128", no_proxy, {}) is None) is direct
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert (proxy_for(origin, None, None, {}) is None) is direct
