@@ -130,7 +130,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     Return None if the response is no redirect, or if its status is not followed with this method.
     Raise `ProtocolException` in three cases:
 
-    * The call has already followed 10 redirects. Their number is ``hops``.
+    * ``hops``, the number of redirects that the call has followed, is 10 already.
     * The target is not valid.
     * The redirect leads from https to http.
     """

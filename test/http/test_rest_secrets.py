@@ -343,3 +343,12 @@ def test_half_of_a_surrogate_pair_in_request_auth_is_refused(place):
         auth = RequestAuth.of({"in": place, "key": "k", "value": "5ecret\udce9"})
         auth.add_cookie({}) or auth.query
     assert not causes(failure.value)
+
+
+@pytest.mark.parametrize("label", [f"{SECRET}{'a' * 64}", f"{SECRET}..b", f"{SECRET}\ud800"])
+def test_a_user_name_before_a_slash_is_not_quoted_as_a_host_name(label):
+    with rest_client() as client, pytest.raises(ApiValueError, match="host name") as failure:
+        client.request("GET", f"http://{label}/password@127.0.0.1:1")
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+    with rest_client() as client, pytest.raises(ApiValueError, match=f"host name.*{SECRET}"):
+        client.request("GET", f"http://{label}/path")
