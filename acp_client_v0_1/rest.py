@@ -219,7 +219,8 @@ class RESTClientObject:
 
     def _attempt(self, call: Call) -> RESTResponse:
         if _log.isEnabledFor(logging.DEBUG):
-            _say(call, logging.DEBUG, " with %s", _masked(call.headers))
+            shown = {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in call.headers.items()}
+            _say(call, logging.DEBUG, " with %s", shown)
         with Attempt(call.deadline, call.timeout, not call.safe) as attempt:
             try:
                 incoming = self._pools.send(call, attempt)
@@ -258,7 +259,3 @@ def _say(call: Call, level: int, text: str, *values: object, **facts: object) ->
         named = {"method": call.method, "path": call.path}
         extra = {**dict.fromkeys(_FACTS), **facts, **named}
         _log.log(level, f"%s %s{text}", *named.values(), *values, extra=extra, stacklevel=2)
-
-
-def _masked(headers: Mapping[str, str]) -> dict[str, str]:
-    return {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in headers.items()}

@@ -134,9 +134,8 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     * The target is not valid.
     * The redirect leads from https to http.
     """
-    if location is None or status not in (301, 302, 303, 307, 308):
-        return None
-    if status not in (307, 308) and call.method not in ("GET", "HEAD"):
+    followed = (301, 302, 303, 307, 308) if call.method in ("GET", "HEAD") else (307, 308)
+    if location is None or status not in followed:
         return None
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")

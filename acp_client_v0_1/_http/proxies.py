@@ -113,9 +113,7 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
         # An IPv6 address without brackets may end like a port, and has none.
         port = f":{origin.port}" if "]" in entry or entry.count(":") == 1 else ""
         name = entry.removesuffix(port).strip("[]").removeprefix("*.").lstrip(".")
-        if not name:
-            continue
-        if entry == "*" or host == name or host.endswith(f".{name}") or _in_network(host, name):
+        if name and (entry == "*" or f".{host}".endswith(f".{name}") or _in_network(host, name)):
             return True
     return False
 

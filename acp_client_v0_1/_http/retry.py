@@ -350,8 +350,7 @@ def backoff(retries: int, first: float, longest: float) -> float:
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Return the seconds of ``Retry-After``, or None if it is missing or not valid."""
-    if headers is None:
-        return None
+    headers = headers or {}
     text = (headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
         # At most ten digits count, which are 300 years. With more, the float might be infinite.
@@ -367,10 +366,8 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
 
 def date_of(text: str | None) -> float | None:
     """Return the time of an HTTP date in seconds since the epoch, or None if it is not valid."""
-    if not text:
-        return None
     try:
-        moment: datetime = parsedate_to_datetime(text)
+        moment: datetime = parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
