@@ -219,7 +219,8 @@ class RESTClientObject:
 
     def _attempt(self, call: Call) -> RESTResponse:
         if _log.isEnabledFor(logging.DEBUG):
-            _say(call, logging.DEBUG, " with %s", _masked(call.headers))
+            shown = {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in call.headers.items()}
+            _say(call, logging.DEBUG, " with %s", shown)
         with Attempt(call.deadline, call.timeout, not call.safe) as attempt:
             try:
                 incoming = self._pools.send(call, attempt)
@@ -228,6 +229,8 @@ class RESTClientObject:
                 # The client may never have reached this server before. If such a server sends
                 # something else than HTTP, its address is wrong, and the request counts as unsent.
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
+                # A proxy that forwards the request is no connection to the origin.
+                connected &= not (attempt.connection and attempt.connection.proxy_is_forwarding)
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
@@ -256,7 +259,3 @@ def _say(call: Call, level: int, text: str, *values: object, **facts: object) ->
         named = {"method": call.method, "path": call.path}
         extra = {**dict.fromkeys(_FACTS), **facts, **named}
         _log.log(level, f"%s %s{text}", *named.values(), *values, extra=extra, stacklevel=2)
-
-
-def _masked(headers: Mapping[str, str]) -> dict[str, str]:
-    return {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in headers.items()}

@@ -17,11 +17,10 @@ from collections.abc import Callable
 
 from typing_extensions import Self
 from urllib3.connection import HTTPConnection
-from urllib3.util.wait import wait_for_read
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import decrypted, shut_down
+from acp_client_v0_1._http.tls import shut_down
 
 PIECE = 65_536  # the most bytes to send, receive or read at once
 
@@ -106,32 +105,31 @@ class Attempt:
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket) -> bytes:
-        """Receive bytes within the limits. b"" means EOF."""
+        """Receive bytes within the limits, and call ``watch`` whenever it is due. b"" means EOF."""
         calls = self._calls
-        if calls is not None and calls.watch is not None:
-            set_limit(sock, self._watch(sock, calls, calls.watch))
-        else:
+        if calls is None or calls.watch is None:
             self.limit(sock)
-        return sock.recv(PIECE)
-
-    def _watch(
-        self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
-    ) -> float | None:
-        """Wait until the socket is readable, and call ``watch`` whenever it is due.
-
-        Return the timeout for the ``recv`` that follows. If the limits of the attempt end before
-        the next ``watch`` is due, return without waiting: the ``recv`` waits instead.
-        """
-        limit = self.until.earlier(self.silence)
-        while limit.remaining() > (left := calls.due.remaining()):
-            if not left:
-                calls.step = watch()
-                calls.due = Deadline.after(calls.step)
-            # Bytes that TLS, or TLS in TLS, has already decrypted do not make the socket readable.
-            # So the loop does not wait for the socket if there are any.
-            elif decrypted(sock) or wait_for_read(sock, left):
-                break
-        return limit.bound()
+            return sock.recv(PIECE)
+        until = self.until
+        limit = until.earlier(self.silence)
+        try:
+            while True:
+                if calls.due.expired:
+                    calls.step = calls.watch()
+                    calls.due = Deadline.after(calls.step)
+                # It is not enough to wait until the socket is readable. A part of a TLS record, or
+                # a session ticket of TLS 1.3, makes the socket readable, and the ``recv`` waits on.
+                # So the ``recv`` itself ends when ``watch`` is due. TLS keeps the part of a record
+                # for the next ``recv``. TLS in TLS reads the limit from `until`, too.
+                self.until = min(limit, calls.due, key=Deadline.remaining)
+                try:
+                    self.limit(sock)
+                    return sock.recv(PIECE)
+                except TimeoutError:
+                    if limit.expired:
+                        raise
+        finally:
+            self.until = until
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""

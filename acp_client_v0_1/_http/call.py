@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote_plus, urlencode, urljoin
 from urllib3.filepost import encode_multipart_formdata
 
 from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1._http.headers import utf8
 from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
@@ -129,13 +130,12 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     Return None if the response is no redirect, or if its status is not followed with this method.
     Raise `ProtocolException` in three cases:
 
-    * The call has already followed 10 redirects. Their number is ``hops``.
+    * ``hops``, the number of redirects that the call has followed, is 10 already.
     * The target is not valid.
     * The redirect leads from https to http.
     """
-    if location is None or status not in (301, 302, 303, 307, 308):
-        return None
-    if status not in (307, 308) and call.method not in ("GET", "HEAD"):
+    followed = (301, 302, 303, 307, 308) if call.method in ("GET", "HEAD") else (307, 308)
+    if location is None or status not in followed:
         return None
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
@@ -172,11 +172,14 @@ def encode_body(
     if post_params:
         if body is not None:
             raise ApiValueError("body cannot be used together with post_params")
-        return _encode_form(headers, post_params)
+        try:
+            return _encode_form(headers, post_params)
+        except (TypeError, ValueError) as error:
+            raise ApiValueError(f"post_params cannot be sent as a form: {error}") from error
     if body is None or isinstance(body, bytes):
         return body
     if isinstance(body, str):
-        return body.encode()
+        return utf8(body, "body")
     if "content-type" not in {name.lower() for name in headers}:
         headers["Content-Type"] = "application/json"
     try:

@@ -44,7 +44,7 @@ from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
-from acp_client_v0_1._http.tls import OuterSocket, decrypted
+from acp_client_v0_1._http.tls import OuterSocket, connection_broke, decrypted
 
 # Some servers close a connection that has been idle for only a few seconds. If a request is on its
 # way at that moment, the request fails, and nobody knows whether the server carried it out. So a
@@ -149,10 +149,11 @@ class Connection(HTTPConnection):
                 sent = _written(self.sock, piece)
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError as error:
             # The server may have responded before it closed the connection. So the response is read
             # in any case. If there is no response, the read fails.
-            pass
+            if not connection_broke(error):
+                raise
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""

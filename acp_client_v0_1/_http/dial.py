@@ -3,10 +3,10 @@
 Strategy: name resolution and all addresses share one deadline. In the standard library, name
 resolution has no timeout, and each address has the whole timeout again.
 
-Work that takes no timeout (name resolution, the handshake with a SOCKS proxy) runs in a daemon
-thread, which is abandoned at the deadline. There are at most 64 of these threads, abandoned ones
-included. Further work waits until a thread ends. Without a deadline, such work runs in the
-caller's thread.
+Some work has no timeout that bounds the whole of it: name resolution has none, and the handshake
+with a SOCKS proxy has one for each single wait. This work runs in a daemon thread, which is
+abandoned at the deadline. There are at most 64 of these threads, abandoned ones included. Further
+work waits until a thread ends. Without a deadline, the work runs in the caller's thread.
 
 Invariants: no caller waits beyond the deadline. A socket that does not connect is closed.
 """
@@ -55,7 +55,9 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run ``work``, which takes no timeout, and return its result. Raise at the deadline.
+    """Run ``work``, which no timeout bounds as a whole, and return its result.
+
+    Raise `TimeoutError` at the deadline.
 
     Without a deadline, the work runs in the calling thread. Otherwise the work runs in a new
     thread. The calling thread abandons the new thread at the deadline, or when an interrupt (such
@@ -123,7 +125,7 @@ class _Job(Generic[T]):
         del slot
         _thread_slots.leave(ref)
         self.outcomes.put(outcome)
-        # Otherwise an error and this frame would form a reference cycle, as in `in_time`.
+        # Without this `del`, an error and this frame would form a reference cycle, as in `in_time`.
         del outcome
         if self._abandoned:
             self._drop()

@@ -16,7 +16,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
-from acp_client_v0_1._http.tls import lacks_close_notify
+from acp_client_v0_1._http.tls import connection_broke
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -33,11 +33,9 @@ from acp_client_v0_1.exceptions import (
 # `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-# The first row that matches counts. An error may match several rows: an ssl.SSLZeroReturnError, for
-# example, is also an ssl.SSLError.
+# The first row that matches counts. An error may match several rows: every error matches the last.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     (socket.gaierror, NameResolutionException),
-    ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
     ((TimeoutError, EmptyPoolError), ApiTimeoutError),
     ((ssl.SSLError, SSLError, CertificateError), TLSException),
     (http.client.HTTPException, ProtocolException),
@@ -59,7 +57,7 @@ def public_error(
 
     The message depends on how far the attempt came:
 
-    * ``connected``: the attempt made a new connection.
+    * ``connected``: the attempt made a new connection to the origin, directly or by a tunnel.
     * ``sent``: the server may have a part of the request.
     * ``reading``: the head of the response has arrived.
     """
@@ -67,7 +65,7 @@ def public_error(
         return error
     cause = _innermost(error)
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
-    kind = ConnectionException if lacks_close_notify(cause) else next(kinds)
+    kind = ConnectionException if connection_broke(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
@@ -80,7 +78,8 @@ def public_error(
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
         reason = f"{prefix}{_description_of(cause)}"
     elif isinstance(cause, NotHTTP):
-        reason = _other_server(str(cause).partition(": ")[2], call)
+        # Without a connection to the origin, the proxy has sent these bytes.
+        reason = _other_server(str(cause).partition(": ")[2], call, proxied=not connected)
     else:
         reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
@@ -121,13 +120,17 @@ def _description_of(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def _other_server(beginning: str, call: Call) -> str:
-    """Describe a server that does not speak HTTP. ``beginning`` is the repr of its first bytes."""
-    reason = f"is another kind of server, which sends {beginning}: check host"
+def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
+    """Describe a server that does not speak HTTP, or with ``proxied`` such a proxy.
+
+    ``beginning`` is the repr of its first bytes.
+    """
+    name, setting = ("the proxy", "its URL") if proxied else (call.target.origin, "host")
+    reason = f"is another kind of server, which sends {beginning}: check {setting}"
     # A TLS alert begins with these bytes.
     if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
-    return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"
+    return f"{name} {reason}{'' if call.safe else '; no run was made or changed'}"
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:

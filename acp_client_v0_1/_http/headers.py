@@ -19,6 +19,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 # needs an integer of that size.
 _MOST_BITS = 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
+_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot encode these
 _PLACES = ("header", "cookie", "query")
 # A cookie's value keeps these characters. Others are percent-encoded.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
@@ -48,19 +49,14 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
             raise ApiValueError(f"{name!r} is not the name of a header")
         if name.lower() in _OF_THE_TRANSPORT:
             raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
-        if not isinstance(value, str):
-            checked[name] = plain_text(value, f"header {name!r}")
-            continue
+        checked[name] = value = plain_text(value, f"header {name!r}")
         if value.isascii() and value.isprintable():
             continue
         if name.lower() == "last-event-id":
             # The id of an event must be sent as UTF-8 (WHATWG HTML, section 9.2.4). But the
             # transport encodes all values as ISO-8859-1. So each byte of the UTF-8 becomes the
             # character that ISO-8859-1 encodes as this byte.
-            try:
-                checked[name] = value = value.encode().decode("latin-1")
-            except UnicodeEncodeError:
-                raise ApiValueError(f"header {name!r} must be valid Unicode") from None
+            checked[name] = value = utf8(value, f"header {name!r}").decode("latin-1")
         if _FORBIDDEN.search(value):
             raise ApiValueError(f"header {name!r} must not contain CR, LF or NUL")
         if any(ord(character) > 255 for character in value):
@@ -68,9 +64,21 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     return checked
 
 
-def basic_credentials(username: str, password: str) -> str:
-    """Return the value of an ``Authorization`` header with these credentials (RFC 7617)."""
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+def utf8(text: str, name: str) -> bytes:
+    """Encode text. An error shows ``name``, and not the text."""
+    # `str.encode` would raise an error that holds the text, which may be a password.
+    if _SURROGATE.search(text):
+        raise ApiValueError(f"{name} must be valid Unicode")
+    return text.encode()
+
+
+def basic_credentials(username: str, password: str, name: str = "username and password") -> str:
+    """Return the value of an ``Authorization`` header with these credentials (RFC 7617).
+
+    Errors call the credentials ``name``.
+    """
+    pair = utf8(f"{username}:{password}", name)
+    return "Basic " + base64.b64encode(pair).decode("ascii")
 
 
 def plain_text(value: object, name: str) -> str:
@@ -135,8 +143,4 @@ class RequestAuth:
 
 
 def _quoted(text: str, safe: str = "/") -> str:
-    try:
-        return quote(text, safe=safe)
-    except UnicodeEncodeError:
-        # The original error would repeat the value, so it is not chained.
-        raise ApiValueError("_request_auth must be valid Unicode") from None
+    return quote(utf8(text, "_request_auth"), safe=safe)

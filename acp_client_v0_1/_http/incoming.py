@@ -64,7 +64,8 @@ class Incoming:
         # Seconds of silence so far. With ``wait``, several reads in a row may get nothing. The sum
         # of their waits is limited by the read timeout.
         self._silent_for = 0.0
-        # How the response ended: the value of the only key, None. The dict is empty before the end.
+        # How the response ended. The dict is empty before the end. After the end, it has one item:
+        # its key is always None, and its value is one of these:
         # - "finished": the body is complete.
         # - "aborted": `abort` or `close` came before the end of the body.
         # - "closed": a forked process closed its copy of the response.

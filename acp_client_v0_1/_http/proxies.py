@@ -66,7 +66,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     password = None if parts.password is None else unquote(parts.password)
     own = dict(headers or {})
     if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
-        own["Proxy-Authorization"] = basic_credentials(username, password or "")
+        own["Proxy-Authorization"] = basic_credentials(username, password or "", name)
     port = port or _PORTS[parts.scheme]
     return Proxy(parts.scheme, host, port, name, own, username, password)
 
@@ -110,10 +110,10 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
     """Return whether ``no_proxy`` names the host, its domain, its network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
-        name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")
-        if not name:
-            continue
-        if entry == "*" or host == name or host.endswith(f".{name}") or _in_network(host, name):
+        # An IPv6 address without brackets may end like a port, and has none.
+        port = f":{origin.port}" if "]" in entry or entry.count(":") == 1 else ""
+        name = entry.removesuffix(port).strip("[]").removeprefix("*.").lstrip(".")
+        if name and (entry == "*" or f".{host}".endswith(f".{name}") or _in_network(host, name)):
             return True
     return False
 

@@ -9,7 +9,9 @@ same (RFC 9110, section 8.4). Callers may also send another ``Accept-Encoding``.
 codings or more is refused, because each coding multiplies the size to which a few bytes can expand.
 
 Invariant: a truncated encoded body is never taken for a complete one. A read of such a body raises
-an error, or `RESTResponse.fault` is set.
+an error, or `RESTResponse.fault` is set. This holds for the methods of `RESTResponse` only. Code
+that reads through `RESTResponse.response` gets what urllib3 decodes: urllib3 accepts truncated
+gzip, and it decodes several codings.
 """
 
 from __future__ import annotations
@@ -205,8 +207,9 @@ class RESTResponse:
     def read_beginning(self) -> bytes:
         """Return the beginning of an unexpected body, for an error to quote. Close the response.
 
-        This reads at most 64 KiB, for at most 3 seconds. If a read fails or the time runs out, the
-        bytes that have arrived are returned, and the error is in `fault`.
+        This returns at most 64 KiB, and reads for at most 3 seconds. If a read fails or the time
+        runs out, the bytes that have arrived are returned, and the error is in `fault`. If the 3
+        seconds run out, this error still names the read timeout of the call.
         """
         if self.data is None:
             attempt = self._incoming.attempt

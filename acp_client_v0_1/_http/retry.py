@@ -9,8 +9,8 @@ agents, runs and batches do after a call has failed.
 
 Invariants: a request that changes something is retried only if the server certainly did not carry
 it out, that is, if the kind of the failure is "unsent" or "limited". A ``Retry-After`` is never
-shortened. If the pause would end after the deadline, or is longer than `LONGEST_OUTAGE`, the call
-ends with its last error or response.
+shortened. If the pause would end after the deadline, or if a ``Retry-After`` is longer than
+`LONGEST_OUTAGE`, the call ends with its last error or response.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
 # If a long poll fails after this many seconds or more, the server had begun to wait for output. If
-# the window is shorter than this, the poll must have lasted for the whole window.
+# the window is shorter than this, only a poll that lasted for the whole window counts.
 _POLL_RAN = 1.0
 
 Kind = Literal[
@@ -186,8 +186,8 @@ class Server:
     """
 
     # True once there is a sign that the address is right:
-    # - a response,
-    # - a request that was sent, even if it failed after that,
+    # - a response whose status is not 2xx, or whose content could be decoded,
+    # - a request of a handle or a batch that was sent, even if it failed after that,
     # - a token of a run, or
     # - a journal with a line about a run.
     # Without a sign, the address is probably wrong, so a failure to connect is no outage.
@@ -200,9 +200,9 @@ class Server:
     # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
     # `hold_began` sends nothing until `hold_ends`. A call that began later ignores the hold.
 
-    # The time of the latest response that began the hold, or prolonged it. There are two kinds:
-    # - A 204 with a ``Retry-After``, even if the hold does not become longer.
-    # - A failure of a handle's request, if its ``Retry-After`` makes the hold longer.
+    # The time of the latest of these responses:
+    # - Any 204 with a ``Retry-After``, even if the hold does not become longer.
+    # - A failure of a handle's request whose ``Retry-After`` made the hold longer.
     hold_began: float = -math.inf
     # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
@@ -219,7 +219,7 @@ class Server:
     # True if this outage has been logged.
     warned: bool = False
     # Until this time, an outage is logged only after it has lasted `Timing.quiet` seconds. After
-    # this time, an outage is logged at its first failure.
+    # this time, an outage is logged at its first failure. For a 429 see `Timing.quiet`.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:
@@ -350,11 +350,11 @@ def backoff(retries: int, first: float, longest: float) -> float:
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Return the seconds of ``Retry-After``, or None if it is missing or not valid."""
-    if headers is None:
-        return None
+    headers = headers or {}
     text = (headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:10])
+        # At most ten digits count, which are 300 years. With more, the float might be infinite.
+        return float(text.lstrip("0")[:10] or 0)
     moment = date_of(text)
     if moment is None:
         return None
@@ -366,10 +366,8 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
 
 def date_of(text: str | None) -> float | None:
     """Return the time of an HTTP date in seconds since the epoch, or None if it is not valid."""
-    if not text:
-        return None
     try:
-        moment: datetime = parsedate_to_datetime(text)
+        moment: datetime = parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:

@@ -130,8 +130,7 @@ class Slots:
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
     """Wake the owner of a slot. Return False if the slot has no owner that waits."""
-    slot = ref()
-    wake = None if slot is None else slot.wake
+    wake: queue.SimpleQueue[None] | None = getattr(ref(), "wake", None)
     if wake is not None:
         wake.put(None)
     return wake is not None

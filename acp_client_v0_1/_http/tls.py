@@ -128,6 +128,15 @@ def lacks_close_notify(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
+def connection_broke(error: BaseException) -> bool:
+    """Return whether an error means that a connection broke, with TLS or without."""
+    if not isinstance(error, ssl.SSLError):
+        return isinstance(error, ConnectionError)
+    # If a write meets a closed connection, Python may raise a plain SSLError with the first number.
+    ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
+    return error.errno in ended or lacks_close_notify(error)
+
+
 def decrypted(sock: Any) -> bool:
     """Tell whether TLS, or TLS in TLS, holds bytes that it has decrypted and not yet returned."""
     incoming = getattr(sock, "incoming", None)

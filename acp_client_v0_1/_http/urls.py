@@ -119,16 +119,22 @@ def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
         raise ApiValueError(
             f"{name} must be a URL such as http://host; {shown} lacks the host name"
         )
-    return Origin(parts.scheme, ascii_host(parts.hostname, name), port or _PORTS[parts.scheme])
+    host = ascii_host(parts.hostname, name, quotable=quotable)
+    return Origin(parts.scheme, host, port or _PORTS[parts.scheme])
 
 
-def ascii_host(host: str, name: str) -> str:
-    """Return a host name in ASCII (IDNA), as DNS looks it up. Errors call its setting ``name``."""
+def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
+    """Return a host name in ASCII (IDNA), as DNS looks it up.
+
+    Errors call its setting ``name``. They quote the host name only if ``quotable`` is true.
+    """
     try:
         if not host or _FORBIDDEN.search(host):
             raise UnicodeError("empty, or with a space or a control character")
         # The codec refuses labels that DNS cannot have, such as one of 64 characters.
         encoded = host.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error
+        # The UnicodeError may hold the host name, so it is not always chained.
+        shown, cause = (f": {host!r}", error) if quotable else ("", None)
+        raise ApiValueError(f"{name} has a host name that DNS cannot have{shown}") from cause
     return host if host.isascii() else encoded

@@ -522,6 +522,11 @@ PROXIES: Rows = {
     },
     acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
     acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    acp.ProtocolException: {
+        f"the proxy is another kind of server, which sends 'SSH-2.0 ... {BY} ... {WHOSE}": (
+            *(b"SSH-2.0-OpenSSH\r\n", TLS, result),
+        ),
+    },
     acp.RunGone: {f"acp.invalid by the proxy http:// ... {NOT_SERVED}": (PAGE, PLAIN, result)},
     acp.ResponseValidationError: {f'"Welcome" ... {BY} ... {WHOSE}': (WELCOME, PLAIN, result)},
 }

@@ -11,13 +11,14 @@ from urllib.parse import quote
 import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, head, response
-from support.transport import a_call, rest_client, talking
+from support.transport import a_call, causes, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.headers import RequestAuth
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
+from acp_client_v0_1.rest import RESTClientObject
 
 SECRET = "planted-5ecret"
 HEADERS = {
@@ -297,3 +298,60 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     assert (changed["host"], changed["accept-encoding"]) == ("acp.invalid", "gzip")
     heads = [request.raw_head.lower() for request in server.requests]
     assert all(head.count(b"host:") == head.count(b"accept-encoding:") == 1 for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"body": "a\udce9"}, "body must be valid Unicode"),
+        ({"body": {"a": "\udce9"}}, "body cannot be sent as JSON: .*surrogates"),
+        ({"post_params": [("a", "\udce9")]}, "post_params cannot be sent as a form: .*surrogates"),
+        (
+            {
+                "post_params": [("a", "\udce9")],
+                "headers": {"Content-Type": "multipart/form-data"},
+            },
+            "post_params cannot be sent as a form: .*surrogates",
+        ),
+        ({"headers": {"Last-Event-ID": "\ud800"}}, "'Last-Event-ID' must be valid Unicode"),
+    ],
+)
+def test_half_of_a_surrogate_pair_in_a_request_is_refused(arguments, words):
+    with talking(response(b'"a"')) as (client, server):
+        with pytest.raises(ApiValueError, match=words):
+            client.request("POST", server.url, **arguments)
+        assert not server.connections
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"username": "me", "password": "5ecret\udce9"}, "username and password must be valid"),
+        ({"proxy": "http://me:5ecret\udce9@127.0.0.1:1"}, "proxy must be valid Unicode"),
+    ],
+)
+def test_half_of_a_surrogate_pair_in_credentials_is_refused_without_a_copy(settings, words):
+    """An error of `str.encode` would hold the password, and a report of errors may show it."""
+    with pytest.raises(ApiValueError, match=words) as failure:
+        configuration = Configuration(**settings)
+        configuration.get_basic_auth_token()
+        RESTClientObject(configuration).request("GET", "http://127.0.0.1:1/")
+    for error in (failure.value, *causes(failure.value)):
+        assert "5ecret" not in repr(vars(error)) + repr(error.args)
+
+
+@pytest.mark.parametrize("place", ["cookie", "query"])
+def test_half_of_a_surrogate_pair_in_request_auth_is_refused(place):
+    with pytest.raises(ApiValueError, match="_request_auth must be valid Unicode") as failure:
+        auth = RequestAuth.of({"in": place, "key": "k", "value": "5ecret\udce9"})
+        auth.add_cookie({}) or auth.query
+    assert not causes(failure.value)
+
+
+@pytest.mark.parametrize("label", [f"{SECRET}{'a' * 64}", f"{SECRET}..b", f"{SECRET}\ud800"])
+def test_a_user_name_before_a_slash_is_not_quoted_as_a_host_name(label):
+    with rest_client() as client, pytest.raises(ApiValueError, match="host name") as failure:
+        client.request("GET", f"http://{label}/password@127.0.0.1:1")
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+    with rest_client() as client, pytest.raises(ApiValueError, match=f"host name.*{SECRET}"):
+        client.request("GET", f"http://{label}/path")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
-from support.proxies import HttpProxy, SocksProxy
+from support.proxies import HttpProxy, SocksProxy, relay
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -41,6 +41,7 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiValueError,
     ConnectionException,
+    ProtocolException,
     ProxyException,
     TLSException,
 )
@@ -682,3 +683,157 @@ def test_each_wait_of_the_outer_tls_is_limited():
     outer.recv(7)
     outer.sendall(b"")
     assert done == ["limited", b"x", "limited", 7]
+
+
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_watch_runs_while_the_first_response_over_tls_is_awaited(secure, tunnel, tls_in_tls):
+    """The session tickets of TLS 1.3 make the socket readable, but they are no response."""
+    watched = []
+
+    def watch():
+        watched.append(None)
+        if len(watched) == 5:
+            raise InterruptedError
+        return 0.05
+
+    with (
+        secure([STALL], **(tunnel if tls_in_tls else {})) as (client, server),
+        Interruptible(watch, 0.05),
+        Stopwatch() as call,
+    ):
+        with pytest.raises(ConnectionException) as failure:
+            client.request("GET", server.url, _request_timeout=8)
+        assert call.stop() < 6
+    assert isinstance(causes(failure.value)[0], InterruptedError)
+
+
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_watch_runs_within_a_tls_record_and_no_byte_is_lost(secure, outer, tunnel, tls_in_tls):
+    """A record arrives in two halves, and `watch` is due many times between them."""
+    content = bytes(range(256)) * 40
+    watched = []
+
+    def half(listener, port):
+        with listener.accept()[0] as client, socket.create_connection(("127.0.0.1", port)) as sock:
+            relay(client, sock, partial(halve, watched))
+
+    with secure(response(content)) as (_, server), socket.create_server(("127.0.0.1", 0)) as middle:
+        thread = threading.Thread(target=half, args=(middle, server.port), daemon=True)
+        thread.start()
+        port = middle.getsockname()[1]
+        settings = tunnel if tls_in_tls else {"ssl_ca_cert": tunnel["ssl_ca_cert"]}
+        with (
+            rest_client(**settings) as client,
+            Interruptible(lambda: watched.append(None) or 0.02, 0.02),
+        ):
+            received = client.request("GET", f"https://127.0.0.1:{port}", _request_timeout=20)
+        thread.join(5)
+    assert received.data == content
+    assert len(watched) > 5
+
+
+def halve(watched: list[None], sink: socket.socket, data: bytes) -> None:
+    """Pass bytes on. Pause in the middle of a long piece until `watch` has run some times."""
+    middle = len(data) // 2 if len(data) > 5_000 else 0
+    sink.sendall(data[:middle])
+    if middle:
+        before = len(watched)
+        assert eventually(lambda: len(watched) > before + 5)
+    sink.sendall(data[middle:])
+
+
+def test_a_response_that_drips_over_tls_stops_neither_watch_nor_the_read_timeout(secure):
+    watched = []
+    with (
+        secure([head(content_length="9"), b"a", STALL]) as (client, server),
+        Interruptible(lambda: watched.append(None) or 0.05, 0.05),
+        Stopwatch() as call,
+    ):
+        with pytest.raises(ApiTimeoutError, match=r"within 0\.6 s"):
+            client.request("GET", server.url, _request_timeout=(5, 0.6))
+        assert 0.6 <= call.stop() < 5
+    assert len(watched) > 4
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_response_before_the_end_of_a_large_body_is_read(certificates, scheme):
+    def refuse(connection):
+        connection.sock.recv(65_536)
+        connection.play([response(b'"too large"', 413, connection="close"), CLOSE])
+
+    context = certificates.server() if scheme == "https" else None
+    with (
+        SocketServer(handler=refuse, ssl_context=context) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        for _ in range(3):
+            received = client.request("POST", server.url, body=bytes(20_000_000))
+            assert (received.status, received.data) == (413, b'"too large"')
+
+
+def test_a_connection_that_breaks_while_a_large_body_is_sent_over_tls_is_no_fault_of_tls(secure):
+    def cut(connection):
+        connection.sock.recv(65_536)
+        connection.reset()
+
+    with secure() as (client, server):
+        server.handler = cut
+        with pytest.raises(ConnectionException) as failure:
+            client.request("POST", server.url, body=bytes(20_000_000), _request_timeout=10)
+    assert failure.value.sent
+
+
+@pytest.mark.parametrize("origin", ["http://acp.invalid", "https://acp.invalid"])
+@pytest.mark.parametrize(
+    ("beginning", "words"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "is another kind of server, .*OpenSSH': check its URL"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "expects TLS: write https://"),
+    ],
+    ids=["SSH", "TLS alert"],
+)
+def test_a_proxy_that_does_not_speak_http_is_not_taken_for_the_origin(origin, beginning, words):
+    def greet(connection):
+        connection.sock.recv(65_536)
+        connection.sock.sendall(beginning)
+        connection.sock.recv(65_536)
+
+    with (
+        SocketServer(handler=greet) as server,
+        rest_client(proxy=server.url) as client,
+        pytest.raises(ProtocolException, match=f"GET /: the proxy {words}") as failure,
+    ):
+        client.request("GET", origin)
+    assert f"connections use the proxy {server.url}" in str(failure.value)
+    assert not failure.value.sent
+
+
+def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates):
+    with (
+        SocketServer(b"SSH-2.0\r\n", ssl_context=certificates.server()) as server,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+        pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
+    ):
+        client.request("GET", server.url)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "direct"),
+    [
+        ("2001:db8::8000", "2001:db8::8000", True),
+        ("2001:db8::8000", "2001:db8::", False),
+        ("::1:8000", "::1:8000", True),
+        ("::1:8000", "::1", False),
+        ("[2001:db8::8000]", "2001:db8::8000", True),
+        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
+        ("[2001:db8::8000]:1", "2001:db8::8000", False),
+        ("2001:db8::/32", "2001:db8::8000", True),
+    ],
+)
+def test_an_ipv6_address_without_brackets_has_no_port(monkeypatch, no_proxy, host, direct):
+    origin = Origin("http", host, 8000)
+    assert (proxy_for(origin, "http://proxy:3128", no_proxy, {}) is None) is direct
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert (proxy_for(origin, None, None, {}) is None) is direct
