@@ -49,7 +49,9 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
             raise ApiValueError(f"{name!r} is not the name of a header")
         if name.lower() in _OF_THE_TRANSPORT:
             raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
-        checked[name] = value = plain_text(value, f"header {name!r}")
+        if not isinstance(value, str):
+            checked[name] = plain_text(value, f"header {name!r}")
+            continue
         if value.isascii() and value.isprintable():
             continue
         if name.lower() == "last-event-id":
