@@ -176,7 +176,7 @@ class ApiException(OpenApiException):
     ambiguous: bool = False
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
-    """How often the request was sent."""
+    """How often the request was sent. If an outage has ended a batch: how many requests failed."""
     credentials: str | None = None
     """The names of the request's headers that may be credentials, if they are known."""
     proxy: str = ""

@@ -20,7 +20,10 @@ waits of the client read this object.
 
 The pause that a ``Retry-After`` asks for is a hold. A failure or a 204 with a ``Retry-After``
 begins a hold. But if a failure asks for a pause that ends before the present hold, no hold begins.
-A hold delays all calls that are under way when the hold begins, and no calls that begin later.
+A hold delays all calls that are under way when the hold begins. A call that begins later sends its
+first request at once, as any new call of an HTTP client does: the response shows whether the server
+still asks for a pause. A batch counts as one call. So a hold also delays those runs of the batch
+that start after the hold has begun.
 
 Each call counts its own failures in a row. In a batch, the time for which failures are survived
 usually counts from the beginning of the server's outage, and not from the first failure of the
@@ -438,7 +441,7 @@ class Wait:
                 self.pause(value.seconds)
                 error = None
                 continue
-            # The callback runs outside the `except`, so that its errors are not chained to `error`.
+            # `_on_tick` runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
             if self.stopped:
                 raise self.late_error(error) from error
@@ -475,9 +478,10 @@ class Wait:
         # Other threads change `server.since`, so it is read once.
         outage = server.since
         # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
-        # that is later. But if this wait failed before the outage began, the server has served
-        # another request in between. Then perhaps only this request fails, and `since` stays the
-        # first failure of this wait.
+        # that is later. But the first failure of this wait may be older than this outage. Then the
+        # server has served another request after that failure, and this has ended the outage of
+        # that time. So perhaps only this request fails, and `since` stays the first failure of this
+        # wait.
         #
         # That is not certain: the request that was served may have been a poll that was sent before
         # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in
@@ -514,9 +518,9 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage and not failure.full_pool:
-                # The warning names `until`, the time up to which the request is sent again. In a
-                # batch, `until` may be after the deadline of this wait, because the batch continues
-                # after that deadline.
+                # The request is sent again up to the time `until`. The warning says how many
+                # seconds that is from now. In a batch, `until` may be after the deadline of this
+                # wait, because the batch continues after that deadline.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
                 soon_over = now + decision.seconds - since <= clock.quiet
@@ -537,7 +541,8 @@ class Wait:
             server.warned = False
         requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
-            # The message of the error says how many requests failed, and for how long.
+            # The message of the error says how many requests failed, and for how long. In a batch,
+            # these are the failed requests of all runs in this outage.
             error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
             # `find_created` may use this wait for another search. So this failure is counted here,

@@ -127,8 +127,9 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     # If a stream is unreadable, the response is no event stream. Then the row below that has
     # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
-        # The address is probably wrong, or the descriptor does not fit the contract and will not
-        # change. Then there are only as many retries as the client makes for a single call.
+        # Usually an unreadable response is an outage. In two cases the request gets only as many
+        # retries as a single call of the client: no server was ever reached, so the address is
+        # probably wrong; or a descriptor does not fit the contract, and will not change.
         few_retries = not facts.reached or operation == "describe"
         if few_retries and facts.failures >= facts.retries:
             return Raise()
@@ -203,8 +204,8 @@ class Window:
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
     - After a full window, the next window is twice as long, if it is then still shorter than the
       poll that was cut. It never becomes longer than the first window.
-    - Before a window may again be as long as the poll that was cut, more windows have to be full:
-      four after one cut, 16 after two, and 64 after three.
+    - A window that is as long as the poll that was cut, or longer, is tried only after several full
+      windows since the last cut: four after one cut, 16 after two, and 64 after three.
 
     Example: a poll of 30 seconds is cut after 20, so the next window is 15. Once four windows of 15
     seconds were full, the next window is 30.

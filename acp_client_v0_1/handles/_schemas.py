@@ -43,7 +43,8 @@ T = TypeVar("T")
 # A fault is the path to a part of a value that does not fit, and a message about the part.
 _Fault = tuple[list[str | int], str]
 
-# The check of one value takes at most this many steps.
+# If a schema has references or an "unevaluated…", the check of one value takes at most this many
+# steps.
 _MOST_STEPS = 200_000
 # The faults of one value are listed if they are estimated to take at most this many bytes. The
 # package makes all faults at once, each with a copy of the part that does not fit: 4,000 faults of
@@ -200,7 +201,8 @@ class _UnusableSchema(ValueError):
     - It refers to another document.
     - It has a pattern that is too large, or needs backtracking.
     - Its check takes too many steps.
-    - The steps of its check have to be counted, and a part of it has an ``$id`` of its own.
+    - It has references or an "unevaluated…", and a part of it has an ``$id`` of its own. Such an
+      ``$id`` would change where the references lead.
     """
 
 

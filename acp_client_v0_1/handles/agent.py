@@ -407,9 +407,9 @@ class AgentHandle(Notebook):
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
             check: Check each input first, as the method `check` does.
             journal: The path of the file that records each start and outcome.
-            retry_failed: Run an input again if the journal says that its run has failed. But if a
-                read shows that this run does not have a failed status any more, wait for its
-                output.
+            retry_failed: Run an input again if the journal says that its run has failed. The old
+                run is read first. If the server has tried it again, so that its status is not
+                ``error`` or ``timeout`` any more, the batch waits for its output instead.
             unclear: What to do with an input whose run may or may not have been started, if a
                 search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
                 outcome of the input. "start" starts a run, which may be a second one.
@@ -566,8 +566,10 @@ class AgentHandle(Notebook):
 def _earlier_creates(server_and_token: str) -> list[bool]:
     """Return the list of earlier creates with a client token at a server.
 
-    Every call with the same argument returns the same list. The list is empty until a create with
-    the client token has made a run, or may have made one.
+    Every call with the same argument returns the same list, until 1000 other tokens have come. The
+    list is empty until a create with the client token has made a run, or has raised
+    `RunStartAmbiguous`. A create that Ctrl-C has interrupted may have made a run, too, and leaves
+    the list empty.
     """
     return []
 

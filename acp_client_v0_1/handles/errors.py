@@ -161,8 +161,8 @@ class RunGone(_RunProblem):
             f"gone: the server at {server} does not know it (deleted, forgotten, or of another "
             "server); start a new run, or check host"
             if served
-            else f"not there: {server} may not serve this path: check the base path of host; or "
-            "the run was deleted or forgotten"
+            else f"not there: it was deleted or forgotten, or {server} does not serve this path "
+            "(check the base path of host)"
         )
         super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
@@ -233,7 +233,8 @@ class InterruptLimit(_RunProblem):
     """A run asked more questions than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
 
     Args:
-        limit: How many questions were answered.
+        limit: How many answers the callback gave. An answer counts even if it was not sent, because
+            its question was not open any more.
     """
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:

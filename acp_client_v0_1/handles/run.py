@@ -82,7 +82,7 @@ class RunHandle(Notebook):
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it; no I/O."""
+        """The run as the server last described it, with the last known `status`; no I/O."""
         return self._core.run
 
     @property
@@ -130,13 +130,17 @@ class RunHandle(Notebook):
         Args:
             token: The text that `token`, or the ``token`` of an error, gave.
             api_client: A client of the token's server; the default client if None.
-            timeout: Seconds above 0 for the search, to make it shorter than 10 seconds.
+            timeout: Seconds for the search, to make it shorter than 10 seconds. With 0, there is no
+                search.
 
         Raises:
             TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
-            RunStartAmbiguous: The token has no run id, and there is still no run with its client
-                token.
+            RunStartAmbiguous: The token has no run id, and no run with its client token was found.
+            NotFoundException: The token has no run id, and the server does not know its agent. So
+                no run was made.
+            ApiTypeError: ``timeout`` is not a number.
+            ApiValueError: ``timeout`` is below 0.
         """
         check_arguments(timeout=timeout)
         known = decode_token(token)
@@ -259,11 +263,14 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but the
                 wait ends if all requests have failed for five minutes.
-            on_pending: Called with the seconds elapsed and the run's status, at least every
-                ``every`` seconds and after each request that brought no output; what it raises
-                ends the wait.
-            every: Seconds, at least 0.001.
-            stop: Ends the wait when set, within about a second.
+            on_pending: Called with the seconds elapsed and the run's status, after each request
+                that brought no output, and every ``every`` seconds during a request or a pause.
+                What it raises ends the wait. With a ``timeout`` of 0, it is called only if the
+                request fails, or takes longer than ``every``.
+            every: Seconds, at least 0.001. While a request still waits for a connection,
+                ``on_pending`` is not called.
+            stop: Ends the wait when set, within about a second. But if a request still waits for a
+                connection, the wait ends once the request has a connection, or has failed.
 
         Raises:
             RunGone: The server does not know the run.
@@ -289,7 +296,7 @@ class RunHandle(Notebook):
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as `output` calls it.
             every: The most seconds between two calls of ``on_pending``.
-            stop: Ends the wait when set, within about a second.
+            stop: Ends the wait when set, as for `output`.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -461,8 +468,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run.
-            ApiException: The server refused, could not be reached for five minutes, or was never
-                reached.
+            ApiException: The server refused, or could not be reached for five minutes. If this
+                client has never reached the server, the error comes after a few retries.
         """
         return self._core.cancel(self._core.wait(what="was not deleted"))
 
@@ -474,8 +481,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.
-            ApiException: The server refused, could not be reached for five minutes, or was never
-                reached.
+            ApiException: The server refused, or could not be reached for five minutes. If this
+                client has never reached the server, the error comes after a few retries.
         """
         self._core.delete(self._core.wait(what="was not deleted"))
 
