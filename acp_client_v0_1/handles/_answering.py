@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
     NotFoundException,
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
-from acp_client_v0_1.handles._perform import AGAIN, Wait, nested
+from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
@@ -262,7 +262,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         # Before the answer is sent again, the run is read. The run may ask something else now,
         # because another process has answered, or because our answer arrived and its response was
         # lost.
-        if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
+        if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
             return lost > 0
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))

@@ -85,19 +85,6 @@ class _NestedError(Exception):
         self.error = error
 
 
-def nested(work: Callable[[], T]) -> T:
-    """Call ``work``, an inner `perform`, from the ``send`` of an outer `perform`.
-
-    If ``work`` raises an ApiException, the outer `perform` raises the same error. If ``send``
-    called ``work`` directly, the outer `perform` would take the error for a failure of its own
-    request, and might send that request again.
-    """
-    try:
-        return work()
-    except ApiException as error:
-        raise _NestedError(error) from error
-
-
 class _StopSet(Exception):
     """The caller's ``stop`` was set during a request."""
 
@@ -384,6 +371,25 @@ class Wait:
         return min(math.inf if self.stop is None else timing().tick, self._until_tick())
 
     # The loop
+
+    def nested(self, work: Callable[[], T]) -> T:
+        """Call ``work``, an inner `perform`, from the ``send`` of an outer `perform`.
+
+        If ``work`` raises an ApiException, the outer `perform` raises the same error. If ``send``
+        called ``work`` directly, the outer `perform` would take the error for a failure of its own
+        request, and might send that request again.
+
+        A success of ``work`` does not end the outer operation's failures in a row. Otherwise an
+        operation that always fails would be sent for ever, without a backoff, if ``work`` always
+        succeeds.
+        """
+        failures, since = self._failures, self._since
+        try:
+            return work()
+        except ApiException as error:
+            raise _NestedError(error) from error
+        finally:
+            self._failures, self._since = failures, since
 
     def perform(
         self,
