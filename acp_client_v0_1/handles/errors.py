@@ -200,9 +200,9 @@ class ResumeAmbiguous(_RunProblem):
 
     Args:
         times: How many responses to the answer were lost or unreadable. 1: after the lost response,
-            the run could not be read to find out more. 2: after the first lost response, the run
-            still asked the same question. So the answer was sent again, and its response was lost,
-            too.
+            the run could not be read to find out more, or the time was over. 2: after the first
+            lost response, the run still asked the same question. So the answer was sent again, and
+            its response was lost, too.
         why: What happened when the answer was sent last.
     """
 

@@ -448,7 +448,7 @@ class RunHandle(Notebook):
             StaleInterrupt: The question is not open any more; the answer was not used.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
-            RunWaitTimeout: The time is over, and the answer was not used. If ``stop`` was set, the
+            RunWaitTimeout: The time is over: the answer was not used. Or ``stop`` was set: the
                 answer may have been used.
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.

@@ -423,7 +423,7 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name:
     assert len(server.requests) <= 5
 
 
-@pytest.mark.parametrize(("detail", "words"), [("Not Found", "may not serve"), ("no run r", GONE)])
+@pytest.mark.parametrize(("detail", "words"), [("Not Found", "does not serve this path"), ("no run r", GONE)])
 @pytest.mark.parametrize("name", [*OF_A_RUN, "interrupts", "cancel", "refresh"])
 def test_a_run_that_is_not_there_is_gone_at_once(
     serve: Serve, name: str, detail: str, words: str
