@@ -231,8 +231,8 @@ class RunHandle(Notebook):
     def failure(self) -> RunFailed | None:
         """Return the error of the run if it has failed, or None.
 
-        If no status is known yet, the run is read first. If the status is ``error`` or
-        ``timeout``, there are two more requests.
+        The run is read first, unless its last known status is final: ``success``, ``error`` or
+        ``timeout``. If the status is ``error`` or ``timeout``, there are two more requests.
 
         ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` is a list of all
         runs that have failed.
@@ -242,7 +242,7 @@ class RunHandle(Notebook):
             ApiException: The call failed.
         """
         core = self._core
-        status = core.status or core.refresh().status
+        status = core.status if core.status in FINAL else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
         output = core.output(core.wait(0)).actual_instance
