@@ -81,7 +81,9 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         maybe_limited = posts > 0 and failure_of(error).limits
         longest = timing().young if maybe_limited else timing().search
         try:
-            return find_created(known, wait, error, longest)
+            found = find_created(known, wait, error, longest)
+            wait.run_was_found = True
+            return found
         except RunStartAmbiguous as ambiguous:
             if posts <= 0 or not ambiguous.searched or wait.stopped:
                 raise

@@ -253,6 +253,8 @@ class AgentHandle(Notebook):
             input: The agent's input, in its own schema.
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
+                Use your own for one run only: if the response to the create is lost, the oldest run
+                of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
                 Search and create are two requests, so two callers at once can still make two runs.
             check: Check input and config first, as the method `check` does.
@@ -306,9 +308,13 @@ class AgentHandle(Notebook):
                 is no limit.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
-            cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
+            cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you
+                pass a ``client_token``, the run is cancelled only if the response to the create has
+                shown that this call has made it.
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
+                Use your own for one run only: if the response to the create is lost, the oldest run
+                of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, wait for that run.
             check: Check input and config first, as the method `check` does.
             config: The agent's configuration, in its own schema.
@@ -441,10 +447,12 @@ class AgentHandle(Notebook):
         """Return a create, and whether its client token is new.
 
         A client token that the caller gave, as ``client_token`` or in the metadata, is not new. A
-        create without a client token counts as new.
+        create without a client token counts as new. ``client_token`` overrides the metadata, and
+        "" removes the client token from the metadata.
         """
         metadata = given.get("metadata", {})
-        own = metadata.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        in_metadata = metadata.pop(CLIENT_TOKEN_KEY, None) or None
+        own = in_metadata if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
@@ -465,9 +473,10 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started.
+        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started here.
 
-        ``new`` says that the client token was made for this call, or that there is none.
+        ``new`` says that the client token was made for this call, or that there is none. If it is
+        not new, a run that was found after a lost response may be of an earlier call.
         """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
@@ -493,7 +502,7 @@ class AgentHandle(Notebook):
                 raise
             earlier[:] = [True]
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found
+        return core, not found and (new or not wait.run_was_found)
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
