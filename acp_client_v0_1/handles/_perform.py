@@ -215,8 +215,8 @@ class Wait:
     watched: bool = False
     # Whether a search has failed once while the server served another request.
     search_failed_alone: bool = False
-    # Whether the response to a create was lost, and a search has found the run.
-    run_was_found: bool = False
+    # Whether the response to a create did not show whether a run was made.
+    create_was_unclear: bool = False
     # The number of failures in a row, and the time from which they count.
     _failures = 0
     _since: float | None = None

@@ -14,7 +14,6 @@ Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from acp_client_v0_1._arguments import imported
-from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line
+from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -152,25 +151,16 @@ def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescri
 
 
 def check_values(
-    descriptor: AgentACPDescriptor,
-    input: JsonObject | None,
-    config: JsonObject | None,
-    *,
-    stacklevel: int,
+    descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
 ) -> None:
-    """Check input and config against the schemas of a descriptor. A None is not checked.
-
-    A warning names the line of the caller that is ``stacklevel`` calls above.
-    """
+    """Check input and config against the schemas of a descriptor. A None is not checked."""
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, dict_of(what, value), schema, stacklevel=stacklevel + 1)
+            check_value(what, dict_of(what, value), schema)
 
 
-def check_value(
-    what: str, value: Mapping[str, Any], schema: Mapping[str, Any], *, stacklevel: int
-) -> None:
+def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check a value against a schema of the agent's descriptor.
 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
@@ -180,10 +170,7 @@ def check_value(
         faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
-        warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {why}",
-            stacklevel=stacklevel + 1,
-        )
+        warn_caller(f"{what} was not checked: the agent's schema cannot be used: {why}")
         return
     except (TypeError, ValueError) as error:
         # The package raises these for a value that is not JSON.

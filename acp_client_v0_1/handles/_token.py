@@ -120,8 +120,7 @@ def _read(content: bytes) -> RunToken:
     for name, value in values.items():
         if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
             raise TokenError(
-                f"the token cannot be used: its field {name} is not a str, or has characters that "
-                "are not allowed; take a new token from RunHandle.token()"
+                f"the token cannot be used: its field {name} must not be {value!r:.30}"
             )
     token = RunToken(**values)
     if not token.server or not (token.run or token.client_token) or is_token(token.run):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short, warn_caller
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -230,7 +229,7 @@ class AgentHandle(Notebook):
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        check_values(self.descriptor(), input, config, stacklevel=2)
+        check_values(self.descriptor(), input, config)
 
     def start(
         self,
@@ -473,17 +472,18 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started here.
+        """Start a run, or with ``reuse`` find one.
 
-        ``new`` says that the client token was made for this call, or that there is none. If it is
-        not new, a run that was found after a lost response may be of an earlier call.
+        Return its core, and whether this call has certainly started it. ``new`` says that the
+        client token was made for this call, or that there is none. If it is not new, a run that was
+        found after a lost response may be of an earlier call.
         """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
-            check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
+            check_values(descriptor, creation.input or {}, creation.config)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
@@ -493,7 +493,7 @@ class AgentHandle(Notebook):
             token, client = client_token_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(f"{server_of(client)} {token}")
             if earlier and not reuse:
-                warnings.warn(f"client_token {token!r:.40} {_MAY_REPEAT}", stacklevel=3)
+                warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
@@ -502,7 +502,7 @@ class AgentHandle(Notebook):
                 raise
             earlier[:] = [True]
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found and (new or not wait.run_was_found)
+        return core, not found and (new or not wait.create_was_unclear)
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
@@ -524,10 +524,9 @@ class AgentHandle(Notebook):
         known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
-            warnings.warn(
+            warn_caller(
                 f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
-                f"{mode.value} is not true, so that events() gives the result alone",
-                stacklevel=4,
+                f"{mode.value} is not true, so that events() gives the result alone"
             )
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
@@ -594,10 +593,9 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         other.insert(0, "agent_id")
     unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
     if other and unknown:
-        warnings.warn(
+        warn_caller(
             f"run {short(run.run_id)} was found by its client_token, and the server does not "
-            "return what it was created with: the run is used as it is",
-            stacklevel=5,
+            "return what it was created with: the run is used as it is"
         )
     elif other:
         raise ApiValueError(
