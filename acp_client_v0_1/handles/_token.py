@@ -119,9 +119,7 @@ def _read(content: bytes) -> RunToken:
     values = {name: known.get(name, "") for name in _FIELDS}
     for name, value in values.items():
         if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
-            raise TokenError(
-                f"the token cannot be used: its field {name} must not be {value!r:.30}"
-            )
+            raise TokenError(f"the token cannot be used: its {name} must not be {value!r:.30}")
     token = RunToken(**values)
     if not token.server or not (token.run or token.client_token) or is_token(token.run):
         raise TokenError("the token cannot be used: it has no server, or no run id that fits")

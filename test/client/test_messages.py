@@ -901,7 +901,7 @@ HANDLES: Rows = {
     },
     acp.TokenError: {
         "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
-        "cannot be used: its field run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
+        "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
     },
     acp.ApiException: {
         "(without searches, use AgentHandle(agent_id))": (
