@@ -292,7 +292,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         raise error
 
     try:
-        return wait.perform("resume", send, core, longest=timing().change, probe=probe)
+        arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
     except RunGone:
         raise
     except ApiException as error:
@@ -304,6 +304,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         raise ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=len(lost), why=str(lost[-1])
         ) from error
+    return arrived
 
 
 def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:

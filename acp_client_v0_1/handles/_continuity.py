@@ -217,8 +217,8 @@ class Continuity:
         index = self._index_of(pair)
         if index is not None:
             if number is None:
-                # If ids are missing or repeat, a new update that equals an old one looks like a
-                # replay. Only ids that are numbers are taken to be without repetition.
+                # If the ids are empty or repeat, a new update that equals an old one looks like a
+                # replay. Only numbers are trusted not to repeat.
                 self.doubt()
             self._expected = index
             return False

@@ -295,7 +295,7 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as `output` calls it.
-            every: The most seconds between two calls of ``on_pending``.
+            every: Seconds between two calls of ``on_pending``, as for `output`.
             stop: Ends the wait when set, as for `output`.
 
         Raises:
