@@ -18,8 +18,8 @@ first event of a connection with the remembered events:
 - Anything else: unknown.
 
 The fourth and the fifth case apply only after two or more events, and only if their ids look like
-consecutive numbers: the ids of the remembered events are consecutive, and the number of events fits
-between the first id and the last id.
+consecutive numbers. The ids of the first 16 events and of the last 256 are compared one by one. Of
+the events in between, only their number has to be right.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.
@@ -146,12 +146,12 @@ class Continuity:
     def take(self, event_id: str, content: int | str) -> Gap | bool:
         """Judge an update, and remember it unless it is a replay.
 
+        ``content`` is the JSON text of the event. Of this text, only ``update`` is compared. If the
+        text cannot be decoded, ``content`` is a number that stands for the text.
+
         Returns:
             True: deliver the update. False: it is a replay, drop it. A `Gap`: deliver it, and
             report the gap before it.
-
-        ``content`` is the JSON text of the event. Of this text, only ``update`` is compared. If the
-        text cannot be decoded, ``content`` is a number that stands for the text.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
