@@ -547,7 +547,7 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     server.faults.add(LOST)
     # The search finds the earlier run, which is another call's.
     with pytest.raises(RunWaitTimeout):
-        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=1)
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=2)
     assert (counts.of("DELETE"), earlier.done()) == (0, False)
     # The response shows which run the call has made.
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
@@ -555,5 +555,5 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     # Nobody else has a client token that was made for the call.
     server.faults.add(LOST)
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
-        counter.run(slow, cancel_on_exit=True, timeout=1)
+        counter.run(slow, cancel_on_exit=True, timeout=2)
     assert (counts.of("DELETE"), earlier.done()) == (2, False)
