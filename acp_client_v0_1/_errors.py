@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import currentframe
 from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
@@ -176,7 +178,7 @@ class ApiException(OpenApiException):
     ambiguous: bool = False
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
-    """How often the request was sent."""
+    """How often the request was sent. If an outage has ended a batch: how many requests failed."""
     credentials: str | None = None
     """The names of the request's headers that may be credentials, if they are known."""
     proxy: str = ""
@@ -318,6 +320,15 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
     return one_line(text, 100)
+
+
+def warn_caller(message: str) -> None:
+    """Warn. The warning names the line that has called this package."""
+    # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.
+    frame, level = currentframe(), 1
+    while frame is not None and frame.f_globals["__name__"].startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 class Notebook:

@@ -159,7 +159,7 @@ class RunDriver:
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = dict_of(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value, plan.options.get("config"), stacklevel=2)
+            check_values(described, value, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
         metadata = {**plan.options.get("metadata", {}), **marks}
         given = {**plan.options, "input": value, "metadata": metadata}

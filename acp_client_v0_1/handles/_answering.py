@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
     NotFoundException,
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
-from acp_client_v0_1.handles._perform import AGAIN, Wait, nested
+from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
@@ -255,26 +255,28 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     If the response is lost and the answer did not arrive, send the answer once more.
     """
     runs = wait.contact.runs
-    sent = lost = conflicts = 0
+    sent = conflicts = 0
+    # The errors of the answers whose responses were lost or unreadable.
+    lost: list[ApiException] = []
 
     def send(limit: float) -> bool:
         nonlocal sent
         # Before the answer is sent again, the run is read. The run may ask something else now,
         # because another process has answered, or because our answer arrived and its response was
         # lost.
-        if sent and _has_moved_on(nested(lambda: core.read(wait)), question):
-            return lost > 0
+        if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
+            return bool(lost)
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 
     def probe(error: ApiException) -> Any:
-        nonlocal lost, conflicts
+        nonlocal conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
             # If the run has moved on, it has got an answer: either our answer, whose response was
             # lost, or the answer of another caller.
             if _has_moved_on(core.read(wait), question):
-                return lost > 0
+                return bool(lost)
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
             # The run still waits for the answer, but its thread of ACP is busy with another run.
@@ -282,22 +284,26 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
-        lost += 1
-        try:
-            if _find_out_if_arrived(core, question, wait):
-                return True
-            if lost == 1:
-                return AGAIN
-        except RunGone:
-            raise
-        except ApiException:
-            # The run cannot be read, so nothing shows whether the answer arrived.
-            pass
-        raise ResumeAmbiguous(
-            run_id=core.run_id, token=core.token(), times=lost, why=str(error)
-        ) from error
+        lost.append(error)
+        if _find_out_if_arrived(core, question, wait):
+            return True
+        if len(lost) == 1:
+            return AGAIN
+        raise error
 
-    arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
+    try:
+        arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
+    except RunGone:
+        raise
+    except ApiException as error:
+        # If the server refuses the second answer, its refusal is raised as it is. After any other
+        # error, such as the end of the wait or a run that cannot be read, nothing shows whether the
+        # answer whose response was lost has arrived.
+        if not lost or (error.method == "POST" and error is not lost[-1]):
+            raise
+        raise ResumeAmbiguous(
+            run_id=core.run_id, token=core.token(), times=len(lost), why=str(lost[-1])
+        ) from error
     return arrived
 
 

@@ -17,8 +17,9 @@ first event of a connection with the remembered events:
   event that is not remembered.
 - Anything else: unknown.
 
-The fourth and the fifth case apply only after two or more events, and only if the ids of all these
-events were consecutive numbers.
+The fourth and the fifth case apply only after two or more events, and only if their ids look like
+consecutive numbers. The ids of the first 16 events and of the last 256 are compared one by one. Of
+the events in between, only their number has to be right.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.
@@ -84,7 +85,8 @@ class Continuity:
     """What one iteration over the events of a run remembers of the events that it delivered."""
 
     def __init__(self, after: str = "") -> None:
-        # The id of the last event that was delivered. At first, the id of the event to begin after.
+        # The id of the last event that was delivered, or of a result that came later and was
+        # dropped. At first, the id of the event to begin after.
         self.last_id = after
         # False after a gap of kind "lost" or "cursor-ignored". Otherwise None, if events may be
         # missing and the ids do not show whether they are. Otherwise True.
@@ -100,8 +102,8 @@ class Continuity:
         self._expected: int | None = None
         # The hash of the last result.
         self._result: int | None = None
-        # True while there is a connection that has not sent a result yet. So it is False before the
-        # first connection.
+        # Whether the present connection has sent no result yet. Between two connections, this is
+        # True. Before the first connection, it is False.
         self._no_result_yet = False
         # Whether a connection has ended while it was not known whether the run had ended.
         self._cut = False
@@ -119,9 +121,8 @@ class Continuity:
     def unsettled(self) -> bool:
         """Whether the run may have a newer result than the last one that came.
 
-        After a cut, this is True until a connection has done two things: it has sent a result, and
-        it has replayed the last update that was delivered, or sent a new update. So in a run
-        without updates, this stays True.
+        After a cut, this is True until one connection has sent both a result and an update that is
+        new or is the last one delivered. So in a run without updates, this stays True.
         """
         return self._cut and (self.judging or self._no_result_yet)
 
@@ -145,12 +146,12 @@ class Continuity:
     def take(self, event_id: str, content: int | str) -> Gap | bool:
         """Judge an update, and remember it unless it is a replay.
 
+        ``content`` is the JSON text of the event. Of this text, only ``update`` is compared. If the
+        text cannot be decoded, ``content`` is a number that stands for the text.
+
         Returns:
             True: deliver the update. False: it is a replay, drop it. A `Gap`: deliver it, and
             report the gap before it.
-
-        ``content`` is the JSON text of the event. Of this text, only ``update`` is compared. If the
-        text cannot be decoded, ``content`` is a number that stands for the text.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
@@ -216,7 +217,8 @@ class Continuity:
         index = self._index_of(pair)
         if index is not None:
             if number is None:
-                # Without numbers as ids, a new update that equals an old one looks like a replay.
+                # If the ids are empty or repeat, a new update that equals an old one looks like a
+                # replay. Only numbers are trusted not to repeat.
                 self.doubt()
             self._expected = index
             return False

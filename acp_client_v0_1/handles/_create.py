@@ -74,6 +74,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     def probe(error: ApiException) -> Any:
         nonlocal posts
         posts -= 1
+        wait.create_was_unclear = True
         server, agent_id = server_of(runs.api_client), creation.agent_id
         known = RunToken(server, agent=agent_id, client_token=client_token_of(creation))
         # After a 503 that may be a rate limit, the server has probably not made a run. So a short

@@ -20,7 +20,10 @@ waits of the client read this object.
 
 The pause that a ``Retry-After`` asks for is a hold. A failure or a 204 with a ``Retry-After``
 begins a hold. But if a failure asks for a pause that ends before the present hold, no hold begins.
-A hold delays all calls that are under way when the hold begins, and no calls that begin later.
+A hold delays all calls that are under way when the hold begins. A call that begins later sends its
+first request at once, as any new call of an HTTP client does: the response shows whether the server
+still asks for a pause. A batch counts as one call. So a hold also delays those runs of the batch
+that start after the hold has begun.
 
 Each call counts its own failures in a row. In a batch, the time for which failures are survived
 usually counts from the beginning of the server's outage, and not from the first failure of the
@@ -80,19 +83,6 @@ class _NestedError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-def nested(work: Callable[[], T]) -> T:
-    """Call ``work``, an inner `perform`, from the ``send`` of an outer `perform`.
-
-    If ``work`` raises an ApiException, the outer `perform` raises the same error. If ``send``
-    called ``work`` directly, the outer `perform` would take the error for a failure of its own
-    request, and might send that request again.
-    """
-    try:
-        return work()
-    except ApiException as error:
-        raise _NestedError(error) from error
 
 
 class _StopSet(Exception):
@@ -225,6 +215,8 @@ class Wait:
     watched: bool = False
     # Whether a search has failed once while the server served another request.
     search_failed_alone: bool = False
+    # Whether the response to a create did not show whether a run was made.
+    create_was_unclear: bool = False
     # The number of failures in a row, and the time from which they count.
     _failures = 0
     _since: float | None = None
@@ -382,6 +374,25 @@ class Wait:
 
     # The loop
 
+    def nested(self, work: Callable[[], T]) -> T:
+        """Call ``work``, an inner `perform`, from the ``send`` of an outer `perform`.
+
+        If ``work`` raises an ApiException, the outer `perform` raises the same error. If ``send``
+        called ``work`` directly, the outer `perform` would take the error for a failure of its own
+        request, and might send that request again.
+
+        A success of ``work`` does not end the outer operation's failures in a row. Otherwise an
+        operation that always fails would be sent for ever, without a backoff, if ``work`` always
+        succeeds.
+        """
+        failures, since = self._failures, self._since
+        try:
+            return work()
+        except ApiException as error:
+            raise _NestedError(error) from error
+        finally:
+            self._failures, self._since = failures, since
+
     def perform(
         self,
         operation: Operation,
@@ -438,7 +449,7 @@ class Wait:
                 self.pause(value.seconds)
                 error = None
                 continue
-            # The callback runs outside the `except`, so that its errors are not chained to `error`.
+            # `_on_tick` runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
             if self.stopped:
                 raise self.late_error(error) from error
@@ -475,9 +486,9 @@ class Wait:
         # Other threads change `server.since`, so it is read once.
         outage = server.since
         # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
-        # that is later. But if this wait failed before the outage began, the server has served
-        # another request in between. Then perhaps only this request fails, and `since` stays the
-        # first failure of this wait.
+        # that is later. But the first failure of this wait may be older than this outage. Then
+        # another request has succeeded in between, and has ended an earlier outage. So perhaps only
+        # this request fails, and `since` stays the first failure of this wait.
         #
         # That is not certain: the request that was served may have been a poll that was sent before
         # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in
@@ -514,9 +525,9 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage and not failure.full_pool:
-                # The warning names `until`, the time up to which the request is sent again. In a
-                # batch, `until` may be after the deadline of this wait, because the batch continues
-                # after that deadline.
+                # The request is sent again up to the time `until`. The warning says how many
+                # seconds that is from now. In a batch, `until` may be after the deadline of this
+                # wait, because the batch continues after that deadline.
                 until = since + longest if pace else min(self.ends, since + longest)
                 server.note_failure(operation, now)
                 soon_over = now + decision.seconds - since <= clock.quiet
@@ -537,7 +548,8 @@ class Wait:
             server.warned = False
         requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
-            # The message of the error says how many requests failed, and for how long.
+            # The message of the error says how many requests failed, and for how long. In a batch,
+            # these are the failed requests of all runs in this outage.
             error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
             # `find_created` may use this wait for another search. So this failure is counted here,

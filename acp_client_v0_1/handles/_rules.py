@@ -127,15 +127,18 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     # If a stream is unreadable, the response is no event stream. Then the row below that has
     # `operation == "stream"` decides.
     if kind == "unreadable" and operation != "stream":
-        # The address is probably wrong, or the descriptor does not fit the contract and will not
-        # change. Then there are only as many retries as the client makes for a single call.
+        # Usually an unreadable response counts as an outage. In two cases the request gets only as
+        # many retries as a single call of the client:
+        # - No server was ever reached. The address is probably wrong.
+        # - A descriptor does not fit the contract. It will not change.
         few_retries = not facts.reached or operation == "describe"
         if few_retries and facts.failures >= facts.retries:
             return Raise()
         return _pause(failure, facts, timing, outage=facts.reached)
     if kind == "lost":
         fails_often = facts.fails or facts.failures + 1 >= timing.refusals
-        # The reason for the failure is known: the whole server fails, or it asks for a pause.
+        # True if the reason for the failure is known: the whole server fails, or it asks for a
+        # pause.
         explained = facts.probed or (operation == "search" and failure.retry_after)
         if fails_often and operation in DISPENSABLE and not explained:
             return Probe()
@@ -146,8 +149,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if facts.age < timing.young:
             return _pause(failure, facts, timing, outage=False)
         return Raise("gone") if operation == "look" else Probe()
-    # A proxy may send a 405 or 501 to "output" while there is no output yet. Reading the run shows
-    # whether there must be one. A run that cannot be streamed is read as well.
+    # A proxy may respond to "output" with a 405 or 501 while there is no output yet. Reading the
+    # run shows whether there must be an output. A run that cannot be streamed is read as well.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
     # A resume gets a 409 if another caller's answer came first, or if the run's thread of ACP is
@@ -203,8 +206,8 @@ class Window:
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
     - After a full window, the next window is twice as long, if it is then still shorter than the
       poll that was cut. It never becomes longer than the first window.
-    - Before a window may again be as long as the poll that was cut, more windows have to be full:
-      four after one cut, 16 after two, and 64 after three.
+    - A window that is as long as the poll that was cut, or longer, is tried only after several full
+      windows since the last cut: four after one cut, 16 after two, and 64 after three.
 
     Example: a poll of 30 seconds is cut after 20, so the next window is 15. Once four windows of 15
     seconds were full, the next window is 30.
@@ -253,4 +256,5 @@ def fitted(window: int, limit: float, margin: float, timing: Timing) -> tuple[in
 
 def was_full(window: float, took: float) -> bool:
     """Tell whether a poll that brought no output was held for its whole window."""
+    # A server may end a poll a little before its window is over.
     return took >= 0.9 * window > 0

@@ -14,7 +14,6 @@ Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from acp_client_v0_1._arguments import imported
-from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line
+from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -43,7 +42,8 @@ T = TypeVar("T")
 # A fault is the path to a part of a value that does not fit, and a message about the part.
 _Fault = tuple[list[str | int], str]
 
-# The check of one value takes at most this many steps.
+# If a schema has references or an "unevaluated…", the check of one value takes at most this many
+# steps.
 _MOST_STEPS = 200_000
 # The faults of one value are listed if they are estimated to take at most this many bytes. The
 # package makes all faults at once, each with a copy of the part that does not fit: 4,000 faults of
@@ -151,25 +151,16 @@ def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescri
 
 
 def check_values(
-    descriptor: AgentACPDescriptor,
-    input: JsonObject | None,
-    config: JsonObject | None,
-    *,
-    stacklevel: int,
+    descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
 ) -> None:
-    """Check input and config against the schemas of a descriptor. A None is not checked.
-
-    A warning names the line of the caller that is ``stacklevel`` calls above.
-    """
+    """Check input and config against the schemas of a descriptor. A None is not checked."""
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, dict_of(what, value), schema, stacklevel=stacklevel + 1)
+            check_value(what, dict_of(what, value), schema)
 
 
-def check_value(
-    what: str, value: Mapping[str, Any], schema: Mapping[str, Any], *, stacklevel: int
-) -> None:
+def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check a value against a schema of the agent's descriptor.
 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
@@ -179,10 +170,7 @@ def check_value(
         faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
-        warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {why}",
-            stacklevel=stacklevel + 1,
-        )
+        warn_caller(f"{what} was not checked: the agent's schema cannot be used: {why}")
         return
     except (TypeError, ValueError) as error:
         # The package raises these for a value that is not JSON.
@@ -200,7 +188,8 @@ class _UnusableSchema(ValueError):
     - It refers to another document.
     - It has a pattern that is too large, or needs backtracking.
     - Its check takes too many steps.
-    - The steps of its check have to be counted, and a part of it has an ``$id`` of its own.
+    - It has references or an "unevaluated…", and a part of it has an ``$id`` of its own. Such an
+      ``$id`` would change where the references lead.
     """
 
 
@@ -275,6 +264,8 @@ def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     for part, at in _steps(schema, [(schema, value)]):
         node = _object(part)
         quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
+        # Each of these faults has a copy of the part of the value. Without such a fault, `_size` is
+        # not called, because it writes the whole part as text.
         copies = (part is False) + len(node.keys() - _SILENT) + quoted // _PART
         left -= (copies and copies * _size(at)) + quoted + _PART
         if left < 0:

@@ -83,7 +83,7 @@ class Timing:
 
     # The server is asked to hold a poll for this long.
     window: int = 30
-    # During a request, `stop` is checked at this interval.
+    # While a request waits for its response, `stop` is checked at this interval.
     tick: float = 0.5
     # The window of a poll is at least this much shorter than the time left for the poll. If less
     # time is left, the window is 0.

@@ -119,10 +119,10 @@ def _read(content: bytes) -> RunToken:
     values = {name: known.get(name, "") for name in _FIELDS}
     for name, value in values.items():
         if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
-            raise TokenError(f"{name} of the token is not a text of the form that a token has")
+            raise TokenError(f"the token cannot be used: its {name} must not be {value!r:.30}")
     token = RunToken(**values)
     if not token.server or not (token.run or token.client_token) or is_token(token.run):
-        raise TokenError("the token names no server, or no run")
+        raise TokenError("the token cannot be used: it has no server, or no run id that fits")
     try:
         identifier("run", token.run or "unknown")
     except ApiValueError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short, warn_caller
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -230,7 +229,7 @@ class AgentHandle(Notebook):
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        check_values(self.descriptor(), input, config, stacklevel=2)
+        check_values(self.descriptor(), input, config)
 
     def start(
         self,
@@ -253,6 +252,8 @@ class AgentHandle(Notebook):
             input: The agent's input, in its own schema.
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
+                Use your own for one run only: if the response to the create is lost, the oldest run
+                of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
                 Search and create are two requests, so two callers at once can still make two runs.
             check: Check input and config first, as the method `check` does.
@@ -306,9 +307,13 @@ class AgentHandle(Notebook):
                 is no limit.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
-            cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
+            cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you
+                pass a ``client_token``, the run is cancelled only if the response to the create has
+                shown that this call has made it.
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
+                Use your own for one run only: if the response to the create is lost, the oldest run
+                of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, wait for that run.
             check: Check input and config first, as the method `check` does.
             config: The agent's configuration, in its own schema.
@@ -407,9 +412,9 @@ class AgentHandle(Notebook):
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
             check: Check each input first, as the method `check` does.
             journal: The path of the file that records each start and outcome.
-            retry_failed: Run an input again if the journal says that its run has failed. But if a
-                read shows that this run does not have a failed status any more, wait for its
-                output.
+            retry_failed: Run an input again if the journal says that its run has failed. The old
+                run is read first. If the server has tried it again, so that its status is not
+                ``error`` or ``timeout`` any more, the batch waits for its output instead.
             unclear: What to do with an input whose run may or may not have been started, if a
                 search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
                 outcome of the input. "start" starts a run, which may be a second one.
@@ -441,10 +446,12 @@ class AgentHandle(Notebook):
         """Return a create, and whether its client token is new.
 
         A client token that the caller gave, as ``client_token`` or in the metadata, is not new. A
-        create without a client token counts as new.
+        create without a client token counts as new. ``client_token`` overrides the metadata, and
+        "" removes the client token from the metadata.
         """
         metadata = given.get("metadata", {})
-        own = metadata.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        in_metadata = metadata.pop(CLIENT_TOKEN_KEY, None) or None
+        own = in_metadata if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
@@ -465,16 +472,18 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, or with ``reuse`` find one. Return its core, and whether it was started.
+        """Start a run, or with ``reuse`` find one.
 
-        ``new`` says that the client token was made for this call, or that there is none.
+        Return its core, and whether this call has certainly started it. ``new`` says that the
+        client token was made for this call, or that there is none. If it is not new, a run that was
+        found after a lost response may be of an earlier call.
         """
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
-            check_values(descriptor, creation.input or {}, creation.config, stacklevel=3)
+            check_values(descriptor, creation.input or {}, creation.config)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
@@ -484,7 +493,7 @@ class AgentHandle(Notebook):
             token, client = client_token_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(f"{server_of(client)} {token}")
             if earlier and not reuse:
-                warnings.warn(f"client_token {token!r:.40} {_MAY_REPEAT}", stacklevel=3)
+                warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
@@ -493,7 +502,7 @@ class AgentHandle(Notebook):
                 raise
             earlier[:] = [True]
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found
+        return core, not found and (new or not wait.create_was_unclear)
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
@@ -515,10 +524,9 @@ class AgentHandle(Notebook):
         known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
-            warnings.warn(
+            warn_caller(
                 f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
-                f"{mode.value} is not true, so that events() gives the result alone",
-                stacklevel=4,
+                f"{mode.value} is not true, so that events() gives the result alone"
             )
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
@@ -566,8 +574,10 @@ class AgentHandle(Notebook):
 def _earlier_creates(server_and_token: str) -> list[bool]:
     """Return the list of earlier creates with a client token at a server.
 
-    Every call with the same argument returns the same list. The list is empty until a create with
-    the client token has made a run, or may have made one.
+    Every call with the same argument returns the same list, until 1000 other tokens have come. The
+    list is empty until a create with the client token has made a run, or has raised
+    `RunStartAmbiguous`. A create that Ctrl-C has interrupted may have made a run, too, and leaves
+    the list empty.
     """
     return []
 
@@ -583,10 +593,9 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         other.insert(0, "agent_id")
     unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
     if other and unknown:
-        warnings.warn(
+        warn_caller(
             f"run {short(run.run_id)} was found by its client_token, and the server does not "
-            "return what it was created with: the run is used as it is",
-            stacklevel=5,
+            "return what it was created with: the run is used as it is"
         )
     elif other:
         raise ApiValueError(

@@ -161,8 +161,8 @@ class RunGone(_RunProblem):
             f"gone: the server at {server} does not know it (deleted, forgotten, or of another "
             "server); start a new run, or check host"
             if served
-            else f"not there: {server} may not serve this path: check the base path of host; or "
-            "the run was deleted or forgotten"
+            else f"not there: it was deleted or forgotten, or {server} does not serve this path "
+            "(check the base path of host)"
         )
         super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
@@ -200,9 +200,9 @@ class ResumeAmbiguous(_RunProblem):
 
     Args:
         times: How many responses to the answer were lost or unreadable. 1: after the lost response,
-            the run could not be read to find out more. 2: after the first lost response, the run
-            still asked the same question. So the answer was sent again, and its response was lost,
-            too.
+            the run could not be read to find out more, or the time was over. 2: after the first
+            lost response, the run still asked the same question. So the answer was sent again, and
+            its response was lost, too.
         why: What happened when the answer was sent last.
     """
 
@@ -233,7 +233,8 @@ class InterruptLimit(_RunProblem):
     """A run asked more questions than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
 
     Args:
-        limit: How many questions were answered.
+        limit: How many answers the callback gave. An answer counts even if it was not sent, because
+            its question was not open any more.
     """
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:

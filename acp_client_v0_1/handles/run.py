@@ -82,7 +82,7 @@ class RunHandle(Notebook):
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it; no I/O."""
+        """The run as the server last described it, with the last known `status`; no I/O."""
         return self._core.run
 
     @property
@@ -130,13 +130,17 @@ class RunHandle(Notebook):
         Args:
             token: The text that `token`, or the ``token`` of an error, gave.
             api_client: A client of the token's server; the default client if None.
-            timeout: Seconds above 0 for the search, to make it shorter than 10 seconds.
+            timeout: Seconds for the search, to make it shorter than 10 seconds. With 0, there is no
+                search.
 
         Raises:
             TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
-            RunStartAmbiguous: The token has no run id, and there is still no run with its client
-                token.
+            RunStartAmbiguous: The token has no run id, and no run with its client token was found.
+            NotFoundException: The token has no run id, and the server does not know its agent. So
+                no run was made.
+            ApiTypeError: ``timeout`` is not a number.
+            ApiValueError: ``timeout`` is below 0.
         """
         check_arguments(timeout=timeout)
         known = decode_token(token)
@@ -227,8 +231,8 @@ class RunHandle(Notebook):
     def failure(self) -> RunFailed | None:
         """Return the error of the run if it has failed, or None.
 
-        If no status is known yet, the run is read first. If the status is ``error`` or
-        ``timeout``, there are two more requests.
+        The run is read first, unless its last known status is final: ``success``, ``error`` or
+        ``timeout``. If the status is ``error`` or ``timeout``, there are two more requests.
 
         ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` is a list of all
         runs that have failed.
@@ -238,7 +242,7 @@ class RunHandle(Notebook):
             ApiException: The call failed.
         """
         core = self._core
-        status = core.status or core.refresh().status
+        status = core.status if core.status in FINAL else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
         output = core.output(core.wait(0)).actual_instance
@@ -259,11 +263,14 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but the
                 wait ends if all requests have failed for five minutes.
-            on_pending: Called with the seconds elapsed and the run's status, at least every
-                ``every`` seconds and after each request that brought no output; what it raises
-                ends the wait.
-            every: Seconds, at least 0.001.
-            stop: Ends the wait when set, within about a second.
+            on_pending: Called with the seconds elapsed and the run's status, after each request
+                that brought no output, and every ``every`` seconds during a request or a pause.
+                What it raises ends the wait. With a ``timeout`` of 0, it is called only if the
+                request fails, or takes longer than ``every``.
+            every: Seconds, at least 0.001. While a request still waits for a connection,
+                ``on_pending`` is not called.
+            stop: Ends the wait when set, within about a second. But if a request still waits for a
+                connection, the wait ends once the request has a connection, or has failed.
 
         Raises:
             RunGone: The server does not know the run.
@@ -288,8 +295,8 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as `output` calls it.
-            every: The most seconds between two calls of ``on_pending``.
-            stop: Ends the wait when set, within about a second.
+            every: Seconds between two calls of ``on_pending``, as for `output`.
+            stop: Ends the wait when set, as for `output`.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -441,7 +448,7 @@ class RunHandle(Notebook):
             StaleInterrupt: The question is not open any more; the answer was not used.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
-            RunWaitTimeout: The time is over, and the answer was not used. If ``stop`` was set, the
+            RunWaitTimeout: The time is over: the answer was not used. Or ``stop`` was set: the
                 answer may have been used.
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
@@ -461,8 +468,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run.
-            ApiException: The server refused, could not be reached for five minutes, or was never
-                reached.
+            ApiException: The server refused, or could not be reached for five minutes. If this
+                client has never reached the server, the error comes after a few retries.
         """
         return self._core.cancel(self._core.wait(what="was not deleted"))
 
@@ -474,8 +481,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.
-            ApiException: The server refused, could not be reached for five minutes, or was never
-                reached.
+            ApiException: The server refused, or could not be reached for five minutes. If this
+                client has never reached the server, the error comes after a few retries.
         """
         self._core.delete(self._core.wait(what="was not deleted"))
 

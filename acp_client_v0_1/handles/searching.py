@@ -8,8 +8,8 @@ anchor: the last record of a page should be the first record of the next page.
 - If the anchor comes later in the page, records were inserted before it.
 - If the anchor is not in the page, records before it may have been deleted. So earlier pages are
   read again, until a page has a record that was seen before.
-- If this earlier page does not have the anchor either, or if another record comes a second time,
-  the search has drifted.
+- If this earlier page does not have the anchor either, the search has drifted. It has also drifted
+  if a record after the anchor was seen before.
 
 If a page has only one record, the next page does not overlap with this page, and need not have the
 anchor.
@@ -96,7 +96,7 @@ def iter_runs(
     Args:
         runs_api: The operations that search.
         request: Which runs; None for all. Its ``limit``, 1000 if not set, is the size of a page.
-            Its ``offset`` is the offset of the first run.
+            A limit of 1 counts as 2. Its ``offset`` is the offset of the first run.
         on_drift: What to do if records moved, so that some may be left out: "raise" a
             `SearchDrift`, or "continue" with the records that there are.
 
@@ -122,6 +122,7 @@ def iter_agents(
     Args:
         agents_api: The operations that search.
         request: Which agents; None for all. Its ``limit``, 1000 if not set, is the size of a page.
+            A limit of 1 counts as 2.
         on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:
@@ -144,6 +145,7 @@ def iter_threads(
     Args:
         threads_api: The operations that search.
         request: Which threads; None for all. Its ``limit``, 1000 if not set, is the size of a page.
+            A limit of 1 counts as 2.
         on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:

@@ -413,7 +413,9 @@ def an_output_that_the_server_lacks() -> None:
 
 
 PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", "text/html")
-NOT_SERVED = " may not serve this path: check the base path of host; or the run was deleted"
+# The token of {"server":"http://h","run":7}.
+NO_RUN_ID = "acprun1.eyJzZXJ2ZXIiOiJodHRwOi8vaCIsInJ1biI6N30.ef8aff75"
+NOT_SERVED = " does not serve this path (check the base path of host)"
 
 
 def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
@@ -614,7 +616,9 @@ CALLS: Rows = {
         ),
     },
     acp.RunGone: {
-        f"run {ID} is not there ... {NOT_SERVED}": lambda: served(result, PAGE, path="/acp")
+        f"run {ID} is not there: it was deleted ... {NOT_SERVED}": lambda: served(
+            result, PAGE, path="/acp"
+        )
     },
     acp.NotFoundException: {
         "POST /acp/runs returned 404 ... is the base path of host right?": lambda: served(
@@ -900,6 +904,7 @@ HANDLES: Rows = {
     },
     acp.TokenError: {
         "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
+        "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
     },
     acp.ApiException: {
         "(without searches, use AgentHandle(agent_id))": (

@@ -242,3 +242,15 @@ def test_what_is_not_used_is_not_loaded() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert outcome.stdout.strip() == "[][]"
+
+
+def test_a_warning_names_the_line_that_calls_a_conversation(
+    server: LocalServer, client: ApiClient
+) -> None:
+    agent_id = server.register(lambda *_: {}, name="talk", thread_state={"type": "object"})
+    agent = AgentHandle(agent_id, client)
+    agent.descriptor()
+    for call in (agent.conversation().start, agent.conversation().run):
+        with pytest.warns(UserWarning, match=r"custom is not true") as warned:
+            call({}, streaming="custom")
+        assert warned[0].filename == __file__

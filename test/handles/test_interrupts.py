@@ -31,6 +31,7 @@ from acp_client_v0_1 import (
     RunInterrupted,
     RunWaitTimeout,
     StaleInterrupt,
+    TooManyRequestsException,
     UnauthorizedException,
     UnprocessableEntityException,
 )
@@ -534,3 +535,30 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(serve: Ser
     with pytest.raises(RunWaitTimeout):
         next(questions)
     assert next(questions).type == "ask"
+
+
+def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(
+    serve: Serve, clock: Clock
+) -> None:
+    busy = response(b'"busy"', 429)
+    replies = Replies(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
+    _, client = serve(replies)
+    with pytest.raises(TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
+        RunHandle("r", client).resume({"value": 1})
+    # The pauses grow although the run is read before each attempt.
+    assert replies.asked.count("resume") < 200
+    assert all(pause > 1.9 for pause in clock.pauses[5:])
+
+
+@pytest.mark.parametrize("timeout", [0.8, None], ids=["the deadline", "five minutes"])
+def test_a_lost_answer_stays_ambiguous_if_the_run_cannot_be_read_before_the_second(
+    serve: Serve, set_timing: SetTiming, timeout: float | None
+) -> None:
+    # The run is read once before the answer, and once after it. Then the server fails.
+    looks = (ASKS, ASKS, response(b'"busy"', 503))
+    set_timing(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
+    replies = Replies(output=QUESTION, look=looks, resume=[CLOSE])
+    _, client = serve(replies)
+    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
+        RunHandle("r", client).resume({"value": 1}, timeout=timeout)
+    assert replies.asked.count("resume") == 1

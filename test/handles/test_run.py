@@ -422,7 +422,9 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name:
     assert len(server.requests) <= 5
 
 
-@pytest.mark.parametrize(("detail", "words"), [("Not Found", "may not serve"), ("no run r", GONE)])
+@pytest.mark.parametrize(
+    ("detail", "words"), [("Not Found", "does not serve this path"), ("no run r", GONE)]
+)
 @pytest.mark.parametrize("name", [*OF_A_RUN, "interrupts", "cancel", "refresh"])
 def test_a_run_that_is_not_there_is_gone_at_once(
     serve: Serve, name: str, detail: str, words: str
@@ -786,3 +788,11 @@ def test_the_defaults_are_as_documented(
     method: Callable[..., object], name: str, default: object
 ) -> None:
     assert inspect.signature(method).parameters[name].default == default
+
+
+def test_a_run_that_has_failed_since_it_was_started_has_a_failure(serve: Serve) -> None:
+    failed = output_json("error", errcode=7, description="no luck")
+    _, client = serve(Replies(run_json("error"), output=failed))
+    run = RunHandle.of(Run.from_dict(a_run("pending")), client)
+    failure = run.failure()
+    assert failure is not None and failure.errcode == 7

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +27,7 @@ from acp_client_v0_1.handles import _schemas
 from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.testing import LocalServer
 
-check_value = partial(_schemas.check_value, stacklevel=1)
+check_value = _schemas.check_value
 
 SCHEMA = {
     "type": "object",

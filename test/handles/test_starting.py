@@ -27,6 +27,7 @@ from acp_client_v0_1 import (
     RunOptions,
     RunsApi,
     RunStartAmbiguous,
+    RunWaitTimeout,
     ServiceException,
     TooManyRequestsException,
 )
@@ -523,3 +524,33 @@ def test_a_run_that_is_found_for_another_call_names_all_that_differs() -> None:
     wanted = RunCreate(agent_id="b", input={"n": 2}, config={"c": 2})
     with pytest.raises(ApiValueError, match="another agent_id and input and config:"):
         _check_reused(run, wanted)
+
+
+def test_an_empty_client_token_sends_none_although_the_metadata_has_one(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    marked = {"acp-client-token": "order-7", "color": "red"}
+    run = counter.start({"count": 1}, metadata=marked, client_token="")
+    assert json.loads(server.requests[-1].body)["metadata"] == {"color": "red"}
+    assert run.client_token is None
+
+
+@pytest.mark.filterwarnings("ignore:client_token")
+def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    slow = {"count": 100, "interval": 1}
+    earlier = counter.start(slow, client_token="order-8")
+    server.faults.add(LOST)
+    # The search finds the earlier run, which is another call's.
+    with pytest.raises(RunWaitTimeout):
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=2)
+    assert (counts.of("DELETE"), earlier.done()) == (0, False)
+    # The response shows which run the call has made.
+    with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=0.5)
+    # Nobody else has a client token that was made for the call.
+    server.faults.add(LOST)
+    with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
+        counter.run(slow, cancel_on_exit=True, timeout=2)
+    assert (counts.of("DELETE"), earlier.done()) == (2, False)
