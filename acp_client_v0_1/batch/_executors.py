@@ -190,24 +190,23 @@ class Remote:
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
         """Search for the runs of ``tasks``, and delete the runs that have not ended.
 
-        ``tasks`` has the tasks by client token. A task is removed from ``tasks`` if its run was
-        deleted, or ended between the search and the DELETE. Return False if the search or a DELETE
-        failed.
+        ``tasks`` has the tasks by client token. A task is removed from ``tasks`` if each of its
+        runs was deleted, or ended between the search and the DELETE. Return False if the search or
+        a DELETE failed.
         """
         # A task that an executor has repeated may have two runs.
-        runs: list[tuple[Task, RunCore]] = []
+        runs: dict[Task, list[RunCore]] = {}
         try:
             for run in self._runs_of_batch():
                 task = tasks.get(client_token_of(run.creation))
                 if task is not None and run.status not in FINAL:
-                    runs.append((task, RunCore(self.agent.runs, run.run_id)))
+                    runs.setdefault(task, []).append(RunCore(self.agent.runs, run.run_id))
         except ApiException as error:
             log_undeleted(error)
             return False
         left = cancel_runs(runs, self.journal)
-        deleted = {task for task, _ in runs} - left
         for token, task in list(tasks.items()):
-            if task in deleted:
+            if task in runs and task not in left:
                 del tasks[token]
         return not left
 
