@@ -102,13 +102,7 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Make a header from its record.
-
-        Raise `ValueError` if the record is incomplete, or of another version.
-        """
-        version = record.get("acp-journal")
-        if version != _VERSION:
-            raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
+        """Make a header from its record. Raise `ValueError` if the record is incomplete."""
         texts = [record.get(name) for name in cls.__slots__]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("the header is incomplete")
@@ -293,9 +287,8 @@ class Journal:
             # the file is new. `RunDriver` adds the time since the opening, by the monotonic clock.
             # If the time of the file is in the future (a file server has another clock, or a clock
             # was set back), it counts as now.
-            self.written_ago = (
-                max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
-            )
+            age = time.time() - status.st_mtime if status.st_size else math.inf
+            self.written_ago = max(0.0, age)
             self._reader = self.path.open("rb")
             self._load()
         except BaseException:
@@ -388,7 +381,7 @@ class Journal:
                     self._take_header(line.rstrip(b"\n"))
                 else:
                     self._index(line.rstrip(b"\n"), offset)
-            except JournalMismatch:
+            except JournalError:
                 raise
             except _UNEXPECTED as error:
                 if whole:
@@ -406,7 +399,13 @@ class Journal:
                 _sync_folder(self.path.parent)
 
     def _take_header(self, line: bytes) -> None:
-        found = Header.of(decode_line(line))
+        record = decode_line(line)
+        if (version := record.get("acp-journal")) != _VERSION:
+            raise JournalError(
+                f"the journal {self.path} is of version {version!r:.20}, which this release "
+                "cannot read: install a newer release, or use another file"
+            )
+        found = Header.of(record)
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:

@@ -265,10 +265,6 @@ def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
         (b'{"acp-journal": 1}\n', 1, "has no checksum"),
         (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
         (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
-        (
-            encode_line({**HEADER.record(), "acp-journal": 2}),
-            *(1, "version 2 cannot be read by this release"),
-        ),
         (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
         *(
             (HEADER_LINE + encode_line(record), 2, "is not about an input")
@@ -438,3 +434,13 @@ def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     journal.starting(task(0))
     assert len(synced) == before + 2
     journal.close()
+
+
+def test_a_journal_of_a_newer_version_is_not_damaged_and_is_left_alone(path: Path) -> None:
+    content = encode_line({"acp-journal": 2, "other": "names"}) + encode_line({"other": "lines"})
+    path.write_bytes(content)
+    words = f"the journal {path} is of version 2, which .* cannot read: install a newer release"
+    with pytest.raises(JournalError, match=words) as caught:
+        opened(path)
+    assert type(caught.value) is JournalError
+    assert path.read_bytes() == content
