@@ -14,7 +14,8 @@ Invariants:
   the item. The error of an input that JSON cannot represent is not written. Each call finds this
   error again.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
-  threads have ended, except those that take longer than 2.5 seconds to end.
+  threads have ended, except those that take longer than 2.5 seconds to end. If such a thread hangs
+  in a write to the journal, the journal stays open until the batch is garbage-collected.
 """
 
 from __future__ import annotations

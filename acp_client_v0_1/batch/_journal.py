@@ -77,6 +77,8 @@ _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 # one block, and not an array of that length.
 _BLOCK = 256
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
+# `Journal.close` waits at most this many seconds for a write.
+_LONGEST_WRITE = 2.0
 # Reading a value of an unexpected shape raises one of these errors.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -341,10 +343,17 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, which releases its lock."""
-        _open_files.discard(self)
         if hasattr(self, "_reader"):
             self._reader.close()
-        self.release()
+        # A thread that the batch has left behind may be writing a line. If the file was closed
+        # meanwhile, the line could go into another file that has got the same descriptor. If the
+        # write does not end, the file is closed when nothing references the journal any more. The
+        # thread that writes may also be this one: a garbage collection or a signal handler may call
+        # `close` in the middle of a write.
+        if self._lock.acquire(timeout=_LONGEST_WRITE):
+            _open_files.discard(self)
+            self.release()
+            self._lock.release()
 
     # Writing
 
@@ -353,17 +362,14 @@ class Journal:
         with self._lock:
             if not self.release.alive:
                 raise JournalError(f"the journal {self.path} is closed")
-            self._write(line)
-
-    def _write(self, line: bytes) -> None:
-        written = os.write(self._fd, line)
-        if written < len(line):
-            # The disk is full. The part that was written is removed, because no line may follow a
-            # part of a line.
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
-        if self._durable:
-            os.fsync(self._fd)
+            if (written := os.write(self._fd, line)) < len(line):
+                # The disk is full. The part that was written is removed, because no line may follow
+                # a part of a line.
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                words = f"only {written} of {len(line)} bytes could be written to {self.path}"
+                raise OSError(words)
+            if self._durable:
+                os.fsync(self._fd)
 
     # Reading
 
@@ -391,10 +397,10 @@ class Journal:
                 offset += len(line)
                 if not whole:
                     # A crash took only the LF of this last line. The line itself is complete.
-                    self._write(b"\n")
+                    os.write(self._fd, b"\n")
                     break
         if offset == 0:
-            self._write(encode_line(self.header.record()))
+            self._append(self.header.record())
             if self._durable:
                 _sync_folder(self.path.parent)
 

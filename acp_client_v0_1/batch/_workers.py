@@ -245,8 +245,8 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
             while True:
                 task, cores = waiting.pop()
                 try:
-                    # Each run is tried. If one of them is not gone, the task keeps its client token,
-                    # so that the next call with the journal finds this run.
+                    # Each run is tried. If one of them is not gone, the task keeps its client
+                    # token, so that the next call with the journal finds this run.
                     if {cancel(task, core) for core in cores} == {True} and journal is not None:
                         journal.deleted(task)
                 except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
