@@ -146,8 +146,7 @@ class RunDriver:
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the agent's descriptor, from the cache if it is fresh."""
-        cached = self._descriptor
-        return cached.fresh or self._wait().perform("describe", cached.get)
+        return self._descriptor.fresh or self._wait().perform("describe", self._descriptor.get)
 
     def _create(self, task: Task, search_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan

@@ -95,8 +95,8 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
             client = connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
-            server = server_of(client)
-            if server != plan.server:
+            if (server := server_of(client)) != plan.server:
+                client.close()
                 raise ApiValueError(
                     f"the agent is at {plan.server}, and connect gave a client for {server} "
                     "in a worker process: nothing was sent; pass a connect for the agent's server"

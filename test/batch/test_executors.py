@@ -510,3 +510,17 @@ def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
     (item,) = agent.map([{"n": 0, "seconds": 3}], journal=path)
     assert item.result()["n"] == 0
     assert len(creates(server)) == (2 if fails else 3)
+
+
+def test_a_client_of_another_server_is_closed(agent: AgentHandle, threads: Executor) -> None:
+    closed: list[ApiClient] = []
+
+    class Closing(ApiClient):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
+    with pytest.raises(ApiValueError, match=r"elsewhere\.invalid"):
+        next(agent.map(numbers(1), executor=threads, connect=lambda: elsewhere))
+    assert closed == [elsewhere]
