@@ -199,8 +199,7 @@ class RunDriver:
             return Pause(clock.young_pause) if young and not found else found
 
         try:
-            probe = partial(probe_search, wait, plan.agent_id)
-            return wait.perform("search", search, probe=probe)
+            return wait.perform("search", search, probe=partial(probe_search, wait, plan.agent_id))
         except NoAgent as missing:
             raise missing.error from None
         except ApiException as error:

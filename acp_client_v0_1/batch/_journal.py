@@ -306,10 +306,10 @@ class Journal:
             return None
         with self._lock:
             try:
-                first = last = self._record_at(offset)
-                if latest:
-                    offset = latest
-                    last = self._record_at(offset)
+                first = self._record_at(offset)
+                # Without a later line, the "starting" line is also the last one.
+                offset = latest or offset
+                last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
                 raise self._damage(self._line_number(offset), error) from error
