@@ -76,9 +76,12 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error becomes the outcome
-        # `Task.__getstate__` makes the error picklable. An OpenApiException gets here only if all
-        # runs would get it. So it ends the batch. Any other error, such as an OSError of
-        # ``connect``, is the outcome of this task only.
+        # If the arguments or attributes of the error cannot be pickled, `Task.__getstate__` sends
+        # only its text. It does not check the class of the error. If the executor cannot pickle
+        # this class, the executor's own error becomes the outcome.
+        #
+        # An OpenApiException gets here only if all runs would get it. So it ends the batch. Any
+        # other error, such as an OSError of ``connect``, is the outcome of this task only.
         task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
     # The caller has the input, so there is no need to send it back.
     task.input = None
