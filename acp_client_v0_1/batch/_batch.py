@@ -14,7 +14,8 @@ Invariants:
   the item. The error of an input that JSON cannot represent is not written. Each call finds this
   error again.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
-  threads have ended, except those that take longer than 2.5 seconds to end.
+  threads have ended, except those that take longer than 2.5 seconds to end. If such a thread hangs
+  in a write to the journal, the journal stays open until the batch is garbage-collected.
 """
 
 from __future__ import annotations
@@ -452,12 +453,12 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
-    kind = type(inputs).__name__
     if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):
         call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
+        words = f"not {type(inputs).__name__}; for a single input, pass [input]"
+        raise ApiTypeError(f"inputs must be an iterable of dicts, {words}")
 
 
 def _check_pickles(**functions: object) -> None:

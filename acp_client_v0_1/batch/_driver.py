@@ -5,13 +5,16 @@ output. So the usual run takes two requests, and no other thread is woken in bet
 goes through `Wait.perform`. All requests of a batch in one process share one `Contact`, so a
 ``Retry-After`` or an outage counts for all of them.
 
-Invariants: an error that all runs would get is raised, and does not become an outcome. If it is
-unclear whether a create was carried out, a second create is sent in three cases only:
+Invariants: an error that all runs would get is raised, and does not become an outcome. If a create
+of this driver may have been carried out, a second create is sent in two cases only:
 
 - a search worked and did not find the run;
-- the caller accepts a second run (``unclear="start"``);
-- the server refuses searches, and no earlier call has started the task. Then only an executor that
-  has repeated the task can have sent an earlier create.
+- the caller accepts a second run (``unclear="start"``).
+
+If an earlier call or another process may have sent a create, the first create of this driver is
+sent in these two cases, and in a third one: the server refuses searches, and no earlier call has
+started the task. Then only another worker can have sent a create, if the executor has repeated the
+task.
 """
 
 from __future__ import annotations
@@ -119,8 +122,9 @@ class RunDriver:
         have created the run.
         """
         # All tasks share one descriptor. So if the descriptor cannot be read, the error is raised,
-        # and does not become the outcome of this task. After this error no create follows, so the
-        # descriptor is read before `_create` writes the "starting" line.
+        # and does not become the outcome of this task. It is read before `_create` writes the
+        # "starting" line. This line says that a create may have been sent, and after the error no
+        # create is sent.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
@@ -146,8 +150,7 @@ class RunDriver:
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the agent's descriptor, from the cache if it is fresh."""
-        cached = self._descriptor
-        return cached.fresh or self._wait().perform("describe", cached.get)
+        return self._descriptor.fresh or self._wait().perform("describe", self._descriptor.get)
 
     def _create(self, task: Task, search_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
@@ -200,8 +203,7 @@ class RunDriver:
             return Pause(clock.young_pause) if young and not found else found
 
         try:
-            probe = partial(probe_search, wait, plan.agent_id)
-            return wait.perform("search", search, probe=probe)
+            return wait.perform("search", search, probe=partial(probe_search, wait, plan.agent_id))
         except NoAgent as missing:
             raise missing.error from None
         except ApiException as error:

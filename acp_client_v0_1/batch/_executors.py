@@ -76,9 +76,12 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error becomes the outcome
-        # `Task.__getstate__` makes the error picklable. An OpenApiException gets here only if all
-        # runs would get it. So it ends the batch. Any other error, such as an OSError of
-        # ``connect``, is the outcome of this task only.
+        # If the arguments or attributes of the error cannot be pickled, `Task.__getstate__` sends
+        # only its text. It does not check the class of the error. If the executor cannot pickle
+        # this class, the executor's own error becomes the outcome.
+        #
+        # An OpenApiException gets here only if all runs would get it. So it ends the batch. Any
+        # other error, such as an OSError of ``connect``, is the outcome of this task only.
         task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
     # The caller has the input, so there is no need to send it back.
     task.input = None
@@ -95,8 +98,8 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
             client = connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
-            server = server_of(client)
-            if server != plan.server:
+            if (server := server_of(client)) != plan.server:
+                client.close()
                 raise ApiValueError(
                     f"the agent is at {plan.server}, and connect gave a client for {server} "
                     "in a worker process: nothing was sent; pass a connect for the agent's server"
@@ -190,24 +193,23 @@ class Remote:
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
         """Search for the runs of ``tasks``, and delete the runs that have not ended.
 
-        ``tasks`` has the tasks by client token. A task is removed from ``tasks`` if its run was
-        deleted, or ended between the search and the DELETE. Return False if the search or a DELETE
-        failed.
+        ``tasks`` has the tasks by client token. A task is removed from ``tasks`` if each of its
+        runs was deleted, or ended between the search and the DELETE. Return False if the search or
+        a DELETE failed.
         """
         # A task that an executor has repeated may have two runs.
-        runs: list[tuple[Task, RunCore]] = []
+        runs: dict[Task, list[RunCore]] = {}
         try:
             for run in self._runs_of_batch():
                 task = tasks.get(client_token_of(run.creation))
                 if task is not None and run.status not in FINAL:
-                    runs.append((task, RunCore(self.agent.runs, run.run_id)))
+                    runs.setdefault(task, []).append(RunCore(self.agent.runs, run.run_id))
         except ApiException as error:
             log_undeleted(error)
             return False
         left = cancel_runs(runs, self.journal)
-        deleted = {task for task, _ in runs} - left
         for token, task in list(tasks.items()):
-            if task in deleted:
+            if task in runs and task not in left:
                 del tasks[token]
         return not left
 

@@ -77,6 +77,8 @@ _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 # one block, and not an array of that length.
 _BLOCK = 256
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
+# `Journal.close` waits at most this many seconds for a write.
+_LONGEST_WRITE = 2.0
 # Reading a value of an unexpected shape raises one of these errors.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -102,13 +104,7 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Make a header from its record.
-
-        Raise `ValueError` if the record is incomplete, or of another version.
-        """
-        version = record.get("acp-journal")
-        if version != _VERSION:
-            raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
+        """Make a header from its record. Raise `ValueError` if the record is incomplete."""
         texts = [record.get(name) for name in cls.__slots__]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("the header is incomplete")
@@ -293,9 +289,8 @@ class Journal:
             # the file is new. `RunDriver` adds the time since the opening, by the monotonic clock.
             # If the time of the file is in the future (a file server has another clock, or a clock
             # was set back), it counts as now.
-            self.written_ago = (
-                max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
-            )
+            age = time.time() - status.st_mtime if status.st_size else math.inf
+            self.written_ago = max(0.0, age)
             self._reader = self.path.open("rb")
             self._load()
         except BaseException:
@@ -311,10 +306,10 @@ class Journal:
             return None
         with self._lock:
             try:
-                first = last = self._record_at(offset)
-                if latest:
-                    offset = latest
-                    last = self._record_at(offset)
+                first = self._record_at(offset)
+                # Without a later line, the "starting" line is also the last one.
+                offset = latest or offset
+                last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
                 raise self._damage(self._line_number(offset), error) from error
@@ -348,10 +343,17 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, which releases its lock."""
-        _open_files.discard(self)
         if hasattr(self, "_reader"):
             self._reader.close()
-        self.release()
+        # A thread that the batch has left behind may be writing a line. If the file was closed
+        # meanwhile, the line could go into another file that has got the same descriptor. If the
+        # write does not end, the file is closed when nothing references the journal any more. The
+        # thread that writes may also be this one: a garbage collection or a signal handler may call
+        # `close` in the middle of a write.
+        if self._lock.acquire(timeout=_LONGEST_WRITE):
+            _open_files.discard(self)
+            self.release()
+            self._lock.release()
 
     # Writing
 
@@ -360,17 +362,14 @@ class Journal:
         with self._lock:
             if not self.release.alive:
                 raise JournalError(f"the journal {self.path} is closed")
-            self._write(line)
-
-    def _write(self, line: bytes) -> None:
-        written = os.write(self._fd, line)
-        if written < len(line):
-            # The disk is full. The part that was written is removed, because no line may follow a
-            # part of a line.
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
-        if self._durable:
-            os.fsync(self._fd)
+            if (written := os.write(self._fd, line)) < len(line):
+                # The disk is full. The part that was written is removed, because no line may follow
+                # a part of a line.
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                words = f"only {written} of {len(line)} bytes could be written to {self.path}"
+                raise OSError(words)
+            if self._durable:
+                os.fsync(self._fd)
 
     # Reading
 
@@ -388,7 +387,7 @@ class Journal:
                     self._take_header(line.rstrip(b"\n"))
                 else:
                     self._index(line.rstrip(b"\n"), offset)
-            except JournalMismatch:
+            except JournalError:
                 raise
             except _UNEXPECTED as error:
                 if whole:
@@ -398,15 +397,21 @@ class Journal:
                 offset += len(line)
                 if not whole:
                     # A crash took only the LF of this last line. The line itself is complete.
-                    self._write(b"\n")
+                    os.write(self._fd, b"\n")
                     break
         if offset == 0:
-            self._write(encode_line(self.header.record()))
+            self._append(self.header.record())
             if self._durable:
                 _sync_folder(self.path.parent)
 
     def _take_header(self, line: bytes) -> None:
-        found = Header.of(decode_line(line))
+        record = decode_line(line)
+        if (version := record.get("acp-journal")) != _VERSION:
+            raise JournalError(
+                f"the journal {self.path} is of version {version!r:.20}, which this release "
+                "cannot read: install a newer release, or use another file"
+            )
+        found = Header.of(record)
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:

@@ -32,6 +32,8 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acp_client_v0_1.models.run import Run
+
 # This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12
 # If searches are given up, this many workers hold long polls.
@@ -183,12 +185,17 @@ class ParkedRuns:
             "metadata": {BATCH_KEY: plan.batch_mark},
             "limit": _PAGE,
         }
+
+        def search(offset: int, limit: float) -> list[Run]:
+            request = RunSearchRequest(**wanted, offset=offset)
+            # `limit` has its keyword: its position changes if the operation gets a parameter.
+            return contact.runs.search_runs(request, _request_timeout=limit)
+
         pending: set[str] = set()
         wait = Wait(contact, stop=stop, survive=0.0)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
-                request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
-                page = wait.perform("search", partial(contact.runs.search_runs, request))
+                page = wait.perform("search", partial(search, number * (_PAGE - _OVERLAP)))
                 # If the server lists runs of other batches, too, their ids do no harm, because
                 # `_release` looks up only the ids of this batch's runs.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)

@@ -16,7 +16,7 @@ class BatchCounts:
     Attributes:
         total: The number of inputs, or None if it is not known.
         drawn: The number of inputs drawn so far.
-        in_flight: The number of drawn inputs without an outcome.
+        in_flight: The number of drawn inputs that are not counted as done or failed yet.
         done: The number of inputs with a result, including results from a journal.
         failed: The number of inputs with an error, including errors from a journal.
         duplicates: The number of runs found beyond the first run of each input.

@@ -10,7 +10,6 @@ thread.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import queue
 import threading
@@ -26,7 +25,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles._core import RunCore
@@ -107,8 +106,7 @@ class Workers:
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
-            runs = [(task, self._driver.core(task)) for task in left]
-            left = cancel_runs(runs, self._journal)
+            left = cancel_runs({task: [self._driver.core(task)] for task in left}, self._journal)
         for task in left:
             self._driver.core(task).end_span("")
         return len(left)
@@ -207,45 +205,59 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
 # Deleting runs at the end ---------------------------------------------------------------------
 
 
-def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> set[Task]:
-    """Delete the runs that have not ended. Return the tasks whose runs could not be deleted."""
-    waiting, left = list(runs), set[Task]()
+def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> set[Task]:
+    """Delete the runs that have not ended. Return the tasks with a run that could not be deleted.
+
+    An error of the journal, such as a full disk, keeps no run from being deleted. It is raised at
+    the end.
+    """
+    # Each None ends one of the threads, which take the items from the end.
+    waiting = [*[None] * _CROWD_WORKERS, *runs.items()]
+    left, errors = set[Task](), list[BaseException]()
     clock = timing()
     # No deletion begins after this time.
     ends = clock.now() + 3 * clock.cancel
 
+    def cancel(task: Task, core: RunCore) -> bool:
+        """Delete a run unless it has ended, and return whether the run is gone.
+
+        If it is not deleted, because of an error or for lack of time, its task is left.
+        """
+        try:
+            if clock.now() <= ends:
+                if core.cancel(core.wait(clock.cancel, what="was not deleted")):
+                    return True
+                # `core.cancel` reads the run, and deletes it if it has not ended. False means that
+                # the run has ended:
+                # - If the run ended before that read, no DELETE was sent, and the server has the
+                #   run.
+                # - If the run ended between the read and the DELETE, the DELETE may have removed
+                #   it. Then the next line raises `RunGone`, and the run counts as gone.
+                core.read(core.wait(clock.cancel))
+                return False
+        except RunGone:
+            return True
+        except ApiException as error:
+            log_undeleted(error)
+        left.add(task)
+        return False
+
     def work() -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                task, core = waiting.pop()
-                try:
-                    if clock.now() > ends:
-                        left.add(task)
-                    elif _cancel(core) and journal is not None:
-                        journal.deleted(task)
-                except ApiException as error:
-                    log_undeleted(error)
-                    left.add(task)
+        for task, cores in iter(waiting.pop, None):
+            try:
+                # Each run is tried. If one of them is not gone, the task keeps its client token, so
+                # that the next call with the journal finds this run.
+                if {cancel(task, core) for core in cores} == {True} and journal is not None:
+                    journal.deleted(task)
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                errors.append(error)
 
     threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     return left
-
-
-def _cancel(core: RunCore) -> bool:
-    """Delete a run unless it has ended, and return whether the run is gone."""
-    seconds = timing().cancel
-    with contextlib.suppress(RunGone):
-        if not core.cancel(core.wait(seconds, what="was not deleted")):
-            # `core.cancel` reads the run, and deletes it if it has not ended. False means that the
-            # run has ended:
-            # - If the run ended before that read, no DELETE was sent, and the server has the run.
-            # - If the run ended between the read and the DELETE, the DELETE may have removed it.
-            #   Then the next line raises `RunGone`, and the run counts as gone.
-            core.read(core.wait(seconds))
-            return False
-    return True
 
 
 def log_undeleted(error: ApiException) -> None:

@@ -509,3 +509,39 @@ def test_duplicates_are_counted(
     assert item.result()["n"] == 0
     assert batch.counts.duplicates == duplicates
     assert runs_by_input(server) == {0: 1 + duplicates}
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["one is left", "both are gone"])
+def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path, fails: bool
+) -> None:
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 3}
+        wait_for(lambda: len(creates(server)) == 1)
+        other = agent.runs.create_run(creates(server)[0])  # as a scheduler that lost the worker
+        if fails:
+            path_of_it = f"/runs/{other.run_id}"
+            server.faults.add(Fault(method="DELETE", path=path_of_it, status=403, times=None))
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        next(agent.map(inputs(), executor=threads, journal=path, on_stop="cancel"))
+    assert path.read_bytes().count(b'{"starting"') == (1 if fails else 2)
+    assert len(server.runs) == fails
+    (item,) = agent.map([{"n": 0, "seconds": 3}], journal=path)
+    assert item.result()["n"] == 0
+    assert len(creates(server)) == (2 if fails else 3)
+
+
+def test_a_client_of_another_server_is_closed(agent: AgentHandle, threads: Executor) -> None:
+    closed: list[ApiClient] = []
+
+    class Closing(ApiClient):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
+    with pytest.raises(ApiValueError, match=r"elsewhere\.invalid"):
+        next(agent.map(numbers(1), executor=threads, connect=lambda: elsewhere))
+    assert closed == [elsewhere]

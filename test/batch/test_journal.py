@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import gc
 import json
 import math
 import os
 import pickle
 import random
 import re
+import threading
 import time
 import tracemalloc
 import zlib
@@ -22,6 +24,7 @@ import pytest
 from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
+from acp_client_v0_1.batch import _journal
 from acp_client_v0_1.batch._journal import (
     Entry,
     Header,
@@ -265,10 +268,6 @@ def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
         (b'{"acp-journal": 1}\n', 1, "has no checksum"),
         (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
         (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
-        (
-            encode_line({**HEADER.record(), "acp-journal": 2}),
-            *(1, "version 2 cannot be read by this release"),
-        ),
         (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
         *(
             (HEADER_LINE + encode_line(record), 2, "is not about an input")
@@ -438,3 +437,62 @@ def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     journal.starting(task(0))
     assert len(synced) == before + 2
     journal.close()
+
+
+def test_a_journal_of_a_newer_version_is_not_damaged_and_is_left_alone(path: Path) -> None:
+    content = encode_line({"acp-journal": 2, "other": "names"}) + encode_line({"other": "lines"})
+    path.write_bytes(content)
+    words = f"the journal {path} is of version 2, which .* cannot read: install a newer release"
+    with pytest.raises(JournalError, match=words) as caught:
+        opened(path)
+    assert type(caught.value) is JournalError
+    assert path.read_bytes() == content
+
+
+def test_a_file_is_not_closed_in_the_middle_of_a_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file could get the descriptor, and then the line."""
+    journal, write = opened(path), os.write
+    writing, closing, descriptors = threading.Event(), threading.Event(), list[int]()
+
+    def write_slowly(fd: int, line: bytes) -> int:
+        writing.set()
+        assert closing.wait(20)
+        descriptors.append(os.open(path.with_name("other"), os.O_RDWR | os.O_CREAT))
+        return write(fd, line)
+
+    monkeypatch.setattr(os, "write", write_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        written = pool.submit(journal.starting, task(0))
+        assert writing.wait(20)
+        closed = pool.submit(journal.close)
+        time.sleep(0.1)
+        closing.set()
+        closed.result()
+        written.result()
+    os.close(descriptors[0])
+    assert path.with_name("other").read_bytes() == b""
+    (entry,) = entries(path, 0)
+    assert entry is not None and entry.state == "starting"
+
+
+def test_a_write_that_does_not_end_keeps_the_file_but_not_the_thread_that_closes_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the thread that closes is the one that writes, as in a garbage collection."""
+    monkeypatch.setattr(_journal, "_LONGEST_WRITE", 0.05)
+    journals, write = [opened(path)], os.write
+
+    def write_and_close(fd: int, line: bytes) -> int:
+        journals[0].close()
+        return write(fd, line)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_and_close)
+        journals[0].starting(task(0))
+    with pytest.raises(JournalLocked):
+        opened(path)
+    journals.clear()
+    gc.collect()
+    assert entries(path, 0) != [None]

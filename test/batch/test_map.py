@@ -539,7 +539,7 @@ def test_deleting_many_runs_has_a_limit_of_time(
 
     core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, what="": (seconds, what))
     tasks = [Task(n, "", {}, "") for n in range(6)]
-    left = cancel_runs([(task, core) for task in tasks], None)
+    left = cancel_runs({task: [core] for task in tasks}, None)
     assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])
 
 
@@ -686,3 +686,33 @@ def test_a_batch_shows_how_far_it_is(agent: AgentHandle) -> None:
         assert repr(batch) == "<Batch: 0 done, 0 failed, 0 in flight of 2>"
         list(batch)
         assert repr(batch) == "<Batch: 2 done, 0 failed, 0 in flight of 2>"
+
+
+# A batch that is cancelled and cannot write its journal
+
+
+def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
+    agent: AgentHandle,
+    server: LocalServer,
+    executor: Executor | None,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There are more runs than threads that delete them."""
+    write = os.write
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield from numbers(30, seconds=60)
+        wait_for(lambda: len(creates(server)) == (30 if executor is None else 8))
+        monkeypatch.setattr(os, "write", write_if_there_is_room)
+        raise LookupError("no more")
+
+    def write_if_there_is_room(fd: int, data: bytes) -> int:
+        if bytes(data).startswith(b'{"starting"'):
+            raise OSError(28, "No space left on device")
+        return write(fd, data)
+
+    batch = agent.map(inputs(), journal=path, concurrency=31, executor=executor, on_stop="cancel")
+    with pytest.raises(OSError, match="No space left"):
+        next(batch)
+    assert len(creates(server)) >= 8 and pending(agent) == []

@@ -201,7 +201,9 @@ class Searched:
         self.now, self.ends, self.pauses = 0.0, 0.3, list[tuple[float, float]]()
         self.page: list[Run] = []
         self.search: Callable[[Any], list[Run]] = lambda request: self.page
-        runs = SimpleNamespace(search_runs=lambda request, limit: self.search(request))
+        runs = SimpleNamespace(
+            search_runs=lambda request, *, _request_timeout: self.search(request)
+        )
         self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
         self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
         self.stop = self

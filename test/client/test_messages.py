@@ -68,6 +68,7 @@ from acp_client_v0_1 import (
     iter_runs,
     wait_for_run_output,
 )
+from acp_client_v0_1.batch._journal import encode_line
 from acp_client_v0_1.telemetry import instrument
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, ECHO_AGENT_ID, LocalServer
 
@@ -351,7 +352,12 @@ def map_with(**options: Any) -> None:
 
 
 def continue_a_batch(
-    *, n: int = 1, agent_id: str = ECHO_AGENT_ID, host: str = "127.0.0.1", ended: bool = True
+    *,
+    n: int = 1,
+    agent_id: str = ECHO_AGENT_ID,
+    host: str = "127.0.0.1",
+    ended: bool = True,
+    version: int = 1,
 ) -> None:
     """Make a batch of one input, and call another one with its journal."""
     with tempfile.TemporaryDirectory() as folder, LocalServer() as server:
@@ -361,6 +367,8 @@ def continue_a_batch(
             next(first)
             if ended:
                 first.close()
+            if version > 1:
+                Path(folder, "j").write_bytes(encode_line({"acp-journal": version}))
             with AgentHandle(agent_id, other).map([{"n": n}], journal=f"{folder}/j") as second:
                 next(second)
 
@@ -542,6 +550,7 @@ JOURNALS: Rows = {
         "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
     },
     acp.JournalLocked: {"in use by another batch, here or in another process": {"ended": False}},
+    acp.JournalError: {"/j is of version 2, which this ... install a newer": {"version": 2}},
 }
 each(JOURNALS, lambda options: continue_a_batch(**options))
 
@@ -888,7 +897,7 @@ HANDLES: Rows = {
         "run() got an unexpected keyword argument 'ordered'": lambda: agent().run({}, ordered=True),
         'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
         "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
-        "an iterable of dicts, not dict; for one, pass a list": lambda: agent().map({}),
+        "an iterable of dicts, not dict; for a single input, pass [input]": lambda: agent().map({}),
         "keyword argument 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
         "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
     },
