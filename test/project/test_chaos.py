@@ -1,4 +1,4 @@
-"""The checker of random faults: it can be repeated, holds without faults, and finds a mistake."""
+"""The checker of random faults can be repeated, and finds a mistake; `make chaos` runs it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ def chaos(*arguments: str) -> tuple[int, str]:
         command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     return done.returncode, done.stdout
-
-
-def test_a_seed_without_faults_holds() -> None:
-    status, said = chaos("79")
-    assert (status, said.count("\n")) == (0, 1)
-    assert "1 seeds (1 batch)" in said and "1 hold, 0 do not" in said
 
 
 @pytest.mark.parametrize(("mutant", "seed", "words"), MUTANTS)
