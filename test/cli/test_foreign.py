@@ -12,11 +12,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 from support.commands import COMMAND, SECONDS, Inside, acp, environment, in_shell
+from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
@@ -38,14 +38,6 @@ HOSTILE = [
     "\u202eabc",
     "a " * 5000,
 ]
-STAMP = "2026-01-01T00:00:00Z"
-
-
-def run_of(run_id: str, status: str = "pending") -> dict[str, Any]:
-    return {
-        "run_id": run_id, "agent_id": "a1", "status": status, "created_at": STAMP,
-        "updated_at": STAMP, "creation": {"agent_id": "a1"},
-    }  # fmt: skip
 
 
 def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
@@ -54,7 +46,7 @@ def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
     def respond(request: Request) -> bytes:
         if request.path == "/runs/search":
             offset = json.loads(request.body).get("offset", 0)
-            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
+            return response(json.dumps([a_run(run_id=each) for each in ids[offset:]]).encode())
         content = f'{{"type":"result","run_id":"","status":"success","result":{result}}}'
         return response(content.encode())
 
@@ -103,7 +95,7 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
                 interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
                 return response(json.dumps(interrupt).encode())
             return response(b"", 204)
-        return response(json.dumps(run_of(run_id, "interrupted")).encode())
+        return run_json("interrupted", run_id=run_id)
 
     with SocketServer(handler=serve_each(respond)) as server:
         token = RunHandle(run_id, ApiClient(Configuration(server.url))).token()
@@ -200,7 +192,7 @@ def test_a_signal_waits_until_a_record_is_written(
 def first_page(request: Request) -> bytes:
     if json.loads(request.body).get("offset", 0):
         return response(b'"away"', 503)
-    return response(json.dumps([run_of("r0"), run_of("r1")]).encode())
+    return response(json.dumps([a_run(run_id="r0"), a_run(run_id="r1")]).encode())
 
 
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:

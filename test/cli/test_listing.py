@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import signal
 import sys
 import threading
 import time
@@ -22,12 +21,8 @@ from support.commands import (
     SECONDS,
     Inside,
     acp,
-    begun,
     data,
-    ended,
-    first_line,
     in_shell,
-    lines,
     on_terminal,
     rows_of,
 )
@@ -188,28 +183,6 @@ def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
 
 
 # Batches
-
-
-def test_a_member_names_the_item(server: LocalServer, inside: Inside, tmp_path: Path) -> None:
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"id": "a", "n": 1}\n{"id": 2}\n', "utf-8")
-    items = lines(inside(server, "batch", "echo", str(path), "--ordered", "--key", "id"))
-    assert [item["key"] for item in items] == ["a", "2"]
-    done = inside(server, "batch", "echo", str(path), "--ordered", "--key", "n")
-    assert done.returncode == 2 and "line 2 of" in done.stderr
-    assert "has no member 'n'" in done.stderr and len(lines(done, 2)) < 2
-
-
-def test_a_batch_that_is_stopped_cancels_its_runs(
-    client: ApiClient, server: LocalServer, inside: Inside
-) -> None:
-    marks = ("--cancel-on-exit", "--metadata", '{"test": "stop"}')
-    inputs = '{"seconds": 60}\n{"seconds": 0}\n'
-    process = begun(server, "batch", "slow", "-", *marks, stdin=inputs)
-    assert json.loads(first_line(process))["status"] == "success"
-    assert ended(process, signal.SIGTERM).returncode == 143
-    left = data(inside(server, "search", "--metadata", '{"test": "stop"}', "--status", "pending"))
-    assert left == []
 
 
 # Terminals
