@@ -189,12 +189,6 @@ def test_a_signal_waits_until_a_record_is_written(
     assert process.returncode == 128 + number and b"stopped after 1 of" in err
 
 
-def first_page(request: Request) -> bytes:
-    if json.loads(request.body).get("offset", 0):
-        return response(b'"away"', 503)
-    return response(json.dumps([a_run(run_id="r0"), a_run(run_id="r1")]).encode())
-
-
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
     for command in ("agents", "search", "threads"):
         for form in ("json", "jsonl", "text", "id"):
@@ -205,6 +199,11 @@ def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> No
 
 
 def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
+    def first_page(request: Request) -> bytes:
+        if json.loads(request.body).get("offset", 0):
+            return response(b'"away"', 503)
+        return response(json.dumps([a_run(run_id="r0"), a_run(run_id="r1")]).encode())
+
     with SocketServer(handler=serve_each(first_page)) as server:
         done = inside(server, "search")
     assert done.returncode == 10

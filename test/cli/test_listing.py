@@ -33,7 +33,7 @@ from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, Th
 from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output
-from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer
+from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 
@@ -46,16 +46,9 @@ def client(server: LocalServer) -> Iterator[ApiClient]:
 # Threads and histories
 
 
-def test_threads_are_listed(inside: Inside, client: ApiClient) -> None:
-    host, marks = client.configuration.host, '{"topic": "weather"}'
-    creation = {"agent_id": ECHO_AGENT_ID, "metadata": json.loads(marks)}
-    thread = ThreadsApi(client).create_thread(creation)
-    listed = data(inside(host, "threads", "--agent", "echo", "--metadata", marks))
-    assert [each["thread_id"] for each in listed] == [thread.thread_id]
-    assert inside(host, "history", "nothing").returncode == 1
-
-
-def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) -> None:
+def test_threads_are_listed_and_a_history_has_outcomes_of_each_kind(
+    client: ApiClient, inside: Inside
+) -> None:
     host = client.configuration.host
     for name, inputs, wanted in (
         ("echo", [{"n": 1}, {"n": 2}], {"status": "success", "result": {"n": 2}}),
@@ -73,7 +66,10 @@ def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) 
         shown = data(inside(host, "history", thread))
         assert [each["input"] for each in shown] == inputs
         assert wanted.items() <= shown[-1].items()
+        listed = data(inside(host, "threads", "--agent", name))
+        assert thread in [each["thread_id"] for each in listed]
         run.delete()
+    assert inside(host, "history", "nothing").returncode == 1
 
 
 # Statuses for cron

@@ -79,15 +79,13 @@ def started_run(server: LocalServer) -> str:
     return str(run["run_id"])
 
 
-def on_the_page(message: str) -> bool:
-    """Whether the first column of a table on the page of messages has words of the message."""
-    rows = [row.split(" | ")[0] for row in PAGE.read_text("utf-8").splitlines()]
-    known = [words for row in rows if row[:3] == "| `" for words in re.findall(r"`([^`]+)`", row)]
-    return any(re.search(".*".join(map(re.escape, each.split("…"))), message) for each in known)
-
-
 def in_own_words(done: subprocess.CompletedProcess[str], status: int, words: str) -> None:
-    assert on_the_page(done.stderr.splitlines()[0]), done.stderr
+    # The first column of a table on the page of messages has words of the message.
+    rows = [row.split(" | ")[0] for row in PAGE.read_text("utf-8").splitlines()]
+    known = [part for row in rows if row[:3] == "| `" for part in re.findall(r"`([^`]+)`", row)]
+    patterns = [".*".join(map(re.escape, each.split("…"))) for each in known]
+    message = done.stderr.splitlines()[0]
+    assert any(re.search(pattern, message) for pattern in patterns), done.stderr
     assert (done.returncode, words in done.stderr) == (status, True), done.stderr
     assert not PYTHON.search(done.stderr), done.stderr
     assert all(

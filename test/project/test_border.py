@@ -20,19 +20,15 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 def test_the_map_of_contributing_names_every_room() -> None:
     rooms, recipes = CONTRIBUTING.partition("## Recipes\n")[::2]
-    inside = {path for path in PACKAGE.iterdir() if path.suffix == ".py" or is_package(path)}
-    for path in inside:
-        assert f"`{path.name}{'/' * path.is_dir()}`" in rooms, path
+    for path in PACKAGE.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            assert f"`{path.name}{'/' * path.is_dir()}`" in rooms, path
     for path in (ROOT / "test").iterdir():
         if path.is_dir() and not path.name.startswith(("_", ".")):
             assert f"`test/{path.name}/`" in rooms, path
     for name in re.findall(r"`([\w.]+/[\w./]+)`", recipes):
         # The source package has no .ci/.
         assert (ROOT / name).exists() or name in ("dist/", ".ci/run"), name
-
-
-def is_package(path: Path) -> bool:
-    return (path / "__init__.py").is_file()
 
 
 @pytest.mark.skipif(not (ROOT / ".github").exists(), reason="a source package")
