@@ -9,13 +9,12 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from support.commands import COMMAND, SECONDS, Inside, acp, environment, in_shell
+from support.commands import SECONDS, Inside, acp, begun, in_shell
 from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
@@ -172,21 +171,20 @@ def test_a_signal_waits_until_a_record_is_written(
     # Larger than the buffer of a pipe, so the command waits inside a record for its reader.
     inputs = "".join(json.dumps({"n": n, "text": "x" * 300_000}) + "\n" for n in range(3))
     (folder / "in.jsonl").write_text(inputs, "utf-8")
-    process = subprocess.Popen(
-        [*COMMAND, "batch", "echo", "in.jsonl", *results], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**environment(server.url), "PYTHONUNBUFFERED": unbuffered},
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONUNBUFFERED", unbuffered)
+        process = begun(server, "batch", "echo", "in.jsonl", *results)
     assert process.stdout is not None
-    first = os.read(process.stdout.fileno(), 1)
+    first = os.read(process.stdout.fileno(), 1).decode()
     process.send_signal(number)
     process.send_signal(number)  # as timeout(1) does
     time.sleep(0.5)
     assert process.poll() is None
     rest, err = process.communicate(timeout=SECONDS)
-    assert rest.endswith(b"\n") and b"Traceback" not in err
+    assert rest.endswith("\n") and "Traceback" not in err
     (record,) = (first + rest).splitlines()
     assert len(json.loads(record)["result"]["text"]) == 300_000
-    assert process.returncode == 128 + number and b"stopped after 1 of" in err
+    assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:

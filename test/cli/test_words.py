@@ -21,7 +21,6 @@ from typing import Any, cast
 import pytest
 from support.batches import wait_for
 from support.commands import (
-    COMMAND,
     KEY,
     SECONDS,
     Inside,
@@ -29,8 +28,8 @@ from support.commands import (
     begun,
     data,
     ended,
-    environment,
     first_line,
+    in_shell,
     lines,
     started,
 )
@@ -767,12 +766,9 @@ def test_a_byte_order_mark_is_accepted(server: LocalServer, inside: Inside, fold
 
 @pytest.mark.slow
 def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
-    text = '{"text": "Zo\u00eb \u2713"}'.encode()
-    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    for arguments in (["run", "echo", "-"], ["batch", "echo", "-"]):
-        done = subprocess.run(
-            [*COMMAND, *arguments], env={**environment(server.url), **locale}, input=text,
-            capture_output=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
+    text = '{"text": "Zo\u00eb \u2713"}'
+    locale = "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0"
+    for command in ("run", "batch"):
+        done = in_shell(server, f"{locale} acp {command} echo -", text)
         assert done.returncode == 0, done.stderr
-        assert "Zo\u00eb \u2713".encode() in done.stdout
+        assert "Zo\u00eb \u2713" in done.stdout
