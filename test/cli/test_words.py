@@ -536,6 +536,8 @@ WRONG = [
     ("batch echo quoted.csv", "line 2 of quoted.csv is not CSV: ',' expected after '\"'"),
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
     ("batch echo in --key n", "line 1 of in has no member 'n' for --key"),
+    ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
+    ("batch echo in --results out --journal j --format text", "--results needs --format jsonl"),
     ("batch echo in --results none/such", "none/such cannot be opened: No such file or"),
     ("batch echo in --retry-failed", "--retry-failed is for the lines of a"),
 ]
@@ -551,6 +553,7 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         assert (done.returncode, done.stdout) == (2, ""), (arguments, done.stderr)
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
+    assert {path.name for path in folder.iterdir()} == FILES.keys()
     quoted = inside("'http://127.0.0.1:9'", "agents")
     assert quoted.returncode == 2 and "stands in quotation marks; remove them" in quoted.stderr
     debug = inside(server, "agents", ACP_DEBUG="maybe")
