@@ -205,6 +205,40 @@ def test_no_module_imports_itself_through_others() -> None:
     TopologicalSorter(judged()).prepare()  # raises CycleError
 
 
+def test_a_package_is_loaded_before_what_is_in_it() -> None:
+    """Threads that enter it in two ways at once could deadlock, see `_lazy`."""
+    for name in MODULES:
+        begun = {"acp_client_v0_1", name.rpartition(".")[0], name}
+        assert list(out_of_order(name, begun)) == [], name
+
+
+def out_of_order(name: str, begun: set[str]) -> Iterator[str]:
+    """The imports, below the loading of a module, of something in a package that has not begun."""
+    for module in loads(name):
+        package = module.rpartition(".")[0]
+        # One whose own file loads nothing of it waits for nobody.
+        if package not in begun and any(one.startswith(f"{package}.") for one in loads(package)):
+            yield f"{name} imports {module}"
+        for one in (package, module):
+            if one in NAMES and one not in begun:
+                begun.add(one)
+                yield from out_of_order(one, begun)
+
+
+@functools.cache
+def loads(name: str) -> list[str]:
+    """The modules of this package that a module imports when it is loaded, in order."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None
+    found = []
+    for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [module for module in found if module in NAMES]
+
+
 def test_a_room_imports_only_from_rooms_below_it() -> None:
     """As the map has them; the local server stands apart."""
     for importer, imported in judged().items():
