@@ -59,7 +59,6 @@ print("with", ", ".join(f"{name} {version(name)}" for name in names), flush=True
 CHECKOUT_TESTS = (
     "--ignore=test/project/test_border.py",
     "--ignore=test/project/test_site.py",
-    "--deselect=test/project/test_imports.py::test_the_package_exports_what_the_table_and_the_contract_say",
 )
 
 # Tests of files that no version of a dependency changes; `make test` runs them. The benchmarks call

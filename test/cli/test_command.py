@@ -10,18 +10,14 @@ import io
 import json
 import os
 import re
-import resource
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 from support.commands import (
     KEY,
-    SECONDS,
     Inside,
     acp,
     begun,
@@ -33,7 +29,7 @@ from support.commands import (
     lines,
     started,
 )
-from support.forks import run_in_fork
+from support.forks import printed_by, run_in_fork
 
 from acp_client_v0_1.cli._arguments import _COMMANDS
 from acp_client_v0_1.cli._output import Output
@@ -305,18 +301,9 @@ def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: 
 
 def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:
     inputs = "".join(json.dumps({"n": n, "text": "x" * 600}) + "\n" for n in range(3))
-
-    def fill_the_disk() -> None:  # a write beyond the limit is short, and the next one fails
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
-
-    variables = environment(server.url)
-    for name in [name for name in variables if name.startswith("COVERAGE_")]:
-        del variables[name]  # whose file would be too large as well
-    done = subprocess.run(
-        [sys.executable, "-m", "acp_client_v0_1", "batch", "echo", "-", "--results", "out.jsonl"],
-        env=variables, cwd=tmp_path, input=inputs, capture_output=True, text=True,
-        timeout=SECONDS, check=False, preexec_fn=fill_the_disk,
-    )  # fmt: skip
+    # A write beyond the limit is short, and the next one fails. So would one of coverage.py.
+    script = "unset ${!COVERAGE_*}; ulimit -f 1; acp batch echo - --results out.jsonl"
+    done = in_shell(server, script, inputs, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "acp-client: cannot use out.jsonl: File too large\n"
     (line,) = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)
@@ -431,10 +418,7 @@ def test_help_loads_nothing_that_it_does_not_use() -> None:
         "print([m for m in ('pydantic', 'urllib3', 'ssl', 'logging', 'subprocess') "
         "if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert printed_by(script).splitlines()[-1] == "[]"
 
 
 def test_completion(inside: Inside) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.batches import wait_for
-from support.commands import KEY, Inside, begun, data, ended
+from support.commands import KEY, Inside, data
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import ApiException, doctor
@@ -58,13 +57,3 @@ def test_a_server_that_cannot_be_used_ends_with_1(inside: Inside) -> None:
         done = inside(server, "doctor")
     assert done.returncode == 1 and "it cannot be used" in done.stdout
     assert done.stdout.replace("\n", "").isprintable()
-
-
-def test_ctrl_c_deletes_the_runs() -> None:
-    with LocalServer() as server:
-        process = begun(server, "doctor", "--agent", "slow", "--input", '{"seconds": 60}')
-        wait_for(lambda: bool(server.runs))
-        done = ended(process)
-        assert (done.returncode, done.stdout) == (130, "")
-        assert done.stderr.endswith("acp-client: stopped by Ctrl-C\n")
-        assert server.runs == ()

@@ -9,14 +9,13 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.commands import COMMAND, SECONDS, Inside, acp, environment, in_shell
+from support.commands import SECONDS, Inside, acp, begun, in_shell
+from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
@@ -38,14 +37,6 @@ HOSTILE = [
     "\u202eabc",
     "a " * 5000,
 ]
-STAMP = "2026-01-01T00:00:00Z"
-
-
-def run_of(run_id: str, status: str = "pending") -> dict[str, Any]:
-    return {
-        "run_id": run_id, "agent_id": "a1", "status": status, "created_at": STAMP,
-        "updated_at": STAMP, "creation": {"agent_id": "a1"},
-    }  # fmt: skip
 
 
 def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
@@ -54,7 +45,7 @@ def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
     def respond(request: Request) -> bytes:
         if request.path == "/runs/search":
             offset = json.loads(request.body).get("offset", 0)
-            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
+            return response(json.dumps([a_run(run_id=each) for each in ids[offset:]]).encode())
         content = f'{{"type":"result","run_id":"","status":"success","result":{result}}}'
         return response(content.encode())
 
@@ -103,7 +94,7 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
                 interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
                 return response(json.dumps(interrupt).encode())
             return response(b"", 204)
-        return response(json.dumps(run_of(run_id, "interrupted")).encode())
+        return run_json("interrupted", run_id=run_id)
 
     with SocketServer(handler=serve_each(respond)) as server:
         token = RunHandle(run_id, ApiClient(Configuration(server.url))).token()
@@ -180,27 +171,20 @@ def test_a_signal_waits_until_a_record_is_written(
     # Larger than the buffer of a pipe, so the command waits inside a record for its reader.
     inputs = "".join(json.dumps({"n": n, "text": "x" * 300_000}) + "\n" for n in range(3))
     (folder / "in.jsonl").write_text(inputs, "utf-8")
-    process = subprocess.Popen(
-        [*COMMAND, "batch", "echo", "in.jsonl", *results], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**environment(server.url), "PYTHONUNBUFFERED": unbuffered},
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONUNBUFFERED", unbuffered)
+        process = begun(server, "batch", "echo", "in.jsonl", *results)
     assert process.stdout is not None
-    first = os.read(process.stdout.fileno(), 1)
+    first = os.read(process.stdout.fileno(), 1).decode()
     process.send_signal(number)
     process.send_signal(number)  # as timeout(1) does
     time.sleep(0.5)
     assert process.poll() is None
     rest, err = process.communicate(timeout=SECONDS)
-    assert rest.endswith(b"\n") and b"Traceback" not in err
+    assert rest.endswith("\n") and "Traceback" not in err
     (record,) = (first + rest).splitlines()
     assert len(json.loads(record)["result"]["text"]) == 300_000
-    assert process.returncode == 128 + number and b"stopped after 1 of" in err
-
-
-def first_page(request: Request) -> bytes:
-    if json.loads(request.body).get("offset", 0):
-        return response(b'"away"', 503)
-    return response(json.dumps([run_of("r0"), run_of("r1")]).encode())
+    assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
@@ -213,6 +197,11 @@ def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> No
 
 
 def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
+    def first_page(request: Request) -> bytes:
+        if json.loads(request.body).get("offset", 0):
+            return response(b'"away"', 503)
+        return response(json.dumps([a_run(run_id="r0"), a_run(run_id="r1")]).encode())
+
     with SocketServer(handler=serve_each(first_page)) as server:
         done = inside(server, "search")
     assert done.returncode == 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import signal
 import sys
 import threading
 import time
@@ -22,12 +21,8 @@ from support.commands import (
     SECONDS,
     Inside,
     acp,
-    begun,
     data,
-    ended,
-    first_line,
     in_shell,
-    lines,
     on_terminal,
     rows_of,
 )
@@ -38,7 +33,7 @@ from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, Th
 from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output
-from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, Fault, LocalServer
+from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 
@@ -51,16 +46,9 @@ def client(server: LocalServer) -> Iterator[ApiClient]:
 # Threads and histories
 
 
-def test_threads_are_listed(inside: Inside, client: ApiClient) -> None:
-    host, marks = client.configuration.host, '{"topic": "weather"}'
-    creation = {"agent_id": ECHO_AGENT_ID, "metadata": json.loads(marks)}
-    thread = ThreadsApi(client).create_thread(creation)
-    listed = data(inside(host, "threads", "--agent", "echo", "--metadata", marks))
-    assert [each["thread_id"] for each in listed] == [thread.thread_id]
-    assert inside(host, "history", "nothing").returncode == 1
-
-
-def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) -> None:
+def test_threads_are_listed_and_a_history_has_outcomes_of_each_kind(
+    client: ApiClient, inside: Inside
+) -> None:
     host = client.configuration.host
     for name, inputs, wanted in (
         ("echo", [{"n": 1}, {"n": 2}], {"status": "success", "result": {"n": 2}}),
@@ -78,7 +66,10 @@ def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) 
         shown = data(inside(host, "history", thread))
         assert [each["input"] for each in shown] == inputs
         assert wanted.items() <= shown[-1].items()
+        listed = data(inside(host, "threads", "--agent", name))
+        assert thread in [each["thread_id"] for each in listed]
         run.delete()
+    assert inside(host, "history", "nothing").returncode == 1
 
 
 # Statuses for cron
@@ -188,28 +179,6 @@ def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
 
 
 # Batches
-
-
-def test_a_member_names_the_item(server: LocalServer, inside: Inside, tmp_path: Path) -> None:
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"id": "a", "n": 1}\n{"id": 2}\n', "utf-8")
-    items = lines(inside(server, "batch", "echo", str(path), "--ordered", "--key", "id"))
-    assert [item["key"] for item in items] == ["a", "2"]
-    done = inside(server, "batch", "echo", str(path), "--ordered", "--key", "n")
-    assert done.returncode == 2 and "line 2 of" in done.stderr
-    assert "has no member 'n'" in done.stderr and len(lines(done, 2)) < 2
-
-
-def test_a_batch_that_is_stopped_cancels_its_runs(
-    client: ApiClient, server: LocalServer, inside: Inside
-) -> None:
-    marks = ("--cancel-on-exit", "--metadata", '{"test": "stop"}')
-    inputs = '{"seconds": 60}\n{"seconds": 0}\n'
-    process = begun(server, "batch", "slow", "-", *marks, stdin=inputs)
-    assert json.loads(first_line(process))["status"] == "success"
-    assert ended(process, signal.SIGTERM).returncode == 143
-    left = data(inside(server, "search", "--metadata", '{"test": "stop"}', "--status", "pending"))
-    assert left == []
 
 
 # Terminals

@@ -116,14 +116,6 @@ def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_
         assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
 
 
-def test_a_format_that_cannot_be_continued_is_refused(inside: Inside) -> None:
-    write("in", {"n": 1})
-    for form in ("json", "text"):
-        done = inside("http://127.0.0.1:9", "batch", "echo", "in", *BATCH, "--format", form)
-        assert (done.returncode, Path("out").exists()) == (2, False)
-        assert "--results needs --format jsonl or id" in done.stderr
-
-
 @pytest.mark.parametrize("other", ["journal", "in"])
 @pytest.mark.parametrize("way", ["name", "symlink", "hard link", "relative"])
 def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sent(

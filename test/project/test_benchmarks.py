@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -123,17 +122,3 @@ def test_the_page_holds_the_published_figures() -> None:
         assert re.search(rf"^\| {re.escape(budget['what'])} \|", page, re.MULTILINE)
     missed = [budget["what"] for budget in told if budget["kept"] is False]
     assert page.count("| MISSED |") == len(missed)
-
-
-def test_the_chart_names_each_bar_and_fits_a_phone() -> None:
-    from benchmarks.chart import svg
-
-    picture = svg({"get_run": {"by hand": 0.5, "a <peer>": 12.0}, "create_run": {"by hand": 1.5}})
-    root = ElementTree.fromstring(picture)
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    first = ["get_run", "by hand", "0.5", "a <peer>", "12"]
-    assert texts[-8:] == [*first, "create_run", "by hand", "1.5"]
-    bars = [bar for bar in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in bar.attrib]
-    assert [bar.get("class") for bar in bars] == ["less", "more", "more"]
-    assert all(float(bar.attrib["x"]) + float(bar.attrib["width"]) < 400 for bar in bars)
-    assert "prefers-color-scheme: dark" in picture

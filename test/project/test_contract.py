@@ -198,30 +198,3 @@ def test_version_security_and_callback() -> None:
     assert called[1].keys() == {"post"}
     assert schema_of(called[1]["post"]["requestBody"]["content"]) == "Run"
     assert called[1]["post"]["responses"].keys() == {"200"}
-
-
-def test_an_id_is_not_empty() -> None:
-    """As the client's paths and the local server demand."""
-    found: list[dict[str, Any]] = []
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            if node.get("x-id"):
-                found.append(node.get("schema", node))
-            node = list(node.values())
-        for inner in node if isinstance(node, list) else ():
-            walk(inner)
-
-    walk(CONTRACT["components"])
-    assert len(found) == 17
-    assert all(schema["minLength"] == 1 for schema in found)
-
-
-def test_a_constructor_that_takes_more_than_the_fields_hold_is_written_out() -> None:
-    schemas = CONTRACT["components"]["schemas"]
-    for name, schema in schemas.items():
-        fields = schema.get("properties", {}).values()
-        references = [field["$ref"].rpartition("/")[2] for field in fields if "$ref" in field]
-        wide = any("enum" in schemas[each] for each in references)
-        wide = wide or any(field.get("x-id") for field in fields)
-        assert schema.get("x-wide-constructor", False) is wide, name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from acp_client_v0_1 import PendingInterrupt
 from acp_client_v0_1.testing import AgentContext, AgentError, Interrupt, LocalServer
+from support.transport import eventually
 
 JsonObject = dict[str, Any]
 
@@ -57,10 +57,7 @@ def runs_by_input(server: LocalServer) -> Counter[int]:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until something is the case, twenty seconds at most."""
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
+    assert eventually(condition, 20)
 
 
 def threads_of_batches() -> list[str]:

@@ -1,7 +1,7 @@
 """A user's script that calls each of the 17 operations, with the types that it may rely on.
 
-mypy --strict reads it (`make types`, and test/project/test_packaging.py); it is never run. A type
-that changes, `Any` included, makes an `assert_type` fail.
+mypy --strict and pyright read it (`make types`, `make pyright`); it is never run. A type that
+changes, `Any` included, makes an `assert_type` fail.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def agents(api: acp.AgentsApi) -> None:
 
 
 def threads(api: acp.ThreadsApi) -> None:
+    acp.ThreadCreate(agent_id=UUID(int=1))
     thread = api.create_thread(acp.ThreadCreate(agent_id="a", metadata={"topic": "x"}))
     assert_type(thread, acp.Thread)
     assert_type(api.get_thread("t"), acp.Thread)
