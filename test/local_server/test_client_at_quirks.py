@@ -13,7 +13,6 @@ from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     Configuration,
-    NotFoundException,
     RunFailed,
     RunResult,
     wait_for_run_output,
@@ -87,11 +86,6 @@ def test_questions_are_answered_whatever_the_times_say(at: At, updated_at: Any) 
     _, agent = at(Quirks(updated_at=updated_at), APPROVAL_AGENT_ID)
     result = agent.run({}, on_interrupt=lambda question: {"approved": True}, timeout=10)
     assert result["approved"] is True
-
-
-def test_an_unknown_agent_is_not_found(at: At) -> None:
-    with pytest.raises(NotFoundException):
-        at(Quirks(unknown_agent=500), "nobody")[1].start(timeout=5)
 
 
 def test_a_run_that_failed_may_succeed_later(at: At) -> None:

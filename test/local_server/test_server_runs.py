@@ -172,7 +172,7 @@ class TestSearch:
 
     def test_every_filter_must_match(self, call: Any) -> None:
         red = call.run(ECHO_AGENT_ID, metadata={"colour": "red", "size": 1})
-        blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1})
+        blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1, "done": True})
         failed = call.run(FAILING_AGENT_ID, metadata={"colour": "red", "nested": {"a": [1]}})
         for run_id in (red, blue, failed):
             call.output(run_id)
@@ -186,9 +186,12 @@ class TestSearch:
         assert found(metadata={"colour": "red"}) == [red, failed]
         assert found(metadata={"colour": "red", "size": 1}) == [red]
         assert found(metadata={"size": 1.0}) == [red, blue]
-        assert found(metadata={"size": True}) == []
+        assert found(metadata={"size": True}) == found(metadata={"done": 1}) == []
+        assert found(metadata={"done": True}) == [blue]
         assert found(metadata={"nested": {"a": [1]}}) == [failed]
-        assert found(metadata={"nested": {"a": [1, 2]}}) == []
+        others = ({"a": [1, 2]}, {"a": [True]}, {"a": [1], "b": 0}, {"b": [1]}, {}, [], None)
+        for other in others:
+            assert found(metadata={"nested": other}) == []
         assert found(agent_id=FAILING_AGENT_ID, status="success") == []
         assert found(agent_id=COUNTER_AGENT_ID) == []
 
