@@ -208,18 +208,6 @@ def test_key_names_an_item(agent: AgentHandle) -> None:
         list(agent.map(numbers(3), key=lambda value: value["n"]))
 
 
-def test_what_the_inputs_raise_is_raised_and_ends_the_batch(agent: AgentHandle) -> None:
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield {"n": 0, "seconds": 5}
-        raise LookupError("no more")
-
-    batch = agent.map(inputs())
-    with pytest.raises(LookupError, match="no more"):
-        next(batch)
-    assert threads_of_batches() == []
-    assert next(batch, None) is None
-
-
 # Questions
 
 

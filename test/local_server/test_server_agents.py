@@ -125,7 +125,9 @@ def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call: Any)
         call.ok("POST", f"/runs/{run_id}", {"text": text})
     assert call.output(run_id)["result"] == {"answers": ["Ada", "36"]}
     assert began == [run_id]
-    updates = [event["data"]["update"] for event in call.events(run_id)]
+    events = call.events(run_id)
+    assert [event["id"] for event in events] == ["1", "2"]  # they go on after a question
+    updates = [event["data"]["update"] for event in events]
     assert updates == [{"answered": "name"}, {"answered": "age"}]
 
 

@@ -363,20 +363,17 @@ def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None
     wanted = {"metadata": {"batch": "b"}, "status": "pending", "limit": 1000}
     assert [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)] == ids
 
-    polls = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in ids[:POLLS]]
+    polls = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(POLLS)]
     for connection, run_id in zip(polls, ids, strict=False):
-        target = f"/runs/{run_id}/output?block_timeout=600"
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        connection.request("GET", f"/runs/{run_id}/output?block_timeout=600")
     assert eventually(lambda: len(server.requests) == MANY + 1 + POLLS, 30)
     # All of them wait, and the server still has time for others.
     assert call.ok("GET", f"/runs/{ids[-1]}")["status"] == "pending"
     released.set()
     for number, connection in enumerate(polls):
-        response = http.client.HTTPResponse(connection)
-        response.begin()
+        response = connection.getresponse()
         assert response.status == 200
         assert json.loads(response.read())["result"] == {"n": number}
-        response.close()
         connection.close()
     assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
     assert eventually(lambda: not server._engine._threads, 10)

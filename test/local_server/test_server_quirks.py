@@ -56,20 +56,6 @@ def read_events(stream: Any, count: int) -> list[tuple[str | None, int]]:
     return [(e.get("id"), e["data"]["update"]["n"]) for e in map(event_fields, blocks)]
 
 
-def test_opaque_event_ids_are_known_again(quirky: Any) -> None:
-    call = quirky(event_ids="opaque")
-    run_id = finished(call)
-    events = call.events(run_id)
-    ids = [event["id"] for event in events]
-    assert len(set(ids)) == 3
-    assert all(re.fullmatch("[0-9a-f]{16}", id) for id in ids)
-    assert call.events(run_id, Last_Event_ID=ids[1]) == events[2:]
-    assert call.events(run_id, Last_Event_ID="2") == events
-    assert call("GET", f"/runs/{run_id}/stream", Last_Event_ID=ids[2]).status == 204
-    # Another run's are others.
-    assert {event["id"] for event in call.events(finished(call))}.isdisjoint(ids)
-
-
 @pytest.mark.parametrize(
     ("event_ids", "ids"), [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)]
 )
