@@ -171,8 +171,7 @@ def test_each_probe_has_its_seconds_and_all_have_an_end(
 def test_each_request_has_its_limit(
     monkeypatch: pytest.MonkeyPatch, server: LocalServer, deep: bool, seconds: set[float]
 ) -> None:
-    left, of_a_client = doctor._Exam.left, ApiClient.with_options
-    limits, options = set[float](), list[dict[str, Any]]()
+    left, limits = doctor._Exam.left, set[float]()
 
     def unhurried(exam: Any, *most: float) -> float:
         with monkeypatch.context() as patch:
@@ -180,16 +179,9 @@ def test_each_request_has_its_limit(
             limits.add(left(exam, *most))
         return left(exam, *most)
 
-    def with_options(client: ApiClient, **given: Any) -> ApiClient:
-        options.append(given)
-        return of_a_client(client, **given)
-
     monkeypatch.setattr(doctor._Exam, "left", unhurried)
-    monkeypatch.setattr(ApiClient, "with_options", with_options)
     examined(server.url, COUNTER_AGENT_ID, {"count": 4, "interval": 0.6}, deep=deep)
     assert limits == seconds
-    assert options[0] == {"retries": 0}
-    assert {"timeout": 8, "retries": 3} in options and {"timeout": 3} in options
 
 
 @pytest.fixture

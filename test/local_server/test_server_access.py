@@ -259,14 +259,6 @@ def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint:
     assert complaint in ended.stderr
 
 
-def test_a_method_that_is_not_served_is_refused_with_those_that_are(call: Any) -> None:
-    run_id = call.run(ECHO_AGENT_ID)
-    for path, allowed in ((f"/runs/{run_id}", "GET HEAD POST DELETE"), ("/runs", "POST")):
-        refused = call("PATCH", path)
-        assert refused.status == 405
-        assert sorted(refused.headers["allow"].split(", ")) == sorted(allowed.split())
-
-
 # What does not fit the contract gets a 422 that names what is wrong
 
 SEARCHES = ("/runs/search", "/agents/search", "/threads/search")

@@ -30,10 +30,8 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
-    AgentDefinition,
     Fault,
     LocalServer,
-    Quirks,
     __main__,
     _recent,
     _values,
@@ -337,12 +335,6 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
     assert signature(LocalServer.restart).parameters["pause"].default == 0
-
-
-@pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])
-def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
-    with pytest.raises(TypeError, match="positional argument"):
-        kind("x")
 
 
 MANY = 1000
