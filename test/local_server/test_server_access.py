@@ -78,16 +78,6 @@ def test_everything_is_below_the_base_path(serve: Serve) -> None:
         assert (response.status, response.json) == (404, "Not Found")
 
 
-def status_and_body(server: LocalServer, request: bytes) -> tuple[int, str]:
-    """Send bytes, and read the one response that closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(request)
-        received = b"".join(iter(lambda: connection.recv(65536), b""))
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert b"connection: close" in head.lower()
-    return int(head[9:12]), json.loads(body)
-
-
 OTHER_HOSTS = """
 evil.example evil.example:{port} 127.0.0.1.evil.example localhost.evil.example
 evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
@@ -95,15 +85,13 @@ evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
 
 
 @pytest.mark.parametrize("host", [*OTHER_HOSTS.split(), ""])
-def test_a_request_for_another_host_is_refused(server: LocalServer, host: str) -> None:
-    name, body = host.format(port=server.port), json.dumps({"agent_id": ECHO_AGENT_ID})
-    head = f"POST /runs HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
-    status, message = status_and_body(server, request.encode())
-    assert status == 421
-    assert message.startswith(f"Host: {name!r} is not this server")
+def test_a_request_for_another_host_is_refused(call: Any, host: str) -> None:
+    name = host.format(port=call.server.port)
+    refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}, Host=name)
+    assert (refused.status, refused.headers["connection"]) == (421, "close")
+    assert refused.json.startswith(f"Host: {name!r} is not this server")
     # It is not recorded, a fault does not see it, and nothing was done.
-    assert (server.runs, server.requests) == ((), ())
+    assert (call.server.runs, call.server.requests) == ((), ())
 
 
 THIS_HOST = """
@@ -131,8 +119,12 @@ def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(
 def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once(server: LocalServer) -> None:
     head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
     began = time.monotonic()
-    status, message = status_and_body(server, head % 10**19)
-    assert (status, message) == (413, "the body is larger than 67108864 bytes")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head % 10**19)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head[9:12] == b"413" and b"connection: close" in head.lower()
+    assert json.loads(body) == "the body is larger than 67108864 bytes"
     assert time.monotonic() - began < 8
     assert server.requests == ()
 
