@@ -409,10 +409,14 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
     inputs = numbers(concurrency, seconds=60)
     batch = agent.map(inputs, concurrency=concurrency, on_stop="cancel")
     server.faults.add(Fault(method="POST", path="/runs", delay=1.5, times=1))
-    with beside(batch.close, after=1):  # by a thread that holds no poll
+
+    def close() -> None:  # by a thread that holds no poll
+        wait_for(lambda: len(creates(server)) == concurrency)
+        batch.close()
+
+    with beside(close):
         assert list(batch) == []
-    assert threads_of_batches() == []
-    assert len(creates(server)) == concurrency and pending(agent) == []
+    assert threads_of_batches() == [] and pending(agent) == []
     assert next(looks) < 2000  # it has waited without a hot loop
 
 
