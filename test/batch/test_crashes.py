@@ -105,30 +105,20 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
 def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
-    inputs = [{"n": 0}, {"n": 1, "fail": True}]
-    list(agent.map(inputs, journal=path))
-    _, failed = agent.map(inputs, journal=path, ordered=True)
+    inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, "text"]
+    *_, unsent = agent.map(inputs, journal=path, ordered=True)
+    done, failed, again = agent.map(inputs, journal=path, ordered=True)
+    assert done.result()["n"] == 0
     assert isinstance(failed.outcome, RunFailed) and failed.outcome.errcode == 7
+    assert isinstance(again.outcome, ApiValueError) and str(again.outcome) == str(unsent.outcome)
     assert len(creates(server)) == 2
-    _, again = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
+    _, again, _ = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
     agent.runs.delete_run(again.run_id)
-    _, third = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
+    _, third, _ = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
     assert isinstance(third.outcome, RunFailed)
     assert len({failed.run_id, again.run_id, third.run_id}) == 3
     tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
     assert len(creates(server)) == len(tokens) == 4 and {len(token) for token in tokens} == {32}
-
-
-def test_an_input_that_cannot_be_sent_leaves_the_journal_whole(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    inputs: list[Any] = [{"n": 0}, "text"]
-    _, refused = agent.map(inputs, journal=path, ordered=True)
-    assert isinstance(refused.outcome, ApiValueError)
-    done, again = agent.map(inputs, journal=path, ordered=True)
-    assert done.result()["n"] == 0
-    assert isinstance(again.outcome, ApiValueError) and str(again.outcome) == str(refused.outcome)
-    assert len(creates(server)) == 1
 
 
 @pytest.mark.parametrize(

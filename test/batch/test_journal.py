@@ -322,17 +322,13 @@ def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
     journal.close()
 
 
-def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:
-    fifo, link = tmp_path / "fifo", tmp_path / "link"
-    os.mkfifo(fifo)
-    link.symlink_to("/dev/null")
-    for path in (fifo, link, Path("/dev/zero")):
-        with pytest.raises(JournalError, match=f"{path} is not a regular file"):
-            opened(path)
-
-
 def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/null")
     for path, words in (
+        (tmp_path / "fifo", f"{tmp_path}/fifo is not a regular file"),
+        (tmp_path / "link", f"{tmp_path}/link is not a regular file"),
+        ("/dev/zero", "/dev/zero is not a regular file"),
         ("", "'' cannot be opened: Is a directory"),
         (f"{tmp_path}/.", "cannot be opened: Is a directory"),
         (f"{tmp_path}/a\0b", "cannot be opened: .*embedded null"),

@@ -60,6 +60,13 @@ def server() -> Iterator[LocalServer]:
         yield running
 
 
+def at_fault(*faults: Fault, agent: str | None = None, input: Any = None) -> Report:
+    """Examine a server with faults of its own."""
+    with LocalServer() as server:
+        server.faults.add(*faults)
+        return examined(server.url, agent, input)
+
+
 def examined(
     host: str, agent: str | None = None, input: Any = None, deep: bool = False, **settings: Any
 ) -> Report:
@@ -158,24 +165,13 @@ def test_each_probe_has_its_seconds_and_all_have_an_end(
     assert asked == [10, 10]  # to clean up
 
 
-def test_a_request_is_not_begun_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "monotonic", lambda: 1000.0)
-    exam: Any = doctor._Exam(None, "", {}, False)  # type: ignore[arg-type]
-    exam.until = 1000.06
-    assert exam.left() == pytest.approx(0.06)
-    exam.until = 1000.04
-    with pytest.raises(ApiTimeoutError, match="no time was left"):
-        exam.left()
-
-
 @pytest.mark.parametrize(
     ("deep", "seconds"), [(False, {1.5, 2, 6, 7, 10, 24}), (True, {1.5, 2, 10, 60, 63, 360})]
 )
 def test_each_request_has_its_limit(
     monkeypatch: pytest.MonkeyPatch, server: LocalServer, deep: bool, seconds: set[float]
 ) -> None:
-    left, of_a_client = doctor._Exam.left, ApiClient.with_options
-    limits, options = set[float](), list[dict[str, Any]]()
+    left, limits = doctor._Exam.left, set[float]()
 
     def unhurried(exam: Any, *most: float) -> float:
         with monkeypatch.context() as patch:
@@ -183,16 +179,9 @@ def test_each_request_has_its_limit(
             limits.add(left(exam, *most))
         return left(exam, *most)
 
-    def with_options(client: ApiClient, **given: Any) -> ApiClient:
-        options.append(given)
-        return of_a_client(client, **given)
-
     monkeypatch.setattr(doctor._Exam, "left", unhurried)
-    monkeypatch.setattr(ApiClient, "with_options", with_options)
     examined(server.url, COUNTER_AGENT_ID, {"count": 4, "interval": 0.6}, deep=deep)
     assert limits == seconds
-    assert options[0] == {"retries": 0}
-    assert {"timeout": 8, "retries": 3} in options and {"timeout": 3} in options
 
 
 @pytest.fixture
@@ -237,19 +226,9 @@ def test_the_median_of_some_requests_and_the_clock_of_the_server(
 @pytest.mark.parametrize(("seconds", "verdict"), [(3.5, "differs"), (3.7, "works")])
 def test_a_long_poll_has_to_last(took: Any, seconds: float, verdict: str) -> None:
     took("get_run_output", 0.0, seconds)
-    with LocalServer() as server:
-        server.faults.add(Fault(path="/runs/*/output", block="never", times=2))
-        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 1})
+    never = Fault(path="/runs/*/output", block="never", times=2)
+    report = at_fault(never, agent=SLOW_AGENT_ID, input={"seconds": 1})
     assert seen_of(report, "long poll") == (verdict, f"{seconds} s of 4 s")
-
-
-@pytest.mark.parametrize(("seconds", "seen"), [(0.2, None), (0.4, "held")])
-def test_an_output_that_takes_long_was_held(took: Any, seconds: float, seen: str | None) -> None:
-    took("get_run_output", seconds)
-    with LocalServer(quirks=Quirks(pending_output="held")) as server:
-        report = examined(server.url, ECHO_AGENT_ID)
-    held = {each.name: each.seen for each in report.findings}.get("output while pending")
-    assert held == seen
 
 
 def test_a_proxy_that_holds_streams_back_is_found(server: LocalServer) -> None:
@@ -269,10 +248,9 @@ def test_a_proxy_that_holds_streams_back_is_found(server: LocalServer) -> None:
 
 
 def test_a_long_poll_that_is_cut_is_found() -> None:
-    output, asked = "/runs/*/output", {"seconds": 2.5}
-    with LocalServer() as server:
-        server.faults.add(Fault(path=output), Fault(path=output, delay=1, status=504))
-        report = examined(server.url, SLOW_AGENT_ID, asked)
+    output = "/runs/*/output"
+    faults_of_polls = Fault(path=output), Fault(path=output, delay=1, status=504)
+    report = at_fault(*faults_of_polls, agent=SLOW_AGENT_ID, input={"seconds": 2.5})
     assert set(faults(report)) == {"long poll"}, str(report)
     assert re.match(r"[12]\.\d s of 4 s, then GET /runs/", found(report, "long poll").seen)
     assert "agent.map(inputs, concurrency=16)" in report.settings
@@ -326,20 +304,16 @@ def test_tls_has_its_version_issuer_and_days_left(
         assert finding.seen.endswith(f"{days} days left")
 
 
-def test_a_name_that_the_certificate_does_not_have_ends_the_examination(
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_verified(
     authority: trustme.CA, trust: dict[str, Any]
 ) -> None:
     with serving(authority, "acp.invalid") as server:
-        report = examined(server.url, **trust)
+        report, unverified = examined(server.url, **trust), examined(server.url, verify_ssl=False)
     assert list(faults(report)) == ["TLS"] and "127.0.0.1" in found(report, "TLS").seen
     assert (report.status, report.settings) == (1, ('Configuration(ssl_ca_cert="ca.pem")',))
-
-
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_a_certificate_that_is_not_verified_differs(authority: trustme.CA) -> None:
-    with serving(authority, "acp.invalid") as server:
-        report = examined(server.url, verify_ssl=False)
-    assert faults(report)["TLS"].endswith(" by nobody, 0 days left") and report.status == 11
+    assert faults(unverified)["TLS"].endswith(" by nobody, 0 days left")
+    assert unverified.status == 11
 
 
 # Who you are
@@ -416,14 +390,13 @@ def test_an_agent_that_is_not_there_cannot_be_run(server: LocalServer) -> None:
 def test_a_slow_server_takes_no_longer_than_half_a_minute(
     agent: str | None, fast_clock: None
 ) -> None:
-    with LocalServer() as server:
-        server.faults.add(Fault(delay=0.4, times=None))  # 2 s of the doctor's
-        began = time.monotonic()
-        report = examined(server.url, agent, COUNTING if agent else None)
-        assert time.monotonic() - began < 9
-        assert found(report, "time of a request").verdict == "differs"
-        assert found(report, "time of a request").seen.endswith(" s, the median of 3")
-        assert "not tried" in {each.verdict for each in report.findings}
+    began = time.monotonic()
+    slow = Fault(delay=0.4, times=None)  # 2 s of the doctor's
+    report = at_fault(slow, agent=agent, input=COUNTING if agent else None)
+    assert time.monotonic() - began < 9
+    assert found(report, "time of a request").verdict == "differs"
+    assert found(report, "time of a request").seen.endswith(" s, the median of 3")
+    assert "not tried" in {each.verdict for each in report.findings}
 
 
 @pytest.mark.parametrize("pending", ["204", "404", "held"])
@@ -452,11 +425,10 @@ def test_a_long_poll_is_not_tried_with_less_time_than_it_takes(
 
 
 def test_a_create_that_hangs_takes_no_longer_than_its_probe(fast_clock: None) -> None:
-    with LocalServer() as server:
-        server.faults.add(Fault(method="POST", path="/runs", cut="stall", times=None))
-        began = time.monotonic()
-        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
-        assert time.monotonic() - began < 9
+    began = time.monotonic()
+    hangs = Fault(method="POST", path="/runs", cut="stall", times=None)
+    report = at_fault(hangs, agent=COUNTER_AGENT_ID, input=COUNTING)
+    assert time.monotonic() - began < 9
     assert found(report, "create_run").verdict == "missing" and report.status == 1
 
 
@@ -614,37 +586,29 @@ def test_an_agent_that_asks_can_be_answered(server: LocalServer) -> None:
 
 def test_operations_with_a_bare_404_are_missing_or_not_tried() -> None:
     """For an id that nobody has, it may also mean that the operation is served."""
-    with LocalServer() as server:
-        server.faults.add(Fault(path="/*/search", times=None, status=404, body=b""))
-        report = examined(server.url)
-        for one in report.findings:
-            assert one.verdict != "missing" or one.name.startswith("search_"), one
-            assert one.verdict == "works" or not one.name.startswith("get_thread"), one
-        assert len(faults(report)) == 3
-        server.faults.clear()
-        server.faults.add(Fault(method="POST", path="/runs", times=None, status=404, body=b""))
-        report = examined(server.url, COUNTER_AGENT_ID)
-        assert found(report, "create_run").verdict == "missing" and report.status == 1
-        server.faults.clear()
-        server.faults.add(Fault(method="GET", path="/agents/*", status=404, body=b""))
-        # This id is known.
-        assert found(examined(server.url), "get_agent_by_id").verdict == "missing"
+    bare: dict[str, Any] = {"times": None, "status": 404, "body": b""}
+    report = at_fault(Fault(path="/*/search", **bare))
+    for one in report.findings:
+        assert one.verdict != "missing" or one.name.startswith("search_"), one
+        assert one.verdict == "works" or not one.name.startswith("get_thread"), one
+    assert len(faults(report)) == 3
+    report = at_fault(Fault(method="POST", path="/runs", **bare), agent=COUNTER_AGENT_ID)
+    assert found(report, "create_run").verdict == "missing" and report.status == 1
+    # This id is known.
+    report = at_fault(Fault(method="GET", path="/agents/*", **bare))
+    assert found(report, "get_agent_by_id").verdict == "missing"
 
 
 def test_http_1_0_differs() -> None:
     raw = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
-    with LocalServer() as server:
-        server.faults.add(Fault(path="/agents/search", raw=raw, times=None))
-        report = examined(server.url)
+    report = at_fault(Fault(path="/agents/search", raw=raw, times=None))
     assert found(report, "connection").verdict == "differs"
     assert found(report, "connection").seen.endswith(", HTTP/1.0")
 
 
 def test_a_page_for_an_unknown_id_says_nothing_of_errors() -> None:
     page: dict[str, Any] = {"body": b"<html>", "headers": {"content-type": "text/html"}}
-    with LocalServer() as server:
-        server.faults.add(Fault(path="/runs/*", status=404, **page, times=None))
-        report = examined(server.url)
+    report = at_fault(Fault(path="/runs/*", status=404, **page, times=None))
     assert seen_of(report, "ids") == ("works", "as usual")
     assert "errors" not in {each.name for each in report.findings}
 
@@ -654,9 +618,7 @@ def test_a_request_that_is_refused_for_now_is_sent_again_after_longer_pauses(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(doctor, "sleep", pauses.append)
-    with LocalServer() as server:
-        server.faults.add(Fault(path="/runs/search", status=429, times=None))
-        report = examined(server.url)
+    report = at_fault(Fault(path="/runs/search", status=429, times=None))
     assert pauses == [0.5, 1.0, 1.5, 2.0]
     assert faults(report) == {"rate of requests": "4 were refused for now"}
     assert "agent.map(inputs, concurrency=4)" in report.settings
@@ -665,9 +627,7 @@ def test_a_request_that_is_refused_for_now_is_sent_again_after_longer_pauses(
 def test_a_search_that_ignores_the_name_is_found(server: LocalServer) -> None:
     with ApiClient(Configuration(host=server.url)) as client:
         agents = [each.to_dict() for each in AgentsApi(client).search_agents({"limit": 2})]
-    with LocalServer() as ignoring:
-        ignoring.faults.add(Fault(path="/agents/search", status=200, body=agents, times=None))
-        report = examined(ignoring.url)
+    report = at_fault(Fault(path="/agents/search", status=200, body=agents, times=None))
     assert faults(report)["search by name"] == "names found: 2"
 
 
@@ -731,10 +691,8 @@ def test_what_the_times_and_ids_of_events_show(
 
 
 def test_a_second_stream_that_fails_is_no_replay() -> None:
-    path = "/runs/*/stream"
-    with LocalServer() as server:
-        server.faults.add(Fault(path=path), Fault(path=path, status=500))
-        report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
+    first, second = Fault(path="/runs/*/stream"), Fault(path="/runs/*/stream", status=500)
+    report = at_fault(first, second, agent=COUNTER_AGENT_ID, input=COUNTING)
     assert seen_of(report, "replay") == ("differs", "0 of 4 events after the first")
 
 

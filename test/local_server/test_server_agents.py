@@ -13,10 +13,7 @@ import pytest
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
-    APPROVAL_AGENT_ID,
     BUILTIN_AGENTS,
-    COUNTER_AGENT_ID,
-    ECHO_AGENT_ID,
     AgentContext,
     AgentDefinition,
     AgentError,
@@ -39,16 +36,15 @@ def test_search_finds_by_exact_name_and_version(call: Any) -> None:
     assert found(limit=2, offset=1) == ["counter", "approval"]
 
 
-@pytest.mark.parametrize("agent", BUILTIN_AGENTS, ids=lambda agent: agent.name)
-def test_each_built_in_agent_describes_itself(call: Any, agent: AgentDefinition) -> None:
-    wire = call.ok("GET", f"/agents/{agent.agent_id}")
-    descriptor = call.ok("GET", f"/agents/{agent.agent_id}/descriptor")
-    assert wire == {"agent_id": agent.agent_id, "metadata": descriptor["metadata"]}
-    assert set(descriptor["specs"]) >= {"capabilities", "input", "output", "config"}
-
-
-def test_a_descriptor_tells_what_an_agent_can_do(call: Any) -> None:
-    counter = call.ok("GET", f"/agents/{COUNTER_AGENT_ID}/descriptor")["specs"]
+def test_each_descriptor_tells_what_its_agent_is_and_can_do(call: Any) -> None:
+    specs: dict[str, Json] = {}
+    for agent in BUILTIN_AGENTS:
+        wire = call.ok("GET", f"/agents/{agent.agent_id}")
+        descriptor = call.ok("GET", f"/agents/{agent.agent_id}/descriptor")
+        assert wire == {"agent_id": agent.agent_id, "metadata": descriptor["metadata"]}
+        assert set(descriptor["specs"]) >= {"capabilities", "input", "output", "config"}
+        specs[agent.name] = descriptor["specs"]
+    counter, echo, approval = specs["counter"], specs["echo"], specs["approval"]
     assert counter["capabilities"] == {
         "threads": False,
         "interrupts": False,
@@ -56,11 +52,9 @@ def test_a_descriptor_tells_what_an_agent_can_do(call: Any) -> None:
         "streaming": {"result": True, "custom": True},
     }
     # A plain function has nothing to stream; an agent with a state has threads.
-    echo = call.ok("GET", f"/agents/{ECHO_AGENT_ID}/descriptor")["specs"]
     assert echo["capabilities"]["streaming"] == {"result": False, "custom": False}
     assert echo["capabilities"]["threads"] is True
     assert counter["custom_streaming_update"]["required"] == ["count", "of"]
-    approval = call.ok("GET", f"/agents/{APPROVAL_AGENT_ID}/descriptor")["specs"]
     assert approval["capabilities"]["interrupts"] is True
     assert [spec["interrupt_type"] for spec in approval["interrupts"]] == ["approval"]
     assert approval["interrupts"][0]["resume_payload"]["required"] == ["approved"]
@@ -131,7 +125,9 @@ def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call: Any)
         call.ok("POST", f"/runs/{run_id}", {"text": text})
     assert call.output(run_id)["result"] == {"answers": ["Ada", "36"]}
     assert began == [run_id]
-    updates = [event["data"]["update"] for event in call.events(run_id)]
+    events = call.events(run_id)
+    assert [event["id"] for event in events] == ["1", "2"]  # they go on after a question
+    updates = [event["data"]["update"] for event in events]
     assert updates == [{"answered": "name"}, {"answered": "age"}]
 
 

@@ -326,22 +326,16 @@ def test_a_status_after_the_work_is_done(call: Any) -> None:
     assert call.server.runs == ()
 
 
-class TestLag:
-    """A replica that is some time behind."""
-
-    def lagging(self, call: Any, seconds: float = 0.3) -> None:
-        call.server.faults.add(Fault(lag=seconds, times=None))
-
-    def test_a_new_run_is_not_there_yet(self, call: Any) -> None:
-        self.lagging(call, 1)
-        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
-        for path in ("", "/output", "/output?block_timeout=5", "/stream"):
-            assert call("GET", f"/runs/{run_id}{path}").status == 404
-        assert call.ok("POST", "/runs/search", {}) == []
-        time.sleep(1.1)
-        assert call.ok("GET", f"/runs/{run_id}")["status"] == "success"
-        assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
-        assert len(call.events(run_id)) == 3
+def test_a_replica_that_is_behind_has_no_new_run_yet(call: Any) -> None:
+    call.server.faults.add(Fault(lag=1, times=None))
+    run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
+    for path in ("", "/output", "/output?block_timeout=5", "/stream"):
+        assert call("GET", f"/runs/{run_id}{path}").status == 404
+    assert call.ok("POST", "/runs/search", {}) == []
+    time.sleep(1.1)
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "success"
+    assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
+    assert len(call.events(run_id)) == 3
 
 
 class TestChoice:

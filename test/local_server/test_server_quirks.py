@@ -27,6 +27,8 @@ from acp_client_v0_1.testing.webhooks import Webhooks
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 NOBODY = "99999999-9999-4999-8999-999999999999"
+UNKNOWN = f'{{"detail":"no run has the id \'{NOBODY}\'"}}'
+UNFIT = '{"detail":[{"loc":["body"],"msg":"agent_id: Field required","type":"value_error"}]}'
 
 
 @pytest.fixture
@@ -52,34 +54,6 @@ def read_events(stream: Any, count: int) -> list[tuple[str | None, int]]:
         text += stream.read1().decode()
     blocks = [block for block in text.split("\r\n\r\n") if "data: " in block]
     return [(e.get("id"), e["data"]["update"]["n"]) for e in map(event_fields, blocks)]
-
-
-@pytest.mark.parametrize(
-    ("event_ids", "ids"), [("none", [None] * 3), ("connection", ["1", "2", "3"])]
-)
-def test_event_ids_that_say_nothing_to_the_next_connection(
-    quirky: Any, event_ids: str, ids: list[Any]
-) -> None:
-    call = quirky(event_ids=event_ids)
-    run_id = finished(call)
-    events = call.events(run_id)
-    assert [event.get("id") for event in events] == ids
-    for last in ("2", "3"):
-        assert call.events(run_id, Last_Event_ID=last) == events
-
-
-def test_opaque_event_ids_are_known_again(quirky: Any) -> None:
-    call = quirky(event_ids="opaque")
-    run_id = finished(call)
-    events = call.events(run_id)
-    ids = [event["id"] for event in events]
-    assert len(set(ids)) == 3
-    assert all(re.fullmatch("[0-9a-f]{16}", id) for id in ids)
-    assert call.events(run_id, Last_Event_ID=ids[1]) == events[2:]
-    assert call.events(run_id, Last_Event_ID="2") == events
-    assert call("GET", f"/runs/{run_id}/stream", Last_Event_ID=ids[2]).status == 204
-    # Another run's are others.
-    assert {event["id"] for event in call.events(finished(call))}.isdisjoint(ids)
 
 
 @pytest.mark.parametrize(
@@ -178,36 +152,6 @@ def test_a_server_that_is_not_bundled_is_refused() -> None:
         Quirks.of("nginx")  # type: ignore[arg-type]
 
 
-def test_comments_without_a_line_end_swallow_the_next_line(quirky: Any, stepwise: Any) -> None:
-    call = quirky(bare_comments=True)
-    run_id = call.run(call.server.register(stepwise, name="stepwise"), streaming="custom")
-    stream = call.stream(run_id)
-    assert stream.read1() == b":"
-    stepwise.emit()
-    text = b":"
-    while not text.endswith(b"\r\n\r\n"):
-        text += stream.read1()
-    assert re.match(rb":+id: 1\r\nevent: agent_event\r\ndata: ", text)
-    stepwise.emit(5)
-    stream.close()
-
-
-@pytest.mark.slow
-def test_a_run_that_is_tried_again_and_fails_again_has_failed(quirky: Any) -> None:
-    calls: list[int] = []
-
-    def failing(input: Any, config: Any, context: Any) -> None:
-        calls.append(1)
-        raise ValueError("not yet")
-
-    call = quirky(attempts=2)
-    call.run(call.server.register(failing))
-    assert eventually(lambda: len(calls) == 2, 5)
-    assert eventually(lambda: call.server.runs[0]["status"] == "error", 5)
-    time.sleep(0.4)
-    assert len(calls) == 2 and call.server.runs[0]["status"] == "error"
-
-
 def test_interrupts_that_end_as_success(quirky: Any) -> None:
     def updates_then_asks(input: Any, config: Any, context: Any) -> Generator[Any, Any, Any]:
         yield {"draft": 1}
@@ -230,13 +174,6 @@ def test_a_restart_that_leaves_runs_pending(quirky: Any) -> None:
     assert call.ok("DELETE", f"/runs/{hung}")["status"] == "pending"
 
 
-def test_a_status_of_its_own_for_what_does_not_fit(quirky: Any) -> None:
-    call = quirky(invalid=400)
-    for body in ({}, {"agent_id": 1}, b"{", []):
-        assert call("POST", "/runs", body).status == 400
-    assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID)}/output?block_timeout=x").status == 400
-
-
 def test_ids_that_are_no_uuids_are_refused(quirky: Any) -> None:
     call = quirky(only_uuids=True)
     for wrong in ("1", f"{NOBODY}0"):
@@ -245,44 +182,6 @@ def test_ids_that_are_no_uuids_are_refused(quirky: Any) -> None:
     assert call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "1"}).status == 422
     assert call("GET", f"/runs/{NOBODY}").status == 404
     assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID).upper()}").status == 404
-
-
-def test_errors_in_plain_text(quirky: Any) -> None:
-    call = quirky(errors="text", lacks={"search_runs": 501})
-    unknown = call("GET", f"/runs/{NOBODY}")
-    assert (unknown.status, unknown.body) == (404, b"")
-    for method, path, status, words in (
-        ("GET", "/none", 404, "no matching operation was found"),
-        ("POST", "/runs/search", 501, "not implemented"),
-        ("POST", "/runs", 422, "agent_id: Field required"),
-    ):
-        response = call(method, path, {} if method == "POST" else None)
-        assert response.status == status and words in response.body.decode()
-        assert response.headers["content-type"] == PLAIN_TEXT
-
-
-def test_errors_as_an_object_in_text_or_empty(quirky: Any) -> None:
-    lacks = {"search_runs": 500, "search_agents": 500}
-    call = quirky(errors="detail", unknown_agent=500, lacks=lacks)
-    unknown = call("GET", f"/runs/{NOBODY}")
-    assert unknown.status == 404 and NOBODY in unknown.json["detail"]
-    assert call("GET", "/none").json == {"detail": "Not Found"}
-    assert call("POST", "/runs/search", {}).json == {"detail": "Not implemented"}
-    unfit = call("POST", "/runs", {"agent_id": 1})
-    assert unfit.status == 422 and unfit.json["detail"][0]["msg"]
-    assert unfit.headers["content-type"] == "application/json"
-    output = call("GET", f"/runs/{NOBODY}/output")
-    assert (output.status, output.body, output.headers.get("content-type")) == (404, b"", None)
-    for path, body in (("/runs", {"agent_id": NOBODY}), ("/agents/search", {"name": "echo"})):
-        crashed = call("POST", path, body)
-        assert (crashed.status, crashed.body) == (500, b"Internal Server Error")
-        assert crashed.headers["content-type"].startswith("text/plain")
-    assert call.server.connections_accepted == 1
-
-
-def fails_late(input: Any, config: Any, context: Any) -> None:
-    context.sleep(0.5)
-    raise ValueError("no")
 
 
 def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,12 +232,18 @@ class TestRealServers:
         assert output["result"] == {"action": "act"}
 
     def test_the_workflow_server_fails_what_is_held_and_forgets_it(self, serve: Any) -> None:
+        def fails_late(input: Any, config: Any, context: Any) -> None:
+            context.sleep(0.5)
+            raise ValueError("no")
+
         workflow = serve(quirks=Quirks.of("workflow-srv"))
-        failing = workflow.server.register(fails_late)
-        path = f"/runs/{workflow.run(failing)}/output"
+        path = f"/runs/{workflow.run(workflow.server.register(fails_late))}/output"
         held = workflow("GET", path)
         assert (held.status, held.body) == (500, b"Internal Server Error")
         assert eventually(lambda: b'"ValueError: no"' in workflow("GET", path).body, 20)
+        crashed = workflow("POST", "/runs", {"agent_id": NOBODY})
+        assert (crashed.status, crashed.body) == (500, b"Internal Server Error")
+        assert workflow.server.connections_accepted == 1
         workflow.server.restart()
         assert workflow("GET", path).status == 404
 
@@ -349,10 +254,14 @@ class TestRealServers:
             ("acp-proxy", "POST", "/agents/search", 501, "This method is not implemented 😢\n"),
             ("acp-proxy", "GET", "/agents/1/descriptor", 404, "no matching operation was found\n"),
             ("acp-proxy", "GET", "/runs/1/output", 400, "the id '1' is not a UUID\n"),
+            ("acp-proxy", "GET", f"/runs/{NOBODY}", 404, ""),
+            ("acp-proxy", "POST", "/runs", 400, "agent_id: Field required\n"),
             ("workflow-srv", "POST", "/runs/search", 500, '{"detail":"Not implemented"}'),
             ("workflow-srv", "POST", "/agents/search", 500, "Internal Server Error"),
             ("workflow-srv", "POST", "/threads", 404, '{"detail":"Not Found"}'),
             ("workflow-srv", "GET", f"/runs/{NOBODY}/output", 404, ""),
+            ("workflow-srv", "GET", f"/runs/{NOBODY}", 404, UNKNOWN),
+            ("workflow-srv", "POST", "/runs", 422, UNFIT),
         ],
     )
     def test_what_each_of_them_lacks_or_refuses(
@@ -361,3 +270,6 @@ class TestRealServers:
         call = serve(quirks=Quirks.of(real))
         response = call(method, path, {"name": "echo"} if method == "POST" else None)
         assert (response.status, response.body.decode()) == (status, words)
+        kind = "application/json" if words.startswith("{") else PLAIN_TEXT
+        known = kind if words or real == "acp-proxy" else None
+        assert response.headers.get("content-type") == known

@@ -140,21 +140,25 @@ def test_an_unknown_id_is_404_and_named(call: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "requests"),
+    ("allowed", "requests"),
     [
-        (404, ["GET /", "GET /runs/a/b/c", "GET /runs/a%2Fb", "GET /runs/x/", "GET /runs//output"]),
-        (405, ["PUT /runs", "OPTIONS /runs", "DELETE /runs/x/output", "GET /threads"]),
-        (405, [f"{method} /runs/search" for method in ("GET", "DELETE", "PUT")]),
-        (405, ["GET /agents/search", "DELETE /threads/search"]),
+        ("", ["GET /", "GET /runs/a/b/c", "GET /runs/a%2Fb", "GET /runs/x/", "GET /runs//output"]),
+        ("GET HEAD", ["DELETE /runs/x/output"]),
+        ("GET HEAD POST DELETE", ["PATCH /runs/x"]),
+        ("POST", ["PATCH /runs", "PUT /runs", "OPTIONS /runs", "GET /threads"]),
+        ("POST", [f"{method} /runs/search" for method in ("GET", "DELETE", "PUT")]),
+        ("POST", ["GET /agents/search", "DELETE /threads/search"]),
     ],
 )
-def test_unknown_routes_respond_with_a_json_string_too(
-    call: Any, status: int, requests: list[str]
+def test_unknown_routes_and_methods_respond_with_a_json_string_too(
+    call: Any, allowed: str, requests: list[str]
 ) -> None:
     for request in requests:
         response = call(*request.split())
-        assert response.status == status, request
+        assert response.status == (405 if allowed else 404), request
         assert isinstance(response.json, str)
+        told = response.headers.get("allow", "").replace(",", " ").split()
+        assert sorted(told) == sorted(allowed.split()), request
 
 
 class TestSearch:
@@ -172,7 +176,7 @@ class TestSearch:
 
     def test_every_filter_must_match(self, call: Any) -> None:
         red = call.run(ECHO_AGENT_ID, metadata={"colour": "red", "size": 1})
-        blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1})
+        blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1, "done": True})
         failed = call.run(FAILING_AGENT_ID, metadata={"colour": "red", "nested": {"a": [1]}})
         for run_id in (red, blue, failed):
             call.output(run_id)
@@ -186,9 +190,12 @@ class TestSearch:
         assert found(metadata={"colour": "red"}) == [red, failed]
         assert found(metadata={"colour": "red", "size": 1}) == [red]
         assert found(metadata={"size": 1.0}) == [red, blue]
-        assert found(metadata={"size": True}) == []
+        assert found(metadata={"size": True}) == found(metadata={"done": 1}) == []
+        assert found(metadata={"done": True}) == [blue]
         assert found(metadata={"nested": {"a": [1]}}) == [failed]
-        assert found(metadata={"nested": {"a": [1, 2]}}) == []
+        others = ({"a": [1, 2]}, {"a": [True]}, {"a": [1], "b": 0}, {"b": [1]}, {}, [], None)
+        for other in others:
+            assert found(metadata={"nested": other}) == []
         assert found(agent_id=FAILING_AGENT_ID, status="success") == []
         assert found(agent_id=COUNTER_AGENT_ID) == []
 
@@ -201,16 +208,23 @@ def thread_of(call: Any, agent_id: str, **fields: Any) -> str:
     return thread_id
 
 
-def test_a_thread_is_created_found_and_deleted(call: Any) -> None:
+def test_a_thread_of_an_agent_is_created_found_and_deleted_with_its_runs(call: Any) -> None:
     metadata = {"topic": "greetings"}
-    created = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID, "metadata": metadata})
+    created = call.ok("POST", "/threads", {"agent_id": APPROVAL_AGENT_ID, "metadata": metadata})
     assert set(created) == {"thread_id", "agent_id", "metadata"}
-    path = f"/threads/{created['thread_id']}"
+    thread_id = created["thread_id"]
+    path = f"/threads/{thread_id}"
     assert call.ok("GET", path) == created
     assert call.ok("GET", path + "/state") == {}
     assert call.ok("GET", path + "/history") == []
+    refused = call("POST", "/runs", {"agent_id": SLOW_AGENT_ID, "thread_id": thread_id})
+    assert refused.status == 409
+    assert APPROVAL_AGENT_ID in refused.json
+    run_id = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
+    call.output(run_id)
     assert call.ok("DELETE", path) == created
     assert call("GET", path).status == 404
+    assert call("GET", f"/runs/{run_id}").status == 404
 
 
 def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(call: Any) -> None:
@@ -273,17 +287,6 @@ def test_an_interrupted_run_lets_others_on_and_waits_for_them(call: Any) -> None
     second = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
     call.output(second)
     assert call.ok("POST", f"/runs/{first}", {"approved": True})["status"] == "pending"
-
-
-def test_a_thread_belongs_to_its_agent_and_is_deleted_with_its_runs(call: Any) -> None:
-    thread_id = thread_of(call, APPROVAL_AGENT_ID)
-    refused = call("POST", "/runs", {"agent_id": SLOW_AGENT_ID, "thread_id": thread_id})
-    assert refused.status == 409
-    assert APPROVAL_AGENT_ID in refused.json
-    run_id = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
-    call.output(run_id)
-    call.ok("DELETE", f"/threads/{thread_id}")
-    assert call("GET", f"/runs/{run_id}").status == 404
 
 
 def test_the_search_for_threads_filters_and_pages(call: Any) -> None:

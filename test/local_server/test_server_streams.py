@@ -60,14 +60,6 @@ def test_where_there_is_nothing_to_stream_the_response_is_204(call: Any) -> None
         assert call("GET", f"/runs/{run_id}/stream").status == 204
 
 
-def test_the_ids_go_on_after_an_interrupt(call: Any) -> None:
-    run_id = call.run(APPROVAL_AGENT_ID, streaming="result")
-    call.output(run_id)
-    call.ok("POST", f"/runs/{run_id}", {"approved": True})
-    call.output(run_id)
-    assert [event["id"] for event in call.events(run_id)] == ["1"]
-
-
 def test_events_leave_when_they_happen_and_the_end_follows(call: Any, stepwise: Any) -> None:
     run_id = call.run(call.server.register(stepwise, name="stepwise"), streaming="custom")
     response = call.stream(run_id)
