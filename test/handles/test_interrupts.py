@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import pickle
@@ -35,6 +36,7 @@ from acp_client_v0_1 import (
     UnauthorizedException,
     UnprocessableEntityException,
 )
+from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer
 
 ASKS = run_json("interrupted", updated="01.5")
@@ -562,3 +564,9 @@ def test_a_lost_answer_stays_ambiguous_if_the_run_cannot_be_read_before_the_seco
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
         RunHandle("r", client).resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == 1
+
+
+def test_a_batch_answers_as_many_questions_of_a_run_as_drive() -> None:
+    most = inspect.signature(RunHandle.drive).parameters["max_interrupts"].default
+    run: Any = None
+    assert Questions(run, None, None).most == most == 1000
