@@ -258,14 +258,13 @@ def test_each_question_gets_its_answer_once(
 
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])
 def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
-    serve: Serve, clock: Clock, later: str
+    replying: Any, clock: Clock, later: str
 ) -> None:
     """A second question within it would look like it; and another may answer it meanwhile."""
     looks = (run_json("interrupted"), run_json("interrupted", updated=later))
-    replies = Replies(output=QUESTION, look=looks, resume=run_json())
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=looks, resume=run_json())
     with nullcontext() if later == "01" else pytest.raises(StaleInterrupt, match="not used"):
-        RunHandle("r", client).resume({})
+        run.resume({})
     assert clock.pauses == [1]
     assert replies.asked == ["look", "output"] * 2 + ["resume"] * (later == "01")
 
@@ -280,7 +279,7 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     ids=["it is sent twice", "the look is denied", "the look fails"],
 )
 def test_a_resume_without_response_is_ambiguous(
-    serve: Serve, set_timing: SetTiming, later: bytes, words: str, resumes: int
+    replying: Any, set_timing: SetTiming, later: bytes, words: str, resumes: int
 ) -> None:
     """Not the error of the look alone, by which the answer was not sent."""
 
@@ -288,9 +287,7 @@ def test_a_resume_without_response_is_ambiguous(
         return later if "resume" in replies.asked else ASKS
 
     set_timing(unchanged=0.1, probe=0.05)
-    replies = Replies(output=QUESTION, look=look, resume=[CLOSE])
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(output=QUESTION, look=look, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match=words) as caught:
         run.resume({"value": 1}, timeout=1.5)
     assert replies.asked.count("resume") == resumes
@@ -306,7 +303,7 @@ def test_a_resume_without_response_at_the_deadline(serve: Serve) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_resume_without_response_that_is_stopped(serve: Serve) -> None:
+def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:
     """It is not sent again before it is known that it did not arrive."""
     stop = threading.Event()
 
@@ -315,24 +312,21 @@ def test_a_resume_without_response_that_is_stopped(serve: Serve) -> None:
             stop.set()
         return ASKS
 
-    replies = Replies(output=QUESTION, look=look, resume=[CLOSE])
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=look, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, stop=stop)
+        run.resume({"value": 1}, stop=stop)
     assert replies.asked == ["look", "output", "resume", "look"]
 
 
-def test_a_busy_thread_is_waited_for(serve: Serve, clock: Clock) -> None:
+def test_a_busy_thread_is_waited_for(replying: Any, clock: Clock) -> None:
     busy = response(b'"busy"', 409)
-    replies = Replies(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
-    _, client = serve(replies)
-    RunHandle("r", client).resume({"value": 1})
+    _, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
+    run.resume({"value": 1})
     assert clock.pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 4])
 
 
-def test_a_thread_that_stays_busy(serve: Serve, clock: Clock) -> None:
-    _, client = serve(Replies(ASKS, output=QUESTION, resume=response(b'"busy"', 409)))
-    run = RunHandle("r", client)
+def test_a_thread_that_stays_busy(replying: Any, clock: Clock) -> None:
+    _, run = replying(ASKS, output=QUESTION, resume=response(b'"busy"', 409))
     for call in (partial(run.resume, {"value": 1}), partial(run.drive, lambda question: {})):
         with pytest.raises(RunWaitTimeout, match=r"was not answered after 1\.2 s.*409"):
             call(timeout=1.2)
@@ -349,37 +343,35 @@ def test_a_thread_that_stays_busy(serve: Serve, clock: Clock) -> None:
     ids=["another question", "the end", "another after a limit", "no credentials"],
 )
 def test_an_answer_is_not_sent_again_after_what_a_look_shows(
-    serve: Serve, status: int, later: bytes, error: type[ApiException], words: str
+    replying: Any, status: int, later: bytes, error: type[ApiException], words: str
 ) -> None:
-    replies = Replies(output=QUESTION, look=(ASKS, later), resume=response(b"{}", status))
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=(ASKS, later), resume=response(b"{}", status))
     with pytest.raises(error, match=words):
-        RunHandle("r", client).resume({})
+        run.resume({})
     assert replies.asked[-2:] == ["resume", "look"]
 
 
 def test_a_conflict_after_a_lost_answer_shows_that_it_arrived(
-    serve: Serve, set_timing: SetTiming
+    replying: Any, set_timing: SetTiming
 ) -> None:
     def look() -> bytes:
         return run_json() if replies.asked.count("resume") == 2 else ASKS
 
     set_timing(unchanged=0.1, probe=0.05)
-    replies = Replies(output=QUESTION, look=look, resume=([CLOSE], response(b'"busy"', 409)))
-    _, client = serve(replies)
-    RunHandle("r", client).resume({})
+    replies, run = replying(output=QUESTION, look=look, resume=([CLOSE], response(b'"busy"', 409)))
+    run.resume({})
     assert replies.asked.count("resume") == 2
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve, clock: Clock) -> None:
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time(
+    replying: Any, clock: Clock
+) -> None:
     """As where the run is read from a cache."""
 
     def look() -> bytes:
         return run_json("success" if replies.asked.count("output") >= 4 else "interrupted")
 
-    replies = Replies(stream=NOTHING, look=look, output=(*[NOTHING] * 4, SUCCESS))
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(stream=NOTHING, look=look, output=(*[NOTHING] * 4, SUCCESS))
     assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
     assert clock.pauses == pytest.approx([0.25] * 4)
 
@@ -401,9 +393,8 @@ def test_one_look_is_one_request(serve: Serve, call: Callable[[RunHandle], objec
     assert replies.asked.count("look") == 1
 
 
-def test_one_look_at_a_question_that_was_answered_meanwhile(serve: Serve) -> None:
-    _, client = serve(Replies(output=QUESTION, look=run_json("success")))
-    run = RunHandle("r", client)
+def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> None:
+    _, run = replying(output=QUESTION, look=run_json("success"))
     for call in (lambda: run.drive(str, timeout=0), lambda: next(run.interrupts(timeout=0))):
         with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
             call()
@@ -538,13 +529,12 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(serve: Ser
 
 
 def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(
-    serve: Serve, clock: Clock
+    replying: Any, clock: Clock
 ) -> None:
     busy = response(b'"busy"', 429)
-    replies = Replies(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
-    _, client = serve(replies)
+    replies, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
     with pytest.raises(TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
-        RunHandle("r", client).resume({"value": 1})
+        run.resume({"value": 1})
     # The pauses grow although the run is read before each attempt.
     assert replies.asked.count("resume") < 200
     assert all(pause > 1.9 for pause in clock.pauses[5:])
@@ -552,13 +542,12 @@ def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read
 
 @pytest.mark.parametrize("timeout", [0.8, None], ids=["the deadline", "five minutes"])
 def test_a_lost_answer_stays_ambiguous_if_the_run_cannot_be_read_before_the_second(
-    serve: Serve, set_timing: SetTiming, timeout: float | None
+    replying: Any, set_timing: SetTiming, timeout: float | None
 ) -> None:
     # The run is read once before the answer, and once after it. Then the server fails.
     looks = (ASKS, ASKS, response(b'"busy"', 503))
     set_timing(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
-    replies = Replies(output=QUESTION, look=looks, resume=[CLOSE])
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=looks, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, timeout=timeout)
+        run.resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == 1
