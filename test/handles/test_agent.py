@@ -35,17 +35,17 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_agent_is_found_by_its_name(server: LocalServer, client: ApiClient) -> None:
-    counter = AgentHandle.find("counter", client)
-    assert counter.agent_id == COUNTER and len(server.requests) == 1
-    assert counter.agent.metadata.ref.version == "1.0.0"
-    assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
-
-
 def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
     assert AgentHandle.get(COUNTER, client).agent_id == COUNTER
     assert server.requests == ()  # a UUID needs no look-up
-    assert AgentHandle.get("counter", client).agent_id == COUNTER
+    counter = AgentHandle.find("counter", client, timeout=5)
+    assert counter.agent_id == COUNTER and len(server.requests) == 1
+    assert counter.agent.metadata.ref.version == "1.0.0"
+    assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
+    got = AgentHandle.get("counter", client, timeout=5)
+    assert got.agent_id == COUNTER
+    # The timeout is of the look-up alone.
+    assert counter.runs.api_client is got.runs.api_client is client
     for unknown in (f"{COUNTER}x", "cuonter"):
         with pytest.raises(AgentLookupError, match=f"no agent is called '{unknown}'"):
             AgentHandle.get(unknown, client)
@@ -81,11 +81,6 @@ def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
             assert time.monotonic() - began < 30
         with pytest.raises(ApiValueError, match="timeout must be above 0 seconds"):
             AgentHandle.find("echo", client, timeout=0)
-
-
-def test_a_handle_has_the_limits_of_its_client_and_not_of_its_lookup(client: ApiClient) -> None:
-    assert AgentHandle.find("echo", client, timeout=5).runs.api_client is client
-    assert AgentHandle.get("echo", client, timeout=5).runs.api_client is client
 
 
 def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:
@@ -242,15 +237,3 @@ def test_what_is_not_used_is_not_loaded() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert outcome.stdout.strip() == "[][]"
-
-
-def test_a_warning_names_the_line_that_calls_a_conversation(
-    server: LocalServer, client: ApiClient
-) -> None:
-    agent_id = server.register(lambda *_: {}, name="talk", thread_state={"type": "object"})
-    agent = AgentHandle(agent_id, client)
-    agent.descriptor()
-    for call in (agent.conversation().start, agent.conversation().run):
-        with pytest.warns(UserWarning, match=r"custom is not true") as warned:
-            call({}, streaming="custom")
-        assert warned[0].filename == __file__

@@ -403,8 +403,9 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
 class Asking(Replies):
     """A server whose run asks q0 and q1, and moves on some looks after each answer."""
 
-    def __init__(self, takes: int, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
+    def __init__(self, serve: Serve, takes: int, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
         super().__init__(look=self._look, output=self._output, resume=self._resume)
+        self.run = RunHandle("r", serve(self)[1])
         self.takes = takes
         self.seconds = seconds  # when each state was reached, by the server's clock
         self.answers: list[Any] = []
@@ -448,31 +449,18 @@ def test_a_question_that_was_answered_is_not_asked_again(
     serve: Serve, clock: Clock, takes: int, seconds: tuple[int, int, int]
 ) -> None:
     """Its server takes a moment to move on; any other question is asked at once."""
-    asking = Asking(takes, seconds)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    assert run.drive(lambda asked: {"to": asked.payload["words"]}, timeout=30) == {"ok": 1}
+    asking = Asking(serve, takes, seconds)
+    told = asking.run.drive(lambda asked: {"to": asked.payload["words"]}, timeout=30)
+    assert told == {"ok": 1}
     assert asking.answers == BOTH
     assert clock.pauses == pytest.approx([0.25] * len(clock.pauses)) and len(clock.pauses) <= 6
 
 
-def test_a_pickled_handle_knows_what_it_answered(serve: Serve, clock: Clock) -> None:
-    asking = Asking(2)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    next(run.interrupts()).answer({"to": "q0"})
-    again = pickle.loads(pickle.dumps(run))
-    assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
-    assert asking.answers == BOTH
-
-
 def test_an_answer_without_a_response_has_arrived_if_the_run_ends(serve: Serve) -> None:
-    asking = Asking(0, (1, 2, 2))
+    asking = Asking(serve, 0, (1, 2, 2))
     asking.replies["resume"] = (run_json(), [CLOSE])
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    run.resume({"to": "q0"})
-    run.resume({"to": "q1"})
+    asking.run.resume({"to": "q0"})
+    asking.run.resume({"to": "q1"})
     assert asking.answers == BOTH
 
 
@@ -480,9 +468,8 @@ def test_an_answer_without_a_response_has_arrived_if_the_run_ends(serve: Serve) 
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
     serve: Serve, pickled: bool, set_timing: SetTiming, clock: Clock
 ) -> None:
-    asking = Asking(10_000)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
+    asking = Asking(serve, 10_000)
+    run = asking.run
     next(run.interrupts()).answer({"to": "q0"})
     if pickled:
         run = pickle.loads(pickle.dumps(run))
@@ -495,9 +482,8 @@ def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
 
 
 def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> None:
-    asking = Asking(10)
-    _, client = serve(asking)
-    question = next(RunHandle("r", client).interrupts())
+    asking = Asking(serve, 10)
+    question = next(asking.run.interrupts())
     question.answer({"to": "q0"})
     with pytest.raises(StaleInterrupt):
         question.answer({"to": "q0"})
@@ -506,8 +492,7 @@ def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> 
 
 def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Serve) -> None:
     """A server that takes a moment to move on may still show the last one."""
-    _, client = serve(Asking(0))
-    run = RunHandle("r", client)
+    run = Asking(serve, 0).run
     questions = []
     for question in run.interrupts(timeout=30):
         question.answer({})

@@ -408,10 +408,12 @@ def call(name: str, client: ApiClient, timeout: float | None = None) -> object:
     return CALLS[name](AgentHandle("a", client), RunHandle("r", client), timeout)
 
 
-@pytest.mark.parametrize("name", OF_A_RUN)
+@pytest.mark.parametrize("name", [*OF_A_RUN, "resume"])
 def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
     """A server of another version; nothing is gone, and nothing was deleted."""
-    server, client = serve(Replies(NOT_FOUND, look=run_json("success")), base="/base")
+    asks = {"look": run_json("interrupted", updated="01.5"), "output": QUESTION}
+    has = asks if name == "resume" else {"look": run_json("success")}
+    server, client = serve(Replies(NOT_FOUND, **has), base="/base")
     with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
         call(name, client)
     assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
@@ -436,14 +438,6 @@ def test_a_run_that_is_not_there_is_gone_at_once(
     assert RunHandle.from_token(again.token, client).run_id == again.run_id == "r"
     # The second one is a look at the run.
     assert len(server.requests) == (1 if name in ("cancel", "refresh") else 2)
-
-
-@pytest.mark.slow
-def test_a_404_of_an_answer_looks_at_the_run(replying: Any) -> None:
-    replies, run = replying(run_json("interrupted"), resume=NOT_FOUND, output=QUESTION)
-    with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
-        run.resume({})
-    assert replies.asked.count("resume") == 1
 
 
 @pytest.mark.parametrize(("status", "kind"), [("error", RunFailed), ("timeout", RunTimedOut)])
@@ -561,18 +555,6 @@ def test_limits_without_end_are_logged(
     assert [each.levelname for each in caplog.records].count("WARNING") == 1
 
 
-@pytest.mark.parametrize(("configured", "view", "connects"), [(3, 0, 1), (0, 1, 2)])
-def test_a_view_has_its_own_retries(
-    closed_port: str, configured: int, view: int, connects: int
-) -> None:
-    tries: list[object] = []
-    with ApiClient(Configuration(host=closed_port, retries=configured)) as client:
-        run = RunHandle("r", client.with_options(retries=view))
-        with pytest.raises(ConnectionException):
-            run.result(on_pending=lambda *said: tries.append(said))
-    assert len(tries) == connects
-
-
 @pytest.mark.slow
 def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
@@ -621,14 +603,20 @@ def test_no_call_passes_its_timeout_at_a_server_that(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "retries", "connects"),
+    ("name", "configured", "view", "connects"),
     [
-        *(("refresh", retries, 1) for retries in (False, 0, Retry(5, connect=0))),
-        *((name, 2, 3) for name in CALLS),
+        *(("refresh", retries, None, 1) for retries in (False, 0, Retry(5, connect=0))),
+        *((name, 2, None, 3) for name in CALLS),
+        *(("result", *row) for row in ((3, 0, 1), (0, 1, 2))),
     ],
 )
 def test_a_server_that_never_answered_is_a_wrong_address(
-    closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any, connects: int
+    closed_port: str,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    configured: Any,
+    view: int | None,
+    connects: int,
 ) -> None:
     """It fails within the client's own retries, however long the caller would wait for a run."""
     attempts: list[Any] = []
@@ -640,10 +628,10 @@ def test_a_server_that_never_answered_is_a_wrong_address(
 
     monkeypatch.setattr(socket.socket, "connect", counted)
     with (
-        ApiClient(Configuration(host=closed_port, retries=retries)) as client,
+        ApiClient(Configuration(host=closed_port, retries=configured)) as client,
         pytest.raises(ConnectionException, match="cannot connect"),
     ):
-        call(name, client)
+        call(name, client.with_options(retries=view))
     assert len(attempts) == connects
 
 
@@ -775,11 +763,3 @@ def test_the_defaults_are_as_documented(
     method: Callable[..., object], name: str, default: object
 ) -> None:
     assert inspect.signature(method).parameters[name].default == default
-
-
-def test_a_run_that_has_failed_since_it_was_started_has_a_failure(serve: Serve) -> None:
-    failed = output_json("error", errcode=7, description="no luck")
-    _, client = serve(Replies(run_json("error"), output=failed))
-    run = RunHandle.of(Run.from_dict(a_run("pending")), client)
-    failure = run.failure()
-    assert failure is not None and failure.errcode == 7
