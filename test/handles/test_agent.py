@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import time
 import uuid
 from typing import Any
@@ -197,7 +195,10 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
     assert uuid.UUID(run.client_token).hex == run.client_token
     assert uuid.UUID(run.client_token).version == 4
-    assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
+    marked = {"acp-client-token": "order-7", "color": "red"}
+    run = counter.start(streaming=StreamingMode.RESULT, metadata=marked, client_token="")
+    creation = runs.get_run(run.run_id).creation
+    assert (creation.metadata, run.client_token) == ({"color": "red"}, None)
 
 
 def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHandle) -> None:
@@ -219,21 +220,10 @@ def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHand
     for run_id in ("..", "../x", r"a\..\b", "x/."):
         with pytest.raises(ApiValueError, match="run_id"):
             RunHandle(run_id)
-    assert RunHandle("a/b..c/...").run_id == "a/b..c/..."
+    run = RunHandle("a/b..c/...")
+    assert run.run_id == "a/b..c/..."
+    with pytest.raises(ApiValueError, match='on_gap must be "raise" or "mark"'):
+        run.events(on_gap="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="after must be a str or None"):
+        run.events(after=7)  # type: ignore[arg-type]
     assert server.requests == ()
-
-
-def test_what_is_not_used_is_not_loaded() -> None:
-    """Neither the handles by the operations, nor the check of schemas by the handles."""
-    script = (
-        "import sys\n"
-        "import acp_client_v0_1 as acp\n"
-        "acp.RunsApi(client := acp.ApiClient(acp.Configuration()))\n"
-        "print([name for name in sys.modules if 'handles' in name], end='')\n"
-        "acp.AgentHandle('a', client)\n"
-        "print([name for name in sys.modules if 'jsonschema_rs' in name])\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert outcome.stdout.strip() == "[][]"

@@ -303,7 +303,6 @@ def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
     assert handle.client_token == "order-1"
     again = RunHandle.from_token(handle.token(), client)
     assert again.client_token == "order-1"
-    assert AgentHandle("a", client).start(client_token="").client_token is None
 
 
 def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
@@ -516,15 +515,6 @@ def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: Agen
         assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
         assert creation.metadata is not None and creation.metadata["b"] == 2
         assert creation.streaming == "custom"
-
-
-def test_an_empty_client_token_sends_none_although_the_metadata_has_one(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    marked = {"acp-client-token": "order-7", "color": "red"}
-    run = counter.start({"count": 1}, metadata=marked, client_token="")
-    assert json.loads(server.requests[-1].body)["metadata"] == {"color": "red"}
-    assert run.client_token is None
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
