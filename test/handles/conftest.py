@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support.serving import Clock, Serve
+from support.serving import Clock, Replies, Serve
 from support.socket_server import SocketServer, serve_each
 from support.timing import SetTiming
 
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunsApi
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle, RunsApi
 from acp_client_v0_1.testing import LocalServer, Quirks
 
 
@@ -46,6 +46,17 @@ def serve() -> Iterator[Serve]:
             return server, stack.enter_context(ApiClient(configuration))
 
         yield start
+
+
+@pytest.fixture
+def replying(serve: Serve) -> Any:
+    """Start a server with some `Replies`, and give these and the run "r" there."""
+
+    def start(*otherwise: Any, **replies: Any) -> tuple[Replies, RunHandle]:
+        server = Replies(*otherwise, **replies)
+        return server, RunHandle("r", serve(server)[1])
+
+    return start
 
 
 @pytest.fixture

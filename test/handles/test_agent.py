@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import time
 import uuid
 from typing import Any
@@ -35,17 +33,17 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_agent_is_found_by_its_name(server: LocalServer, client: ApiClient) -> None:
-    counter = AgentHandle.find("counter", client)
-    assert counter.agent_id == COUNTER and len(server.requests) == 1
-    assert counter.agent.metadata.ref.version == "1.0.0"
-    assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
-
-
 def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
     assert AgentHandle.get(COUNTER, client).agent_id == COUNTER
     assert server.requests == ()  # a UUID needs no look-up
-    assert AgentHandle.get("counter", client).agent_id == COUNTER
+    counter = AgentHandle.find("counter", client, timeout=5)
+    assert counter.agent_id == COUNTER and len(server.requests) == 1
+    assert counter.agent.metadata.ref.version == "1.0.0"
+    assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
+    got = AgentHandle.get("counter", client, timeout=5)
+    assert got.agent_id == COUNTER
+    # The timeout is of the look-up alone.
+    assert counter.runs.api_client is got.runs.api_client is client
     for unknown in (f"{COUNTER}x", "cuonter"):
         with pytest.raises(AgentLookupError, match=f"no agent is called '{unknown}'"):
             AgentHandle.get(unknown, client)
@@ -81,11 +79,6 @@ def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
             assert time.monotonic() - began < 30
         with pytest.raises(ApiValueError, match="timeout must be above 0 seconds"):
             AgentHandle.find("echo", client, timeout=0)
-
-
-def test_a_handle_has_the_limits_of_its_client_and_not_of_its_lookup(client: ApiClient) -> None:
-    assert AgentHandle.find("echo", client, timeout=5).runs.api_client is client
-    assert AgentHandle.get("echo", client, timeout=5).runs.api_client is client
 
 
 def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:
@@ -202,7 +195,10 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
     assert uuid.UUID(run.client_token).hex == run.client_token
     assert uuid.UUID(run.client_token).version == 4
-    assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
+    marked = {"acp-client-token": "order-7", "color": "red"}
+    run = counter.start(streaming=StreamingMode.RESULT, metadata=marked, client_token="")
+    creation = runs.get_run(run.run_id).creation
+    assert (creation.metadata, run.client_token) == ({"color": "red"}, None)
 
 
 def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHandle) -> None:
@@ -224,33 +220,10 @@ def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHand
     for run_id in ("..", "../x", r"a\..\b", "x/."):
         with pytest.raises(ApiValueError, match="run_id"):
             RunHandle(run_id)
-    assert RunHandle("a/b..c/...").run_id == "a/b..c/..."
+    run = RunHandle("a/b..c/...")
+    assert run.run_id == "a/b..c/..."
+    with pytest.raises(ApiValueError, match='on_gap must be "raise" or "mark"'):
+        run.events(on_gap="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="after must be a str or None"):
+        run.events(after=7)  # type: ignore[arg-type]
     assert server.requests == ()
-
-
-def test_what_is_not_used_is_not_loaded() -> None:
-    """Neither the handles by the operations, nor the check of schemas by the handles."""
-    script = (
-        "import sys\n"
-        "import acp_client_v0_1 as acp\n"
-        "acp.RunsApi(client := acp.ApiClient(acp.Configuration()))\n"
-        "print([name for name in sys.modules if 'handles' in name], end='')\n"
-        "acp.AgentHandle('a', client)\n"
-        "print([name for name in sys.modules if 'jsonschema_rs' in name])\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert outcome.stdout.strip() == "[][]"
-
-
-def test_a_warning_names_the_line_that_calls_a_conversation(
-    server: LocalServer, client: ApiClient
-) -> None:
-    agent_id = server.register(lambda *_: {}, name="talk", thread_state={"type": "object"})
-    agent = AgentHandle(agent_id, client)
-    agent.descriptor()
-    for call in (agent.conversation().start, agent.conversation().run):
-        with pytest.warns(UserWarning, match=r"custom is not true") as warned:
-            call({}, streaming="custom")
-        assert warned[0].filename == __file__

@@ -29,7 +29,6 @@ from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     ApiException,
-    ApiTypeError,
     ApiValueError,
     EventTooLarge,
     ForbiddenException,
@@ -236,11 +235,10 @@ NO_STREAM = {
 
 
 @pytest.mark.parametrize("name", NO_STREAM)
-def test_a_run_that_cannot_be_streamed_is_polled(serve: Serve, name: str) -> None:
-    replies = Replies(streamed(), stream=NO_STREAM[name], output=SUCCESS)
-    _, client = serve(replies)
+def test_a_run_that_cannot_be_streamed_is_polled(replying: Any, name: str) -> None:
+    replies, run = replying(streamed(), stream=NO_STREAM[name], output=SUCCESS)
     for _ in range(2):
-        events = RunHandle("r", client).events()
+        events = run.events()
         assert [event.result for event in events] == [{"ok": 1}]
         assert (events.complete, events.ended_by) == (None, "success")
     # A server that has no streams is asked for one once.
@@ -313,11 +311,10 @@ def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> No
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_a_look_that_fails_does_not_end_a_stream(serve: Serve, clock: Clock, status: int) -> None:
+def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, status: int) -> None:
     stream = [STREAMING + sse(*EVENTS[:2]), STALL]
-    replies = Replies(response(b'"no"', status), stream=stream)
-    _, client = serve(replies)
-    with RunHandle("r", client).events() as events:
+    replies, run = replying(response(b'"no"', status), stream=stream)
+    with run.events() as events:
         assert next(events).id == "1"
         events._next_check = 0
         events._check_run()
@@ -327,15 +324,14 @@ def test_a_look_that_fails_does_not_end_a_stream(serve: Serve, clock: Clock, sta
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    serve: Serve, set_timing: SetTiming, status: int
+    replying: Any, set_timing: SetTiming, status: int
 ) -> None:
     """Credentials that have expired, and are renewed before the next ``next()``."""
     set_timing(least_silence=0.1)
     gate = Gate()
     stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
-    replies = Replies(stream=stream, look=(response(b'"no"', status), streamed("success")))
-    _, client = serve(replies)
-    events = RunHandle("r", client).events()
+    replies, run = replying(stream=stream, look=(response(b'"no"', status), streamed("success")))
+    events = run.events()
     assert next(events).id == "1"
     events._next_check = 0
     with pytest.raises(ApiException) as caught:
@@ -347,11 +343,12 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing: SetTiming) -> None:
+def test_the_deadline_holds_while_the_run_is_looked_at(
+    replying: Any, set_timing: SetTiming
+) -> None:
     set_timing(silence=0.3)
-    replies = Replies([STALL], stream=COMMENTS)
-    _, client = serve(replies)
-    with RunHandle("r", client).events(timeout=2) as events:
+    replies, run = replying([STALL], stream=COMMENTS)
+    with run.events(timeout=2) as events:
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="run r has no event after"):
             next(events)
@@ -359,11 +356,10 @@ def test_the_deadline_holds_while_the_run_is_looked_at(serve: Serve, set_timing:
         assert replies.asked == ["stream", "look"]
 
 
-def test_deleted_while_only_comments_come(serve: Serve, set_timing: SetTiming) -> None:
+def test_deleted_while_only_comments_come(replying: Any, set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
-    replies = Replies(response(b'"gone"', 404), stream=COMMENTS)
-    _, client = serve(replies)
-    with RunHandle("r", client).events() as events:
+    replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
+    with run.events() as events:
         with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
             next(events)
         assert (events.ended_by, events.complete) == ("gone", None)
@@ -611,15 +607,6 @@ def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentH
     assert eventually(lambda: server.connections_open == 0)
 
 
-def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
-    run = RunHandle("r", client)
-    with pytest.raises(ApiValueError, match='on_gap must be "raise" or "mark"'):
-        run.events(on_gap="ignore")  # type: ignore[arg-type]
-    with pytest.raises(ApiTypeError, match="after must be a str or None"):
-        run.events(after=7)  # type: ignore[arg-type]
-    assert server.requests == ()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
@@ -751,14 +738,13 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
 
 
 def test_retry_after_is_not_overtaken_on_the_way_down(
-    serve: Serve, set_timing: SetTiming, clock: Clock
+    replying: Any, set_timing: SetTiming, clock: Clock
 ) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
     busy = response(b'"busy"', 504, retry_after="1")
-    replies = Replies(streamed(), stream=busy, output=SUCCESS)
-    _, client = serve(replies)
+    replies, run = replying(streamed(), stream=busy, output=SUCCESS)
     set_timing(refusals=2)
-    assert [event.result for event in RunHandle("r", client).events()] == [{"ok": 1}]
+    assert [event.result for event in run.events()] == [{"ok": 1}]
     assert replies.asked == ["stream", "stream", "look", "output"]
     assert clock.pauses == pytest.approx([1, 1])
 

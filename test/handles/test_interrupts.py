@@ -260,14 +260,13 @@ def test_each_question_gets_its_answer_once(
 
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])
 def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
-    serve: Serve, clock: Clock, later: str
+    replying: Any, clock: Clock, later: str
 ) -> None:
     """A second question within it would look like it; and another may answer it meanwhile."""
     looks = (run_json("interrupted"), run_json("interrupted", updated=later))
-    replies = Replies(output=QUESTION, look=looks, resume=run_json())
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=looks, resume=run_json())
     with nullcontext() if later == "01" else pytest.raises(StaleInterrupt, match="not used"):
-        RunHandle("r", client).resume({})
+        run.resume({})
     assert clock.pauses == [1]
     assert replies.asked == ["look", "output"] * 2 + ["resume"] * (later == "01")
 
@@ -282,7 +281,7 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     ids=["it is sent twice", "the look is denied", "the look fails"],
 )
 def test_a_resume_without_response_is_ambiguous(
-    serve: Serve, set_timing: SetTiming, later: bytes, words: str, resumes: int
+    replying: Any, set_timing: SetTiming, later: bytes, words: str, resumes: int
 ) -> None:
     """Not the error of the look alone, by which the answer was not sent."""
 
@@ -290,9 +289,7 @@ def test_a_resume_without_response_is_ambiguous(
         return later if "resume" in replies.asked else ASKS
 
     set_timing(unchanged=0.1, probe=0.05)
-    replies = Replies(output=QUESTION, look=look, resume=[CLOSE])
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(output=QUESTION, look=look, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match=words) as caught:
         run.resume({"value": 1}, timeout=1.5)
     assert replies.asked.count("resume") == resumes
@@ -308,7 +305,7 @@ def test_a_resume_without_response_at_the_deadline(serve: Serve) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_resume_without_response_that_is_stopped(serve: Serve) -> None:
+def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:
     """It is not sent again before it is known that it did not arrive."""
     stop = threading.Event()
 
@@ -317,24 +314,21 @@ def test_a_resume_without_response_that_is_stopped(serve: Serve) -> None:
             stop.set()
         return ASKS
 
-    replies = Replies(output=QUESTION, look=look, resume=[CLOSE])
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=look, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, stop=stop)
+        run.resume({"value": 1}, stop=stop)
     assert replies.asked == ["look", "output", "resume", "look"]
 
 
-def test_a_busy_thread_is_waited_for(serve: Serve, clock: Clock) -> None:
+def test_a_busy_thread_is_waited_for(replying: Any, clock: Clock) -> None:
     busy = response(b'"busy"', 409)
-    replies = Replies(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
-    _, client = serve(replies)
-    RunHandle("r", client).resume({"value": 1})
+    _, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
+    run.resume({"value": 1})
     assert clock.pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 4])
 
 
-def test_a_thread_that_stays_busy(serve: Serve, clock: Clock) -> None:
-    _, client = serve(Replies(ASKS, output=QUESTION, resume=response(b'"busy"', 409)))
-    run = RunHandle("r", client)
+def test_a_thread_that_stays_busy(replying: Any, clock: Clock) -> None:
+    _, run = replying(ASKS, output=QUESTION, resume=response(b'"busy"', 409))
     for call in (partial(run.resume, {"value": 1}), partial(run.drive, lambda question: {})):
         with pytest.raises(RunWaitTimeout, match=r"was not answered after 1\.2 s.*409"):
             call(timeout=1.2)
@@ -351,37 +345,35 @@ def test_a_thread_that_stays_busy(serve: Serve, clock: Clock) -> None:
     ids=["another question", "the end", "another after a limit", "no credentials"],
 )
 def test_an_answer_is_not_sent_again_after_what_a_look_shows(
-    serve: Serve, status: int, later: bytes, error: type[ApiException], words: str
+    replying: Any, status: int, later: bytes, error: type[ApiException], words: str
 ) -> None:
-    replies = Replies(output=QUESTION, look=(ASKS, later), resume=response(b"{}", status))
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=(ASKS, later), resume=response(b"{}", status))
     with pytest.raises(error, match=words):
-        RunHandle("r", client).resume({})
+        run.resume({})
     assert replies.asked[-2:] == ["resume", "look"]
 
 
 def test_a_conflict_after_a_lost_answer_shows_that_it_arrived(
-    serve: Serve, set_timing: SetTiming
+    replying: Any, set_timing: SetTiming
 ) -> None:
     def look() -> bytes:
         return run_json() if replies.asked.count("resume") == 2 else ASKS
 
     set_timing(unchanged=0.1, probe=0.05)
-    replies = Replies(output=QUESTION, look=look, resume=([CLOSE], response(b'"busy"', 409)))
-    _, client = serve(replies)
-    RunHandle("r", client).resume({})
+    replies, run = replying(output=QUESTION, look=look, resume=([CLOSE], response(b'"busy"', 409)))
+    run.resume({})
     assert replies.asked.count("resume") == 2
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time(serve: Serve, clock: Clock) -> None:
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time(
+    replying: Any, clock: Clock
+) -> None:
     """As where the run is read from a cache."""
 
     def look() -> bytes:
         return run_json("success" if replies.asked.count("output") >= 4 else "interrupted")
 
-    replies = Replies(stream=NOTHING, look=look, output=(*[NOTHING] * 4, SUCCESS))
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(stream=NOTHING, look=look, output=(*[NOTHING] * 4, SUCCESS))
     assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
     assert clock.pauses == pytest.approx([0.25] * 4)
 
@@ -403,9 +395,8 @@ def test_one_look_is_one_request(serve: Serve, call: Callable[[RunHandle], objec
     assert replies.asked.count("look") == 1
 
 
-def test_one_look_at_a_question_that_was_answered_meanwhile(serve: Serve) -> None:
-    _, client = serve(Replies(output=QUESTION, look=run_json("success")))
-    run = RunHandle("r", client)
+def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> None:
+    _, run = replying(output=QUESTION, look=run_json("success"))
     for call in (lambda: run.drive(str, timeout=0), lambda: next(run.interrupts(timeout=0))):
         with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
             call()
@@ -414,8 +405,9 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(serve: Serve) -> Non
 class Asking(Replies):
     """A server whose run asks q0 and q1, and moves on some looks after each answer."""
 
-    def __init__(self, takes: int, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
+    def __init__(self, serve: Serve, takes: int, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
         super().__init__(look=self._look, output=self._output, resume=self._resume)
+        self.run = RunHandle("r", serve(self)[1])
         self.takes = takes
         self.seconds = seconds  # when each state was reached, by the server's clock
         self.answers: list[Any] = []
@@ -459,31 +451,18 @@ def test_a_question_that_was_answered_is_not_asked_again(
     serve: Serve, clock: Clock, takes: int, seconds: tuple[int, int, int]
 ) -> None:
     """Its server takes a moment to move on; any other question is asked at once."""
-    asking = Asking(takes, seconds)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    assert run.drive(lambda asked: {"to": asked.payload["words"]}, timeout=30) == {"ok": 1}
+    asking = Asking(serve, takes, seconds)
+    told = asking.run.drive(lambda asked: {"to": asked.payload["words"]}, timeout=30)
+    assert told == {"ok": 1}
     assert asking.answers == BOTH
     assert clock.pauses == pytest.approx([0.25] * len(clock.pauses)) and len(clock.pauses) <= 6
 
 
-def test_a_pickled_handle_knows_what_it_answered(serve: Serve, clock: Clock) -> None:
-    asking = Asking(2)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    next(run.interrupts()).answer({"to": "q0"})
-    again = pickle.loads(pickle.dumps(run))
-    assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
-    assert asking.answers == BOTH
-
-
 def test_an_answer_without_a_response_has_arrived_if_the_run_ends(serve: Serve) -> None:
-    asking = Asking(0, (1, 2, 2))
+    asking = Asking(serve, 0, (1, 2, 2))
     asking.replies["resume"] = (run_json(), [CLOSE])
-    _, client = serve(asking)
-    run = RunHandle("r", client)
-    run.resume({"to": "q0"})
-    run.resume({"to": "q1"})
+    asking.run.resume({"to": "q0"})
+    asking.run.resume({"to": "q1"})
     assert asking.answers == BOTH
 
 
@@ -491,9 +470,8 @@ def test_an_answer_without_a_response_has_arrived_if_the_run_ends(serve: Serve) 
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
     serve: Serve, pickled: bool, set_timing: SetTiming, clock: Clock
 ) -> None:
-    asking = Asking(10_000)
-    _, client = serve(asking)
-    run = RunHandle("r", client)
+    asking = Asking(serve, 10_000)
+    run = asking.run
     next(run.interrupts()).answer({"to": "q0"})
     if pickled:
         run = pickle.loads(pickle.dumps(run))
@@ -506,9 +484,8 @@ def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
 
 
 def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> None:
-    asking = Asking(10)
-    _, client = serve(asking)
-    question = next(RunHandle("r", client).interrupts())
+    asking = Asking(serve, 10)
+    question = next(asking.run.interrupts())
     question.answer({"to": "q0"})
     with pytest.raises(StaleInterrupt):
         question.answer({"to": "q0"})
@@ -517,8 +494,7 @@ def test_an_answer_is_not_sent_to_a_question_that_was_answered(serve: Serve) -> 
 
 def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Serve) -> None:
     """A server that takes a moment to move on may still show the last one."""
-    _, client = serve(Asking(0))
-    run = RunHandle("r", client)
+    run = Asking(serve, 0).run
     questions = []
     for question in run.interrupts(timeout=30):
         question.answer({})
@@ -540,13 +516,12 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(serve: Ser
 
 
 def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(
-    serve: Serve, clock: Clock
+    replying: Any, clock: Clock
 ) -> None:
     busy = response(b'"busy"', 429)
-    replies = Replies(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
-    _, client = serve(replies)
+    replies, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
     with pytest.raises(TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
-        RunHandle("r", client).resume({"value": 1})
+        run.resume({"value": 1})
     # The pauses grow although the run is read before each attempt.
     assert replies.asked.count("resume") < 200
     assert all(pause > 1.9 for pause in clock.pauses[5:])
@@ -554,15 +529,14 @@ def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read
 
 @pytest.mark.parametrize("timeout", [0.8, None], ids=["the deadline", "five minutes"])
 def test_a_lost_answer_stays_ambiguous_if_the_run_cannot_be_read_before_the_second(
-    serve: Serve, set_timing: SetTiming, timeout: float | None
+    replying: Any, set_timing: SetTiming, timeout: float | None
 ) -> None:
     # The run is read once before the answer, and once after it. Then the server fails.
     looks = (ASKS, ASKS, response(b'"busy"', 503))
     set_timing(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
-    replies = Replies(output=QUESTION, look=looks, resume=[CLOSE])
-    _, client = serve(replies)
+    replies, run = replying(output=QUESTION, look=looks, resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, timeout=timeout)
+        run.resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == 1
 
 

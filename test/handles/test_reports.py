@@ -32,6 +32,7 @@ from acp_client_v0_1 import (
     RunHandle,
     RunsApi,
     RunStartAmbiguous,
+    RunStatus,
     RunWaitTimeout,
     SchemaMismatch,
     SearchDrift,
@@ -86,12 +87,17 @@ def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> N
     assert events.complete is None
 
 
-def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:
-    slow.descriptor()
+def test_a_stream_that_the_agent_does_not_have_is_a_warning(
+    server: LocalServer, client: ApiClient
+) -> None:
+    agent_id = server.register(lambda *_: {}, name="talk", thread_state={"type": "object"})
+    agent = AgentHandle(agent_id, client)
+    agent.descriptor()
     words = r"capabilities\.streaming\.custom is not true"
-    for call in (slow.start, slow.run):
+    calls = (agent.start, agent.run, agent.conversation().start, agent.conversation().run)
+    for call in calls:
         with pytest.warns(UserWarning, match=words) as seen:
-            call({"seconds": 0}, streaming="custom")
+            call({}, streaming="custom")
         assert seen[0].filename == __file__
 
 
@@ -163,10 +169,13 @@ def test_a_run_that_failed_has_its_failure(failing: AgentHandle, counter: AgentH
     client = counter.runs.api_client
     runs = {run.agent_id: run for run in iter_runs(RunsApi(client))}
     failed = runs[failing.agent_id]
-    for handle in (RunHandle.of(failed, client), RunHandle(failed.run_id, client)):
-        assert isinstance(handle.failure(), RunFailed)
+    began = failed.model_copy(update={"status": RunStatus.PENDING})
+    for run in (failed, began):
+        assert isinstance(RunHandle.of(run, client).failure(), RunFailed)
+    handle = RunHandle(failed.run_id, client)
+    assert isinstance(handle.failure(), RunFailed)
     assert RunHandle.of(runs[counter.agent_id], client).failure() is None
-    assert RunHandle(failed.run_id, client).descriptor().metadata.ref.name == "failing"
+    assert handle.descriptor().metadata.ref.name == "failing"
 
 
 def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve: Serve) -> None:

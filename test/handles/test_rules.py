@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pytest
 from support.serving import Clock
@@ -29,7 +29,7 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import Failure, Kind, RetryCounter, RetryPolicy, Server, failure_of
+from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (
@@ -37,7 +37,6 @@ from acp_client_v0_1.handles._rules import (
     Facts,
     Operation,
     Pause,
-    Probe,
     Raise,
     Window,
     decide,
@@ -147,12 +146,6 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> Non
         paused = isinstance(decide("look", failure_of(error), NOW, TIMING), Pause)
         passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
-
-
-@pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])
-def test_any_response_may_ask_for_a_pause(status: int) -> None:
-    assert failure_of(answer(status, 7)).retry_after == 7
-    assert failure_of(answer(status)).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -387,21 +380,6 @@ def test_the_pauses_double_up_to_a_longest() -> None:
             pauses.add(decision.seconds)
         assert longest / 2 <= min(pauses) <= max(pauses) <= longest
         assert len(pauses) > 1  # clients that failed together do not come back together
-
-
-@pytest.mark.parametrize("operation", ALL)
-def test_there_is_a_decision_about_everything(operation: Operation) -> None:
-    kinds = get_args(Kind)
-    for kind, asked, conflict, answered, failures, ends, age in itertools.product(
-        kinds, (None, 0.0, 5.0, 9999.0), (False, True), (False, True), (0, 9), (1000.5, 1e9), (0, 9)
-    ):
-        facts = replace(NOW, reached=answered, failures=failures, ends=ends, age=age)
-        decision = decide(operation, Failure(kind, asked, conflict), facts, TIMING)  # type: ignore[arg-type]
-        assert isinstance(decision, (Pause, Probe, Raise))
-        if isinstance(decision, Pause):
-            assert 0 <= decision.seconds <= ends - NOW.now
-            if kind != "missing":
-                assert decision.seconds >= (asked or 0)
 
 
 def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:

@@ -127,13 +127,12 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
     assert replies.asked == ["create", "output", "output", "output"]
 
 
-def test_a_quick_request_is_bounded(serve: Serve, set_timing: SetTiming) -> None:
+def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> None:
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
     set_timing(quick=0.3, change=0.3)
     held_once = ([STALL], run_json())
-    replies = Replies(look=held_once, delete=held_once)
-    _, client = serve(replies)
-    assert RunHandle("r", client).cancel()
+    replies, run = replying(look=held_once, delete=held_once)
+    assert run.cancel()
     assert replies.asked == ["look", "look", "delete", "look", "delete"]
 
 
@@ -176,7 +175,7 @@ def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: Agent
     assert [request.method for request in server.requests] == ["POST", "GET"]
 
 
-def test_a_stopped_wait_names_no_failure_that_is_over(serve: Serve, set_timing: SetTiming) -> None:
+def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any, set_timing: SetTiming) -> None:
     set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
     stop = threading.Event()
 
@@ -184,10 +183,9 @@ def test_a_stopped_wait_names_no_failure_that_is_over(serve: Serve, set_timing: 
         threading.Timer(0.2, stop.set).start()
         return [STALL]
 
-    replies = Replies(output=(response(b"", 500), NOTHING, held))
-    _, client = serve(replies)
+    replies, run = replying(output=(response(b"", 500), NOTHING, held))
     with pytest.raises(RunWaitTimeout, match="was stopped") as caught:
-        RunHandle("r", client).output(stop=stop)
+        run.output(stop=stop)
     assert caught.value.__cause__ is None and replies.asked == ["output"] * 3
 
 
@@ -366,17 +364,16 @@ def test_a_run_is_deleted_unless_it_has_ended(
 @pytest.mark.parametrize("look", [run_json(), response(b'"no"', 400)])
 @pytest.mark.parametrize("call", [RunHandle.delete, RunHandle.cancel])
 def test_a_delete_that_nobody_can_tell_about_is_no_success(
-    serve: Serve, call: Callable[[RunHandle], object], look: bytes
+    replying: Any, call: Callable[[RunHandle], object], look: bytes
 ) -> None:
     """Two DELETEs are lost, and the look after them does not say that the run is gone."""
 
     def after_a_delete() -> bytes:
         return run_json() if replies.asked.count("delete") < 2 else look
 
-    replies = Replies(delete=LOST, look=after_a_delete)
-    _, client = serve(replies)
+    replies, run = replying(delete=LOST, look=after_a_delete)
     with pytest.raises(ApiException):
-        call(RunHandle("r", client))
+        call(run)
     assert replies.asked.count("delete") == 2
 
 
@@ -411,10 +408,12 @@ def call(name: str, client: ApiClient, timeout: float | None = None) -> object:
     return CALLS[name](AgentHandle("a", client), RunHandle("r", client), timeout)
 
 
-@pytest.mark.parametrize("name", OF_A_RUN)
+@pytest.mark.parametrize("name", [*OF_A_RUN, "resume"])
 def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
     """A server of another version; nothing is gone, and nothing was deleted."""
-    server, client = serve(Replies(NOT_FOUND, look=run_json("success")), base="/base")
+    asks = {"look": run_json("interrupted", updated="01.5"), "output": QUESTION}
+    has = asks if name == "resume" else {"look": run_json("success")}
+    server, client = serve(Replies(NOT_FOUND, **has), base="/base")
     with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
         call(name, client)
     assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
@@ -441,25 +440,14 @@ def test_a_run_that_is_not_there_is_gone_at_once(
     assert len(server.requests) == (1 if name in ("cancel", "refresh") else 2)
 
 
-@pytest.mark.slow
-def test_a_404_of_an_answer_looks_at_the_run(serve: Serve) -> None:
-    replies = Replies(run_json("interrupted"), resume=NOT_FOUND, output=QUESTION)
-    _, client = serve(replies)
-    with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
-        RunHandle("r", client).resume({})
-    assert replies.asked.count("resume") == 1
-
-
 @pytest.mark.parametrize(("status", "kind"), [("error", RunFailed), ("timeout", RunTimedOut)])
 def test_a_500_while_blocked_and_the_error_afterwards(
-    serve: Serve, status: str, kind: type[RunFailed]
+    replying: Any, status: str, kind: type[RunFailed]
 ) -> None:
     """The first look at it fails, too, by which it is told whether the run has timed out."""
     failed = output_json("error", errcode=7, description="broke")
     looks = (response(b'"busy"', 503), run_json(status))
-    replies = Replies(output=(response(b"", 500), failed), look=looks)
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(output=(response(b"", 500), failed), look=looks)
     with pytest.raises(RunFailed, match="broke") as caught:
         run.result(timeout=30)
     assert (type(caught.value), run.status) == (kind, status)
@@ -488,12 +476,11 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_no_request_overtakes_a_pause_that_is_too_long(serve: Serve, status: int) -> None:
+def test_no_request_overtakes_a_pause_that_is_too_long(replying: Any, status: int) -> None:
     """Not even the look whether a DELETE was carried out."""
-    replies = Replies(delete=response(b'"busy"', status, retry_after="3600"))
-    _, client = serve(replies)
+    replies, run = replying(delete=response(b'"busy"', status, retry_after="3600"))
     with pytest.raises(ApiException) as caught:
-        RunHandle("r", client).delete()
+        run.delete()
     assert (caught.value.status, replies.asked) == (status, ["delete"])
 
 
@@ -568,18 +555,6 @@ def test_limits_without_end_are_logged(
     assert [each.levelname for each in caplog.records].count("WARNING") == 1
 
 
-@pytest.mark.parametrize(("configured", "view", "connects"), [(3, 0, 1), (0, 1, 2)])
-def test_a_view_has_its_own_retries(
-    closed_port: str, configured: int, view: int, connects: int
-) -> None:
-    tries: list[object] = []
-    with ApiClient(Configuration(host=closed_port, retries=configured)) as client:
-        run = RunHandle("r", client.with_options(retries=view))
-        with pytest.raises(ConnectionException):
-            run.result(on_pending=lambda *said: tries.append(said))
-    assert len(tries) == connects
-
-
 @pytest.mark.slow
 def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
@@ -628,14 +603,20 @@ def test_no_call_passes_its_timeout_at_a_server_that(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "retries", "connects"),
+    ("name", "configured", "view", "connects"),
     [
-        *(("refresh", retries, 1) for retries in (False, 0, Retry(5, connect=0))),
-        *((name, 2, 3) for name in CALLS),
+        *(("refresh", retries, None, 1) for retries in (False, 0, Retry(5, connect=0))),
+        *((name, 2, None, 3) for name in CALLS),
+        *(("result", *row) for row in ((3, 0, 1), (0, 1, 2))),
     ],
 )
 def test_a_server_that_never_answered_is_a_wrong_address(
-    closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any, connects: int
+    closed_port: str,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    configured: Any,
+    view: int | None,
+    connects: int,
 ) -> None:
     """It fails within the client's own retries, however long the caller would wait for a run."""
     attempts: list[Any] = []
@@ -647,22 +628,20 @@ def test_a_server_that_never_answered_is_a_wrong_address(
 
     monkeypatch.setattr(socket.socket, "connect", counted)
     with (
-        ApiClient(Configuration(host=closed_port, retries=retries)) as client,
+        ApiClient(Configuration(host=closed_port, retries=configured)) as client,
         pytest.raises(ConnectionException, match="cannot connect"),
     ):
-        call(name, client)
+        call(name, client.with_options(retries=view))
     assert len(attempts) == connects
 
 
 @pytest.mark.slow
-def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(serve: Serve) -> None:
+def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(replying: Any) -> None:
     def look() -> bytes:
         resumed = "resume" in replies.asked
         return run_json("success") if resumed else run_json("interrupted", updated="01.5")
 
-    replies = Replies(output=(QUESTION, SUCCESS), look=look, resume=[STALL])
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(output=(QUESTION, SUCCESS), look=look, resume=[STALL])
     began = time.monotonic()
     run.resume({"yes": True}, timeout=2)
     assert time.monotonic() - began < 1.9
@@ -673,22 +652,19 @@ def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(serve: Serve
 # What a status and a time may be
 
 
-def test_a_time_without_an_offset_is_utc(serve: Serve) -> None:
+def test_a_time_without_an_offset_is_utc(replying: Any) -> None:
     """The server writes its offset in one response and not in the next."""
     times = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
     looks = tuple(run_json("interrupted", updated_at=each) for each in times)
-    replies = Replies(look=looks, output=(*[QUESTION] * 3, SUCCESS), resume=run_json())
-    _, client = serve(replies)
-    assert RunHandle("r", client).drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
+    replies, run = replying(look=looks, output=(*[QUESTION] * 3, SUCCESS), resume=run_json())
+    assert run.drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
     assert replies.asked.count("resume") == 1
 
 
 @pytest.mark.parametrize("status", ["", "queued"])
-def test_a_run_of_an_unknown_status_has_not_ended(serve: Serve, clock: Clock, status: str) -> None:
+def test_a_run_of_an_unknown_status_has_not_ended(replying: Any, clock: Clock, status: str) -> None:
     """The output is asked for until it is there: it is the only sign of the end."""
-    replies = Replies(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
-    _, client = serve(replies)
-    run = RunHandle("r", client)
+    replies, run = replying(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
     with pytest.raises(RunWaitTimeout):
         run.result(timeout=0)
     assert not run.done()
@@ -700,11 +676,10 @@ def test_a_run_of_an_unknown_status_has_not_ended(serve: Serve, clock: Clock, st
     assert replies.asked.count("output") == 4
 
 
-def test_a_run_whose_output_is_not_served_is_read(serve: Serve, clock: Clock) -> None:
+def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -> None:
     looks = (run_json(), run_json(), run_json("success"))
-    replies = Replies(output=(NOT_FOUND, NOTHING, SUCCESS), look=looks)
-    _, client = serve(replies)
-    assert RunHandle("r", client).result() == {"ok": 1}
+    replies, run = replying(output=(NOT_FOUND, NOTHING, SUCCESS), look=looks)
+    assert run.result() == {"ok": 1}
     assert replies.asked == ["output", "look", "look", "look", "output", "output"]
     assert clock.pauses == pytest.approx([0.25, 0.2, 0.4])
 
@@ -788,11 +763,3 @@ def test_the_defaults_are_as_documented(
     method: Callable[..., object], name: str, default: object
 ) -> None:
     assert inspect.signature(method).parameters[name].default == default
-
-
-def test_a_run_that_has_failed_since_it_was_started_has_a_failure(serve: Serve) -> None:
-    failed = output_json("error", errcode=7, description="no luck")
-    _, client = serve(Replies(run_json("error"), output=failed))
-    run = RunHandle.of(Run.from_dict(a_run("pending")), client)
-    failure = run.failure()
-    assert failure is not None and failure.errcode == 7

@@ -62,6 +62,7 @@ EVERYTHING = "import acp_client_v0_1 as a\nfor name in a.__all__: getattr(a, nam
 EVERYTHING += "".join(f"\nimport {name}" for name in MODULES)
 TRANSPORT = "urllib3 acp_client_v0_1.rest acp_client_v0_1.api_client"
 ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
+RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,13 @@ ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundExceptio
         (EVERYTHING, "urllib3", " ".join(sorted(TESTING))),
         (ERRORS, "", "urllib3"),
         (f"{ERRORS}, TransportException", "urllib3", ""),
+        (RUNS, "urllib3", "acp_client_v0_1.handles"),
+        (f"{RUNS}; a.AgentHandle('a', client)", "acp_client_v0_1.handles", "jsonschema_rs"),
     ],
-    ids=["a model", "the parser", "all that is public", "errors", "an error of the transport"],
+    ids=[
+        *("a model", "the parser", "all that is public", "errors", "an error of the transport"),
+        *("the operations", "the handles, before a check"),
+    ],
 )
 def test_a_name_loads_what_it_needs_and_no_more(script: str, needed: str, not_needed: str) -> None:
     loaded = loaded_by(script)
