@@ -727,12 +727,15 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
     assert (events.ended_by, events.complete) == ("success", None)
 
 
+@pytest.mark.parametrize("last", [[], [{"ok": 1}]], ids=["not seen", "seen"])
 @pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    serve: Serve, silent: Any, set_timing: SetTiming
+    serve: Serve, silent: Any, set_timing: SetTiming, last: list[Any]
 ) -> None:
+    """It is handed out once."""
     set_timing(silence=0.3)
-    first = [STREAMING + so_far(1) + so_far(2), CLOSE]
+    seen = b"".join(event_of("result", result=result) for result in last)
+    first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
     results = [event.result for event in Scripted(serve, first, silent).run.events()]
     assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
 
