@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -165,23 +164,6 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
             assert len(pool_of(runs.api_client.rest_client).idle) == idle
             assert server.connections == (1 if idle else made)
         assert eventually(lambda: server.still_open == idle)
-
-
-def test_close_from_another_thread() -> None:
-    with streaming([CHUNKED + chunk(ONE), STALL]) as (runs, server):
-        stream = runs.get_run_stream("r")
-        next(stream)
-        closing = threading.Timer(0.1, stream.close)
-        closing.start()
-        with Stopwatch() as read:
-            assert next(stream, None) is None
-        assert read.seconds < 5
-        closing.join()
-        assert stream.closed
-        assert eventually(lambda: server.still_open == 0)
-
-
-# --- Bodies that break off ----------------------------------------------------------------------
 
 
 # --- Time ---------------------------------------------------------------------------------------
