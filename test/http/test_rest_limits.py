@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Any
 
 import pytest
-import urllib3
 from support.socket_server import STALL, SocketServer, chunk, head, response
 from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
@@ -166,21 +165,3 @@ def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCapt
             assert str(caught.value.reason).isprintable()
     assert "Red" in caplog.text
     assert all(line.isprintable() for line in caplog.text.splitlines())
-
-
-# --- What is used of urllib3 and http.client -----------------------------------------------------
-
-
-def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
-    version = f"urllib3 {urllib3.__version__} lacks"
-    plain, secure = urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection
-    for owner, names in {
-        plain: ("connect", "_new_conn", "_tunnel", "is_connected", "has_connected_to_proxy"),
-        secure: ("connect", "_connect_tls_proxy", "proxy_is_tunneling"),
-    }.items():
-        for name in names:
-            assert hasattr(owner, name), f"{version} {owner.__name__}.{name}"
-    tunnelled = secure("127.0.0.1", 1)
-    tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
-    for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
-        assert hasattr(tunnelled, name), f"http.client lacks {name}"

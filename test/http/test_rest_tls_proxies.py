@@ -230,22 +230,15 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
-def test_verify_ssl_false_works_with_a_warning(certificates):
-    with (
-        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
-        rest_client(verify_ssl=False) as client,
-        pytest.warns(InsecureRequestWarning, match="Unverified HTTPS request"),
-    ):
-        assert client.request("GET", server.url).status == 200
-
-
-def test_an_unverified_origin_is_named_although_its_proxy_is_verified(certificates, tunnel):
-    with (
-        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
-        rest_client(**tunnel, verify_ssl=False) as client,
-        pytest.warns(InsecureRequestWarning, match="request to 'localhost': its certificate"),
-    ):
-        assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
+    words = "Unverified HTTPS request to 'localhost': its certificate"
+    for settings in ({}, tunnel):
+        with (
+            SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+            rest_client(**settings, verify_ssl=False) as client,
+            pytest.warns(InsecureRequestWarning, match=words),
+        ):
+            assert client.request("GET", f"https://localhost:{server.port}/").status == 200
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
@@ -360,6 +353,15 @@ def test_a_key_without_its_certificate_is_refused():
         ("10.0.0.0/8", "acp.invalid", False),
         ("::1", "::1", True),
         ("[::1]:8000", "::1", True),
+        # An address without brackets has no port.
+        ("2001:db8::8000", "2001:db8::8000", True),
+        ("2001:db8::8000", "2001:db8::", False),
+        ("::1:8000", "::1:8000", True),
+        ("::1:8000", "::1", False),
+        ("[2001:db8::8000]", "2001:db8::8000", True),
+        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
+        ("[2001:db8::8000]:1", "2001:db8::8000", False),
+        ("2001:db8::/32", "2001:db8::8000", True),
     ],
 )
 def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
@@ -816,24 +818,3 @@ def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates
         pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
     ):
         client.request("GET", server.url)
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "host", "direct"),
-    [
-        ("2001:db8::8000", "2001:db8::8000", True),
-        ("2001:db8::8000", "2001:db8::", False),
-        ("::1:8000", "::1:8000", True),
-        ("::1:8000", "::1", False),
-        ("[2001:db8::8000]", "2001:db8::8000", True),
-        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
-        ("[2001:db8::8000]:1", "2001:db8::8000", False),
-        ("2001:db8::/32", "2001:db8::8000", True),
-    ],
-)
-def test_an_ipv6_address_without_brackets_has_no_port(monkeypatch, no_proxy, host, direct):
-    origin = Origin("http", host, 8000)
-    assert (proxy_for(origin, "http://proxy:3128", no_proxy, {}) is None) is direct
-    monkeypatch.setenv("http_proxy", "http://proxy:3128")
-    monkeypatch.setenv("no_proxy", no_proxy)
-    assert (proxy_for(origin, None, None, {}) is None) is direct
