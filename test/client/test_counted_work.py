@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from support.costs import Memory
 from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
 from support.socket_server import response
@@ -181,10 +181,6 @@ def test_encoding_makes_no_copy_of_the_content() -> None:
     creation = RunCreate(agent_id="a", input={"items": items})
     content = _CREATE_RUN.bind((creation,)).body
     assert content is not None
-    tracemalloc.start()
-    try:
+    with Memory() as memory:
         _CREATE_RUN.bind((creation,))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1.5 * len(content)
+    assert memory.peak < 1.5 * len(content)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import pytest
+from support.forks import printed_by
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
@@ -306,4 +305,4 @@ module = "acp_client_v0_1.streaming.event_stream"
 assert module not in sys.modules
 assert streaming.EventStream.__module__ == module in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    printed_by(script)
