@@ -83,13 +83,6 @@ def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
         client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
 
 
-def test_an_ambiguous_status_says_so() -> None:
-    with talking(response(b'"no"', 504)) as (client, server):
-        for safe in (False, True):
-            error = ApiException(http_resp=client.request("POST", server.url, safe=safe))
-            assert ("may have carried out" in str(error)) is not safe
-
-
 def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:
     with talking([response(b'"a"'), CLOSE]) as (client, server):
         for _ in range(20):
