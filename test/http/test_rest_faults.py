@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, SocketServer, response
-from support.transport import a_call, causes, eventually, pool_of, rest_client, talking
+from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
@@ -38,8 +38,7 @@ QUICK = Retry(2, backoff_factor=0.02)
 
 
 def test_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     for safe in (True, False):
         with rest_client(retries=QUICK) as client, pytest.raises(ConnectionException) as failure:
             client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}", safe=safe)
@@ -51,8 +50,7 @@ def test_refused() -> None:
 
 
 def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with rest_client(retries=8) as client:
         started = []
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import pickle
-import socket
 import traceback
 from urllib.parse import quote
 
 import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, head, response
-from support.transport import a_call, causes, rest_client, talking
+from support.transport import a_call, causes, free_port, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.headers import RequestAuth
@@ -91,9 +90,7 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
 
 
 def test_refused_connections_and_proxies_show_no_secret(caplog):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    url = f"http://user:{SECRET}@127.0.0.1:{port}"
+    url = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
     with HttpProxy(refuse=response(b"", 407)) as proxy, caplog.at_level(logging.DEBUG):
         for settings in (
             {"proxy": url, "proxy_headers": {"x-secret": SECRET}},

@@ -28,7 +28,7 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, causes, eventually, rest_client, talking
+from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -481,8 +481,7 @@ def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates, tr
 
 
 def test_a_proxy_that_is_not_there():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     for scheme in ("http", "socks5h"):
         with rest_client(proxy=f"{scheme}://127.0.0.1:{port}") as client:
             for target in ("http", "https"):
