@@ -168,17 +168,8 @@ def test_bytes_beyond_the_body_never_reach_the_next_response(secure):
         assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
 
 
-def test_an_unknown_ca_is_refused(secure):
-    words = r"certificate is refused: .* ssl_ca_cert"
-    with secure(FINE, ssl_ca_cert=None, retries=3) as (client, server):
-        with pytest.raises(TLSException, match=words) as failure:
-            client.request("GET", server.url, safe=True)
-        assert isinstance(causes(failure.value)[-1], ssl.SSLError)
-        assert server.connections == 1
-
-
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
-    text = certificates.ca_text
+    text, words = certificates.ca_text, r"certificate is refused: .* ssl_ca_cert"
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
         for data in (text, ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
@@ -188,9 +179,14 @@ def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certifica
             assert client.request("GET", server.url).status == 200
         other = Path(certificates.ca_file).with_name("other.pem")
         trustme.CA().cert_pem.write_to_path(str(other))
-        for settings in ({"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
-            with rest_client(**settings) as client, pytest.raises(TLSException):
+        monkeypatch.delenv("SSL_CERT_FILE")
+        for settings in ({}, {"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
+            with (
+                rest_client(**settings) as client,
+                pytest.raises(TLSException, match=words) as failure,
+            ):
                 client.request("GET", server.url)
+            assert isinstance(causes(failure.value)[-1], ssl.SSLError)
 
 
 def test_names_that_are_asserted(certificates, secure):

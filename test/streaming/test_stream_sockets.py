@@ -16,6 +16,7 @@ from operator import length_hint
 from typing import Any
 
 import pytest
+from support.examples import UPDATE
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head, response
 from support.transport import Stopwatch, eventually, pool_of, serving
 
@@ -36,14 +37,9 @@ EVENT_STREAM = "text/event-stream"
 IDLE = response(b"[]")
 
 
-def payload(number: int) -> bytes:
-    return json.dumps(
-        {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
-    ).encode()
-
-
 def event(number: int) -> bytes:
-    return b"id: %d\nevent: agent_event\ndata: %b\n\n" % (number, payload(number))
+    update = json.dumps({**UPDATE, "update": {"n": number}}).encode()
+    return b"id: %d\nevent: agent_event\ndata: %b\n\n" % (number, update)
 
 
 def number_of(item: RunOutputStream) -> int:
@@ -57,11 +53,6 @@ def numbers(stream: Stream) -> list[int]:
 
 
 CHUNKED = head(content_type=EVENT_STREAM, transfer_encoding="chunked")
-CLOSED = head(content_type=EVENT_STREAM, connection="close")
-
-
-def sized(length: int) -> bytes:
-    return head(content_type=EVENT_STREAM, content_length=str(length))
 
 
 def chunked(*pieces: bytes) -> bytes:
