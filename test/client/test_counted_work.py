@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from support.costs import Memory
 from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
+from support.moments import Moment
 from support.socket_server import response
 from support.transport import serving
 
@@ -108,23 +109,10 @@ def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.Monke
 
 
 def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
-    lines = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
-        if frame.f_code.co_filename != free_json.__file__:
-            return None
-        lines += event == "line"
-        return count
-
     create = RunCreate(agent_id="a", input={"question": "why?"})
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
+    with Moment(0, [free_json.__file__]) as moment:
         _CREATE_RUN.bind((create,))
-    finally:
-        sys.settrace(before)
-    assert 0 < lines < 100
+    assert 0 < moment.steps < 1_000  # all 197 levels would take over 3,000
 
 
 @pytest.mark.parametrize(
@@ -181,10 +169,6 @@ def test_encoding_makes_no_copy_of_the_content() -> None:
     creation = RunCreate(agent_id="a", input={"items": items})
     content = _CREATE_RUN.bind((creation,)).body
     assert content is not None
-    tracemalloc.start()
-    try:
+    with Memory() as memory:
         _CREATE_RUN.bind((creation,))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1.5 * len(content)
+    assert memory.peak < 1.5 * len(content)

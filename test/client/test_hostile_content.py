@@ -7,13 +7,13 @@ have cost most: in time, in memory, or in an event that was lost.
 from __future__ import annotations
 
 import json
-import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.costs import Memory
 from support.examples import ERROR, INTERRUPT, METADATA, RESULT, SPECS, UPDATE
 from support.socket_server import response
 from support.transport import serving
@@ -147,15 +147,10 @@ def test_a_time_that_is_none(created_at: str) -> None:
 
 def peak_of(content: bytes, match: str) -> tuple[ResponseValidationError, float]:
     """The error of a search with this response, and the memory that it took for each byte."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(ResponseValidationError, match=match) as caught:
-            get(content, "search_runs")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with Memory() as memory, pytest.raises(ResponseValidationError, match=match) as caught:
+        get(content, "search_runs")
     assert caught.value.body == content.decode()
-    return caught.value, peak / len(content)
+    return caught.value, memory.peak / len(content)
 
 
 def test_a_list_of_wrong_items_costs_no_more_than_it_is_long() -> None:

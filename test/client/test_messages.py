@@ -8,18 +8,16 @@ near the end have the rows whose mistake is one expression; ` ... ` stands betwe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import os
 import pickle
 import re
-import socket
 import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -47,7 +45,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import serving
+from support.transport import free_port, full_listener, serving
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import (
@@ -204,8 +202,8 @@ def dead_proxy(scheme: str = "http://me:5ecret@") -> str:
 
 
 def without_room() -> None:
-    with full_listener() as host:
-        get_run(host=host, timeout=(0.2, 5))
+    with full_listener() as port:
+        get_run(host=f"http://127.0.0.1:{port}", timeout=(0.2, 5))
 
 
 @mistake(acp.ConnectionException, "a mock of the library responses needs testing.responses_bridge")
@@ -453,26 +451,6 @@ def redirected(call: Callable[[ApiClient], object], status: int) -> None:
 
 
 SET_HOST = "set host to a URL that begins with https://127.0.0.1:"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def full_listener() -> Iterator[str]:
-    """A port whose queue is full, so that it accepts no connection."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                waiting.connect(address)
-        yield f"http://127.0.0.1:{address[1]}"
 
 
 CENTURY = "Fri, 31 Dec 2100 23:59:59 GMT"

@@ -13,7 +13,16 @@ import weakref
 import pytest
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, eventually, in_child, in_use, rest_client, talking
+from support.transport import (
+    Stopwatch,
+    causes,
+    eventually,
+    full_listener,
+    in_child,
+    in_use,
+    rest_client,
+    talking,
+)
 
 from acp_client_v0_1._deadline import Deadline, NothingYet
 from acp_client_v0_1._http import dial
@@ -185,21 +194,8 @@ def test_a_silent_connection_ends_by_the_read_limit(options, settings):
 
 @pytest.fixture
 def full_backlog():
-    """A port that accepts no connection: its queue is full, so the handshake gets no response."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            fillers.append(filler)
-        time.sleep(0.05)
+    with full_listener() as port:
         yield port
-        for filler in fillers:
-            filler.close()
 
 
 def test_connecting_ends_in_time(full_backlog):

@@ -7,13 +7,12 @@ import http.client
 import logging
 import os
 import time
-import tracemalloc
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import pytest
-import urllib3
+from support.costs import Memory
 from support.socket_server import STALL, SocketServer, chunk, head, response
 from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
@@ -114,14 +113,12 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
     else:  # what it would wait for never comes
         script = [head(300, content_length="9000000000") + b"x" * 2 * MIB, STALL]
     with talking(script) as (client, server):
-        tracemalloc.start()
-        received = client.request("GET", server.url, _request_timeout=30)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+        with Memory() as memory:
+            received = client.request("GET", server.url, _request_timeout=30)
         assert (received.status, received.fault) == (404 if coded else 300, None)
         assert received.data == b"x" * MIB
         assert eventually(lambda: not server.still_open)
-    assert most < 12 * MIB
+    assert memory.peak < 12 * MIB
 
 
 def test_the_body_of_an_error_keeps_a_limit_that_is_smaller() -> None:
@@ -143,12 +140,9 @@ def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
 
 def test_memory_is_in_proportion_to_the_bytes_that_came_where_no_limit_is_set() -> None:
     body = os.urandom(8 * MIB)
-    with talking(response(body), max_response_bytes=None) as (client, server):
-        tracemalloc.start()
+    with talking(response(body), max_response_bytes=None) as (client, server), Memory() as memory:
         assert len(client.request("GET", server.url).data or b"") == len(body)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert most < 2.5 * len(body)
+    assert memory.peak < 2.5 * len(body)
 
 
 def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,21 +160,3 @@ def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCapt
             assert str(caught.value.reason).isprintable()
     assert "Red" in caplog.text
     assert all(line.isprintable() for line in caplog.text.splitlines())
-
-
-# --- What is used of urllib3 and http.client -----------------------------------------------------
-
-
-def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
-    version = f"urllib3 {urllib3.__version__} lacks"
-    plain, secure = urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection
-    for owner, names in {
-        plain: ("connect", "_new_conn", "_tunnel", "is_connected", "has_connected_to_proxy"),
-        secure: ("connect", "_connect_tls_proxy", "proxy_is_tunneling"),
-    }.items():
-        for name in names:
-            assert hasattr(owner, name), f"{version} {owner.__name__}.{name}"
-    tunnelled = secure("127.0.0.1", 1)
-    tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
-    for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
-        assert hasattr(tunnelled, name), f"http.client lacks {name}"

@@ -9,11 +9,11 @@ import operator
 import random
 import socket
 import threading
-import tracemalloc
 import zlib
 from functools import partial
 
 import pytest
+from support.costs import Memory
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -305,13 +305,11 @@ def test_little_that_decodes_to_much_is_given_in_pieces(coding):
     script = response(body, content_encoding=coding)
     with talking(script) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
-        tracemalloc.start()
-        pieces = [len(piece) for piece in iter(received.read_available, b"")]
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+        with Memory() as memory:
+            pieces = [len(piece) for piece in iter(received.read_available, b"")]
     assert sum(pieces) == len(comments)
     assert max(pieces) <= 65_536
-    assert most < 2_000_000
+    assert memory.peak < 2_000_000
 
 
 def test_all_that_was_flushed_comes_before_more_is_waited_for():

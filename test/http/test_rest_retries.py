@@ -241,17 +241,6 @@ def test_each_attempt_is_logged(caplog):
     )
 
 
-def test_a_failure_tells_how_often_it_was_tried():
-    with (
-        talking(BUSY, [RESET], retries=quick(1)) as (client, server),
-        pytest.raises(ConnectionException) as failure,
-    ):
-        client.request("GET", server.url, safe=True)
-    assert failure.value.attempts == 2
-    assert 0 < failure.value.elapsed < 15
-    assert "after 2 attempts in " in str(failure.value)
-
-
 def test_zeros_at_the_beginning_do_not_shorten_a_retry_after():
     scripts = (response(b"", 429, retry_after=f"{'0' * 12}{seconds}") for seconds in (120, "", 0))
     with talking(*scripts, FINE, retries=2) as (client, server):

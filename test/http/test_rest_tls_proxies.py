@@ -28,7 +28,7 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, causes, eventually, rest_client, talking
+from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -168,17 +168,8 @@ def test_bytes_beyond_the_body_never_reach_the_next_response(secure):
         assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
 
 
-def test_an_unknown_ca_is_refused(secure):
-    words = r"certificate is refused: .* ssl_ca_cert"
-    with secure(FINE, ssl_ca_cert=None, retries=3) as (client, server):
-        with pytest.raises(TLSException, match=words) as failure:
-            client.request("GET", server.url, safe=True)
-        assert isinstance(causes(failure.value)[-1], ssl.SSLError)
-        assert server.connections == 1
-
-
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
-    text = certificates.ca_text
+    text, words = certificates.ca_text, r"certificate is refused: .* ssl_ca_cert"
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
         for data in (text, ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
@@ -188,9 +179,14 @@ def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certifica
             assert client.request("GET", server.url).status == 200
         other = Path(certificates.ca_file).with_name("other.pem")
         trustme.CA().cert_pem.write_to_path(str(other))
-        for settings in ({"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
-            with rest_client(**settings) as client, pytest.raises(TLSException):
+        monkeypatch.delenv("SSL_CERT_FILE")
+        for settings in ({}, {"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
+            with (
+                rest_client(**settings) as client,
+                pytest.raises(TLSException, match=words) as failure,
+            ):
                 client.request("GET", server.url)
+            assert isinstance(causes(failure.value)[-1], ssl.SSLError)
 
 
 def test_names_that_are_asserted(certificates, secure):
@@ -230,22 +226,15 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
-def test_verify_ssl_false_works_with_a_warning(certificates):
-    with (
-        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
-        rest_client(verify_ssl=False) as client,
-        pytest.warns(InsecureRequestWarning, match="Unverified HTTPS request"),
-    ):
-        assert client.request("GET", server.url).status == 200
-
-
-def test_an_unverified_origin_is_named_although_its_proxy_is_verified(certificates, tunnel):
-    with (
-        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
-        rest_client(**tunnel, verify_ssl=False) as client,
-        pytest.warns(InsecureRequestWarning, match="request to 'localhost': its certificate"),
-    ):
-        assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
+    words = "Unverified HTTPS request to 'localhost': its certificate"
+    for settings in ({}, tunnel):
+        with (
+            SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+            rest_client(**settings, verify_ssl=False) as client,
+            pytest.warns(InsecureRequestWarning, match=words),
+        ):
+            assert client.request("GET", f"https://localhost:{server.port}/").status == 200
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
@@ -360,6 +349,15 @@ def test_a_key_without_its_certificate_is_refused():
         ("10.0.0.0/8", "acp.invalid", False),
         ("::1", "::1", True),
         ("[::1]:8000", "::1", True),
+        # An address without brackets has no port.
+        ("2001:db8::8000", "2001:db8::8000", True),
+        ("2001:db8::8000", "2001:db8::", False),
+        ("::1:8000", "::1:8000", True),
+        ("::1:8000", "::1", False),
+        ("[2001:db8::8000]", "2001:db8::8000", True),
+        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
+        ("[2001:db8::8000]:1", "2001:db8::8000", False),
+        ("2001:db8::/32", "2001:db8::8000", True),
     ],
 )
 def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
@@ -479,8 +477,7 @@ def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates, tr
 
 
 def test_a_proxy_that_is_not_there():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     for scheme in ("http", "socks5h"):
         with rest_client(proxy=f"{scheme}://127.0.0.1:{port}") as client:
             for target in ("http", "https"):
@@ -816,24 +813,3 @@ def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates
         pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
     ):
         client.request("GET", server.url)
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "host", "direct"),
-    [
-        ("2001:db8::8000", "2001:db8::8000", True),
-        ("2001:db8::8000", "2001:db8::", False),
-        ("::1:8000", "::1:8000", True),
-        ("::1:8000", "::1", False),
-        ("[2001:db8::8000]", "2001:db8::8000", True),
-        ("[2001:db8::8000]:8000", "2001:db8::8000", True),
-        ("[2001:db8::8000]:1", "2001:db8::8000", False),
-        ("2001:db8::/32", "2001:db8::8000", True),
-    ],
-)
-def test_an_ipv6_address_without_brackets_has_no_port(monkeypatch, no_proxy, host, direct):
-    origin = Origin("http", host, 8000)
-    assert (proxy_for(origin, "http://proxy:3128", no_proxy, {}) is None) is direct
-    monkeypatch.setenv("http_proxy", "http://proxy:3128")
-    monkeypatch.setenv("no_proxy", no_proxy)
-    assert (proxy_for(origin, None, None, {}) is None) is direct

@@ -6,12 +6,11 @@ The transport takes together the chunks that have come together; none of this ma
 from __future__ import annotations
 
 import random
-import sys
-import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
+from support.costs import Calls, Memory
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head
 from support.transport import eventually, talking
 from urllib3.exceptions import ProtocolError
@@ -214,33 +213,20 @@ def test_small_chunks_that_come_together_cost_three_calls_each_unless_their_line
     lines: int, width: int, quick: bool
 ) -> None:
     data = b"".join(b"1;%0*d\r\nx\r\n" % (width, number % lines) for number in range(1_000))
-    framing, calls = framing_of_chunks(), 0
+    framing = framing_of_chunks()
     framing.take(data)
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with Calls() as calls:
         assert framing.take(data) == b"x" * 1_000
-    finally:
-        sys.setprofile(before)
-    assert (calls < 3_100) is quick
+    assert (calls.count < 3_100) is quick
 
 
 def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
     framing = framing_of_chunks()
-    tracemalloc.start()
-    try:
+    with Memory() as memory:
         for start in range(0, 5_000, 1_000):
             lines = (b"1;number=%d\r\nx\r\n" % number for number in range(start, start + 1_000))
             assert framing.take(b"".join(lines)) == b"x" * 1_000
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < 130_000
+    assert memory.kept < 130_000
 
 
 def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:

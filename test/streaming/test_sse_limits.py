@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.costs import Calls, Memory
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.streaming import EventTooLarge, ServerSentEvent, SSEParser
@@ -120,12 +120,9 @@ def test_a_limit_is_a_positive_integer_and_by_default_64_mib(bad: Any) -> None:
 
 
 def peak_growth(work: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
+    with Memory() as memory:
         work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    return memory.peak
 
 
 def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
@@ -166,10 +163,9 @@ def test_lines_of_data_are_joined_once_there_are_more_than_4096(before: bytes) -
     for lines in (4096, 4097):
         parser = SSEParser()
         parser.feed(before)
-        tracemalloc.start()
-        parser.feed(b"data: some text\n" * lines)
-        held.append(tracemalloc.get_traced_memory()[0])
-        tracemalloc.stop()
+        with Memory() as memory:
+            parser.feed(b"data: some text\n" * lines)
+        held.append(memory.kept)
     assert held[1] < held[0] / 2
 
 
@@ -185,14 +181,10 @@ def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
 
     for end in (SSEParser.close, too_large):
         parser = SSEParser(2 * MIB)
-        tracemalloc.start()
-        try:
+        with Memory() as memory:
             parser.feed(unfinished)
             end(parser)
-            held, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert held < 64 * KIB
+        assert memory.kept < 64 * KIB
 
 
 # --- Work ---------------------------------------------------------------------------------------
@@ -200,21 +192,11 @@ def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
 
 def calls(chunks: Sequence[bytes]) -> int:
     """Count the calls, of Python and of C functions, that feeding takes."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
     parser = SSEParser()
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with Calls() as counted:
         for chunk in chunks:
             parser.feed(chunk)
-    finally:
-        sys.setprofile(before)
-    return count
+    return counted.count
 
 
 SMALL = b"id: 1\nevent: agent_event\ndata: {}\n\n"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from operator import length_hint
 from typing import Any
 
 import pytest
+from support.examples import UPDATE
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head, response
 from support.transport import Stopwatch, eventually, pool_of, serving
 
@@ -37,14 +37,9 @@ EVENT_STREAM = "text/event-stream"
 IDLE = response(b"[]")
 
 
-def payload(number: int) -> bytes:
-    return json.dumps(
-        {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
-    ).encode()
-
-
 def event(number: int) -> bytes:
-    return b"id: %d\nevent: agent_event\ndata: %b\n\n" % (number, payload(number))
+    update = json.dumps({**UPDATE, "update": {"n": number}}).encode()
+    return b"id: %d\nevent: agent_event\ndata: %b\n\n" % (number, update)
 
 
 def number_of(item: RunOutputStream) -> int:
@@ -58,11 +53,6 @@ def numbers(stream: Stream) -> list[int]:
 
 
 CHUNKED = head(content_type=EVENT_STREAM, transfer_encoding="chunked")
-CLOSED = head(content_type=EVENT_STREAM, connection="close")
-
-
-def sized(length: int) -> bytes:
-    return head(content_type=EVENT_STREAM, content_length=str(length))
 
 
 def chunked(*pieces: bytes) -> bytes:
@@ -165,23 +155,6 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
             assert len(pool_of(runs.api_client.rest_client).idle) == idle
             assert server.connections == (1 if idle else made)
         assert eventually(lambda: server.still_open == idle)
-
-
-def test_close_from_another_thread() -> None:
-    with streaming([CHUNKED + chunk(ONE), STALL]) as (runs, server):
-        stream = runs.get_run_stream("r")
-        next(stream)
-        closing = threading.Timer(0.1, stream.close)
-        closing.start()
-        with Stopwatch() as read:
-            assert next(stream, None) is None
-        assert read.seconds < 5
-        closing.join()
-        assert stream.closed
-        assert eventually(lambda: server.still_open == 0)
-
-
-# --- Bodies that break off ----------------------------------------------------------------------
 
 
 # --- Time ---------------------------------------------------------------------------------------
