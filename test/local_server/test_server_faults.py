@@ -16,8 +16,10 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    AgentDefinition,
     Fault,
     LocalServer,
+    Quirks,
 )
 
 CREATION = b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode()
@@ -466,3 +468,9 @@ def test_requests_are_recorded_as_they_came(call: Any) -> None:
     assert before <= request.time <= time.monotonic()
     call.server.clear_requests()
     assert call.server.requests == ()
+
+
+@pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])
+def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        kind("x")
