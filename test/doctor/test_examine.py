@@ -752,3 +752,22 @@ def test_without_docstrings_the_report_has_no_words(server: LocalServer) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{server.url}: all works\n")
+
+
+def test_a_request_is_not_begun_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "monotonic", lambda: 1000.0)
+    exam: Any = doctor._Exam(None, "", {}, False)  # type: ignore[arg-type]
+    exam.until = 1000.06
+    assert exam.left() == pytest.approx(0.06)
+    exam.until = 1000.04
+    with pytest.raises(ApiTimeoutError, match="no time was left"):
+        exam.left()
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(0.2, None), (0.4, "held")])
+def test_an_output_that_takes_long_was_held(took: Any, seconds: float, seen: str | None) -> None:
+    took("get_run_output", seconds)
+    with LocalServer(quirks=Quirks(pending_output="held")) as server:
+        report = examined(server.url, ECHO_AGENT_ID)
+    held = {each.name: each.seen for each in report.findings}.get("output while pending")
+    assert held == seen
