@@ -572,12 +572,12 @@ class AgentHandle(Notebook):
 
 @lru_cache(maxsize=1000)
 def _earlier_creates(server_and_token: str) -> list[bool]:
-    """Return the list of earlier creates with a client token at a server.
+    """Return a flag, as a list: ``[True]`` if an earlier create may have made a run, or ``[]``.
 
-    Every call with the same argument returns the same list, until 1000 other tokens have come. The
-    list is empty until a create with the client token has made a run, or has raised
-    `RunStartAmbiguous`. A create that Ctrl-C has interrupted may have made a run, too, and leaves
-    the list empty.
+    The flag is about the creates of this process with one client token at one server. Every call
+    with the same argument returns the same list, until 1000 other tokens have come. The caller sets
+    the list to ``[True]`` when a create has made a run, or has raised `RunStartAmbiguous`. A create
+    that Ctrl-C has interrupted may have made a run, too, and leaves the list empty.
     """
     return []
 

@@ -60,8 +60,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     In mode ``custom`` each event of the stream is an update. In mode ``result`` each event is a
     result that replaces the result before it. A run that does not stream has one event, its result.
-    If the client has polled the run instead of streaming it, or if no update came, the last event
-    is the result of the run in mode ``custom``, too. Such an event has the ``update`` None.
+    A run in mode ``custom`` has its result as the last event if the client has polled the run
+    instead of streaming it, or if no update came. Such an event has the ``update`` None.
 
     The iteration ends when the run ends. It also ends when the run is interrupted, unless the
     iterator was made with ``through_interrupts``.
