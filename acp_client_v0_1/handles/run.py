@@ -136,7 +136,10 @@ class RunHandle(Notebook):
         Raises:
             TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
-            RunStartAmbiguous: The token has no run id, and no run with its client token was found.
+            RunStartAmbiguous: The token has no run id, and no run with its client token was found,
+                or the search failed.
+            UnauthorizedException, ForbiddenException: The token has no run id, and the server
+                denied the search.
             NotFoundException: The token has no run id, and the server does not know its agent. So
                 no run was made.
             ApiTypeError: ``timeout`` is not a number.
