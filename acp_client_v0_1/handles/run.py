@@ -448,7 +448,10 @@ class RunHandle(Notebook):
             stop: Ends the waiting when set.
 
         Raises:
-            StaleInterrupt: The question is not open any more; the answer was not used.
+            StaleInterrupt: The question is not open any more, or was answered already; the answer
+                was not used.
+            RunInterrupted: The question was answered more than 300 seconds ago, and is still open.
+                The next call sends an answer.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
             RunWaitTimeout: The time is over: the answer was not used. Or ``stop`` was set: the

@@ -562,3 +562,16 @@ def test_a_lost_answer_stays_ambiguous_if_the_run_cannot_be_read_before_the_seco
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
         RunHandle("r", client).resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == 1
+
+
+def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve: Serve) -> None:
+    asking = Asking(10)
+    _, client = serve(asking)
+    run = RunHandle("r", client)
+    question = next(run.interrupts())
+    question.answer({"to": "q0"})
+    words = "was not used: it was answered already, and has not continued yet; see RunHandle"
+    for again in (partial(question.answer, {"to": "q0"}), partial(run.resume, {"to": "q0"})):
+        with pytest.raises(StaleInterrupt, match=words):
+            again()
+    assert asking.answers == [{"to": "q0"}]
