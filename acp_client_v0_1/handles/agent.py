@@ -303,7 +303,9 @@ class AgentHandle(Notebook):
             input: The agent's input, in its own schema.
             timeout: Seconds for the start and the wait for the result together. With
                 ``on_interrupt``, seconds for the start, and again for each output. By default there
-                is no limit.
+                is no limit. With 0, the start has no limit, and the output is asked for once, for
+                at most 10 seconds. So if you compute the seconds that are left, pass at least
+                0.001.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you

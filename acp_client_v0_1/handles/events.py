@@ -68,7 +68,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     Iterating raises:
         StreamGap: updates were lost, or may be, see its ``kind``; the next ``next()`` continues.
-        StreamDecodeError: an event cannot be decoded; the next ``next()`` continues.
+        StreamDecodeError: an event cannot be decoded; the next ``next()`` continues. A gap before
+            this event is not raised, and is only in `gaps`.
         RunGone: the server does not know the run.
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.

@@ -237,8 +237,10 @@ class RunHandle(Notebook):
         The run is read first, unless its last known status is final: ``success``, ``error`` or
         ``timeout``. If the status is ``error`` or ``timeout``, there are two more requests.
 
-        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` is a list of all
-        runs that have failed.
+        This is a list of all runs of a client that have failed::
+
+            handles = (RunHandle.of(run, client) for run in iter_runs(RunsApi(client)))
+            failed = [handle for handle in handles if handle.failure()]
 
         Raises:
             RunGone: The server does not know the run.
@@ -329,7 +331,9 @@ class RunHandle(Notebook):
         Args:
             on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
                 unless its kind is "unknown", and the next ``next()`` continues. "mark" raises none.
-                The event after a gap has the `StreamGap` as ``event.gap`` in any case.
+                The event after a gap has the `StreamGap` as ``event.gap`` in any case. But if this
+                event cannot be decoded, its `StreamDecodeError` is raised instead of the gap. Then
+                only `RunEvents.gaps` and `RunEvents.complete` show the gap.
             through_interrupts: Wait until another caller answers an interrupt, and continue.
                 Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
@@ -389,7 +393,10 @@ class RunHandle(Notebook):
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream. An event after a gap has the gap
-                as ``event.gap``.
+                as ``event.gap``. Each call of `drive` begins at the first event, or after the last
+                event of the token that the handle was made from. So after an error, a second call
+                repeats the earlier events. To continue after the last event instead, call `drive`
+                of ``RunHandle.from_token(run.token(), client)``.
             timeout: Seconds to wait for each output or event, never for the callbacks. By default
                 there is no limit.
             max_interrupts: The most questions to answer.
