@@ -185,8 +185,7 @@ class RunHandle(Notebook):
         check_arguments("client_token", client_token=client_token)
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
-        found = find_by_token(runs, client_token, agent_id)
-        found = [run for run in found if is_of(run, agent_id)]
+        found = [run for run in find_by_token(runs, client_token, agent_id) if is_of(run, agent_id)]
         return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
