@@ -20,7 +20,7 @@ first event of a connection with the remembered events:
 The fourth and the fifth case apply only after two or more events, and only if their ids look like
 consecutive numbers. For this, each id among the first 16 and among the last 256 must be one more
 than the id before it. The ids of the events in between are not remembered. Only the count of these
-events is checked: it must be the count of the numbers that are missing in between.
+events is checked: as many must have come as there are numbers in between.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.

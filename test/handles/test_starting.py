@@ -573,4 +573,4 @@ def test_a_token_without_a_run_raises_the_refusal_of_its_search(
     # After a create that may have made a run, the caller has to know that, too.
     replies.replies["create"] = [CLOSE]
     with pytest.raises(RunStartAmbiguous, match=f"the search for it failed: .*{status}"):
-        AgentHandle("a", client).start(client_token="t")
+        AgentHandle("a", client).start()
