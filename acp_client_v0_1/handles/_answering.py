@@ -137,10 +137,9 @@ class Interrupts(Iterator[PendingInterrupt]):
         if not self._over:
             core.open_span()
             try:
-                outcome = next_outcome(core, core.wait(self._timeout))
-            except RunFailed:
                 # A failed run has no more questions. `RunHandle.result` raises this error.
-                pass
+                with suppress(RunFailed):
+                    outcome = next_outcome(core, core.wait(self._timeout))
             except KeyboardInterrupt as error:
                 core.add_note(error)
                 raise
@@ -333,9 +332,11 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
     """Return the error of a stale answer. ``asks`` is the question that is open instead."""
-    instead, status = "it asks something else now", core.status
+    instead, run, answered = "it asks something else now", core.run, core.answered
     if asks is not None:
         instead += f" ({asks.type!r})"
-    elif status is not None and status != RunStatus.INTERRUPTED:
-        instead = f"it is {status.value}, and asks nothing"
+    elif run is not None and run.status != RunStatus.INTERRUPTED:
+        instead = f"it is {run.status.value}, and asks nothing"
+    elif run is not None and answered is not None and not _has_moved_on(run, answered):
+        instead = "it was answered already, and has not continued yet"
     return StaleInterrupt(run_id=core.run_id, token=core.token(), now=instead)

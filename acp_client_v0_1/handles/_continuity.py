@@ -18,8 +18,9 @@ first event of a connection with the remembered events:
 - Anything else: unknown.
 
 The fourth and the fifth case apply only after two or more events, and only if their ids look like
-consecutive numbers. The ids of the first 16 events and of the last 256 are compared one by one. Of
-the events in between, only their number has to be right.
+consecutive numbers. For this, each id among the first 16 and among the last 256 must be one more
+than the id before it. The ids of the events in between are not remembered. Only the count of these
+events is checked: as many must have come as there are numbers in between.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.
@@ -121,8 +122,9 @@ class Continuity:
     def unsettled(self) -> bool:
         """Whether the run may have a newer result than the last one that came.
 
-        After a cut, this is True until one connection has sent both a result and an update that is
-        new or is the last one delivered. So in a run without updates, this stays True.
+        After a cut, this is True until the current connection has sent two things: a result, and an
+        update that ends `judging`. Each new connection has to send both again. In a run without
+        updates, this stays True.
         """
         return self._cut and (self.judging or self._no_result_yet)
 

@@ -111,6 +111,8 @@ class RunCore:
     # The question that was answered last, by this core or by the core that it was pickled from.
     answered: PendingInterrupt | None = None
     agent_name: str = ""
+    # The last note that `add_note` made.
+    noted: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     # The status that the last result or failure implies. This status replaces the status of `_run`.
@@ -524,11 +526,8 @@ class RunCore:
             f"run {short(self.run_id)}{status}: {make}({named!r}) or "
             f"`acp-client wait {named}` waits for it"
         )
-        if sys.version_info >= (3, 11):
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-        else:
-            _log.warning("%s: %s", type(error).__name__, note)
+        add_note(error, note)
+        self.noted = note
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_contact": None, "span": None}
@@ -623,6 +622,18 @@ class Polls(Window):
         # The run and its output may disagree. Without a pause, this would be a hot loop.
         wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
+
+
+def add_note(error: BaseException, note: str, instead_of: str = "") -> None:
+    """Add a note to an exception, once. If the exception has the note ``instead_of``, replace it.
+
+    Before Python 3.11 exceptions have no notes. There the note becomes a warning in the log.
+    """
+    if sys.version_info >= (3, 11):
+        notes: list[str] = getattr(error, "__notes__", [])
+        error.__notes__ = [*(each for each in notes if each not in (note, instead_of)), note]
+    else:
+        _log.warning("%s: %s", type(error).__name__, note)
 
 
 def handle_of(kind: type[H], core: RunCore) -> H:

@@ -102,7 +102,8 @@ def find_created(
     The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default 10,
     and ends no later than ``wait``. If the search ends without a run, this raises
     `RunStartAmbiguous`. But in a batch, if an outage made all requests of the search fail, the
-    search begins again.
+    search begins again. If the search is denied, and there is no ``failure``, its error is raised
+    as it is.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
@@ -186,7 +187,10 @@ def find_created(
                 raise error from failure or cause
             searching.rearm()
         except ApiException as error:
-            if contact.ends_batch(error):
+            # If this process has not sent the create, there is no other error to report. A search
+            # that was denied, as by a 401 or 403, would be denied again.
+            denied = failure is None and failure_of(error).kind == "denied"
+            if denied or contact.ends_batch(error):
                 raise
             raise ambiguous(wait, error) from failure or error
 

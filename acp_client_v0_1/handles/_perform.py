@@ -486,9 +486,9 @@ class Wait:
         # Other threads change `server.since`, so it is read once.
         outage = server.since
         # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
-        # that is later. But the first failure of this wait may be older than this outage. Then
-        # another request has succeeded in between, and has ended an earlier outage. So perhaps only
-        # this request fails, and `since` stays the first failure of this wait.
+        # that is later. But this wait may have begun to fail before the outage began. Then another
+        # request has succeeded in between. So the server may work, and only this request may fail.
+        # Then `since` stays the first failure of this wait, and this wait gives up sooner.
         #
         # That is not certain: the request that was served may have been a poll that was sent before
         # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in

@@ -264,8 +264,9 @@ def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     for part, at in _steps(schema, [(schema, value)]):
         node = _object(part)
         quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
-        # Each of these faults has a copy of the part of the value. Without such a fault, `_size` is
-        # not called, because it writes the whole part as text.
+        # `copies` estimates how many faults this step can have. Each fault has a copy of `at`, the
+        # part of the value. If there is no fault, `_size` is not called, because it writes the
+        # whole part as text.
         copies = (part is False) + len(node.keys() - _SILENT) + quoted // _PART
         left -= (copies and copies * _size(at)) + quoted + _PART
         if left < 0:

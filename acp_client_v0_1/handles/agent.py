@@ -25,7 +25,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, create_core, handle_of, received_id
+from acp_client_v0_1.handles._core import RunCore, add_note, create_core, handle_of, received_id
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -276,8 +276,7 @@ class AgentHandle(Notebook):
         creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
             raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
-        wait = self._wait(timeout)
-        core, _ = self._start(creation, wait, new=new, reuse=reuse, check=check)
+        core, _ = self._start(creation, self._wait(timeout), new=new, reuse=reuse, check=check)
         return handle_of(RunHandle, core)
 
     def run(
@@ -304,7 +303,9 @@ class AgentHandle(Notebook):
             input: The agent's input, in its own schema.
             timeout: Seconds for the start and the wait for the result together. With
                 ``on_interrupt``, seconds for the start, and again for each output. By default there
-                is no limit.
+                is no limit. With 0, the start has no limit, and the output is asked for once, for
+                at most 10 seconds. So if you compute the seconds that are left, pass at least
+                0.001.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you
@@ -329,7 +330,8 @@ class AgentHandle(Notebook):
             RunGone: The run was deleted during the call.
             RunWaitTimeout: There was no result in time. The run continues, and
                 `RunHandle.from_token` takes the error's ``token``. With ``cancel_on_exit``, the
-                message says whether the run was cancelled.
+                message says whether the run was cancelled. For any other exception, a note says
+                this. Before Python 3.11, a warning in the log says it instead.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiTypeError, ApiValueError: An argument cannot be used; no run was made. Or
                 ``on_interrupt`` returned no JSON object.
@@ -345,28 +347,26 @@ class AgentHandle(Notebook):
             handle = handle_of(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
-            # A timeout of 0 asks once, so nothing is subtracted from it.
-            if timeout:
-                timeout = max(0.001, wait.remaining())
-            return handle.result(timeout)
+            # A timeout of 0 asks once, and None is no limit, so nothing is subtracted from them.
+            return handle.result(timeout and max(0.001, wait.remaining()))
         except BaseException as error:
-            # If the caller passed a client token, it may belong to a run of another call. Only a
-            # run that this call has made is cancelled.
-            if not (cancel_on_exit and made_here):
-                raise
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
-            # the run is searched for.
+            # the run is searched for. After any other error of the create, there is no run.
             search = isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
-            cancelled, note = self._cancel(wait, core, client_token_of(creation) if search else "")
+            # If the caller passed a client token, it may belong to a run of another call. Only a
+            # run that this call has made is cancelled.
+            if not (cancel_on_exit and made_here and (core or search)):
+                raise
+            cancelled, note = self._cancel(wait, core, client_token_of(creation))
             if isinstance(error, RunWaitTimeout):
-                elapsed = wait.elapsed
-                raise RunWaitTimeout(
-                    run_id=error.run_id,
-                    elapsed=elapsed,
-                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
-                    token="" if cancelled else error.token,
-                ) from error
+                late = f"run {short(error.run_id)} has no output after {wait.elapsed:.1f} s; {note}"
+                error.reason, error.elapsed = late, wait.elapsed
+                error.token = "" if cancelled else error.token
+            else:
+                # An earlier note may say how to wait for the run, which is gone once it is
+                # cancelled.
+                add_note(error, note, core.noted if core and cancelled else "")
             raise
 
     def conversation(self, thread_id: str | None = None) -> Conversation:
@@ -538,7 +538,8 @@ class AgentHandle(Notebook):
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
 
-        Return whether the run was cancelled, and a phrase about this for the message of the error.
+        Return whether the run was cancelled, and a phrase about this for the message of the error,
+        or for its note.
 
         If the exception came during the create, ``core`` is None. Then the run is searched for by
         the client token, unless the token is "".
@@ -572,12 +573,12 @@ class AgentHandle(Notebook):
 
 @lru_cache(maxsize=1000)
 def _earlier_creates(server_and_token: str) -> list[bool]:
-    """Return the list of earlier creates with a client token at a server.
+    """Return a flag, as a list: ``[True]`` if an earlier create may have made a run, or ``[]``.
 
-    Every call with the same argument returns the same list, until 1000 other tokens have come. The
-    list is empty until a create with the client token has made a run, or has raised
-    `RunStartAmbiguous`. A create that Ctrl-C has interrupted may have made a run, too, and leaves
-    the list empty.
+    The flag is about the creates of this process with one client token at one server. Every call
+    with the same argument returns the same list, until 1000 other tokens have come. The caller sets
+    the list to ``[True]`` when a create has made a run, or has raised `RunStartAmbiguous`. A create
+    that Ctrl-C has interrupted may have made a run, too, and leaves the list empty.
     """
     return []
 

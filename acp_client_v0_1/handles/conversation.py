@@ -96,7 +96,8 @@ class Conversation:
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds for the start, and again for each output of the run. By default there
-                is no limit.
+                is no limit. With 0, the start has no limit, and the output is asked for once, for
+                at most 10 seconds.
             on_interrupt: Called with each question; returns the answer, or None to stop.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.

@@ -219,6 +219,9 @@ class ResumeAmbiguous(_RunProblem):
 class StaleInterrupt(_RunProblem):
     """The question is not open any more; the answer was not used.
 
+    A second answer to the same question gets this error, too, even if the run has not continued
+    yet.
+
     Args:
         now: What the run does instead.
     """

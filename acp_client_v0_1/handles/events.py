@@ -60,15 +60,16 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     In mode ``custom`` each event of the stream is an update. In mode ``result`` each event is a
     result that replaces the result before it. A run that does not stream has one event, its result.
-    If the client has polled the run instead of streaming it, or if no update came, the last event
-    is the result of the run in mode ``custom``, too. Such an event has the ``update`` None.
+    A run in mode ``custom`` has its result as the last event if the client has polled the run
+    instead of streaming it, or if no update came. Such an event has the ``update`` None.
 
     The iteration ends when the run ends. It also ends when the run is interrupted, unless the
     iterator was made with ``through_interrupts``.
 
     Iterating raises:
         StreamGap: updates were lost, or may be, see its ``kind``; the next ``next()`` continues.
-        StreamDecodeError: an event cannot be decoded; the next ``next()`` continues.
+        StreamDecodeError: an event cannot be decoded; the next ``next()`` continues. A gap before
+            this event is not raised, and is only in `gaps`.
         RunGone: the server does not know the run.
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.

@@ -68,7 +68,10 @@ class PendingInterrupt:
             body: The answer, a JSON object in the schema of the agent.
 
         Raises:
-            StaleInterrupt: The question is not open any more; the answer was not used.
+            StaleInterrupt: The question is not open any more, or was answered already; the answer
+                was not used.
+            RunInterrupted: The question was answered more than 300 seconds ago, and is still open.
+                The next call sends an answer.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.

@@ -136,7 +136,10 @@ class RunHandle(Notebook):
         Raises:
             TokenError: The text is not a token, is damaged, or is a token of another version or of
                 another server; nothing was sent.
-            RunStartAmbiguous: The token has no run id, and no run with its client token was found.
+            RunStartAmbiguous: The token has no run id, and no run with its client token was found,
+                or the search failed.
+            UnauthorizedException, ForbiddenException: The token has no run id, and the server
+                denied the search.
             NotFoundException: The token has no run id, and the server does not know its agent. So
                 no run was made.
             ApiTypeError: ``timeout`` is not a number.
@@ -182,8 +185,7 @@ class RunHandle(Notebook):
         check_arguments("client_token", client_token=client_token)
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
-        found = find_by_token(runs, client_token, agent_id)
-        found = [run for run in found if is_of(run, agent_id)]
+        found = [run for run in find_by_token(runs, client_token, agent_id) if is_of(run, agent_id)]
         return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
@@ -234,8 +236,10 @@ class RunHandle(Notebook):
         The run is read first, unless its last known status is final: ``success``, ``error`` or
         ``timeout``. If the status is ``error`` or ``timeout``, there are two more requests.
 
-        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` is a list of all
-        runs that have failed.
+        This is a list of all runs of a client that have failed::
+
+            handles = (RunHandle.of(run, client) for run in iter_runs(RunsApi(client)))
+            failed = [handle for handle in handles if handle.failure()]
 
         Raises:
             RunGone: The server does not know the run.
@@ -326,7 +330,9 @@ class RunHandle(Notebook):
         Args:
             on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
                 unless its kind is "unknown", and the next ``next()`` continues. "mark" raises none.
-                The event after a gap has the `StreamGap` as ``event.gap`` in any case.
+                The event after a gap has the `StreamGap` as ``event.gap`` in any case. But if this
+                event cannot be decoded, its `StreamDecodeError` is raised instead of the gap. Then
+                only `RunEvents.gaps` and `RunEvents.complete` show the gap.
             through_interrupts: Wait until another caller answers an interrupt, and continue.
                 Otherwise an interrupt ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
@@ -386,7 +392,10 @@ class RunHandle(Notebook):
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream. An event after a gap has the gap
-                as ``event.gap``.
+                as ``event.gap``. Each call of `drive` begins at the first event, or after the last
+                event of the token that the handle was made from. So after an error, a second call
+                repeats the earlier events. To continue after the last event instead, call `drive`
+                of ``RunHandle.from_token(run.token(), client)``.
             timeout: Seconds to wait for each output or event, never for the callbacks. By default
                 there is no limit.
             max_interrupts: The most questions to answer.
@@ -445,7 +454,10 @@ class RunHandle(Notebook):
             stop: Ends the waiting when set.
 
         Raises:
-            StaleInterrupt: The question is not open any more; the answer was not used.
+            StaleInterrupt: The question is not open any more, or was answered already; the answer
+                was not used.
+            RunInterrupted: The question was answered more than 300 seconds ago, and is still open.
+                The next call sends an answer.
             ResumeAmbiguous: Responses were lost, so the answer may or may not have arrived.
             RunGone: The server does not know the run.
             RunWaitTimeout: The time is over: the answer was not used. Or ``stop`` was set: the

@@ -167,6 +167,9 @@ def _matches(request: Mapping[str, Any], record: object, attributes: Mapping[str
         if isinstance(wanted, dict):
             keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
             found = {key: value for key, value in members.items() if key in keys}
+        elif name == "agent_id":
+            # The server may write the id in another case than the caller does.
+            found, wanted = found.lower(), wanted.lower()
         if found != wanted:
             return False
     return True
@@ -235,10 +238,8 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
                 yield page[name]
             elif not warned:
                 warned = True
-                unwanted = f"{kind.id_name} {short(name)}"
-                _log.warning(
-                    "the server ignores conditions of the search: %s does not match", unwanted
-                )
+                words = "the server ignores conditions of the search: %s %s does not match"
+                _log.warning(words, kind.id_name, short(name))
         if index <= 0 and index + 1 == len(ids):
             # The page is empty, or has only the anchor. So it is the last page.
             return

@@ -544,3 +544,15 @@ def test_a_batch_answers_as_many_questions_of_a_run_as_drive() -> None:
     most = inspect.signature(RunHandle.drive).parameters["max_interrupts"].default
     run: Any = None
     assert Questions(run, None, None).most == most == 1000
+
+
+def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve: Serve) -> None:
+    asking = Asking(serve, 10)
+    run = asking.run
+    question = next(run.interrupts())
+    question.answer({"to": "q0"})
+    words = "was not used: it was answered already, and has not continued yet; see RunHandle"
+    for again in (partial(question.answer, {"to": "q0"}), partial(run.resume, {"to": "q0"})):
+        with pytest.raises(StaleInterrupt, match=words):
+            again()
+    assert asking.answers == [{"to": "q0"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ from acp_client_v0_1 import (
     PendingInterrupt,
     RunFailed,
     RunHandle,
+    RunInterrupted,
     RunsApi,
     RunStartAmbiguous,
     RunStatus,
@@ -316,3 +318,48 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
             wait.handle_failure("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+@pytest.mark.parametrize(
+    ("delete", "words", "waits"),
+    [
+        (run_json(), "the run was cancelled", False),
+        (response(b'"no"', 403), "the run could not be cancelled: DELETE .*403", True),
+    ],
+)
+def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
+    serve: Serve, caplog: pytest.LogCaptureFixture, delete: bytes, words: str, waits: bool
+) -> None:
+    def press() -> Any:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return [STALL]
+
+    _, client = serve(Replies(create=run_json(), output=press, delete=delete))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        AgentHandle("a", client).run(cancel_on_exit=True)
+    if sys.version_info >= (3, 11):
+        notes = caught.value.__notes__
+        assert any("`acp-client wait r`" in note for note in notes) is waits
+    else:
+        # A warning in the log cannot be taken back, so the last one counts.
+        notes = caplog.messages
+    assert re.search(words, notes[-1])
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
+    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """If the create was refused, there is no run to speak of."""
+    asks = run_json("interrupted")
+    create = run_json() if status == 200 else response(b'"no"', status)
+    replies = Replies(create=create, output=QUESTION, look=asks, delete=asks)
+    _, client = serve(replies)
+    with pytest.raises(ApiException) as caught:
+        AgentHandle("a", client).run(cancel_on_exit=True)
+    assert isinstance(caught.value, RunInterrupted) is (status == 200)
+    notes = getattr(caught.value, "__notes__", [])
+    notes = notes if sys.version_info >= (3, 11) else [each[-21:] for each in caplog.messages]
+    assert notes == (["the run was cancelled"] if status == 200 else [])
+    assert replies.asked.count("delete") == (status == 200)

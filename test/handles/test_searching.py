@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.serving import Serve
+from support.serving import Replies, Serve, a_run
+from support.socket_server import response
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -325,3 +327,12 @@ def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):
         iter_runs(runs, on_drift="stop")  # type: ignore[arg-type]
     assert server.requests == ()
+
+
+def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve: Serve) -> None:
+    record = {"agent_id": "a-ID", "thread_id": "t"}
+    matching = a_run(agent_id="a-ID", creation={"agent_id": "a-ID"})
+    _, client = serve(Replies(search=response(json.dumps([{**matching, **record}]).encode())))
+    for wanted, found in (("A-id", 1), ("a-ID", 1), ("b", 0)):
+        assert len(list(iter_runs(RunsApi(client), {"agent_id": wanted}))) == found
+        assert len(list(iter_threads(ThreadsApi(client), {"agent_id": wanted}))) == found

@@ -20,6 +20,7 @@ from acp_client_v0_1 import (
     ApiException,
     ApiValueError,
     Configuration,
+    ForbiddenException,
     NotFoundException,
     Run,
     RunCreate,
@@ -30,6 +31,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ServiceException,
     TooManyRequestsException,
+    UnauthorizedException,
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
@@ -536,3 +538,21 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
         counter.run(slow, cancel_on_exit=True, timeout=2)
     assert (counts.of("DELETE"), earlier.done()) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, UnauthorizedException), (403, ForbiddenException)]
+)
+def test_a_token_without_a_run_raises_the_refusal_of_its_search(
+    serve: Serve, status: int, error: type[ApiException]
+) -> None:
+    replies = Replies(search=response(b'"no"', status))
+    server, client = serve(replies)
+    token = encode_token(RunToken(server.url, agent="a", client_token="t"))
+    with pytest.raises(error, match=f"{status}"):
+        RunHandle.from_token(token, client)
+    assert replies.asked.count("search") == 1
+    # After a create that may have made a run, the caller has to know that, too.
+    replies.replies["create"] = [CLOSE]
+    with pytest.raises(RunStartAmbiguous, match=f"the search for it failed: .*{status}"):
+        AgentHandle("a", client).start()
