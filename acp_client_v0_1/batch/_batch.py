@@ -11,8 +11,8 @@ Invariants:
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
 - A result or a final error (`_journal._is_final`) is written to the journal before the caller has
-  the item. The error of an input that JSON cannot represent is not written. Each call finds this
-  error again.
+  the item. If JSON cannot represent an input, nothing is written about this input. Each call finds
+  the error of this input again.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
   threads have ended, except those that take longer than 2.5 seconds to end. If such a thread hangs
   in a write to the journal, the journal stays open until the batch is garbage-collected.

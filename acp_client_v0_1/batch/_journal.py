@@ -219,7 +219,9 @@ def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
     return ApiException(reason=record["message"])
 
 
-# If a create got one of these statuses, a create with the same input would get it again.
+# If a create got one of these statuses, a create with the same input would probably get it again. A
+# 409 may depend on the state of the server. Nevertheless it is final, so that each call with the
+# journal has the same outcome. ``retry_failed=True`` sends the create again.
 _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
@@ -227,7 +229,7 @@ def _is_final(error: OpenApiException, run_id: str) -> bool:
     """Return whether an error is the final outcome of an input.
 
     - With a run, the error is final if the run will never get a result.
-    - Without a run, the error is final if a new create would be refused again.
+    - Without a run, the error is final if a new create would probably be refused again.
     """
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
