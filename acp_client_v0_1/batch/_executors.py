@@ -176,7 +176,7 @@ class Remote:
         tasks = {task.client_token: task for task in self.in_flight.values()}
         tasks.update([(next_client_token(old), task) for old, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
-        while cancel:
+        while cancel and tasks:
             # A worker that is not done may create its run after the search. Then another search has
             # to follow. So `all_done` says whether the workers were done before the search.
             all_done = not self._not_done(tasks)

@@ -545,3 +545,15 @@ def test_a_client_of_another_server_is_closed(agent: AgentHandle, threads: Execu
     with pytest.raises(ApiValueError, match=r"elsewhere\.invalid"):
         next(agent.map(numbers(1), executor=threads, connect=lambda: elsewhere))
     assert closed == [elsewhere]
+
+
+def test_the_end_of_a_batch_without_runs_in_flight_searches_for_none_to_delete(
+    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with agent.map(numbers(2), executor=threads, on_stop="cancel") as batch:
+        for _ in range(2):
+            next(batch)
+        server.faults.add(Fault(path="/runs/search", status=405, times=None))
+        before = len(server.requests)
+    assert len(server.requests) == before
+    assert not any("could not be deleted" in words for words in caplog.messages)
