@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import REQUEST_IDS, rebuild_error
+from acp_client_v0_1._errors import rebuild_error
+from acp_client_v0_1.batch._tasks import kept_headers
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
@@ -72,7 +73,6 @@ _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _HAS_STATUS = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 # The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
 # one block, and not an array of that length.
 _BLOCK = 256
@@ -199,9 +199,7 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
 
     state = {name: plain(value) for name, value in vars(error).items()}
     if isinstance(headers := state.get("headers"), dict):
-        # The other headers are dropped, because they may have credentials.
-        sent = cast("dict[str, Any]", headers)
-        state["headers"] = {k: v for k, v in sent.items() if k.lower() in _KEPT_HEADERS}
+        state["headers"] = kept_headers(cast("dict[str, str]", headers))
     words = plain(list(error.args)) or [str(error)]
     return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
 
