@@ -387,13 +387,15 @@ class Batch:
         if self._owned.closed:
             return "the batch was closed"
         self._owned.closed = True
-        left = self._end_resources() or 0
+        left, unknown = self._end_resources() or (0, 0)
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
+        if unknown:
+            said += f", and {unknown} more may have been started"
         if self._owned.journal is not None:
             said += f": the same call continues with the journal {self._owned.journal.path}"
-        elif left:
+        elif left or unknown:
             said += " on the server: pass journal= to map() to be able to continue with them"
         return said
 
@@ -433,11 +435,14 @@ class _Resources:
     # before its end.
     closed: bool = False
 
-    def end(self) -> int:
-        """End everything, and return how many runs are left in flight."""
+    def end(self) -> tuple[int, int]:
+        """End everything.
+
+        Return how many runs are left in flight, and how many more may have been started.
+        """
         if os.getpid() != self.pid:
             # This process was forked, and the runs belong to its parent.
-            return 0
+            return 0, 0
         if self.runners is None and not self.closed:
             warnings.warn(
                 "a batch was dropped without having run: nothing starts until you iterate over it",
@@ -445,7 +450,7 @@ class _Resources:
                 stacklevel=3,
             )
         try:
-            return 0 if self.runners is None else self.runners.close(cancel=self.cancel)
+            return (0, 0) if self.runners is None else self.runners.close(cancel=self.cancel)
         finally:
             if self.journal is not None:
                 self.journal.close()

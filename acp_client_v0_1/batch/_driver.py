@@ -86,8 +86,7 @@ class RunDriver:
         self._journal = journal
         self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
-        if plan.server_reached:
-            self.contact.server.reached = True
+        self.contact.server.reached |= plan.server_reached
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""

@@ -163,9 +163,10 @@ class Remote:
             self.journal.ended(ended)
         return ended
 
-    def close(self, *, cancel: bool) -> int:
+    def close(self, *, cancel: bool) -> tuple[int, int]:
         """Cancel the tasks that have not begun, and return how many may continue in their workers.
 
+        The second number of the result is always 0, because only a worker knows about its create.
         With ``cancel``, the runs of the tasks in flight are deleted.
         """
         for future in self._futures.values():
@@ -183,7 +184,7 @@ class Remote:
             if not self._delete_runs(tasks) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
-        return len(self._not_done(tasks))
+        return len(self._not_done(tasks)), 0
 
     def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
         """Return the tasks whose futures are not done, or that have no future."""

@@ -446,11 +446,7 @@ class Journal:
 
     def _line_number(self, offset: int) -> int:
         self._reader.seek(0)
-        number = 1
-        while self._reader.tell() < offset:
-            self._reader.readline()
-            number += 1
-        return number
+        return 1 + self._reader.read(offset).count(b"\n")
 
     def _record_at(self, offset: int) -> dict[str, Any]:
         self._reader.seek(offset)

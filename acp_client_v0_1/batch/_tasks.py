@@ -108,9 +108,9 @@ class Task:
         # credentials, such as a ``Set-Cookie``.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
-            if isinstance(error, ApiException) and error.headers:
+            if isinstance(error, ApiException) and (headers := error.headers):
                 state["outcome"] = error = copy(error)
-                error.headers = HTTPHeaderDict(kept_headers(error.headers))
+                error.headers = HTTPHeaderDict(kept_headers(headers))
             try:
                 # This tries to pickle the arguments and attributes, but not the class. A class that
                 # `pickle` refuses may still reach the caller: some executors use cloudpickle, which
