@@ -312,7 +312,9 @@ class Journal:
                 last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
-                raise self._damage(self._line_number(offset), error) from error
+                self._reader.seek(0)
+                number = 1 + self._reader.read(offset).count(b"\n")
+                raise self._damage(number, error) from error
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""
@@ -443,10 +445,6 @@ class Journal:
             "it is: repair the line, or use another file to start again",
             line=number,
         )
-
-    def _line_number(self, offset: int) -> int:
-        self._reader.seek(0)
-        return 1 + self._reader.read(offset).count(b"\n")
 
     def _record_at(self, offset: int) -> dict[str, Any]:
         self._reader.seek(offset)
