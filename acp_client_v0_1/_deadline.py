@@ -45,7 +45,8 @@ class Timeout:
     total: float | None = None
     # Each attempt may take this long to connect.
     connect: float | None = None
-    # The server may be silent for this long.
+    # The server may be silent for this long. From the first byte of a response to the end of its
+    # final head, this is also the most time in total, even if informational responses (1xx) arrive.
     read: float | None = None
     # The server may hold a long poll for this long. None means that the call is no long poll. If a
     # long poll is cut off while the server holds it, it is not retried.

@@ -37,9 +37,9 @@ class Interruptible:
 
     Other threads can interrupt these calls. While an attempt receives its response, the thread
     itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
-    time after ``first`` seconds. It returns the seconds until it runs again. An exception from
-    ``watch`` ends the attempt. Reads of a streamed response after the ``with`` block do not run
-    ``watch``.
+    time ``first`` seconds after an attempt has begun. It returns the seconds until it runs again.
+    The next attempt counts these seconds from its own beginning. An exception from ``watch`` ends
+    the attempt. Reads of a streamed response after the ``with`` block do not run ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -47,10 +47,11 @@ class Interruptible:
         # `interrupt` does nothing.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # The seconds from the last ``watch`` to the next one.
+        # What ``watch`` has returned last, or ``first`` before the first ``watch``. The next
+        # ``watch`` is due this many seconds after the last one, or after the beginning of the
+        # attempt, whichever is later.
         self.step = first
-        # The time of the next ``watch``. Each attempt sets it to `step` seconds after its
-        # beginning.
+        # The time of the next ``watch``.
         self.due = Deadline.after(first)
 
     def interrupt(self) -> None:
@@ -120,7 +121,9 @@ class Attempt:
                 # It is not enough to wait until the socket is readable. A part of a TLS record, or
                 # a session ticket of TLS 1.3, makes the socket readable, and the ``recv`` waits on.
                 # So the ``recv`` itself ends when ``watch`` is due. TLS keeps the part of a record
-                # for the next ``recv``. TLS in TLS reads the limit from `until`, too.
+                # for the next ``recv``. The limit is set in `until`, and not only on the socket,
+                # because with TLS in TLS the outer connection takes its limit from there
+                # (`OuterSocket`).
                 self.until = min(limit, calls.due, key=Deadline.remaining)
                 try:
                     self.limit(sock)

@@ -168,8 +168,10 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # Once the first bytes of the head have arrived, the rest must arrive within one read
-        # timeout. Otherwise a server could send the head for days, a byte at a time.
+        # Once the first bytes have arrived, even those of an informational response (1xx), the
+        # final head must be complete within one read timeout. Otherwise a server could send heads
+        # for days, a byte at a time. So a 102 (Processing) does not give the server more time than
+        # that.
         if self._received and attempt.until is attempt.deadline:
             attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()

@@ -159,12 +159,8 @@ class Pools:
     def pool(self, origin: Origin) -> Pool:
         """Return the pool of an origin."""
         pools = self._own()
-        pool = pools.get(origin)
-        if pool is None:
-            # If two threads each make a pool for the origin, both use the pool that is stored
-            # first.
-            pool = pools.setdefault(origin, self._new_pool(origin))
-        return pool
+        # If two threads each make a pool for the origin, both use the pool that is stored first.
+        return pools.get(origin) or pools.setdefault(origin, self._new_pool(origin))
 
     def close(self) -> None:
         """Close the idle connections now, and every other connection at the end of its call."""

@@ -110,7 +110,8 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
     """Return whether ``no_proxy`` names the host, its domain, its network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
-        # An IPv6 address without brackets may end like a port, and has none.
+        # An IPv6 address without brackets may end in a group that looks like a port, as in
+        # ``fe80::8000``. Such an entry cannot have a port.
         port = f":{origin.port}" if "]" in entry or entry.count(":") == 1 else ""
         name = entry.removesuffix(port).strip("[]").removeprefix("*.").lstrip(".")
         if name and (entry == "*" or f".{host}".endswith(f".{name}") or _in_network(host, name)):

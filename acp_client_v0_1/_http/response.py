@@ -251,14 +251,12 @@ class RESTResponse:
         if self.status >= 300:
             most = min(most, _MOST_OF_AN_ERROR)
         body = self._gathered(most)
-        if len(body) <= most:
-            return body
-        self.close()
-        beginning = body[: min(most, _MOST_OF_AN_ERROR)]
-        if self.status >= 300:
-            return beginning
-        text = beginning.decode("utf-8", "replace")
-        raise ResponseTooLarge(limit=most, http_resp=self, body=text)
+        if len(body) > most:
+            self.close()
+            if self.status < 300:
+                text = body[: min(most, _MOST_OF_AN_ERROR)].decode("utf-8", "replace")
+                raise ResponseTooLarge(limit=most, http_resp=self, body=text)
+        return body[:most]
 
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
         """Read the body until the body ends, or until more than ``most`` bytes were read.

@@ -107,7 +107,8 @@ class Failure(NamedTuple):
     def is_outage(self) -> bool:
         """Tell whether the server may be failing.
 
-        A full pool counts as well: perhaps the server fails, and so other calls keep their slots.
+        A full pool counts as well, although it is not logged as an outage (`full_pool`). The other
+        calls may hold their slots for so long because the server fails.
         """
         return self.passes or self.kind == "unreadable"
 
@@ -200,9 +201,12 @@ class Server:
     # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
     # `hold_began` sends nothing until `hold_ends`. A call that began later ignores the hold.
 
-    # The time of the latest of these responses:
-    # - Any 204 with a ``Retry-After``, even if the hold does not become longer.
-    # - A failure of a handle's request whose ``Retry-After`` made the hold longer.
+    # Two kinds of responses set this time:
+    # - Each 204 with a ``Retry-After`` sets it, even if the hold does not become longer. The poll
+    #   that got the 204 finds the hold only here. Otherwise a poll that began after an earlier
+    #   ``Retry-After`` would ignore the hold.
+    # - A failure of a handle's request sets it only if its ``Retry-After`` makes the hold longer.
+    #   The call that failed needs no hold: `handles._rules` has its ``Retry-After``.
     hold_began: float = -math.inf
     # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf
@@ -218,8 +222,10 @@ class Server:
     operations: frozenset[str] = frozenset()
     # True if this outage has been logged.
     warned: bool = False
-    # Until this time, an outage is logged only after it has lasted `Timing.quiet` seconds. After
-    # this time, an outage is logged at its first failure. For a 429 see `Timing.quiet`.
+    # A warning sets this to `Timing.warnings` seconds later. Before this time, a new outage is
+    # logged only once it has lasted longer than `Timing.quiet` seconds. So a single run that always
+    # fails does not fill the log. From this time on, an outage is logged at its first failure. For
+    # a 429 see `Timing.quiet`.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:

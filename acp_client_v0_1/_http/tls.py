@@ -132,7 +132,8 @@ def connection_broke(error: BaseException) -> bool:
     """Return whether an error means that a connection broke, with TLS or without."""
     if not isinstance(error, ssl.SSLError):
         return isinstance(error, ConnectionError)
-    # If a write meets a closed connection, Python may raise a plain SSLError with the first number.
+    # If a write meets a closed connection, Python may raise a plain SSLError with
+    # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN.
     ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
     return error.errno in ended or lacks_close_notify(error)
 

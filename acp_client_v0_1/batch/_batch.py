@@ -11,8 +11,8 @@ Invariants:
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
 - A result or a final error (`_journal._is_final`) is written to the journal before the caller has
-  the item. The error of an input that JSON cannot represent is not written. Each call finds this
-  error again.
+  the item. If JSON cannot represent an input, nothing is written about this input. Each call finds
+  the error of this input again.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
   threads have ended, except those that take longer than 2.5 seconds to end. If such a thread hangs
   in a write to the journal, the journal stays open until the batch is garbage-collected.
@@ -387,13 +387,15 @@ class Batch:
         if self._owned.closed:
             return "the batch was closed"
         self._owned.closed = True
-        left = self._end_resources() or 0
+        left, unknown = self._end_resources() or (0, 0)
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
+        if unknown:
+            said += f", and {unknown} more may have been started"
         if self._owned.journal is not None:
             said += f": the same call continues with the journal {self._owned.journal.path}"
-        elif left:
+        elif left or unknown:
             said += " on the server: pass journal= to map() to be able to continue with them"
         return said
 
@@ -433,11 +435,14 @@ class _Resources:
     # before its end.
     closed: bool = False
 
-    def end(self) -> int:
-        """End everything, and return how many runs are left in flight."""
+    def end(self) -> tuple[int, int]:
+        """End everything.
+
+        Return how many runs are left in flight, and how many more may have been started.
+        """
         if os.getpid() != self.pid:
             # This process was forked, and the runs belong to its parent.
-            return 0
+            return 0, 0
         if self.runners is None and not self.closed:
             warnings.warn(
                 "a batch was dropped without having run: nothing starts until you iterate over it",
@@ -445,7 +450,7 @@ class _Resources:
                 stacklevel=3,
             )
         try:
-            return 0 if self.runners is None else self.runners.close(cancel=self.cancel)
+            return (0, 0) if self.runners is None else self.runners.close(cancel=self.cancel)
         finally:
             if self.journal is not None:
                 self.journal.close()

@@ -11,10 +11,11 @@ of this driver may have been carried out, a second create is sent in two cases o
 - a search worked and did not find the run;
 - the caller accepts a second run (``unclear="start"``).
 
-If an earlier call or another process may have sent a create, the first create of this driver is
-sent in these two cases, and in a third one: the server refuses searches, and no earlier call has
-started the task. Then only another worker can have sent a create, if the executor has repeated the
-task.
+Somebody else may have sent a create for the task: an earlier call that used the same journal, or
+another worker, if the executor has repeated the task. Then the first create of this driver needs
+one of these two cases as well. There is one exception. If the server refuses searches, and no
+earlier call has started the task, the create is sent. Only a repeated task can get a second run by
+this.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# A post is unclear if nothing shows whether the server carried it out. A create has at most this
-# many unclear posts. After an unclear post, the next post follows only if a search worked and did
-# not find the run. With ``unclear="start"``, one more post follows, even if no search worked. Posts
-# that the server certainly did not carry out, such as a post that got a 429, do not count.
+# A post is unclear if nothing shows whether the server carried it out. `create` makes at most this
+# many unclear posts. After each of them, the next post follows only if a search worked and did not
+# find the run. When `create` has given up, for whatever reason, ``unclear="start"`` allows one more
+# unclear post. Posts that the server certainly did not carry out, such as a post that got a 429, do
+# not count.
 _MOST_POSTS = 3
 
 
@@ -84,8 +86,7 @@ class RunDriver:
         self._journal = journal
         self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
-        if plan.server_reached:
-            self.contact.server.reached = True
+        self.contact.server.reached |= plan.server_reached
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""
@@ -266,10 +267,10 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # If a response suggests that the server does not serve outputs, `polls.probe` reads the
-            # run. If the run has ended or asks a question, there must be an output, so the probe
-            # asks for it again. If the server refuses this request, too, the probe raises this
-            # error: the server serves no outputs at all.
+            # `perform` lets such an error pass only if `polls.probe` has raised it. The probe does
+            # so only if the run must have an output, and the server has refused this output. So the
+            # server serves no outputs at all. If `output` is set, a later request has failed, such
+            # as the answer to a question (`_take`).
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
         return True

@@ -163,9 +163,10 @@ class Remote:
             self.journal.ended(ended)
         return ended
 
-    def close(self, *, cancel: bool) -> int:
+    def close(self, *, cancel: bool) -> tuple[int, int]:
         """Cancel the tasks that have not begun, and return how many may continue in their workers.
 
+        The second number of the result is always 0, because only a worker knows about its create.
         With ``cancel``, the runs of the tasks in flight are deleted.
         """
         for future in self._futures.values():
@@ -176,14 +177,14 @@ class Remote:
         tasks = {task.client_token: task for task in self.in_flight.values()}
         tasks.update([(next_client_token(old), task) for old, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()
-        while cancel:
+        while cancel and tasks:
             # A worker that is not done may create its run after the search. Then another search has
             # to follow. So `all_done` says whether the workers were done before the search.
             all_done = not self._not_done(tasks)
             if not self._delete_runs(tasks) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
-        return len(self._not_done(tasks))
+        return len(self._not_done(tasks)), 0
 
     def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
         """Return the tasks whose futures are not done, or that have no future."""

@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import REQUEST_IDS, rebuild_error
+from acp_client_v0_1._errors import rebuild_error
+from acp_client_v0_1.batch._tasks import kept_headers
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
@@ -72,7 +73,6 @@ _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _HAS_STATUS = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 # The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
 # one block, and not an array of that length.
 _BLOCK = 256
@@ -199,9 +199,7 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
 
     state = {name: plain(value) for name, value in vars(error).items()}
     if isinstance(headers := state.get("headers"), dict):
-        # The other headers are dropped, because they may have credentials.
-        sent = cast("dict[str, Any]", headers)
-        state["headers"] = {k: v for k, v in sent.items() if k.lower() in _KEPT_HEADERS}
+        state["headers"] = kept_headers(cast("dict[str, str]", headers))
     words = plain(list(error.args)) or [str(error)]
     return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
 
@@ -219,7 +217,9 @@ def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
     return ApiException(reason=record["message"])
 
 
-# If a create got one of these statuses, a create with the same input would get it again.
+# If a create got one of these statuses, a create with the same input would probably get it again. A
+# 409 may depend on the state of the server. Nevertheless it is final, so that each call with the
+# journal has the same outcome. ``retry_failed=True`` sends the create again.
 _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
@@ -227,7 +227,7 @@ def _is_final(error: OpenApiException, run_id: str) -> bool:
     """Return whether an error is the final outcome of an input.
 
     - With a run, the error is final if the run will never get a result.
-    - Without a run, the error is final if a new create would be refused again.
+    - Without a run, the error is final if a new create would probably be refused again.
     """
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
@@ -312,7 +312,9 @@ class Journal:
                 last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
-                raise self._damage(self._line_number(offset), error) from error
+                self._reader.seek(0)
+                number = 1 + self._reader.read(offset).count(b"\n")
+                raise self._damage(number, error) from error
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""
@@ -443,14 +445,6 @@ class Journal:
             "it is: repair the line, or use another file to start again",
             line=number,
         )
-
-    def _line_number(self, offset: int) -> int:
-        self._reader.seek(0)
-        number = 1
-        while self._reader.tell() < offset:
-            self._reader.readline()
-            number += 1
-        return number
 
     def _record_at(self, offset: int) -> dict[str, Any]:
         self._reader.seek(offset)

@@ -60,20 +60,17 @@ class Progress:
             return
         if self._function is not None:
             self._function(counts)
-        else:
-            self._draw(*self._last)
+            return
+        self._bar.total = counts.total
+        words: dict[str, object] = {"in flight": counts.in_flight, "failed": counts.failed}
+        if counts.duplicates:
+            words["duplicates"] = counts.duplicates
+        if outage >= 1:
+            words["server fails for"] = f"{int(outage)} s"
+        self._bar.set_postfix(words, refresh=False)
+        self._bar.update(counts.done + counts.failed - self._bar.n)
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
-
-    def _draw(self, counts: BatchCounts, outage: int) -> None:
-        self._bar.total = counts.total
-        words: dict[str, object] = {"in flight": counts.in_flight, "failed": counts.failed}
-        if counts.duplicates:
-            words["duplicates"] = counts.duplicates
-        if outage:
-            words["server fails for"] = f"{outage} s"
-        self._bar.set_postfix(words, refresh=False)
-        self._bar.update(counts.done + counts.failed - self._bar.n)

@@ -7,9 +7,13 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from urllib3 import HTTPHeaderDict
+
+from acp_client_v0_1._errors import REQUEST_IDS
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_KEY = "acp-batch"
 """The key in the metadata of a run. Its value is the mark of the batch."""
+
+_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 
 OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 
@@ -98,9 +104,13 @@ class Task:
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         # No credential leaves its process. A core references a client, which has credentials. The
-        # error of a callback may reference a client, too.
+        # error of a callback may reference a client, too. The headers of a response may have
+        # credentials, such as a ``Set-Cookie``.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
+            if isinstance(error, ApiException) and (headers := error.headers):
+                state["outcome"] = error = copy(error)
+                error.headers = HTTPHeaderDict(kept_headers(headers))
             try:
                 # This tries to pickle the arguments and attributes, but not the class. A class that
                 # `pickle` refuses may still reach the caller: some executors use cloudpickle, which
@@ -115,6 +125,14 @@ class Task:
         """Forget the run, and change the client token. The next create makes another run."""
         self.client_token = next_client_token(self.client_token)
         self.run_id, self.core, self.started_before = "", None, False
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of an error that go into the journal, or to another process.
+
+    The other headers are dropped, because they may have credentials.
+    """
+    return {name: headers[name] for name in headers if name.lower() in _KEPT_HEADERS}
 
 
 def next_client_token(client_token: str) -> str:

@@ -96,20 +96,25 @@ class Workers:
         del self.in_flight[ended.index]
         return ended
 
-    def close(self, *, cancel: bool) -> int:
-        """End the threads, then with ``cancel`` delete the runs in flight.
+    def close(self, *, cancel: bool) -> tuple[int, int]:
+        """End the threads, then with ``cancel`` delete the runs in flight whose ids are known.
 
-        Return how many runs are left in flight.
+        Return how many runs are left in flight, and how many more may have been started. A run may
+        have been started if its create was interrupted: it has no id, so it cannot be deleted.
         """
         self._driver.stop.set()
         self._tasks.put(None)
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
+        # If a thread has sent a request for a task that has no run, this was probably the create.
+        # It may also have been a request before the create, such as a search for the run.
+        sent = {calls.task for calls in self._calls if calls.attempt and calls.attempt.sent}
+        unknown = [task for task in sent if task and not task.run_id and task.outcome is None]
         if cancel:
             left = cancel_runs({task: [self._driver.core(task)] for task in left}, self._journal)
         for task in left:
             self._driver.core(task).end_span("")
-        return len(left)
+        return len(left), len(unknown)
 
     def _end_threads(self) -> None:
         """Wait for the threads to end, at most 2.5 seconds.
@@ -158,7 +163,7 @@ class Workers:
 
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
-            calls.task = task
+            calls.task, calls.attempt = task, None
             if self._parked is not None:
                 self._carry_in_crowd(calls, task, self._parked)
                 continue

@@ -419,7 +419,9 @@ class AgentHandle(Notebook):
                 search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
                 outcome of the input. "start" starts a run, which may be a second one.
             on_stop: What to do with the runs in flight when the batch is stopped: "leave" them, the
-                default, or "cancel" them.
+                default, or "cancel" them. If the end of the batch interrupts a create, the server
+                may have made a run whose id nobody knows. Such a run is not deleted. The message of
+                a `KeyboardInterrupt` counts it, and the next call with the journal searches for it.
             durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with a `BatchCounts` whenever the counts have changed. True shows a bar
                 on standard error (extra ``cli``).

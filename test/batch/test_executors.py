@@ -545,3 +545,37 @@ def test_a_client_of_another_server_is_closed(agent: AgentHandle, threads: Execu
     with pytest.raises(ApiValueError, match=r"elsewhere\.invalid"):
         next(agent.map(numbers(1), executor=threads, connect=lambda: elsewhere))
     assert closed == [elsewhere]
+
+
+def test_the_end_of_a_batch_without_runs_in_flight_searches_for_none_to_delete(
+    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with agent.map(numbers(2), executor=threads, on_stop="cancel") as batch:
+        for _ in range(2):
+            next(batch)
+        server.faults.add(Fault(path="/runs/search", status=405, times=None))
+        before = len(server.requests)
+    assert len(server.requests) == before
+    assert not any("could not be deleted" in words for words in caplog.messages)
+
+
+def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(
+    server: LocalServer, in_environment: None
+) -> None:
+    secret = "planted-secret"
+    sent = {"Set-Cookie": f"session={secret}", "X-Token": secret, "X-Request-Id": "r-7"}
+    server.faults.add(Fault(method="POST", path="/runs", status=422, headers=sent))
+    pickled: list[bytes] = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            future = super().submit(*task)
+            pickled.append(pickle.dumps(future.result()))
+            return future
+
+    with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
+        (item,) = AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool)
+    error = pickle.loads(pickled[0]).outcome
+    assert type(error) is type(item.error) and str(error) == str(item.error)
+    assert secret.encode() not in pickled[0]
+    assert error.request_id == "r-7" and error.headers["content-type"] == "application/json"

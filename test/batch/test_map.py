@@ -688,3 +688,22 @@ def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
     with pytest.raises(OSError, match="No space left"):
         next(batch)
     assert len(creates(server)) >= 8 and pending(agent) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [2, 40])
+def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
+) -> None:
+    """The server has made the run, and its response is slow."""
+    set_timing(grace=0.2)
+    server.faults.add(Fault(method="POST", path="/runs", after_wire_bytes=0, cut="stall", times=1))
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 60}
+        wait_for(lambda: len(server.runs) == 1)
+        raise KeyboardInterrupt
+
+    words = "; 0 runs are still in flight, and 1 more may have been started on the server: pass j"
+    with pytest.raises(KeyboardInterrupt, match=words):
+        next(agent.map(inputs(), concurrency=concurrency))
