@@ -312,8 +312,12 @@ class Journal:
                 last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
+                # The file may be large, so it is read line by line.
                 self._reader.seek(0)
-                number = 1 + self._reader.read(offset).count(b"\n")
+                number = 1
+                while self._reader.tell() < offset:
+                    self._reader.readline()
+                    number += 1
                 raise self._damage(number, error) from error
 
     def starting(self, task: Task) -> None:
