@@ -1,4 +1,4 @@
-"""The server's own life: started at once, stopped at once, nothing left behind."""
+"""The server's life: started and stopped at once, nothing left, and what an import lacks."""
 
 from __future__ import annotations
 
@@ -369,3 +369,49 @@ def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None
         connection.close()
     assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
     assert eventually(lambda: not server._engine._threads, 10)
+
+
+TESTING = "acp_client_v0_1.testing"
+BLOCKED = """
+import importlib, os, sys
+
+for module in sys.argv[2:]:  # each in a fork, which has imported nothing of the package
+    if os.fork() == 0:
+        sys.modules[sys.argv[1]] = None  # as if it were not installed
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            print(type(error).__name__, error.name, error, sep="|", flush=True)
+        os._exit(0)
+    os.wait()
+"""
+NEEDS = f"{TESTING} needs {{}}, which is not installed: pip install 'acp-client-v0-1[testing]'"
+
+
+@pytest.mark.parametrize(
+    ("missing", "ways", "words"),
+    [
+        ("starlette", ["", ".server", ".pytest_plugin", ".responses_bridge", ".faults"], NEEDS),
+        ("uvicorn", [""], NEEDS),
+        ("sse_starlette", [""], NEEDS),
+        (
+            "requests",
+            [".responses_bridge"],
+            f"{TESTING}.responses_bridge needs {{}}, which comes with responses: "
+            "pip install responses",
+        ),
+        # What this package itself lacks is another matter.
+        (f"{TESTING}._server.runner", [""], "import of {} halted; None in sys.modules"),
+    ],
+)
+def test_each_way_into_the_server_says_what_to_install(
+    missing: str, ways: list[str], words: str
+) -> None:
+    modules = [TESTING + way for way in ways]
+    command = [sys.executable, "-c", BLOCKED, missing, *modules]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for line, way in zip(ended.stdout.splitlines(), ways, strict=True):
+        kind, name, message = line.split("|")
+        known = name.startswith(missing)
+        assert (kind, known, message) == ("ModuleNotFoundError", True, words.format(missing)), way
