@@ -458,12 +458,12 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
     if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):
         call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        words = f"not {type(inputs).__name__}; for a single input, pass [input]"
-        raise ApiTypeError(f"inputs must be an iterable of dicts, {words}")
+        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; pass [input] for one")
 
 
 def _check_pickles(**functions: object) -> None:

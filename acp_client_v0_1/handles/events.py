@@ -415,7 +415,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     def _begin_polling(self) -> None:
         self._polling = True
-        self._doubt()
+        # Updates may be missing now, unless the run has none.
+        if self._has_updates:
+            self._decoder.memory.doubt()
 
     def _poll(self) -> None:
         """Wait for an output, and act on it.
@@ -448,11 +450,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
         self._end(status.value)
-
-    def _doubt(self) -> None:
-        """Note that updates may be missing, unless the run has none."""
-        if self._has_updates:
-            self._decoder.memory.doubt()
 
     def _end(self, how: str) -> None:
         """End the iteration. ``how`` becomes `ended_by`."""
