@@ -107,7 +107,7 @@ class Continuity:
         # True. Before the first connection, it is False.
         self._no_result_yet = False
         # Whether a connection has ended while it was not known whether the run had ended.
-        self._cut = False
+        self.cut = False
         # Whether the next update has to be compared with the remembered updates. This is True for a
         # new connection. It becomes False once the connection has replayed the last update that was
         # delivered, or has sent an update that is no replay.
@@ -118,16 +118,6 @@ class Continuity:
         """How many events were delivered."""
         return self._uncounted + self._count
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether the run may have a newer result than the last one that came.
-
-        After a cut, this is True until the current connection has sent two things: a result, and an
-        update that ends `judging`. Each new connection has to send both again. In a run without
-        updates, this stays True.
-        """
-        return self._cut and (self.judging or self._no_result_yet)
-
     def reconnect(self, *, cut: bool = False) -> None:
         """Note that the next event comes from a new connection.
 
@@ -135,7 +125,7 @@ class Continuity:
         has.
         """
         self._expected = None
-        self._cut = self._cut or cut
+        self.cut = self.cut or cut
         self.judging = self._no_result_yet = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
@@ -213,7 +203,7 @@ class Continuity:
                 return self._gap("unknown")
             # No update was delivered yet. If the id is above 1, updates before it may be missing,
             # or the server does not count from 1. A connection that was cut may have lost updates.
-            if self._cut or (number is not None and number > 1):
+            if self.cut or (number is not None and number > 1):
                 self.doubt()
             return True
         index = self._index_of(pair)

@@ -16,7 +16,7 @@ connection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -226,8 +226,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 if self._await_events(self._reader):
                     return
             except NothingYet:
-                if clock.now() >= self._next_check:
-                    self._check_run()
+                if clock.now() >= self._next_check and self._check_run(self._reader):
+                    return
 
     def _await_events(self, reader: EventReader) -> bool:
         """Read until events arrive, the stream ends, or it is time to check the run.
@@ -364,23 +364,32 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # stream.
             self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
 
-    def _check_run(self) -> None:
-        """Read the run beside the open stream, and act on its status."""
+    def _check_run(self, reader: EventReader) -> bool:
+        """Read the run beside the open stream, and act on its status.
+
+        Return whether events have arrived meanwhile.
+        """
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
         beside = self._wait.within(clock.beside_stream, survive=0.0)
         try:
             run = core.read(beside)
         except TimeoutError:
-            return
+            return False
         except ApiException as error:
             # Only a `RunGone` and a failure of the kind "denied" are raised. After a "denied", the
             # stream stays open for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
             # The stream still works, so other failures are ignored.
-            return
+            return False
+        if run.status != RunStatus.PENDING:
+            # The last events may have arrived while the run was read. They are handed out first.
+            self._next_check = clock.now()
+            with suppress(NothingYet):
+                return self._await_events(reader)
         self._apply_status(run)
+        return False
 
     def _apply_status(self, run: Run) -> bool:
         """Act on the status of the run. Return whether the run has ended or is interrupted."""
@@ -446,7 +455,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._drop_stream()
         memory = self._decoder.memory
         nothing = not memory.delivered and not self.last_event_id
-        stale = self._decoder.custom is False and memory.unsettled
+        # After a cut, the run may have a newer result than the last one that came.
+        stale = self._decoder.custom is False and memory.cut
         if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
         self._end(status.value)

@@ -253,20 +253,6 @@ def test_only_the_first_result_of_a_connection_may_be_the_one_that_came_last() -
     memory = Continuity()
     assert [memory.take_result("1", "same"), memory.take_result("2", "same")] == [True, True]
     memory.reconnect(cut=True)
-    assert memory.unsettled
+    assert memory.cut
     assert [memory.take_result("3", "same"), memory.take_result("4", "same")] == [False, True]
     assert (memory.delivered, memory.last_id) == (3, "4")
-
-
-@pytest.mark.parametrize("order", [("result", "update"), ("update", "result")])
-def test_a_result_is_settled_once_a_connection_has_sent_a_result_and_an_update(
-    order: tuple[str, str],
-) -> None:
-    memory = Continuity()
-    send = {"result": lambda: memory.take_result("2", "r"), "update": lambda: memory.take("1", 1)}
-    assert send["update"]() and send["result"]() and not memory.unsettled
-    memory.reconnect(cut=True)
-    for step in order:
-        assert memory.unsettled
-        assert not send[step]()
-    assert not memory.unsettled

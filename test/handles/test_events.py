@@ -316,8 +316,8 @@ def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, st
     replies, run = replying(response(b'"no"', status), stream=stream)
     with run.events() as events:
         assert next(events).id == "1"
-        events._next_check = 0
-        events._check_run()
+        events._next_check, reader = 0, events._reader
+        assert reader is not None and not events._check_run(reader)
         assert events._next_check == clock.now + 15  # the next look is not at once
         assert (next(events).id, replies.asked) == ("2", ["stream", "look"])
 
@@ -785,3 +785,19 @@ def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int
         timeout=30,
     ) == {"ok": 1}
     assert (len(asked), updates) == (questions, UPDATES[:2])
+
+
+def test_the_last_event_may_come_while_the_run_is_read(serve: Serve, set_timing: SetTiming) -> None:
+    """The read run has ended, and the stream that brings its last event stays open."""
+    set_timing(silence=0.4, least_silence=0.3)
+    looked = threading.Event()
+
+    def look() -> Any:
+        looked.set()
+        return [0.2, run_json("success")]
+
+    stream = [STREAMING + sse(*EVENTS[:1]), lambda _: looked.wait(10), sse(*EVENTS[1:2]), STALL]
+    _, client = serve(Replies(stream=stream, look=look))
+    events = RunHandle("r", client).events()
+    assert [event.id for event in events] == ["1", "2"]
+    assert (events.ended_by, events.complete) == ("success", True)
