@@ -19,8 +19,9 @@ first event of a connection with the remembered events:
 
 The fourth and the fifth case apply only after two or more events, and only if their ids look like
 consecutive numbers. For this, each id among the first 16 and among the last 256 must be one more
-than the id before it. The ids of the events in between are not remembered. Only the count of these
-events is checked: as many must have come as there are numbers in between.
+than the id before it. The ids of the events between the first 16 and the last 256 are not
+remembered. Only the count of these events is checked. Example: if the first 16 ids end with 16, and
+the last 256 ids begin with 100, then 83 events must have come between them.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.
@@ -122,9 +123,12 @@ class Continuity:
     def unsettled(self) -> bool:
         """Whether the run may have a newer result than the last one that came.
 
-        After a cut, this is True until the current connection has sent two things: a result, and an
-        update that ends `judging`. Each new connection has to send both again. In a run without
-        updates, this stays True.
+        A run in mode ``result`` sends no updates. So after a cut this stays True, and the result of
+        the run is read once more at the end.
+
+        If a run sends both, this becomes False once the current connection has sent a result, and
+        an update has ended `judging`. Until then, the connection may be replaying old events, and
+        its result may be an old one. Each new connection has to send both again.
         """
         return self._cut and (self.judging or self._no_result_yet)
 
