@@ -19,8 +19,9 @@ first event of a connection with the remembered events:
 
 The fourth and the fifth case apply only after two or more events, and only if their ids look like
 consecutive numbers. For this, each id among the first 16 and among the last 256 must be one more
-than the id before it. The ids of the events in between are not remembered. Only the count of these
-events is checked: as many must have come as there are numbers in between.
+than the id before it. The ids of the events between the first 16 and the last 256 are not
+remembered. Only the count of these events is checked. Example: if the first 16 ids end with 16, and
+the last 256 ids begin with 100, then 83 events must have come between them.
 
 Invariants: no I/O; each event takes constant memory and time. Blind spot: if the server restarts
 its ids and sends equal updates under them, these updates look like a replay.

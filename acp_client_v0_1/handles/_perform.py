@@ -486,11 +486,12 @@ class Wait:
         # Other threads change `server.since`, so it is read once.
         outage = server.since
         # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
-        # that is later. But this wait may have begun to fail before the outage began. Then another
-        # request has succeeded in between. So the server may work, and only this request may fail.
-        # Then `since` stays the first failure of this wait, and this wait gives up sooner.
+        # that is later. But each success of any request resets `server.since`. So if this wait
+        # began to fail before the outage began, another request has succeeded since the first
+        # failure of this wait. Perhaps the server works, and fails only for this request. Then
+        # `since` stays the first failure of this wait, and this wait gives up sooner.
         #
-        # That is not certain: the request that was served may have been a poll that was sent before
+        # That is not certain: the request that succeeded may have been a poll that was sent before
         # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in
         # any case.
         if pace is not None and outage is not None:

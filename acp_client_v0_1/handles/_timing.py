@@ -54,7 +54,8 @@ class Timing:
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
     # An outage is logged at its first failure, with two exceptions:
-    # - A 429 is not logged if the pause after it ends within this time after the first failure.
+    # - A 429 is not logged if the pause that follows it is over within this many seconds. They are
+    #   counted from the first failure of the outage.
     # - After a warning, for `warnings` seconds, a new outage is logged only once it has lasted
     #   longer than this.
     quiet: float = 5.0
@@ -90,8 +91,9 @@ class Timing:
     round_trip: float = 0.1
     # The pauses after polls that ended without output before their windows were over.
     early: tuple[float, float] = (0.2, 2.0)
-    # After n cuts, 4 ** n windows have to be full before a window may again be as long as the poll
-    # that was cut.
+    # After one cut, this many windows must be full before a window as long as the poll that was cut
+    # is tried again. Each further cut multiplies the number by this. See `_rules.Window` for what
+    # "cut" and "full" mean.
     full_windows: int = 4
 
     # The search for the run of a lost create

@@ -257,7 +257,9 @@ class AgentHandle(Notebook):
             reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
                 Search and create are two requests, so two callers at once can still make two runs.
             check: Check input and config first, as the method `check` does.
-            timeout: Seconds above 0 for the whole call. By default the client's own timeouts apply.
+            timeout: Seconds above 0 for the whole call. By default there is no limit for the call:
+                each create has the client's own timeouts. After a failure that made no run, such as
+                a 429, the create is sent again for up to five minutes.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -328,7 +330,7 @@ class AgentHandle(Notebook):
                 None.
             RunStartAmbiguous: The create's response was lost, and no run was found.
             RunGone: The run was deleted during the call.
-            RunWaitTimeout: There was no result in time. The run continues, and
+            RunWaitTimeout: There was no result in time. The run may still continue, and
                 `RunHandle.from_token` takes the error's ``token``. With ``cancel_on_exit``, the
                 message says whether the run was cancelled. For any other exception, a note says
                 this. Before Python 3.11, a warning in the log says it instead.

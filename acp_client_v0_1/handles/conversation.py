@@ -60,7 +60,9 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds for the whole call. By default the client's own timeouts apply.
+            timeout: Seconds for the whole call. By default there is no limit for the call: each
+                create has the client's own timeouts. After a failure that made no run, such as a
+                429, the create is sent again for up to five minutes.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as for
                 `AgentHandle.start`.
 

@@ -278,7 +278,8 @@ class RunHandle(Notebook):
 
         Raises:
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
+            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run may still
+                continue.
             ApiException: The server refused.
         """
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
@@ -306,7 +307,8 @@ class RunHandle(Notebook):
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
             RunInterrupted: The run asks something; the error has the question.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
+            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run may still
+                continue.
             ApiException: The server refused.
         """
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
@@ -370,7 +372,7 @@ class RunHandle(Notebook):
         Raises:
             RunInterrupted: The last question was not answered.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time. The run continues.
+            RunWaitTimeout: There was no output in time. The run may still continue.
             ApiException: The server refused.
             ApiTypeError: ``timeout`` is not a number.
             ApiValueError: ``timeout`` is below 0.
@@ -406,7 +408,7 @@ class RunHandle(Notebook):
             InterruptLimit: The run asked more than ``max_interrupts`` questions.
             ResumeAmbiguous: Responses were lost, so an answer may or may not have arrived.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time. The run continues.
+            RunWaitTimeout: There was no output in time. The run may still continue.
             ApiTypeError: A callback cannot be called with its one argument.
             ApiException: The server refused.
         """
