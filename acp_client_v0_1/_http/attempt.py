@@ -38,8 +38,9 @@ class Interruptible:
     Other threads can interrupt these calls. While an attempt receives its response, the thread
     itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
     time ``first`` seconds after an attempt has begun. It returns the seconds until it runs again.
-    The next attempt counts these seconds from its own beginning. An exception from ``watch`` ends
-    the attempt. Reads of a streamed response after the ``with`` block do not run ``watch``.
+    If another attempt begins first, the seconds count from the beginning of that attempt. An
+    exception from ``watch`` ends the attempt. Reads of a streamed response after the ``with`` block
+    do not run ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -119,11 +120,11 @@ class Attempt:
                     calls.step = calls.watch()
                     calls.due = Deadline.after(calls.step)
                 # It is not enough to wait until the socket is readable. A part of a TLS record, or
-                # a session ticket of TLS 1.3, makes the socket readable, and the ``recv`` waits on.
-                # So the ``recv`` itself ends when ``watch`` is due. TLS keeps the part of a record
-                # for the next ``recv``. The limit is set in `until`, and not only on the socket,
-                # because with TLS in TLS the outer connection takes its limit from there
-                # (`OuterSocket`).
+                # a session ticket of TLS 1.3, makes the socket readable. But the ``recv`` has no
+                # data to return then, and blocks until more bytes arrive. So the ``recv`` itself
+                # ends when ``watch`` is due. TLS keeps the part of a record for the next ``recv``.
+                # The limit is set in `until`, and not only on the socket, because with TLS in TLS
+                # the outer connection takes its limit from there (`OuterSocket`).
                 self.until = min(limit, calls.due, key=Deadline.remaining)
                 try:
                     self.limit(sock)

@@ -121,9 +121,9 @@ def _description_of(error: BaseException) -> str:
 
 
 def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
-    """Describe a server that does not speak HTTP, or with ``proxied`` such a proxy.
+    """Describe a server that does not speak HTTP. With ``proxied``, this server is the proxy.
 
-    ``beginning`` is the repr of its first bytes.
+    ``beginning`` is the repr of the first bytes that the server sent.
     """
     name, setting = ("the proxy", "its URL") if proxied else (call.target.origin, "host")
     reason = f"is another kind of server, which sends {beginning}: check {setting}"

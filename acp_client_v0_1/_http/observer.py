@@ -52,13 +52,15 @@ class RunSpan(Protocol):
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span with the outcome of a wait.
+        """End the span with the outcome of a wait, and return whether the caller keeps the span.
 
-        Return False if the next wait for the run has to begin a new span: this span has ended, and
-        the run may go on. Return True in two cases:
+        Return True in two cases:
 
-        * The run has ended, so no other span is needed.
-        * The wait had a timeout of 0 and got no output. Then this span stays open.
+        * The run has ended. Then it needs no other span.
+        * The wait had a timeout of 0 and got no output. Then this span does not end.
+
+        Otherwise return False. Then the span has ended, and the run may continue. So the next wait
+        for the run has to begin a new span.
         """
         ...
 

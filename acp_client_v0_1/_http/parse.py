@@ -5,8 +5,8 @@ gets the bytes of a head from a function. `framing_of` decides how the body is f
 in chunks, or by EOF. A `Framing` takes the bytes that arrive, and returns the content among them.
 
 http.client is more lenient than is safe. It takes EOF for the end of the headers. It takes anything
-that ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It skips the two
-bytes after a chunk unread, so a wrong chunk size silently changes the body.
+that ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It does not check
+that the two bytes after a chunk are CR LF, so a wrong chunk size silently changes the body.
 
 Invariants: a head without the empty line at its end is an error. The length and the number of lines
 are bounded. Parsing takes linear time, however the bytes are split. The line with the size of a

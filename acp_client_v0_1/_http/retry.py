@@ -199,12 +199,14 @@ class Server:
     fails: set[str] = field(default_factory=set[str])
 
     # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
-    # `hold_began` sends nothing until `hold_ends`. A call that began later ignores the hold.
+    # `hold_began` sends nothing until `hold_ends`. A call that begins later sends its first request
+    # at once: the response shows whether the server still asks for a pause.
 
-    # Two kinds of responses set this time:
-    # - Each 204 with a ``Retry-After`` sets it, even if the hold does not become longer. The poll
-    #   that got the 204 finds the hold only here. Otherwise a poll that began after an earlier
-    #   ``Retry-After`` would ignore the hold.
+    # Two kinds of responses set `hold_began`:
+    # - A 204 with a ``Retry-After`` always sets it, even if the hold does not become longer. The
+    #   call that got the 204 began before this time, so the call waits until `hold_ends`. If the
+    #   time of an earlier ``Retry-After`` stayed here, a call that began after that time would
+    #   ignore the ``Retry-After`` of its own 204.
     # - A failure of a handle's request sets it only if its ``Retry-After`` makes the hold longer.
     #   The call that failed needs no hold: `handles._rules` has its ``Retry-After``.
     hold_began: float = -math.inf
@@ -223,9 +225,11 @@ class Server:
     # True if this outage has been logged.
     warned: bool = False
     # A warning sets this to `Timing.warnings` seconds later. Before this time, a new outage is
-    # logged only once it has lasted longer than `Timing.quiet` seconds. So a single run that always
-    # fails does not fill the log. From this time on, an outage is logged at its first failure. For
-    # a 429 see `Timing.quiet`.
+    # logged only once it has lasted longer than `Timing.quiet` seconds. From this time on, an
+    # outage is logged at its first failure. For a 429 see `Timing.quiet`.
+    #
+    # The reason: if one run always fails while other runs succeed, each success ends an outage, and
+    # the next failure begins another one. A warning for each of them would fill the log.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:

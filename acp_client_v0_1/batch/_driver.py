@@ -6,16 +6,16 @@ goes through `Wait.perform`. All requests of a batch in one process share one `C
 ``Retry-After`` or an outage counts for all of them.
 
 Invariants: an error that all runs would get is raised, and does not become an outcome. If a create
-of this driver may have been carried out, a second create is sent in two cases only:
+of this driver may have been carried out, a second create is sent only under one of two conditions:
 
 - a search worked and did not find the run;
 - the caller accepts a second run (``unclear="start"``).
 
 Somebody else may have sent a create for the task: an earlier call that used the same journal, or
-another worker, if the executor has repeated the task. Then the first create of this driver needs
-one of these two cases as well. There is one exception. If the server refuses searches, and no
-earlier call has started the task, the create is sent. Only a repeated task can get a second run by
-this.
+another worker, if the executor has repeated the task. Then even the first create of this driver is
+sent only under one of these two conditions. There is one exception. If the server refuses searches,
+and no earlier call has started the task, the create is sent. Only a repeated task can get a second
+run by this.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ class RunDriver:
 
     Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`. An
     error of one run becomes the outcome of its task.
-
-    Other code runs between two requests of a run. So when a line of this class runs, it is rarely
-    in the caches of the processor, and each line is slow. Keep the path of a usual run short.
     """
+
+    # Speed: other code runs between two requests of a run, and fills the caches of the CPU. So each
+    # line of this class takes longer than it would in a tight loop. Keep the path of a usual run
+    # short.
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
@@ -123,9 +124,11 @@ class RunDriver:
         have created the run.
         """
         # All tasks share one descriptor. So if the descriptor cannot be read, the error is raised,
-        # and does not become the outcome of this task. It is read before `_create` writes the
-        # "starting" line. This line says that a create may have been sent, and after the error no
-        # create is sent.
+        # and does not become the outcome of this task.
+        #
+        # The descriptor is read before `_create` writes the "starting" line, which says that a
+        # create may have been sent. If the descriptor cannot be read, no create is sent, and the
+        # line would be false.
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
@@ -267,10 +270,13 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # `perform` lets such an error pass only if `polls.probe` has raised it. The probe does
-            # so only if the run must have an output, and the server has refused this output. So the
-            # server serves no outputs at all. If `output` is set, a later request has failed, such
-            # as the answer to a question (`_take`).
+            # True if the server serves no outputs at all. If the server refuses a request for an
+            # output, `perform` calls `polls.probe` with the error. The probe reads the run. It
+            # raises an error that `is_unserved` accepts only if the run must have an output and the
+            # server refuses the output again, or if the server refuses to read the run, too.
+            #
+            # If `output` is set, a later request has failed, such as the answer to a question
+            # (`_take`).
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
         return True

@@ -285,10 +285,10 @@ class Journal:
             # True if the server has responded to an earlier call. A line that names a run shows
             # this, and so does an error with a status.
             self.responded = False
-            # How many seconds before the opening of the file its last line was written. Infinity if
-            # the file is new. `RunDriver` adds the time since the opening, by the monotonic clock.
-            # If the time of the file is in the future (a file server has another clock, or a clock
-            # was set back), it counts as now.
+            # The age of the last line, in seconds, when the file was opened. Infinity if the file
+            # is new. `RunDriver` adds the time since the opening, by the monotonic clock. If the
+            # time of the file is in the future (a file server has another clock, or a clock was set
+            # back), it counts as now.
             age = time.time() - status.st_mtime if status.st_size else math.inf
             self.written_ago = max(0.0, age)
             self._reader = self.path.open("rb")

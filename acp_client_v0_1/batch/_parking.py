@@ -173,8 +173,8 @@ class ParkedRuns:
     def _pending(self, expected: int) -> set[str] | None:
         """Return the ids of the pending runs of the batch, or None if they are not known.
 
-        ``expected`` is the number of parked runs. The search reads at most ten pages more than this
-        many runs fill.
+        ``expected`` is the number of parked runs. The search reads at most ten pages more than
+        ``expected`` runs would need.
         """
         if not self._searches:
             return None

@@ -56,8 +56,8 @@ class Plan:
     check: bool
     # What to do if it is unclear whether a run was started: "raise" or "start".
     unclear: str
-    # How many seconds before this call an earlier call last wrote the journal. Infinity if there
-    # was no earlier call.
+    # An earlier call may have written the journal. This is the age of its last line, in seconds,
+    # when this call opened the journal. Infinity if there was no earlier call.
     written_ago: float = math.inf
     # `Server.reached` of the caller's client. Also True if the journal shows that the server has
     # responded to an earlier call.

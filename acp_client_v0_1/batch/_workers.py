@@ -226,7 +226,7 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
     def cancel(task: Task, core: RunCore) -> bool:
         """Delete a run unless it has ended, and return whether the run is gone.
 
-        If it is not deleted, because of an error or for lack of time, its task is left.
+        If an error or a lack of time prevents the deletion, add the task to ``left``.
         """
         try:
             if clock.now() <= ends:
