@@ -125,8 +125,9 @@ class EventBuffers:
         self.last_event_id: str = ""
         # The reconnection time is in milliseconds.
         self.retry: int | None = None
-        self._lines: list[str] = []
-        # This many items at the beginning of `_lines` are already joined from several lines.
+        # The data of the open block.
+        self.lines: list[str] = []
+        # This many items at the beginning of `lines` are already joined from several lines.
         self._joined = 0
         self._event = ""
         self._id = ""
@@ -141,7 +142,7 @@ class EventBuffers:
             if value[:1] == " ":
                 value = value[1:]
             if name == "data":
-                self._lines.append(value)
+                self.lines.append(value)
             elif name == "event":
                 self._event = value
             elif name == "id":
@@ -154,27 +155,21 @@ class EventBuffers:
                     with contextlib.suppress(ValueError):
                         # Python may be set to convert fewer digits.
                         self.retry = int(digits)
-        self._join()
-
-    def add_data(self, value: str) -> None:
-        self._lines.append(value)
-
-    def _join(self) -> None:
-        if len(self._lines) - self._joined > _LINES_TO_JOIN:
-            self._lines[self._joined :] = ["\n".join(self._lines[self._joined :])]
+        if len(self.lines) - self._joined > _LINES_TO_JOIN:
+            self.lines[self._joined :] = ["\n".join(self.lines[self._joined :])]
             self._joined += 1
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
         """End the block, as a blank line does, and add its event, if it has data."""
         self.last_event_id = self._id
-        if lines := self._lines:
+        if lines := self.lines:
             data = "\n".join(lines)
             events.append(_new(ServerSentEvent, (self._event or "message", data, self._id)))
         self.drop()
 
     def drop(self) -> None:
         """Forget the fields of the block, except its id, which persists."""
-        self._lines.clear()
+        self.lines.clear()
         self._joined = 0
         self._event = ""
 
@@ -248,7 +243,7 @@ class OpenLine:
         """Complete the line with its last bytes, pass it to the buffers, and reset."""
         if self._is_data:
             self._bytes += last
-            buffers.add_data(self._bytes.decode("utf-8", "replace"))
+            buffers.lines.append(self._bytes.decode("utf-8", "replace"))
         elif not self._is_comment:
             buffers.add_lines([(self._bytes + last).decode("utf-8", "replace")])
         self._reset()
