@@ -135,7 +135,7 @@ class RunDriver:
             if task.retry:
                 self._check_failed_run(task)
             if not task.run_id:
-                self._create(task, search_first or task.started_before, described)
+                self._create(task, search_first or task.started_before or task.retry, described)
             self._rearm(task)
         except OpenApiException as error:
             self._fail(task, error)

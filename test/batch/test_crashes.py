@@ -322,8 +322,13 @@ def test_a_failure_that_the_server_tried_again_is_not_run_again(
     assert server.requests == ()
 
 
+@pytest.mark.parametrize("threads", [False, True])
 def test_what_an_executor_has_run_again_is_known_to_the_next_call(
-    agent: AgentHandle, server: LocalServer, path: Path, monkeypatch: pytest.MonkeyPatch
+    agent: AgentHandle,
+    server: LocalServer,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: bool,
 ) -> None:
     monkeypatch.setenv("ACP_HOST", server.url)
     inputs = [{"n": 0, "fail": True}]
@@ -334,7 +339,8 @@ def test_what_an_executor_has_run_again_is_known_to_the_next_call(
         assert second.run_id != first.run_id and len(creates(server)) == 2
         # The caller's process was killed before it had the outcome: the run is found.
         path.write_text("".join(before[:4]))
-        (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
+        by: Any = None if threads else pool
+        (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=by)
         assert third.run_id == second.run_id and len(creates(server)) == 2
         (fourth,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
     assert fourth.run_id not in (first.run_id, second.run_id) and len(creates(server)) == 3
