@@ -52,8 +52,8 @@ class Interruptible:
         # ``watch`` is due this many seconds after the last one, or after the beginning of the
         # attempt, whichever is later.
         self.step = first
-        # The time of the next ``watch``.
-        self.due = Deadline.after(first)
+        # The time of the next ``watch``. Each attempt begins it anew, if there is a ``watch``.
+        self.due: Deadline
 
     def interrupt(self) -> None:
         """Make the latest attempt fail, as if its server had closed the connection.
@@ -143,7 +143,8 @@ class Attempt:
         calls = self._calls = _this_thread.calls
         if calls is not None:
             calls.attempt = self
-            calls.due = Deadline.after(calls.step)
+            if calls.watch is not None:
+                calls.due = Deadline.after(calls.step)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
