@@ -86,25 +86,14 @@ class Call:
         ``Location`` and ``Content-Location`` lose the parameter and the fragment. If another header
         contains the credential (``Link`` may), the whole value of this header becomes ``***``.
         """
-        for name in ("location", "content-location"):
-            if name in headers:
-                headers[name] = self._without_credential(headers[name])
         pair = unquote_plus(self.credential)
         value = pair.partition("=")[2]
         secret = value if len(value) >= _SHORTEST_SECRET else pair
-        for name in set(headers) - {"location", "content-location"}:
-            if _shows(headers[name], secret):
+        for name in set(headers):
+            if name.lower() in ("location", "content-location"):
+                headers[name] = _without_credential(headers[name], pair, secret)
+            elif _shows(headers[name], secret):
                 headers[name] = "***"
-
-    def _without_credential(self, url: str) -> str:
-        pair = unquote_plus(self.credential)
-        base, mark, query = url.partition("#")[0].partition("?")
-        kept = "&".join(part for part in query.split("&") if unquote_plus(part) != pair)
-        value = pair.partition("=")[2]
-        if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
-            # Another parameter repeats the secret, so the whole query goes.
-            kept = ""
-        return base + mark + kept if kept else base
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""
@@ -112,6 +101,13 @@ class Call:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
         return replace(self, target=target, headers=kept, cross_origin=True, credential="")
+
+
+def _without_credential(url: str, pair: str, secret: str) -> str:
+    base, mark, query = url.partition("#")[0].partition("?")
+    kept = "&".join(part for part in query.split("&") if unquote_plus(part) != pair)
+    # If another parameter repeats the secret, the whole query goes.
+    return base if not kept or _shows(kept, secret) else base + mark + kept
 
 
 def _shows(text: str, secret: str) -> bool:

@@ -196,6 +196,7 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     coded = quote(secret, safe="")
     echo = {"link": f"</x?key={coded}>; rel=next", "refresh": f"0; url=/x?key%3D{quote(coded)}"}
     echo |= {"location": f"/x?other={coded}", "server": secret, "x-other": "other"}
+    echo["content-location"] = f"/x?next=%2Fy%3Fkey%3D{quote(coded)}"
     script = head(404, content_length="0", **echo)
     with talking(script) as (client, server):
         headers = client.request("GET", server.url, credential=f"key={coded}").headers
@@ -203,6 +204,7 @@ def test_a_query_credential_is_masked_in_any_other_header(secret):
     assert {name: headers[name] for name in echo} == {
         **dict.fromkeys(("link", "refresh"), "***"),
         "location": "/x" if long else "/x?other=7letter",
+        "content-location": "/x",
         "server": "***" if long else secret,
         "x-other": "other",
     }
