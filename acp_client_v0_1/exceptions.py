@@ -180,7 +180,7 @@ class EventTooLarge(_TooLarge):
 
 
 class RunWaitTimeout(ApiException, TimeoutError):
-    """Waiting for a run ran out of time, and the run continues; also a ``TimeoutError``.
+    """Waiting for a run ran out of time. It does not cancel the run. Also a ``TimeoutError``.
 
     Attributes:
         run_id: The run that was waited for.

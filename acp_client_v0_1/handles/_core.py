@@ -523,8 +523,8 @@ class RunCore:
         if not HARMLESS_ID.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
         note = one_line(
-            f"run {short(self.run_id)}{status}: {make}({named!r}) or "
-            f"`acp-client wait {named}` waits for it"
+            f"run {short(self.run_id)}{status}: wait for it with {make}({named!r}) or "
+            f"`acp-client wait {named}`"
         )
         add_note(error, note)
         self.noted = note

@@ -161,7 +161,7 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
     with pytest.raises(KeyboardInterrupt) as caught:
         wait(AgentHandle("a", client))
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert note == "run r is pending: RunHandle('r') or `acp-client wait r` waits for it"
+    assert note == "run r is pending: wait for it with RunHandle('r') or `acp-client wait r`"
 
 
 def test_a_run_that_failed_has_its_failure(failing: AgentHandle, counter: AgentHandle) -> None:
