@@ -101,9 +101,8 @@ def find_created(
 
     The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default 10,
     and ends no later than ``wait``. If the search ends without a run, this raises
-    `RunStartAmbiguous`. But in a batch, if an outage made all requests of the search fail, the
-    search begins again. If the search is denied, and there is no ``failure``, its error is raised
-    as it is.
+    `RunStartAmbiguous`. But in a batch, if the last request of the search failed, the search begins
+    again. If the search is denied, and there is no ``failure``, its error is raised as it is.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
@@ -178,9 +177,11 @@ def find_created(
         except NoAgent as missing:
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            # In a batch, all requests of the search may have failed because the server is down, or
-            # limits requests. Then nothing is known about the run, so the search begins again. This
-            # repeats until a request succeeds, or the outage has lasted too long.
+            # In a batch, a search that had no time for a request, or whose last request failed (the
+            # server is down, or limits requests), does not show that there is no run. So it begins
+            # again, with its whole time, until it ends after a success, or the outage has lasted
+            # too long. If the last request only ran out of time right after a success, the search
+            # ends, too.
             cause = error.__cause__
             unknown = seen is None if cause is None else not error.searched
             if not (contact.pace and unknown) or wait.stopped or wait.remaining() <= 0:
@@ -221,12 +222,17 @@ def server_works(wait: Wait, agent_id: str) -> bool:
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Find out why a search has failed. Return `AGAIN`, or raise an error.
 
-    - If the server is down, do what the rules say: pause and return `AGAIN`, or raise.
+    - If the server is down, or limits requests, do what the rules say: pause and return `AGAIN`,
+      or raise.
     - If the server works although the search has failed, an outage may just have ended. So return
       `AGAIN` the first time.
     - The second time, the server is taken not to support searches. Raise ``error``.
     """
-    if not server_works(wait, agent_id):
+    try:
+        works = server_works(wait, agent_id)
+    except ApiException as limit:
+        works, error = False, limit
+    if not works:
         wait.handle_failure("search", error, probed=True)
     elif wait.search_failed_alone:
         wait.contact.server.fails.add("search")

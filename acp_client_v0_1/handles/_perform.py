@@ -43,13 +43,13 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, poll_ran
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 from acp_client_v0_1.handles._rules import (
     CHANGES,
     DISPENSABLE,
@@ -201,7 +201,7 @@ class Wait:
         survive: How many seconds of failures the wait survives. By default this is 300 in a batch
             or without a timeout; otherwise failures alone do not end the wait.
         late: Makes the error of a wait that is over. By default, this error is the last failure,
-            or else the error that began the hold under way, or else a TimeoutError.
+            or else the error that began the hold under way, or else an ApiTimeoutError.
     """
 
     # These defaults are attributes of the class, because most waits never set most of them.
@@ -326,18 +326,24 @@ class Wait:
         if self._late is not None:
             return self._late(self, error)
         error = error or (self.contact.server.hold_error if self.held else None)
-        return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
+        return error or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
+
+    def raise_late(self, error: ApiException | None, cause: ApiException | None = None) -> NoReturn:
+        """Raise the `late_error` of a failure. Its cause is this failure, or else ``cause``."""
+        late, cause = self.late_error(error), error or cause
+        # If the late error is the failure itself, it keeps its own cause.
+        raise late from late.__cause__ if late is cause else cause
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
         """Sleep for some seconds, or less, to leave time for one more request.
 
         If it is already too late for another request, sleep at most until the deadline. If the
-        deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
+        deadline has passed after the sleep, or ``stop`` is set, raise the late error.
         """
         to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
-            raise self.late_error(error) from error
+            self.raise_late(error)
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until ``stop`` is set."""
@@ -360,7 +366,9 @@ class Wait:
         return max(0.001, self._next_tick - timing().now())
 
     def _watching(self) -> AbstractContextManager[object]:
-        return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
+        if not self.watched:
+            return _NOTHING
+        return Interruptible(self._watch, min(timing().tick, self._until_tick()))
 
     def _watch(self) -> float:
         """Check `stop` and tick. Return the seconds until the next call of this function.
@@ -434,7 +442,7 @@ class Wait:
             except _NestedError as inner:
                 raise inner.error from inner.error.__cause__
             except _StopSet:
-                raise self.late_error(error) from error
+                self.raise_late(error)
             else:
                 self._failures, self._since = 0, None
                 if server.since is not None:
@@ -452,7 +460,7 @@ class Wait:
             # `_on_tick` runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
             if self.stopped:
-                raise self.late_error(error) from error
+                self.raise_late(error)
             if self.handle_failure(operation, error, run):
                 continue
             if probe is None:
@@ -485,15 +493,15 @@ class Wait:
         since = now if self._since is None else self._since
         # Other threads change `server.since`, so it is read once.
         outage = server.since
-        # In a batch, `since` is usually the beginning of the server's outage, or of the batch if
-        # that is later. But each success of any request resets `server.since`. So if this wait
-        # began to fail before the outage began, another request has succeeded since the first
-        # failure of this wait. Perhaps the server works, and fails only for this request. Then
-        # `since` stays the first failure of this wait, and this wait gives up sooner.
+        # From when do the failures count? Outside a batch, from the first failure of this wait. In
+        # a batch, usually from the beginning of the server's outage, or of the batch if that is
+        # later. There is one exception: this wait began to fail before the outage began. Each
+        # success of any request ends an outage, so another request has succeeded meanwhile, and
+        # perhaps only this request fails. Then the first failure of this wait counts. It is earlier
+        # than the outage, so this wait gives up sooner.
         #
-        # That is not certain: the request that succeeded may have been a poll that was sent before
-        # the outage. So once the outage has lasted half of `longest`, `since` is its beginning in
-        # any case.
+        # But that success may have been a poll that was sent before the server failed. So once the
+        # outage has lasted half of `longest`, its beginning counts in any case.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -556,7 +564,7 @@ class Wait:
             # `find_created` may use this wait for another search. So this failure is counted here,
             # although no request follows.
             self._failures, self._since = self._failures + 1, since
-            raise self.late_error(error) from error
+            self.raise_late(error)
         raise error
 
     def _recovered(self, operation: Operation) -> None:
@@ -600,13 +608,13 @@ class Wait:
                 # Otherwise the hold began with a 204, or with the error of another call. Then this
                 # wait raises its late error. The cause of the late error is the last failure of
                 # this wait, or else the error of the other call.
-                raise self.late_error(error) from error or hold_error
+                self.raise_late(error, hold_error)
             self.sleep(left)
             # A turn that was taken before the hold does not count any more. Otherwise all waits
             # would send their requests at the moment at which the hold ends.
             has_turn = False
         if self.stopped:
-            raise self.late_error(error) from error
+            self.raise_late(error)
 
 
 def _warn(server: Server, what: str, now: float, until: float) -> None:

@@ -559,7 +559,7 @@ class AgentHandle(Notebook):
                     return False, "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.cancel(wait)
-        except (ApiException, NoAgent, TimeoutError) as error:
+        except (ApiException, NoAgent) as error:
             return False, f"the run could not be cancelled: {error}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 

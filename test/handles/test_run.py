@@ -159,8 +159,11 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
             wait(every=timeout)
 
 
-def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: AgentHandle) -> None:
+def test_progress_and_stop_during_one_long_poll(
+    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
+) -> None:
     run = slow.start({"seconds": 30})
+    set_timing(tick=60)
     seen: list[RunStatus] = []
     stop = threading.Event()
 

@@ -18,6 +18,7 @@ from acp_client_v0_1 import (
     AgentsApi,
     ApiClient,
     ApiException,
+    ApiTimeoutError,
     ApiValueError,
     Configuration,
     ForbiddenException,
@@ -310,9 +311,19 @@ def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
 def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
     replies = Replies(create=response(b'"busy"', 429))
     _, client = serve(replies)
-    with pytest.raises(TooManyRequestsException):
+    with pytest.raises(TooManyRequestsException) as caught:
         AgentHandle("a", client).start(timeout=0.5)
-    assert set(replies.asked) == {"create"}
+    assert set(replies.asked) == {"create"} and caught.value.__cause__ is None
+
+
+def test_a_hold_beyond_the_timeout_is_a_timeout_of_this_package(serve: Serve, clock: Clock) -> None:
+    replies = Replies()
+    _, client = serve(replies)
+    hold = client.rest_client.server
+    hold.hold_began, hold.hold_ends = clock.now, clock.now + 60
+    with pytest.raises(ApiTimeoutError, match="out of time after"):
+        AgentHandle("a", client).start(timeout=5)
+    assert replies.asked == []
 
 
 @pytest.mark.parametrize(
@@ -332,6 +343,12 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     set_timing(outage=0.5)
     assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
     assert clock.pauses == pytest.approx([1.0])
+
+
+def test_a_limit_of_the_look_at_the_agent_does_not_end_a_search(serve: Serve, clock: Clock) -> None:
+    _, client = serve(Replies(search=(*[response(b"", 502)] * 12, FOUND), look=LATER))
+    run = AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
+    assert run.run_id == "r" and clock.pauses
 
 
 def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
