@@ -35,12 +35,12 @@ _this_thread = _Thread()
 class Interruptible:
     """The calls that one thread begins inside the ``with`` block of this object.
 
-    Other threads can interrupt these calls. While an attempt receives its response, the thread
-    itself runs ``watch`` again and again, whether bytes arrive or not. ``watch`` runs for the first
-    time ``first`` seconds after an attempt has begun. It returns the seconds until it runs again.
-    If another attempt begins first, the seconds count from the beginning of that attempt. An
-    exception from ``watch`` ends the attempt. Reads of a streamed response after the ``with`` block
-    do not run ``watch``.
+    Other threads can interrupt these calls. While an attempt receives its response, or the response
+    of a proxy to CONNECT, the thread itself runs ``watch`` again and again, whether bytes arrive or
+    not. ``watch`` runs for the first time ``first`` seconds after an attempt has begun. It returns
+    the seconds until it runs again. If another attempt begins first, the seconds count from the
+    beginning of that attempt. An exception from ``watch`` ends the attempt. Reads of a streamed
+    response after the ``with`` block do not run ``watch``.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:

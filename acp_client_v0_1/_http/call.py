@@ -83,6 +83,8 @@ class Call:
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, because the server may echo it.
 
+        Only for a call that has a credential.
+
         ``Location`` and ``Content-Location`` lose the parameter and the fragment. If another header
         contains the credential (``Link`` may), the whole value of this header becomes ``***``.
         """

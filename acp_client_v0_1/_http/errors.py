@@ -78,7 +78,9 @@ def public_error(
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
         reason = f"{prefix}{_description_of(cause)}"
     elif isinstance(cause, NotHTTP):
-        # Without a connection to the origin, the proxy has sent these bytes.
+        # A server of another protocol carries out no request. So here ``sent`` is False, although
+        # the bytes of the request were sent. Without a connection to the origin, it was the proxy
+        # that sent these bytes, in response to CONNECT.
         reason = _other_server(str(cause).partition(": ")[2], call, proxied=not connected)
     else:
         reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"

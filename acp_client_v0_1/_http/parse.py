@@ -113,7 +113,7 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
     status: tuple[int, int, str] | None = None
     lines: list[str] = []
     while True:
-        # The first bytes are checked before the first line is complete. A server of another
+        # The first piece is checked, even if the first line is not complete. A server of another
         # protocol may send a few bytes without a line end, and then wait for the client.
         if not searched and _OTHER_PROTOCOL.match(received):
             line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)

@@ -202,13 +202,11 @@ class Server:
     # `hold_began` sends nothing until `hold_ends`. A call that begins later sends its first request
     # at once: the response shows whether the server still asks for a pause.
 
-    # Two kinds of responses set `hold_began`:
-    # - A 204 with a ``Retry-After`` always sets it, even if the hold does not become longer. The
-    #   call that got the 204 began before this time, so the call waits until `hold_ends`. If the
-    #   time of an earlier ``Retry-After`` stayed here, a call that began after that time would
-    #   ignore the ``Retry-After`` of its own 204.
-    # - A failure of a handle's request sets it only if its ``Retry-After`` makes the hold longer.
-    #   The call that failed needs no hold: `handles._rules` has its ``Retry-After``.
+    # The time at which the hold began. Two kinds of responses set it to now:
+    # - A failure of a handle's request, but only if its ``Retry-After`` makes the hold longer. The
+    #   failed call itself does not need the hold: `handles._rules` has its ``Retry-After``.
+    # - A 204 with a ``Retry-After``, always. The call that got the 204 obeys its ``Retry-After``
+    #   only by the hold. This call may have begun after the last hold did, and would ignore it.
     hold_began: float = -math.inf
     # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
     hold_ends: float = -math.inf

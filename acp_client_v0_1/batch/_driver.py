@@ -109,7 +109,7 @@ class RunDriver:
         """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
         return Wait(self.contact, stop=self.stop, late=Stopped)
 
-    def _rearm(self, task: Task) -> Polls:
+    def _new_polls(self, task: Task) -> Polls:
         """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
         task.polls = Polls(core, core.wait(self.plan.timeout, self.stop), timing().window)
@@ -136,7 +136,7 @@ class RunDriver:
                 self._check_failed_run(task)
             if not task.run_id:
                 self._create(task, search_first or task.started_before or task.retry, described)
-            self._rearm(task)
+            self._new_polls(task)
         except OpenApiException as error:
             self._fail(task, error)
 
@@ -166,7 +166,7 @@ class RunDriver:
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = dict_of(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value, plan.options.get("config"))
+            check_values(described, value or {}, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
         metadata = {**plan.options.get("metadata", {}), **marks}
         given = {**plan.options, "input": value, "metadata": metadata}
@@ -238,7 +238,7 @@ class RunDriver:
         - If a request has failed for good, or the timeout is over, end the task with the error, and
           return True. But if all runs would get the error, raise it.
         """
-        polls, pause = task.polls or self._rearm(task), 0.0
+        polls, pause = task.polls or self._new_polls(task), 0.0
         wait = polls.wait
         output: RunOutput | None = None
 
@@ -270,10 +270,11 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # True if the server serves no outputs at all. If the server refuses a request for an
-            # output, `perform` calls `polls.probe` with the error. The probe reads the run. It
-            # raises an error that `is_unserved` accepts only if the run must have an output and the
-            # server refuses the output again, or if the server refuses to read the run, too.
+            # True if the server serves no outputs at all. While `output` is None, an error that
+            # `is_unserved` accepts comes from `polls.probe`, which `perform` calls if the server
+            # refuses the output. So one of two things has happened:
+            # - The run must have an output, and the server refused this output a second time.
+            # - The server does not serve the run itself, either.
             #
             # If `output` is set, a later request has failed, such as the answer to a question
             # (`_take`).
@@ -299,7 +300,7 @@ class RunDriver:
         except Exception as error:  # noqa: BLE001 - an error of the callback is the outcome
             return error
         task.questions.answer(outcome, answer)
-        self._rearm(task)
+        self._new_polls(task)
         return None
 
     def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:

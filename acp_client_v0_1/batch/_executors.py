@@ -172,8 +172,10 @@ class Remote:
         for future in self._futures.values():
             future.cancel()
         # Only runs with these client tokens are deleted. Runs whose items the caller has, and runs
-        # that others have started, have other client tokens. The task of a failed run that is tried
-        # again may have made a run with its next client token.
+        # that others have started, have other client tokens.
+        #
+        # With ``retry_failed``, a worker that runs a failed input again uses the next client token.
+        # This process learns of that only when the task comes back.
         tasks = {task.client_token: task for task in self.in_flight.values()}
         tasks.update([(next_client_token(old), task) for old, task in tasks.items() if task.retry])
         clock, began = timing(), timing().now()

@@ -286,9 +286,9 @@ class Journal:
             # this, and so does an error with a status.
             self.responded = False
             # The age of the last line, in seconds, when the file was opened. Infinity if the file
-            # is new. `RunDriver` adds the time since the opening, by the monotonic clock. If the
-            # time of the file is in the future (a file server has another clock, or a clock was set
-            # back), it counts as now.
+            # is new. Each `RunDriver` adds the seconds since it was made, by the monotonic clock.
+            # If the time of the file is in the future (a file server has another clock, or a clock
+            # was set back), it counts as now.
             age = time.time() - status.st_mtime if status.st_size else math.inf
             self.written_ago = max(0.0, age)
             self._reader = self.path.open("rb")
@@ -481,10 +481,13 @@ def _lock_file(fd: int, path: Path) -> None:
             import fcntl
 
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:
         raise JournalLocked(
             f"the journal {path} is in use by another batch, here or in another process"
         ) from error
+    except OSError as error:
+        # Some network file systems have no locks.
+        raise JournalError(f"the journal {path} cannot be locked: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

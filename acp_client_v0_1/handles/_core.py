@@ -452,7 +452,7 @@ class RunCore:
         """Return the error of a run for which the server responded with a 404.
 
         The message says that the run is gone. If the server may not serve the paths of runs at all,
-        the message says that instead.
+        the message says that, too.
         """
         served = self._run is not None or self._born is not None or not is_unserved(error)
         server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
@@ -571,7 +571,7 @@ class Polls(Window):
             seconds = min(limit, clock.quick)
             run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
-                return None if self.wait.once else self._early_pause()
+                return None if self.wait.once else self._count_early()
             self._reads_run = False
             limit = self.wait.limit(limit)
         began = clock.now()
@@ -595,12 +595,12 @@ class Polls(Window):
         if output is not None or self.wait.once:
             return core.checked_output(output)
         if not was_full(window, clock.now() - began):
-            return self._early_pause()
+            return self._count_early()
         self._early = 0
         self.note_full(window, clock)
         return Pause(0.0)
 
-    def _early_pause(self) -> Pause:
+    def _count_early(self) -> Pause:
         self._early += 1
         return Pause(backoff(self._early - 1, *timing().early))
 
@@ -620,7 +620,7 @@ class Polls(Window):
         if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
         # The run and its output may disagree. Without a pause, this would be a hot loop.
-        wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
+        wait.pause(timing().probe if self._reads_run else self._count_early().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
 
 

@@ -54,8 +54,8 @@ class Timing:
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
     # An outage is logged at its first failure, with two exceptions:
-    # - A 429 is not logged if the pause that follows it is over within this many seconds. They are
-    #   counted from the first failure of the outage.
+    # - A 429 is not logged if the pause after it ends within this many seconds after the first
+    #   failure of the outage.
     # - After a warning, for `warnings` seconds, a new outage is logged only once it has lasted
     #   longer than this.
     quiet: float = 5.0

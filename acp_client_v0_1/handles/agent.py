@@ -256,7 +256,7 @@ class AgentHandle(Notebook):
                 of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
                 Search and create are two requests, so two callers at once can still make two runs.
-            check: Check input and config first, as the method `check` does.
+            check: Check input and config first, as the method `check` does. No input counts as {}.
             timeout: Seconds above 0 for the whole call. By default there is no limit for the call:
                 each create has the client's own timeouts. After a failure that made no run, such as
                 a 429, the create is sent again for up to five minutes.
@@ -318,7 +318,7 @@ class AgentHandle(Notebook):
                 Use your own for one run only: if the response to the create is lost, the oldest run
                 of the agent with the client token is taken for the run of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, wait for that run.
-            check: Check input and config first, as the method `check` does.
+            check: Check input and config first, as the method `check` does. No input counts as {}.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -412,7 +412,7 @@ class AgentHandle(Notebook):
                 end.
             timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
-            check: Check each input first, as the method `check` does.
+            check: Check each input first, as the method `check` does. None counts as {}.
             journal: The path of the file that records each start and outcome.
             retry_failed: Run an input again if the journal says that its run has failed. The old
                 run is read first. If the server has tried it again, so that its status is not

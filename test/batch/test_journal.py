@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import gc
 import json
 import math
@@ -367,6 +368,18 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     journal.close()
     opened(path).close()
+
+
+def test_a_file_system_without_locks_is_no_other_batch(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(JournalError, match="cannot be locked: No locks available") as caught:
+        opened(path)
+    assert type(caught.value) is JournalError
 
 
 def test_a_forked_process_keeps_no_lock(path: Path) -> None:

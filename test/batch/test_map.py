@@ -87,15 +87,16 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     class OfModel(BaseModel):
         n: int
 
-    schema = {"type": "object", "properties": {"n": {"maximum": 7}}}
+    schema = {"type": "object", "required": ["n"], "properties": {"n": {"maximum": 7}}}
     strict = AgentHandle(
         server.register(obedient, name="strict", input=schema), agent.runs.api_client
     )
-    inputs = [OfData(7), OfModel(n=7), OfData(8)]
-    *items, refused = strict.map(inputs, check=True, ordered=True)
+    inputs = [OfData(7), OfModel(n=7), OfData(8), None]
+    *items, refused, empty = strict.map(inputs, check=True, ordered=True)
     assert [item.result()["n"] for item in items] == [7, 7]
     assert [item.input for item in items] == inputs[:2]
-    assert isinstance(refused.error, SchemaMismatch) and len(creates(server)) == 2
+    assert isinstance(refused.error, SchemaMismatch) and isinstance(empty.error, SchemaMismatch)
+    assert len(creates(server)) == 2
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
