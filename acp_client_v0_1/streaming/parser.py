@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, EventTooLarge
+from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1.exceptions import ApiValueError, EventTooLarge
 from acp_client_v0_1.streaming._blocks import EventBuffers, OpenLine
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
@@ -57,10 +58,7 @@ class SSEParser:
     """
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
-        if isinstance(max_event_bytes, bool) or not isinstance(max_event_bytes, int):
-            raise ApiTypeError(f"max_event_bytes must be an integer, not {max_event_bytes!r}")
-        if max_event_bytes < 1:
-            raise ApiValueError(f"max_event_bytes must be positive, not {max_event_bytes}")
+        check_arguments("max_event_bytes", max_event_bytes=max_event_bytes)
         self._limit = max_event_bytes
         self._buffers = EventBuffers()
         self._line = OpenLine()
