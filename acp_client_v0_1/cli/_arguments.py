@@ -285,20 +285,19 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # Only a mistake pays for this import.
-        from difflib import get_close_matches
+        from acp_client_v0_1._errors import did_you_mean
 
         top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
         known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
         for word in takewhile("--".__ne__, self.words):
             name = word.partition("=")[0]
-            close = get_close_matches(name, known, 1)
-            hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
+            hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else did_you_mean(name, known)
             is_known = any(each.startswith(name) for each in known)
             if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):
                 # The message may be about another word, such as the value of a mistyped option.
                 # Then another message names the mistyped option.
                 named = message if word in message else f"unrecognized arguments: {word}"
-                super().error(f"{named}; {hint}")
+                super().error(f"{named}{hint}")
         super().error(message)
 
 
