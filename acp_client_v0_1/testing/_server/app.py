@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from acp_client_v0_1._arguments import UUID_FORM
 from acp_client_v0_1.models import (
     AgentSearchRequest,
     RunCreate,
@@ -50,7 +50,6 @@ from acp_client_v0_1.testing.webhooks import webhook_target
 
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
-_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 # A Go server's router and handlers write these texts instead of ours.
 _GO_WORDS = {
@@ -132,7 +131,7 @@ class Application:
         return handler
 
     def _check_id(self, identifier: str) -> None:
-        if self.store.quirks.only_uuids and not _UUID.fullmatch(identifier):
+        if self.store.quirks.only_uuids and not UUID_FORM.fullmatch(identifier):
             raise Refusal(422, f"the id {identifier!r} is not a UUID")
 
     @cached_property
