@@ -112,20 +112,16 @@ def _flag(text: str) -> bool:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "host": checked_host,
-    "api_key": _credential,
     "api_key_header": _header_name,
-    "access_token": _credential,
-    **dict.fromkeys(("username", "password"), _line),
+    **dict.fromkeys(("api_key", "access_token"), _credential),
+    **dict.fromkeys(("username", "password", "tls_server_name", "proxy", "no_proxy"), _line),
+    **dict.fromkeys(("ssl_ca_cert", "cert_file", "key_file"), _line),
     **dict.fromkeys(("timeout", "stream_timeout"), _timeout),
     **dict.fromkeys(("total_timeout", "block_margin"), _seconds),
-    "retries": _retries,
-    **dict.fromkeys(("ssl_ca_cert", "cert_file", "key_file"), _line),
-    "verify_ssl": _flag,
-    "tls_server_name": _line,
     **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), _count),
     "max_response_bytes": _most,
-    **dict.fromkeys(("proxy", "no_proxy"), _line),
-    "debug": _flag,
+    "retries": _retries,
+    **dict.fromkeys(("verify_ssl", "debug"), _flag),
 }
 # Each variable stands for an argument. If both names of one are set, the later one counts.
 _VARIABLES = {
