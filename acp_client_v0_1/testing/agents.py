@@ -180,14 +180,12 @@ class AgentDefinition:
             "input": self.input,
             "output": self.output,
             "config": self.config,
-        }
-        optional = {
             "custom_streaming_update": self.custom_streaming_update,
             "thread_state": self.thread_state,
             "interrupts": [asdict(interrupt) for interrupt in self.interrupts] or None,
         }
-        specs |= {name: value for name, value in optional.items() if value is not None}
-        return {"metadata": self._metadata(), "specs": specs}
+        declared = {name: value for name, value in specs.items() if value is not None}
+        return {"metadata": self._metadata(), "specs": declared}
 
     def resume_schema(self, interrupt_type: str) -> JsonObject:
         """Return the JSON Schema of an interrupt's answer: any object if it is not declared."""
