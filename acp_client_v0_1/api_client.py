@@ -22,7 +22,7 @@ from acp_client_v0_1 import streaming
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
-from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
+from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized, with_info
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers
 from acp_client_v0_1._operation import Operation
@@ -211,13 +211,7 @@ class ApiClient(DropInClient):
     ) -> ApiResponse[T]:
         """Do the same as `call`, and return the status and headers as well."""
         response = self._send(operation, arguments, options, stream=operation.streaming)
-        result = self._result(operation, response)
-        return ApiResponse(
-            status_code=response.status,
-            headers=response.headers,
-            data=result,
-            raw_data=response.data or b"",
-        )
+        return with_info(response, self._result(operation, response))
 
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions

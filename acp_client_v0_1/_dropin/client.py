@@ -168,12 +168,7 @@ class DropInClient:
         elif kind is not None:
             text = text_of(content, response_data)
             data = self.deserialize(text, kind, response_data.getheader("Content-Type"))
-        return ApiResponse(
-            status_code=response_data.status,
-            headers=response_data.headers,
-            data=data,
-            raw_data=content,
-        )
+        return with_info(response_data, data)
 
     def sanitize_for_serialization(self, obj: Any) -> Any:
         """Return a value as JSON holds it: models as dicts, dates as text. Bytes stay bytes."""
@@ -278,6 +273,16 @@ class DropInClient:
             override.add_cookie(headers)
             if override.place == "query":
                 queries.append((override.key, override.value))
+
+
+def with_info(response: acp.rest.RESTResponse, data: Any) -> ApiResponse[Any]:
+    """Return decoded data with its response. The content of a stream is empty: it is unread."""
+    return ApiResponse(
+        status_code=response.status,
+        headers=response.headers,
+        data=data,
+        raw_data=response.data or b"",
+    )
 
 
 def _unwrapped(obj: Any) -> Any:
