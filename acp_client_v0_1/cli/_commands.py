@@ -52,7 +52,8 @@ def perform(options: Namespace, output: Output) -> int | None:
 def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
     columns = "metadata.ref.name metadata.ref.version agent_id metadata.description"
-    _list(output, acp.iter_agents(acp.AgentsApi(client), wanted), "agent_id", columns)
+    found = acp.iter_agents(acp.AgentsApi(client), wanted)
+    output.many(map(_record, found), "agent_id", columns)
 
 
 def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -153,13 +154,13 @@ def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
     )
     found = islice(acp.iter_runs(acp.RunsApi(client), wanted), options.limit)
-    _list(output, found, "run_id", "status run_id created_at agent_id")
+    output.many(map(_record, found), "run_id", "status run_id created_at agent_id")
 
 
 def threads(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     wanted = acp.ThreadSearchRequest(agent_id=_agent_id(options, client), metadata=options.metadata)
     found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
-    _list(output, found, "thread_id", "thread_id agent_id metadata")
+    output.many(map(_record, found), "thread_id", "thread_id agent_id metadata")
 
 
 def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -274,12 +275,6 @@ def completion(options: Namespace, output: Output) -> None:
     sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
 
 
-def _list(
-    output: Output, found: Iterable[acp.Agent | acp.Run | acp.Thread], id: str, columns: str
-) -> None:
-    output.many((each.to_dict(mode="json") for each in found), id, columns)
-
-
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
@@ -303,6 +298,10 @@ def _creation(options: Namespace) -> dict[str, Any]:
         name: getattr(options, name) for name in acp.RunCreate.model_fields if name in options
     }
     return {**fields, "check": options.check}
+
+
+def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:
+    return found.to_dict(mode="json")
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:
