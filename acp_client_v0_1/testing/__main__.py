@@ -80,11 +80,9 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _greeting(server: LocalServer, keys: Iterable[str]) -> str:
-    lines = [f"ACP 0.1 at {server.url}", ""]
-    for agent in server.agents:
-        lines.append(f"  {agent.agent_id}  {agent.name:<10} {agent.description}")
+    agents = [f"  {each.agent_id}  {each.name:<10} {each.description}" for each in server.agents]
     needed = [f"Each request needs the header {name}." for name in keys]
-    return "\n".join([*lines, "", *needed, "Ctrl-C ends it.", ""])
+    return "\n".join([f"ACP 0.1 at {server.url}", "", *agents, "", *needed, "Ctrl-C ends it.", ""])
 
 
 if __name__ == "__main__":
