@@ -261,6 +261,11 @@ def test_the_beginning_of_a_block_of_up_to_4_kib_is_read_with_its_end() -> None:
     assert kept < interpreted
 
 
+def test_a_block_that_comes_in_parts_makes_the_blocks_after_it_no_slower() -> None:
+    at_once, in_parts = ([SMALL] * 100, [SMALL[:9], SMALL[9:], *[SMALL] * 99])
+    assert calls(in_parts) < calls(at_once) + 100
+
+
 def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
     assert calls([b"x" * 256 * KIB]) < calls([b"x" * (256 * KIB + 2)])
 
