@@ -81,25 +81,23 @@ def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
         assert 0 < len(steps) <= 2
 
 
-def test_a_call_is_watched_although_its_response_trickles():
-    class Enough(Exception):
-        pass
-
-    steps = []
+def test_a_call_is_watched_although_its_response_trickles_and_ends_by_what_its_watch_raises():
+    steps, other = [], ConnectionException(reason="of another call")
 
     def watch():
         steps.append(1)
         if len(steps) == 3:
-            raise Enough
+            raise other
         return 0.15
 
     with (
         SocketServer([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as server,
         rest_client() as client,
         Interruptible(watch, 0.15),
-        pytest.raises(Enough),
+        pytest.raises(ConnectionException) as failure,
     ):
         client.request("GET", server.url)
+    assert failure.value is other
 
 
 def test_a_watched_call_to_a_name_may_have_no_limit():
@@ -428,9 +426,11 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
             received = client.request("POST", server.url, body=body, _request_timeout=(1, 0.5))
         assert received.status == 200
         assert call.seconds > 0.6
-        with Stopwatch() as call, pytest.raises(ApiTimeoutError):
-            client.request("POST", server.url, body=body, _request_timeout=0.4)
-        assert call.seconds < 3
+        server.handler = lambda connection: connection.play([0.6, response(b'"unread"')])
+        for limit in (0.4, (1, 0.4)):
+            with Stopwatch() as call, pytest.raises(ApiTimeoutError):
+                client.request("POST", server.url, body=body, _request_timeout=limit)
+            assert call.seconds < 3
 
 
 @pytest.mark.slow

@@ -90,19 +90,20 @@ def test_a_child_uses_no_connection_of_its_parent_and_closes_its_copies_of_the_i
         def call(path):
             assert client.request("GET", server.url + path).data == path.encode()
 
-        def first_call():
-            call("/child")
-            assert not pool.idle
+        def first_calls():
+            for _ in range(2):
+                call("/child")
+            assert len(pool_of(client).idle) == 1 and not pool.idle
 
         call("/parent")
         pool = pool_of(client)
         for _ in range(2):
-            assert in_child(first_call)() == 0
+            assert in_child(first_calls)() == 0
             call("/parent")
         assert len(pool.idle) == 1
-    paths = ["/parent", "/child", "/parent", "/child", "/parent"]
+    paths = ["/parent", *["/child", "/child", "/parent"] * 2]
     assert [request.path for request in server.requests] == paths
-    assert [request.connection for request in server.requests] == [0, 1, 0, 2, 0]
+    assert [request.connection for request in server.requests] == [0, 1, 1, 0, 2, 2, 0]
 
 
 CHILD_ENDS = """

@@ -134,7 +134,8 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
     with HttpProxy(ssl_context=context) as proxy:
         url = proxy.url.replace("://", "://user:pass%20word@")
-        with rest_client(proxy=url, proxy_headers={"x-team": "acp"}, **settings) as client:
+        own = {"x-team": "acp", "host": "acp"}
+        with rest_client(proxy=url, proxy_headers=own, **settings) as client:
             for _ in range(2):
                 received = client.request("POST", mutual_server.url, body=b"x" * 200_000)
                 assert received.data == b'"fine"'
@@ -142,7 +143,7 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     (asked,) = proxy.requests  # one tunnel, for calls and streams
     assert (asked.method, asked.path) == ("CONNECT", f"127.0.0.1:{mutual_server.port}")
     assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIHdvcmQ="
-    assert asked.headers["x-team"] == "acp"
+    assert (asked.headers["x-team"], asked.headers["host"]) == ("acp", asked.path)
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
@@ -484,6 +485,7 @@ def test_a_proxy_that_is_not_there():
                 with pytest.raises(ProxyException) as failure:
                     client.request("POST", f"{target}://acp.invalid/", body=b"")
                 assert not failure.value.ambiguous
+                assert isinstance(failure.value.__cause__.original_error, OSError)
 
 
 @pytest.mark.parametrize("login", [None, ("user", "secret")])
