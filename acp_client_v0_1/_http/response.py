@@ -98,8 +98,8 @@ class RESTResponse:
         self.data: bytes | None = None
         self.fault: ApiException | None = None
         # `RESTClientObject` sets both.
-        self.attempts: int = 1
-        self.elapsed: float = 0.0
+        self.attempts: int
+        self.elapsed: float
         self._call = call
         self._incoming = incoming
         self._limit = limit

@@ -410,15 +410,16 @@ BAD_CODINGS = {
 
 @pytest.mark.parametrize(("coding", "body", "words", "kept"), BAD_CODINGS.values(), ids=BAD_CODINGS)
 def test_broken_coding_is_a_decode_error(coding, body, words, kept):
-    script = response(body, content_encoding=coding)
-    with talking(script, retries=2) as (client, server):
-        with pytest.raises(ResponseDecodeError, match=words):
+    busy, script = response(b"", 503, retry_after="0"), response(body, content_encoding=coding)
+    with talking(busy, script, retries=2) as (client, server):
+        with pytest.raises(ResponseDecodeError, match=words) as failure:
             client.request("GET", server.url, safe=True)
-        assert len(server.requests) == 1
+        assert len(server.requests) == failure.value.attempts == 2
+        assert 0 < failure.value.elapsed < 60
         streamed = client.request("GET", server.url, stream=True)
         with pytest.raises(ResponseDecodeError, match=words):
             list(iter(streamed.read_available, b""))
-        assert server.connections == (1 if kept else 2)
+        assert server.connections == (2 if kept else 3)
 
 
 @pytest.mark.parametrize(
