@@ -677,6 +677,7 @@ CONFIGURED: Rows = {
         "host must be a URL ... http://localhost:8000 ... 'host' lacks http://": {"host": "host"},
         "'127.0.0.1:8000' lacks http:// or https://": {"host": "127.0.0.1:8000"},
         "host must begin with http:// or https://": {"host": "ftp://acp.example"},
+        "must begin with http:// or https://": {"host": "/http://acp.example"},
         "'http://' lacks the host name": {"host": "http:///acp"},
         "host has a port that is not a number from 1 to 65535: '80000'": {"host": "http://h:80000"},
         "[IPv6] address is wrong": {"host": "http://[::1"},
