@@ -270,7 +270,7 @@ def test_64_look_ups_that_hang_in_the_parent_count_for_nothing_in_a_child():
         assert in_child(look_up)() == 0
 
 
-def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for_it():
+def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for_it(monkeypatch):
     class Failed(Exception):
         def __init__(self):
             kept.append(weakref.ref(self))
@@ -290,6 +290,9 @@ def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for
             assert eventually(lambda: not any(ref() for ref in kept), 5)
     finally:
         gc.enable()
+    monkeypatch.setattr(dial._thread, "start_new_thread", lambda run, _: run())
+    with pytest.raises(Failed):
+        dial.in_time(fail, Deadline.after(8), print)
 
 
 def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):

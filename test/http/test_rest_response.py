@@ -255,7 +255,8 @@ def test_responses_without_body(status, framing):
         unread = client.request("GET", server.url, stream=True)
         assert client.request("GET", server.url).data == b""
         assert client.request("HEAD", server.url).data == b""
-        assert client.request("HEAD", server.url, stream=True).response.read() == b""
+        raw = client.request("HEAD", server.url, stream=True).response
+        assert (raw.length_remaining, raw.read()) == (0, b"")
         assert unread.read_available() == b""
     assert server.connections == 1
 

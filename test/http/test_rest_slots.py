@@ -210,13 +210,16 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
     assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
+    assert not any(slot.wake for slot in holders)
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
     woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]
     assert woken == [1, 1, 0, 0]
     for slot in waiting[:2]:
         assert few.wait(slot, Deadline.after(0.001)) and slot.wake is None
+    holders[2].wake = queue.SimpleQueue()
     few.leave(weakref.ref(waiting[0]))
+    assert holders[2].wake.empty()  # the line is looked through as far as someone waits
     assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
     assert waiting[3].wake is not None and waiting[3].wake.empty()
     del few._line[1]  # another, which an interrupt kept from waking the next

@@ -606,6 +606,7 @@ def test_bytes_that_tls_within_tls_holds_are_not_waited_for(outer, inner):
     )
     attempt = Attempt(Deadline.after(20), Timeout(), False)
     with Interruptible(partial(pytest.fail, "it waits"), 0.1), attempt:
+        assert tls.decrypted(sock)
         assert attempt.receive(sock) == (PIECE,)
     sock.incoming.pending, sock.sslobj.pending = 0, int
     assert not tls.decrypted(sock)
