@@ -224,6 +224,10 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     assert waiting[3].wake is not None and waiting[3].wake.empty()
     del few._line[1]  # another, which an interrupt kept from waking the next
     assert few.wait(waiting[3], Deadline.after(0))
+    last = Slot()
+    assert not few.enter(last) and last.wake is not None
+    few.leave(weakref.ref(waiting[2]))
+    assert last.wake.qsize() == 1
 
 
 def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
