@@ -23,7 +23,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import Stopwatch, eventually, in_use, rest_client, talking
+from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client, talking
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import slots
@@ -125,6 +125,7 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
         with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: ") as full:
             client.request("GET", server.url, _request_timeout=(9, 0.15), safe=True)
         assert full.value.attempts == 1
+        assert vars(full.value.__cause__)["pool"] is pool_of(client)
         gate.open()
         assert first.result().status == 200
         for _ in range(3):
