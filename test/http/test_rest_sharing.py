@@ -12,6 +12,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.proxies import SocksProxy
 from support.socket_server import STALL, Gate, SocketServer, chunk, head, response, serve_each
 from support.transport import eventually, in_child, in_use, pool_of, rest_client, talking
 from urllib3.exceptions import ProtocolError
@@ -219,8 +220,10 @@ def test_an_idle_connection_keeps_nothing_of_its_last_call():
 
 def test_socket_options_join_those_of_urllib3():
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    with talking(response(b"x"), socket_options=options) as (client, server):
-        client.request("GET", server.url)
-        (connection,) = pool_of(client).idle
-        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with SocksProxy() as proxy, SocketServer(response(b"x")) as server:
+        for url in ("", f"socks5h://127.0.0.1:{proxy.port}"):
+            with rest_client(proxy=url, socket_options=options) as client:
+                client.request("GET", server.url)
+                (connection,) = pool_of(client).idle
+                assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -290,14 +290,15 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         assert not pretender.requests
 
 
-def test_a_forwarding_proxy_gets_the_whole_url():
+def test_a_forwarding_proxy_gets_the_whole_url_in_ascii():
     with SocketServer(FINE) as server, HttpProxy() as proxy:
-        url = f"http://acp.invalid:{server.port}/runs?limit=1"
+        url = f"http://bücher.invalid:{server.port}/runs?limit=1"
         with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
             for _ in range(2):
                 assert client.request("GET", url).data == b'"fine"'
-    assert [request.path for request in proxy.requests] == [url, url]
-    assert proxy.requests[0].headers["host"] == f"acp.invalid:{server.port}"
+    host = f"xn--bcher-kva.invalid:{server.port}"
+    assert [request.path for request in proxy.requests] == [f"http://{host}/runs?limit=1"] * 2
+    assert proxy.requests[0].headers["host"] == host
     assert proxy.requests[0].headers["proxy-authorization"] == "Basic dTpw"
     assert server.requests[0].path == "/runs?limit=1"
 
