@@ -14,16 +14,7 @@ from functools import partial
 
 import pytest
 from support.costs import Memory
-from support.socket_server import (
-    CLOSE,
-    RESET,
-    STALL,
-    Gate,
-    chunk,
-    drip,
-    head,
-    response,
-)
+from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, drip, head, response
 from support.transport import Stopwatch, eventually, pool_of, talking
 
 from acp_client_v0_1._deadline import NothingYet
