@@ -455,11 +455,13 @@ def test_abort_after_the_end_does_not_touch_the_next_call():
 
 @pytest.mark.parametrize("way_out", ["close", "drop", "drop urllib3's"])
 def test_an_unread_response_closes_its_connection(way_out):
-    with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):
+    with talking([CHUNKED + chunk(b"one"), STALL]) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         if way_out == "close":
             received.close()
             received.close()
+            with pytest.raises(ConnectionException, match="aborted"):
+                received.read_available()  # although the first bytes have come
         elif way_out == "drop urllib3's":
             received = received.response
             assert received.read(3) == b"one"

@@ -142,16 +142,17 @@ def test_a_child_uses_its_own_connections_and_ends():
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
 )
-def test_a_client_is_copied_without_its_pool(copied):
+def test_a_client_is_copied_without_its_pool_and_can_be_used_after_it_was_closed(copied):
     with SocketServer(handler=echo) as server, rest_client(timeout=7, access_token="t") as client:
         assert client.request("GET", server.url + "/a").data == b"/a"
         other = copied(client)
         assert isinstance(other, RESTClientObject)
         settings = other._configuration
         assert (settings.timeout, settings.access_token, settings.retries) == (7, "t", False)
-        assert other.request("GET", server.url + "/b").data == b"/b"
-        other.close()
-    assert server.connections == 2
+        for end in (other.close, int, other.close):
+            assert other.request("GET", server.url + "/b").data == b"/b"
+            end()
+    assert server.connections == 3
 
 
 @pytest.mark.parametrize(("maxsize", "kept"), [(1, 64), (70, 70), (100, 90)])
