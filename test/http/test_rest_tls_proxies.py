@@ -29,6 +29,7 @@ from support.socket_server import (
     response,
 )
 from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -227,7 +228,16 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
-def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
+def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
+    certificates, tunnel, monkeypatch
+):
+    seen, connect = [], HTTPSConnection._connect_tls_proxy
+
+    def look(connection, *arguments):
+        seen.append(connection.cert_reqs)
+        return connect(connection, *arguments)
+
+    monkeypatch.setattr(HTTPSConnection, "_connect_tls_proxy", look)
     words = "Unverified HTTPS request to 'localhost': its certificate"
     for settings in ({}, tunnel):
         with (
@@ -236,6 +246,7 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificate
             pytest.warns(InsecureRequestWarning, match=words),
         ):
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+    assert seen == [ssl.CERT_REQUIRED]  # by which urllib3 2.6 checks the proxy
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
