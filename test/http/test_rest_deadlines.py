@@ -432,8 +432,14 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
             received = client.request("POST", server.url, body=body, _request_timeout=(1, 0.5))
         assert received.status == 200
         assert call.seconds > 0.6
-        server.handler = lambda connection: connection.play([0.6, response(b'"unread"')])
+
+        def ignore(connection):
+            connection.read_request()
+            connection.play([response(b'"a"'), 0.6, response(b'"unread"'), STALL])
+
+        server.handler = ignore
         for limit in (0.4, (1, 0.4)):
+            client.request("GET", server.url)
             with Stopwatch() as call, pytest.raises(ApiTimeoutError):
                 client.request("POST", server.url, body=body, _request_timeout=limit)
             assert call.seconds < 3

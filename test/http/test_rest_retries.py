@@ -114,6 +114,8 @@ def test_what_each_status_says():
 
 def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
     attempts = RetryCounter(RetryPolicy(total=math.inf))
+    cut = ConnectionException(reason="cut")
+    cut.sent = True
     for window, took, held in (
         *((30, 1.0, True), (1, 1.0, True), (0.5, 0.5, True)),
         *((30, 0.9, False), (0.5, 0.4, False), (0, 9.0, False), (None, 9.0, False)),
@@ -122,6 +124,7 @@ def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
         call = a_call(timeout=Timeout(window=window))
         for status in (408, 502, 503, 504, 524):
             assert (attempts.after_response(call, status, {}, took) is None) is held
+        assert (attempts.after_failure(call, cut, took) is None) is held
         assert attempts.after_response(call, 500, {}, took) is not None
 
 

@@ -223,9 +223,10 @@ def test_names_that_are_asserted(certificates, secure):
 def test_a_server_name_that_dns_cannot_have_is_refused(name):
     with (
         rest_client(tls_server_name=name) as client,
-        pytest.raises(ApiValueError, match="tls_server_name"),
+        pytest.raises(ApiValueError, match="tls_server_name") as failure,
     ):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
+    assert repr(name) in str(failure.value)
 
 
 def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
