@@ -157,7 +157,7 @@ def test_no_more_than_the_limit_is_held() -> None:
     assert peak_growth(work) < 2.5 * MIB
 
 
-@pytest.mark.parametrize("before", [b"", b"data: a\n\n"])
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"data: a\n" * 4097])
 def test_lines_of_data_are_joined_once_there_are_more_than_4096(before: bytes) -> None:
     held = []
     for lines in (4096, 4097):
