@@ -61,8 +61,6 @@ class _Urllib3Response(HTTPResponse):
         urllib3's `stream` calls this method for a chunked body. As in urllib3, ``decode_content``
         is off by default.
         """
-        if amt == 0:
-            return
         while piece := self.read1(amt, bool(decode_content)):
             yield piece
 
