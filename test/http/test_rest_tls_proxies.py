@@ -170,6 +170,13 @@ def test_bytes_beyond_the_body_never_reach_the_next_response(secure):
         assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
 
 
+def test_a_connection_that_the_server_has_dropped_is_not_used(secure):
+    with secure([FINE, CLOSE]) as (client, server):
+        for _ in range(3):
+            assert client.request("POST", server.url, body=b"{}").status == 200
+            assert eventually(lambda: not server.still_open)
+
+
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
     text, words = certificates.ca_text, r"certificate is refused: .* ssl_ca_cert"
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
