@@ -160,7 +160,7 @@ class RESTClientObject:
                     response = self._attempt(call)
                 else:
                     response = observer.attempt(call, counter.retries + hops, self._attempt)
-            except TransportException as failure:
+            except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
                 facts = {"attempt": number, "seconds": took}
@@ -193,13 +193,12 @@ class RESTClientObject:
                 if wait is None:
                     return response
                 response.close()
-            text = ": %s; retry %d in %.2f s"
-            _say(call, logging.INFO, text, outcome, number, wait, **facts)
+            _say(call, logging.INFO, ": %s; retry %d in %.2f s", outcome, number, wait, **facts)
             call.deadline.sleep(wait)
 
-    def _explain(self, failure: TransportException, call: Call) -> None:
+    def _explain(self, failure: ApiException, call: Call) -> None:
         """Add hints from the configuration to the message of a failure, if nothing was sent."""
-        if failure.sent:
+        if not isinstance(failure, TransportException) or failure.sent:
             return
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]
@@ -248,8 +247,7 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
         raise
     if moved is not None:
         response.close()
-        origin = moved.target.origin
-        _say(call, logging.INFO, ": redirected to %s", origin, status=response.status)
+        _say(call, logging.INFO, ": redirected to %s", moved.target.origin, status=response.status)
     return moved
 
 

@@ -213,8 +213,8 @@ class SecureConnection(Connection, HTTPSConnection):
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
         # urllib3 2.6 would check the certificate of the proxy as `verify_ssl` says for the origin,
         # and not as the context of the proxy says.
-        mode, context = self.cert_reqs, cast(Any, self.proxy_config).ssl_context
-        self.cert_reqs = mode if context is None else context.verify_mode
+        mode = self.cert_reqs
+        self.cert_reqs = cast(Any, self.proxy_config).ssl_context.verify_mode
         outer = cast(ssl.SSLSocket, cast(Any, super())._connect_tls_proxy(hostname, sock))
         self.cert_reqs = mode
         return OuterSocket(outer, self.limit) if self.proxy_is_tunneling else outer

@@ -121,9 +121,7 @@ class _Job(Generic[T]):
             outcome: tuple[T] | BaseException = (self._work(),)
         except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             outcome = error
-        ref = weakref.ref(slot)
-        del slot
-        _thread_slots.leave(ref)
+        _thread_slots.leave(weakref.ref(slot))
         self.outcomes.put(outcome)
         # Without this `del`, an error and this frame would form a reference cycle, as in `in_time`.
         del outcome

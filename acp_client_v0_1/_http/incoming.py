@@ -63,7 +63,7 @@ class Incoming:
         self._pid = os.getpid()
         # Seconds of silence so far. With ``wait``, several reads in a row may get nothing. The sum
         # of their waits is limited by the read timeout.
-        self._silent_for = 0.0
+        self._silent_for: float
         # How the response ended. The dict is empty before the end. After the end, it has one item:
         # its key is always None, and its value is one of these:
         # - "finished": the body is complete.

@@ -212,7 +212,8 @@ class Pools:
         context = self._configuration.proxy_ssl_context
         if context is None and proxy.scheme == "https":
             context = self._context(with_identity=False)
-        arguments["proxy"] = Url(proxy.scheme, host=proxy.host, port=proxy.port)
+        # urllib3 asks only whether there is a proxy. The address is that of the connection.
+        arguments["proxy"] = Url(proxy.scheme)
         arguments["proxy_config"] = ProxyConfig(context, False, None, None)
         tunnel = origin.scheme == "https"
         if not tunnel and proxy.scheme == "https":

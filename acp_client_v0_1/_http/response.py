@@ -61,8 +61,6 @@ class _Urllib3Response(HTTPResponse):
         urllib3's `stream` calls this method for a chunked body. As in urllib3, ``decode_content``
         is off by default.
         """
-        if amt == 0:
-            return
         while piece := self.read1(amt, bool(decode_content)):
             yield piece
 
@@ -98,8 +96,8 @@ class RESTResponse:
         self.data: bytes | None = None
         self.fault: ApiException | None = None
         # `RESTClientObject` sets both.
-        self.attempts: int = 1
-        self.elapsed: float = 0.0
+        self.attempts: int
+        self.elapsed: float
         self._call = call
         self._incoming = incoming
         self._limit = limit

@@ -307,11 +307,14 @@ class RetryCounter:
         self.retries = 0
         self._by_phase: dict[str, int] = {}
 
-    def after_failure(self, call: Call, error: TransportException, took: float) -> float | None:
+    def after_failure(self, call: Call, error: ApiException, took: float) -> float | None:
         """Return the seconds to wait before the next attempt, or None to raise ``error``.
 
         The failed attempt took ``took`` seconds.
         """
+        if not isinstance(error, TransportException):
+            # There was a whole response, and it cannot be used. The next one will be the same.
+            return None
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)
 

@@ -132,9 +132,8 @@ def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
         if not host or _FORBIDDEN.search(host):
             raise UnicodeError("empty, or with a space or a control character")
         # The codec refuses labels that DNS cannot have, such as one of 64 characters.
-        encoded = host.encode("idna").decode("ascii")
+        return host.encode("idna").decode("ascii")
     except UnicodeError as error:
         # The UnicodeError may hold the host name, so it is not always chained.
         shown, cause = (f": {host!r}", error) if quotable else ("", None)
         raise ApiValueError(f"{name} has a host name that DNS cannot have{shown}") from cause
-    return host if host.isascii() else encoded

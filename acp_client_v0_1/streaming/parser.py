@@ -133,7 +133,7 @@ class SSEParser:
         if self._closed:
             raise ApiValueError("the parser is closed")
         beginning = (self._bom or b"") + chunk
-        if len(beginning) < len(_BOM) and _BOM.startswith(beginning):
+        if _BOM.startswith(beginning):
             self._bom = beginning
             return b""
         self._bom, self._unready = None, False
@@ -191,8 +191,8 @@ class SSEParser:
             return
         rest = piece[begin:]
         if begin and may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
+            # It begins with no LF, so it does not matter whether it ends with a CR.
             self._carry = rest
-            self._after_cr = False
         else:
             self._open_block(rest, cut - begin)
 

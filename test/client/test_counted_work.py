@@ -108,17 +108,18 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
     ],
     ids=["get_run", "a handle and its result", "an agent and its run"],
 )
-def test_a_call_takes_no_more_python_calls_than_agreed(
+def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at_once(
     call: Callable[[ApiClient], object],
     contents: tuple[object, ...],
     most: int,
 ) -> None:
     """A read that finds nothing, or a check made twice, would cost every user of the client."""
     package = os.path.dirname(acp_client_v0_1.__file__)
-    calls = 0
+    calls, names = 0, set[str]()
 
-    def count(frame: FrameType, event: str, argument: object) -> None:
+    def count(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal calls
+        names.add(argument.__name__ if event == "c_call" else "")
         calls += event == "call" and frame.f_code.co_filename.startswith(package)
 
     before = sys.getprofile()
@@ -132,6 +133,7 @@ def test_a_call_takes_no_more_python_calls_than_agreed(
         finally:
             sys.setprofile(before)
     assert 0 < calls <= most
+    assert names & {"write", "sendall"} == {"write"}  # sendall() would poll the socket before
 
 
 def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -661,7 +661,7 @@ FIRST_USE: Rows = {
     ApiValueError: {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
         "key_file='/no.pem': there is no such file": {"cert_file": __file__, "key_file": "/no.pem"},
-        f"={__file__!r} ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
+        ".py' ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
         "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
         "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
             "api_key": {"X-Key": "5ecret"},
@@ -677,6 +677,7 @@ CONFIGURED: Rows = {
         "host must be a URL ... http://localhost:8000 ... 'host' lacks http://": {"host": "host"},
         "'127.0.0.1:8000' lacks http:// or https://": {"host": "127.0.0.1:8000"},
         "host must begin with http:// or https://": {"host": "ftp://acp.example"},
+        "must begin with http:// or https://": {"host": "/http://acp.example"},
         "'http://' lacks the host name": {"host": "http:///acp"},
         "host has a port that is not a number from 1 to 65535: '80000'": {"host": "http://h:80000"},
         "[IPv6] address is wrong": {"host": "http://[::1"},

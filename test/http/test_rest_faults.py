@@ -266,18 +266,14 @@ def test_impossible_targets_are_refused(location):
         assert eventually(lambda: not server.still_open)
 
 
-def test_https_is_not_left_for_http():
+def test_https_is_not_left_for_http_and_nothing_for_a_redirect_without_location():
     call = a_call(target=parse_target("https://host/a"))
     words = "from https to http://host is not followed"
     with pytest.raises(ProtocolException, match=words) as failure:
         redirected(call, 308, "http://host/a", 0)
     assert failure.value.status == 308
     assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
-
-
-def test_a_redirect_without_location_is_a_response():
-    with talking(head(307, content_length="0")) as (client, server):
-        assert client.request("GET", server.url).status == 307
+    assert redirected(call, 307, None, 0) is None
 
 
 def test_a_location_that_is_not_encoded_is_encoded_byte_by_byte():

@@ -18,11 +18,7 @@ from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.parse import Closed, final_head, framing_of
-from acp_client_v0_1.exceptions import (
-    ApiTimeoutError,
-    ProxyException,
-    ResponseTooLarge,
-)
+from acp_client_v0_1.exceptions import ApiTimeoutError, ProxyException, ResponseTooLarge
 
 CHUNKED = head(transfer_encoding="chunked")
 MIB = 1_048_576

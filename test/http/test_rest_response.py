@@ -14,16 +14,7 @@ from functools import partial
 
 import pytest
 from support.costs import Memory
-from support.socket_server import (
-    CLOSE,
-    RESET,
-    STALL,
-    Gate,
-    chunk,
-    drip,
-    head,
-    response,
-)
+from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, drip, head, response
 from support.transport import Stopwatch, eventually, pool_of, talking
 
 from acp_client_v0_1._deadline import NothingYet
@@ -172,8 +163,8 @@ def test_a_head_that_is_cut_is_no_response(begin, words):
 
 def test_bare_deflate_refers_back_by_up_to_32_kib():
     content = random.Random(1).randbytes(30_000) * 2
-    script = response(zlib.compress(content)[2:-4], content_encoding="deflate")
-    assert fetch(script).data == content
+    received = fetch(response(zlib.compress(content)[2:-4], content_encoding="deflate"))
+    assert received.data == b"".join(received.response.stream()) == content
 
 
 def headers_of(lines: bytes):
@@ -248,14 +239,13 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(script, connections):
     assert server.connections == connections
 
 
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 200)])
 @pytest.mark.parametrize("framing", [{"content_length": "5"}, {"transfer_encoding": "chunked"}])
-def test_responses_without_body(status, framing):
+def test_responses_without_body(method, status, framing):
     with talking(head(status, **framing)) as (client, server):
-        unread = client.request("GET", server.url, stream=True)
-        assert client.request("GET", server.url).data == b""
-        assert client.request("HEAD", server.url).data == b""
-        assert client.request("HEAD", server.url, stream=True).response.read() == b""
+        unread = client.request(method, server.url, stream=True)
+        assert client.request(method, server.url).data == b""
+        assert client.request(method, server.url, stream=True).response.read(9) == b""
         assert unread.read_available() == b""
     assert server.connections == 1
 
@@ -410,15 +400,16 @@ BAD_CODINGS = {
 
 @pytest.mark.parametrize(("coding", "body", "words", "kept"), BAD_CODINGS.values(), ids=BAD_CODINGS)
 def test_broken_coding_is_a_decode_error(coding, body, words, kept):
-    script = response(body, content_encoding=coding)
-    with talking(script, retries=2) as (client, server):
-        with pytest.raises(ResponseDecodeError, match=words):
+    busy, script = response(b"", 503, retry_after="0"), response(body, content_encoding=coding)
+    with talking(busy, script, retries=2) as (client, server):
+        with pytest.raises(ResponseDecodeError, match=words) as failure:
             client.request("GET", server.url, safe=True)
-        assert len(server.requests) == 1
+        assert len(server.requests) == failure.value.attempts == 2
+        assert 0 < failure.value.elapsed < 60
         streamed = client.request("GET", server.url, stream=True)
         with pytest.raises(ResponseDecodeError, match=words):
             list(iter(streamed.read_available, b""))
-        assert server.connections == (1 if kept else 2)
+        assert server.connections == (2 if kept else 3)
 
 
 @pytest.mark.parametrize(
@@ -464,11 +455,13 @@ def test_abort_after_the_end_does_not_touch_the_next_call():
 
 @pytest.mark.parametrize("way_out", ["close", "drop", "drop urllib3's"])
 def test_an_unread_response_closes_its_connection(way_out):
-    with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):
+    with talking([CHUNKED + chunk(b"one"), STALL]) as (client, server):
         received = client.request("GET", server.url + "/", stream=True)
         if way_out == "close":
             received.close()
             received.close()
+            with pytest.raises(ConnectionException, match="aborted"):
+                received.read_available()  # although the first bytes have come
         elif way_out == "drop urllib3's":
             received = received.response
             assert received.read(3) == b"one"

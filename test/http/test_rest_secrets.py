@@ -246,6 +246,7 @@ def test_what_a_cookie_and_a_query_keep_of_a_credential():
     RequestAuth.of({**auth, "in": "cookie", "key": "k"}).add_cookie(headers)
     assert headers == {"Cookie": "k=a=b/c:d%3B%20%C3%A9"}
     assert RequestAuth.of({**auth, "in": "query"}).query == "k/1=a%3Db/c%3Ad%3B%20%C3%A9"
+    assert RequestAuth.of({"in": "query", "key": 5, "value": True}).query == "5=true"
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -23,7 +23,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import Stopwatch, eventually, in_use, rest_client, talking
+from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client, talking
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import slots
@@ -125,6 +125,7 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
         with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: ") as full:
             client.request("GET", server.url, _request_timeout=(9, 0.15), safe=True)
         assert full.value.attempts == 1
+        assert vars(full.value.__cause__)["pool"] is pool_of(client)
         gate.open()
         assert first.result().status == 200
         for _ in range(3):
@@ -210,16 +211,24 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
     assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
+    assert not any(slot.wake for slot in holders)
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
     woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]
     assert woken == [1, 1, 0, 0]
-    assert all(few.wait(slot, Deadline.after(0.001)) for slot in waiting[:2])
+    for slot in waiting[:2]:
+        assert few.wait(slot, Deadline.after(0.001)) and slot.wake is None
+    holders[2].wake = queue.SimpleQueue()
     few.leave(weakref.ref(waiting[0]))
+    assert holders[2].wake.empty()  # the line is looked through as far as someone waits
     assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
     assert waiting[3].wake is not None and waiting[3].wake.empty()
     del few._line[1]  # another, which an interrupt kept from waking the next
     assert few.wait(waiting[3], Deadline.after(0))
+    last = Slot()
+    assert not few.enter(last) and last.wake is not None
+    few.leave(weakref.ref(waiting[2]))
+    assert last.wake.qsize() == 1
 
 
 def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:

@@ -29,6 +29,7 @@ from support.socket_server import (
     response,
 )
 from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -134,7 +135,8 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
     with HttpProxy(ssl_context=context) as proxy:
         url = proxy.url.replace("://", "://user:pass%20word@")
-        with rest_client(proxy=url, proxy_headers={"x-team": "acp"}, **settings) as client:
+        own = {"x-team": "acp", "host": "acp"}
+        with rest_client(proxy=url, proxy_headers=own, **settings) as client:
             for _ in range(2):
                 received = client.request("POST", mutual_server.url, body=b"x" * 200_000)
                 assert received.data == b'"fine"'
@@ -142,7 +144,7 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     (asked,) = proxy.requests  # one tunnel, for calls and streams
     assert (asked.method, asked.path) == ("CONNECT", f"127.0.0.1:{mutual_server.port}")
     assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIHdvcmQ="
-    assert asked.headers["x-team"] == "acp"
+    assert (asked.headers["x-team"], asked.headers["host"]) == ("acp", asked.path)
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
@@ -166,6 +168,13 @@ def test_bytes_beyond_the_body_never_reach_the_next_response(secure):
     large = b"a" * 12_000  # not all of one TLS record fits into the buffer of a reader
     with secure(response(large) + response(b'"surplus"'), response(b'"b"')) as (client, server):
         assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
+
+
+def test_a_connection_that_the_server_has_dropped_is_not_used(secure):
+    with secure([FINE, CLOSE]) as (client, server):
+        for _ in range(3):
+            assert client.request("POST", server.url, body=b"{}").status == 200
+            assert eventually(lambda: not server.still_open)
 
 
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
@@ -221,12 +230,22 @@ def test_names_that_are_asserted(certificates, secure):
 def test_a_server_name_that_dns_cannot_have_is_refused(name):
     with (
         rest_client(tls_server_name=name) as client,
-        pytest.raises(ApiValueError, match="tls_server_name"),
+        pytest.raises(ApiValueError, match="tls_server_name") as failure,
     ):
         client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
+    assert repr(name) in str(failure.value)
 
 
-def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
+def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
+    certificates, tunnel, monkeypatch
+):
+    seen, connect = [], HTTPSConnection._connect_tls_proxy
+
+    def look(connection, *arguments):
+        seen.append(connection.cert_reqs)
+        return connect(connection, *arguments)
+
+    monkeypatch.setattr(HTTPSConnection, "_connect_tls_proxy", look)
     words = "Unverified HTTPS request to 'localhost': its certificate"
     for settings in ({}, tunnel):
         with (
@@ -235,6 +254,7 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificate
             pytest.warns(InsecureRequestWarning, match=words),
         ):
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+    assert seen == [ssl.CERT_REQUIRED]  # by which urllib3 2.6 checks the proxy
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
@@ -289,14 +309,15 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         assert not pretender.requests
 
 
-def test_a_forwarding_proxy_gets_the_whole_url():
+def test_a_forwarding_proxy_gets_the_whole_url_in_ascii():
     with SocketServer(FINE) as server, HttpProxy() as proxy:
-        url = f"http://acp.invalid:{server.port}/runs?limit=1"
+        url = f"http://bücher.invalid:{server.port}/runs?limit=1"
         with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
             for _ in range(2):
                 assert client.request("GET", url).data == b'"fine"'
-    assert [request.path for request in proxy.requests] == [url, url]
-    assert proxy.requests[0].headers["host"] == f"acp.invalid:{server.port}"
+    host = f"xn--bcher-kva.invalid:{server.port}"
+    assert [request.path for request in proxy.requests] == [f"http://{host}/runs?limit=1"] * 2
+    assert proxy.requests[0].headers["host"] == host
     assert proxy.requests[0].headers["proxy-authorization"] == "Basic dTpw"
     assert server.requests[0].path == "/runs?limit=1"
 
@@ -484,6 +505,7 @@ def test_a_proxy_that_is_not_there():
                 with pytest.raises(ProxyException) as failure:
                     client.request("POST", f"{target}://acp.invalid/", body=b"")
                 assert not failure.value.ambiguous
+                assert isinstance(failure.value.__cause__.original_error, OSError)
 
 
 @pytest.mark.parametrize("login", [None, ("user", "secret")])
@@ -604,6 +626,7 @@ def test_bytes_that_tls_within_tls_holds_are_not_waited_for(outer, inner):
     )
     attempt = Attempt(Deadline.after(20), Timeout(), False)
     with Interruptible(partial(pytest.fail, "it waits"), 0.1), attempt:
+        assert tls.decrypted(sock)
         assert attempt.receive(sock) == (PIECE,)
     sock.incoming.pending, sock.sslobj.pending = 0, int
     assert not tls.decrypted(sock)

@@ -7,12 +7,7 @@ from typing import Any
 
 import coverage_floors
 import pytest
-from dropin.compare import (
-    Difference,
-    differences,
-    judge,
-    judge_behaviour,
-)
+from dropin.compare import Difference, differences, judge, judge_behaviour
 from mutants.operators import mutants_of
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Callable
 
 import pytest
 from support.forks import printed_by
@@ -168,33 +167,19 @@ def test_an_interrupt_from_the_keyboard() -> None:
 # --- Once only ----------------------------------------------------------------------------------
 
 
-def exhausted() -> EventStream[object]:
-    stream = stream_of(numbers(1))
-    assert list(stream) == [1]
-    return stream
-
-
-def closed_unread() -> EventStream[object]:
-    stream = stream_of(numbers(1))
-    stream.close()
-    return stream
-
-
-def failed() -> EventStream[object]:
-    stream = stream_of(numbers(1), ConnectionException(reason="reset"))
+def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
+    exhausted, closed = stream_of(numbers(1)), stream_of(numbers(1))
+    failed = stream_of(numbers(1), ConnectionException(reason="reset"))
+    assert list(exhausted) == [1]
+    closed.close()
     with pytest.raises(StreamInterrupted):
-        list(stream)
-    return stream
-
-
-@pytest.mark.parametrize("over", [exhausted, closed_unread, failed])
-def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
-    over: Callable[[], EventStream[object]],
-) -> None:
-    stream = over()
-    for attempt in (list, next, EventStream.raw_events):
-        with pytest.raises(ApiValueError, match=r"the stream is over or closed.*get_run_stream"):
-            attempt(stream)
+        list(failed)
+    for stream in (exhausted, closed, failed):
+        for attempt in (list, next, EventStream.raw_events):
+            with pytest.raises(
+                ApiValueError, match=r"the stream is over or closed.*get_run_stream"
+            ):
+                attempt(stream)
 
 
 # --- Errors -------------------------------------------------------------------------------------

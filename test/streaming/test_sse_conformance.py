@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
-from conformance_cases import CASES, Case
+from conformance_cases import CASES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference_parser import ReferenceParser
@@ -23,26 +23,13 @@ def outcome(chunks: Iterable[bytes]) -> Outcome:
     return tuple(events), parser.last_event_id, parser.retry
 
 
-def unlike_the_table(attempts: Callable[[Case], Iterable[tuple[object, Outcome]]]) -> list[str]:
-    """The cases of which some attempt had another outcome than the table says: one item for all."""
-    return [
-        f"{case.name}, {how}: {found}"
-        for case in CASES
-        for how, found in attempts(case)
-        if found != (case.events, case.last_id, case.retry)
-    ]
-
-
-def test_streams_that_come_byte_by_byte_are_parsed_alike() -> None:
-    assert unlike_the_table(lambda case: [("bytes", outcome(map(bytes, zip(case.stream))))]) == []
-
-
-def test_streams_are_parsed_alike_at_every_split_point() -> None:
-    def attempts(case: Case) -> Iterator[tuple[object, Outcome]]:
+def test_streams_are_parsed_alike_byte_by_byte_and_at_every_split_point() -> None:
+    for case in CASES:
+        expected = case.events, case.last_id, case.retry
+        assert outcome(map(bytes, zip(case.stream))) == expected, case.name
         for split in range(len(case.stream) + 1):
-            yield split, outcome([case.stream[:split], case.stream[split:]])
-
-    assert unlike_the_table(attempts) == []
+            chunks = [case.stream[:split], case.stream[split:]]
+            assert outcome(chunks) == expected, f"{case.name}, {split}"
 
 
 FRAGMENTS = [

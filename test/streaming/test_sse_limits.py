@@ -157,7 +157,7 @@ def test_no_more_than_the_limit_is_held() -> None:
     assert peak_growth(work) < 2.5 * MIB
 
 
-@pytest.mark.parametrize("before", [b"", b"data: a\n\n"])
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"data: a\n" * 4097])
 def test_lines_of_data_are_joined_once_there_are_more_than_4096(before: bytes) -> None:
     held = []
     for lines in (4096, 4097):
@@ -261,15 +261,22 @@ def test_the_beginning_of_a_block_of_up_to_4_kib_is_read_with_its_end() -> None:
     assert kept < interpreted
 
 
+def test_a_block_that_comes_in_parts_makes_the_blocks_after_it_no_slower() -> None:
+    at_once, in_parts = ([SMALL] * 100, [SMALL[:9], SMALL[9:], *[SMALL] * 99])
+    assert calls(in_parts) < calls(at_once) + 100
+
+
 def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
-    assert calls([b"x" * 256 * KIB]) < calls([b"x" * (256 * KIB + 2)])
+    few, most, more = (calls([b"x" * size]) for size in (1000, 256 * KIB, 256 * KIB + 2))
+    assert few == most < more
 
 
 # --- Use ----------------------------------------------------------------------------------------
 
 
 def test_the_first_event_of_acp_takes_fewer_calls_than_that_of_another_name() -> None:
-    assert calls([SMALL]) < calls([SMALL.replace(b"agent_", b"other_")])
+    for block in (SMALL, SMALL.replace(b"{}", b" {}")):
+        assert calls([block]) < calls([block.replace(b"agent_", b"other_")])
 
 
 def test_a_chunk_is_like_bytes_and_not_kept() -> None:
