@@ -527,8 +527,13 @@ def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: Age
 
 @pytest.mark.parametrize("concurrency", [8, 60])
 def test_ctrl_c_ends_a_batch_at_once(
-    server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
+    server: LocalServer,
+    agent: AgentHandle,
+    path: Path,
+    set_timing: SetTiming,
+    concurrency: int,
 ) -> None:
+    set_timing(grace=60, threads=60)  # a busy machine takes long to read a response
     goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:
@@ -556,7 +561,10 @@ def test_ctrl_c_ends_a_batch_at_once(
     assert runs_by_input(server).total() == 60
 
 
-def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentHandle) -> None:
+def test_ctrl_c_while_the_server_says_nothing(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(threads=60)
     server.faults.add(Fault(cut="stall", times=None))
     pressed: list[float] = []
 
@@ -567,7 +575,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
 
     with beside(press), pytest.raises(KeyboardInterrupt, match="; 0 runs are still in flight"):
         list(agent.map(numbers(20)))
-    assert time.monotonic() - pressed[0] < 3
+    assert time.monotonic() - pressed[0] < 20  # a call may wait for 60 s
     assert threads_of_batches() == []
 
 
