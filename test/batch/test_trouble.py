@@ -377,6 +377,17 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
     assert unattended.window(500) == 1  # so it is of no use
 
 
+def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched: Searched) -> None:
+    """It is still pending."""
+    put_back, searched.ends = list[float](), 3
+    wait = SimpleNamespace(remaining=lambda: 1.0 - searched.now)
+    unattended = searched.runs(lambda task: put_back.append(searched.now), parked=0)
+    unattended.enter(task(12, run_id="r12", polls=SimpleNamespace(wait=wait)))
+    searched.lists("r12")
+    unattended.search()
+    assert put_back == [pytest.approx(1.1, abs=0.2)]
+
+
 def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
     searched: Searched,
 ) -> None:

@@ -178,9 +178,6 @@ def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
     assert done.stderr == "acp-client: counter declares no thread_state\n"
 
 
-# Batches
-
-
 # Terminals
 
 
