@@ -172,6 +172,11 @@ def test_each_request_has_its_limit(
     monkeypatch: pytest.MonkeyPatch, server: LocalServer, deep: bool, seconds: set[float]
 ) -> None:
     left, limits = doctor._Exam.left, set[float]()
+    with_options, views = ApiClient.with_options, list[dict[str, Any]]()
+
+    def view_of(client: ApiClient, **options: Any) -> ApiClient:
+        views.append(options)
+        return with_options(client, **options)
 
     def unhurried(exam: Any, *most: float) -> float:
         with monkeypatch.context() as patch:
@@ -179,9 +184,12 @@ def test_each_request_has_its_limit(
             limits.add(left(exam, *most))
         return left(exam, *most)
 
+    monkeypatch.setattr(ApiClient, "with_options", view_of)
     monkeypatch.setattr(doctor._Exam, "left", unhurried)
     examined(server.url, COUNTER_AGENT_ID, {"count": 4, "interval": 0.6}, deep=deep)
     assert limits == seconds
+    given = [{"retries": 0}, {"timeout": 8, "retries": 3}, {"timeout": 3}]
+    assert [*views[:2], views[-1]] == given
 
 
 @pytest.fixture
@@ -204,8 +212,8 @@ def took(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     ("seconds", "ahead", "time_of_a_request", "clock"),
     [
         ([0.1, 0.9, 1.1, 0.2, 0.99], 5.5, ("works", "0.900 s, the median of 5"), "works"),
-        ([1.4] * 5, 6.5, ("differs", "1.400 s, the median of 4"), "differs"),
-        ([6.0], 3600, ("differs", "6.000 s, the median of 1"), "differs"),
+        ([1.0] * 5, 6.0, ("differs", "1.000 s, the median of 5"), "differs"),
+        ([4.5, 0.5], 3600, ("differs", "4.500 s, the median of 2"), "differs"),
     ],
 )
 def test_the_median_of_some_requests_and_the_clock_of_the_server(
@@ -292,11 +300,11 @@ def trust(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
 
 
 def test_tls_has_its_version_issuer_and_days_left(
-    authority: trustme.CA, trust: dict[str, Any]
+    authority: trustme.CA, trust: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = datetime.now(timezone.utc)
-    for days, verdict in ((22, "works"), (20, "differs")):
-        until = now + timedelta(days=days, hours=1)
+    until = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=30)
+    for days, verdict in ((22, "works"), (21, "differs")):
+        monkeypatch.setattr(doctor, "time", (until - timedelta(days=days)).timestamp)
         with serving(authority, "127.0.0.1", not_after=until) as server:
             finding = found(examined(server.url, **trust), "TLS")
         assert finding.verdict == verdict
