@@ -196,6 +196,7 @@ def test_what_stderr_cannot_take_changes_neither_output_nor_status(
     done = in_shell(server, script, '{"n": 2}', pass_fds=(unread,))
     os.close(unread)
     assert (done.returncode, words in done.stdout) == (status, True), done.stdout
+    assert all(map(json.loads, done.stdout.splitlines()))
 
 
 def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> Non
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2-acprun1.x"]
     with server_of([]) as server:
-        done = acp(server.url, "wait", "-", stdin="\n".join(ids), cwd=tmp_path)
+        done = acp(server.url, "wait", "-", stdin="\r\n ".join(ids), cwd=tmp_path)
         paths = sorted(request.path for request in server.requests)
     assert done.returncode == 0, done.stderr
     assert [outcome["run_id"] for outcome in json.loads(done.stdout)] == ids
