@@ -573,6 +573,10 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
     def close(*_: Any) -> None:
         batch.close()
 
+    def close_when_all_are_drawn() -> None:
+        wait_for(lambda: batch.counts.drawn == 3)
+        close()
+
     def inputs() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "seconds": 30, "ask": 1}
         # The question comes after all inputs are drawn.
@@ -586,7 +590,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
         progress=(lambda counts: counts.drawn == 3 and close()) if closer == "progress" else None,
         on_interrupt=close if closer == "on_interrupt" else lambda question: {},
     )
-    with beside(close if closer == "thread" else bool, after=0.5):
+    with beside(close_when_all_are_drawn if closer == "thread" else bool):
         assert 0 not in [item.index for item in batch]
     assert batch.counts.drawn == (2 if closer == "inputs" else 3)
 
