@@ -291,7 +291,7 @@ class _Parser(argparse.ArgumentParser):
         known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
         for word in takewhile("--".__ne__, self.words):
             name = word.partition("=")[0]
-            close = get_close_matches(name, known, 1)
+            close = get_close_matches(name, known)
             hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
             is_known = any(each.startswith(name) for each in known)
             if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import shlex
 import signal
@@ -556,6 +557,7 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
     assert {path.name for path in folder.iterdir()} == FILES.keys()
+    os.fstat(0)  # no command has closed stdin
     quoted = inside("'http://127.0.0.1:9'", "agents")
     assert quoted.returncode == 2 and "stands in quotation marks; remove them" in quoted.stderr
     debug = inside(server, "agents", ACP_DEBUG="maybe")
