@@ -406,12 +406,12 @@ def test_stderr_drops_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*_: object) -> None:
         raise OSError
 
-    for stream in (SimpleNamespace(write=refuse, flush=refuse), io.StringIO()):
+    for stream in (SimpleNamespace(write=refuse, flush=refuse), io.TextIOWrapper(io.BytesIO())):
         monkeypatch.setattr(sys, "stderr", stream)
         stderr = _output.Stderr()
         assert stderr.write("ab") == 2
         stderr.flush()
-    assert stderr.getvalue() == "ab"
+    assert stderr.buffer.getvalue() == b"ab"
     stream.close()
     assert stderr.write("ab") == 2
 
