@@ -344,6 +344,7 @@ def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(
     for columns, value, cell in (
         *(("5", "12345", "12345"), ("4", "12345", "123…")),
         *(("", "12345", "12345"), ("", members, "a: 1, b: x")),
+        *(("", "x" * 200, "x" * 200), ("", "x" * 201, "x" * 200 + "…")),
     ):
         monkeypatch.setenv("COLUMNS", columns)
         file = io.BytesIO()
