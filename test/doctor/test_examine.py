@@ -60,9 +60,9 @@ def server() -> Iterator[LocalServer]:
         yield running
 
 
-def at_fault(*faults: Fault, agent: str | None = None, input: Any = None) -> Report:
-    """Examine a server with faults of its own."""
-    with LocalServer() as server:
+def at_fault(*faults: Fault, agent: str | None = None, input: Any = None, **more: Any) -> Report:
+    """Examine a server of its own, with some faults and options."""
+    with LocalServer(**more) as server:
         server.faults.add(*faults)
         return examined(server.url, agent, input)
 
@@ -348,9 +348,8 @@ def test_a_refusal_says_what_the_server_asks_for(
 
 
 def test_a_refusal_that_takes_almost_as_long_as_its_probe_is_seen(fast_clock: None) -> None:
-    with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
-        server.faults.add(Fault(path="/agents/search", delay=0.9, times=None))  # 4.5 s
-        report = examined(server.url)
+    slow = Fault(path="/agents/search", delay=0.9, times=None)  # 4.5 s
+    report = at_fault(slow, api_key={"x-api-key": "a-secret-key"})
     assert (report.status, list(faults(report))) == (1, ["time of a request", "access"])
 
 
@@ -411,8 +410,8 @@ def test_a_slow_server_takes_no_longer_than_half_a_minute(
 def test_an_output_that_does_not_come_in_time_is_not_missing(
     pending: Any, fast_clock: None
 ) -> None:
-    with LocalServer(quirks=Quirks(pending_output=pending)) as server:
-        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
+    quirks = Quirks(pending_output=pending)
+    report = at_fault(agent=SLOW_AGENT_ID, input={"seconds": 60}, quirks=quirks)
     assert found(report, "get_run_output").verdict == "not tried"
     assert "output while pending" in {each.name for each in report.findings}
     assert found(report, "get_run_stream").seen == "the agent does not stream"
@@ -426,8 +425,8 @@ def test_a_long_poll_is_not_tried_with_less_time_than_it_takes(
         for section, most, probe in doctor._PROBES
     ]
     monkeypatch.setattr(doctor, "_PROBES", probes)
-    with LocalServer(quirks=Quirks(pending_output="held")) as server:
-        report = examined(server.url, SLOW_AGENT_ID, {"seconds": 60})
+    quirks = Quirks(pending_output="held")
+    report = at_fault(agent=SLOW_AGENT_ID, input={"seconds": 60}, quirks=quirks)
     assert "create_run" not in faults(report)
     assert "long poll" not in {each.name for each in report.findings}
 
@@ -712,8 +711,7 @@ def test_events_are_timed_from_the_request_on(took: Any, server: LocalServer) ->
 
 def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
     quirks = replace(Quirks.of("acp-proxy"), lacks={"search_agents": 501}, replay=False)
-    with LocalServer(quirks=quirks) as quirky:
-        report = examined(quirky.url, COUNTER_AGENT_ID, COUNTING)
+    report = at_fault(agent=COUNTER_AGENT_ID, input=COUNTING, quirks=quirks)
     written = json.loads(json.dumps(report.to_dict()))
     assert (written["version"], written["status"]) == (1, 11)
     for finding in written["findings"]:
@@ -775,7 +773,6 @@ def test_a_request_is_not_begun_without_time(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("seconds", "seen"), [(0.3, None), (0.4, "held")])
 def test_an_output_that_takes_long_was_held(took: Any, seconds: float, seen: str | None) -> None:
     took("get_run_output", seconds)
-    with LocalServer(quirks=Quirks(pending_output="held")) as server:
-        report = examined(server.url, ECHO_AGENT_ID)
+    report = at_fault(agent=ECHO_AGENT_ID, quirks=Quirks(pending_output="held"))
     held = {each.name: each.seen for each in report.findings}.get("output while pending")
     assert held == seen
