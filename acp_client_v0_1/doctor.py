@@ -261,7 +261,7 @@ def _connection(exam: _Exam) -> None:
             days = max(0.0, (cert_time_to_seconds(str(known["notAfter"])) - time()) / 86400)
             issuer = ", ".join(text for ((_, text), *_) in known["issuer"]) or "nobody"
             exam.note("TLS", f"{sock.version()} by {issuer}, {days:.0f} days left", days > 21)
-        address = ":".join(map(str, sock.getpeername()[:2]))
+        address = "{}:{}".format(*sock.getpeername())  # of IPv6, more follows
     exam.note("connection", f"{address}, HTTP/{raw.version / 10}", raw.version > 10)
     raw.release_conn()
     answers: list[_Answer] = []
@@ -587,7 +587,7 @@ def examine(
                 except (acp.ApiException, acp.ApiValueError) as error:
                     name = "TLS" if isinstance(error, acp.TLSException) else probe.__name__[1:]
                     exam.judge(name, error)
-            if exam.section < "3" and exam.findings[-1].verdict == "missing":
+            if exam.section[0] in "12" and exam.findings[-1].verdict == "missing":
                 break
     finally:
         exam.clean_up()

@@ -47,7 +47,7 @@ class Progress:
             self._bar = tqdm(unit="run", miniters=0)
         self.shown: bool = shown is True or self._function is not None
 
-    def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
+    def tell(self, counts: BatchCounts, outage: float) -> None:
         """Show the progress, if there is anything new.
 
         - A function is called if the counts have changed since the last call.

@@ -77,7 +77,7 @@ def checked_id(text: str) -> str:
 
 def parsed_object(text: str | bytes) -> dict[str, Any]:
     """Read a JSON object (RFC 8259), or raise ValueError."""
-    if not text.strip():
+    if not text or text.isspace():
         raise ValueError("empty, and a JSON object is needed")
     try:
         value = json.loads(text, parse_constant=_refuse)

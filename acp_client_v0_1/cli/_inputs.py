@@ -44,7 +44,7 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     If the name of the file ends with .csv, yield its rows instead.
     """
     if not name.lower().endswith(".csv"):
-        yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
         return
     rows = csv.DictReader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     try:

@@ -335,10 +335,9 @@ def test_what_an_executor_has_run_again_is_known_to_the_next_call(
     (first,) = agent.map(inputs, journal=path)
     with ThreadPoolExecutor(1) as pool:
         (second,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
-        before = path.read_text().splitlines(keepends=True)
         assert second.run_id != first.run_id and len(creates(server)) == 2
         # The caller's process was killed before it had the outcome: the run is found.
-        path.write_text("".join(before[:4]))
+        _keep_lines(path, 4)
         by: Any = None if threads else pool
         (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=by)
         assert third.run_id == second.run_id and len(creates(server)) == 2
@@ -370,7 +369,5 @@ def test_another_input_is_a_mismatch_with_its_index(
     assert path.read_bytes() == before and len(creates(server)) == 5
 
 
-def _keep_lines(path: Path, count: int) -> list[str]:
-    lines = path.read_text().splitlines(keepends=True)[:count]
-    path.write_text("".join(lines))
-    return lines
+def _keep_lines(path: Path, count: int) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:count]))

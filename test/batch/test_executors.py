@@ -43,10 +43,6 @@ from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer
 pytestmark = pytest.mark.slow
 
 
-def connect_elsewhere() -> ApiClient:
-    return ApiClient(Configuration(host="http://elsewhere.invalid"))
-
-
 def connect_to_nothing() -> Any:
     return "a client"
 
@@ -64,6 +60,30 @@ def escalate(question: PendingInterrupt) -> dict[str, Any]:
 
 def connect_and_fail() -> ApiClient:
     raise Escalation(ApiClient(Configuration.from_env()))
+
+
+class Closing(ApiClient):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
+
+class Recording(ThreadPoolExecutor):
+    """Keeps each task and what came of it as pickles, and a weak reference to its future."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self.given, self.returned = list[bytes](), list[bytes]()
+        self.futures: list[weakref.ref[Future[Any]]] = []
+
+    def submit(self, *task: Any) -> Any:  # type: ignore[override]
+        self.given.append(pickle.dumps(task))
+        future = super().submit(*task)
+        self.returned.append(pickle.dumps(future.exception() or future.result()))
+        self.futures.append(weakref.ref(future))
+        return future
 
 
 def until_created(
@@ -116,15 +136,6 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("ACP_USERNAME", "somebody")
-    pickled: list[bytes] = []
-
-    class Recording(ThreadPoolExecutor):
-        def submit(self, *task: Any) -> Any:  # type: ignore[override]
-            pickled.append(pickle.dumps(task))
-            future = super().submit(*task)
-            pickled.append(pickle.dumps(future.exception() or future.result()))
-            return future
-
     # An error that cannot leave its process comes as its text.
     stays = "(it cannot leave its process: it holds a client)"
     cases: tuple[tuple[dict[str, Any], Any, type[object], str], ...] = (
@@ -139,7 +150,7 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
         agent = AgentHandle(server.agents[0].agent_id, client)
         for input, options, kind, words in cases:
             list(agent.map([{"n": 0, **input}], executor=pool, **options))
-            given, returned = pickled[-2:]
+            given, returned = pool.given.pop(), pool.returned.pop()
             assert secret.encode() not in given + returned and server.url.encode() in given
             task = pickle.loads(returned)
             assert isinstance(task, Task) and isinstance(task.outcome, kind)
@@ -147,17 +158,18 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
             assert task.input is None  # the caller has it
 
 
-def test_a_client_of_another_server_is_refused(
+def test_a_client_of_another_server_is_refused_and_closed(
     server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
+    elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
     for connect, kind, words in (
-        (connect_elsewhere, ApiValueError, "elsewhere.invalid.*nothing was sent"),
+        (lambda: elsewhere, ApiValueError, "elsewhere.invalid.*nothing was sent"),
         (connect_to_nothing, ApiTypeError, "connect must give an ApiClient, not str"),
     ):
         batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
         with pytest.raises(kind, match=words):
             next(batch)
-    assert creates(server) == []
+    assert elsewhere.closed and creates(server) == []
     (item,) = agent.map(numbers(1), executor=threads, journal=path)  # it was not a failure
     assert item.result()["n"] == 0
 
@@ -197,19 +209,11 @@ def test_a_future_is_dropped_once_its_outcome_is_taken(
     agent: AgentHandle, in_environment: None
 ) -> None:
     """As long as one is referenced, Dask runs its task again if a worker is lost."""
-    futures: list[weakref.ref[Future[Any]]] = []
-
-    class Recording(ThreadPoolExecutor):
-        def submit(self, *task: Any) -> Any:  # type: ignore[override]
-            future = super().submit(*task)
-            futures.append(weakref.ref(future))
-            return future
-
     with Recording(1) as pool:
         batch = agent.map(numbers(3), executor=pool)
         assert len(list(batch)) == 3 and batch.counts.done == 3
         gc.collect()
-        assert [future() for future in futures] == [None] * 3
+        assert [future() for future in pool.futures] == [None] * 3
 
 
 def test_closing_cancels_what_has_not_begun(
@@ -249,22 +253,6 @@ def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
     assert sum(one.path == "/runs/search" for one in server.requests) < 5 + took / 0.2
 
 
-def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
-    server: LocalServer, agent: AgentHandle, threads: Executor
-) -> None:
-    def inputs() -> Iterator[dict[str, Any]]:
-        yield {"n": 0, "seconds": 60}
-        wait_for(lambda: len(creates(server)) == 1)
-        agent.runs.create_run(creates(server)[0])  # as a scheduler that lost the worker
-        raise LookupError("no more")
-
-    batch = agent.map(inputs(), executor=threads, on_stop="cancel")
-    with pytest.raises(LookupError, match="no more"):
-        next(batch)
-    assert len(creates(server)) == 2
-    assert [run["status"] for run in server.runs] == []
-
-
 def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
     server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
 ) -> None:
@@ -285,13 +273,7 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
 def test_a_worker_keeps_the_clients_of_the_last_four_batches(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
-    clients: list[ApiClient] = []
-    closed: list[ApiClient] = []
-
-    class Closing(ApiClient):
-        def close(self) -> None:
-            closed.append(self)
-            super().close()
+    clients: list[Closing] = []
 
     def connect() -> ApiClient:
         clients.append(Closing(Configuration(host=server.url)))
@@ -300,7 +282,7 @@ def test_a_worker_keeps_the_clients_of_the_last_four_batches(
     for _ in range(6):
         assert [item.ok for item in agent.map(numbers(2), executor=threads, connect=connect)]
     assert [client for client, _ in _executors._clients.values()] == clients[2:]
-    assert closed == clients[:2]
+    assert [client.closed for client in clients] == [True] * 2 + [False] * 4
 
 
 def test_duplicates_that_cannot_be_counted_are_none(
@@ -533,20 +515,6 @@ def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
     assert len(creates(server)) == (2 if fails else 3)
 
 
-def test_a_client_of_another_server_is_closed(agent: AgentHandle, threads: Executor) -> None:
-    closed: list[ApiClient] = []
-
-    class Closing(ApiClient):
-        def close(self) -> None:
-            closed.append(self)
-            super().close()
-
-    elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
-    with pytest.raises(ApiValueError, match=r"elsewhere\.invalid"):
-        next(agent.map(numbers(1), executor=threads, connect=lambda: elsewhere))
-    assert closed == [elsewhere]
-
-
 def test_the_end_of_a_batch_without_runs_in_flight_searches_for_none_to_delete(
     server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -565,17 +533,9 @@ def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(
     secret = "planted-secret"
     sent = {"Set-Cookie": f"session={secret}", "X-Token": secret, "X-Request-Id": "r-7"}
     server.faults.add(Fault(method="POST", path="/runs", status=422, headers=sent))
-    pickled: list[bytes] = []
-
-    class Recording(ThreadPoolExecutor):
-        def submit(self, *task: Any) -> Any:  # type: ignore[override]
-            future = super().submit(*task)
-            pickled.append(pickle.dumps(future.result()))
-            return future
-
     with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
         (item,) = AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool)
-    error = pickle.loads(pickled[0]).outcome
+    error = pickle.loads(pool.returned[0]).outcome
     assert type(error) is type(item.error) and str(error) == str(item.error)
-    assert secret.encode() not in pickled[0]
+    assert secret.encode() not in pool.returned[0]
     assert error.request_id == "r-7" and error.headers["content-type"] == "application/json"

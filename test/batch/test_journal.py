@@ -323,6 +323,10 @@ def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
     journal.close()
 
 
+def test_each_bound_of_a_journal_is_the_one_that_was_chosen() -> None:
+    assert (_journal._BLOCK, _journal._LONGEST_WRITE) == (256, 2.0)
+
+
 def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/dev/null")

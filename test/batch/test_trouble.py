@@ -80,7 +80,7 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
     times = [request.time for request in server.requests]
     limited = next(request.time for request in server.requests if request.fault is fault)
     # What was under way in the other threads arrives within a moment.
-    assert [at - limited for at in times if limited + 0.5 < at < limited + 1.9] == []
+    assert [at - limited for at in times if limited + 1 < at < limited + 1.9] == []
     assert len(creates(server)) == posts
 
 
@@ -377,6 +377,17 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
     assert unattended.window(500) == 1  # so it is of no use
 
 
+def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched: Searched) -> None:
+    """It is still pending."""
+    put_back, searched.ends = list[float](), 3
+    wait = SimpleNamespace(remaining=lambda: 1.0 - searched.now)
+    unattended = searched.runs(lambda task: put_back.append(searched.now), parked=0)
+    unattended.enter(task(12, run_id="r12", polls=SimpleNamespace(wait=wait)))
+    searched.lists("r12")
+    unattended.search()
+    assert put_back == [pytest.approx(1.1, abs=0.2)]
+
+
 def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
     searched: Searched,
 ) -> None:
@@ -527,8 +538,13 @@ def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: Age
 
 @pytest.mark.parametrize("concurrency", [8, 60])
 def test_ctrl_c_ends_a_batch_at_once(
-    server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
+    server: LocalServer,
+    agent: AgentHandle,
+    path: Path,
+    set_timing: SetTiming,
+    concurrency: int,
 ) -> None:
+    set_timing(grace=60, threads=60)  # a busy machine takes long to read a response
     goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:
@@ -556,7 +572,10 @@ def test_ctrl_c_ends_a_batch_at_once(
     assert runs_by_input(server).total() == 60
 
 
-def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentHandle) -> None:
+def test_ctrl_c_while_the_server_says_nothing(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(threads=60)
     server.faults.add(Fault(cut="stall", times=None))
     pressed: list[float] = []
 
@@ -567,7 +586,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
 
     with beside(press), pytest.raises(KeyboardInterrupt, match="; 0 runs are still in flight"):
         list(agent.map(numbers(20)))
-    assert time.monotonic() - pressed[0] < 3
+    assert time.monotonic() - pressed[0] < 20  # a call may wait for 60 s
     assert threads_of_batches() == []
 
 
@@ -605,7 +624,7 @@ def test_a_server_that_limits_is_asked_slowly_and_nothing_overtakes_a_retry_afte
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
     set_timing(pace=(0.3, 0.3))
-    held = Fault(status=429, retry_after=1, times=1)
+    held = Fault(status=429, retry_after=2, times=1)
     # The first eight may be sent before there are turns.
     server.faults.add(Fault(status=429, times=1), Fault(times=8), held)
     items = list(agent.map(numbers(8), concurrency=8))
@@ -613,7 +632,7 @@ def test_a_server_that_limits_is_asked_slowly_and_nothing_overtakes_a_retry_afte
     times = [request.time for request in server.requests]
     limited = next(request.time for request in server.requests if request.fault is held)
     # What was under way arrives within a moment.
-    assert [at - limited for at in times if limited + 0.5 < at < limited + 0.95] == []
+    assert [at - limited for at in times if limited + 1 < at < limited + 1.9] == []
     gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
     assert gaps[len(gaps) // 2] > 0.2
 

@@ -92,6 +92,8 @@ def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(
     script = "acp run echo @input.json && acp agents > /dev/null && acp run echo - && cat"
     done = in_shell(server, script, json.dumps(ECHO), cwd=tmp_path)
     assert lines(done) == [ECHO, ECHO]
+    done = in_shell(server, "acp run echo - <&-")
+    assert done.returncode == 2 and "cannot read stdin: Bad file descriptor\n" in done.stderr
 
 
 def test_start_prints_a_token_that_another_process_waits_with(
@@ -196,6 +198,7 @@ def test_what_stderr_cannot_take_changes_neither_output_nor_status(
     done = in_shell(server, script, '{"n": 2}', pass_fds=(unread,))
     os.close(unread)
     assert (done.returncode, words in done.stdout) == (status, True), done.stdout
+    assert all(map(json.loads, done.stdout.splitlines()))
 
 
 def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_path: Path) -> None:

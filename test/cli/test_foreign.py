@@ -58,7 +58,7 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
         assert len(done.stderr.splitlines()) == len(HOSTILE) and done.stderr.isascii()
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
-        assert "'a a a" in done.stderr and max(map(len, done.stderr.splitlines())) < 180
+        assert f"the id {ascii('a ' * 50)[:100]} is not printed" in done.stderr
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> Non
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2-acprun1.x"]
     with server_of([]) as server:
-        done = acp(server.url, "wait", "-", stdin="\n".join(ids), cwd=tmp_path)
+        done = acp(server.url, "wait", "-", stdin="\r\n ".join(ids), cwd=tmp_path)
         paths = sorted(request.path for request in server.requests)
     assert done.returncode == 0, done.stderr
     assert [outcome["run_id"] for outcome in json.loads(done.stdout)] == ids

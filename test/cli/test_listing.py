@@ -178,9 +178,6 @@ def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
     assert done.stderr == "acp-client: counter declares no thread_state\n"
 
 
-# Batches
-
-
 # Terminals
 
 
@@ -340,13 +337,18 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 
 
-def test_only_a_row_that_is_too_wide_is_cut(
+def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for columns, cell in (("5", "12345"), ("4", "123…"), ("", "12345")):
+    members = {"a": 1, "b": "x"}
+    for columns, value, cell in (
+        *(("5", "12345", "12345"), ("4", "12345", "123…")),
+        *(("", "12345", "12345"), ("", members, "a: 1, b: x")),
+        *(("", "x" * 200, "x" * 200), ("", "x" * 201, "x" * 200 + "…")),
+    ):
         monkeypatch.setenv("COLUMNS", columns)
         file = io.BytesIO()
-        Output("text", file).many([{"id": "12345"}], "id", "id")
+        Output("text", file).many([{"id": value}], "id", "id")
         assert file.getvalue().decode() == f"ID\n{cell}\n"
     shown, status = on_terminal(server, "agents", "--format", "text", columns=40)
     assert status == 0 and max(map(len, shown.splitlines())) == 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import shlex
 import signal
@@ -405,12 +406,12 @@ def test_stderr_drops_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*_: object) -> None:
         raise OSError
 
-    for stream in (SimpleNamespace(write=refuse, flush=refuse), io.StringIO()):
+    for stream in (SimpleNamespace(write=refuse, flush=refuse), io.TextIOWrapper(io.BytesIO())):
         monkeypatch.setattr(sys, "stderr", stream)
         stderr = _output.Stderr()
         assert stderr.write("ab") == 2
         stderr.flush()
-    assert stderr.getvalue() == "ab"
+    assert stderr.buffer.getvalue() == b"ab"
     stream.close()
     assert stderr.write("ab") == 2
 
@@ -556,6 +557,7 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
     assert {path.name for path in folder.iterdir()} == FILES.keys()
+    os.fstat(0)  # no command has closed stdin
     quoted = inside("'http://127.0.0.1:9'", "agents")
     assert quoted.returncode == 2 and "stands in quotation marks; remove them" in quoted.stderr
     debug = inside(server, "agents", ACP_DEBUG="maybe")

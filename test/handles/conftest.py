@@ -14,7 +14,14 @@ from support.socket_server import SocketServer, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle, RunsApi
+from acp_client_v0_1.handles.agent import _earlier_creates
 from acp_client_v0_1.testing import LocalServer, Quirks
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_creates() -> None:
+    """A server of an earlier test may have had the same port, and a run with the same token."""
+    _earlier_creates.cache_clear()
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ RECEIVED: dict[str, Callable[[int], bytes]] = {
     "a size and spaces": lambda n: CHUNKED + b"0005" + b" " * n + b"x\r\n",
     "sizes byte by byte": lambda n: CHUNKED + b"1;abcdef\r\nx\r\n" * (n // 13),
     "many chunks": lambda n: CHUNKED + b"1\r\nx\r\n" * (n // 6),
-    "a trailer byte by byte": lambda n: CHUNKED + b"0\r\na:" + b" " * (n // 9) + b"\r\n",
+    "a trailer byte by byte": lambda n: CHUNKED + b"0\r\n" + b"a: 2345\r\n" * (n // 900),
 }
 
 
