@@ -491,6 +491,16 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: C
     assert clock.pauses == [4, 7] and contact.server.hold_ends == clock.now
 
 
+def test_a_failure_near_the_deadline_counts_if_the_wait_begins_again(clock: Clock) -> None:
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), 5.0)
+    for attempts in (1, 2, 3):
+        error = answer(503, 7)
+        with pytest.raises(ApiException) as caught:
+            wait.handle_failure("search", error)
+        assert (caught.value, error.attempts) == (error, attempts)
+        wait.rearm()
+
+
 @pytest.mark.parametrize(
     ("elapsed", "longest", "operation", "seconds"),
     [

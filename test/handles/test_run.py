@@ -152,8 +152,9 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
     ):
         with pytest.raises(ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
             call(timeout)
-    with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
-        run.result("60")  # type: ignore[arg-type]
+    for wait, wrong in ((run.result, "60"), (conversation.run, "")):
+        with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
+            wait(timeout=wrong)  # type: ignore[operator]
     for wait in (run.result, run.output):
         with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
             wait(every=timeout)
@@ -259,7 +260,7 @@ def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: S
         run.cancel,
     ):
         server.requests.clear()
-        with pytest.raises(ServiceException, match=r"after \d+ attempts in 0\.[3-9] s"):
+        with pytest.raises(ServiceException, match=r"after \d+ attempts in \d+\.\d s"):
             call()
         assert len(server.requests) > 3
 
@@ -520,7 +521,7 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
     """A refresh is limited as its client is."""
     set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
-    with pytest.raises(RunWaitTimeout, match=r"run r was not read after 0\.[3-9] s"):
+    with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
         RunHandle("r", client).done()
     assert len(server.requests) == 1
     with pytest.raises(ApiTimeoutError):
@@ -541,7 +542,7 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
 def test_the_error_at_the_deadline_counts_the_requests(serve: Serve, set_timing: SetTiming) -> None:
     set_timing(backoff=(0.01, 0.02), least_left=0.2)
     _, client = serve(response(b'"busy"', 503))
-    with pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"):
+    with pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in \d+\.\d s"):
         RunHandle("r", client).result(timeout=0.9)
 
 

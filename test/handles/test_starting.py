@@ -470,10 +470,12 @@ def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> N
             agent.start(**given)
 
 
+@pytest.mark.parametrize("agents", [None, 405])
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any, agents: Any
 ) -> None:
     set_timing(backoff=(0.01, 0.02))
+    server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
     for searches in (12, 4):  # by metadata, and by agent alone; remembered the second time
         server.clear_requests()
