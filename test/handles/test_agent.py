@@ -26,7 +26,6 @@ from acp_client_v0_1 import (
     RunsApi,
     RunTimedOut,
     StreamingMode,
-    UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
@@ -166,27 +165,6 @@ def test_a_run_that_failed(failing: AgentHandle) -> None:
         failing.run({"timeout": True}, timeout=30)
     # It is no timeout of the caller.
     assert not isinstance(timed_out.value, TimeoutError)
-
-
-def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
-    slow: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*args: object, **kwargs: object) -> object:
-        raise KeyboardInterrupt
-
-    for wanted in (False, True):
-        with monkeypatch.context() as patch:
-            patch.setattr(RunHandle, "result", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                slow.run({"seconds": 30}, cancel_on_exit=wanted)
-        assert counts.of("DELETE") == wanted
-
-
-def test_a_refused_create_is_not_searched_for(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=422))
-    with pytest.raises(UnprocessableEntityException):
-        counter.run({"count": 1}, cancel_on_exit=True)
-    assert len(server.requests) == 1
 
 
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:

@@ -698,6 +698,23 @@ def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentH
     assert time.monotonic() - began < 8
 
 
+def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    def seen(reply: bytes) -> Any:
+        return lambda: left.append(events._reader is None) or reply
+
+    left: list[bool] = []
+    looks = (streamed("interrupted"), seen(streamed()), streamed("success"))
+    _, client = serve(Replies(stream=COMMENTS, look=looks, output=seen(SUCCESS)))
+    set_timing(silence=0.2, least_silence=0.1, probe=0.01)
+    events = RunHandle("r", client).events(through_interrupts=True)
+    events._connect()
+    first = events._reader
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert left == [True, True] and first is not None and first.closed
+
+
 @pytest.mark.parametrize("status", ["success", "interrupted"])
 def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: str) -> None:
     one = STREAMING + sse(("1", {"n": 1}))

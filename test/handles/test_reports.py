@@ -157,9 +157,11 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return [STALL]
 
-    _, client = serve(Replies(create=run_json(), output=press, stream=press))
+    replies = Replies(create=run_json(), output=press, stream=press)
+    _, client = serve(replies)
     with pytest.raises(KeyboardInterrupt) as caught:
         wait(AgentHandle("a", client))
+    assert "delete" not in replies.asked
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
     assert note == "run r is pending: RunHandle('r') or `acp-client wait r` waits for it"
 
@@ -351,7 +353,7 @@ def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
 def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
     serve: Serve, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    """If the create was refused, there is no run to speak of."""
+    """If the create was refused, there is no run to speak of, or to search for."""
     asks = run_json("interrupted")
     create = run_json() if status == 200 else response(b'"no"', status)
     replies = Replies(create=create, output=QUESTION, look=asks, delete=asks)
@@ -362,4 +364,5 @@ def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
     notes = getattr(caught.value, "__notes__", [])
     notes = notes if sys.version_info >= (3, 11) else [each[-21:] for each in caplog.messages]
     assert notes == (["the run was cancelled"] if status == 200 else [])
-    assert replies.asked.count("delete") == (status == 200)
+    end = ["output", "look", "output", "look", "delete"] if status == 200 else []
+    assert replies.asked == ["create", *end]

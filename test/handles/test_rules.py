@@ -371,15 +371,15 @@ def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> 
     assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
-def test_the_pauses_double_up_to_a_longest() -> None:
+@pytest.mark.parametrize(("chance", "part"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
+def test_the_pauses_double_up_to_a_longest_and_are_random(
+    monkeypatch: pytest.MonkeyPatch, chance: float, part: float
+) -> None:
+    """Clients that failed together do not come back together."""
+    monkeypatch.setattr("random.random", lambda: chance)
     for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
-        pauses = set()
-        for _ in range(20):
-            decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
-            assert isinstance(decision, Pause)
-            pauses.add(decision.seconds)
-        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
-        assert len(pauses) > 1  # clients that failed together do not come back together
+        decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
+        assert decision == Pause(longest * part)
 
 
 def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:

@@ -522,7 +522,7 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
     set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
     with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
-        RunHandle("r", client).done()
+        RunHandle("r", client.with_options(timeout=60)).done()
     assert len(server.requests) == 1
     with pytest.raises(ApiTimeoutError):
         RunHandle("r", client).refresh()
@@ -571,14 +571,20 @@ def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
 
 
-def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after(clock: Clock) -> None:
-    """The search for the runs of a batch that have ended gives way to a Retry-After."""
-    limited = ApiException(status=429)
-    server = Server(reached=True, hold_ends=clock.now + 5, hold_began=clock.now, hold_error=limited)
-    contact = Contact(RunsApi(), server, 0, Pace())
-    with pytest.raises(ApiException) as caught:
-        Wait(contact, survive=0.0).perform("search", lambda limit: None)
-    assert caught.value is limited and not contact.ends_batch(limited)
+@pytest.mark.parametrize(
+    ("asked", "survive", "ends_all"), [(5, 0.0, False), (301, 0.0, False), (301, None, True)]
+)
+def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
+    clock: Clock, asked: float, survive: float | None, ends_all: bool
+) -> None:
+    """The search for the runs that have ended, which survives nothing, gives way to any."""
+    limited, late = ApiException(status=429), TimeoutError("late")
+    held = {"hold_ends": clock.now + asked, "hold_began": clock.now, "hold_error": limited}
+    contact = Contact(RunsApi(), Server(reached=True, **held), 0, Pace())  # type: ignore[arg-type]
+    with pytest.raises((ApiException, TimeoutError)) as caught:
+        Wait(contact, survive=survive, late=lambda *_: late).perform("search", lambda limit: None)
+    assert caught.value is (limited if ends_all else late)
+    assert clock.pauses == [] and (ends_all or late.__cause__ is limited)
 
 
 # The end of the time

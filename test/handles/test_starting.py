@@ -334,10 +334,13 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     assert clock.pauses == pytest.approx([1.0])
 
 
-def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
+@pytest.mark.parametrize("timeout", [30, None])
+def test_no_search_to_cancel_overtakes_a_pause(
+    server: LocalServer, counter: AgentHandle, timeout: float | None
+) -> None:
     server.faults.add(of_create(status=503, retry_after=3600))
     with pytest.raises(RunStartAmbiguous, match="Retry-After: 3600 s"):
-        counter.run({"count": 1}, timeout=30, cancel_on_exit=True)
+        counter.run({"count": 1}, timeout=timeout, cancel_on_exit=True)
     assert [request.path for request in server.requests] == ["/runs"]
     # The next call is no retry.
     assert counter.run({"count": 1}, timeout=30, cancel_on_exit=True) == {"count": 1, "of": 1}
@@ -413,7 +416,8 @@ def test_a_run_of_an_earlier_page_is_kept(serve: Serve, monkeypatch: pytest.Monk
     ("durations", "searched"),
     [
         # The last search has no time, and the one just before it still counts.
-        ({"search": 0.7}, True),
+        ({"search": 0.7, "search_backoff": (0.05, 5.0), "least_left": 0.1}, True),
+        ({"search": 0.7, "search_backoff": (0.05, 0.1), "least_left": 5.0}, True),
         # The create may have arrived since the search that worked, so it is not posted again.
         ({"search": 1.0, "search_backoff": (0.05, 0.1), "least_left": 0.1}, False),
     ],
