@@ -91,15 +91,6 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     assert len(streams(server)) == 1
 
 
-def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(cut(1), cut(1))
-    run = counter.start({"count": 4, "interval": 0.2}, streaming="result")
-    events = run.events()
-    *_, last = events
-    assert last.result == {"count": 4, "of": 4}
-    assert (events.complete, events.gaps) == (True, [])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ids", "cuts", "complete", "cursors"),
@@ -753,8 +744,9 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     set_timing(silence=0.3)
     seen = b"".join(event_of("result", result=result) for result in last)
     first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
-    results = [event.result for event in Scripted(serve, first, silent).run.events()]
-    assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    events = Scripted(serve, first, silent).run.events()
+    assert [event.result for event in events] == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    assert (events.complete, events.gaps) == (True, [])
 
 
 def test_retry_after_is_not_overtaken_on_the_way_down(

@@ -437,6 +437,10 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
         parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
+    assert Facts(5.0) == Facts(
+        now=5.0, ends=math.inf, least_left=1.0, since=0.0, longest=300.0, failures=0,
+        reached=True, retries=3, fails=False, probed=False, age=math.inf,
+    )  # fmt: skip
 
 
 def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts() -> None:
@@ -530,6 +534,8 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
     assert (wait.watched, wait._watch(), stopped._watch()) == (False, math.inf, TIMING.tick)
+    assert not (wait.once or wait.search_failed_alone or wait.create_was_unclear or wait._failures)
+    assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 
     def told_slowly(elapsed: float) -> None:
