@@ -274,6 +274,8 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
         ],
         ["fails", "answers again", "fails"],
     ),
+    "limits that last": ([(at, "output", 429) for at in (0.0, 5.0)], []),
+    "limits that last long": ([(at, "output", 429) for at in (0.0, 4.9, 5.1, 5.2)], ["fails"]),
 }
 
 
@@ -286,7 +288,7 @@ def test_what_is_logged_of_an_outage(
     steps: list[Step],
     said: list[str],
 ) -> None:
-    server = client.rest_client.server
+    clock.now, server = 0.0, client.rest_client.server
     set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client), Pace())
     for at, operation, status in steps:

@@ -480,6 +480,15 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> N
     assert clock.now == 1001
 
 
+def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: Clock) -> None:
+    pace = Pace()
+    pace.interval = 60.0
+    pace.turn(clock.now)
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0, pace), 8.0)
+    wait.perform("look", lambda limit: None)
+    assert clock.pauses == [7.0]
+
+
 def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: Clock) -> None:
     contact = Contact(RunsApi(), Server(reached=True), 0)
     limited, waiting = Wait(contact), Wait(contact)
@@ -501,7 +510,8 @@ def test_a_failure_near_the_deadline_counts_if_the_wait_begins_again(clock: Cloc
         error = answer(503, 7)
         with pytest.raises(ApiException) as caught:
             wait.handle_failure("search", error)
-        assert (caught.value, error.attempts) == (error, attempts)
+        assert (caught.value, error.attempts, error.elapsed) == (error, attempts, clock.now - 1000)
+        clock.now += 2
         wait.rearm()
 
 

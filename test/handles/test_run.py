@@ -58,9 +58,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.handles._answering import Questions
-from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.testing import Fault, LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
@@ -199,14 +197,6 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert run.refresh().status == "success"
     contact = Contact.of(run._core.runs)
     assert (contact.server.reached, contact.retries, contact.pace) == (True, 0, None)
-
-
-def test_stop_ends_the_look_at_a_question(serve: Serve) -> None:
-    _, client = serve(Replies(response(b'"busy"', 503), output=QUESTION))
-    stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
-    with pytest.raises(RunWaitTimeout, match="was stopped"):
-        RunHandle("r", client).result(timeout=60, stop=stop)
 
 
 @pytest.mark.slow
@@ -539,23 +529,6 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
         run.refresh()
 
 
-def test_the_error_at_the_deadline_counts_the_requests(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.01, 0.02), least_left=0.2)
-    _, client = serve(response(b'"busy"', 503))
-    with pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in \d+\.\d s"):
-        RunHandle("r", client).result(timeout=0.9)
-
-
-def test_limits_without_end_are_logged(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
-) -> None:
-    set_timing(backoff=(0.01, 0.02), quiet=0.1, outage=0.5)
-    _, client = serve(response(b'"slow down"', 429))
-    with pytest.raises(TooManyRequestsException):
-        RunHandle("r", client).result()
-    assert [each.levelname for each in caplog.records].count("WARNING") == 1
-
-
 @pytest.mark.slow
 def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
@@ -691,20 +664,35 @@ def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -
     assert clock.pauses == pytest.approx([0.25, 0.2, 0.4])
 
 
-@pytest.mark.parametrize(("asked", "timeout"), [(60.0, 5.0), (0.9, 0.5)])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda run, asked: run.result(timeout=5), "has no output"),
+        (lambda run, asked: run.cancel(), "was not deleted"),
+        (lambda run, asked: run.delete(), "was not deleted"),
+        (lambda run, asked: run.resume({}), "was not answered"),
+        (lambda run, asked: asked.answer({}), "was not answered"),
+    ],
+)
 def test_a_wait_does_not_report_the_error_of_another_request(
-    client: ApiClient, asked: float, timeout: float
+    replying: Any, clock: Clock, call: Callable[[RunHandle, Any], object], words: str
 ) -> None:
-    server = client.rest_client.server
-    another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
-    core = RunCore(RunsApi(client), "r")
-    wait = core.wait(timeout)  # begins before the Retry-After comes
-    server.hold_ends, server.hold_began = timing().now() + asked, timing().now()
-    server.hold_error = another
-    with pytest.raises(RunWaitTimeout, match=f"Retry-After: {asked:.0f} s") as caught:
-        core.output(wait)
-    assert "524" not in str(caught.value)
-    assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
+    """But that it is held up by it: the Retry-After comes after the call has begun."""
+    asks = run_json("interrupted", updated="01.5")
+    replies, run = replying(asks, output=QUESTION, delete=LOST)
+    question, client = next(run.interrupts()), run._core.runs.api_client
+
+    def hold(reply: bytes) -> bytes:
+        server = client.rest_client.server
+        server.hold_began, server.hold_ends = clock.now, clock.now + 400
+        server.hold_error = ServiceException(status=524, reason="of a create")
+        return reply
+
+    replies.replies |= {"look": lambda: hold(asks), "output": lambda: hold(NOTHING)}
+    with pytest.raises(RunWaitTimeout, match=rf"^run r {words} after .*Retry-After: 400 s; ") as e:
+        call(run, question)
+    assert "524" not in str(e.value)
+    assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, client)
 
 
 def test_a_pause_leaves_time_for_a_look(serve: Serve, set_timing: SetTiming, clock: Clock) -> None:
