@@ -339,8 +339,9 @@ def test_a_thread_that_stays_busy(replying: Any, clock: Clock) -> None:
         (409, run_json("success", updated="02.5"), StaleInterrupt, "it is success, and asks noth"),
         (429, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
         (429, response(b'"no"', 401), UnauthorizedException, "401"),
+        (502, response(b'"no run r"', 404), RunGone, "is gone"),
     ],
-    ids=["another question", "the end", "another after a limit", "no credentials"],
+    ids=["another question", "the end", "another after a limit", "no credentials", "gone"],
 )
 def test_an_answer_is_not_sent_again_after_what_a_look_shows(
     replying: Any, status: int, later: bytes, error: type[ApiException], words: str

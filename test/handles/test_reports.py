@@ -113,6 +113,8 @@ def test_errors_keep_what_they_were_made_of() -> None:
     lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
     assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
+    failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
+    assert str(failed) == "run r ended in error (errcode 7): no luck"
     drift = SearchDrift(offset=5, why="x")
     assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
     gap = StreamGap(run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7")

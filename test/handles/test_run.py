@@ -480,7 +480,10 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
 ) -> None:
     set_timing(backoff=(0.05, 0.1))
     _, client = serve(*[response(b'"busy"', 503)] * 3, SUCCESS)
-    assert RunHandle("r", client).result(timeout=30) == {"ok": 1}
+    told: list[object] = []
+    run = RunHandle("r", client)
+    assert run.result(timeout=30, on_pending=lambda *how: told.append(how)) == {"ok": 1}
+    assert len(told) == 3
     begins, ends = [
         record.getMessage() for record in caplog.records if record.levelname == "WARNING"
     ]
