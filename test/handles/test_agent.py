@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 import uuid
 from typing import Any
@@ -21,10 +20,8 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
-    RunFailed,
     RunHandle,
     RunsApi,
-    RunTimedOut,
     StreamingMode,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
@@ -151,20 +148,6 @@ def test_the_default_client_is_taken(client: ApiClient) -> None:
         assert RunHandle("r")._core.runs.api_client is client
     finally:
         ApiClient.set_default(None)
-
-
-def test_a_run_that_failed(failing: AgentHandle) -> None:
-    with pytest.raises(RunFailed) as caught:
-        failing.run({"errcode": 7, "description": "no luck"}, timeout=30)
-    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
-        assert str(error) == f"run {error.run_id} ended in error (errcode 7): no luck"
-        assert (error.errcode, error.description) == (7, "no luck")
-        handle = RunHandle.from_token(error.token, failing.runs.api_client)
-        assert handle.run_id == error.run_id
-    with pytest.raises(RunTimedOut, match="ended in timeout") as timed_out:
-        failing.run({"timeout": True}, timeout=30)
-    # It is no timeout of the caller.
-    assert not isinstance(timed_out.value, TimeoutError)
 
 
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:

@@ -168,16 +168,20 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
     assert note == "run r is pending: RunHandle('r') or `acp-client wait r` waits for it"
 
 
-def test_a_run_that_failed_has_its_failure(failing: AgentHandle, counter: AgentHandle) -> None:
+def test_a_run_that_failed_has_its_failure(
+    server: LocalServer, failing: AgentHandle, counter: AgentHandle
+) -> None:
     with pytest.raises(RunFailed):
         failing.run({})
     counter.run({"count": 1})
+    for path in ("/runs/*", "/runs/*/output"):
+        server.faults.add(Fault(path=path, delay=0.1, times=None))
     client = counter.runs.api_client
     runs = {run.agent_id: run for run in iter_runs(RunsApi(client))}
     failed = runs[failing.agent_id]
     began = failed.model_copy(update={"status": RunStatus.PENDING})
     for run in (failed, began):
-        assert isinstance(RunHandle.of(run, client).failure(), RunFailed)
+        assert "ended in error (errcode" in str(RunHandle.of(run, client).failure())
     handle = RunHandle(failed.run_id, client)
     assert isinstance(handle.failure(), RunFailed)
     assert RunHandle.of(runs[counter.agent_id], client).failure() is None

@@ -480,6 +480,19 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> N
     assert clock.now == 1001
 
 
+def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
+    stop, late = threading.Event(), TimeoutError("late")
+
+    def denied(limit: float) -> None:
+        stop.set()
+        raise answer(401)
+
+    contact = Contact(RunsApi(), Server(reached=True), 0)
+    with pytest.raises(TimeoutError) as caught:
+        Wait(contact, stop=stop, late=lambda *_: late).perform("look", denied)
+    assert caught.value is late
+
+
 def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: Clock) -> None:
     pace = Pace()
     pace.interval = 60.0

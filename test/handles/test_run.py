@@ -132,6 +132,10 @@ def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> Non
     replies, run = replying(look=held_once, delete=held_once)
     assert run.cancel()
     assert replies.asked == ["look", "look", "delete", "look", "delete"]
+    looks = (run_json(), [STALL], run_json("success"))
+    replies, run = replying(output=(NOT_FOUND, SUCCESS), look=looks)
+    assert run.result() == {"ok": 1}
+    assert replies.asked == ["output", "look", "look", "look", "output"]
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
@@ -439,8 +443,12 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     failed = output_json("error", errcode=7, description="broke")
     looks = (response(b'"busy"', 503), run_json(status))
     replies, run = replying(output=(response(b"", 500), failed), look=looks)
-    with pytest.raises(RunFailed, match="broke") as caught:
+    with pytest.raises(RunFailed) as caught:
         run.result(timeout=30)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert str(error) == f"run r ended in {status} (errcode 7): broke"
+        assert (error.errcode, error.description, error.token) == (7, "broke", run.token())
+        assert not isinstance(error, TimeoutError)  # of the caller
     assert (type(caught.value), run.status) == (kind, status)
     assert replies.asked == ["output", "output", "look", "look"]
     replies.replies["look"] = run_json("success")  # its server has tried it again
