@@ -460,18 +460,16 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     [*itertools.product(TIMED, (None, 4)), *((name, None) for name in UNTIMED if name != "find")],
 )
 def test_a_retry_after_of_an_hour_is_reported_at_once(
-    serve: Serve, name: str, timeout: float | None
+    serve: Serve, clock: Clock, name: str, timeout: float | None
 ) -> None:
     """In time, it is an error of the run, with its token; the cause has the response."""
     server, client = serve(response(b'"busy"', status=429, retry_after="3600"))
     kinds = (TooManyRequestsException, RunWaitTimeout)
-    began = time.monotonic()
     with pytest.raises(kinds, match="Retry-After: 3600 s") as caught:
         call(name, client, timeout)
     error = caught.value
     assert isinstance(error, TooManyRequestsException) or error.token
-    assert len(server.requests) == 1
-    assert time.monotonic() - began < 4
+    assert (len(server.requests), clock.pauses) == (1, [])
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -633,9 +631,7 @@ def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(replying: An
         return run_json("success") if resumed else run_json("interrupted", updated="01.5")
 
     replies, run = replying(output=(QUESTION, SUCCESS), look=look, resume=[STALL])
-    began = time.monotonic()
     run.resume({"yes": True}, timeout=2)
-    assert time.monotonic() - began < 1.9
     assert run.result(timeout=30) == {"ok": 1}
     assert replies.asked.count("resume") == 1
 
@@ -762,10 +758,13 @@ def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None
         (RunHandle.drive, "max_interrupts", 1000),
         (RunHandle.events, "on_gap", "raise"),
         (RunHandle.events, "through_interrupts", False),
-        (Questions, "most", 1000),
     ],
 )
 def test_the_defaults_are_as_documented(
-    method: Callable[..., object], name: str, default: object
+    client: ApiClient, method: Callable[..., object], name: str, default: object
 ) -> None:
     assert inspect.signature(method).parameters[name].default == default
+    run = RunHandle("r", client)
+    with pytest.raises(ApiValueError, match="timeout"):
+        method(run, *([str] if method == RunHandle.drive else []), timeout=-1)
+    assert Questions(run._core, None, None).most == 1000  # of a batch, as of `drive`
