@@ -36,10 +36,8 @@ _NAMES = frozenset(("agent_event", "message"))
 
 @cache
 def _payload_validator() -> Callable[[str], StreamEventPayload]:
-    adapter = TypeAdapter(StreamEventPayload)
-    # Models are built on first use. This builds the adapter's model now.
-    adapter.rebuild()
-    return adapter.validator.validate_json
+    # The first use of the validator builds the model.
+    return TypeAdapter(StreamEventPayload).validator.validate_json
 
 
 # The class is not frozen: making a frozen instance takes twice as long, and each event makes one.

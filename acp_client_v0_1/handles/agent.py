@@ -495,16 +495,16 @@ class AgentHandle(Notebook):
             post = partial(create, wait=wait)
             make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
             token, client = client_token_of(creation), self.runs.api_client
-            earlier = [] if new else _earlier_creates(f"{server_of(client)} {token}")
+            earlier = set[str]() if new else _earlier_creates(f"{server_of(client)} {token}")
             if earlier and not reuse:
                 warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
                 # Of the package's errors, only this error leaves open whether there is a run.
-                earlier[:] = [True]
+                earlier.add(token)
                 raise
-            earlier[:] = [True]
+            earlier.add(token)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         return core, not found and (new or not wait.create_was_unclear)
 
@@ -576,15 +576,15 @@ class AgentHandle(Notebook):
 
 
 @lru_cache(maxsize=1000)
-def _earlier_creates(server_and_token: str) -> list[bool]:
-    """Return a flag, as a list: ``[True]`` if an earlier create may have made a run, or ``[]``.
+def _earlier_creates(server_and_token: str) -> set[str]:
+    """Return a set that has the client token if an earlier create may have made a run.
 
-    The flag is about the creates of this process with one client token at one server. Every call
-    with the same argument returns the same list, until 1000 other tokens have come. The caller sets
-    the list to ``[True]`` when a create has made a run, or has raised `RunStartAmbiguous`. A create
-    that Ctrl-C has interrupted may have made a run, too, and leaves the list empty.
+    The set is about the creates of this process with one client token at one server. Every call
+    with the same argument returns the same set, until 1000 other tokens have come. The caller adds
+    the token when a create has made a run, or has raised `RunStartAmbiguous`. A create that Ctrl-C
+    has interrupted may have made a run, too, and leaves the set empty.
     """
-    return []
+    return set()
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import time
 import uuid
 from typing import Any
 
@@ -21,12 +19,9 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
-    RunFailed,
     RunHandle,
     RunsApi,
-    RunTimedOut,
     StreamingMode,
-    UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
@@ -73,10 +68,8 @@ def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
     patient = ApiClient(Configuration(host=server.url, timeout=600, retries=0))
     with patient as client:
         for find in (AgentHandle.find, AgentHandle.get):
-            began = time.monotonic()
             with pytest.raises(ApiTimeoutError):
                 find("echo", client, timeout=0.3)
-            assert time.monotonic() - began < 30
         with pytest.raises(ApiValueError, match="timeout must be above 0 seconds"):
             AgentHandle.find("echo", client, timeout=0)
 
@@ -152,41 +145,6 @@ def test_the_default_client_is_taken(client: ApiClient) -> None:
         assert RunHandle("r")._core.runs.api_client is client
     finally:
         ApiClient.set_default(None)
-
-
-def test_a_run_that_failed(failing: AgentHandle) -> None:
-    with pytest.raises(RunFailed) as caught:
-        failing.run({"errcode": 7, "description": "no luck"}, timeout=30)
-    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
-        assert str(error) == f"run {error.run_id} ended in error (errcode 7): no luck"
-        assert (error.errcode, error.description) == (7, "no luck")
-        handle = RunHandle.from_token(error.token, failing.runs.api_client)
-        assert handle.run_id == error.run_id
-    with pytest.raises(RunTimedOut, match="ended in timeout") as timed_out:
-        failing.run({"timeout": True}, timeout=30)
-    # It is no timeout of the caller.
-    assert not isinstance(timed_out.value, TimeoutError)
-
-
-def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
-    slow: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*args: object, **kwargs: object) -> object:
-        raise KeyboardInterrupt
-
-    for wanted in (False, True):
-        with monkeypatch.context() as patch:
-            patch.setattr(RunHandle, "result", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                slow.run({"seconds": 30}, cancel_on_exit=wanted)
-        assert counts.of("DELETE") == wanted
-
-
-def test_a_refused_create_is_not_searched_for(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(Fault(method="POST", path="/runs", status=422))
-    with pytest.raises(UnprocessableEntityException):
-        counter.run({"count": 1}, cancel_on_exit=True)
-    assert len(server.requests) == 1
 
 
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
 from support.socket_server import (
     CLOSE,
     STALL,
@@ -32,6 +32,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     EventTooLarge,
     ForbiddenException,
+    Run,
     RunEvent,
     RunGone,
     RunHandle,
@@ -89,15 +90,6 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     with pytest.raises(ApiValueError, match=r"RunHandle\.events\(\) begins again"):
         iter(events)
     assert len(streams(server)) == 1
-
-
-def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHandle) -> None:
-    server.faults.add(cut(1), cut(1))
-    run = counter.start({"count": 4, "interval": 0.2}, streaming="result")
-    events = run.events()
-    *_, last = events
-    assert last.result == {"count": 4, "of": 4}
-    assert (events.complete, events.gaps) == (True, [])
 
 
 @pytest.mark.slow
@@ -192,6 +184,11 @@ def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
     gap = marked[2].gap
     assert gap is not None
     assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
+    broken = chunk(b"id: 6\nevent: agent_event\ndata: {no json}\n\n")
+    events = Scripted(serve, first, STREAMING + broken + chunk(b"")).run.events()
+    with pytest.raises(StreamDecodeError):
+        list(events)
+    assert [each.missing for each in events.gaps] == [3] and events.complete is False
 
 
 def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
@@ -472,13 +469,13 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "check", "seconds", "limits"),
+    ("timeout", "check", "seconds", "moment", "limits"),
     [
-        (None, 15.0, 15.0, None),
-        (None, -3.0, 0.5, None),
-        (4.0, 15.0, 4.0, (7.0, 4.2)),
-        (0.6, -3.0, 0.3, (7.0, 0.66)),
-        (0, 15.0, 0.0, (7.0, 10.2)),
+        (None, 15.0, 15.0, 0.5, None),
+        (None, -3.0, 0.5, 0.5, None),
+        (4.0, 15.0, 4.0, 0.5, (7.0, 4.2)),
+        (0.6, -3.0, 0.3, 0.3, (7.0, 0.66)),
+        (0, 15.0, 0.0, 0.0, (7.0, 10.2)),
     ],
 )
 def test_how_long_a_stream_may_be_silent(
@@ -488,19 +485,24 @@ def test_how_long_a_stream_may_be_silent(
     timeout: float | None,
     check: float,
     seconds: float,
+    moment: float,
     limits: Any,
 ) -> None:
-    """Until the run is checked, or the time is over; the connection is kept a little longer."""
+    """Until the run is checked, and a moment after its end; the connection is kept longer."""
     asked: list[Any] = []
     events = RunHandle("r", client).events(timeout=timeout, after="3")
     events._next_check = clock.now + check
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
     assert events._await_events(reader)
+    over = Run.from_dict(a_run("success"))
+    monkeypatch.setattr(events._core, "read", lambda wait: over)
+    assert events._check_run(reader)
     monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
     limited = limits and pytest.approx(limits)
     headers = {"Last-Event-ID": "3"}
-    assert asked == [pytest.approx(seconds), {"_request_timeout": limited, "_headers": headers}]
+    options = {"_request_timeout": limited, "_headers": headers}
+    assert asked == [pytest.approx(seconds), pytest.approx(moment), options]
 
 
 def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, clock: Clock) -> None:
@@ -698,6 +700,23 @@ def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentH
     assert time.monotonic() - began < 8
 
 
+def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(
+    serve: Serve, set_timing: SetTiming
+) -> None:
+    def seen(reply: bytes) -> Any:
+        return lambda: left.append(events._reader is None) or reply
+
+    left: list[bool] = []
+    looks = (streamed("interrupted"), seen(streamed()), streamed("success"))
+    _, client = serve(Replies(stream=COMMENTS, look=looks, output=seen(SUCCESS)))
+    set_timing(silence=0.2, least_silence=0.1, probe=0.01)
+    events = RunHandle("r", client).events(through_interrupts=True)
+    events._connect()
+    first = events._reader
+    assert [event.result for event in events] == [{"ok": 1}]
+    assert left == [True, True] and first is not None and first.closed
+
+
 @pytest.mark.parametrize("status", ["success", "interrupted"])
 def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: str) -> None:
     one = STREAMING + sse(("1", {"n": 1}))
@@ -736,8 +755,9 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     set_timing(silence=0.3)
     seen = b"".join(event_of("result", result=result) for result in last)
     first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
-    results = [event.result for event in Scripted(serve, first, silent).run.events()]
-    assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    events = Scripted(serve, first, silent).run.events()
+    assert [event.result for event in events] == [{"count": 1}, {"count": 2}, {"ok": 1}]
+    assert (events.complete, events.gaps) == (True, [])
 
 
 def test_retry_after_is_not_overtaken_on_the_way_down(

@@ -113,6 +113,8 @@ def test_errors_keep_what_they_were_made_of() -> None:
     lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
     assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
+    failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
+    assert str(failed) == "run r ended in error (errcode 7): no luck"
     drift = SearchDrift(offset=5, why="x")
     assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
     gap = StreamGap(run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7")
@@ -157,23 +159,29 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return [STALL]
 
-    _, client = serve(Replies(create=run_json(), output=press, stream=press))
+    replies = Replies(create=run_json(), output=press, stream=press)
+    _, client = serve(replies)
     with pytest.raises(KeyboardInterrupt) as caught:
         wait(AgentHandle("a", client))
+    assert "delete" not in replies.asked
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
     assert note == "run r is pending: wait for it with RunHandle('r') or `acp-client wait r`"
 
 
-def test_a_run_that_failed_has_its_failure(failing: AgentHandle, counter: AgentHandle) -> None:
+def test_a_run_that_failed_has_its_failure(
+    server: LocalServer, failing: AgentHandle, counter: AgentHandle
+) -> None:
     with pytest.raises(RunFailed):
         failing.run({})
     counter.run({"count": 1})
+    for path in ("/runs/*", "/runs/*/output"):
+        server.faults.add(Fault(path=path, delay=0.1, times=None))
     client = counter.runs.api_client
     runs = {run.agent_id: run for run in iter_runs(RunsApi(client))}
     failed = runs[failing.agent_id]
     began = failed.model_copy(update={"status": RunStatus.PENDING})
     for run in (failed, began):
-        assert isinstance(RunHandle.of(run, client).failure(), RunFailed)
+        assert "ended in error (errcode" in str(RunHandle.of(run, client).failure())
     handle = RunHandle(failed.run_id, client)
     assert isinstance(handle.failure(), RunFailed)
     assert RunHandle.of(runs[counter.agent_id], client).failure() is None
@@ -272,6 +280,8 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
         ],
         ["fails", "answers again", "fails"],
     ),
+    "limits that last": ([(at, "output", 429) for at in (0.0, 5.0)], []),
+    "limits that last long": ([(at, "output", 429) for at in (0.0, 4.9, 5.1, 5.2)], ["fails"]),
 }
 
 
@@ -284,7 +294,7 @@ def test_what_is_logged_of_an_outage(
     steps: list[Step],
     said: list[str],
 ) -> None:
-    server = client.rest_client.server
+    clock.now, server = 0.0, client.rest_client.server
     set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client), Pace())
     for at, operation, status in steps:
@@ -351,7 +361,7 @@ def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
 def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
     serve: Serve, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    """If the create was refused, there is no run to speak of."""
+    """If the create was refused, there is no run to speak of, or to search for."""
     asks = run_json("interrupted")
     create = run_json() if status == 200 else response(b'"no"', status)
     replies = Replies(create=create, output=QUESTION, look=asks, delete=asks)
@@ -362,4 +372,5 @@ def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
     notes = getattr(caught.value, "__notes__", [])
     notes = notes if sys.version_info >= (3, 11) else [each[-21:] for each in caplog.messages]
     assert notes == (["the run was cancelled"] if status == 200 else [])
-    assert replies.asked.count("delete") == (status == 200)
+    end = ["output", "look", "output", "look", "delete"] if status == 200 else []
+    assert replies.asked == ["create", *end]

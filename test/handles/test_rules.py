@@ -371,15 +371,15 @@ def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> 
     assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
-def test_the_pauses_double_up_to_a_longest() -> None:
+@pytest.mark.parametrize(("chance", "part"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
+def test_the_pauses_double_up_to_a_longest_and_are_random(
+    monkeypatch: pytest.MonkeyPatch, chance: float, part: float
+) -> None:
+    """Clients that failed together do not come back together."""
+    monkeypatch.setattr("random.random", lambda: chance)
     for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
-        pauses = set()
-        for _ in range(20):
-            decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
-            assert isinstance(decision, Pause)
-            pauses.add(decision.seconds)
-        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
-        assert len(pauses) > 1  # clients that failed together do not come back together
+        decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
+        assert decision == Pause(longest * part)
 
 
 def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
@@ -437,6 +437,10 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
         parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
+    assert Facts(5.0) == Facts(
+        now=5.0, ends=math.inf, least_left=1.0, since=0.0, longest=300.0, failures=0,
+        reached=True, retries=3, fails=False, probed=False, age=math.inf,
+    )  # fmt: skip
 
 
 def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts() -> None:
@@ -476,6 +480,28 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> N
     assert clock.now == 1001
 
 
+def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
+    stop, late = threading.Event(), TimeoutError("late")
+
+    def denied(limit: float) -> None:
+        stop.set()
+        raise answer(401)
+
+    contact = Contact(RunsApi(), Server(reached=True), 0)
+    with pytest.raises(TimeoutError) as caught:
+        Wait(contact, stop=stop, late=lambda *_: late).perform("look", denied)
+    assert caught.value is late
+
+
+def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: Clock) -> None:
+    pace = Pace()
+    pace.interval = 60.0
+    pace.turn(clock.now)
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0, pace), 8.0)
+    wait.perform("look", lambda limit: None)
+    assert clock.pauses == [7.0]
+
+
 def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: Clock) -> None:
     contact = Contact(RunsApi(), Server(reached=True), 0)
     limited, waiting = Wait(contact), Wait(contact)
@@ -489,6 +515,17 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: C
     assert limited.handle_failure("look", answer(429, 7))
     Wait(contact).perform("look", lambda limit: None)
     assert clock.pauses == [4, 7] and contact.server.hold_ends == clock.now
+
+
+def test_a_failure_near_the_deadline_counts_if_the_wait_begins_again(clock: Clock) -> None:
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), 5.0)
+    for attempts in (1, 2, 3):
+        error = answer(503, 7)
+        with pytest.raises(ApiException) as caught:
+            wait.handle_failure("search", error)
+        assert (caught.value, error.attempts, error.elapsed) == (error, attempts, clock.now - 1000)
+        clock.now += 2
+        wait.rearm()
 
 
 @pytest.mark.parametrize(
@@ -520,6 +557,8 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
     assert (wait.watched, wait._watch(), stopped._watch()) == (False, math.inf, TIMING.tick)
+    assert not (wait.once or wait.search_failed_alone or wait.create_was_unclear or wait._failures)
+    assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 
     def told_slowly(elapsed: float) -> None:

