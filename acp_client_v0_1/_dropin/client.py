@@ -4,27 +4,31 @@ In those clients an operation has three steps: ``param_serialize`` makes the req
 sends it, ``response_deserialize`` decodes the response. A script can take them itself, to send a
 request that no operation describes. The operations here do not use them.
 
+Parameters are a mapping of names to values, or pairs of both. A list among the values is written in
+the collection format of its name (``csv``, ``ssv``, ``tsv``, ``pipes`` or ``multi``); without a
+format it stays a list. Types have names such as ``"List[Run]"``.
+
 Invariant: only a request for the configured host gets the configured credentials and the cookie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, cast
+from urllib.parse import quote
+from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1 import models
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._decoding import status_error, text_of, validate
-from acp_client_v0_1._dropin.conversions import (
-    Parameters,
-    items_of,
-    resolve_type,
-    to_pairs,
-    to_query,
-)
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers, plain_text
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1._schema import Conversions
@@ -32,8 +36,17 @@ from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 
+Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 """What ``param_serialize`` returns: method, URL, headers, body and form fields."""
+
+_DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
+_PLAIN_TYPES: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (UUID, bool, bytes, date, datetime, float, int, str)},
+    "decimal": Decimal,
+    "long": int,
+    "object": Any,
+}
 
 
 class DropInClient:
@@ -94,7 +107,8 @@ class DropInClient:
             for name, value in self._pairs(header_params, collection_formats)
         }
         headers = merge_headers(cookie, dict(self.default_headers), extra)
-        query = list(items_of(self.sanitize_for_serialization(query_params)))
+        # Lists get their formats in the URL, which is written once the credentials are known.
+        query = self._pairs(query_params, None)
         if own_host or _request_auth:
             unused = auth_settings, resource_path, method, body
             self.update_params_for_auth(headers, query, *unused, _request_auth)
@@ -195,7 +209,7 @@ class DropInClient:
             ResponseDecodeError: The media type is neither JSON nor text.
             ResponseValidationError: The content does not fit the type.
         """
-        kind = resolve_type(response_type)
+        kind = _resolved(response_type)
         media_type = (content_type or "application/json").partition(";")[0].strip().lower()
         if media_type.startswith("text/"):
             return response_text
@@ -223,7 +237,10 @@ class DropInClient:
             collection_formats: The format of each parameter that is a list: ``csv``, ``ssv``,
                 ``tsv``, ``pipes`` or ``multi``.
         """
-        return to_pairs(params, collection_formats)
+        return [
+            (name, _lower(values[0]) if between is None else between.join(map(_as_text, values)))
+            for name, values, between in _grouped(params, collection_formats)
+        ]
 
     def _pairs(
         self, params: Parameters | None, formats: Mapping[str, str] | None
@@ -233,8 +250,14 @@ class DropInClient:
     def parameters_to_url_query(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> str:
-        """Return parameters, as for `parameters_to_tuples`, as a query: ``a=Hello%20World&b=1``."""
-        return to_query(params, collection_formats)
+        """Return parameters, as for `parameters_to_tuples`, as a query: ``a=Hello%20World&b=1``.
+
+        The delimiters of lists are not percent-encoded.
+        """
+        return "&".join(
+            f"{quote(name)}={(between or '').join(quote(_as_text(value)) for value in values)}"
+            for name, values, between in _grouped(params, collection_formats)
+        )
 
     def select_header_accept(self, accepts: Sequence[str]) -> str | None:
         """Return the media type to ask for: the first that is JSON, else the first, if any."""
@@ -296,3 +319,44 @@ def _unwrapped(obj: Any) -> Any:
     # This is for pydantic's SecretStr. Importing its types would slow down every script.
     reveal = getattr(obj, "get_secret_value", None)
     return reveal() if callable(reveal) else obj
+
+
+def _grouped(
+    params: Parameters | None, formats: Mapping[str, str] | None
+) -> Iterator[tuple[str, Sequence[Any], str | None]]:
+    """Yield each name with its values, and with the delimiter between them if they are a list."""
+    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    for name, value in pairs:
+        form = (formats or {}).get(name)
+        if form is None or not isinstance(value, (list, tuple)):
+            yield name, (value,), None
+        elif form == "multi":
+            yield from ((name, (item,), None) for item in cast("Sequence[Any]", value))
+        else:
+            yield name, cast("Sequence[Any]", value), _DELIMITERS.get(form, ",")
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(_lower(value))
+
+
+def _lower(value: Any) -> Any:
+    """Return a bool as JSON writes it, any other value unchanged."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _resolved(name: str | type[Any]) -> Any:
+    """Return the type that has this name, or raise `ApiValueError`. A type stands for itself."""
+    if not isinstance(name, str):
+        return name
+    if container := re.fullmatch(r"Optional\[(.+)\]", name):
+        return _resolved(container[1]) | None
+    if container := re.fullmatch(r"[Ll]ist\[(.+)\]", name):
+        return list[_resolved(container[1])]  # type: ignore[misc]
+    if container := re.fullmatch(r"[Dd]ict\[str, (.+)\]", name):
+        return dict[str, _resolved(container[1])]  # type: ignore[misc]
+    if name in _PLAIN_TYPES:
+        return _PLAIN_TYPES[name]
+    if name in models.__all__:
+        return getattr(models, name)
+    raise ApiValueError(f"response_type: no model has the name {name!r}")
