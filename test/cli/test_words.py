@@ -538,7 +538,7 @@ WRONG = [
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
     ("batch echo in --key n", "line 1 of in has no member 'n' for --key"),
     ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
-    ("batch echo in --results out --journal j --format text", "--results needs --format jsonl"),
+    ("batch echo in --results out --format text", "--results needs --format jsonl"),
     ("batch echo in --results none/such", "none/such cannot be opened: No such file or"),
     ("batch echo in --retry-failed", "--retry-failed is for the lines of a"),
 ]
