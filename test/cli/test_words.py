@@ -370,6 +370,9 @@ def test_what_an_argument_means() -> None:
         ("agents --debug", "debug", True),
         ("agents", "debug", False),
         ("--host h agents", "host", "h"),
+        ("run a --timeout 5 {}", "input", {}),
+        ("start a {} --stream custom", "input", {}),
+        ("wait a --timeout 5 b -", "runs", ["a", "b", "-"]),
     ):
         assert getattr(parse(arguments.split()), name) == value, (arguments, name)
 
@@ -441,18 +444,34 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
 ) -> None:
     for arguments, words in (
         ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
-        ("rnu echo", "did you mean 'run'?"),
+        ("rnu echo", "argument COMMAND: invalid choice: 'rnu'; did you mean 'run'?"),
+        # What is offered must not start a run, and what follows is not to blame.
+        ("status r1", "invalid choice: 'status'; use show"),
+        ("result r1", "; use wait, or stream"),
+        ("invoke echo", "argument COMMAND: invalid choice: 'invoke'"),
+        ("map echo in", "invalid choice: 'map'; use batch"),
+        (f"{'x' * 300} echo", f"argument COMMAND: invalid choice: '{'x' * 165}"),
         ("--versoin", "unrecognized arguments: --versoin; did you mean '--version'?"),
         # It must not be taken for --client-token: that is sent in the metadata of a run.
-        ("run echo {} --token=t", "--token=t; set ACP_TOKEN"),
+        ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
+        ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
+        ("run echo --verbose", "arguments: --verbose; use --debug"),
+        ("run echo --header x", "unrecognized arguments: --header x"),
+        ("run echo --input {}", "AGENT and INPUT stand without an option"),
+        ("batch a f --workers 3", "; batch has --concurrency"),
+        ("batch a f --max 3", "unrecognized arguments: --max 3"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
         ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
         ("agents --url http://a", "; use --host"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
-        ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
+        ("--url=http://a agents", "unrecognized arguments: --url; use --host"),
         ("serve --host ::1", "; use --bind"),
-        ("run echo --api-key x", "; set ACP_API_KEY"),
-        ("batch a f --jurnal=x", "unrecognized arguments: --jurnal=x; did you mean '--journal'?"),
+        ("run echo --api-key x", "; set ACP_API_KEY, or pass --api-key-env to serve"),
+        (
+            "serve --api-key k=secret",
+            ": --api-key; set ACP_API_KEY, or pass --api-key-env to serve",
+        ),
+        ("batch a f --jurnal=x", "unrecognized arguments: --jurnal; did you mean '--journal'?"),
         ("search --limit status", "a whole number above 0 is needed, not status"),
         ("run --ask", "arguments are required: AGENT"),
     ):
@@ -494,25 +513,41 @@ WRONG = [
     ("run echo Hello", "write it in quotes"),
     ("run echo [1]", "argument INPUT: not a JSON object: [1]\n"),
     (f"run echo [{'1,' * 50}1]", f"INPUT: not a JSON object: [{'1, ' * 19}1,\n"),
-    ("""run echo '{"a": NaN}'""", "NaN is not JSON"),
+    ("""run echo '{"a": NaN}'""", "NaN is not JSON\n"),
     ("""run echo '{"a" 1}'""", "argument INPUT: not JSON: Expecting ':' delimiter at column"),
     ("""run echo '{"a":""" + "[" * 100_000 + "'", "nested too deep"),
     ("""run echo '{"n": "\udcff"}'""", "argument INPUT: not UTF-8 text\n"),
+    # What a shell makes of {"message": "x"} and {"a":1} without quotes.
+    ("run echo {message: x}", "unrecognized arguments: x}; write it in quotes"),
+    ("run echo {a:1}", "write it in quotes"),
+    ("""run echo '{"a":1}}'""", "argument INPUT: not JSON: Extra data at column 8\n"),
+    ("agents spare", "unrecognized arguments: spare\n"),
+    ("resume - -", "only one argument can be -, which stands for stdin\n"),
     ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
     ("run echo @", "cannot read @: No such file or directory"),
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
     ("run echo @in\0put", "put: embedded null byte\n"),
-    ("run echo {} --thread ''", "thread_id must not be empty\n"),
+    ("run echo {} --thread ''", "argument --thread: the id or name '' is empty, or has"),
+    ("run '' {}", "argument AGENT: the id or name '' is empty, or has"),
     ("start echo {} --reuse", "pass --client-token"),
     ("run approval {} --ask --answer-command true", "exclude each other"),
     ("wait acprun1.damaged", "token"),
     ("wait acprun9.e30.00000000", "version 9"),
-    ("wait ''", "run_id"),
-    ("show @names", "has control characters; nothing was sent\n"),
-    ("show run\udcff", "has control characters; nothing was sent\n"),
-    ("wait r --timeout -0.1", "argument --timeout: a number of seconds is needed, not -0.1"),
-    ("wait r --timeout nan", "argument --timeout: a number of seconds is needed, not nan"),
-    ("wait r --timeout inf", "argument --timeout: a number of seconds is needed, not inf"),
+    ("wait ''", "the id or name '' is empty, or has"),
+    ("show @names", "has control characters or bytes that are not UTF-8; nothing was sent\n"),
+    ("show run\udcff", "has control characters or bytes that are not UTF-8; nothing was sent\n"),
+    (
+        "wait r --timeout -0.1",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not -0.1",
+    ),
+    (
+        "wait r --timeout nan",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not nan",
+    ),
+    (
+        "wait r --timeout inf",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not inf",
+    ),
     ("search --limit 0", "argument --limit: a whole number above 0 is needed, not 0"),
     ("search --limit 1000000001", "argument --limit: a whole number above 0 is needed"),
     ("batch a f --concurrency x", "argument --concurrency: a whole number above 0 is needed"),
@@ -731,7 +766,7 @@ def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Insi
     assert data(inside(nowhere, "--host", server.url, "run", "echo", "{}")) == {}
     assert data(inside(nowhere, "run", "echo", "{}", "--host", server.url)) == {}
     assert inside(server, "--host", nowhere, "run", "echo", "{}").returncode == 10
-    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 0
+    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 2
 
 
 def test_a_batch_names_the_command_that_converts_its_file(
