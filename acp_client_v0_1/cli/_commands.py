@@ -121,8 +121,10 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
     with followed(handle, options), handle.events(**how) as events:
         output.many(map(_event, events), "id")
+        if events.ended_by != "success":
+            handle.result(timeout=0)
         if events.complete is None:
-            notice("the stream was broken: events may be missing")
+            notice("events may be missing: the stream does not show that all have come")
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:

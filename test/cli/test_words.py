@@ -193,7 +193,19 @@ def test_a_stream_that_was_broken_says_that_events_may_be_missing(inside: Inside
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=1))
         done = inside(server, "stream", token)
     assert done.returncode == 0
-    assert done.stderr.endswith("the stream was broken: events may be missing\n")
+    words = "events may be missing: the stream does not show that all have come\n"
+    assert done.stderr.endswith(words)
+
+
+def test_a_stream_ends_as_its_run_does(server: LocalServer, inside: Inside) -> None:
+    for agent, status, words in (
+        ("approval", 4, "nobody answers\nnext: acp-client wait --ask "),
+        ("failing", 5, "ended in error (errcode 1)"),
+        ("echo", 0, "the stream does not show that all have come\n"),
+    ):
+        done = inside(server, "stream", started(server, agent, {}, streaming="custom"))
+        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+        assert "broken" not in done.stderr and "on_interrupt" not in done.stderr
 
 
 def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Inside) -> None:
