@@ -249,6 +249,13 @@ def test_without_a_terminal_nobody_is_asked_about_any_of_several_runs(
     assert done.stderr.count("--ask needs a terminal\n") == 2
 
 
+def test_json_is_no_id(server: LocalServer) -> None:
+    for form in ("json", "jsonl"):
+        ids = f"acp search --format {form} | acp wait -"
+        done = in_shell(server, f"acp start echo '{{}}' > /dev/null; {ids}")
+        assert done.returncode == 2 and "not JSON: print it by --format id\n" in done.stderr
+
+
 @pytest.mark.parametrize("names", ["", "r1\nr2\n"])
 def test_a_command_for_one_run_takes_one_from_stdin(names: str) -> None:
     done = acp("http://127.0.0.1:9", "stream", "-", stdin=names)
