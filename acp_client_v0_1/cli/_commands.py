@@ -207,7 +207,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
     Return 5 if an item failed, or 1 if an item could not be printed, else 0.
     """
-    field = options.key
+    field, wrong = options.key, list[WrongUsage]()
 
     def key(input: dict[str, Any]) -> str:
         value = input[field]
@@ -219,7 +219,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         agent = _agent(options, client, seconds_left(options))
         items = files.enter_context(
             agent.map(
-                inputs_of(lines, options.file, field),
+                inputs_of(lines, options.file, field, wrong),
                 total=count_of(lines, options.file) if options.progress else None,
                 key=None if field is None else key,
                 concurrency=options.concurrency,
@@ -238,10 +238,14 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
             output = Output(options.format, cast(BinaryIO, results))
             outcomes = results.after_journal(outcomes)
         output.many(outcomes)
-        failed = items.counts.failed
-    if failed:
-        notice(f"{failed} of {items.counts.done + failed} items failed")
-    return 5 if failed else int(output.refused)
+        counts = items.counts
+    if counts.failed:
+        notice(f"{counts.failed} of {counts.drawn} items failed")
+    if wrong:
+        raise wrong[0]
+    if not counts.drawn:
+        notice(f"there was no input in {options.file}")
+    return 5 if counts.failed else int(output.refused)
 
 
 def serve(options: Namespace, output: Output) -> int:
