@@ -1,4 +1,4 @@
-"""What a command reads while it runs: its settings, the inputs of a batch, answers to questions."""
+"""What a command reads while it runs: settings, time, inputs of a batch, answers to questions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -26,6 +27,14 @@ def client_of(options: Namespace) -> acp.ApiClient:
     if configuration.host_is_default:
         raise WrongUsage("no host was set: set ACP_HOST, or give --host URL")
     return acp.ApiClient(configuration)
+
+
+def seconds_left(options: Namespace) -> Callable[[], float | None]:
+    """Return a function that gives what is left of --timeout for all requests of a command."""
+    seconds = vars(options).get("timeout")
+    ends = time.monotonic() + (seconds or 0)
+    # None means no limit, and 0 checks a run once. Both are returned as they are.
+    return lambda: seconds and max(0.001, ends - time.monotonic())
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:
