@@ -60,6 +60,8 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
         for row in rows:
             if None in row or None in row.values() or len(row) < len(rows.fieldnames or ()):
                 raise csv.Error("it does not have one value for each name of the first line")
+            if len(row) == 1 and not {";", "\t"}.isdisjoint(*row):
+                raise csv.Error("its values are not separated by commas")
             yield rows.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
         # `line_num` does not count a line that cannot be decoded.
@@ -93,13 +95,15 @@ def inputs_of(
 
 
 def _hint(line: bytes, name: str) -> str:
-    """Return advice for a file whose first line begins like CSV or a JSON array, else ""."""
+    """Return advice for a first line as of CSV, of an array or of an object in several lines."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         records = "json.load(open(0, encoding='utf-8-sig'))"
         script = f"import json; [print(json.dumps(each)) for each in {records}]"
         return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
-    is_csv = b"," in line and not line.lstrip().startswith(b"{")
-    return "; CSV is read from a file whose name ends with .csv" if is_csv else ""
+    if line.lstrip().startswith(b"{"):
+        return "" if b"}" in line else "; write each object in one line, as jq -c . does"
+    is_csv = not {*b",;\t"}.isdisjoint(line)
+    return "; CSV with commas is read from a file whose name ends with .csv" if is_csv else ""
 
 
 def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
