@@ -459,7 +459,7 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
         # It must not be taken for --client-token: that is sent in the metadata of a run.
         ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
         ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
-        ("run echo --header x", "unrecognized arguments: --header x"),
+        ("run echo --header=x", "unrecognized arguments: --header=x"),
         ("run echo --input {}", "AGENT and INPUT stand without an option"),
         ("batch a f --workers 3", "; batch has --concurrency"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
@@ -509,8 +509,8 @@ WRONG = [
     ("run", "arguments are required: AGENT"),
     ("stream", "arguments are required: RUN"),
     ("wait", "arguments are required: RUN"),
-    ("run echo {", "; write it in quotes, as"),
-    ("run echo Hello", "write it in quotes"),
+    ("run echo {", "; write JSON in quotes, as"),
+    ("run echo Hello", "write JSON in quotes"),
     ("run echo [1]", "argument INPUT: not a JSON object: [1]\n"),
     (f"run echo [{'1,' * 50}1]", f"INPUT: not a JSON object: [{'1, ' * 19}1,\n"),
     ("""run echo '{"a": NaN}'""", "NaN is not JSON\n"),
@@ -518,7 +518,7 @@ WRONG = [
     ("""run echo '{"a":""" + "[" * 100_000 + "'", "nested too deep"),
     ("""run echo '{"n": "\udcff"}'""", "argument INPUT: not UTF-8 text\n"),
     # What a shell makes of {"message": "x"} without quotes.
-    ("run echo {message: x}", "unrecognized arguments: x}; write it in quotes"),
+    ("run echo {message: x}", "unrecognized arguments: x}; write JSON in quotes"),
     ("""run echo '{"a":1}}'""", "argument INPUT: not JSON: Extra data at column 8\n"),
     ("resume - -", "only one argument can be -, which stands for stdin\n"),
     ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
