@@ -193,7 +193,7 @@ def test_a_stream_that_was_broken_says_that_events_may_be_missing(inside: Inside
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=1))
         done = inside(server, "stream", token)
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1].startswith("events may be missing: ")
+    assert done.stderr.splitlines()[-1].startswith("events may be missing, ")
 
 
 def test_a_stream_ends_as_its_run_does(server: LocalServer, inside: Inside) -> None:
