@@ -697,6 +697,11 @@ CONFIGURED: Rows = {
         "debug must be True or False, not str": {"debug": "false"},
         "has no argument 'base_url'; use host=\"http://host:8000\"": {"base_url": "http://h"},
         "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
+        "'headers'; use with_options(headers=…) of": {"headers": {"x-api-key": "5ecret"}},
+        "'hostname'; use host=\"http://host:8000\"": {"hostname": "h"},
+        "'cafile'; use ssl_ca_cert=\"ca.pem\"": {"cafile": "ca.pem"},
+        "'read_timeout'; use timeout=(connect, read)": {"read_timeout": 3},
+        "'logger_file'; use it as an attribute": {"logger_file": "log"},
         'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
     },
 }
