@@ -197,8 +197,9 @@ class RESTClientObject:
             call.deadline.sleep(wait)
 
     def _explain(self, failure: ApiException, call: Call) -> None:
-        """Add hints from the configuration to the message of a failure, if nothing was sent."""
-        if not isinstance(failure, TransportException) or failure.sent:
+        """Add hints from the configuration to the message, if nothing was sent or time ran out."""
+        # Only a `TransportException` has `sent`. After any other error, there was a whole response.
+        if getattr(failure, "sent", True) and not isinstance(failure, TimeoutError):
             return
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]

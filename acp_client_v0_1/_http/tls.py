@@ -133,9 +133,11 @@ def connection_broke(error: BaseException) -> bool:
     if not isinstance(error, ssl.SSLError):
         return isinstance(error, ConnectionError)
     # If a write meets a closed connection, Python may raise a plain SSLError with
-    # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN.
+    # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN. With
+    # OpenSSL 3, an error of the operating system may have the library "SYS" instead.
     ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
-    return error.errno in ended or lacks_close_notify(error)
+    system = getattr(error, "library", "") == "SYS"
+    return error.errno in ended or system or lacks_close_notify(error)
 
 
 def decrypted(sock: Any) -> bool:

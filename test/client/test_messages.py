@@ -143,11 +143,11 @@ def assign(**settings: Any) -> None:
         setattr(Configuration(), name, value)
 
 
-def authority() -> tuple[ssl.SSLContext, str]:
+def authority(**certificate: Any) -> tuple[ssl.SSLContext, str]:
     """Make the TLS of a server for 127.0.0.1, and the PEM of its authority."""
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
+    ca.issue_cert("127.0.0.1", **certificate).configure_cert(context)
     return context, ca.cert_pem.bytes().decode()
 
 
@@ -189,9 +189,11 @@ def from_environment(
         call()
 
 
-def over_tls(host: Callable[[str], str] = str, trusted: bool = False) -> None:
+def over_tls(
+    host: Callable[[str], str] = str, trusted: bool = False, **certificate: datetime
+) -> None:
     """Call `get_run` on a server of https, whose URL may be changed."""
-    context, pem = authority()
+    context, pem = authority(**certificate)
     settings = {"ca_cert_data": pem} if trusted else {}
     with SocketServer(response(b""), ssl_context=context) as server:
         get_run(host=host(server.url), **settings)
@@ -385,6 +387,10 @@ def start(client: ApiClient) -> object:
     return AgentHandle("a", client).start({}, timeout=10)
 
 
+def quickly(client: ApiClient) -> object:
+    return RunsApi(client).get_run("r", _request_timeout=0.2)
+
+
 def result(client: ApiClient) -> object:
     return RunHandle(ID, client).result(timeout=10)
 
@@ -424,7 +430,7 @@ NO_RUN_ID = "acprun1.eyJzZXJ2ZXIiOiJodHRwOi8vaCIsInJ1biI6N30.ef8aff75"
 NOT_SERVED = " does not serve this path (check the base path of host)"
 
 
-def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
+def by_proxy(refusal: Any, host: str, call: Callable[[ApiClient], object]) -> None:
     with HttpProxy(refuse=refusal) as proxy:
         calling(call, host=host, proxy=proxy.url)
 
@@ -433,7 +439,8 @@ WELCOME = response(b"<html><title>Welcome</title></html>", 200, "OK", "text/html
 WHO = response(b"", 407, "Proxy Authentication Required")
 BY = "connections use the proxy http://127.0.0.1:"
 WHOSE = " of Configuration.proxy (ACP_PROXY)"
-IN_URL = "; write user:password@ into its URL"
+IN_URL = "; its URL needs the right user:password@"
+BLOCKED = response(b"<title>Blocked by policy</title>", 403, "Forbidden")
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
 
 
@@ -510,6 +517,10 @@ PROXIES: Rows = {
     },
     acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
     acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    acp.ForbiddenException: {f"Blocked by policy; {BY} ... {WHOSE}": (BLOCKED, PLAIN, get)},
+    acp.ApiTimeoutError: {
+        f"no response within the call's 0.2 s; {BY} ... {WHOSE}": (STALL, PLAIN, quickly)
+    },
     acp.ProtocolException: {
         f"the proxy is another kind of server, which sends 'SSH-2.0 ... {BY} ... {WHOSE}": (
             *(b"SSH-2.0-OpenSSH\r\n", TLS, result),
@@ -557,9 +568,12 @@ CALLS: Rows = {
         ),
     },
     acp.TLSException: {
-        "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
-        "its certificate is refused: Hostname mismatch": lambda: over_tls(
-            lambda url: url.replace("127.0.0.1", "localhost"), trusted=True
+        "its certificate is refused:  ... ; no trusted CA issued it: set ssl_ca_cert to": over_tls,
+        "its certificate is refused: Hostname mismatch ... ; write its name in host, or set tls_": (
+            lambda: over_tls(lambda url: url.replace("127.0.0.1", "localhost"), trusted=True)
+        ),
+        "certificate has expired; renew it, or correct the clock of this machine": lambda: over_tls(
+            trusted=True, not_after=datetime(2020, 1, 1), not_before=datetime(2019, 1, 1)
         ),
     },
     acp.ConnectionException: {
@@ -631,6 +645,7 @@ CALLS: Rows = {
     },
     acp.ApiTimeoutError: {
         "no connection to http://127.0.0.1: ...  within 0.2 s": without_room,
+        "within the call's 1e-09 s": lambda: get_run(timeout=1e-9),
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
         "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.2),
