@@ -176,7 +176,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _bearer_token,
     "assert_hostname": instance_of("a str or False", str, bool),
     "block_margin": lambda name, value: checked_margin(value, name),
-    "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
+    "ca_cert_data": instance_of("a str or bytes (PEM or DER)", str, bytes, bytearray),
     "logger_file": _log_file,
     "proxy": _proxy,
     "proxy_headers": _headers,

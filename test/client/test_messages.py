@@ -677,7 +677,9 @@ FIRST_USE: Rows = {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
         "key_file='/no.pem': there is no such file": {"cert_file": __file__, "key_file": "/no.pem"},
         ".py' ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
-        "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
+        "ca_cert_data is not a certificate (PEM or DER); for a file, set ssl_ca_cert": {
+            "ca_cert_data": "/etc/ca.pem"
+        },
         "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
             "api_key": {"X-Key": "5ecret"},
             "api_key_prefix": {"x-key": "Token"},

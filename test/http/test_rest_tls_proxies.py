@@ -192,7 +192,7 @@ def test_a_connection_that_the_server_has_dropped_is_not_used(secure):
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
     text, words = certificates.ca_text, r"certificate is refused: .* set ssl_ca_cert"
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
-        for data in (text, ssl.PEM_cert_to_DER_cert(text)):
+        for data in (text, text.encode(), ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
                 assert client.request("GET", server.url).status == 200
         monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
