@@ -36,7 +36,7 @@ from pydantic import ValidationError
 from support.examples import RUN
 from support.proxies import HttpProxy
 from support.socket_server import (
-    RESET,
+    CLOSE,
     STALL,
     Connection,
     Request,
@@ -391,6 +391,10 @@ def quickly(client: ApiClient) -> object:
     return RunsApi(client).get_run("r", _request_timeout=0.2)
 
 
+def start_in_time(client: ApiClient) -> object:
+    return AgentHandle("a", client).start({}, timeout=0.5)
+
+
 def result(client: ApiClient) -> object:
     return RunHandle(ID, client).result(timeout=10)
 
@@ -551,9 +555,11 @@ FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(2
 BUSY_FOR_LONG = json.dumps({"detail": "busy " * 100}).encode()
 CALLS: Rows = {
     acp.RunStartAmbiguous: {
-        "the run may have been started or not: POST /runs: Connection reset by peer; if the server "
-        "... ; the search for it failed, too; search again by RunHandle.from_token(error.token)": (
-            lambda: served(lambda client: AgentHandle("a", client).start({}, timeout=0.5), [RESET])
+        "the run may have been started or not: POST /runs: the connection was closed without a "
+        "response; if the server expects TLS, write https://; the search failed, too; search again "
+        "by RunHandle.from_token(error.token)": lambda: served(start_in_time, [CLOSE]),
+        'does this page titled "Welcome" belong ... ; the search failed, too; search again by': (
+            lambda: served(start_in_time, WELCOME)
         ),
     },
     acp.RunWaitTimeout: {
