@@ -710,7 +710,10 @@ CONFIGURED: Rows = {
         "access_token must be the token alone, without": {"access_token": "Bearer abc"},
         "contains a control character or a line break; strip() it": {"access_token": "abc\n"},
         "host: an IPv6 address must be in brackets, as in http://[::1]": {"host": "http://::1:8"},
-        "host ends in /runs: leave out /runs, which the client adds": {"host": "http://h/runs/"},
+        "host ends in /runs: leave that out, as the client adds it": {"host": "http://h/runs/"},
+        "host ends in /agents/search: leave that": {"host": "http://h/acp/agents/search"},
+        "host is more than one URL: set one": {"host": "http://http://h:8000"},
+        "host has a host name that DNS cannot have: 'aaaa": {"host": "http://" + "a" * 300},
         "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
         'a header to its key, {"x-api-key": "…"} ... swapped': {"api_key": {"5ecret": "X-Api-Key"}},
         "api_key must map a header to its key ... swapped": {"api_key": {"5ecret=": "own-header"}},
@@ -826,7 +829,7 @@ MODELS: Rows = {
         "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
         "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
     },
-    TypeError: {"takes its fields by name; RunCreate.from_dict takes a": lambda: RunCreate("a")},
+    TypeError: {"takes its fields by name: RunCreate(**fields) of a dict": lambda: RunCreate("a")},
 }
 each(MODELS)
 
