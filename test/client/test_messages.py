@@ -749,6 +749,7 @@ SETTINGS: Rows = {
         "no argument 'tiemout'; did you mean 'timeout'": lambda: Configuration.from_env(tiemout=3),
         "default must be a Configuration, not str": lambda: Configuration.set_default("http://h"),
         "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(MINE),
+        "chunk must be bytes, not str; encode() a str": lambda: acp.SSEParser().feed("x"),
         "prefix must be a str, not dict": lambda: Configuration.from_env({"host": "http://h"}),
         "a Configuration: pass an instance, not the class": lambda: ApiClient(Configuration),
         "must be an ApiClient: pass an instance, not the class": lambda: RunsApi(ApiClient),
