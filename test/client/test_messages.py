@@ -542,7 +542,7 @@ JOURNALS: Rows = {
         f"/j is of the agent {ECHO_AGENT_ID} ... use another file": {"agent_id": COUNTER_AGENT_ID},
         "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
     },
-    acp.JournalLocked: {"in use by another batch, here or in another process": {"ended": False}},
+    acp.JournalLocked: {"in use by another batch: close() it, or let it end": {"ended": False}},
     acp.JournalError: {"/j is of version 2, which this ... install a newer": {"version": 2}},
 }
 each(JOURNALS, lambda options: continue_a_batch(**options))
