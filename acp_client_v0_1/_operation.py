@@ -193,7 +193,7 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     if kind is not dict and isinstance(given, Mapping):
         value = constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
-        expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
+        expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
     try:
         content = _encoded(value)

@@ -780,7 +780,7 @@ each(ASSIGNED, lambda settings: assign(**settings))
 # Bodies
 BODIES: Rows = {
     ApiTypeError: {
-        "run_create must be a RunCreate or dict: pass an instance, not the class": RunCreate,
+        "run_create must be a dict or RunCreate: pass an instance, not the class": RunCreate,
         "run_create must have str keys, got int 1": {1: 2},
     },
 }
@@ -874,6 +874,9 @@ HANDLES: Rows = {
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
+        "must be a dict or AgentSearchRequest, not str": lambda: iter_agents(
+            AgentsApi(offline()), "echo"
+        ),
         "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
         "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
         "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),
