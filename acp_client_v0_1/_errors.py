@@ -71,7 +71,7 @@ def rebuild_error(
 
 
 class OpenApiException(Exception):
-    """The base of every error that this package raises."""
+    """The base of the errors that this package defines."""
 
     __module__ = _PUBLIC_HOME
 
