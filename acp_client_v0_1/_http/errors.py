@@ -72,8 +72,9 @@ def public_error(
     if isinstance(error, TransportException):
         return error
     cause = _innermost(error)
-    # In TLS 1.3, the alert may come after the request was sent. The server has not read it.
-    sent = sent and not _refuses_identity(cause)
+    # In TLS 1.3, this alert may come after the request was sent. The server has not read it.
+    refused = _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
+    sent = sent and refused is None
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
     kind = ConnectionException if connection_broke(cause) else next(kinds)
     if kind is ApiTimeoutError:
@@ -93,7 +94,8 @@ def public_error(
         # that sent these bytes, in response to CONNECT.
         reason = _other_server(str(cause).partition(": ")[2], call, proxied=not connected)
     else:
-        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"
+        advice = "; if the server wants a client certificate, check cert_file" if refused else ""
+        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}{advice}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
     failure.sent = sent
     failure.ambiguous = sent and not call.safe
@@ -112,17 +114,12 @@ def refused_tunnel(message: object) -> int | None:
 def _innermost(error: BaseException) -> BaseException:
     """Unwrap the exceptions of urllib3 and http.client down to the innermost cause."""
     while isinstance(error, (HTTPError, http.client.HTTPException)):
-        inner = error.__cause__ or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
+        causes = (error.__cause__, *error.args)
+        inner = next((each for each in causes if isinstance(each, BaseException)), None)
         if inner is None:
             return error
         error = inner
     return error
-
-
-def _refuses_identity(error: BaseException) -> bool:
-    return bool(_NO_IDENTITY.search(str(getattr(error, "reason", ""))))
 
 
 def _description_of(error: BaseException, place: str = "host, or set tls_server_name") -> str:
@@ -133,8 +130,6 @@ def _description_of(error: BaseException, place: str = "host, or set tls_server_
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
-    if _refuses_identity(error):
-        return f"{text}; if the server wants a client certificate, check cert_file and key_file"
     return text or type(error).__name__
 
 

@@ -108,21 +108,16 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
 @functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
-        raise ApiValueError(
-            f"{name} must not contain user information; set username and password instead"
-        )
+        raise ApiValueError(f"{name} must not contain user information; set username and password")
     shown = f"{base!r:.80}" if quotable else "it"
+    lacking = f"{name} must be a URL such as http://localhost:8000; {shown} lacks"
     if "://" not in base:
-        raise ApiValueError(
-            f"{name} must be a URL such as http://localhost:8000; {shown} lacks http:// or https://"
-        )
+        raise ApiValueError(f"{lacking} http:// or https://")
     parts, port = split_url(base, name, quotable=quotable)
     if parts.scheme not in _PORTS:
         raise ApiValueError(f"{name} must begin with http:// or https://")
     if not parts.hostname:
-        raise ApiValueError(
-            f"{name} must be a URL such as http://host; {shown} lacks the host name"
-        )
+        raise ApiValueError(f"{lacking} the host name")
     host = ascii_host(parts.hostname, name, quotable=quotable)
     return Origin(parts.scheme, host, port or _PORTS[parts.scheme])
 
