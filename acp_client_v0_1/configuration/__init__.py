@@ -314,8 +314,9 @@ class Configuration(ConfigurationReport):
         if not 0 <= index < len(known):
             raise ApiValueError(f"server index {index} is not in 0 to {len(known) - 1}")
         url: str = known[index]["url"]
+        chosen = variables or {}
         for name, variable in known[index].get("variables", {}).items():
-            value: str = (variables or {}).get(name, variable["default_value"])
+            value: str = chosen[name] if name in chosen else variable["default_value"]
             allowed = variable.get("enum_values")
             if allowed and value not in allowed:
                 raise ApiValueError(f"variable {name} must be one of {allowed}, not {value!r}")
