@@ -73,8 +73,8 @@ def public_error(
         return error
     cause = _innermost(error)
     # In TLS 1.3, this alert may come after the request was sent. The server has not read it.
-    refused = _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
-    sent = sent and refused is None
+    refused = not reading and _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
+    sent = sent and not refused
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
     kind = ConnectionException if connection_broke(cause) else next(kinds)
     if kind is ApiTimeoutError:
