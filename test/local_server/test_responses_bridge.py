@@ -114,6 +114,7 @@ def test_a_declared_exception_is_a_failed_connection(
     with pytest.raises(expected) as caught:
         runs.create_run({"agent_id": "a"})
     assert caught.value.ambiguous is ambiguous
+    assert "needs testing.responses_bridge()" not in str(caught.value)
 
 
 @responses.activate
