@@ -105,6 +105,7 @@ def test_a_long_stream_arrives_and_leaving_it_early_leaves_no_thread(runs: acp.R
         (requests.ConnectionError("cable cut"), acp.ConnectionException, True),
         (requests.Timeout("too slow"), acp.ApiTimeoutError, True),
         (requests.ConnectTimeout("nobody there"), acp.ApiTimeoutError, False),
+        (Exception("boom"), acp.ConnectionException, True),
     ],
 )
 def test_a_declared_exception_is_a_failed_connection(
@@ -115,6 +116,13 @@ def test_a_declared_exception_is_a_failed_connection(
         runs.create_run({"agent_id": "a"})
     assert caught.value.ambiguous is ambiguous
     assert "needs testing.responses_bridge()" not in str(caught.value)
+
+
+@responses.activate
+def test_the_fault_of_a_callback_is_the_tests_own_error(runs: acp.RunsApi) -> None:
+    responses.add_callback("GET", f"{HOST}/runs/r1", lambda request: {}["missing"])
+    with pytest.raises(KeyError, match="missing"):
+        runs.get_run("r1")
 
 
 @responses.activate
