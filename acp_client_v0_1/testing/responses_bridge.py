@@ -85,15 +85,15 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request.prepare_body(call.body, None)
     try:
         response = HTTPAdapter(max_retries=0).send(request, stream=True)
-    except Exception as error:  # noqa: BLE001 - an exception of any class may be declared
+    except Exception as error:
         if str(error).startswith(_UNMATCHED):
             # The test is wrong, and not the connection.
             raise AssertionError(str(error)) from error
         attempt.sent = not isinstance(error, requests.ConnectTimeout)
         if isinstance(error, requests.Timeout):
             raise TimeoutError(str(error)) from error
-        # Only a declared exception gets the request from responses. The fault of a callback is the
-        # test's own.
+        # An exception of any class may be declared, and gets the request from responses. The fault
+        # of a callback has none, and is the test's own.
         if hasattr(error, "request") and not isinstance(error, OSError):
             raise ConnectionError(str(error)) from error
         raise
