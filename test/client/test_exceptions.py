@@ -226,12 +226,10 @@ def test_a_redirect_to_the_same_url_at_https_says_which_host_to_set(url, locatio
     assert str(error).endswith(f" not followed{hint}")
 
 
-@pytest.mark.parametrize("location", ["https://h/a#t=5", "https://h/a?t=5#t", "https://u:5@h/a"])
-@pytest.mark.parametrize("scheme", ["https:", ""])
-def test_a_redirect_that_is_not_followed_is_shown_without_secrets(location, scheme):
-    location = scheme + location.removeprefix("https:")
+@pytest.mark.parametrize("location", ["//h/a#t=5", "//h/a?t=5#t", "//u:5@h/a"])
+def test_a_redirect_that_is_not_followed_is_shown_without_secrets(location):
     error = ApiException(302, "Found", headers={"location": location})
-    assert str(error) == f"302 Found; redirect to {scheme}//h/a not followed"
+    assert str(error) == "302 Found; redirect to //h/a not followed"
 
 
 @pytest.mark.parametrize("status", [299, 300, 399, 400, 401, 402, 403, 404])

@@ -810,10 +810,7 @@ VARIABLES: Rows = {
         "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
         "ACP_HOST ... it stands in quotation marks; remove them": {"ACP_HOST": '"http://h"'},
         "ACP_API_KEY ... it must be the value alone, without": {"ACP_API_KEY": "x-api-key: 5ecret"},
-        "ACP_API_KEY cannot be used: api_key['x-api-key'] must be the key alone, without its": {
-            "ACP_API_KEY": "x-api-key:5ecret"
-        },
-        "ACP_API_KEY cannot be used ... swapped": {"ACP_API_KEY": "x-api-key"},
+        "ACP_API_KEY ... 'x-api-key'] must be the key alone": {"ACP_API_KEY": "x-api-key:5ecret"},
         "ACP_API_KEY_HEADER cannot be used: it is not the name of a header": {
             "ACP_API_KEY_HEADER": "5ecret=",
             "ACP_API_KEY": "x-api-key",

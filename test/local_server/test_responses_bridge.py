@@ -119,18 +119,13 @@ def test_a_declared_exception_is_a_failed_connection(
 
 
 @responses.activate
-def test_the_fault_of_a_callback_is_the_tests_own_error(runs: acp.RunsApi) -> None:
-    responses.add_callback("GET", f"{HOST}/runs/r1", lambda request: {}["missing"])
+def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs: acp.RunsApi) -> None:
+    responses.add_callback("GET", f"{HOST}/runs/other", lambda request: {}["missing"])
     with pytest.raises(KeyError, match="missing"):
-        runs.get_run("r1")
-
-
-@responses.activate
-def test_a_request_that_nothing_matches_is_the_tests_own_error(runs: acp.RunsApi) -> None:
-    responses.get(f"{HOST}/runs/other", json=RUN)
+        runs.get_run("other")
     with pytest.raises(AssertionError, match="doesn't match any registered mock"):
         runs.get_run("r1")
-    assert len(responses.calls) == 1
+    assert len(responses.calls) == 2
 
 
 def test_without_an_active_mock_the_server_responds(server: LocalServer) -> None:

@@ -106,10 +106,9 @@ def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call
             yield Interrupt("question")
         finally:
             ended.set()
-            try:
+            with pytest.raises(RunCancelled):
                 context.thread_state = {"late": True}
-            finally:
-                raise ValueError("of the clean-up")
+            raise ValueError("of the clean-up")
         return {}
 
     agent_id = call.server.register(ask, thread_state={})

@@ -143,13 +143,6 @@ def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     assert response_of(stream).closes == 1
 
 
-def test_an_iteration_that_has_begun_ends_without_an_error_when_the_stream_is_closed() -> None:
-    stream = stream_of(numbers(1))
-    begun = iter(stream)
-    stream.close()
-    assert next(begun, "the end") == "the end"
-
-
 def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection() -> None:
     class Silent(FakeResponse):
         def read_available(self, *, wait: float | None = None) -> bytes:
