@@ -410,9 +410,10 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        place: Any = entry.get("loc")
-        steps = [place] if isinstance(place, str) else place
-        field = ".".join(map(str, steps)) if isinstance(steps, Sequence) else None
+        place: object = entry.get("loc")
+        if isinstance(place, (list, tuple)):
+            place = ".".join(map(str, cast("list[object]", place)))
+        field = place if isinstance(place, str) else None
         return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 

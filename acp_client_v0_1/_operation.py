@@ -131,7 +131,8 @@ def identifier(name: str, value: object) -> str:
     """Return an id, a str or a UUID, as text. Refuse an id that cannot be a path segment."""
     text = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
-    return cast("str", text)
+    # A member of a caller's own enum would print as its name.
+    return str.__str__(cast("str", text))
 
 
 def _query_fields(parameter: Parameter, value: Any) -> list[str]:
@@ -165,7 +166,7 @@ def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     # str() of a member of a caller's own enum would be the member's name.
-    return ("true" if value else "false") if kind is bool else str.__str__(value)
+    return ("true" if value else "false") if kind is bool else str.__str__(cast("str", value))
 
 
 def _member(name: str, kind: type[OpenEnum], value: str) -> OpenEnum:
