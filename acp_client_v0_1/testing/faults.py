@@ -44,13 +44,13 @@ class Fault:
     """What goes wrong with a response. All that is given applies, in this order.
 
     A fault with no fields but `method`, `path`, `times` and `share` does no harm. It uses up its
-    requests, so that a fault added after it begins with the requests after these.
+    requests, so that a fault added after it begins with the requests after these. The path of a
+    request is decoded first, so a `*` in `path` fits no id that has a slash.
 
     Args:
         method: Only requests with this method.
         path: Only requests with this path, below the server's base path; each `*` stands for
-            one segment: "/runs/*/output". The path is decoded first, so `*` fits no id that has a
-            slash.
+            one segment: "/runs/*/output".
         times: How many requests it is for; None keeps it until it is removed.
         share: Which share of those requests it is for, such as 0.05 for one in twenty, chosen at
             random but the same in each test run; the others do not count in `times`.
