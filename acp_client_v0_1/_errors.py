@@ -30,8 +30,9 @@ _LONGEST_LINE = 1_000
 _SEARCHED = 10_000
 # Python calls the joiners unprintable, but some scripts and emoji need them.
 _JOINERS = "\u200c\u200d"
-# This matches the scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
-_AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
+# This matches the scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not. A
+# redirect may lead to a URL without a scheme, such as "//user:password@host/".
+_AUTHORITY = re.compile(r"\A((?:[^/?#]*:)?//)([^/?#]*)")
 # A person has to read the message of a call, so it has at most this many characters.
 LONGEST_OF_A_RUN = 240
 # This matches two URLs with a space between them: the URL of a request with http, and the same URL
@@ -274,8 +275,9 @@ class ApiException(OpenApiException):
         headers = self.headers or {}
         location, retry_after = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
-            target = _without_userinfo(location) or ""
-            yield f"redirect to {one_line(target.partition('?')[0], 300)} not followed"
+            # A query or a fragment may hold a token.
+            target = re.split("[?#]", _without_userinfo(location) or "")[0]
+            yield f"redirect to {one_line(target, 300)} not followed"
             if secure := secure_origin(self):
                 yield f"{_SET_HOST} {secure}"
         if retry_after and self.status is not None and self.status >= 400:
@@ -329,7 +331,7 @@ def warn_caller(message: str) -> None:
     """Warn. The warning names the line that has called this package."""
     # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.
     frame, level = currentframe(), 1
-    while frame is not None and frame.f_globals["__name__"].startswith(f"{__package__}."):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 
@@ -380,7 +382,8 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/")
+    # An id may be long. The status follows the path, and must not be cut.
+    return url and (short(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/")
 
 
 def secure_origin(error: ApiException) -> str:
@@ -413,8 +416,10 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        has_place = isinstance(entry.get("loc"), Sequence)
-        field = ".".join(map(str, entry["loc"])) if has_place else None
+        place: object = entry.get("loc")
+        if isinstance(place, (list, tuple)):
+            place = ".".join(map(str, cast("list[object]", place)))
+        field = place if isinstance(place, str) else None
         return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 

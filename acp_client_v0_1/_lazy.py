@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # These are the lowest versions of pyproject.toml. pip enforces them, but not with `--no-deps`.
+# typing_extensions does not say its version, so it is only found missing, and not too old.
 _NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
 
 

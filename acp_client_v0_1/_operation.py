@@ -122,7 +122,7 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         raise ApiValueError(f"{name} must be valid Unicode: {error}") from error
     # A URL parser removes the segment "." from a path, and also ".." with the segment before it. A
     # proxy may decode the path first, and some proxies take a backslash for a slash.
-    if "." in value and not {".", ".."}.isdisjoint(_SLASH.split(unquote(segment))):
+    if not {".", ".."}.isdisjoint(_SLASH.split(unquote(segment))):
         raise ApiValueError(f'{name} must not be or contain the path segment "." or ".."')
     return segment
 
@@ -131,7 +131,8 @@ def identifier(name: str, value: object) -> str:
     """Return an id, a str or a UUID, as text. Refuse an id that cannot be a path segment."""
     text = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
-    return cast("str", text)
+    # A member of a caller's own enum would print as its name.
+    return str.__str__(cast("str", text))
 
 
 def _query_fields(parameter: Parameter, value: Any) -> list[str]:
@@ -168,7 +169,8 @@ def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str
         raise wrong_type(name, f"a {kind.__name__}", value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    return ("true" if value else "false") if kind is bool else str(value)
+    # str() of a member of a caller's own enum would be the member's name.
+    return ("true" if value else "false") if kind is bool else str.__str__(cast("str", value))
 
 
 def _integer(parameter: Parameter, value: object) -> int:

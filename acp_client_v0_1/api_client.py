@@ -136,8 +136,9 @@ class ApiClient(DropInClient):
 
         Args:
             timeout: Timeout of calls in seconds. It replaces ``Configuration.timeout``, in the same
-                forms. Streams keep ``Configuration.stream_timeout``.
-            retries: Replaces ``Configuration.retries``, in the same forms.
+                forms, but None changes nothing. Streams keep ``Configuration.stream_timeout``.
+            retries: Replaces ``Configuration.retries``, in the same forms, but None changes
+                nothing.
             headers: More headers of each request. They override headers of the same names among the
                 default headers and the configuration's credentials.
 

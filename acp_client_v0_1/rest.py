@@ -209,7 +209,9 @@ class RESTClientObject:
             wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
             hints.append(f"connections use {proxy}{wanted}")
         requests: Any = sys.modules.get("requests.adapters")
-        if requests and requests.HTTPAdapter.send.__module__ != requests.__name__:
+        mocked = requests and requests.HTTPAdapter.send.__module__ != requests.__name__
+        # The bridge replaces `Pools.send`. Inside it, the failure is one that the mock declares.
+        if mocked and Pools.send.__module__ == Pools.__module__:
             hints.append("a mock of the library responses needs testing.responses_bridge()")
         failure.reason = "; ".join(map(str, hints))
 
@@ -222,8 +224,9 @@ class RESTClientObject:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
                 connected, reached = attempt.newly_connected, self.server.reached
-                # The client may never have reached this server before. If such a server sends
-                # something else than HTTP, its address is wrong, and the request counts as unsent.
+                # If the client has never reached this server before, and a new connection to it
+                # brings something that is not HTTP, the address is wrong, and the request counts as
+                # unsent.
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 # A proxy that forwards the request is no connection to the origin.
                 connected &= not (attempt.connection and attempt.connection.proxy_is_forwarding)
@@ -239,8 +242,9 @@ class RESTClientObject:
 def _moved(call: Call, response: RESTResponse) -> Call | None:
     try:
         moved = redirected(call, response.status, response.getheader("location"))
-    except TransportException:
+    except TransportException as failure:
         response.close()
+        failure.attempts, failure.elapsed = response.attempts, response.elapsed
         raise
     if moved is not None:
         response.close()

@@ -69,7 +69,8 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
     imported("opentelemetry.trace", "instrument()", "telemetry")
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
-    # It is registered after the provider's own function, so that it is called before that.
+    # atexit calls first what was registered last. So each call registers the function again, and
+    # the shutdown of a provider that was made before this call finds the spans ended.
     atexit.unregister(_end_at_exit)
     atexit.register(_end_at_exit)
 
@@ -150,7 +151,8 @@ class _Observer:
 
 
 class _RunSpan:
-    # The last request ended at this time. Without any, the span ends when it is dropped.
+    # The end of the last request. Before the first, it is None, and `drop` ends the span with the
+    # present time.
     _last: int | None = None
 
     def __init__(self, span: Span) -> None:

@@ -171,7 +171,8 @@ class Conversions(BaseModel):
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) It does not fit the model.
-            ValueError: It holds what JSON cannot.
+            ValueError: It holds an object that pydantic cannot write as JSON. A set, bytes and NaN
+                can be written, and are taken.
         """
         if isinstance(obj, cls):
             return obj

@@ -31,8 +31,8 @@ _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Decimal, "pass a float or a str"),
 )
 _OTHERS = "pass a dict, a list, a str or a number"
-# pydantic-core reads JSON of 200 levels, in each version since 2.12. The echo of a value stands in
-# the creation of a run, in a list.
+# pydantic-core reads JSON of 200 levels, in each version since 2.12. A server echoes a value inside
+# three more: the list of a search, the run, and its creation.
 _DEEPEST = 197
 _LONE = re.compile("[\ud800-\udfff]")
 

@@ -1,7 +1,8 @@
 """``Configuration``: the settings of a client.
 
 A plain object with the attributes that users of openapi-generator know, plus timeouts. Setting a
-wrong value raises at once. Values that do not go together raise when a client is made with them.
+wrong value raises at once, but the characters of keys and of proxy headers are checked when they
+are sent. Values that do not go together raise when a client is made with them.
 
 Invariants: no representation, report or log of a configuration shows a secret. Nothing here opens
 a connection.
@@ -267,8 +268,10 @@ class Configuration(ConfigurationReport):
         return copy.deepcopy(cls.get_default())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A TLS context cannot be copied, so the copy shares it.
-        memo[id(self.proxy_ssl_context)] = self.proxy_ssl_context
+        # A TLS context cannot be copied, so the copy shares it. The hook may be the method of an
+        # object that renews the keys, and a copy of that object would renew its own.
+        for shared in (self.proxy_ssl_context, self.refresh_api_key_hook):
+            memo[id(shared)] = shared
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)
         return other

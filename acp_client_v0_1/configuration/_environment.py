@@ -28,28 +28,28 @@ def settings(
     """Return the arguments of ``Configuration``, with the overrides."""
     found: dict[str, Any] = {}
     for suffix, argument in _VARIABLES.items():
-        text = environment.get(prefix + suffix, "").strip()
+        # A password may begin or end with a space, but a file that it comes from has a line end.
+        around = "\r\n" if argument == "password" else None
+        text = environment.get(prefix + suffix, "").strip(around)
         if text and argument not in overrides:
-            found[argument] = _parsed(argument, text, prefix + suffix)
+            header = found.get("api_key_header", "x-api-key")
+            found[argument] = _parsed(argument, text, prefix + suffix, header)
     if prefix != "ACP_" and not found and "host" not in overrides:
         hint = "" if prefix.endswith("_") else f", and a prefix ends in its underscore: {prefix}_"
         warnings.warn(f"no variable such as {prefix}HOST is set{hint}", stacklevel=3)
-    header = found.pop("api_key_header", "")
-    if header and "api_key" not in {**found, **overrides}:
+    if found.pop("api_key_header", None) and "api_key" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
-    if "api_key" in found:
-        found["api_key"] = {header or "x-api-key": found["api_key"]}
     if "key_file" in found and "cert_file" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}KEY_FILE cannot be used without {prefix}CERT_FILE")
     return {**found, **overrides}
 
 
-def _parsed(argument: str, text: str, variable: str) -> Any:
+def _parsed(argument: str, text: str, variable: str, header: str) -> Any:
     if text[:1] in ('"', "'") and text[:1] == text[-1:] and argument != "password":
         raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
         value = _PARSERS[argument](text)
-        return value if argument == "api_key" else checked(argument, value)
+        return checked(argument, {header: value} if argument == "api_key" else value)
     except (ApiValueError, ApiTypeError, ValueError) as error:
         raise ApiValueError(f"{variable} cannot be used: {error}") from error
 
@@ -123,7 +123,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "retries": _retries,
     **dict.fromkeys(("verify_ssl", "debug"), _flag),
 }
-# Each variable stands for an argument. If both names of one are set, the later one counts.
+# Each variable stands for an argument. If both names of one are set, the name further down in this
+# table counts. The header of the key is read before the key.
 _VARIABLES = {
     "TOKEN": "access_token",
     "CA_CERT": "ssl_ca_cert",

@@ -51,8 +51,9 @@ class EventReader:
 
     def __init__(self, response: StreamedResponse, max_event_bytes: int) -> None:
         self.response = response
-        # In a reference cycle, the socket may be finalized before `__del__` runs, but what
-        # finalize() refers to stays alive. At exit the system closes the sockets.
+        # This is a finalizer and not a `__del__`: in a reference cycle, the socket may be finalized
+        # before `__del__` runs. What a finalizer refers to stays alive. At exit the system closes
+        # the sockets.
         self._finalizer = weakref.finalize(self, response.close)
         self._finalizer.atexit = False
         self._parser = SSEParser(max_event_bytes)
@@ -116,7 +117,9 @@ class EventReader:
                         return True
                     events.clear()  # type: ignore[unreachable]  # `close` was called meanwhile
         except NothingYet:
-            raise
+            # If `close` was called during the read, it has left the connection to this thread.
+            if not self.closed:
+                raise
         except BaseException as error:
             self._release()
             if isinstance(error, EventTooLarge):

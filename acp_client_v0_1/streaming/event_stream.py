@@ -31,9 +31,9 @@ class EventStream(Iterator[T]):
         StreamInterrupted: The connection ended before the body was complete.
         ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
         EventTooLarge: An event exceeds the limit.
-        ApiValueError: The stream was over or closed before the iteration began, or another thread
-            is in ``next()``. An iteration under way ends without an error when the stream ends or
-            is closed.
+        ApiValueError: A ``for`` begins although the stream is over or closed, or another thread is
+            in ``next()``. An iteration under way ends without an error when the stream ends or is
+            closed.
 
     Args:
         response: The response, its body unread.
@@ -58,9 +58,6 @@ class EventStream(Iterator[T]):
         self.reader: EventReader = EventReader(response, max_event_bytes)
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
-        # True while a typed iteration is under way. It ends without an error if the stream is
-        # closed.
-        self._iterating = False
         self._one_reader = OneThread(
             "the stream is read by another thread: open one for each by get_run_stream"
         )
@@ -77,7 +74,6 @@ class EventStream(Iterator[T]):
 
     def __iter__(self) -> Self:
         self._check_open()
-        self._iterating = True
         return self
 
     def __next__(self) -> T:
@@ -90,9 +86,6 @@ class EventStream(Iterator[T]):
                 undecodable = self.reader.undecodable(error)
                 if undecodable is not None:
                     raise undecodable from error
-            if not self._iterating:
-                self._check_open()
-                self._iterating = True
             self._advance()
 
     def _advance(self) -> None:
@@ -100,14 +93,8 @@ class EventStream(Iterator[T]):
         # Another iteration may have read ahead, and its events come first.
         if not length_hint(reader.left):
             with self._one_reader:
-                try:
-                    more = reader.advance()
-                except BaseException:
-                    self._iterating = False
-                    raise
-            if not more:
-                self._iterating = False
-                raise StopIteration
+                if not reader.advance():
+                    raise StopIteration
         self._values = map(self._decode, reader.left)
 
     def _check_open(self) -> None:

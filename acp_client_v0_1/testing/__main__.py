@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        # Python adds the address, which stands before the reason already.
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
         address = f"{options.host}:{options.port}"
         sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
         return 1

@@ -204,7 +204,8 @@ def _copy_schemas(definition: object, *names: str) -> None:
     for name in names:
         if getattr(definition, name) is not None:
             schema = json_copy(getattr(definition, name), name)
-            if not isinstance(schema.get("required", []), list):
+            required: object = schema.get("required", [])
+            if not isinstance(required, list) or set(map(type, cast("Any", required))) - {str}:
                 raise TypeError(f"{name}: required must be a list of names")
             if not isinstance(schema.get("properties", {}), dict):
                 raise TypeError(f"{name}: properties must be a dict of schemas")

@@ -43,7 +43,9 @@ _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
 class Fault:
     """What goes wrong with a response. All that is given applies, in this order.
 
-    A fault that only chooses requests lets them through, and the next fault applies after them.
+    A fault with no fields but `method`, `path`, `times` and `share` does no harm. It uses up its
+    requests, so that a fault added after it begins with the requests after these. The path of a
+    request is decoded first, so a `*` in `path` fits no id that has a slash.
 
     Args:
         method: Only requests with this method.
@@ -70,8 +72,9 @@ class Fault:
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
         carried_out: Carry the request out, and then respond with `status` nevertheless.
-        late: Carry the request out this many seconds after its client got another response
-            (`status`, `redirect` or `raw`) or none (`cut`), or else closed the connection.
+        late: Carry the request out late: this many seconds after the response of `status` or
+            `redirect`, or else after the end of the connection. Without `raw` and `cut` too,
+            nothing is sent, and the client ends the connection.
         lag: Respond as a replica that is this many seconds behind, about a run, its output and
             searches for runs; a younger run is 404, also its stream.
         close_after: Close the connection after the whole response, without announcing it.

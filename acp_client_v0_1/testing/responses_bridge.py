@@ -85,13 +85,17 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request.prepare_body(call.body, None)
     try:
         response = HTTPAdapter(max_retries=0).send(request, stream=True)
-    except OSError as error:
+    except Exception as error:
         if str(error).startswith(_UNMATCHED):
             # The test is wrong, and not the connection.
             raise AssertionError(str(error)) from error
         attempt.sent = not isinstance(error, requests.ConnectTimeout)
         if isinstance(error, requests.Timeout):
             raise TimeoutError(str(error)) from error
+        # An exception of any class may be declared, and gets the request from responses. The fault
+        # of a callback has none, and is the test's own.
+        if hasattr(error, "request") and not isinstance(error, OSError):
+            raise ConnectionError(str(error)) from error
         raise
     attempt.sent = True
     return _Declared(cast(BaseHTTPResponse, response.raw), attempt)

@@ -1,7 +1,7 @@
 """`LocalServer`: a complete ACP 0.1 server on a port of this machine.
 
-Connections last from `start` to `stop`, runs until `close`: like a real server that restarts, one
-that is stopped and started again has the same port, agents, runs and threads.
+`stop` ends the connections, and `close` ends the runs, too. A server that is stopped and started
+again has the same port, agents, runs and threads, like a real one that keeps them on disk.
 """
 
 from __future__ import annotations

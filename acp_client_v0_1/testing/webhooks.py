@@ -1,8 +1,9 @@
 """Posts runs whose status changed to their webhooks.
 
-One thread sends them, in the order of the changes; each receiver gets a few seconds. The thread
-lasts from the first start of the server to its end. A webhook's URL comes from outside, so only
-this machine's own addresses get anything, unless `webhook_hosts` names others.
+One thread sends them, in the order of the changes. A receiver may be silent for two seconds, and
+one that sends a byte now and then delays the others, and the end of the server. The thread lasts
+from the first start of the server to its end. A webhook's URL comes from outside, so only this
+machine's own addresses get anything, unless `webhook_hosts` names others.
 """
 
 from __future__ import annotations

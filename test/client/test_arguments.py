@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
@@ -100,9 +101,9 @@ def with_option(option: str, value: object) -> Call:
     return lambda runs: runs.get_run("r", **{option: value})
 
 
-def with_a_slash(runs: RunsApi) -> None:
-    runs.api_client.configuration.safe_chars_for_path_param = "/"
-    runs.get_run("a/../../agents")
+def with_safe(characters: str, runs: RunsApi) -> RunsApi:
+    runs.api_client.configuration.safe_chars_for_path_param = characters
+    return runs
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,8 @@ def with_a_slash(runs: RunsApi) -> None:
     [
         *BAD,
         *((with_option(option, value), *error) for option, value, *error in BAD_OPTIONS),
-        (with_a_slash, ApiValueError, "run_id"),
+        (lambda r: with_safe("/", r).get_run("a/../../agents"), ApiValueError, "run_id"),
+        (lambda r: with_safe("%", r).get_run("%2e%2e"), ApiValueError, "run_id"),
     ],
 )
 def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
@@ -267,6 +269,7 @@ FITTING: list[tuple[Any, Any, list[str]]] = [
     (str, "a b&c=d/é", ["a b&c=d/é"]),
     (str, "", [""]),
     (str, ID, [str(ID)]),
+    (str, Enum("Own", {"A": "a b"}, type=str)["A"], ["a b"]),
     (int, 7, ["7"]),
     (bool, True, ["true"]),
     (bool, False, ["false"]),

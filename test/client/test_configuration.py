@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -197,13 +198,14 @@ ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("around", ["", " "])
+@pytest.mark.parametrize("around", ["", " ", "\n"])
 def test_settings_from_the_environment(monkeypatch, around):
     for name, (text, _) in ENVIRONMENT.items():
         monkeypatch.setenv(f"ACP_{name}", f"{around}{text.replace(',', f'{around},')}{around}")
     c = Configuration.from_env()
     found = {name: getattr(c, name.lower(), None) for name in ENVIRONMENT}
-    assert found == {name: value for name, (_, value) in ENVIRONMENT.items()}
+    assert found.pop("PASSWORD") == f"{around}password{around}".strip("\n")
+    assert found == {name: value for name, (_, value) in ENVIRONMENT.items() if name in found}
     monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
     monkeypatch.setenv("ACP_API_KEY", "+not-a-header: but a key")
     c = Configuration.from_env()
@@ -285,7 +287,9 @@ def test_variables_that_cannot_be_used_are_named(monkeypatch, name, value):
 def test_the_default_configuration():
     try:
         mine = Configuration(host="http://mine", retries=urllib3.Retry(2))
+        mine.refresh_api_key_hook = threading.Event().wait  # of an object that cannot be copied
         Configuration.set_default(mine)
+        assert Configuration.get_default_copy().refresh_api_key_hook == mine.refresh_api_key_hook
         assert Configuration.get_default().host == "http://mine"
         assert Configuration.get_default() is not mine
         copied = Configuration.get_default_copy()

@@ -14,7 +14,7 @@ from urllib3 import HTTPHeaderDict
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import exceptions, rest
-from acp_client_v0_1._errors import package_logger
+from acp_client_v0_1._errors import package_logger, warn_caller
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
@@ -136,6 +136,7 @@ def test_rest_exports_the_errors_of_the_stock_client():
         ({"detail": [{"loc": ["body", "limit"], "msg": "too big"}]}, "body.limit: too big"),
         ({"detail": [{"msg": "too big"}, "odd"]}, "too big; odd"),
         ({"detail": [{"loc": 5, "msg": "odd place"}]}, "odd place"),
+        ({"detail": [{"loc": "body", "msg": "bad"}]}, "body: bad"),
         ({"detail": [{"loc": None, "msg": "no place"}]}, "no place"),
         ({"error": {"message": "inner"}}, "inner"),
         ({"description": "last", "title": "fourth"}, "fourth"),
@@ -199,6 +200,7 @@ def test_a_server_that_says_no_more_than_its_status_is_not_quoted(data):
         ("http://u@h#a@b", "http://h#a@b", "/"),
         ("http://[x", "http://[x", "/"),
         ("/runs/a@b?x", "/runs/a@b?x", "/runs/a@b"),
+        ("//u:p@h/a@b", "//h/a@b", "/a@b"),
     ],
 )
 def test_urls_of_errors(url, kept, path):
@@ -224,6 +226,12 @@ def test_a_redirect_to_the_same_url_at_https_says_which_host_to_set(url, locatio
     assert str(error).endswith(f" not followed{hint}")
 
 
+@pytest.mark.parametrize("location", ["//h/a#t=5", "//h/a?t=5#t", "//u:5@h/a"])
+def test_a_redirect_that_is_not_followed_is_shown_without_secrets(location):
+    error = ApiException(302, "Found", headers={"location": location})
+    assert str(error) == "302 Found; redirect to //h/a not followed"
+
+
 @pytest.mark.parametrize("status", [299, 300, 399, 400, 401, 402, 403, 404])
 def test_a_status_decides_which_header_and_whose_credentials_matter(status):
     error = ApiException(status, "R", headers={"location": "/x", "retry-after": "9"})
@@ -237,9 +245,9 @@ def test_a_status_decides_which_header_and_whose_credentials_matter(status):
 
 
 def test_long_parts_of_a_message_leave_room_for_the_others():
-    path = "a" * 200
-    at = {"method": "GET", "url": f"http://h/{path}"}
-    assert str(ConnectionException(reason="no", **at)) == f"GET /{path}: no"
+    at = {"method": "GET", "url": f"http://h/{'a' * 300}"}
+    assert str(ConnectionException(reason="no", **at)) == f"GET /{'a' * 98}…: no"
+    assert str(ApiException(404, "No", data="no run", **at)).endswith("… returned 404 No: no run")
     moved = str(ApiException(302, "R", headers={"location": f"http://h/{'b' * 400}"}))
     assert moved == f"302 R; redirect to http://h/{'b' * 290}… not followed"
     headers = {"retry-after": "d" * 200, "request-id": "e" * 200}
@@ -250,6 +258,11 @@ def test_long_parts_of_a_message_leave_room_for_the_others():
     assert str(ApiTypeError(f"f{' ' * 9999}f")) == "f"
     assert str(ApiTypeError("f" * 1000)) == "f" * 1000
     assert str(ApiTypeError("f" * 1001)) == f"{'f' * 999}…"
+
+
+def test_a_warning_reaches_a_caller_that_is_no_module():
+    with pytest.warns(UserWarning, match="careful"):
+        exec("warn('careful')", {"warn": warn_caller})
 
 
 def test_words_of_the_other_errors():

@@ -842,6 +842,7 @@ VARIABLES: Rows = {
         "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY": {"ACP_API_KEY_HEADER": "x-key"},
         "ACP_HOST ... it stands in quotation marks; remove them": {"ACP_HOST": '"http://h"'},
         "ACP_API_KEY ... it must be the value alone, without": {"ACP_API_KEY": "x-api-key: 5ecret"},
+        "ACP_API_KEY ... 'x-api-key'] must be the key alone": {"ACP_API_KEY": "x-api-key:5ecret"},
         "ACP_API_KEY_HEADER cannot be used: it is not the name of a header": {
             "ACP_API_KEY_HEADER": "5ecret=",
             "ACP_API_KEY": "x-api-key",
@@ -1065,5 +1066,7 @@ def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase
     assert len(str(error)) <= 240 and phrase in str(error), str(error)
 
 
-def test_uuids_are_taken_where_a_handle_wants_an_id() -> None:
-    assert AgentHandle(UUID(ID), offline()).agent_id == RunHandle(UUID(ID), offline()).run_id == ID
+def test_a_uuid_and_an_enum_of_texts_are_taken_where_a_handle_wants_an_id() -> None:
+    for given in (UUID(ID), Enum("Own", {"A": ID}, type=str)["A"]):
+        agent, run = AgentHandle(given, offline()), RunHandle(given, offline())
+        assert str(agent.agent_id) == str(run.run_id) == ID

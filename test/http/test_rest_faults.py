@@ -256,13 +256,15 @@ def test_the_number_of_redirects_is_bounded():
     ],
 )
 def test_impossible_targets_are_refused(location):
+    busy = response(b"", 503, retry_after="0")
     script = [head(307, location=location, content_length="9"), STALL]
-    with talking(script, retries=3) as (client, server):
+    with talking(busy, script, retries=3) as (client, server):
         with pytest.raises(ProtocolException, match="redirect") as failure:
             client.request("GET", server.url, safe=True, stream=True)
         assert "planted" not in repr(failure.value)
         assert (failure.value.status, failure.value.sent) == (307, True)
-        assert len(server.requests) == 1
+        assert len(server.requests) == failure.value.attempts == 2
+        assert 0 < failure.value.elapsed < 60
         assert eventually(lambda: not server.still_open)
 
 

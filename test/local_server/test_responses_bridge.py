@@ -105,6 +105,7 @@ def test_a_long_stream_arrives_and_leaving_it_early_leaves_no_thread(runs: acp.R
         (requests.ConnectionError("cable cut"), acp.ConnectionException, True),
         (requests.Timeout("too slow"), acp.ApiTimeoutError, True),
         (requests.ConnectTimeout("nobody there"), acp.ApiTimeoutError, False),
+        (Exception("boom"), acp.ConnectionException, True),
     ],
 )
 def test_a_declared_exception_is_a_failed_connection(
@@ -114,14 +115,17 @@ def test_a_declared_exception_is_a_failed_connection(
     with pytest.raises(expected) as caught:
         runs.create_run({"agent_id": "a"})
     assert caught.value.ambiguous is ambiguous
+    assert "needs testing.responses_bridge()" not in str(caught.value)
 
 
 @responses.activate
-def test_a_request_that_nothing_matches_is_the_tests_own_error(runs: acp.RunsApi) -> None:
-    responses.get(f"{HOST}/runs/other", json=RUN)
+def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs: acp.RunsApi) -> None:
+    responses.add_callback("GET", f"{HOST}/runs/other", lambda request: {}["missing"])
+    with pytest.raises(KeyError, match="missing"):
+        runs.get_run("other")
     with pytest.raises(AssertionError, match="doesn't match any registered mock"):
         runs.get_run("r1")
-    assert len(responses.calls) == 1
+    assert len(responses.calls) == 2
 
 
 def test_without_an_active_mock_the_server_responds(server: LocalServer) -> None:

@@ -343,4 +343,5 @@ def test_a_bad_block_timeout_is_refused(call: Any) -> None:
 
 def test_a_block_timeout_is_never_longer_than_a_day() -> None:
     assert (block_seconds(None), block_seconds("007"), block_seconds("99999")) == (0, 7, 99999)
+    assert (block_seconds("0" * 5000), block_seconds("0" * 5000 + "12345")) == (0, 12345)
     assert block_seconds("100000") == block_seconds("9" * 10_000) == 24 * 3600

@@ -106,7 +106,9 @@ def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call
             yield Interrupt("question")
         finally:
             ended.set()
-            context.thread_state = {"late": True}
+            with pytest.raises(RunCancelled):
+                context.thread_state = {"late": True}
+            raise ValueError("of the clean-up")
         return {}
 
     agent_id = call.server.register(ask, thread_state={})
@@ -264,6 +266,7 @@ async def updates(input: Json, config: Json, context: AgentContext) -> Any:
         ({"input": {"type": 5}}, TypeError, "^input: '5' is not a type of JSON Schema"),
         ({"config": {"properties": {"n": {"type": ["null", "int"]}}}}, TypeError, "^config: 'int'"),
         ({"input": {"required": True}}, TypeError, "input: required must be a list"),
+        ({"input": {"required": ["a", ["b"]]}}, TypeError, "input: required must be a list of na"),
         ({"config": {"properties": []}}, TypeError, "config: properties must be a dict"),
         ({"description": "\ud83d"}, TypeError, "the agent's descriptor.*is not valid Unicode"),
     ],

@@ -143,11 +143,15 @@ def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     assert response_of(stream).closes == 1
 
 
-def test_an_iteration_that_has_begun_ends_without_an_error_when_the_stream_is_closed() -> None:
-    stream = stream_of(numbers(1))
-    begun = iter(stream)
-    stream.close()
-    assert next(begun, "the end") == "the end"
+def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection() -> None:
+    class Silent(FakeResponse):
+        def read_available(self, *, wait: float | None = None) -> bytes:
+            stream.close()
+            raise NothingYet
+
+    stream = EventStream(Silent(), as_json)
+    assert not stream.reader.advance(1)
+    assert (response_of(stream).aborts, response_of(stream).closes) == (1, 1)
 
 
 def test_a_stream_that_is_open_at_the_end_of_the_process_is_left_to_the_system() -> None:
@@ -175,7 +179,8 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
     with pytest.raises(StreamInterrupted):
         list(failed)
     for stream in (exhausted, closed, failed):
-        for attempt in (list, next, EventStream.raw_events):
+        assert next(stream, "the end") == "the end"  # as the protocol of iterators has it
+        for attempt in (list, EventStream.raw_events):
             with pytest.raises(
                 ApiValueError, match=r"the stream is over or closed.*get_run_stream"
             ):

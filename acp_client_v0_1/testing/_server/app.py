@@ -308,7 +308,8 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
-    # The connection skips this many events. `_skipped` reads this before it is known.
+    # The connection skips this many events. `_skipped` finds the number by `_id`, which reads it,
+    # and needs this 0.
     _start = 0
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:

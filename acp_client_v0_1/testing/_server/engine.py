@@ -100,7 +100,8 @@ class Engine:
     def close(self) -> None:
         """Forget all runs and threads, cancel agents at work, and wait for them to stop.
 
-        Each gets two seconds more than the one before, until one does not stop.
+        It waits up to two seconds for each in turn. Once one has not stopped, the others are not
+        waited for any more.
         """
         with self._store.lock:
             for run in list(self._store.runs.values()):
@@ -129,7 +130,10 @@ class Engine:
         return thread
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
-        """Do something in a thread. Only under the store's lock, the set of threads is right."""
+        """Do something in a thread. Call this under the store's lock.
+
+        Otherwise the thread could discard itself from the set before it was added.
+        """
 
         def work() -> None:
             try:
@@ -282,8 +286,8 @@ def _wake(run: RunRecord) -> None:
 
 
 def _close(agent: _Agent) -> None:
-    """Let a generator that will not be resumed clean up."""
-    with contextlib.suppress(RunCancelled):
+    """Let a generator that will not be resumed clean up. Nobody expects its errors any more."""
+    with contextlib.suppress(Exception):
         agent.close()
 
 

@@ -116,7 +116,7 @@ class RunRecord:
 
     @property
     def working(self) -> bool:
-        """Whether its agent's work still counts. Read it under the store's lock."""
+        """Whether its agent's work still counts. Outside the store's lock, it may be outdated."""
         return self.status == "pending" and not self.deleted
 
     def to_wire(self) -> JsonObject:

@@ -25,7 +25,8 @@ from acp_client_v0_1.testing._values import JSON_TYPES
 
 M = TypeVar("M", bound=BaseModel)
 
-# A request's scope has its body, and how many seconds the replica that responds is behind.
+# The keys of a request's scope for its body, and for the seconds that the replica that responds is
+# behind.
 BODY = "acp_client_v0_1.body"
 LAG = "acp_client_v0_1.lag"
 
@@ -109,8 +110,8 @@ def block_seconds(text: str | None) -> int:
         return 0
     if not re.fullmatch("[0-9]+", text, re.ASCII):
         raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
-    # A day is as good as endless, and int() refuses thousands of digits.
-    return int(text) if len(text.lstrip("0")) <= 5 else LONGEST_BLOCK
+    # A day is as good as endless. int() refuses thousands of digits, zeros included.
+    return int(text[-5:]) if len(text.lstrip("0")) <= 5 else LONGEST_BLOCK
 
 
 def _has_type(value: object, kind: str) -> bool:
