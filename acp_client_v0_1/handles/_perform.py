@@ -43,7 +43,7 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
@@ -322,28 +322,32 @@ class Wait:
         return max(0.001, min(longest, left))
 
     def late_error(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over. ``error`` is the last failure, if any."""
-        if self._late is not None:
-            return self._late(self, error)
-        error = error or (self.contact.server.hold_error if self.held else None)
-        return error or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
+        """Return the error of a wait that is over. ``error`` is the last failure, if any.
 
-    def raise_late(self, error: ApiException | None, cause: ApiException | None = None) -> NoReturn:
-        """Raise the `late_error` of a failure. Its cause is this failure, or else ``cause``."""
-        late, cause = self.late_error(error), error or cause
-        # If the late error is the failure itself, it keeps its own cause.
-        raise late from late.__cause__ if late is cause else cause
+        If the late error is new, its cause is the last failure, or else the error that began the
+        hold under way.
+        """
+        hold_error = self.contact.server.hold_error if self.held else None
+        cause = error or hold_error
+        if self._late is None and cause is not None:
+            return cause
+        if self._late is None:
+            late: BaseException = ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
+        else:
+            late = self._late(self, error)
+        late.__cause__ = cause
+        return late
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
         """Sleep for some seconds, or less, to leave time for one more request.
 
         If it is already too late for another request, sleep at most until the deadline. If the
-        deadline has passed after the sleep, or ``stop`` is set, raise the late error.
+        deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
         """
         to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
-            self.raise_late(error)
+            raise self.late_error(error)
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until ``stop`` is set."""
@@ -442,7 +446,7 @@ class Wait:
             except _NestedError as inner:
                 raise inner.error from inner.error.__cause__
             except _StopSet:
-                self.raise_late(error)
+                raise self.late_error(error)  # noqa: B904 - it has its cause
             else:
                 self._failures, self._since = 0, None
                 if server.since is not None:
@@ -460,7 +464,7 @@ class Wait:
             # `_on_tick` runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
             if self.stopped:
-                self.raise_late(error)
+                raise self.late_error(error)
             if self.handle_failure(operation, error, run):
                 continue
             if probe is None:
@@ -564,7 +568,7 @@ class Wait:
             # `find_created` may use this wait for another search. So this failure is counted here,
             # although no request follows.
             self._failures, self._since = self._failures + 1, since
-            self.raise_late(error)
+            raise self.late_error(error)
         raise error
 
     def _recovered(self, operation: Operation) -> None:
@@ -608,13 +612,13 @@ class Wait:
                 # Otherwise the hold began with a 204, or with the error of another call. Then this
                 # wait raises its late error. The cause of the late error is the last failure of
                 # this wait, or else the error of the other call.
-                self.raise_late(error, hold_error)
+                raise self.late_error(error)
             self.sleep(left)
             # A turn that was taken before the hold does not count any more. Otherwise all waits
             # would send their requests at the moment at which the hold ends.
             has_turn = False
         if self.stopped:
-            self.raise_late(error)
+            raise self.late_error(error)
 
 
 def _warn(server: Server, what: str, now: float, until: float) -> None:
