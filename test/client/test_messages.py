@@ -412,7 +412,7 @@ NOTHING_MADE = "; no run was made or changed"
 def an_output_that_the_server_lacks() -> None:
     def respond(request: Request) -> bytes:
         served = "/output" not in request.path
-        ended = {**RUN, "status": "success"}
+        ended = {**RUN, "run_id": ID, "status": "success"}
         return response(json.dumps(ended).encode()) if served else response(b"", 404, "Not Found")
 
     served(result, handler=serve_each(respond))
@@ -592,6 +592,9 @@ CALLS: Rows = {
             [NAMELESS], lambda client: AgentHandle.find("x", client)
         ),
         f"the server gave run {ID} the output of run r2": lambda: got(OTHERS, result),
+        f"the server gave run {ID} the record of run r1": lambda: got(
+            RUN, lambda client: RunHandle(ID, client).refresh()
+        ),
         "expected a JSON object": lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")),
         "a list of Thread: ... ; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
             [NEWER], lambda client: ThreadsApi(client).search_threads({})
