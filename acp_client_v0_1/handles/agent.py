@@ -309,7 +309,7 @@ class AgentHandle(Notebook):
                 at most 10 seconds. So if you compute the seconds that are left, pass at least
                 0.001.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
-                or None to stop.
+                or None to stop. If it calls ``question.answer`` by itself, None does not stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you
                 pass a ``client_token``, the run is cancelled only if the response to the create has
                 shown that this call has made it.

@@ -392,7 +392,8 @@ class RunHandle(Notebook):
 
         Args:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
-                stop. What it raises ends the call; the run stays interrupted.
+                stop. If it calls ``question.answer`` by itself, None does not stop. What it raises
+                ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream. An event after a gap has the gap
                 as ``event.gap``. Each call of `drive` begins at the first event, or after the last
                 event of the token that the handle was made from. So after an error, a second call

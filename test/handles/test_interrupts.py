@@ -173,6 +173,18 @@ def test_none_from_the_callback_stops(three: AgentHandle, counts: Any) -> None:
     assert counts.resumes == []
 
 
+def test_a_callback_may_answer_by_itself(three: AgentHandle, counts: Any) -> None:
+    def answer(question: PendingInterrupt) -> None:
+        question.answer({"value": 7})
+
+    assert three.run(on_interrupt=answer, timeout=30) == {"answers": [7, 7, 7]}
+    (item,) = three.map([{}], on_interrupt=answer)
+    assert item.result() == {"answers": [7, 7, 7]}
+    with pytest.raises(InterruptLimit):
+        three.start().drive(answer, timeout=30, max_interrupts=2)
+    assert len(counts.resumes) == 8
+
+
 def test_a_limit_of_questions(three: AgentHandle, counts: Any) -> None:
     run = three.start()
     with pytest.raises(InterruptLimit, match=r"asks again after 2 answers.*max_interrupts") as e:
