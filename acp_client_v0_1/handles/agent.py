@@ -396,7 +396,7 @@ class AgentHandle(Notebook):
 
         - any exception that ``inputs`` raises;
         - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
-          to ``check`` by, or an outage of 300 seconds;
+          to ``check`` by, an outage of 300 seconds, or what ``connect`` raises;
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
