@@ -132,6 +132,7 @@ _RULES: dict[str, Rule] = {
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
     "every": ("a number of seconds", _is(int, float)),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
+    "function": ("a function agent(input, config, context)", _takes(3)),
     # A number would be the descriptor of a file, and 1 is standard output.
     "journal": ("the path of a file", _is(str, os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),

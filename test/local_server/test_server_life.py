@@ -191,7 +191,11 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"webhook_hosts": "a"}, "webhook_hosts: Input should be a valid list"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
-        ({"api_key": "secret"}, "api_key: Input should be a valid dictionary"),
+        (
+            {"api_key": "secret"},
+            'api_key, such as ("x-api-key", "s"), '
+            "must be of type tuple or Mapping or None, not str",
+        ),
         ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
         ({"base_path": None}, "base_path: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),

@@ -60,12 +60,13 @@ def check_keys(given: Headers, required: Mapping[str, str]) -> None:
 class Gate:
     """ASGI middleware that reads each request whole, or refuses it by its host or its size."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, host: str, allowed_hosts: Collection[str]) -> None:
         self._app = app
-        self._allowed = {name.lower() for name in allowed_hosts}
+        self._allowed = {name.lower() for name in (host, *allowed_hosts)}
         for name in self._allowed:
             if not _NAME.fullmatch(name) and address_of(name) is None:
-                raise ValueError(f"allowed_hosts: {name!r} is not a host name without port")
+                where = "host" if name == host.lower() else "allowed_hosts"
+                raise ValueError(f"{where}: {name!r} is not a host name without port")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
