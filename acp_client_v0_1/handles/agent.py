@@ -129,8 +129,9 @@ class AgentHandle(Notebook):
             raise
         found = [each for each in page if each.metadata.ref.name == name]
         found = [each for each in found if version in (None, each.metadata.ref.version)]
-        if len(found) < len(page):
-            # The server ignores the conditions, so the agent may be on another page.
+        if len({each.agent_id for each in found}) < len(page):
+            # The server ignores the conditions, so the agent may be on another page. Or it has sent
+            # an agent twice.
             found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
             handle = cls(received_id("agent_id", found[0]), client)
@@ -632,7 +633,8 @@ def _lookup_error(
     versions = [ref.version for ref in refs.values() if ref.name == name]
     close = get_close_matches(name, {ref.name for ref in refs.values()}, 1)
     if several:
-        before, after = f"several agents are called {quoted}: ", "; pass version=, or use its id"
+        choice = "pass version=, or use its id" if len({*versions}) > 1 else "use an id"
+        before, after = f"several agents are called {quoted}: ", f"; {choice}"
     elif versions:
         before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
     elif close:
