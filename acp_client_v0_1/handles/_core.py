@@ -529,9 +529,11 @@ class RunCore:
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
+        asks = self.status == RunStatus.INTERRUPTED
+        verb, then, flag = ("answer", ".interrupts()", "--ask ") if asks else ("wait for", "", "")
         note = one_line(
-            f"run {short(self.run_id)}{status}: wait for it with {make}({named!r}) or "
-            f"`acp-client wait {named}`"
+            f"run {short(self.run_id)}{status}: {verb} it with {make}({named!r}){then} or "
+            f"`acp-client wait {flag}{named}`"
         )
         add_note(error, note)
         self.noted = note
