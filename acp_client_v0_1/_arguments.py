@@ -59,6 +59,8 @@ def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
         wrong = ": pass an instance, not the class itself"
     elif iscoroutinefunction(value):
         wrong = ", not async: this client is synchronous"
+    elif name.endswith("_id") and hasattr(value, name):
+        wrong += f": pass its {name}"
     elif callable(value) and "function" in expected:
         wrong = f", and yours takes ({', '.join(signature(value).parameters):.60})"
     return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")

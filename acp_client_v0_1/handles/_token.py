@@ -89,7 +89,8 @@ def is_token(text: str) -> bool:
 def decode_token(text: str) -> RunToken:
     """Read a token, or raise `TokenError`."""
     if not isinstance(text, str):
-        raise TokenError(f"a token must be a str, not {type(text).__name__}")
+        hint = ": call run.token()" if callable(text) else ""
+        raise TokenError(f"a token must be a str, not {type(text).__name__}{hint}")
     text = text.strip()
     beginning = _BEGINNING.match(text)
     if beginning is None:

@@ -348,6 +348,10 @@ class RunHandle(Notebook):
         """
         check_arguments("on_gap", on_gap=on_gap, through_interrupts=through_interrupts)
         check_arguments(timeout=timeout, after=after)
+        if is_token(after or ""):
+            raise ApiValueError(
+                "after is a token, not the id of an event: use RunHandle.from_token"
+            )
         return RunEvents(
             self._core,
             raise_gaps=on_gap == "raise",

@@ -8,6 +8,7 @@ near the end have the rows whose mistake is one expression; ` ... ` stands betwe
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import os
@@ -840,7 +841,7 @@ HANDLES: Rows = {
         ),
     },
     ApiTypeError: {
-        "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
+        "must be a JSON object (dict), not str; is it JSON text? Then": lambda: agent().run("{}"),
         "own object, not a Run: pass run.creation.input": lambda: agent().run(Run.from_dict(RUN)),
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
@@ -853,11 +854,19 @@ HANDLES: Rows = {
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
+        "input must be a JSON object (dict): pass an instance, not the": lambda: agent().run(
+            RunCreate
+        ),
+        "run_id must be a str, not RunHandle: pass its run_id": lambda: RunHandle(run()),
         "own object, not a RunCreate: pass create.input": lambda: agent().start(CREATE),
         "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
         "id_or_name must be a str, not int": lambda: AgentHandle.get(5, offline()),
+        "unexpected keyword argument 'thread_id': pass it to AgentHandle.conversation": (
+            lambda: agent().conversation().start({}, thread_id="t"),
+            lambda: agent().conversation("t").run({}, thread_id="t"),
+        ),
         "version must be a str, not int": lambda: AgentHandle.find("echo", offline(), version=9),
         "on_interrupt must be a function ... yours takes ()": lambda: run().drive(lambda: None),
         "on_interrupt must be a function that takes the question ... not bool": (
@@ -885,15 +894,22 @@ HANDLES: Rows = {
     },
     ApiValueError: {
         "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
+        "after is a token, not the id": lambda: run().events(after=run().token()),
         "request.statuss: unknown field 'statuss' ... did you mean 'status'?": lambda: iter_runs(
             RunsApi(offline()), {"statuss": "pending"}
         ),
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
         r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
+        "input 0 cannot be sent: input: keys must be ... None; has a row of CSV": lambda: (
+            next(agent().map(csv.DictReader(["a", "1,2"]))).result()
+        ),
         "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
     acp.TokenError: {
+        "a token must be a str, not method: call run.token()": lambda: RunHandle.from_token(
+            run().token
+        ),
         "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
         "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
     },
