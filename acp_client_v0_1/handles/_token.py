@@ -86,7 +86,7 @@ def is_token(text: str) -> bool:
     return _BEGINNING.match(text) is not None
 
 
-def decode_token(text: str) -> RunToken:
+def decode_token(text: object) -> RunToken:
     """Read a token, or raise `TokenError`."""
     if not isinstance(text, str):
         hint = ": call run.token()" if callable(text) else ""

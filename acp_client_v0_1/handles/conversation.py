@@ -75,12 +75,10 @@ class Conversation:
             ApiValueError: Another Python thread is in `start` or `run`.
         """
         if "thread_id" in options:
-            wrong = "a conversation got an unexpected keyword argument 'thread_id'"
-            raise ApiTypeError(f"{wrong}: pass it to AgentHandle.conversation")
+            raise ApiTypeError("thread_id belongs in conversation(thread_id), which began this one")
         with self._one_run:
             handle = self._start(input, thread_id=self.thread_id, timeout=timeout, **options)
-            if self.thread_id is None:
-                self.thread_id = handle.thread_id
+            self.thread_id = self.thread_id or handle.thread_id
         if self.thread_id is None:
             raise ApiException(
                 reason=f"run {short(handle.run_id)} was started, and its server gave it no thread: "

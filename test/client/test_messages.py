@@ -863,7 +863,7 @@ HANDLES: Rows = {
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
         "id_or_name must be a str, not int": lambda: AgentHandle.get(5, offline()),
-        "unexpected keyword argument 'thread_id': pass it to AgentHandle.conversation": (
+        "thread_id belongs in conversation(thread_id), which began this one": (
             lambda: agent().conversation().start({}, thread_id="t"),
             lambda: agent().conversation("t").run({}, thread_id="t"),
         ),
@@ -901,9 +901,9 @@ HANDLES: Rows = {
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
         r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
-        "input 0 cannot be sent: input: keys must be ... None; has a row of CSV": lambda: (
-            next(agent().map(csv.DictReader(["a", "1,2"]))).result()
-        ),
+        "input 0 cannot be sent: input: keys must be ... None; has a row of CSV": lambda: next(
+            agent().map(csv.DictReader(["a", "1,2"]))
+        ).result(),
         "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
     acp.TokenError: {
