@@ -527,8 +527,7 @@ class AgentHandle(Notebook):
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
         known = self._descriptor.latest
-        streams = None if known is None else known.specs.capabilities.streaming
-        if known is not None and not (streams and getattr(streams, mode.value, False)):
+        if known is not None and not getattr(known.specs.capabilities.streaming, mode.value, False):
             warn_caller(
                 f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
                 f"{mode.value} is not true, so that events() gives the result alone"

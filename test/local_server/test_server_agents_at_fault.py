@@ -250,8 +250,8 @@ async def updates(input: Json, config: Json, context: AgentContext) -> Any:
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"function": 1}, TypeError, "^function: must be a function agent.*, not 1"),
-        ({"function": dict}, TypeError, "^function: .*, not the class dict"),
+        ({"function": 1}, TypeError, "^function must be a function agent.*, not int"),
+        ({"function": dict}, TypeError, "^function must be .*: pass an instance, not the class"),
         ({"function": lambda input: {}}, TypeError, r"^function must be .* yours takes \(input\)"),
         ({"function": coroutine}, TypeError, "^function: must not be async"),
         ({"function": updates}, TypeError, "^function: must not be async"),

@@ -39,9 +39,7 @@ def base_path_of(text: str) -> str:
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
     """Return the headers that each request must have, or raise ValueError."""
-    if api_key is None:
-        return {}
-    headers = dict(api_key) if isinstance(api_key, Mapping) else dict([api_key])
+    headers = dict([api_key]) if isinstance(api_key, tuple) else dict(api_key or {})
     for name, value in headers.items():
         check_header("api_key", name, value)
         if not value:
