@@ -130,6 +130,7 @@ _RULES: dict[str, Rule] = {
     "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
+    "chunk": ("bytes; encode() a str", _is(bytes, bytearray, memoryview)),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
     "every": ("a number of seconds", _is(int, float)),

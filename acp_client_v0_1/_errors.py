@@ -42,7 +42,7 @@ _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(
 # could be taken for an option or a file.
 HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
-PROXY_CREDENTIALS = "; write user:password@ into its URL"
+PROXY_CREDENTIALS = "; its URL needs the right user:password@"
 _SET_HOST = "set host to a URL that begins with"
 REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
@@ -71,7 +71,7 @@ def rebuild_error(
 
 
 class OpenApiException(Exception):
-    """The base of every error that this package raises."""
+    """The base of the errors that this package defines."""
 
     __module__ = _PUBLIC_HOME
 
@@ -281,11 +281,14 @@ class ApiException(OpenApiException):
         if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {short(retry_after)}{unit}"
+        # A page may be the proxy's own, unless its status is 401. Credentials for the server would
+        # not help against it.
+        page = self.status != 401 and str(self.body).lstrip()[:1] == "<"
+        by_proxy = self.proxy and (self.status == 407 or page)
         if self.status in (401, 403) and self.redirected_to:
             yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
-        elif self.status in (401, 403) and self.credentials is not None:
+        elif self.status in (401, 403) and self.credentials is not None and not by_proxy:
             yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
-        by_proxy = self.proxy and (self.status == 407 or str(self.body).lstrip()[:1] == "<")
         if by_proxy:
             wanted = PROXY_CREDENTIALS if self.status == 407 else ""
             yield f"connections use {self.proxy}{wanted}"
@@ -358,12 +361,15 @@ def _in_one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or ""."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or "".
+
+    ``cutoff`` says how alike the names must be, from 0 to 1.
+    """
     # Only a mistake pays for this import.
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), 1)
+    close = get_close_matches(name, list(known), 1, cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -159,20 +159,16 @@ def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str
         # Identifiers are UUIDs by the public contract.
         return str(value)
     if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
-        value = _member(name, kind, value)
+        try:
+            value = kind(value)
+        except ValueError as error:
+            listed = ", ".join(repr(member.value) for member in kind)
+            raise ApiValueError(f"{name} must be one of {listed}, not {value!r}") from error
     if not isinstance(value, kind):
         raise wrong_type(name, f"a {kind.__name__}", value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return ("true" if value else "false") if kind is bool else str(value)
-
-
-def _member(name: str, kind: type[OpenEnum], value: str) -> OpenEnum:
-    try:
-        return kind(value)
-    except ValueError as error:
-        listed = ", ".join(repr(member.value) for member in kind)
-        raise ApiValueError(f"{name} must be one of {listed}, not {value!r}") from error
 
 
 def _integer(parameter: Parameter, value: object) -> int:
@@ -193,7 +189,7 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     if kind is not dict and isinstance(given, Mapping):
         value = constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
-        expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
+        expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
     try:
         content = _encoded(value)

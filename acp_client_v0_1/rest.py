@@ -126,13 +126,12 @@ class RESTClientObject:
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
-        if isinstance(_request_timeout, Timeout):
-            timeout = _request_timeout
-        else:
+        timeout = _request_timeout
+        if not isinstance(timeout, Timeout):
             settings = self._configuration
             default = settings.stream_timeout if stream else settings.timeout
             total = None if stream else settings.total_timeout
-            timeout = resolve_timeout(_request_timeout, default, total=total)
+            timeout = resolve_timeout(timeout, default, total=total)
         sent_headers = checked_headers(headers or {})
         call = Call(
             method=method.upper(),
@@ -152,14 +151,13 @@ class RESTClientObject:
         began = time.monotonic()
         counter = RetryCounter(policy)
         observer = self.observer
-        hops = 0
         while True:
             number, started = counter.retries + 1, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)
                 else:
-                    response = observer.attempt(call, counter.retries + hops, self._attempt)
+                    response = observer.attempt(call, counter.retries + call.hops, self._attempt)
             except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -184,9 +182,7 @@ class RESTClientObject:
                         server.hold_ends, server.hold_error = now + hold, None
                 if status < 300:
                     return response
-                moved = _moved(call, response, hops)
-                if moved is not None:
-                    hops += 1
+                if moved := _moved(call, response):
                     call = moved
                     continue
                 wait = counter.after_response(call, status, response.headers, took)
@@ -197,8 +193,9 @@ class RESTClientObject:
             call.deadline.sleep(wait)
 
     def _explain(self, failure: ApiException, call: Call) -> None:
-        """Add hints from the configuration to the message of a failure, if nothing was sent."""
-        if not isinstance(failure, TransportException) or failure.sent:
+        """Add hints from the configuration to the message, if nothing was sent or time ran out."""
+        # Only a `TransportException` has `sent`. After any other error, there was a whole response.
+        if getattr(failure, "sent", True) and not isinstance(failure, TimeoutError):
             return
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]
@@ -239,9 +236,9 @@ class RESTClientObject:
             return response
 
 
-def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
+def _moved(call: Call, response: RESTResponse) -> Call | None:
     try:
-        moved = redirected(call, response.status, response.getheader("location"), hops)
+        moved = redirected(call, response.status, response.getheader("location"))
     except TransportException:
         response.close()
         raise

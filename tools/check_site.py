@@ -1,11 +1,11 @@
 """Reads the built site in a browser, as a visitor would: `make site-check`, after `make site`.
 
-It checks, on a phone and on a desktop, that no page is wider than the window, that the cells of a
-table have the labels of their columns, and, in the light and in the dark scheme, that a picture can
-be told from its page. It checks that the search finds the right page first, that a click copies
-code but output has no copy button, that each page links to the next, and that a page opened as a
-file says what its search needs. It uses the Chromium or Chrome that is installed: on Debian,
-`apt install chromium`.
+It checks, on a phone and on a desktop, that no page is wider than the window, that each table has a
+header row and its cells the labels of their columns, and, in the light and in the dark scheme, that
+a picture can be told from its page. It checks that the search finds the right page first, that a
+click copies code but output has no copy button, that each page links to the next, and that a page
+opened as a file says what its search needs. It uses the Chromium or Chrome that is installed: on
+Debian, `apt install chromium`.
 """
 
 from __future__ import annotations
@@ -126,6 +126,9 @@ def check_widths(browser: Browser, address: str) -> None:
                 raise SystemExit(f"{name} is wider than {viewport['width']} pixels: {wide[:3]}")
         if bare := page.evaluate(_WITHOUT_LABEL):
             raise SystemExit(f"{name} has cells without the label of their column: {bare[:3]}")
+        # Markdown takes the rows of a table that lacks its header for a paragraph.
+        if page.locator("article p").filter(has_text=re.compile(r"^\s*\|")).count():
+            raise SystemExit(f"{name} has a table without a header row")
     page.goto(f"{address}/index.html#install")
     block = page.locator("#install ~ .language-sh pre code").first
     if block.evaluate("code => code.scrollWidth > code.clientWidth + 1"):

@@ -68,6 +68,8 @@ class Call:
     credential: str = field(default="", repr=False)
     # The path of the operation, with its parameters as {name}.
     route: str = ""
+    # The number of redirects that the call has followed.
+    hops: int = 0
 
     @property
     def path(self) -> str:
@@ -99,10 +101,11 @@ class Call:
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""
+        call = replace(self, target=target, hops=self.hops + 1)
         if target.origin == self.target.origin:
-            return replace(self, target=target)
+            return call
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
-        return replace(self, target=target, headers=kept, cross_origin=True, credential="")
+        return replace(call, headers=kept, cross_origin=True, credential="")
 
 
 def _without_credential(url: str, pair: str, secret: str) -> str:
@@ -122,20 +125,20 @@ def _shows(text: str, secret: str) -> bool:
     return any(secret.replace("+", " ") in each for each in shown)
 
 
-def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
+def redirected(call: Call, status: int, location: str | None) -> Call | None:
     """Return the call that follows a redirect.
 
     Return None if the response is no redirect, or if its status is not followed with this method.
     Raise `ProtocolException` in three cases:
 
-    * ``hops``, the number of redirects that the call has followed, is 10 already.
+    * The call has followed 10 redirects already.
     * The target is not valid.
     * The redirect leads from https to http.
     """
     followed = (301, 302, 303, 307, 308) if call.method in ("GET", "HEAD") else (307, 308)
     if location is None or status not in followed:
         return None
-    if hops >= _MOST_REDIRECTS:
+    if call.hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
         # A URL is ASCII. If the server has sent other bytes, these bytes are percent-encoded here.

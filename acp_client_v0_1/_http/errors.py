@@ -47,7 +47,15 @@ _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 # If a server does not speak TLS, OpenSSL raises one of these errors, depending on the version of
 # OpenSSL.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
-_WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+# With one of these alerts (RFC 8446, section 6.2), a server refuses the client's certificate, or
+# demands one.
+_NO_IDENTITY = re.compile("ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
+# What helps against a certificate that is refused, by OpenSSL's code of the reason (X509_V_ERR_…).
+_REMEDIES = {
+    **dict.fromkeys((9, 10), "; renew it, or correct the clock of this machine"),
+    **dict.fromkeys(range(18, 22), "; no trusted CA issued it: set ssl_ca_cert to its CA's file"),
+    **dict.fromkeys((62, 64), "; write its name in {}"),
+}
 
 
 def public_error(
@@ -64,6 +72,9 @@ def public_error(
     if isinstance(error, TransportException):
         return error
     cause = _innermost(error)
+    # In TLS 1.3, this alert may come after the request was sent. The server has not read it.
+    refused = not reading and _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
+    sent = sent and not refused
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
     kind = ConnectionException if connection_broke(cause) else next(kinds)
     if kind is ApiTimeoutError:
@@ -76,14 +87,15 @@ def public_error(
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
-        reason = f"{prefix}{_description_of(cause)}"
+        reason = f"{prefix}{_description_of(cause, 'its URL')}"
     elif isinstance(cause, NotHTTP):
         # A server of another protocol carries out no request. So here ``sent`` is False, although
         # the bytes of the request were sent. Without a connection to the origin, it was the proxy
         # that sent these bytes, in response to CONNECT.
         reason = _other_server(str(cause).partition(": ")[2], call, proxied=not connected)
     else:
-        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"
+        advice = "; if the server wants a client certificate, check cert_file" if refused else ""
+        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}{advice}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
     failure.sent = sent
     failure.ambiguous = sent and not call.safe
@@ -102,20 +114,19 @@ def refused_tunnel(message: object) -> int | None:
 def _innermost(error: BaseException) -> BaseException:
     """Unwrap the exceptions of urllib3 and http.client down to the innermost cause."""
     while isinstance(error, (HTTPError, http.client.HTTPException)):
-        inner = error.__cause__ or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
+        causes = (error.__cause__, *error.args)
+        inner = next((each for each in causes if isinstance(each, BaseException)), None)
         if inner is None:
             return error
         error = inner
     return error
 
 
-def _description_of(error: BaseException) -> str:
+def _description_of(error: BaseException, place: str = "host, or set tls_server_name") -> str:
+    """Describe an error. ``place`` is where the name of the server stands, and of a proxy."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"its certificate is refused: {error.verify_message}"
-        wrong_name = error.verify_code in _WRONG_NAME
-        return text if wrong_name else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
+        remedy = _REMEDIES.get(error.verify_code, "").format(place)
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}{remedy}"
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
@@ -138,10 +149,10 @@ def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:
     """Describe the phase in which a call ran out of time, and the limit that ended it."""
     limit = call.timeout.read if sent or isinstance(cause, EmptyPoolError) else call.timeout.connect
-    within = "" if limit is None else f" within {round(limit, 3):g} s"
+    within = "" if limit is None else f" within {limit:.5g} s"
     if call.deadline.expired:
         total = call.timeout.total
-        within = " in time" if total is None else f" within the call's {round(total, 3):g} s"
+        within = " in time" if total is None else f" within the call's {total:.5g} s"
     if isinstance(cause, EmptyPoolError):
         return f"no free connection{within}: all connection_pool_maxsize connections are in use"
     if not sent:

@@ -325,8 +325,8 @@ def _coding_of(headers: HTTPHeaderDict) -> str:
     """
     if "content-encoding" not in headers:
         return ""
-    names = [name.strip() for name in headers["content-encoding"].lower().split(",")]
-    names = [name for name in names if name not in ("", "identity")]
+    parts = headers["content-encoding"].lower().split(",")
+    names = [name for part in parts if (name := part.strip()) not in ("", "identity")]
     if len(names) > 1:
         raise DecodeError("more than one coding is not accepted")
     if names and names[0] not in CODINGS:

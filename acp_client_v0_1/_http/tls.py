@@ -59,14 +59,17 @@ def _load_trust(context: ssl.SSLContext, configuration: TLSSettings) -> None:
     if configuration.ssl_ca_cert is not None:
         with _named("a file of certificates (PEM)", {"ssl_ca_cert": configuration.ssl_ca_cert}):
             context.load_verify_locations(cafile=configuration.ssl_ca_cert)
-    if configuration.ca_cert_data is not None:
+    data = configuration.ca_cert_data
+    # OpenSSL takes bytes for DER, and a file of PEM may have been read as bytes.
+    if isinstance(data, (bytes, bytearray)) and b"-----BEGIN" in data:
+        data = data.decode(errors="replace")
+    if data is not None:
         try:
-            context.load_verify_locations(cadata=configuration.ca_cert_data)
+            context.load_verify_locations(cadata=data)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ApiValueError(
-                f"ca_cert_data is not a certificate (PEM or DER): {error}"
-            ) from error
-    if configuration.ssl_ca_cert is None and configuration.ca_cert_data is None:
+            words = "ca_cert_data is not a certificate (PEM or DER); for a file, set ssl_ca_cert"
+            raise ApiValueError(f"{words}: {error}") from error
+    if configuration.ssl_ca_cert is None and data is None:
         context.load_default_certs()
 
 
@@ -133,9 +136,11 @@ def connection_broke(error: BaseException) -> bool:
     if not isinstance(error, ssl.SSLError):
         return isinstance(error, ConnectionError)
     # If a write meets a closed connection, Python may raise a plain SSLError with
-    # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN.
+    # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN. With
+    # OpenSSL 3, an error of the operating system may have the library "SYS" instead.
     ended = (ssl.SSL_ERROR_SYSCALL, ssl.SSL_ERROR_ZERO_RETURN)
-    return error.errno in ended or lacks_close_notify(error)
+    system = getattr(error, "library", "") == "SYS"
+    return error.errno in ended or system or lacks_close_notify(error)
 
 
 def decrypted(sock: Any) -> bool:

@@ -17,6 +17,8 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 _PORTS = {"http": 80, "https": 443}
 # This matches a URL in two groups: the scheme with the authority, and the path with the query.
 _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
+# A host that ends in one of these has the path of an operation.
+_OPERATION = re.compile(r"/runs\Z|/(agents|runs|threads)/search\Z")
 _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -61,8 +63,10 @@ def checked_host(host: object) -> str:
         raise ApiValueError("host must be a URL without query and fragment")
     parse_target(host, "host")
     host = host.rstrip("/")
-    if host.endswith("/runs"):
-        raise ApiValueError("host ends in /runs: leave out /runs, which the client adds itself")
+    if host.count("://") > 1:
+        raise ApiValueError("host is more than one URL: set one, as http://localhost:8000")
+    if path := _OPERATION.search(host):
+        raise ApiValueError(f"host ends in {path[0]}: leave that out, as the client adds it itself")
     return host
 
 
@@ -96,7 +100,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         port = 0
     if port == 0:
         # Port 0 is refused, because urllib3 would take it for the default port.
-        wrong = f": {parts.netloc.rpartition(':')[2]!r}" if quotable else ""
+        wrong = f": {parts.netloc.rpartition(':')[2]!r:.80}" if quotable else ""
         raise ApiValueError(f"{name} has a port that is not a number from 1 to 65535{wrong}")
     return parts, port
 
@@ -104,21 +108,16 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
 @functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
-        raise ApiValueError(
-            f"{name} must not contain user information; set username and password instead"
-        )
-    shown = repr(base) if quotable else "it"
+        raise ApiValueError(f"{name} must not contain user information; set username and password")
+    shown = f"{base!r:.80}" if quotable else "it"
+    lacking = f"{name} must be a URL such as http://localhost:8000; {shown} lacks"
     if "://" not in base:
-        raise ApiValueError(
-            f"{name} must be a URL such as http://localhost:8000; {shown} lacks http:// or https://"
-        )
+        raise ApiValueError(f"{lacking} http:// or https://")
     parts, port = split_url(base, name, quotable=quotable)
     if parts.scheme not in _PORTS:
         raise ApiValueError(f"{name} must begin with http:// or https://")
     if not parts.hostname:
-        raise ApiValueError(
-            f"{name} must be a URL such as http://host; {shown} lacks the host name"
-        )
+        raise ApiValueError(f"{lacking} the host name")
     host = ascii_host(parts.hostname, name, quotable=quotable)
     return Origin(parts.scheme, host, port or _PORTS[parts.scheme])
 
@@ -135,5 +134,5 @@ def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
         return host.encode("idna").decode("ascii")
     except UnicodeError as error:
         # The UnicodeError may hold the host name, so it is not always chained.
-        shown, cause = (f": {host!r}", error) if quotable else ("", None)
+        shown, cause = (f": {host!r:.80}", error) if quotable else ("", None)
         raise ApiValueError(f"{name} has a host name that DNS cannot have{shown}") from cause

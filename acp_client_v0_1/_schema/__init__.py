@@ -196,7 +196,7 @@ class Model(Conversions):
         # a ValueError, names each keyword that is unknown, missing or of a wrong type.
         if values:
             kind = type(self).__name__
-            raise TypeError(f"{kind} takes its fields by name; {kind}.from_dict takes a dict")
+            raise TypeError(f"{kind} takes its fields by name: {kind}(**fields) of a dict")
         fields = self.__pydantic_fields__
         unknown = [name for name in data if name not in fields]
         if unknown:

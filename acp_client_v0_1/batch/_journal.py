@@ -484,7 +484,7 @@ def _lock_file(fd: int, path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         raise JournalLocked(
-            f"the journal {path} is in use by another batch, here or in another process"
+            f"the journal {path} is in use by another batch: close() it, or let it end elsewhere"
         ) from error
     except OSError as error:
         # Some network file systems have no locks.

@@ -65,7 +65,7 @@ class Configuration(ConfigurationReport):
         ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
         retries: The maximum number of retries of a request (3), ``False`` for none, or a
             ``urllib3.Retry`` for the details.
-        ca_cert_data: Certificates to trust, as PEM text or DER bytes.
+        ca_cert_data: Certificates to trust, as PEM (text or bytes) or DER (bytes).
         cert_file: File of the client's certificate (PEM), for mutual TLS.
         key_file: File of the client's key (PEM), if it is not in ``cert_file``.
         verify_ssl: False trusts any certificate, with a warning.

@@ -25,10 +25,16 @@ P = ParamSpec("P")
 
 # Headers that carry a key usually have these names, which are no keys themselves.
 _KEY_HEADERS = frozenset(("x-api-key", "api-key", "apikey", "x-auth-token", "authorization"))
-# Other clients have these names for settings.
+# Other clients have these names for settings. Without a row, the most similar setting might be a
+# wrong one: `headers` looks like `proxy_headers`, which would give a key to the proxy.
 _OTHER_NAMES = {
-    **dict.fromkeys(("base_url", "endpoint", "port", "server", "url"), 'host="http://host:8000"'),
-    **dict.fromkeys(("auth", "bearer", "bearer_token", "token"), 'access_token="…"'),
+    'host="http://host:8000"': "base_url endpoint hostname port server url",
+    'access_token="…"': "auth bearer bearer_token token",
+    'ssl_ca_cert="ca.pem"': "ca ca_bundle ca_cert ca_cert_file ca_file cafile",
+    "verify_ssl=False": "insecure",
+    "timeout=(connect, read)": "connect_timeout read_timeout request_timeout",
+    "with_options(headers=…) of the client": "default_headers extra_headers headers user_agent",
+    "it as an attribute": "logger_file logger_format refresh_api_key_hook",
 }
 
 # The integers of a socket option fit into a C int.
@@ -56,8 +62,8 @@ def only_known(init: Callable[P, None]) -> Callable[P, None]:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about a setting that does not exist."""
-    setting = _OTHER_NAMES.get(name)
-    return f"; use {setting}" if setting else did_you_mean(name, known)
+    hints = (f"; use {hint}" for hint, names in _OTHER_NAMES.items() if name in names.split())
+    return next(hints, did_you_mean(name, known))
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
@@ -170,7 +176,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _bearer_token,
     "assert_hostname": instance_of("a str or False", str, bool),
     "block_margin": lambda name, value: checked_margin(value, name),
-    "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
+    "ca_cert_data": instance_of("a str or bytes (PEM or DER)", str, bytes, bytearray),
     "logger_file": _log_file,
     "proxy": _proxy,
     "proxy_headers": _headers,

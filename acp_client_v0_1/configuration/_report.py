@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from acp_client_v0_1._version import __version__
 
-_API_VERSION = "0.1"
 _MASK = "***"
 _SHOWN = (
     *("host", "api_key", "username", "password", "access_token"),
@@ -89,7 +88,7 @@ class ConfigurationReport:
             "Python SDK Debug Report:\n"
             f"OS: {platform.system()} {platform.release()}\n"
             f"Python Version: {platform.python_version()}\n"
-            f"Version of the API: {_API_VERSION}\n"
+            "Version of the API: 0.1\n"
             f"SDK Package Version: {__version__}\n"
             f"Settings: {self!r}"
         )

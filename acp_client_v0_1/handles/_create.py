@@ -117,8 +117,10 @@ def find_created(
         """Return the error of a search that is over. ``error`` is its last failure."""
         why = "no run with its client token is there yet"
         if error is not None:
-            same = failure is not None and error.reason == failure.reason
-            why = f"the search for it failed{', too' if same else f': {one_line(error, 48)}'}"
+            # Of two errors of one kind, the first one has all the room.
+            kind = error.status or error.reason
+            same = failure is not None and kind == (failure.status or failure.reason)
+            why = f"the search {'failed, too' if same else f'for it failed: {one_line(error, 48)}'}"
         elif seen is None:
             why = "there was no time to search for it"
         elif seen:

@@ -348,7 +348,10 @@ class JournalError(ApiValueError):
 
 
 class JournalLocked(JournalError):
-    """Another batch, in this process or another, has the journal open."""
+    """Another batch, in this process or another, has the journal open.
+
+    A batch of this process that was not read to its end has it open until ``close()``.
+    """
 
 
 class JournalDamaged(JournalError):

@@ -182,7 +182,7 @@ def _every(
     if request is None or isinstance(request, Mapping):
         request = constructed("request", kind.model, request or {})
     if not isinstance(request, kind.model):
-        raise wrong_type("request", f"a {kind.model.__name__} or dict", request)
+        raise wrong_type("request", f"a dict or {kind.model.__name__}", request)
     check_arguments("on_drift", on_drift=on_drift)
     fields = {name: getattr(request, name) for name in request.model_fields_set}
     return _records(search, kind, fields, on_drift == "raise")

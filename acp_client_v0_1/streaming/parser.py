@@ -102,6 +102,7 @@ class SSEParser:
             chunk: Any number of bytes.
 
         Raises:
+            ApiTypeError: The first chunk is not bytes.
             EventTooLarge: An event exceeds the limit, which ends the parsing. If the same bytes
                 complete other events before it, this call returns them, and the next call raises.
             ApiValueError: The parser is closed.
@@ -132,6 +133,8 @@ class SSEParser:
             self._raise_too_large()
         if self._closed:
             raise ApiValueError("the parser is closed")
+        # A chunk that is not the first of a stream is not checked, for speed.
+        check_arguments("chunk", chunk=chunk)
         beginning = (self._bom or b"") + chunk
         if _BOM.startswith(beginning):
             self._bom = beginning

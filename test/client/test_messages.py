@@ -36,7 +36,7 @@ from pydantic import ValidationError
 from support.examples import RUN
 from support.proxies import HttpProxy
 from support.socket_server import (
-    RESET,
+    CLOSE,
     STALL,
     Connection,
     Request,
@@ -143,11 +143,11 @@ def assign(**settings: Any) -> None:
         setattr(Configuration(), name, value)
 
 
-def authority() -> tuple[ssl.SSLContext, str]:
+def authority(**certificate: Any) -> tuple[ssl.SSLContext, str]:
     """Make the TLS of a server for 127.0.0.1, and the PEM of its authority."""
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
+    ca.issue_cert("127.0.0.1", **certificate).configure_cert(context)
     return context, ca.cert_pem.bytes().decode()
 
 
@@ -189,9 +189,11 @@ def from_environment(
         call()
 
 
-def over_tls(host: Callable[[str], str] = str, trusted: bool = False) -> None:
+def over_tls(
+    host: Callable[[str], str] = str, trusted: bool = False, **certificate: datetime
+) -> None:
     """Call `get_run` on a server of https, whose URL may be changed."""
-    context, pem = authority()
+    context, pem = authority(**certificate)
     settings = {"ca_cert_data": pem} if trusted else {}
     with SocketServer(response(b""), ssl_context=context) as server:
         get_run(host=host(server.url), **settings)
@@ -385,6 +387,14 @@ def start(client: ApiClient) -> object:
     return AgentHandle("a", client).start({}, timeout=10)
 
 
+def quickly(client: ApiClient) -> object:
+    return RunsApi(client).get_run("r", _request_timeout=0.2)
+
+
+def start_in_time(client: ApiClient) -> object:
+    return AgentHandle("a", client).start({}, timeout=0.5)
+
+
 def result(client: ApiClient) -> object:
     return RunHandle(ID, client).result(timeout=10)
 
@@ -424,7 +434,7 @@ NO_RUN_ID = "acprun1.eyJzZXJ2ZXIiOiJodHRwOi8vaCIsInJ1biI6N30.ef8aff75"
 NOT_SERVED = " does not serve this path (check the base path of host)"
 
 
-def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
+def by_proxy(refusal: Any, host: str, call: Callable[[ApiClient], object]) -> None:
     with HttpProxy(refuse=refusal) as proxy:
         calling(call, host=host, proxy=proxy.url)
 
@@ -433,7 +443,8 @@ WELCOME = response(b"<html><title>Welcome</title></html>", 200, "OK", "text/html
 WHO = response(b"", 407, "Proxy Authentication Required")
 BY = "connections use the proxy http://127.0.0.1:"
 WHOSE = " of Configuration.proxy (ACP_PROXY)"
-IN_URL = "; write user:password@ into its URL"
+IN_URL = "; its URL needs the right user:password@"
+BLOCKED = response(b"<title>Blocked by policy</title>", 403, "Forbidden")
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
 
 
@@ -510,6 +521,10 @@ PROXIES: Rows = {
     },
     acp.ApiException: {f"returned 407 ... {BY} ... {WHOSE}{IN_URL}": (WHO, PLAIN, start)},
     acp.NotFoundException: {f"404 Not Found; {BY} ... {WHOSE}": (PAGE, PLAIN, start)},
+    acp.ForbiddenException: {f"Blocked by policy; {BY} ... {WHOSE}": (BLOCKED, PLAIN, get)},
+    acp.ApiTimeoutError: {
+        f"no response within the call's 0.2 s; {BY} ... {WHOSE}": (STALL, PLAIN, quickly)
+    },
     acp.ProtocolException: {
         f"the proxy is another kind of server, which sends 'SSH-2.0 ... {BY} ... {WHOSE}": (
             *(b"SSH-2.0-OpenSSH\r\n", TLS, result),
@@ -527,7 +542,7 @@ JOURNALS: Rows = {
         f"/j is of the agent {ECHO_AGENT_ID} ... use another file": {"agent_id": COUNTER_AGENT_ID},
         "/j is of the server http://127.0.0.1: ... not http://localhost:": {"host": "localhost"},
     },
-    acp.JournalLocked: {"in use by another batch, here or in another process": {"ended": False}},
+    acp.JournalLocked: {"in use by another batch: close() it, or let it end": {"ended": False}},
     acp.JournalError: {"/j is of version 2, which this ... install a newer": {"version": 2}},
 }
 each(JOURNALS, lambda options: continue_a_batch(**options))
@@ -540,9 +555,11 @@ FAULTS = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(2
 BUSY_FOR_LONG = json.dumps({"detail": "busy " * 100}).encode()
 CALLS: Rows = {
     acp.RunStartAmbiguous: {
-        "the run may have been started or not: POST /runs: Connection reset by peer; if the server "
-        "... ; the search for it failed, too; search again by RunHandle.from_token(error.token)": (
-            lambda: served(lambda client: AgentHandle("a", client).start({}, timeout=0.5), [RESET])
+        "the run may have been started or not: POST /runs: the connection was closed without a "
+        "response; if the server expects TLS, write https://; the search failed, too; search again "
+        "by RunHandle.from_token(error.token)": lambda: served(start_in_time, [CLOSE]),
+        'does this page titled "Welcome" belong ... ; the search failed, too; search again by': (
+            lambda: served(start_in_time, WELCOME)
         ),
     },
     acp.RunWaitTimeout: {
@@ -557,9 +574,12 @@ CALLS: Rows = {
         ),
     },
     acp.TLSException: {
-        "its certificate is refused:  ... ; to trust its CA, set ssl_ca_cert": over_tls,
-        "its certificate is refused: Hostname mismatch": lambda: over_tls(
-            lambda url: url.replace("127.0.0.1", "localhost"), trusted=True
+        "its certificate is refused:  ... ; no trusted CA issued it: set ssl_ca_cert to": over_tls,
+        "its certificate is refused: Hostname mismatch ... ; write its name in host, or set tls_": (
+            lambda: over_tls(lambda url: url.replace("127.0.0.1", "localhost"), trusted=True)
+        ),
+        "certificate has expired; renew it, or correct the clock of this machine": lambda: over_tls(
+            trusted=True, not_after=datetime(2020, 1, 1), not_before=datetime(2019, 1, 1)
         ),
     },
     acp.ConnectionException: {
@@ -632,6 +652,7 @@ CALLS: Rows = {
     },
     acp.ApiTimeoutError: {
         "no connection to http://127.0.0.1: ...  within 0.2 s": without_room,
+        "within the call's 1e-09 s": lambda: get_run(timeout=1e-9),
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
         "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.2),
@@ -663,7 +684,9 @@ FIRST_USE: Rows = {
         "ssl_ca_cert='/none/ca.pem': there is no such file": {"ssl_ca_cert": "/none/ca.pem"},
         "key_file='/no.pem': there is no such file": {"cert_file": __file__, "key_file": "/no.pem"},
         ".py' ... cannot be used as a file of certificates": {"ssl_ca_cert": __file__},
-        "ca_cert_data is not a certificate (PEM or DER)": {"ca_cert_data": "/etc/ca.pem"},
+        "ca_cert_data is not a certificate (PEM or DER); for a file, set ssl_ca_cert": {
+            "ca_cert_data": "/etc/ca.pem"
+        },
         "api_key_prefix['x-key'] has no key: set api_key['x-key']": {
             "api_key": {"X-Key": "5ecret"},
             "api_key_prefix": {"x-key": "Token"},
@@ -688,7 +711,10 @@ CONFIGURED: Rows = {
         "access_token must be the token alone, without": {"access_token": "Bearer abc"},
         "contains a control character or a line break; strip() it": {"access_token": "abc\n"},
         "host: an IPv6 address must be in brackets, as in http://[::1]": {"host": "http://::1:8"},
-        "host ends in /runs: leave out /runs, which the client adds": {"host": "http://h/runs/"},
+        "host ends in /runs: leave that out, as the client adds it": {"host": "http://h/runs/"},
+        "host ends in /agents/search: leave that": {"host": "http://h/acp/agents/search"},
+        "host is more than one URL: set one": {"host": "http://http://h:8000"},
+        "host has a host name that DNS cannot have: 'aaaa": {"host": "http://" + "a" * 300},
         "host stands in quotation marks; remove them": {"host": '"http://acp.example"'},
         'a header to its key, {"x-api-key": "…"} ... swapped': {"api_key": {"5ecret": "X-Api-Key"}},
         "api_key must map a header to its key ... swapped": {"api_key": {"5ecret=": "own-header"}},
@@ -698,6 +724,11 @@ CONFIGURED: Rows = {
         "debug must be True or False, not str": {"debug": "false"},
         "has no argument 'base_url'; use host=\"http://host:8000\"": {"base_url": "http://h"},
         "has no argument 'token'; use access_token=\"…\"": {"token": "5ecret"},
+        "'headers'; use with_options(headers=…) of": {"headers": {"x-api-key": "5ecret"}},
+        "'hostname'; use host=\"http://host:8000\"": {"hostname": "h"},
+        "'cafile'; use ssl_ca_cert=\"ca.pem\"": {"cafile": "ca.pem"},
+        "'read_timeout'; use timeout=(connect, read)": {"read_timeout": 3},
+        "'logger_file'; use it as an attribute": {"logger_file": "log"},
         'api_key must be a dict, not str; write api_key={"x-api-key": "…"}': {"api_key": "5ecret"},
     },
 }
@@ -719,6 +750,7 @@ SETTINGS: Rows = {
         "no argument 'tiemout'; did you mean 'timeout'": lambda: Configuration.from_env(tiemout=3),
         "default must be a Configuration, not str": lambda: Configuration.set_default("http://h"),
         "default must be an ApiClient, not Configuration": lambda: ApiClient.set_default(MINE),
+        "chunk must be bytes, not str; encode() a str": lambda: acp.SSEParser().feed("x"),
         "prefix must be a str, not dict": lambda: Configuration.from_env({"host": "http://h"}),
         "a Configuration: pass an instance, not the class": lambda: ApiClient(Configuration),
         "must be an ApiClient: pass an instance, not the class": lambda: RunsApi(ApiClient),
@@ -749,7 +781,7 @@ each(ASSIGNED, lambda settings: assign(**settings))
 # Bodies
 BODIES: Rows = {
     ApiTypeError: {
-        "run_create must be a RunCreate or dict: pass an instance, not the class": RunCreate,
+        "run_create must be a dict or RunCreate: pass an instance, not the class": RunCreate,
         "run_create must have str keys, got int 1": {1: 2},
     },
 }
@@ -800,7 +832,7 @@ MODELS: Rows = {
         "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
         "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
     },
-    TypeError: {"takes its fields by name; RunCreate.from_dict takes a": lambda: RunCreate("a")},
+    TypeError: {"takes its fields by name: RunCreate(**fields) of a dict": lambda: RunCreate("a")},
 }
 each(MODELS)
 
@@ -844,6 +876,9 @@ HANDLES: Rows = {
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
         "name must be a str, not NoneType": lambda: AgentHandle.find(None, api_client=offline()),
+        "must be a dict or AgentSearchRequest, not str": lambda: iter_agents(
+            AgentsApi(offline()), "echo"
+        ),
         "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
         "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
         "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),

@@ -318,7 +318,7 @@ def test_agents_and_threads(client: ApiClient) -> None:
 
 
 def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
-    with pytest.raises(ApiTypeError, match="request must be a RunSearchRequest or dict"):
+    with pytest.raises(ApiTypeError, match="request must be a dict or RunSearchRequest"):
         iter_runs(runs, "all")  # type: ignore[arg-type]
     with pytest.raises(ApiTypeError, match="threads_api must be a ThreadsApi, not RunsApi"):
         iter_threads(runs)  # type: ignore[arg-type]

@@ -270,10 +270,10 @@ def test_https_is_not_left_for_http_and_nothing_for_a_redirect_without_location(
     call = a_call(target=parse_target("https://host/a"))
     words = "from https to http://host is not followed"
     with pytest.raises(ProtocolException, match=words) as failure:
-        redirected(call, 308, "http://host/a", 0)
+        redirected(call, 308, "http://host/a")
     assert failure.value.status == 308
-    assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
-    assert redirected(call, 307, None, 0) is None
+    assert redirected(call, 307, "//other/b").target == parse_target("https://other/b")
+    assert redirected(call, 307, None) is None
 
 
 def test_a_location_that_is_not_encoded_is_encoded_byte_by_byte():

@@ -129,6 +129,18 @@ def test_mutual_tls_and_a_private_ca(certificates, mutual_server):
     assert mutual_server.connections == 2
 
 
+def test_a_server_that_demands_a_client_certificate_has_read_no_request(
+    certificates, mutual_server
+):
+    words = "cannot connect to .* wants a client certificate, check cert_file"
+    for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        mutual_server.ssl_context.maximum_version = newest
+        with rest_client(ssl_ca_cert=certificates.ca_file) as client:
+            with pytest.raises(TLSException, match=words) as failure:
+                client.request("POST", mutual_server.url, body=b"{}")
+            assert not failure.value.sent and not failure.value.ambiguous
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     context = certificates.server() if scheme == "https" else None
@@ -178,9 +190,9 @@ def test_a_connection_that_the_server_has_dropped_is_not_used(secure):
 
 
 def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certificates, monkeypatch):
-    text, words = certificates.ca_text, r"certificate is refused: .* ssl_ca_cert"
+    text, words = certificates.ca_text, r"certificate is refused: .* set ssl_ca_cert"
     with SocketServer(FINE, ssl_context=certificates.server()) as server:
-        for data in (text, ssl.PEM_cert_to_DER_cert(text)):
+        for data in (text, text.encode(), ssl.PEM_cert_to_DER_cert(text)):
             with rest_client(ca_cert_data=data) as client:
                 assert client.request("GET", server.url).status == 200
         monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
@@ -801,6 +813,13 @@ def test_a_connection_that_breaks_while_a_large_body_is_sent_over_tls_is_no_faul
         with pytest.raises(ConnectionException) as failure:
             client.request("POST", server.url, body=bytes(20_000_000), _request_timeout=10)
     assert failure.value.sent
+
+
+def test_an_error_of_the_system_within_tls_is_a_connection_that_broke():
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, "[SYS] unknown error")
+    assert not tls.connection_broke(error)
+    error.library = "SYS"
+    assert tls.connection_broke(error)
 
 
 @pytest.mark.parametrize("origin", ["http://acp.invalid", "https://acp.invalid"])
