@@ -59,6 +59,8 @@ def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
         wrong = ": pass an instance, not the class itself"
     elif iscoroutinefunction(value):
         wrong = ", not async: this client is synchronous"
+    elif name.endswith("_id") and hasattr(value, name):
+        wrong += f": pass its {name}"
     elif callable(value) and "function" in expected:
         wrong = f", and yours takes ({', '.join(signature(value).parameters):.60})"
     return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")
@@ -133,6 +135,7 @@ _RULES: dict[str, Rule] = {
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
     "every": ("a number of seconds", _is(int, float)),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
+    "function": ("a function agent(input, config, context)", _takes(3)),
     # A number would be the descriptor of a file, and 1 is standard output.
     "journal": ("the path of a file", _is(str, os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),

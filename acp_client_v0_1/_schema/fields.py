@@ -51,7 +51,8 @@ def _check_object(value: Any) -> Any:
         raise PydanticCustomError("dict_type", "Input should be a dict, not {kind}{hint}", about)
     for key in value:
         if not isinstance(key, str):
-            about = {"kind": type(key).__name__, "key": f"{key!r:.60}"}
+            hint = "; has a row of CSV more fields than its header?" if key is None else ""
+            about = {"kind": type(key).__name__, "key": f"{key!r:.60}{hint}"}
             raise PydanticCustomError("string_type", "keys must be str, got {kind} {key}", about)
     return value
 

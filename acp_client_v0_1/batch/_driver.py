@@ -94,16 +94,10 @@ class RunDriver:
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
-                task.core.note_created(ago=self._since_earlier_call())
+                # The run was created at least this many seconds ago.
+                task.core.note_created(ago=timing().now() - self._written_at)
             task.core.open_span()
         return task.core
-
-    def _since_earlier_call(self) -> float:
-        """Return the seconds since an earlier call last wrote the journal.
-
-        A run whose id is in the journal was created at least this many seconds ago.
-        """
-        return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
         """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
@@ -203,7 +197,7 @@ class RunDriver:
             found = find_by_token(runs, task.client_token, plan.agent_id, timeout=limit)
             # If the earlier process was killed, its create may still be on its way. So for some
             # seconds, a search that found nothing is repeated.
-            young = task.started_before and self._since_earlier_call() < clock.young
+            young = task.started_before and clock.now() - self._written_at < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
         try:

@@ -29,7 +29,7 @@ from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token
 from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._core import FINAL, RunCore
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import client_token_of, server_of
@@ -80,9 +80,9 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         # only its text. It does not check the class of the error. If the executor cannot pickle
         # this class, the executor's own error becomes the outcome.
         #
-        # An OpenApiException gets here only if all runs would get it. So it ends the batch. Any
-        # other error, such as an OSError of ``connect``, is the outcome of this task only.
-        task.outcome, task.ends_batch = error, isinstance(error, OpenApiException)
+        # An error of ``connect`` gets here, and of the driver only an error that all runs would
+        # get. Both end the batch, as an error of a thread does.
+        task.outcome, task.ends_batch = error, True
     # The caller has the input, so there is no need to send it back.
     task.input = None
     return task
@@ -101,8 +101,9 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
             if (server := server_of(client)) != plan.server:
                 client.close()
                 raise ApiValueError(
-                    f"the agent is at {plan.server}, and connect gave a client for {server} "
-                    "in a worker process: nothing was sent; pass a connect for the agent's server"
+                    f"the agent is at {plan.server}, and a worker process has a client for "
+                    f"{server}: nothing was sent; set ACP_HOST where the workers start, or let "
+                    "connect= make a client for the agent's server"
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()

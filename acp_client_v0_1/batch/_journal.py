@@ -161,7 +161,8 @@ def _check(line: bytes) -> None:
     """Raise `ValueError` if a line is damaged. ``line`` does not have its LF."""
     ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH)
     if ending is None:
-        raise ValueError("the line has no checksum")
+        crlf = line.endswith(b"\r")
+        raise ValueError("it ends in CRLF, not in LF" if crlf else "the line has no checksum")
     if int(ending[1], 16) != zlib.crc32(line[:-_CRC_LENGTH]):
         raise ValueError("the line does not match its checksum")
 

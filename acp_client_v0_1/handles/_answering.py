@@ -62,8 +62,8 @@ class Questions:
 
     Args:
         core: The run.
-        on_interrupt: Returns the answer to a question, or None to stop. Without a callback, each
-            question is an error.
+        on_interrupt: Returns the answer to a question, or None to stop. If it has sent the answer
+            by itself, None does not stop. Without a callback, each question is an error.
         timeout: Seconds that sending one answer may take. None means no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
@@ -77,26 +77,31 @@ class Questions:
     most: int = 1000
     answers: int = 0
 
-    def ask(self, question: PendingInterrupt) -> dict[str, Any]:
-        """Return the callback's answer. If there is no answer, raise an error that says why."""
+    def ask(self, question: PendingInterrupt) -> dict[str, Any] | None:
+        """Return the callback's answer, or None if the callback has sent an answer by itself.
+
+        If there is no answer, raise an error that says why.
+        """
         core = self.core
         if self.on_interrupt is None:
             raise core.interrupted(question)
         if self.answers >= self.most:
             raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self.most)
         answer = self.on_interrupt(question)
-        if answer is None:
+        # The callback may call `question.answer` or `RunHandle.resume`. Both note the answer.
+        if answer is None and core.answered != question:
             raise core.interrupted(question, ", and on_interrupt gave None")
-        return dict_of("what on_interrupt returns", answer)
+        return None if answer is None else dict_of("what on_interrupt returns", answer)
 
-    def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
-        """Send an answer, unless the question is not open any more."""
+    def answer(self, question: PendingInterrupt, body: dict[str, Any] | None) -> None:
+        """Send what `ask` returned, unless it is None, or the question is not open any more."""
         # An answer that is not sent counts, too. Otherwise a server that changes `updated_at` at
         # each read would make the callback answer without end.
         self.answers += 1
-        wait = self.core.wait(self.timeout, self.stop, what="was not answered")
-        with suppress(StaleInterrupt):
-            answer_run(self.core, body, question, wait)
+        if body is not None:
+            wait = self.core.wait(self.timeout, self.stop, what="was not answered")
+            with suppress(StaleInterrupt):
+                answer_run(self.core, body, question, wait)
 
     def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
         """If the outcome is a question, answer it and return None. Otherwise return the outcome."""

@@ -199,7 +199,11 @@ class RunCore:
             self.note_created(ago=timing().calendar() - float(token.created))
 
     def note(self, run: Run) -> Run:
-        """Keep the run as the server described it, and return it."""
+        """Keep the run as the server described it, and return it.
+
+        Raise `ResponseValidationError` if the server described another run.
+        """
+        self._check_id(run.run_id, "record", run)
         self._run = run
         if has_output(run.status):
             self._outcome = None
@@ -324,16 +328,19 @@ class RunCore:
         return output
 
     def checked_output(self, output: RunOutput | None) -> RunOutput | None:
-        """Return the output, or raise `ResponseValidationError` if it names another run.
+        """Return the output, or raise `ResponseValidationError` if it names another run."""
+        self._check_id(getattr(output and output.actual_instance, "run_id", ""), "output", output)
+        return output
 
-        A cache or a proxy may mix up the outputs of runs. An empty id, or an id of zeros, names no
-        run: a proxy that does not know the id sends such an output.
+    def _check_id(self, named: str, what: str, received: Any) -> None:
+        """Raise `ResponseValidationError` if what was received names another run.
+
+        A cache or a proxy may mix up runs. An empty id, or an id of zeros, names no run: a proxy
+        that does not know the id sends such an output.
         """
-        named: str = getattr(output and output.actual_instance, "run_id", "")
-        if not named.strip("0-") or named.lower() == self.run_id.lower():
-            return output
-        reason = f"the server gave run {short(self.run_id)} the output of run {short(named)}"
-        raise ResponseValidationError(reason=reason, body=output.to_json() if output else None)
+        if named.strip("0-") and named.lower() != self.run_id.lower():
+            reason = f"the server gave run {short(self.run_id)} the {what} of run {short(named)}"
+            raise ResponseValidationError(reason=reason, body=received.to_json())
 
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
@@ -522,9 +529,11 @@ class RunCore:
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
+        asks = self.status == RunStatus.INTERRUPTED
+        verb, then, flag = ("answer", ".interrupts()", "--ask ") if asks else ("wait for", "", "")
         note = one_line(
-            f"run {short(self.run_id)}{status}: wait for it with {make}({named!r}) or "
-            f"`acp-client wait {named}`"
+            f"run {short(self.run_id)}{status}: {verb} it with {make}({named!r}){then} or "
+            f"`acp-client wait {flag}{named}`"
         )
         add_note(error, note)
         self.noted = note

@@ -14,7 +14,6 @@ a create again, the first request may still be on its way. Then there may be two
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -301,7 +300,7 @@ def _search_pages(
     else:
         if not found:
             raise ApiException(reason=f"the run is not among the first {offset} that were found")
-    return sorted(found.values(), key=_creation_order)
+    return sorted(found.values(), key=lambda run: (utc(run.created_at), run.run_id))
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
@@ -311,8 +310,3 @@ def is_of(run: Run, agent_id: str | None) -> bool:
     """
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known
-
-
-def _creation_order(run: Run) -> tuple[datetime, str]:
-    """Return the key that sorts runs by their creation: the time, then the id."""
-    return utc(run.created_at), run.run_id

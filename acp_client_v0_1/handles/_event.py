@@ -81,7 +81,7 @@ class EventDecoder:
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
         self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
-        # The event after the gap that was raised last.
+        # The event after the last gap.
         self.after_gap: RunEvent | None = None
         # Whether the last event was an update, or None before the first event.
         self.custom: bool | None = None
@@ -95,7 +95,7 @@ class EventDecoder:
         """Decode and judge an event, and return it.
 
         Return None if the event is a replay, or if its name is not in the contract. If there is a
-        gap before the event, and gaps are raised, keep the event as `after_gap` and raise the gap.
+        gap before the event, keep the event as `after_gap`, and raise the gap if gaps are raised.
         """
         name, text, event_id = raw
         if name not in _NAMES:
@@ -120,9 +120,8 @@ class EventDecoder:
         if verdict is False:
             return None
         gap = self._note_gap(verdict)
-        event = RunEvent(event_id, data, gap)
+        event = self.after_gap = RunEvent(event_id, data, gap)
         if self._raise_gaps and gap.kind != "unknown":
-            self.after_gap = event
             raise gap
         return event
 

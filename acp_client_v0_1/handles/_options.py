@@ -47,8 +47,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
             wrong = f"{caller.__qualname__}() got an unexpected keyword argument {name!r}"
             raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
-    fields = {**others, **options}
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: value for name, value in {**others, **options}.items() if value is not None}
     for name in ("input", "config", "metadata"):
         if name in given:
             given[name] = dict_of(name, given[name])

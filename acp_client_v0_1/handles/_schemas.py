@@ -24,7 +24,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from acp_client_v0_1._arguments import imported
+from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -102,13 +102,12 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+    hint = "; is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     if iscoroutine(value):
         # Python warns of a coroutine that was neither awaited nor closed.
         value.close()
-        hint = ": this client is synchronous, so the function must not be async"
-    kind = type(value).__name__
-    raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
+        hint = "; this client is synchronous, so the function must not be async"
+    raise wrong_type(name, f"a JSON object (dict){hint}", value)
 
 
 class Cached(Generic[T]):

@@ -86,10 +86,11 @@ def is_token(text: str) -> bool:
     return _BEGINNING.match(text) is not None
 
 
-def decode_token(text: str) -> RunToken:
+def decode_token(text: object) -> RunToken:
     """Read a token, or raise `TokenError`."""
     if not isinstance(text, str):
-        raise TokenError(f"a token must be a str, not {type(text).__name__}")
+        hint = ": call run.token()" if callable(text) else ""
+        raise TokenError(f"a token must be a str, not {type(text).__name__}{hint}")
     text = text.strip()
     beginning = _BEGINNING.match(text)
     if beginning is None:

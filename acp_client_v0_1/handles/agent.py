@@ -129,8 +129,9 @@ class AgentHandle(Notebook):
             raise
         found = [each for each in page if each.metadata.ref.name == name]
         found = [each for each in found if version in (None, each.metadata.ref.version)]
-        if len(found) < len(page):
-            # The server ignores the conditions, so the agent may be on another page.
+        if len({each.agent_id for each in found}) < len(page):
+            # The server ignores the conditions, so the agent may be on another page. Or it has sent
+            # an agent twice.
             found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
             handle = cls(received_id("agent_id", found[0]), client)
@@ -309,7 +310,7 @@ class AgentHandle(Notebook):
                 at most 10 seconds. So if you compute the seconds that are left, pass at least
                 0.001.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
-                or None to stop.
+                or None to stop. If it calls ``question.answer`` by itself, None does not stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included. If you
                 pass a ``client_token``, the run is cancelled only if the response to the create has
                 shown that this call has made it.
@@ -396,7 +397,7 @@ class AgentHandle(Notebook):
 
         - any exception that ``inputs`` raises;
         - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
-          to ``check`` by, or an outage of 300 seconds;
+          to ``check`` by, an outage of 300 seconds, or what ``connect`` raises;
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
@@ -526,8 +527,7 @@ class AgentHandle(Notebook):
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
         known = self._descriptor.latest
-        streams = None if known is None else known.specs.capabilities.streaming
-        if known is not None and not (streams and getattr(streams, mode.value, False)):
+        if known is not None and not getattr(known.specs.capabilities.streaming, mode.value, False):
             warn_caller(
                 f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
                 f"{mode.value} is not true, so that events() gives the result alone"
@@ -632,7 +632,8 @@ def _lookup_error(
     versions = [ref.version for ref in refs.values() if ref.name == name]
     close = get_close_matches(name, {ref.name for ref in refs.values()}, 1)
     if several:
-        before, after = f"several agents are called {quoted}: ", "; pass version=, or use its id"
+        choice = "pass version=, or use its id" if len({*versions}) > 1 else "use an id"
+        before, after = f"several agents are called {quoted}: ", f"; {choice}"
     elif versions:
         before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
     elif close:

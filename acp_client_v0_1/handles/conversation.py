@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.exceptions import ApiException, ApiValueError
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -71,12 +71,14 @@ class Conversation:
                 on no thread, because the agent or its server has no threads; the error names the
                 run.
             ConflictException: Another run of the thread is pending.
+            ApiTypeError: The options have a ``thread_id``, which the conversation has.
             ApiValueError: Another Python thread is in `start` or `run`.
         """
+        if "thread_id" in options:
+            raise ApiTypeError("thread_id belongs in conversation(thread_id), which began this one")
         with self._one_run:
             handle = self._start(input, thread_id=self.thread_id, timeout=timeout, **options)
-            if self.thread_id is None:
-                self.thread_id = handle.thread_id
+            self.thread_id = self.thread_id or handle.thread_id
         if self.thread_id is None:
             raise ApiException(
                 reason=f"run {short(handle.run_id)} was started, and its server gave it no thread: "

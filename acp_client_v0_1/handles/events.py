@@ -130,7 +130,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Whether every event was handed out. None if that is not known.
 
         This is False after a gap of kind "lost" or "cursor-ignored". Otherwise it is None until the
-        iteration ends, and stays None if the ids do not show whether events are missing.
+        iteration ends, and stays None if the ids do not show whether events are missing, or if the
+        run is in mode ``custom`` and no update came.
 
         Blind spot: a server may end a stream early but cleanly. If the run has ended by then, this
         is True although events are missing.

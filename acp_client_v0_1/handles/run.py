@@ -348,6 +348,10 @@ class RunHandle(Notebook):
         """
         check_arguments("on_gap", on_gap=on_gap, through_interrupts=through_interrupts)
         check_arguments(timeout=timeout, after=after)
+        if is_token(after or ""):
+            raise ApiValueError(
+                "after is a token, not the id of an event: use RunHandle.from_token"
+            )
         return RunEvents(
             self._core,
             raise_gaps=on_gap == "raise",
@@ -392,7 +396,8 @@ class RunHandle(Notebook):
 
         Args:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
-                stop. What it raises ends the call; the run stays interrupted.
+                stop. If it calls ``question.answer`` by itself, None does not stop. What it raises
+                ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream. An event after a gap has the gap
                 as ``event.gap``. Each call of `drive` begins at the first event, or after the last
                 event of the token that the handle was made from. So after an error, a second call

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias, cast
 from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
 
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_copy
 from acp_client_v0_1.testing.context import AgentContext
@@ -131,8 +132,8 @@ class AgentDefinition:
         timeout: Seconds that a run may be pending before it ends in status `timeout`.
 
     Raises:
-        TypeError: `function` cannot be called, or is async; `timeout` is not a number; the
-            descriptor would not be JSON, or a schema is not a JSON Schema.
+        TypeError: `function` cannot be called with three arguments, or is async; `timeout` is not a
+            number; the descriptor would not be JSON, or a schema is not a JSON Schema.
         ValueError: `timeout` is not above 0.
     """
 
@@ -220,9 +221,9 @@ def _copy_schemas(definition: object, *names: str) -> None:
 
 
 def _check_function(function: object) -> None:
-    if isinstance(function, type) or not callable(function):
-        kind = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
-        raise TypeError(f"function: must be a function agent(input, config, context), not {kind}")
+    if isinstance(function, type):
+        raise wrong_type("function", "a function agent(input, config, context)", function)
     for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - as above
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             raise TypeError("function: must not be async: each run has a thread of its own")
+    check_arguments(function=function)

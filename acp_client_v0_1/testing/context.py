@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from acp_client_v0_1.testing._values import json_copy
+from acp_client_v0_1.testing._values import check_type, json_copy
 
 __all__ = ["AgentContext", "RunCancelled", "ThreadState"]
 
@@ -84,5 +84,6 @@ class AgentContext:
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or raise RunCancelled as soon as the run is cancelled."""
+        check_type("seconds", seconds, int, float)
         if self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise RunCancelled(self.run_id)

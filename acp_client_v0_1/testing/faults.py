@@ -36,6 +36,8 @@ __all__ = ["Fault", "Faults", "RecordedRequest"]
 
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_SEGMENT = re.compile(r"\*+|\{\w+\}")
+_STREAM = "/runs/*/stream"
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
 
 
@@ -49,8 +51,8 @@ class Fault:
 
     Args:
         method: Only requests with this method.
-        path: Only requests with this path, below the server's base path; each `*` stands for
-            one segment: "/runs/*/output".
+        path: Only requests with this path, below the server's base path; each `*` or `{name}`
+            stands for one segment: "/runs/*/output" or "/runs/{run_id}/output".
         times: How many requests it is for; None keeps it until it is removed.
         share: Which share of those requests it is for, such as 0.05 for one in twenty, chosen at
             random but the same in each test run; the others do not count in `times`.
@@ -189,17 +191,18 @@ class RecordedRequest:
 
 
 def _fits(pattern: str, path: str) -> bool:
-    return re.fullmatch("[^/]+".join(map(re.escape, pattern.split("*"))), path) is not None
+    return re.fullmatch("[^/]+".join(map(re.escape, _SEGMENT.split(pattern))), path) is not None
 
 
 def _check_values(fault: Fault) -> None:
     if fault.method is not None and fault.method.upper() not in _METHODS:
         raise ValueError(f"method: must be one of {', '.join(_METHODS)}, not {fault.method!r}")
-    known = {path for _, path in OPERATIONS.values()}
+    kind = (fault.method or "").upper().replace("HEAD", "GET")
+    known = {path for method, path in OPERATIONS.values() if method.startswith(kind)}
     path, after = fault.path, fault.retry_after
     # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it.
     if path is not None and not any(_fits(path, one) or _fits(one, path) for one in known):
-        raise ValueError(f"path: {path!r} is not a path of ACP 0.1{did_you_mean(path, known)}")
+        raise ValueError(f"path: ACP 0.1 has no {kind or 'path'} {path}{did_you_mean(path, known)}")
     if isinstance(after, str) and retry_after({"retry-after": after}) is None:
         raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")
     check_header("redirect", "Location", fault.redirect or "")
@@ -224,6 +227,8 @@ def _check_together(fault: Fault) -> None:
         _refuse(given, ("body", "headers", "retry_after", "carried_out"), "it needs a status")
     if fault.status in (204, 304) and "body" in given:
         raise ValueError(f"body: a response with status {fault.status} has none")
+    if not (fault.fits("GET", _STREAM) or _fits(_STREAM, fault.path or "")):
+        _refuse(given, ("after_events",), f"only {_STREAM} has events")
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' ends a stream, and needs after_events")
     if "late" in given:

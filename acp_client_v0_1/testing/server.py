@@ -23,7 +23,7 @@ from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_he
 from acp_client_v0_1.testing._server.injection import FaultInjection
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
-from acp_client_v0_1.testing._values import Seconds, check_given, is_loopback
+from acp_client_v0_1.testing._values import Seconds, check_given, check_type, is_loopback
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
@@ -62,8 +62,8 @@ class LocalServer:
     Raises:
         TypeError: An argument has the wrong type; the message names it.
         ValueError: `port` or `ping` is out of range, `api_key` cannot be a header, `base_path` is
-            not a plain path, a name in `allowed_hosts` is not a host name, or two agents have the
-            same id.
+            not a plain path, `host` or a name in `allowed_hosts` is not a host name, or two agents
+            have the same id.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class LocalServer:
         allowed_hosts: _Names = (),
         quirks: Quirks = _NO_QUIRKS,
     ) -> None:
+        check_type('api_key, such as ("x-api-key", "s"),', api_key, tuple, Mapping, type(None))
         check_given(LocalServer.__init__, locals())
         self._host = host
         self._port = port
@@ -94,7 +95,7 @@ class LocalServer:
         self._faults = Faults()
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
         faulty = FaultInjection(operations, self._faults, self._log, self._base_path)
-        self._app = Gate(faulty, {host, *allowed_hosts})
+        self._app = Gate(faulty, host, allowed_hosts)
         self._runner: Runner | None = None
         self._accepted_before = 0
 

@@ -74,8 +74,7 @@ class Webhooks:
 
     def open(self) -> None:
         """Begin to send, unless this is under way."""
-        if self._sender is None:
-            self._sender = ThreadPoolExecutor(1, "webhooks of the local server")
+        self._sender = self._sender or ThreadPoolExecutor(1, "webhooks of the local server")
 
     def send(self, url: str, run: dict[str, Any]) -> None:
         """Queue the delivery of a copy of a Run, unless the deliveries have ended."""

@@ -274,6 +274,7 @@ def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
             (HEADER_LINE + encode_line(record), 2, "is not about an input")
             for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1})
         ),
+        (HEADER_LINE.replace(b"\n", b"\r\n"), 1, "it ends in CRLF, not in LF;"),
         (HEADER_LINE + b"\n", 2, "has no checksum"),
         (HEADER_LINE + b"{}\n" + encode_line(STARTING), 2, "has no checksum"),
         (HEADER_LINE + encode_line({"started": 0, "run": "r"}), 2, "no line that starts it"),

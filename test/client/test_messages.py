@@ -422,7 +422,7 @@ NOTHING_MADE = "; no run was made or changed"
 def an_output_that_the_server_lacks() -> None:
     def respond(request: Request) -> bytes:
         served = "/output" not in request.path
-        ended = {**RUN, "status": "success"}
+        ended = {**RUN, "run_id": ID, "status": "success"}
         return response(json.dumps(ended).encode()) if served else response(b"", 404, "Not Found")
 
     served(result, handler=serve_each(respond))
@@ -612,6 +612,7 @@ CALLS: Rows = {
             [NAMELESS], lambda client: AgentHandle.find("x", client)
         ),
         f"the server gave run {ID} the output of run r2": lambda: got(OTHERS, result),
+        "the record of run r1": lambda: got(RUN, lambda client: RunHandle(ID, client).done()),
         "expected a JSON object": lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")),
         "a list of Thread: ... ; it looks like ACP 0.2, and this client speaks 0.1": lambda: got(
             [NEWER], lambda client: ThreadsApi(client).search_threads({})
@@ -792,6 +793,7 @@ FIELDS: Rows = {
         "input['x']: Decimal is not JSON; pass a float or a str": {"input": {"x": Decimal("1.10")}},
         "input['x'][1]: -inf is not a JSON number": {"input": {"x": [1, float("-inf")]}},
         "run_create.inputs: unknown field 'inputs' of ... did you mean 'input'": {"inputs": {}},
+        "run_create.input: keys must be str, got NoneType None; has a": {"input": {None: ["2"]}},
         "run_create.input: Input should be a dict, not str: is it JSON text?": {"input": "{}"},
         "run_create.agent_id: Input should be a valid string ... … (RunCreate)": {
             **dict.fromkeys(("agent_id", "thread_id", "webhook", "input", "config"), 5)
@@ -870,7 +872,7 @@ HANDLES: Rows = {
         ),
     },
     ApiTypeError: {
-        "must be a JSON object (dict), not str: is it JSON text? Then": lambda: agent().run("{}"),
+        "must be a JSON object (dict), not str; is it JSON text? Then": lambda: agent().run("{}"),
         "own object, not a Run: pass run.creation.input": lambda: agent().run(Run.from_dict(RUN)),
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),
@@ -886,11 +888,16 @@ HANDLES: Rows = {
             lambda: run().result(stop=True),
             lambda: run().resume({}, stop=True),
         ),
+        "input must be a JSON object (dict): pass an instance, not the": lambda: agent().run(
+            RunCreate
+        ),
+        "run_id must be a str, not RunHandle: pass its run_id": lambda: RunHandle(run()),
         "own object, not a RunCreate: pass create.input": lambda: agent().start(CREATE),
         "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
         "id_or_name must be a str, not int": lambda: AgentHandle.get(5, offline()),
+        "thread_id belongs in conv": lambda: agent().conversation().run({}, thread_id="t"),
         "version must be a str, not int": lambda: AgentHandle.find("echo", offline(), version=9),
         "on_interrupt must be a function ... yours takes ()": lambda: run().drive(lambda: None),
         "on_interrupt must be a function that takes the question ... not bool": (
@@ -918,6 +925,7 @@ HANDLES: Rows = {
     },
     ApiValueError: {
         "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
+        "after is a token, not the id": lambda: run().events(after=run().token()),
         "request.statuss: unknown field 'statuss' ... did you mean 'status'?": lambda: iter_runs(
             RunsApi(offline()), {"statuss": "pending"}
         ),
@@ -927,6 +935,9 @@ HANDLES: Rows = {
         "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
     acp.TokenError: {
+        "a token must be a str, not method: call run.token()": lambda: RunHandle.from_token(
+            run().token
+        ),
         "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
         "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
     },
@@ -942,7 +953,6 @@ each(HANDLES)
 # Options of a start
 STARTS: Rows = {
     ApiTypeError: {
-        "config must be a JSON object (dict), not list": {"config": [1]},
         "webhook must be a str, not int": {"webhook": 5},
         "reuse must be True or False, not str": {"client_token": "t", "reuse": "no"},
     },

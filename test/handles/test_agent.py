@@ -132,9 +132,15 @@ def test_several_agents_of_that_name(
     versions = [text.split(" (")[0] for text in caught.value.candidates]
     assert versions == ["counter 1.0.0", "counter 2.0.0"]
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
+    server.register(lambda i, c, x: {}, name="counter", version="2.0.0", agent_id="c")
+    with pytest.raises(AgentLookupError, match=r"several .*; use an id$"):
+        AgentHandle.find("counter", client, version="2.0.0")
     agents = AgentsApi(client).search_agents({"name": "counter"})
     # A server may ignore the version.
     monkeypatch.setattr(AgentsApi, "search_agents", lambda api, request: agents)
+    assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
+    # Or send an agent twice.
+    monkeypatch.setattr(AgentsApi, "search_agents", lambda api, request: [agents[0]] * 2)
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
 
 

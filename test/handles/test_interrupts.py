@@ -144,14 +144,19 @@ def test_an_answer_may_be_refused(approval: AgentHandle) -> None:
     assert run.result(timeout=30)["approved"] is False
 
 
-def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
+def test_what_the_callback_raises_propagates(
+    three: AgentHandle, caplog: pytest.LogCaptureFixture
+) -> None:
     run = three.start()
 
     def refuse(question: PendingInterrupt) -> dict[str, Any]:
         raise KeyError("no")
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError) as caught:
         run.drive(refuse)
+    (note,) = getattr(caught.value, "__notes__", caplog.messages)
+    assert f"interrupted: answer it with RunHandle('{run.run_id}').interrupts() or `acp-" in note
+    assert note.endswith(f"wait --ask {run.run_id}`")
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
@@ -171,6 +176,16 @@ def test_none_from_the_callback_stops(three: AgentHandle, counts: Any) -> None:
     with pytest.raises(RunInterrupted, match="on_interrupt gave None"):
         three.run(on_interrupt=lambda question: None)
     assert counts.resumes == []
+
+
+def test_a_callback_may_answer_by_itself(three: AgentHandle, counts: Any) -> None:
+    def answer(question: PendingInterrupt) -> None:
+        question.answer({"value": 7})
+
+    assert three.run(on_interrupt=answer, timeout=30) == {"answers": [7, 7, 7]}
+    (item,) = three.map([{}], on_interrupt=answer)
+    assert item.result() == {"answers": [7, 7, 7]}
+    assert len(counts.resumes) == 6
 
 
 def test_a_limit_of_questions(three: AgentHandle, counts: Any) -> None:

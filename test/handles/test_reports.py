@@ -240,8 +240,8 @@ def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts:
     ("answer", "words"),
     [
         (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
-        (lambda _: "{}", "not str: is it JSON text"),
-        (lambda _: later(), "not coroutine: this client is synchronous, so the function must"),
+        (lambda _: "{}", "not str; is it JSON text"),
+        (lambda _: later(), "not coroutine; this client is synchronous, so the function must"),
     ],
 )
 def test_an_answer_that_is_no_json_object(

@@ -200,7 +200,7 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
         def call(self, operation: Any, arguments: Any, options: Any) -> Any:
             return Run.from_dict(a_run("success"))
 
-    run = RunHandle("r1", StandIn())  # type: ignore[arg-type]
+    run = RunHandle("r", StandIn())  # type: ignore[arg-type]
     assert run.refresh().status == "success"
     contact = Contact.of(run._core.runs)
     assert (contact.server.reached, contact.retries, contact.pace) == (True, 0, None)
@@ -241,6 +241,15 @@ def test_an_output_of_another_run_is_refused_and_kept(serve: Serve) -> None:
         RunHandle("r1", client).result(timeout=5)
     assert json.loads(caught.value.body or "") == output
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("call", [RunHandle.refresh, RunHandle.done, RunHandle.cancel])
+def test_a_record_of_another_run_is_refused(serve: Serve, call: Callable[..., object]) -> None:
+    server, client = serve(response(json.dumps(a_run("success")).encode()))
+    run = RunHandle("r1", client)
+    with pytest.raises(ResponseValidationError, match="run r1 the record of run r:"):
+        call(run)
+    assert run.status is None and len(server.requests) == 1
 
 
 @pytest.mark.slow

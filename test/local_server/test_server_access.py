@@ -194,6 +194,7 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
         *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
         *({"x-api-key": value} for value in (" a", "a ")),
     ),
+    "host": ("http://127.0.0.1:8000", "localhost:8000"),
     "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
     "port": (-1, 65536),
     "ping": (0, float("nan")),

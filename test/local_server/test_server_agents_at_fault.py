@@ -162,6 +162,7 @@ NAN_IS_NONE = "nan is not a JSON number"
         (raising(ValueError("\ud83d")), "ValueError: \\ud83d"),
         (raising(Unspeakable()), "Unspeakable: (its text raises RuntimeError)"),
         (raising(changed()), "TypeError: errcode must be of type int, not str"),
+        (lambda i, c, x: x.sleep("1"), "TypeError: seconds must be of type int or float, not str"),
         (returning(None), "TypeError: an agent's result must be of type dict, not None"),
         (returning({"x": object()}), "TypeError: an agent's result['x']: object is not JSON"),
         (returning({"x": [1.0, NAN]}), f"TypeError: an agent's result['x'][1]: {NAN_IS_NONE}"),
@@ -251,8 +252,9 @@ async def updates(input: Json, config: Json, context: AgentContext) -> Any:
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"function": 1}, TypeError, "^function: must be a function agent.*, not 1"),
-        ({"function": dict}, TypeError, "^function: .*, not the class dict"),
+        ({"function": 1}, TypeError, "^function must be a function agent.*, not int"),
+        ({"function": dict}, TypeError, "^function must be .*: pass an instance, not the class"),
+        ({"function": lambda input: {}}, TypeError, r"^function must be .* yours takes \(input\)"),
         ({"function": coroutine}, TypeError, "^function: must not be async"),
         ({"function": updates}, TypeError, "^function: must not be async"),
         ({"timeout": "1"}, TypeError, "^timeout: Input should be a valid number"),

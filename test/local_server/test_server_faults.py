@@ -404,8 +404,11 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     ("error", "name", "fields"),
     [
         (ValueError, "method: must be one of GET, HEAD, POST.* not 'FETCH", {"method": "FETCH"}),
-        (ValueError, "path: '/run' is not .* ACP 0.1; did you mean '/runs", {"path": "/run"}),
+        (ValueError, "path: ACP 0.1 has no path /run; did you mean '/runs", {"path": "/run"}),
         (ValueError, "path: .* did you mean '/runs/\\*/output", {"path": "/runs/*/outputs"}),
+        (ValueError, "path: ACP 0.1 has no PUT /runs", {"path": "/runs/*", "method": "put"}),
+        (ValueError, "after_events", {"cut": "close", "after_events": 2, "path": "/runs"}),
+        (ValueError, "after_events", {"cut": "close", "after_events": 2, "method": "POST"}),
         *((ValueError, name, {name: one}) for name, values in IMPOSSIBLE.items() for one in values),
         *((ValueError, "body", {"status": status, "body": "text"}) for status in (204, 304)),
         (ValueError, "headers", {"status": 200, "headers": {"X y": "z"}}),
@@ -452,7 +455,14 @@ def test_what_would_do_nothing_or_break_is_refused_by_name(
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/*", "/runs/a", "/*/*", "/runs/a*/output", "/*"])
 def test_a_path_of_an_operation_is_taken(path: str) -> None:
-    assert Fault(path=path, method="get", status=503, retry_after="3").path == path
+    method = "post" if path in ("/runs", "/*") else "head"
+    assert Fault(path=path, method=method, status=503, retry_after="3").path == path
+
+
+@pytest.mark.parametrize("path", ["/runs/{run_id}", "/runs/**", "/{kind}/*"])
+def test_a_segment_may_be_written_as_in_the_contract_or_as_stars(call: Any, path: str) -> None:
+    call.server.fail_next(503, path=path)
+    assert call("GET", "/runs/x").status == 503
 
 
 def test_requests_are_recorded_as_they_came(call: Any) -> None:

@@ -39,9 +39,7 @@ def base_path_of(text: str) -> str:
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
     """Return the headers that each request must have, or raise ValueError."""
-    if api_key is None:
-        return {}
-    headers = dict(api_key) if isinstance(api_key, Mapping) else dict([api_key])
+    headers = dict([api_key]) if isinstance(api_key, tuple) else dict(api_key or {})
     for name, value in headers.items():
         check_header("api_key", name, value)
         if not value:
@@ -60,12 +58,13 @@ def check_keys(given: Headers, required: Mapping[str, str]) -> None:
 class Gate:
     """ASGI middleware that reads each request whole, or refuses it by its host or its size."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, host: str, allowed_hosts: Collection[str]) -> None:
         self._app = app
-        self._allowed = {name.lower() for name in allowed_hosts}
+        self._allowed = {name.lower() for name in (host, *allowed_hosts)}
         for name in self._allowed:
             if not _NAME.fullmatch(name) and address_of(name) is None:
-                raise ValueError(f"allowed_hosts: {name!r} is not a host name without port")
+                where = "host" if name == host.lower() else "allowed_hosts"
+                raise ValueError(f"{where}: {name!r} is not a host name without port")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -221,19 +221,16 @@ class Store:
             return _found(self.threads, thread_id, "thread")
 
     def search(
-        self, records: Mapping[str, Record], wanted: JsonObject, limit: int, offset: int
+        self, records: Mapping[str, Record], filters: JsonObject, limit: int, offset: int
     ) -> list[JsonObject]:
         """Return a page of the records that pass every filter."""
-        filters = dict(wanted)
         if filters.get("metadata") and self.quirks.search_metadata == "fails":
             raise Refusal(500, "the search by metadata failed")
         if self.quirks.search_metadata == "ignored":
-            filters.pop("metadata", None)
+            filters = {name: wanted for name, wanted in filters.items() if name != "metadata"}
+        order = -1 if self.quirks.search_order == "newest" else 1
         with self.lock:
-            in_order = list(records.values())
-            if self.quirks.search_order == "newest":
-                in_order.reverse()
-            found = [record for record in in_order if _passes(record, filters)]
+            found = [each for each in list(records.values())[::order] if _passes(each, filters)]
             return [record.to_wire() for record in found[offset : offset + limit]]
 
     def forget_run(self, run: RunRecord) -> None:
