@@ -251,9 +251,10 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
         with (
             SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
             rest_client(**settings, verify_ssl=False) as client,
-            pytest.warns(InsecureRequestWarning, match=words),
+            pytest.warns(InsecureRequestWarning, match=words) as warned,
         ):
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+        assert warned[0].filename == __file__  # the line that makes the call
     assert seen == [ssl.CERT_REQUIRED]  # by which urllib3 2.6 checks the proxy
 
 
