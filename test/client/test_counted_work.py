@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from support.costs import Memory
 from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
@@ -32,7 +32,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
 )
-from acp_client_v0_1._schema import free_json
+from acp_client_v0_1._schema import free_json, surrogates
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
@@ -84,8 +84,11 @@ assert a.RunCreate.__pydantic_validator__ is first
     printed_by(script)
 
 
-def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_content_is_not_walked_by_the_slow_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_json, "_fault", refuse)
+    monkeypatch.setattr(surrogates, "_ESCAPE", None)
+    with pytest.raises(ValidationError):  # of JSON that does not fit, no surrogate is the reason
+        Run.from_json("{}")
     plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
     for _ in range(190):
         plain = {"a": plain}
