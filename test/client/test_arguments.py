@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -335,6 +336,10 @@ def test_a_value_of_another_type_is_refused_by_name(
 
 @pytest.mark.parametrize("kind", [str, int, bool, datetime, status, words], ids=named)
 def test_an_optional_argument_may_be_none_and_a_required_one_may_not(kind: Any) -> None:
-    assert operation("query", kind, required=False).bind((None,)).target == "/things"
+    optional = operation("query", kind, required=False)
+    assert optional.bind((None,)).target == "/things"
+    last = Parameter("last", "query", int)
+    both = replace(optional, parameters=(*optional.parameters, last))
+    assert both.bind((None, 5)).target == "/things?last=5"
     with pytest.raises(ApiTypeError, match=r"each must be .*, not NoneType"):
         operation("query", kind).bind((None,))
