@@ -187,8 +187,7 @@ def test_an_event_that_is_set_during_a_request_ends_the_wait_without_another():
 
 def test_the_time_of_a_long_poll_does_not_count_as_an_outage(set_timing):
     """What counts is how long nothing worked, not how long the server held what was cut."""
-    set_timing(outage=0.3)
-    set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))
+    set_timing(outage=0.3, early=(0.05, 2.0), backoff=(0.05, 2.0))
     cut = [0.6, response(b'"gateway"', 504), CLOSE]
     with SocketServer(cut, OUTPUT) as server:
         assert wait(server, block_timeout=30).actual_instance.type == "result"

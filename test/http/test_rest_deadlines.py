@@ -550,6 +550,7 @@ def test_the_read_timeout_of_a_long_poll_outlasts_its_window(explicit, default, 
 def test_a_long_poll_outlasts_the_total_of_other_calls():
     timeout = resolve_timeout(None, (10, 60), total=0.5, block_window=2, margin=5)
     assert (timeout.total, timeout.read) == (7, 60)
+    assert resolve_timeout(None, 5, block_window=9).total == 9
 
 
 @pytest.mark.parametrize("explicit", [2, 10, (1, 10), (None, 3)])
