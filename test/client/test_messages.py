@@ -730,7 +730,7 @@ each(SETTINGS)
 # What is assigned to a Configuration
 ASSIGNED: Rows = {
     ApiValueError: {
-        "host has a port that is not ... 'eighty'": {"host": "http://acp.example:eighty"},
+        "host has a port that is not ... 'eighty'": {"host": "http://a:b:eighty"},
         "logger_file cannot be opened: there is no folder /none": {"logger_file": "/none/log"},
     },
     ApiTypeError: {

@@ -184,6 +184,8 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
 def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    source: Any = SimpleNamespace(get=lambda timeout: timeout)
+    assert [slots.got(source, seconds) for seconds in (0, 5, None)] == [0.001, 5, None]
     few, waits = Slots(1), [0.2, 0.2, 0.05]
     holder, slot, kept = Slot(), Slot(), few._next_sweep
     assert (few.enter(holder), few.enter(slot)) == (True, False)
