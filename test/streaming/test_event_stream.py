@@ -74,9 +74,6 @@ def numbers(*values: int) -> bytes:
     return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
 
 
-# --- What it yields -----------------------------------------------------------------------------
-
-
 def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
     stream = stream_of(numbers(1, 2), numbers(3))
     assert (next(stream), response_of(stream).reads) == (1, 1)
@@ -128,9 +125,6 @@ def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
     assert stream.last_event_id == "4"  # a block with an id alone sets it, too
 
 
-# --- Ways out -----------------------------------------------------------------------------------
-
-
 def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     stream = stream_of(numbers(1, 2, 3), numbers(4))
     raw = stream.raw_events()
@@ -164,9 +158,6 @@ def test_an_interrupt_from_the_keyboard() -> None:
     assert (stream.closed, response_of(stream).closes) == (True, 1)
 
 
-# --- Once only ----------------------------------------------------------------------------------
-
-
 def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
     exhausted, closed = stream_of(numbers(1)), stream_of(numbers(1))
     failed = stream_of(numbers(1), ConnectionException(reason="reset"))
@@ -180,9 +171,6 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
                 ApiValueError, match=r"the stream is over or closed.*get_run_stream"
             ):
                 attempt(stream)
-
-
-# --- Errors -------------------------------------------------------------------------------------
 
 
 def test_an_event_that_cannot_be_decoded() -> None:

@@ -38,9 +38,6 @@ def until_too_large(
     return events, False
 
 
-# --- The limit ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("size", [1, 7, 64, 100, 101, 1000, 5000])
 @pytest.mark.parametrize(
     "start", [b"data: ", b"data:", b"data: a\ndata: ", b"id: ", b"event: ", b"foo: ", b"x"]
@@ -117,9 +114,6 @@ def test_a_limit_is_a_positive_integer_and_by_default_64_mib(bad: Any) -> None:
         SSEParser(max_event_bytes=bad)
 
 
-# --- Memory -------------------------------------------------------------------------------------
-
-
 def peak_of(chunks: Iterable[bytes], **limit: int) -> int:
     parser = SSEParser(**limit)
     with Memory() as memory, suppress(EventTooLarge):
@@ -178,9 +172,6 @@ def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
             parser.feed(unfinished)
             end(parser)
         assert memory.kept < 64 * KIB
-
-
-# --- Work ---------------------------------------------------------------------------------------
 
 
 def calls(chunks: Sequence[bytes]) -> int:
@@ -262,9 +253,6 @@ def test_a_block_that_comes_in_parts_makes_the_blocks_after_it_no_slower() -> No
 def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
     few, most, more = (calls([b"x" * size]) for size in (1000, 256 * KIB, 256 * KIB + 2))
     assert few == most < more
-
-
-# --- Use ----------------------------------------------------------------------------------------
 
 
 def test_the_first_event_of_acp_takes_fewer_calls_than_that_of_another_name() -> None:
