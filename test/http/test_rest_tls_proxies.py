@@ -36,7 +36,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import tls
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.urls import Origin
+from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -397,10 +397,11 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     ("scheme", "port"),
     [("http", 80), ("https", 443), ("socks4", 1080), ("socks4a", 1080), ("socks5h", 1080)],
 )
-def test_a_proxy_without_a_port_has_that_of_its_scheme(scheme, port):
+def test_a_proxy_or_a_host_without_a_port_has_that_of_its_scheme(scheme, port):
     origin = Origin("http", "acp.invalid", 80)
     assert proxy_for(origin, f"{scheme}://proxy", None, {}).port == port
     assert proxy_for(origin, f"{scheme}://proxy:8", None, {}).port == 8
+    assert not scheme.startswith("http") or parse_target(f"{scheme}://host").origin.port == port
 
 
 def test_credentials_that_are_set_for_a_proxy_replace_those_of_its_url():
