@@ -259,7 +259,7 @@ def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None
         with pytest.raises(NothingYet):
             reader.advance(seconds)
         assert seconds <= time.monotonic() - began < 5
-    assert waits[0] == 0
+    assert waits[0] == 0 and waits.count(0) <= 2
     assert all(0 <= wait <= 0.05 for wait in waits)
     assert not reader.closed
 
