@@ -82,10 +82,11 @@ def test_comments_are_not_held() -> None:
 def test_the_limit_is_exact_and_comments_do_not_count(before: bytes) -> None:
     # Of 6, 0, 9, 4 and 10 bytes, with one byte for each line end.
     lines = b"id: 1\r\n: a comment\r\nevent: e\r\nfoo\r\n" + "data: é".encode() + b"\xff\r\n"
+    block = lines + b"\r\n"
     for size in (1, 3, 100):
-        chunks = pieces(before + lines + b"\r\n", size)
-        assert until_too_large(SSEParser(29), chunks)[1] is False
-        assert until_too_large(SSEParser(28), chunks)[1] is True
+        for chunks in (pieces(before + block, size), [*pieces(before, size), block]):
+            assert until_too_large(SSEParser(29), chunks)[1] is False
+            assert until_too_large(SSEParser(28), chunks)[1] is True
 
 
 FRAGMENTS = [
