@@ -112,6 +112,7 @@ def with_a_slash(runs: RunsApi) -> None:
         *BAD,
         *((with_option(option, value), *error) for option, value, *error in BAD_OPTIONS),
         (with_a_slash, ApiValueError, "run_id"),
+        (lambda runs: runs.create_run({"a" * 300: 1}), ApiValueError, f"run_create.{'a' * 188}…"),
     ],
 )
 def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
