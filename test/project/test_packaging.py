@@ -61,13 +61,17 @@ def test_the_lowest_version_of_the_metadata_will_do(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_import_that_fails_otherwise_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
     def fail(*names: str) -> None:
+        tried.append(names)
         raise ImportError("broken", name="of a user")
 
     monkeypatch.setattr(_lazy, "import_module", fail)
     load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
     with pytest.raises(ImportError, match="broken"):
         load("SSEParser")
+    assert tried == [(".", "acp_client_v0_1.streaming")]  # a package is imported before its modules
 
 
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:
