@@ -434,8 +434,8 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
         assert call.seconds > 0.6
 
         def ignore(connection):
-            connection.read_request()
-            connection.play([response(b'"a"'), 0.6, response(b'"unread"'), STALL])
+            first = [response(b'"a"')] if connection.sock.recv(100).startswith(b"GET") else []
+            connection.play([*first, 0.6, response(b'"unread"'), STALL])
 
         server.handler = ignore
         for limit in (0.4, (1, 0.4)):
