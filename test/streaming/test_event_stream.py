@@ -114,6 +114,7 @@ def test_what_the_response_says() -> None:
     assert repr(stream) == "<EventStream open, status 200, last id ''>"
     stream.close()
     assert "closed" in repr(stream)
+    assert (response_of(stream).closes, response_of(stream).aborts) == (1, 0)
 
 
 def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
