@@ -516,7 +516,7 @@ def test_socks(certificates, mutual_server, login):
     user = f"{login[0]}:{login[1]}@" if login else ""
     with SocksProxy(login) as proxy, SocketServer(FINE) as server:
         url = f"socks5h://{user}127.0.0.1:{proxy.port}"
-        with rest_client(proxy=url, **settings) as client:
+        with rest_client(proxy=url, timeout=None, **settings) as client:
             assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
             assert client.request("GET", mutual_server.url).status == 200
     assert proxy.asked == [("acp.invalid", server.port), ("127.0.0.1", mutual_server.port)]
@@ -543,7 +543,7 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
     monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
     with (
         SocksProxy() as proxy,
-        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}") as (client, server),
+        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}", timeout=None) as (client, server),
     ):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert proxy.asked == [(asked, server.port)]
