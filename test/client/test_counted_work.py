@@ -32,7 +32,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
 )
-from acp_client_v0_1._schema import free_json, surrogates
+from acp_client_v0_1._schema import OpenEnum, free_json, surrogates
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
@@ -139,12 +139,21 @@ def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at
     assert names & {"write", "sendall"} == {"write"}  # sendall() would poll the socket before
 
 
-def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Own(Run):
         """Its schema is made here."""
 
+    unlisted: list[str] = []
+
+    class Known(OpenEnum):
+        A = "a"
+        _received = staticmethod(unlisted.append)  # type: ignore[assignment]
+
     monkeypatch.setattr("dateutil.parser.parse", refuse)
     assert Own.from_dict(RUN).updated_at.second == 1
+    assert Known.from_json('"a"') is Known.A and not unlisted
 
 
 def test_an_operation_is_found_by_its_identity() -> None:

@@ -793,7 +793,7 @@ each(INPUTS, lambda value: send(RunCreate(agent_id="a", input=value)))
 MODELS: Rows = {
     ValidationError: {
         "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(inputs={}),
-        "unknown field 'zzz' of RunCreate [": lambda: RunCreate(agent_id="a", zzz={}),
+        "'zzz' of RunCreate [type=extra_forbidden, input_value={}": lambda: RunCreate(zzz={}),
         "is it JSON text? Then pass json.loads(…)": lambda: RunCreate(agent_id="a", input="{}"),
         "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
         "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
