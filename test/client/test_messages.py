@@ -251,8 +251,8 @@ def of_numpy(name: str) -> Any:
     return type(name, (), {**members, "__module__": "numpy"})()
 
 
-def nested(levels: int) -> dict[str, Any]:
-    value: Any = {"leaf": 1}
+def nested(levels: int, leaf: object = 1) -> dict[str, Any]:
+    value: Any = {"leaf": leaf}
     for level in range(levels - 1):
         value = [value] if level % 2 and level < levels - 2 else {"a": value}
     return cast("dict[str, Any]", value)
@@ -262,7 +262,7 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
     """The echo of an input is in the creation of a run, in a list."""
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         agent = AgentHandle.find("echo", api_client=client)
-        deepest = nested(197)
+        deepest = nested(197, "\ufffd")  # for which the content is searched for surrogates
         run = agent.start(deepest, metadata={"m": nested(196)}, client_token="deep")
         assert run.result(timeout=30) == deepest
         (found,) = iter_runs(RunsApi(client), {"metadata": {"acp-client-token": "deep"}})
