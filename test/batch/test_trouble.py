@@ -491,10 +491,16 @@ def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
         assert "within the call's 0.0" not in str(item.outcome)
 
 
-def test_the_time_of_a_run_that_nobody_polls_begins_with_its_create(agent: AgentHandle) -> None:
-    started = task(0)
-    driver_of(agent).start(started)
-    assert started.polls is not None and 0 < started.polls.wait.remaining() <= 9
+def test_the_time_of_a_run_begins_with_its_create_and_is_not_asked_for_at_its_end(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    started, driver, now = task(0), driver_of(agent), [0.0]
+    set_timing(now=lambda: now[0])
+    driver.start(started)
+    assert started.polls is not None and started.polls.wait.remaining() == 9
+    now[0] = 8.99  # too late for a response
+    assert driver.poll(started, 1) and isinstance(started.outcome, RunWaitTimeout)
+    assert len(server.requests) == 1
 
 
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
