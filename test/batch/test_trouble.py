@@ -483,15 +483,7 @@ def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
     assert (started.outcome is not None) is hits[-1]
 
 
-def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
-    agent: AgentHandle,
-) -> None:
-    for item in agent.map(numbers(60, seconds=60), concurrency=60, timeout=2):
-        assert isinstance(item.outcome, RunWaitTimeout)
-        assert "within the call's 0.0" not in str(item.outcome)
-
-
-def test_the_time_of_a_run_begins_with_its_create_and_is_not_asked_for_at_its_end(
+def test_the_time_of_a_run_begins_with_its_create_and_ends_without_a_request(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
     started, driver, now = task(0), driver_of(agent), [0.0]
