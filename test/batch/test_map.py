@@ -606,7 +606,6 @@ def test_a_run_that_asks_is_cancelled_too(server: LocalServer, agent: AgentHandl
     assert [run["status"] for run in server.runs] == ["success"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_fork_leaves_the_runs_of_its_parent_alone(
     agent: AgentHandle, server: LocalServer
 ) -> None:

@@ -462,7 +462,6 @@ def test_a_sound_server_ends_with_0_and_text(server: LocalServer, inside: Inside
     assert server.runs == before
 
 
-@pytest.mark.slow
 def test_runs_are_announced_and_what_differs_ends_with_11(inside: Inside) -> None:
     with LocalServer(quirks=Quirks(pending_output="404")) as server:
         settings = json.dumps({"seconds": 1})
