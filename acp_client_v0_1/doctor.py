@@ -123,8 +123,8 @@ class _Answer(NamedTuple):
     took: float
     data: Any
     headers: Any
+    status: int | None
     error: acp.ApiException | None = None
-    status: int | None = 200
 
 
 class _Api(acp.RunsApi, acp.AgentsApi, acp.ThreadsApi):
@@ -199,9 +199,9 @@ class _Exam:
             try:
                 response = send(*values, **options)
                 self.types.add(response.headers.get("content-type", "").partition(";")[0])
-                got = _Answer(monotonic() - began, response.data, response.headers)
+                got = _Answer(monotonic() - began, response.data, response.headers, 200)
             except acp.ApiException as error:
-                got = _Answer(monotonic() - began, None, error.headers or {}, error, error.status)
+                got = _Answer(monotonic() - began, None, error.headers or {}, error.status, error)
             if operation == "create_run" or not (got.error and failure_of(got.error).limits):
                 break
             self.limited += 1
