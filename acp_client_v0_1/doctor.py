@@ -170,12 +170,12 @@ class _Exam:
         """Note whether the server has an operation, asked for a ``real`` id or an unknown one."""
         fits: Verdict | bool = True
         cause: Any = error.__cause__ if isinstance(error, acp.RunStartAmbiguous) else error
-        body: str = getattr(cause, "body", "") or ""
+        body: str = (getattr(cause, "body", "") or "").lstrip()
         status: int = getattr(cause, "status", 0) or (0 if error else 200)
-        page, late = body.lstrip()[:1] == "<", isinstance(error, TimeoutError)
+        page, late = body[:1] == "<", isinstance(error, TimeoutError)
         late = late and not getattr(error, "url", "")  # no request was sent any more
         lacks = status >= 500 or (status >= 400 and is_unserved(cause))
-        if late or (status == 404 and not (real or body.strip())):
+        if late or (status == 404 and not (real or body)):
             fits = "not tried"
         elif error and (page or lacks or status < 400 or status in (401, 403)):
             fits = "differs" if 200 <= status < 400 else "missing"
