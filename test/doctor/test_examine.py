@@ -264,6 +264,12 @@ def test_a_long_poll_that_is_cut_is_found() -> None:
     assert "agent.map(inputs, concurrency=16)" in report.settings
 
 
+def test_outputs_that_are_refused_after_the_first_are_missing() -> None:
+    refused = Fault(path="/runs/*/output", status=403, times=None)
+    report = at_fault(Fault(path="/runs/*/output"), refused, agent=SLOW_AGENT_ID)
+    assert "403" in faults(report)["get_run_output"]
+
+
 def test_a_proxy_in_use_is_named_with_its_source(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
