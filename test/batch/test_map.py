@@ -558,15 +558,6 @@ def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
         Batch("obedient", [])  # type: ignore[arg-type]
 
 
-def test_a_frame_is_no_iterable_of_inputs(agent: AgentHandle) -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = to_dicts = None
-
-    with pytest.raises(ApiTypeError, match=r"pass frame\.to_dicts\(\)"):
-        agent.map(Frame())  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
 def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str) -> None:
     def close(*_: Any) -> None:
