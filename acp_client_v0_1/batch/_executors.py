@@ -113,7 +113,7 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
 # In the caller's process ----------------------------------------------------------------------
 
 
-@dataclass(eq=False)
+@dataclass
 class Remote:
     """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
