@@ -168,8 +168,10 @@ def test_an_agent_that_is_not_there_is_raised(
     assert b'"failed"' not in path.read_bytes()
     # Also where an earlier call may have started the run, and the search for it fails.
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
+    server.clear_requests()
     with pytest.raises(NotFoundException, match="3fa85f64"):
         list(nobody.map(numbers(1), journal=path))
+    assert creates(server) == []
 
 
 class Searched:
