@@ -171,10 +171,10 @@ class _Exam:
         fits: Verdict | bool = True
         cause: Any = error.__cause__ if isinstance(error, acp.RunStartAmbiguous) else error
         body: str = (getattr(cause, "body", "") or "").lstrip()
-        status: int = getattr(cause, "status", 0) or (0 if error else 200)
+        status: int = getattr(cause, "status", None) or 0
         page, late = body[:1] == "<", isinstance(error, TimeoutError)
         late = late and not getattr(error, "url", "")  # no request was sent any more
-        lacks = status >= 500 or (status >= 400 and is_unserved(cause))
+        lacks = status >= 500 or bool(status and is_unserved(cause))
         if late or (status == 404 and not (real or body)):
             fits = "not tried"
         elif error and (page or lacks or status < 400 or status in (401, 403)):
@@ -599,7 +599,7 @@ def examine(
     held = dict[str, str]()
     for name, parts in _PROMISES.items():
         lost = ", ".join(sorted(parts & faults.keys()))
-        held[name] = f"broken by {lost}" if lost else "holds" if parts <= works else "not tried"
+        held[name] = f"broken by {lost}" if lost else "not tried" if parts - works else "holds"
     settings = tuple(dict.fromkeys(each for each in faults.values() if each))[:3]
     status = (11 if faults else 0) if works & ({"create_run"} if agent else {*_READS}) else 1
     return Report(client.configuration.host, agent, status, findings, held, settings)

@@ -527,6 +527,15 @@ def test_what_a_delete_without_content_leaves(carried_out: bool, seen: tuple[str
         assert server.runs == () and "clean-up" not in faults(report)
 
 
+def test_a_run_that_is_gone_is_not_left() -> None:
+    gone = Fault(method="DELETE", path="/runs/*", status=404, carried_out=True, times=None)
+    with LocalServer() as server:
+        server.faults.add(gone)
+        left = found(examined(server.url, COUNTER_AGENT_ID, {"interval": 0}), "clean-up").seen
+        tried = [each.path.split("/")[2] for each in server.requests if each.fault is gone]
+    assert [run_id in left for run_id in dict.fromkeys(tried)] == [False, True, True]
+
+
 # The report
 
 # Without repetitions. The ids have other names: A is the agent, T a thread, R a run, and X nothing.
@@ -572,6 +581,7 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
         "thousands of runs in flight": "holds",
         "answers to questions": "not tried",
     }
+    assert re.search(r"\n6\. Promises\n(  .*: .*\n){4}\n7\. Settings\n  none$", str(report))
     for one in report.findings:
         assert one.verdict == ("works" if one.name != "webhooks, restarts" else "not tried"), one
     elsewhere = {"TLS", "questions", "failed outputs", "attempts", "invalid requests", "clean-up"}
@@ -580,7 +590,9 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
     names = sorted(one.name for one in report.findings)
     assert names == sorted(always | doctor._WORDS.keys() - elsewhere - failed)
     names = {COUNTER_AGENT_ID: "A", thread.thread_id: "T"}
-    names |= {each.path.split("/")[2]: "R" for each in requests if each.method == "DELETE"}
+    deleted = [each.path for each in requests if each.method == "DELETE"]
+    assert len(deleted) == len({*deleted}) > 2  # each run once
+    names |= {path.split("/")[2]: "R" for path in deleted}
     asked = dict[str, None]()
     for each in requests:
         line = f"{each.method} {each.path}?{each.query} {each.body.decode()}"

@@ -184,7 +184,6 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
     [
         ({"agents": "echo"}, "agents: each must be of type AgentDefinition, not str"),
         ({"agents": [agent]}, "agents: each must be of type AgentDefinition, not function"),
-        ({"host": 5}, "host: Input should be a valid string"),
         ({"port": "8000"}, "port: Input should be a valid integer"),
         ({"tls": True}, "tls: Input should be an instance of SSLContext"),
         ({"ping": "1"}, "ping: Input should be a valid number"),
@@ -193,7 +192,6 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
         ({"api_key": "secret"}, "api_key: Input should be a valid dictionary"),
         ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
-        ({"base_path": None}, "base_path: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
 )
