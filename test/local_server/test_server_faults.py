@@ -345,9 +345,8 @@ class TestChoice:
         fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
         call.server.faults.add(fault)
         statuses = [call("GET", "/runs/x").status for _ in range(200)]
-        assert set(statuses) == {404, 500}
-        assert 35 <= statuses.count(500) <= 85
-        # The same requests meet the same faults.
+        # The same requests meet the same faults, also in another test run.
+        assert (statuses.count(404), statuses.count(500)) == (148, 52)
         call.server.faults.clear()
         call.server.faults.add(fault)
         assert [call("GET", "/runs/x").status for _ in range(200)] == statuses

@@ -333,6 +333,9 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
     assert signature(LocalServer.restart).parameters["pause"].default == 0
+    fault = Fault(status=500)
+    assert (fault.times, fault.share) == (1, 1)
+    assert (fault.delay, fault.drip, fault.lag) == (0, 0, 0)
 
 
 MANY = 1000
