@@ -55,6 +55,7 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
 def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> None:
+    assert list(agent.map([])) == [] and server.requests == ()
     items = list(agent.map(numbers(50), config={"c": 1}, metadata={"m": 2}))
     assert sorted(item.index for item in items) == list(range(50))
     for item in items:
@@ -70,11 +71,6 @@ def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> Non
     assert len({body["metadata"]["acp-batch"] for body in sent}) == 1
     assert all(body["metadata"]["m"] == 2 for body in sent)
     assert threads_of_batches() == []
-
-
-def test_no_input_is_no_item(agent: AgentHandle, server: LocalServer) -> None:
-    assert list(agent.map([])) == []
-    assert server.requests == ()
 
 
 def test_an_input_may_be_none_or_a_model_or_dataclass(

@@ -488,7 +488,6 @@ UNEVEN = "is not CSV: it does not have one value for each name"
 WRONG = [
     ("", "arguments are required: COMMAND"),
     ("run", "arguments are required: AGENT"),
-    ("stream", "arguments are required: RUN"),
     ("wait", "arguments are required: RUN"),
     ("run echo {", "argument INPUT: not JSON"),
     ("run echo Hello", "write it in quotes"),

@@ -23,6 +23,7 @@ import pytest
 import trustme
 from support.proxies import HttpProxy
 from support.socket_server import Connection, SocketServer, response
+from support.transport import free_port
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -386,9 +387,7 @@ def test_pages_of_something_else_cannot_be_used() -> None:
 
 
 def test_a_server_that_is_away_cannot_be_used() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    report = examined(f"http://127.0.0.1:{port}")
+    report = examined(f"http://127.0.0.1:{free_port()}")
     assert (report.status, list(faults(report))) == (1, ["connection"])
     assert "cannot connect" in found(report, "connection").seen
     assert 'Configuration(host="https://…")' in report.settings
