@@ -146,7 +146,7 @@ class Remote:
         Raises the error of a task if all tasks would get this error.
         """
         try:
-            ended = self._ended.get(bool(timeout), timeout)
+            ended = self._ended.get(timeout=timeout) if timeout else self._ended.get_nowait()
         except queue.Empty:
             return None
         if ended.ends_batch and isinstance(ended.outcome, Exception):
