@@ -364,7 +364,6 @@ def test_what_an_argument_means() -> None:
         ("serve --port 0", "port", 0),
         ("serve --port 65535", "port", 65535),
         ("run a", "cancel_on_exit", False),
-        ("run a", "reuse", False),
         ("run a --ask", "ask", True),
         ("--debug agents", "debug", True),
         ("agents --debug", "debug", True),
@@ -487,7 +486,6 @@ FILES = {
 UNEVEN = "is not CSV: it does not have one value for each name"
 WRONG = [
     ("", "arguments are required: COMMAND"),
-    ("run", "arguments are required: AGENT"),
     ("wait", "arguments are required: RUN"),
     ("run echo {", "argument INPUT: not JSON"),
     ("run echo Hello", "write it in quotes"),
