@@ -360,7 +360,6 @@ def test_what_an_argument_means() -> None:
         ("wait r --timeout 0.5", "timeout", 0.5),
         ("wait r", "timeout", None),
         ("serve", "port", 8000),
-        ("serve", "bind", "127.0.0.1"),
         ("serve --port 0", "port", 0),
         ("serve --port 65535", "port", 65535),
         ("run a", "cancel_on_exit", False),

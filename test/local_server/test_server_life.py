@@ -333,6 +333,7 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
+    assert (defaults["quirks"].attempts, defaults["quirks"].invalid) == (1, 422)
     assert signature(LocalServer.restart).parameters["pause"].default == 0
     fault = Fault(status=500)
     assert (fault.times, fault.share, fault.delay, fault.drip, fault.lag) == (1, 1, 0, 0, 0)
