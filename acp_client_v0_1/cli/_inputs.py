@@ -31,10 +31,9 @@ def client_of(options: Namespace) -> acp.ApiClient:
 
 def seconds_left(options: Namespace) -> Callable[[], float | None]:
     """Return a function that gives what is left of --timeout for all requests of a command."""
-    seconds = vars(options).get("timeout")
-    ends = time.monotonic() + (seconds or 0)
+    seconds, began = vars(options).get("timeout"), time.monotonic()
     # None means no limit, and 0 checks a run once. Both are returned as they are.
-    return lambda: seconds and max(0.001, ends - time.monotonic())
+    return lambda: seconds and max(0.001, began + seconds - time.monotonic())
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:

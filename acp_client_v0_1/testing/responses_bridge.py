@@ -67,7 +67,7 @@ class _Declared(Incoming):
         reason = response.reason or ""
         self.head = Head(response.version, response.status, reason, response.headers)
 
-    def read1(self, size: int | None = 65_536) -> bytes:
+    def read1(self, size: int | None = None) -> bytes:
         return self._response.read(size or 65_536, decode_content=False)
 
     def abort(self) -> None:
