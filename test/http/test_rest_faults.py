@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, STALL, SocketServer, head, response
+from support.socket_server import STALL, SocketServer, head, response
 from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
@@ -81,14 +81,6 @@ def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
         pytest.raises(ApiException, match="not a valid"),
     ):
         client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
-
-
-def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:
-    with talking([response(b'"a"'), CLOSE]) as (client, server):
-        for _ in range(20):
-            assert client.request("POST", server.url + "/", body=b"{}").status == 200
-            assert eventually(lambda: server.still_open == 0)
-    assert len(server.requests) == 20
 
 
 def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.moments import Interrupt, Moment
-from support.socket_server import SocketServer, response, serve_each
-from support.transport import eventually, in_use, pool_of, rest_client
+from support.socket_server import response
+from support.transport import eventually, in_use, pool_of, talking
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
@@ -69,10 +69,7 @@ def interrupt_everywhere(
 @pytest.mark.slow
 @pytest.mark.parametrize(("files", "step"), [(THE_POOL, 1), (THE_CONNECTION, 5)])
 def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
-    with (
-        SocketServer(handler=serve_each(lambda _: FINE)) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-    ):
+    with talking(FINE, connection_pool_maxsize=1) as (client, server):
 
         def call() -> None:
             assert client.request("GET", server.url, _request_timeout=8).status == 200
@@ -116,10 +113,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
 @pytest.mark.slow
 def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
     kept: list[BaseException] = []
-    with (
-        SocketServer(handler=serve_each(lambda _: FINE)) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-    ):
+    with talking(FINE, connection_pool_maxsize=1) as (client, server):
         files = [str(module.__file__) for module in (pool, slots, incoming)]
         for number in range(1, 2000, 7):
             error = interrupted(lambda: client.request("GET", server.url), number, files)

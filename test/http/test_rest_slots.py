@@ -13,17 +13,8 @@ from typing import Any
 
 import pytest
 from support.moments import Interrupt, Moment
-from support.socket_server import (
-    CLOSE,
-    RESET,
-    STALL,
-    Gate,
-    SocketServer,
-    head,
-    response,
-    serve_each,
-)
-from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client, talking
+from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head, response
+from support.transport import Stopwatch, eventually, in_use, pool_of, talking
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import slots
@@ -71,8 +62,7 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
 
 def test_closing_again_and_again_while_calls_are_made() -> None:
     with (
-        SocketServer(handler=serve_each(lambda _: FINE)) as server,
-        rest_client(connection_pool_maxsize=2) as client,
+        talking(FINE, connection_pool_maxsize=2) as (client, server),
         ThreadPoolExecutor(4) as threads,
     ):
         done = threading.Event()
