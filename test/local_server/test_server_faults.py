@@ -29,11 +29,17 @@ class Wire:
     """One connection, and the bytes that arrive on it."""
 
     def __init__(self, server: LocalServer) -> None:
+        self.server = server
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
     def send(self, method: str, path: str, body: bytes = b"") -> None:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def meet(self, fault: Fault) -> None:
+        """Send a request that the fault is for, and that nothing else responds to but by 404."""
+        self.server.faults.add(fault)
+        self.send("GET", "/runs/x")
 
     def until_closed(self) -> bytes:
         return b"".join(iter(lambda: self.socket.recv(65536), b""))
@@ -138,16 +144,14 @@ class TestBreaks:
         assert wire.until_closed() == b""
         assert len(call.ok("POST", "/runs/search", {})) == runs
 
-    def test_a_reset(self, server: LocalServer, wire: Wire) -> None:
-        server.faults.add(Fault(cut="reset"))
-        wire.send("GET", "/runs/x")
+    def test_a_reset(self, wire: Wire) -> None:
+        wire.meet(Fault(cut="reset"))
         with pytest.raises(ConnectionResetError):
             wire.until_closed()
 
     @pytest.mark.parametrize("count", [1, 12, 17, 60])
-    def test_after_bytes_of_the_wire(self, server: LocalServer, wire: Wire, count: int) -> None:
-        server.faults.add(Fault(cut="close", after_wire_bytes=count))
-        wire.send("GET", "/runs/x")
+    def test_after_bytes_of_the_wire(self, wire: Wire, count: int) -> None:
+        wire.meet(Fault(cut="close", after_wire_bytes=count))
         data = wire.until_closed()
         assert len(data) == count
         assert b"HTTP/1.1 404 Not Found\r\n".startswith(data[:24])
@@ -160,11 +164,8 @@ class TestBreaks:
             (Fault(status=500, body=b"x" * 100, cut="close", after_body_bytes=7), b"x" * 7),
         ],
     )
-    def test_after_bytes_of_the_body(
-        self, server: LocalServer, wire: Wire, fault: Fault, kept: bytes
-    ) -> None:
-        server.faults.add(fault)
-        wire.send("GET", "/runs/x")
+    def test_after_bytes_of_the_body(self, wire: Wire, fault: Fault, kept: bytes) -> None:
+        wire.meet(fault)
         head, _, body = wire.until_closed().partition(b"\r\n\r\n")
         length = 100 if fault.status else 23
         assert b"content-length: %d" % length in head
@@ -212,24 +213,21 @@ class TestBreaks:
         ],
     )
     def test_a_stall_keeps_the_connection_open(
-        self, server: LocalServer, wire: Wire, fault: Fault, length: int | None
+        self, wire: Wire, fault: Fault, length: int | None
     ) -> None:
-        server.faults.add(fault)
-        wire.send("GET", "/runs/x")
+        wire.meet(fault)
         received = wire.until_silent(length or 0)
         assert len(received) == length or received.endswith(b"\r\n\r\n0123")
-        assert server.connections_open == 1
+        assert wire.server.connections_open == 1
 
-    def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
-        server.faults.add(Fault(raw=b"\x00garbage", drip=0.03))
+    def test_bytes_that_are_no_http(self, wire: Wire) -> None:
         began = time.monotonic()
-        wire.send("GET", "/runs/x")
+        wire.meet(Fault(raw=b"\x00garbage", drip=0.03))
         assert wire.until_closed() == b"\x00garbage"
         assert time.monotonic() - began >= 8 * 0.03
 
-    def test_a_500_that_closes_without_a_word(self, server: LocalServer, wire: Wire) -> None:
-        server.fail_next(500, close_after=True)
-        wire.send("GET", "/runs/x")
+    def test_a_500_that_closes_without_a_word(self, wire: Wire) -> None:
+        wire.meet(Fault(status=500, close_after=True))
         data = wire.until_closed()
         assert data.startswith(b"HTTP/1.1 500") and data.endswith(b'"Internal Server Error"')
         assert b"connection: close" not in data.lower()
@@ -256,8 +254,7 @@ def test_no_fault_holds_up_the_end(
     monkeypatch.setattr("acp_client_v0_1.testing._server.runner._GRACE_SECONDS", 8)
     with LocalServer() as server:
         wire = Wire(server)
-        server.faults.add(fault)
-        wire.send("GET", "/runs/x")
+        wire.meet(fault)
         assert eventually(lambda: server.requests, 5)
         began = time.monotonic()
     assert time.monotonic() - began < 4
