@@ -58,13 +58,6 @@ def test_the_total_holds(script):
     assert any(isinstance(cause, TimeoutError) for cause in causes(failure.value))
 
 
-def test_a_wait_of_more_than_the_read_limit_ends_by_that():
-    with talking([head(content_length="9"), STALL]) as (client, server):
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.2))
-        with pytest.raises(ApiTimeoutError, match=r"nothing more of the body within 0\.2 s"):
-            received.read_available(wait=0.5)
-
-
 @pytest.mark.slow
 def test_a_watched_call_ends_by_the_read_limit_and_not_a_step_before():
     steps = []

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
-from support.proxies import HttpProxy, SocksProxy, relay
+from support.proxies import HttpProxy, SocksProxy
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -160,20 +160,29 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
-def test_a_proxy_gets_an_ipv6_address_in_brackets(certificates):
+def test_a_proxy_gets_an_ipv6_address_in_brackets_and_the_whole_url_in_ascii(certificates):
     with (
         SocketServer(FINE, ssl_context=certificates.server("::1")) as secure,
         SocketServer(FINE) as plain,
         HttpProxy() as proxy,
-        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+        rest_client(
+            proxy=proxy.url.replace("://", "://u:p@"), ssl_ca_cert=certificates.ca_file
+        ) as client,
     ):
-        for url in (f"https://[::1]:{secure.port}/", f"http://[::1]:{plain.port}/a|b[0]?c=[d]"):
-            assert client.request("GET", url).status == 200
-    authority = f"[::1]:{secure.port}"
-    paths = [request.path for request in proxy.requests]
-    assert paths == [authority, f"http://[::1]:{plain.port}/a%7Cb%5B0%5D?c=%5Bd%5D"]
-    assert proxy.requests[0].headers["host"] == authority
-    assert plain.requests[0].path == "/a%7Cb%5B0%5D?c=%5Bd%5D"
+        for url in (
+            f"https://[::1]:{secure.port}/",
+            f"http://[::1]:{plain.port}/a|b[0]?c=[d]",
+            *[f"http://bücher.invalid:{plain.port}/runs?limit=1"] * 2,
+        ):
+            assert client.request("GET", url).data == b'"fine"'
+    hosts = [f"[::1]:{secure.port}", f"[::1]:{plain.port}", f"xn--bcher-kva.invalid:{plain.port}"]
+    hosts.append(hosts[-1])
+    paths = ["/a%7Cb%5B0%5D?c=%5Bd%5D", *["/runs?limit=1"] * 2]
+    urls = [f"http://{host}{path}" for host, path in zip(hosts[1:], paths, strict=True)]
+    assert [request.path for request in proxy.requests] == [hosts[0], *urls]
+    assert [request.headers["host"] for request in proxy.requests] == hosts
+    assert {r.headers["proxy-authorization"] for r in proxy.requests} == {"Basic dTpw"}
+    assert [request.path for request in plain.requests] == paths
 
 
 @pytest.mark.parametrize("https", [False, True])
@@ -316,19 +325,6 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         with pytest.raises(TLSException, match=r"127\.0\.0\.1"):
             client.request("GET", server.url)
         assert not pretender.requests
-
-
-def test_a_forwarding_proxy_gets_the_whole_url_in_ascii():
-    with SocketServer(FINE) as server, HttpProxy() as proxy:
-        url = f"http://bücher.invalid:{server.port}/runs?limit=1"
-        with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
-            for _ in range(2):
-                assert client.request("GET", url).data == b'"fine"'
-    host = f"xn--bcher-kva.invalid:{server.port}"
-    assert [request.path for request in proxy.requests] == [f"http://{host}/runs?limit=1"] * 2
-    assert proxy.requests[0].headers["host"] == host
-    assert proxy.requests[0].headers["proxy-authorization"] == "Basic dTpw"
-    assert server.requests[0].path == "/runs?limit=1"
 
 
 def test_the_proxy_of_the_environment(monkeypatch):
@@ -485,12 +481,17 @@ def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificate
     with (
         SocketServer(handler=lambda connection: connection.play([CLOSE])) as cuts,
         SocketServer(FINE, ssl_context=other) as misnamed,
+        SocketServer(b"SSH-2.0\r\n", ssl_context=certificates.server()) as stranger,
         HttpProxy() as proxy,
         rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
     ):
-        for server, kind in ((cuts, ConnectionException), (misnamed, TLSException)):
+        for server, kind, words in (
+            (cuts, ConnectionException, "cannot connect to {}"),
+            (misnamed, TLSException, "cannot connect to {}"),
+            (stranger, ProtocolException, "{} is another kind .*: check host"),
+        ):
             url = f"https://127.0.0.1:{server.port}"
-            with pytest.raises(kind, match=f"cannot connect to {url}"):
+            with pytest.raises(kind, match=words.format(url)):
                 client.request("GET", url, _request_timeout=5)
 
 
@@ -651,14 +652,9 @@ class ClosedSocket:
         raise OSError(errno.EBADF, "File descriptor was closed in another greenlet")
 
 
-class Layer:
-    """TLS around another socket."""
-
-    def __init__(self, sock):
-        self.socket = sock
-
-
-@pytest.mark.parametrize("closed", [ClosedSocket(), Layer(ClosedSocket())], ids=["plain", "TLS"])
+@pytest.mark.parametrize(
+    "closed", [ClosedSocket(), SimpleNamespace(socket=ClosedSocket())], ids=["plain", "TLS"]
+)
 def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed):
     tls.shut_down(closed)
 
@@ -735,27 +731,19 @@ def test_watch_runs_while_the_first_response_over_tls_is_awaited(secure, tunnel,
     assert isinstance(causes(failure.value)[0], InterruptedError)
 
 
-@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
-def test_watch_runs_within_a_tls_record_and_no_byte_is_lost(secure, outer, tunnel, tls_in_tls):
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["through a proxy", "within TLS to one"])
+def test_watch_runs_within_a_tls_record_and_no_byte_is_lost(secure, certificates, tls_in_tls):
     """A record arrives in two halves, and `watch` is due many times between them."""
     content = bytes(range(256)) * 40
     watched = []
-
-    def half(listener, port):
-        with listener.accept()[0] as client, socket.create_connection(("127.0.0.1", port)) as sock:
-            relay(client, sock, partial(halve, watched))
-
-    with secure(response(content)) as (_, server), socket.create_server(("127.0.0.1", 0)) as middle:
-        thread = threading.Thread(target=half, args=(middle, server.port), daemon=True)
-        thread.start()
-        port = middle.getsockname()[1]
-        settings = tunnel if tls_in_tls else {"ssl_ca_cert": tunnel["ssl_ca_cert"]}
-        with (
-            rest_client(**settings) as client,
-            Interruptible(lambda: watched.append(None) or 0.02, 0.02),
-        ):
-            received = client.request("GET", f"https://127.0.0.1:{port}", _request_timeout=20)
-        thread.join(5)
+    context = certificates.server() if tls_in_tls else None
+    with (
+        HttpProxy(context) as proxy,
+        secure(response(content), **tunnel_of(certificates, proxy)) as (client, server),
+        Interruptible(lambda: watched.append(None) or 0.02, 0.02),
+    ):
+        proxy.pass_on = partial(halve, watched)
+        received = client.request("GET", server.url, _request_timeout=20)
     assert received.data == content
     assert len(watched) > 5
 
@@ -823,13 +811,3 @@ def test_a_proxy_that_does_not_speak_http_is_not_taken_for_the_origin(origin, be
         client.request("GET", origin)
     assert f"connections use the proxy {server.url}" in str(failure.value)
     assert not failure.value.sent
-
-
-def test_an_origin_behind_a_proxy_that_does_not_speak_http_is_named(certificates):
-    with (
-        SocketServer(b"SSH-2.0\r\n", ssl_context=certificates.server()) as server,
-        HttpProxy() as proxy,
-        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
-        pytest.raises(ProtocolException, match=f"{server.url} is another kind .*: check host"),
-    ):
-        client.request("GET", server.url)

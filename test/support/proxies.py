@@ -21,6 +21,7 @@ class HttpProxy(SocketServer):
 
     Attributes:
         dripping: Once set, bytes from a tunnel are passed on one at a time.
+        pass_on: What passes on the bytes from a tunnel.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class HttpProxy(SocketServer):
         super().__init__(handler=self._proxy, ssl_context=ssl_context)
         self._refuse = refuse
         self.dripping = threading.Event()
+        self.pass_on = self._pass_on
 
     def _proxy(self, connection: Connection) -> None:
         while (request := connection.read_request()) is not None:
@@ -41,7 +43,7 @@ class HttpProxy(SocketServer):
                 port = int(request.path.rpartition(":")[2])
                 with socket.create_connection(("127.0.0.1", port)) as upstream:
                     connection.sock.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-                    relay(connection.sock, upstream, self._pass_on)
+                    relay(connection.sock, upstream, self.pass_on)
                 return
             self._forward(connection, request)
 
