@@ -311,7 +311,7 @@ def test_the_search_for_threads_filters_and_pages(call: Any) -> None:
 FAST = {"count": 3, "interval": 0}
 
 
-def test_mode_custom_sends_the_agents_updates(call: Any) -> None:
+def test_mode_custom_sends_updates_and_replay_starts_after_the_last_event_id(call: Any) -> None:
     run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="custom")
     events = call.events(run_id)
     assert [event["id"] for event in events] == ["1", "2", "3"]
@@ -321,6 +321,13 @@ def test_mode_custom_sends_the_agents_updates(call: Any) -> None:
         {**same, "update": {"count": number, "of": 3}} for number in (1, 2, 3)
     ]
     assert call.output(run_id)["result"] == {"count": 3, "of": 3}
+    assert call.events(run_id) == events
+    assert call.events(run_id, Last_Event_ID="2") == events[2:]
+    # No event of this run has such an id: nothing is known to have arrived.
+    for unknown in ("99", "-1", "x", "1" * 30, ""):
+        assert call.events(run_id, Last_Event_ID=unknown) == events
+    response = call("GET", f"/runs/{run_id}/stream", Last_Event_ID="3")
+    assert (response.status, response.body) == (204, b"")
 
 
 def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
@@ -333,18 +340,6 @@ def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
     headers = call("GET", f"/runs/{run_id}/stream").headers
     assert headers["content-type"].startswith("text/event-stream")
     assert headers["cache-control"] == "no-store"
-
-
-def test_replay_starts_after_the_last_event_id(call: Any) -> None:
-    run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="custom")
-    everything = call.events(run_id)
-    assert call.events(run_id) == everything
-    assert call.events(run_id, Last_Event_ID="2") == everything[2:]
-    # No event of this run has such an id: nothing is known to have arrived.
-    for unknown in ("99", "-1", "x", "1" * 30, ""):
-        assert call.events(run_id, Last_Event_ID=unknown) == everything
-    response = call("GET", f"/runs/{run_id}/stream", Last_Event_ID="3")
-    assert (response.status, response.body) == (204, b"")
 
 
 def test_where_there_is_nothing_to_stream_the_response_is_204(call: Any) -> None:
