@@ -39,8 +39,9 @@ from acp_client_v0_1.exceptions import (
 
 CHUNKED = head(transfer_encoding="chunked")
 
+HEADERS = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.1)]
 SLOW = {
-    "drip of the headers": [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.1)],
+    "drip of the headers": HEADERS,
     "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.1)]],
     "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.1)],
     "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.1)],
@@ -49,11 +50,15 @@ SLOW = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
-def test_the_total_holds(script):
+@pytest.mark.parametrize(
+    ("script", "timeout"),
+    [*((script, 0.7) for script in SLOW.values()), (HEADERS, (5, 0.7))],
+    ids=[*SLOW, "the read limit for a head as a whole"],
+)
+def test_the_total_holds_and_the_read_limit_for_a_head(script, timeout):
     with talking(script, retries=9) as (client, server), Stopwatch() as clock:
         with pytest.raises(ApiTimeoutError, match=r"0\.7 s") as failure:
-            client.request("GET", server.url, _request_timeout=0.7, safe=True)
+            client.request("GET", server.url, _request_timeout=timeout, safe=True)
         assert clock.stop() < 4
     assert any(isinstance(cause, TimeoutError) for cause in causes(failure.value))
 
@@ -160,14 +165,6 @@ def test_silences_with_a_byte_between_them_do_not_add_up():
                 waits += 1
     assert came == b"123456"
     assert waits >= 4
-
-
-def test_a_head_that_drips_has_the_read_limit_as_a_whole():
-    dripping = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 20, 0.2)]
-    with talking(dripping) as (client, server), Stopwatch() as clock:
-        with pytest.raises(ApiTimeoutError):
-            client.request("GET", server.url, stream=True, _request_timeout=(5, 0.4))
-        assert clock.stop() < 5
 
 
 @pytest.mark.parametrize(
