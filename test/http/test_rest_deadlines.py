@@ -89,8 +89,7 @@ def test_a_call_is_watched_although_its_response_trickles_and_ends_by_what_its_w
         return 0.15
 
     with (
-        SocketServer([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as server,
-        rest_client() as client,
+        talking([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as (client, server),
         Interruptible(watch, 0.15),
         pytest.raises(ConnectionException) as failure,
     ):

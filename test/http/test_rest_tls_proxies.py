@@ -270,8 +270,7 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
     own = ssl._create_unverified_context()
     with (
-        SocketServer(FINE) as server,
-        rest_client(proxy=outer.url, proxy_ssl_context=own) as client,
+        talking(FINE, proxy=outer.url, proxy_ssl_context=own) as (client, server),
         pytest.warns(InsecureRequestWarning, match="request to '127.0.0.1': its certificate"),
     ):
         assert client.request("GET", f"http://localhost:{server.port}/").status == 200

@@ -22,7 +22,7 @@ from acp_client_v0_1.testing import (
     Quirks,
 )
 
-CREATION = b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode()
+CREATE = "POST", "/runs", b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode()
 
 
 class Wire:
@@ -36,10 +36,12 @@ class Wire:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
-    def meet(self, fault: Fault) -> None:
-        """Send a request that the fault is for, and that nothing else responds to but by 404."""
+    def meet(
+        self, fault: Fault, method: str = "GET", path: str = "/runs/x", body: bytes = b""
+    ) -> None:
+        """Send a request that the fault is for."""
         self.server.faults.add(fault)
-        self.send("GET", "/runs/x")
+        self.send(method, path, body)
 
     def until_closed(self) -> bytes:
         return b"".join(iter(lambda: self.socket.recv(65536), b""))
@@ -139,8 +141,7 @@ class TestBreaks:
         ids=["nothing is done", "all is done"],
     )
     def test_nothing_is_sent(self, call: Any, wire: Wire, fault: Fault, runs: int) -> None:
-        call.server.faults.add(fault)
-        wire.send("POST", "/runs", CREATION)
+        wire.meet(fault, *CREATE)
         assert wire.until_closed() == b""
         assert len(call.ok("POST", "/runs/search", {})) == runs
 
@@ -267,8 +268,7 @@ class TestLate:
     """A request that is carried out when its client has given up."""
 
     def test_after_the_client_has_gone(self, server: LocalServer, wire: Wire) -> None:
-        server.faults.add(Fault(path="/runs", late=0.2))
-        wire.send("POST", "/runs", CREATION)
+        wire.meet(Fault(path="/runs", late=0.2), *CREATE)
         assert wire.until_silent(0, seconds=0.5) == b""
         assert server.runs == ()
         began = time.monotonic()
@@ -288,8 +288,7 @@ class TestLate:
     def test_after_another_response(
         self, server: LocalServer, wire: Wire, fault: Fault, response: bytes
     ) -> None:
-        server.faults.add(fault)
-        wire.send("POST", "/runs", CREATION)
+        wire.meet(fault, *CREATE)
         began = time.monotonic()
         received = wire.until_closed()
         assert received.startswith(response) and len(received) >= len(response)
@@ -300,14 +299,13 @@ class TestLate:
 
     def test_a_long_poll_does_not_wait_for_nobody(self, call: Any, wire: Wire) -> None:
         run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
-        call.server.faults.add(Fault(late=0, cut="close"))
-        wire.send("GET", f"/runs/{run_id}/output?block_timeout=60")
+        path = f"/runs/{run_id}/output?block_timeout=60"
+        wire.meet(Fault(late=0, cut="close"), "GET", path)
         assert wire.until_closed() == b""
         assert eventually(lambda: not call.server._app._app.late, 5)
 
     def test_a_server_that_stops_forgets_it(self, wire: Wire, server: LocalServer) -> None:
-        server.faults.add(Fault(late=60))
-        wire.send("POST", "/runs", CREATION)
+        wire.meet(Fault(late=60), *CREATE)
         assert eventually(lambda: server.requests, 5)
         began = time.monotonic()
         server.restart()
