@@ -69,10 +69,14 @@ def content_of(argument: str) -> bytes:
 
 
 def checked_id(text: str) -> str:
-    """Return an id or a name. Refuse control characters, which a terminal would obey."""
-    if text.isprintable():
+    """Return an id or a name.
+
+    Refuse characters that are not printable, because a terminal would obey some of them. Refuse "",
+    which is what an unset variable of a shell gives: a search without its condition finds all.
+    """
+    if text and text.isprintable():
         return text
-    raise WrongUsage(f"the id or name {text!a} has control characters; nothing was sent")
+    raise WrongUsage(f"the id or name {text!a} is empty or not printable; nothing was sent")
 
 
 def parsed_object(text: str | bytes) -> dict[str, Any]:

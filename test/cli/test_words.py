@@ -484,6 +484,7 @@ FILES = {
     "comma": b'{"a": 1 "b", 2}\n',
     "in": b"{}\n",
 }
+LISTS = ("search", "threads", "doctor")
 UNEVEN = "is not CSV: it does not have one value for each name"
 WRONG = [
     ("", "arguments are required: COMMAND"),
@@ -502,14 +503,15 @@ WRONG = [
     ("run echo @", "cannot read @: No such file or directory"),
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
     ("run echo @in\0put", "put: embedded null byte\n"),
-    ("run echo {} --thread ''", "thread_id must not be empty\n"),
+    ("run echo {} --thread ''", "argument --thread: the id or name '' is empty"),
+    *((f"{each} --agent ''", "argument --agent: the id or name '' is empty") for each in LISTS),
     ("start echo {} --reuse", "pass --client-token"),
     ("run approval {} --ask --answer-command true", "exclude each other"),
     ("wait acprun1.damaged", "token"),
     ("wait acprun9.e30.00000000", "version 9"),
-    ("wait ''", "run_id"),
-    ("show @names", "has control characters; nothing was sent\n"),
-    ("show run\udcff", "has control characters; nothing was sent\n"),
+    ("wait ''", "is empty or not printable; nothing was sent\n"),
+    ("show @names", "is empty or not printable; nothing was sent\n"),
+    ("show run\udcff", "is empty or not printable; nothing was sent\n"),
     ("wait r --timeout -0.1", "argument --timeout: a number of seconds is needed, not -0.1"),
     ("wait r --timeout nan", "argument --timeout: a number of seconds is needed, not nan"),
     ("wait r --timeout inf", "argument --timeout: a number of seconds is needed, not inf"),
