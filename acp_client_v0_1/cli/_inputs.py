@@ -96,7 +96,8 @@ def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, A
 
 @beside_bars()
 def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
-    if not sys.stdin.isatty():
+    # Python sets stdin to None if it is closed.
+    if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         notice("--ask needs a terminal")
         return None
     notice(f"{question.type}: {json.dumps(question.payload, ensure_ascii=False)}")

@@ -187,9 +187,11 @@ class Output:
             for value in values:
                 if text := self._shown(value, value[id]):
                     self._write(f"{before}\n{text}")
-                    # The array stays open unless all values were written.
+                    # The array stays open unless all values were written. A value that was refused
+                    # is missing.
                     before, end = ",", "\n"
-            end = "\n]\n" if end else "[]\n"
+            if not self.refused:
+                end = "\n]\n" if end else "[]\n"
         finally:
             self._write(end)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
-from acp_client_v0_1.cli._outcomes import Cancelled, document, status_of, to_copy
+from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice, printable
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def each_run(
     def outcome(run: acp.RunHandle) -> dict[str, Any]:
         try:
             return named(run, act(run))
-        except acp.ApiException as error:
+        except EXPECTED as error:
             statuses.append(status_of(error))
             return document(error) | {"run_id": run.run_id}
 

@@ -6,6 +6,7 @@ The servers here send ids and texts that no honest server would.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -156,9 +157,10 @@ def test_escapes_are_escaped_without_a_terminal_too(inside: Inside, form: str) -
 def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -> None:
     for number in ("1e999", "-1e999", "NaN"):
         with server_of([], f'{{"n":{number}}}') as server:
-            done = inside(server, "wait", "r1")
-        assert done.returncode != 0 and done.stdout == ""
-        assert len(done.stderr.splitlines()) == 1
+            for names in (["r1"], ["r1", "r2"]):
+                done = inside(server, "wait", *names)
+                assert done.returncode != 0 and done.stdout == ""
+                assert len(done.stderr.splitlines()) == len(names)
 
 
 @pytest.mark.slow
@@ -208,3 +210,14 @@ def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
     first, *others = done.stdout.splitlines()
     assert (first, len(others)) == ("[", 2)  # a line each, and none that closes the array
     assert json.loads(done.stdout + "]")[1]["run_id"] == "r1"
+
+
+def test_an_array_is_not_closed_if_a_value_is_refused(inside: Inside) -> None:
+    def respond(request: Request) -> bytes:
+        runs = [a_run(run_id=f"r{n}", metadata={"x": [0, math.nan, 2][n]}) for n in range(3)]
+        return response(json.dumps(runs[json.loads(request.body).get("offset", 0) :]).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        done = inside(server, "search")
+    assert done.returncode == 1 and "r1 is not printed" in done.stderr
+    assert [run["run_id"] for run in json.loads(done.stdout + "]")] == ["r0", "r2"]

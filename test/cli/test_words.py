@@ -237,6 +237,16 @@ def test_without_a_terminal_nobody_is_asked_about_any_of_several_runs(
     assert done.stderr.count("--ask needs a terminal\n") == 2
 
 
+def test_an_answer_that_cannot_be_sent_is_the_outcome_of_its_run_alone(
+    server: LocalServer, inside: Inside, token: str
+) -> None:
+    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    done = inside(server, "wait", token, ran, "--answer-command", """echo '{"x": 1e999}'""")
+    refused, other = data(done, 2)
+    assert refused["run_id"] and "inf is not a JSON number" in refused["error"]
+    assert other == {"run_id": ran, "status": "success", "result": {}}
+
+
 @pytest.mark.parametrize("names", ["", "r1\nr2\n"])
 def test_a_command_for_one_run_takes_one_from_stdin(names: str) -> None:
     done = acp("http://127.0.0.1:9", "stream", "-", stdin=names)
