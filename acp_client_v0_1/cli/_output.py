@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
-Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
-JSON is valid JSON. No control character of a server is printed. The format ``id`` prints only ids
-that a shell, xargs or another command cannot take for anything else.
+Invariants: a signal waits until a record is written whole, if anybody reads it. An array is closed
+only if it is whole. JSON is valid JSON. No control character of a server is printed. The format
+``id`` prints only ids that a shell, xargs or another command cannot take for anything else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable
 from functools import partial
+from select import select
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
@@ -55,6 +56,8 @@ _COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted"
 _STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
 # Signals within this many seconds count as one, because timeout(1) sends two.
 _AGAIN = 1.0
+# A signal waits at most this many seconds until the reader of stdout takes more of a record.
+_UNREAD = 2.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -70,8 +73,8 @@ class Stop:
     """The handler of Ctrl-C and SIGTERM. It raises `Stopped`.
 
     If a signal comes inside a ``with`` block of this object, `Stopped` is raised at the end of the
-    block. ``number`` is the last signal, or 0. Once ``ending`` is set, the next signal ends the
-    process.
+    block. But if nobody reads stdout, the block may never end, so `Stopped` is raised inside it.
+    ``number`` is the last signal, or 0. Once ``ending`` is set, the next signal ends the process.
     """
 
     def __init__(self) -> None:
@@ -86,8 +89,9 @@ class Stop:
         if self.ending:
             os._exit(128 + self.number)
         self.number, self._at = number, time.monotonic()
-        self._waits = self._held
-        if not self._held:
+        # On Windows, select() takes only sockets. There, a record waits for its reader.
+        self._waits = self._held and (os.name == "nt" or bool(select([], [1], [], _UNREAD)[1]))
+        if not self._waits:
             raise Stopped
 
     def __enter__(self) -> None:
@@ -241,9 +245,10 @@ class Output:
                     # With PYTHONUNBUFFERED, a write that a signal interrupts is short.
                     left = left[self._file.write(left) :]
                 self._file.flush()
-            except OSError as error:
+            except (OSError, Stopped) as error:
                 # The disk may be full, for example. No part of a record is left in the file.
-                error.filename = self._file.name
+                if isinstance(error, OSError):
+                    error.filename = self._file.name
                 if start is not None:
                     with contextlib.suppress(OSError):
                         # Some files, such as /dev/full, cannot be truncated.

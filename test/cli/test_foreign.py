@@ -40,6 +40,9 @@ HOSTILE = [
 ]
 
 
+TO_STDOUT = ["--results", "/dev/stdout"]
+
+
 def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
     """A server that lists runs with these ids, and has a result for each."""
 
@@ -166,7 +169,7 @@ def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])
+@pytest.mark.parametrize("results", [[], TO_STDOUT])
 def test_a_signal_waits_until_a_record_is_written(
     server: LocalServer, folder: Path, number: signal.Signals, results: list[str], unbuffered: str
 ) -> None:
@@ -187,6 +190,20 @@ def test_a_signal_waits_until_a_record_is_written(
     (record,) = (first + rest).splitlines()
     assert len(json.loads(record)["result"]["text"]) == 300_000
     assert process.returncode == 128 + number and "stopped after 1 of" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["run", "echo", "@in"], ["batch", "echo", "in", *TO_STDOUT]])
+def test_a_signal_ends_a_command_whose_output_nobody_reads(
+    server: LocalServer, folder: Path, arguments: list[str]
+) -> None:
+    (folder / "in").write_text(json.dumps({"text": "x" * 300_000}), "utf-8")
+    process = begun(server, *arguments)
+    assert process.stdout is not None
+    os.read(process.stdout.fileno(), 1)
+    process.send_signal(signal.SIGTERM)  # once, as from timeout(1)
+    assert process.wait(SECONDS) == 143
+    assert process.communicate()[1].startswith("acp-client: ")
 
 
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
