@@ -156,7 +156,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "stream the run; `run` prints its events", "custom result", dest="streaming"
     ),
     "--timeout": _value(
-        "SECONDS", "to wait for each result, question or event; 0 checks a run that exists once"
+        "SECONDS", "to wait for all results (`batch`: for each), or for an event; 0 checks once"
     ),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),

@@ -99,7 +99,8 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Wait for runs, print their results, and return the largest of their exit statuses."""
-    answer, left = answerer(options), seconds_left(options)
+    # Once the time is over, each run that is left is checked once: it may have ended long ago.
+    answer, left = answerer(options), seconds_left(options, least=0)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
         with followed(run, options), shown(run, options):

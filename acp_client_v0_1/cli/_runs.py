@@ -123,12 +123,15 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
         tasks.extendleft(ends)
 
 
-def seconds_left(options: Namespace) -> TimeLeft:
-    """Return a function that gives what is left of --timeout for all requests of a command."""
+def seconds_left(options: Namespace, least: float = 0.001) -> TimeLeft:
+    """Return a function that gives what is left of --timeout for all requests of a command.
+
+    The function never gives less than ``least``.
+    """
     seconds = vars(options).get("timeout")
     ends = time.monotonic() + (seconds or 0)
     # None means no limit, and 0 checks a run once. Both are returned as they are.
-    return lambda: seconds and max(0.001, ends - time.monotonic())
+    return lambda: seconds and max(least, ends - time.monotonic())
 
 
 @contextlib.contextmanager

@@ -704,6 +704,16 @@ def test_ctrl_c_does_not_wait_for_the_threads_that_wait_for_runs(server: LocalSe
     assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
 
 
+def test_once_the_time_is_over_the_runs_that_are_left_are_checked(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_runs, "_AT_ONCE", 1)
+    slow, ended = started(server, "slow", {"seconds": 60}), started(server, "echo", {})
+    server.faults.add(Fault(path="/runs/*/output", delay=0.1, times=None))
+    outcomes = data(inside(server, "wait", slow, ended, "--timeout", "0.3"), 3)
+    assert [each["status"] for each in outcomes] == ["pending", "success"]
+
+
 def test_several_runs_are_ended(server: LocalServer, inside: Inside) -> None:
     tokens = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
     shown = data(inside(server, "show", *tokens))
