@@ -358,12 +358,15 @@ def _in_one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or ""."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or "".
+
+    ``cutoff`` says how alike the names must be, from 0 to 1.
+    """
     # Only a mistake pays for this import.
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), 1)
+    close = get_close_matches(name, list(known), 1, cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: The command line is wrong (status 2), or asks for help or the version.
     """
     sys.stderr = cast("TextIO", Stderr())
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A terminal that is closed sends SIGHUP, which Windows does not have.
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # A signal stays ignored if nohup or `command &` has set that.
             signal.signal(number, STOP)
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         # From here on, a further signal ends the process with this status.
         STOP.ending = True
-        name = "SIGTERM" if STOP.number == signal.SIGTERM else "Ctrl-C"
+        name = {1: "SIGHUP", signal.SIGTERM: "SIGTERM"}.get(STOP.number, "Ctrl-C")
         notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
         return 128 + STOP.number
 

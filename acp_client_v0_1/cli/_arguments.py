@@ -24,6 +24,8 @@ from acp_client_v0_1._version import __version__
 
 PROGRAM = "acp-client"
 
+_IN_QUOTES = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
+
 _ABOUT = """\
 Run the agents of an ACP 0.1 server: start a run, wait for its result or stream it,
 answer its questions, pick it up from another shell, run a whole file of inputs.
@@ -71,12 +73,13 @@ def content_of(argument: str) -> bytes:
 def checked_id(text: str) -> str:
     """Return an id or a name.
 
-    Refuse characters that are not printable, because a terminal would obey some of them. Refuse "",
-    which is what an unset variable of a shell gives: a search without its condition finds all.
+    Refuse control characters, which a terminal would obey, and others that are not visible. Refuse
+    "", which is what a shell makes of an unset variable: without its condition, a search finds all.
     """
     if text and text.isprintable():
         return text
-    raise WrongUsage(f"the id or name {text!a} is empty or not printable; nothing was sent")
+    why = "is empty, or has control or invisible characters, or bytes that are not UTF-8"
+    raise WrongUsage(f"the id or name {text!a:.60} {why}; nothing was sent")
 
 
 def parsed_object(text: str | bytes) -> dict[str, Any]:
@@ -107,8 +110,9 @@ def _object(argument: str) -> dict[str, Any]:
     try:
         return parsed_object(content_of(argument))
     except ValueError as error:
-        hint = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
-        raise ValueError(f"{error}{hint if 'not JSON:' in str(error) else ''}") from error
+        # A shell without quotes around the text has taken its quotes away.
+        is_bare = "not JSON:" in str(error) and not re.match(r"\s*\{\s*[\"'}]", argument)
+        raise ValueError(f"{error}{_IN_QUOTES if is_bare else ''}") from error
 
 
 def _number(
@@ -200,7 +204,7 @@ _READERS: dict[Callable[[str], Any], str] = {
     checked_id: "agent thread",
     _object: "input body config metadata",
     partial(_number, int, 1, 10**9, "a whole number above 0"): "limit concurrency",
-    partial(_number, float, 0, sys.float_info.max, "a number of seconds"): "timeout",
+    partial(_number, float, 0, sys.float_info.max, "a number of seconds, 0 or more,"): "timeout",
     partial(_number, int, 0, 65535, "a number from 0 to 65535"): "port",
 }
 
@@ -264,13 +268,24 @@ _TAKES = {
 _TRUE = ("1", "true", "yes", "on")
 # The default formats. A command that is not listed here prints JSON by default.
 _FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
-# Other programs have these options. No option takes a credential, because the list of processes
-# would show it.
+# What to use for the commands and options that other programs have. No option takes a credential,
+# because the list of processes would show it.
 _ELSEWHERE = {
-    "--url": "use --host",
-    "--host": "use --bind",
-    "--token": "set ACP_TOKEN",
-    "--api-key": "set ACP_API_KEY",
+    "use show": "status get",
+    "use wait, or stream": "result events logs watch",
+    "use resume, or --answer-command CMD": "answer --answer",
+    "use cancel": "stop",
+    "use agents": "list",
+    "use batch": "map",
+    "use --host": "--url --server",
+    "use --bind": "--host",
+    "use --debug": "--verbose",
+    "batch has --concurrency": "--workers --jobs --parallel --threads",
+    "batch has --results": "--out --output",
+    "set ACP_TOKEN": "--token",
+    "set ACP_API_KEY, or pass --api-key-env to serve": "--api-key",
+    "set ACP_VERIFY_SSL=false": "--insecure",
+    "AGENT and INPUT stand without an option": "--agent --input",
 }
 
 
@@ -293,25 +308,39 @@ class _Parser(argparse.ArgumentParser):
 
         top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
         known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
+        # The help lists the commands. CPython 3.15 adds a suggestion of its own.
+        message = re.sub(r"(?<=COMMAND: )(.*?['\"]),? (maybe|\(choose) .*", r"\1", message)
         for word in takewhile("--".__ne__, self.words):
-            name = word.partition("=")[0]
-            hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else did_you_mean(name, known)
-            is_known = any(each.startswith(name) for each in known)
-            if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):
-                # The message may be about another word, such as the value of a mistyped option.
-                # Then another message names the mistyped option.
-                named = message if word in message else f"unrecognized arguments: {word}"
-                super().error(f"{named}{hint}")
-        super().error(message)
+            name, is_option = word.partition("=")[0], word.startswith("--")
+            if name in known or not (is_option or f"COMMAND: invalid choice: {word!r}" in message):
+                continue
+            advice = (f"; {use}" for use, names in _ELSEWHERE.items() if name in names.split())
+            # The dashes make all options alike.
+            hint = next(advice, "") or did_you_mean(name, known, 0.76 if is_option else 0.66)
+            if hint:
+                # The message may be about another word, and a value may be a credential.
+                super().error((f"unrecognized arguments: {name}" if is_option else message) + hint)
+        super().error(f"{message:.200}")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
     _Parser.words = sys.argv[1:] if arguments is None else arguments
     options, unknown = parser().parse_known_args(arguments)
+    takes = _TAKES[options.command].split()
+    if all(word == "-" or word[:1] != "-" for word in unknown):
+        # argparse gives an argument that may be left out, or is repeated, nothing that stands after
+        # an option.
+        if "runs" in takes:
+            options.runs, unknown = options.runs + unknown, []
+        elif unknown and "input" in takes and options.input is None:
+            options.input = unknown.pop(0)
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        hint = _IN_QUOTES if unknown[-1].endswith("}") else ""
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown):.100}{hint}")
+    if list(vars(options).values()).count("-") > 1:
+        options.parser.error("only one argument can be -, which stands for stdin")
     # A word that is neither true nor false counts as false here. `Configuration` refuses it later.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # The texts are read after argparse, so that an unknown option is named first. Otherwise
@@ -323,15 +352,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                 try:
                     setattr(options, name, read(text))
                 except ValueError as error:
-                    shown = name.upper() if name in _TAKES[options.command].split() else f"--{name}"
+                    shown = name.upper() if name in takes else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     """Build the parser. ``agent_names`` maps a shell to its code that completes an agent's name."""
-    form = argparse.RawDescriptionHelpFormatter
-    top = _Parser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
+    # A part of the name of an option may be meant for another: --answer for --answer-command.
+    how: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    top = _Parser(PROGRAM, None, _ABOUT, _NOTES, **how)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     for option in _ANYWHERE:
         top.add_argument(option, **_ARGUMENTS[option])
@@ -342,7 +372,7 @@ def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentPar
             help=what,
             description=f"{what[0].upper()}{what[1:]}.",
             epilog=f"example:\n  {PROGRAM} {name} {example}",
-            formatter_class=form,
+            **how,
         )
         for argument in _TAKES[name].split():
             # A default would replace what was given before the command.

@@ -122,8 +122,10 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
     with followed(handle, options), handle.events(**how) as events:
         output.many(map(_event, events), "id")
+        if events.ended_by != "success":
+            handle.result(timeout=0)
         if events.complete is None:
-            notice("the stream was broken: events may be missing")
+            notice("events may be missing: the stream does not show that all have come")
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
@@ -206,7 +208,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
     Return 5 if an item failed, or 1 if an item could not be printed, else 0.
     """
-    field = options.key
+    field, wrong = options.key, list[WrongUsage]()
 
     def key(input: dict[str, Any]) -> str:
         value = input[field]
@@ -218,7 +220,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         agent = _agent(options, client, seconds_left(options))
         items = files.enter_context(
             agent.map(
-                inputs_of(lines, options.file, field),
+                inputs_of(lines, options.file, field, wrong),
                 total=count_of(lines, options.file) if options.progress else None,
                 key=None if field is None else key,
                 concurrency=options.concurrency,
@@ -237,10 +239,14 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
             output = Output(options.format, cast(BinaryIO, results))
             outcomes = results.after_journal(outcomes)
         output.many(outcomes)
-        failed = items.counts.failed
-    if failed:
-        notice(f"{failed} of {items.counts.done + failed} items failed")
-    return 5 if failed else int(output.refused)
+        counts = items.counts
+    if counts.failed:
+        notice(f"{counts.failed} of {counts.drawn} items failed")
+    if wrong:
+        raise wrong[0]
+    if not counts.drawn:
+        notice(f"there was no input in {options.file}")
+    return 5 if counts.failed else int(output.refused)
 
 
 def serve(options: Namespace, output: Output) -> int:

@@ -58,20 +58,29 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
         raise WrongUsage(f"line {number} of {name} is not CSV: {error}") from error
 
 
-def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the inputs of a file of JSON Lines or CSV. Each input is read when it is needed."""
-    for index, (number, record) in enumerate(_records(file, name)):
-        try:
-            value = record if isinstance(record, dict) else parsed_object(record.rstrip())
-        except ValueError as error:
-            hint = _hint(record, name) if number == 1 and isinstance(record, bytes) else ""
-            raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
-        if value is record and index == 0:
-            names = ", ".join(value)
-            notice(f"{name} is CSV: an input for each row, with text for {names:.150}")
-        if key is not None and key not in value:
-            raise WrongUsage(f"line {number} of {name} has no member {key!r} for --key")
-        yield value
+def inputs_of(
+    file: BinaryIO, name: str, key: str | None, wrong: list[WrongUsage]
+) -> Iterator[dict[str, Any]]:
+    """Yield the inputs of a file of JSON Lines or CSV. Each input is read when it is needed.
+
+    A line that is no input ends them, and its error is put into ``wrong``. If it was raised, the
+    outcomes of the lines before it would be lost.
+    """
+    try:
+        for index, (number, record) in enumerate(_records(file, name)):
+            try:
+                value = record if isinstance(record, dict) else parsed_object(record.rstrip())
+            except ValueError as error:
+                hint = _hint(record, name) if number == 1 and isinstance(record, bytes) else ""
+                raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
+            if value is record and index == 0:
+                names = ", ".join(value)
+                notice(f"{name} is CSV: an input for each row, with text for {names:.150}")
+            if key is not None and key not in value:
+                raise WrongUsage(f"line {number} of {name} has no member {key!r} for --key")
+            yield value
+    except WrongUsage as error:
+        wrong.append(error)
 
 
 def _hint(line: bytes, name: str) -> str:

@@ -37,7 +37,7 @@ _IN_PYTHON = {
     # The line after the error says what to do next.
     r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
     r"; (?:iterate on|(?:call|continue by|search again by) RunHandle\b).*": "",
-    r": answer it by error\..*": ", and nobody answers",
+    r"(?:, and on_interrupt gave None)?: answer it by error\..*": ", and nobody answers",
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
@@ -156,12 +156,9 @@ class Output:
         self._has_colours = may_colour and self._file.isatty()
         self._may_truncate = file is not None and file.seekable()
         indent = 2 if form == "json" and self._file.isatty() else None
+        between = None if indent else (",", ":")
         self._dumps = partial(
-            json.dumps,
-            indent=indent,
-            separators=None if indent else (",", ":"),
-            ensure_ascii=False,
-            allow_nan=False,
+            json.dumps, indent=indent, separators=between, ensure_ascii=False, allow_nan=False
         )
 
     def one(self, value: Any, id: str | None = None) -> None:

@@ -6,6 +6,9 @@ and status are equal. The run differs if another batch has written to the same f
 differs if the earlier outcome was not final.
 
 A batch that was killed can leave a part of a line. With a journal, this part is cut off.
+
+Anything else in the file is somebody's own work. So a file with any other line is refused before
+anything is sent.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
+from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import WrongUsage
 
 # This matches the line of a final outcome, up to its status. The rest of the line does not count,
@@ -34,7 +38,7 @@ class Results(io.FileIO):
     """The file. With a journal, it takes each line once. It is not buffered."""
 
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
-        if options.format == "json" or (options.format == "text" and options.journal):
+        if options.format in ("json", "text"):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
         # Results may be private, so only the owner may read the file.
         try:
@@ -51,6 +55,14 @@ class Results(io.FileIO):
             if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
                 self.close()
                 raise WrongUsage(f"--results and {name} are the same file: name another")
+        # With a journal, the last record may be torn, because the batch writes it again.
+        form = rb'\{"index":' if options.journal else rb'\{"index":.*\n'
+        if options.format == "id":
+            form = HARMLESS_ID.pattern.encode() + rb"\n"
+        with open(self.name if stat.S_ISREG(ours.st_mode) else os.devnull, "rb") as lines:
+            if not all(map(re.compile(form).match, lines)):
+                self.close()
+                raise WrongUsage(f"{self.name} has other lines than results: name another file")
 
     def after_journal(self, outcomes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield outcomes, and read the file before the first one.

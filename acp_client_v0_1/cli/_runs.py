@@ -50,6 +50,8 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
 
 
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
+    if text.startswith(('{"', "[")):
+        raise WrongUsage("an id or a token is needed for RUN, not JSON: print it by --format id")
     if TOKEN.match(checked_id(text)):
         return acp.RunHandle.from_token(text, client)
     return acp.RunHandle(text, client)

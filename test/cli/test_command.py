@@ -253,7 +253,7 @@ def test_ctrl_c_cancels_if_asked_to(server: LocalServer, inside: Inside) -> None
     assert data(inside(server, "search", *marks)) == []
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_the_status_is_of_the_signal_even_while_source_text_runs(tmp_path: Path, name: str) -> None:
     """A dataclass is made by exec, for whose KeyboardInterrupt Python ends by SIGINT at exit."""
     text = f"import os, signal, time; os.kill(os.getpid(), signal.{name}); time.sleep(60)"

@@ -64,14 +64,35 @@ def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
     assert Path("out").read_bytes() == before
 
 
-def test_without_a_journal_nothing_in_the_file_is_changed(batch: Callable[..., int]) -> None:
+def test_without_a_journal_all_outcomes_are_appended_again(batch: Callable[..., int]) -> None:
     write("in", {"n": 1})
-    Path("out").write_text("no line feed", "utf-8")
     for _ in range(2):
         assert batch("echo", "--results", "out") == 0
-    text = Path("out").read_text("utf-8")
-    assert text.startswith('no line feed{"index":0') and text.count('"n":1') == 2
-    assert batch("echo", "--results", "text", "--format", "text") == 0
+    assert [item["result"]["n"] for item in read()] == [1, 1]
+
+
+def test_a_file_with_anything_but_results_is_refused_and_left_alone(inside: Inside) -> None:
+    write("in", {"n": 1})
+    for content, form in (
+        ('{"x":1}', "jsonl"),
+        ('{"index":0}\na,b\n1,2', "jsonl"),
+        ("a,b\n1,2", "id"),
+        ("apple\npear", "id"),
+    ):
+        Path("out").write_text(content, "utf-8")
+        for journal in ([], ["--journal", "journal"]):
+            more = ("--results", "out", "--format", form, *journal)
+            # To send anything would end with 10.
+            done = inside("http://127.0.0.1:9", "batch", "echo", "in", *more)
+            assert done.returncode == 2 and "out has other lines than results" in done.stderr
+        assert Path("out").read_text("utf-8") == content
+
+
+def test_a_part_of_a_result_is_refused_without_a_journal(batch: Callable[..., int]) -> None:
+    write("in", {"n": 1})
+    Path("out").write_text('{"index":0,"key"', "utf-8")
+    assert (batch("echo", "--results", "out"), batch("echo", *BATCH)) == (2, 0)
+    assert [item["index"] for item in read()] == [0]
 
 
 @pytest.mark.slow
@@ -142,13 +163,13 @@ def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
     server: LocalServer, batch: Callable[..., int]
 ) -> None:
     write("in", {"seconds": 60})
-    Path("out").write_text("half a line", "utf-8")
+    Path("out").write_text('{"index":0,"ke', "utf-8")
     with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
         agent = AgentHandle.find("slow", client)
         with agent.map([{"seconds": 0}, {"seconds": 60}], journal="journal") as other:
             next(other)
             assert batch("slow", *BATCH) == 2
-    assert Path("out").read_text("utf-8") == "half a line"
+    assert Path("out").read_text("utf-8") == '{"index":0,"ke'
 
 
 def test_a_file_of_many_lines_is_read_in_little_memory() -> None:

@@ -193,7 +193,19 @@ def test_a_stream_that_was_broken_says_that_events_may_be_missing(inside: Inside
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=1))
         done = inside(server, "stream", token)
     assert done.returncode == 0
-    assert done.stderr.endswith("the stream was broken: events may be missing\n")
+    words = "events may be missing: the stream does not show that all have come\n"
+    assert done.stderr.endswith(words)
+
+
+def test_a_stream_ends_as_its_run_does(server: LocalServer, inside: Inside) -> None:
+    for agent, status, words in (
+        ("approval", 4, "nobody answers\nnext: acp-client wait --ask "),
+        ("failing", 5, "ended in error (errcode 1)"),
+        ("echo", 0, "the stream does not show that all have come\n"),
+    ):
+        done = inside(server, "stream", started(server, agent, {}, streaming="custom"))
+        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+        assert "broken" not in done.stderr and "on_interrupt" not in done.stderr
 
 
 def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Inside) -> None:
@@ -245,6 +257,13 @@ def test_an_answer_that_cannot_be_sent_is_the_outcome_of_its_run_alone(
     refused, other = data(done, 2)
     assert refused["run_id"] and "inf is not a JSON number" in refused["error"]
     assert other == {"run_id": ran, "status": "success", "result": {}}
+
+
+def test_json_is_no_id(server: LocalServer) -> None:
+    for form in ("json", "jsonl"):
+        ids = f"acp search --format {form} | acp wait -"
+        done = in_shell(server, f"acp start echo '{{}}' > /dev/null; {ids}")
+        assert done.returncode == 2 and "not JSON: print it by --format id\n" in done.stderr
 
 
 @pytest.mark.parametrize("names", ["", "r1\nr2\n"])
@@ -380,6 +399,9 @@ def test_what_an_argument_means() -> None:
         ("agents --debug", "debug", True),
         ("agents", "debug", False),
         ("--host h agents", "host", "h"),
+        ("run a --timeout 5 {}", "input", {}),
+        ("start a {} --stream custom", "input", {}),
+        ("wait a --timeout 5 b -", "runs", ["a", "b", "-"]),
     ):
         assert getattr(parse(arguments.split()), name) == value, (arguments, name)
 
@@ -451,18 +473,34 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
 ) -> None:
     for arguments, words in (
         ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
-        ("rnu echo", "did you mean 'run'?"),
+        ("rnu echo", "argument COMMAND: invalid choice: 'rnu'; did you mean 'run'?"),
+        # What is offered must not start a run, and what follows is not to blame.
+        ("status r1", "invalid choice: 'status'; use show"),
+        ("result r1", "; use wait, or stream"),
+        ("invoke echo", "argument COMMAND: invalid choice: 'invoke'"),
+        ("map echo in", "invalid choice: 'map'; use batch"),
+        (f"{'x' * 300} echo", f"argument COMMAND: invalid choice: '{'x' * 165}"),
         ("--versoin", "unrecognized arguments: --versoin; did you mean '--version'?"),
         # It must not be taken for --client-token: that is sent in the metadata of a run.
-        ("run echo {} --token=t", "--token=t; set ACP_TOKEN"),
+        ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
+        ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
+        ("run echo --verbose", "arguments: --verbose; use --debug"),
+        ("run echo --header x", "unrecognized arguments: --header x"),
+        ("run echo --input {}", "AGENT and INPUT stand without an option"),
+        ("batch a f --workers 3", "; batch has --concurrency"),
+        ("batch a f --max 3", "unrecognized arguments: --max 3"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
         ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
         ("agents --url http://a", "; use --host"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
-        ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
+        ("--url=http://a agents", "unrecognized arguments: --url; use --host"),
         ("serve --host ::1", "; use --bind"),
-        ("run echo --api-key x", "; set ACP_API_KEY"),
-        ("batch a f --jurnal=x", "unrecognized arguments: --jurnal=x; did you mean '--journal'?"),
+        ("run echo --api-key x", "; set ACP_API_KEY, or pass --api-key-env to serve"),
+        (
+            "serve --api-key k=secret",
+            ": --api-key; set ACP_API_KEY, or pass --api-key-env to serve",
+        ),
+        ("batch a f --jurnal=x", "unrecognized arguments: --jurnal; did you mean '--journal'?"),
         ("search --limit status", "a whole number above 0 is needed, not status"),
         ("run --ask", "arguments are required: AGENT"),
     ):
@@ -505,26 +543,42 @@ WRONG = [
     ("run echo Hello", "write it in quotes"),
     ("run echo [1]", "argument INPUT: not a JSON object: [1]\n"),
     (f"run echo [{'1,' * 50}1]", f"INPUT: not a JSON object: [{'1, ' * 19}1,\n"),
-    ("""run echo '{"a": NaN}'""", "NaN is not JSON"),
+    ("""run echo '{"a": NaN}'""", "NaN is not JSON\n"),
     ("""run echo '{"a" 1}'""", "argument INPUT: not JSON: Expecting ':' delimiter at column"),
     ("""run echo '{"a":""" + "[" * 100_000 + "'", "nested too deep"),
     ("""run echo '{"n": "\udcff"}'""", "argument INPUT: not UTF-8 text\n"),
+    # What a shell makes of {"message": "x"} and {"a":1} without quotes.
+    ("run echo {message: x}", "unrecognized arguments: x}; write it in quotes"),
+    ("run echo {a:1}", "write it in quotes"),
+    ("""run echo '{"a":1}}'""", "argument INPUT: not JSON: Extra data at column 8\n"),
+    ("agents spare", "unrecognized arguments: spare\n"),
+    ("resume - -", "only one argument can be -, which stands for stdin\n"),
     ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
     ("run echo @", "cannot read @: No such file or directory"),
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
     ("run echo @in\0put", "put: embedded null byte\n"),
-    ("run echo {} --thread ''", "argument --thread: the id or name '' is empty"),
+    ("run echo {} --thread ''", "argument --thread: the id or name '' is empty, or has"),
+    ("run '' {}", "argument AGENT: the id or name '' is empty, or has"),
     *((f"{each} --agent ''", "argument --agent: the id or name '' is empty") for each in LISTS),
     ("start echo {} --reuse", "pass --client-token"),
     ("run approval {} --ask --answer-command true", "exclude each other"),
     ("wait acprun1.damaged", "token"),
     ("wait acprun9.e30.00000000", "version 9"),
-    ("wait ''", "is empty or not printable; nothing was sent\n"),
-    ("show @names", "is empty or not printable; nothing was sent\n"),
-    ("show run\udcff", "is empty or not printable; nothing was sent\n"),
-    ("wait r --timeout -0.1", "argument --timeout: a number of seconds is needed, not -0.1"),
-    ("wait r --timeout nan", "argument --timeout: a number of seconds is needed, not nan"),
-    ("wait r --timeout inf", "argument --timeout: a number of seconds is needed, not inf"),
+    ("wait ''", "the id or name '' is empty, or has"),
+    ("show @names", "or bytes that are not UTF-8; nothing was sent\n"),
+    ("show run\udcff", "or bytes that are not UTF-8; nothing was sent\n"),
+    (
+        "wait r --timeout -0.1",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not -0.1",
+    ),
+    (
+        "wait r --timeout nan",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not nan",
+    ),
+    (
+        "wait r --timeout inf",
+        "argument --timeout: a number of seconds, 0 or more, is needed, not inf",
+    ),
     ("search --limit 0", "argument --limit: a whole number above 0 is needed, not 0"),
     ("search --limit 1000000001", "argument --limit: a whole number above 0 is needed"),
     ("batch a f --concurrency x", "argument --concurrency: a whole number above 0 is needed"),
@@ -550,7 +604,7 @@ WRONG = [
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
     ("batch echo in --key n", "line 1 of in has no member 'n' for --key"),
     ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
-    ("batch echo in --results out --journal j --format text", "--results needs --format jsonl"),
+    ("batch echo in --results out --format text", "--results needs --format jsonl"),
     ("batch echo in --results none/such", "none/such cannot be opened: No such file or"),
     ("batch echo in --retry-failed", "--retry-failed is for the lines of a"),
 ]
@@ -563,9 +617,9 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         (folder / name).write_bytes(content)
     for arguments, words in WRONG:
         done = inside(server, *shlex.split(arguments))
-        # A batch may have printed the results of the lines before the bad one.
-        printed = [line for line in done.stdout.splitlines() if '"status":"success"' not in line]
-        assert (done.returncode, printed) == (2, []), (arguments, done.stderr)
+        # A batch has printed the results of the lines before the bad one.
+        items = words.startswith(("line 3 of bad", "line 2 of csv", "line 3 of few"))
+        assert (done.returncode, done.stdout.count("\n")) == (2, items), (arguments, done.stderr)
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
     assert {path.name for path in folder.iterdir()} == FILES.keys()
@@ -753,7 +807,7 @@ def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Insi
     assert data(inside(nowhere, "--host", server.url, "run", "echo", "{}")) == {}
     assert data(inside(nowhere, "run", "echo", "{}", "--host", server.url)) == {}
     assert inside(server, "--host", nowhere, "run", "echo", "{}").returncode == 10
-    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 0
+    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 2
 
 
 def test_a_batch_names_the_command_that_converts_its_file(
@@ -783,6 +837,13 @@ def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
     Path("people.txt").write_bytes(content)
     done = inside(server, "batch", "echo", "people.txt")
     assert done.returncode == 2 and "a file whose name ends with .csv\n" in done.stderr
+
+
+def test_a_batch_without_inputs_says_so(server: LocalServer, inside: Inside, folder: Path) -> None:
+    (folder / "in").write_text("\n", "utf-8")
+    done = inside(server, "batch", "echo", "in")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "there was no input in in\n"
 
 
 def test_a_byte_order_mark_is_accepted(server: LocalServer, inside: Inside, folder: Path) -> None:

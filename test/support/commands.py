@@ -63,7 +63,8 @@ class Inside:
     def __call__(
         self, server: Any, *arguments: str, **settings: str
     ) -> subprocess.CompletedProcess[str]:
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: signal.getsignal(number) for number in numbers}
         package = logging.getLogger("acp_client_v0_1")
         hooks = sys.excepthook, warnings.showwarning, list(package.handlers)
         stderr = sys.stderr
