@@ -295,6 +295,10 @@ class _Parser(argparse.ArgumentParser):
     # The words of the whole command line.
     words: ClassVar[Sequence[str]] = ()
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse does not flush. At exit, it would be too late to handle the error of a flush.
+        print(message, end="", file=file, flush=True)
+
     def format_help(self) -> str:
         text = super().format_help()
         for first, heading in _GROUPS.items():

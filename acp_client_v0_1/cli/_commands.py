@@ -279,7 +279,8 @@ def completion(options: Namespace, output: Output) -> None:
     }
     for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
     made = parser(for_agents)
-    sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
+    script = shtab.complete(made, options.shell, preamble=scripts.get(options.shell, ""))
+    Output("text").one(script)
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:

@@ -231,6 +231,16 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     assert (status, done.stderr) == ("141", "")
 
 
+def test_a_reader_that_has_gone_before_is_quiet_too() -> None:
+    reader, unread = os.pipe()
+    os.close(reader)
+    given = "'--help' '--version' 'run --help' 'completion bash'"
+    script = f"unset PYTHONUNBUFFERED; for words in {given}; do acp $words >&{unread}; echo $?; done"
+    done = in_shell("", script, pass_fds=(unread,))
+    os.close(unread)
+    assert (done.stdout.split(), done.stderr) == (["141"] * 4, "")
+
+
 FOR_LONG = ('{"count": 100, "interval": 0.3}', "--stream", "custom")
 
 
