@@ -355,7 +355,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             if isinstance(text, str):
                 try:
                     setattr(options, name, read(text))
-                except ValueError as error:
+                except (OSError, ValueError) as error:
                     shown = name.upper() if name in takes else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options

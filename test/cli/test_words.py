@@ -556,6 +556,7 @@ WRONG = [
     ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
     ("run echo @", "cannot read @: No such file or directory"),
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
+    ("run echo @/proc/self/mem", "argument INPUT: "),  # on Linux, it can be opened, not read
     ("run echo @in\0put", "put: embedded null byte\n"),
     ("run echo {} --thread ''", "argument --thread: the id or name '' is empty, or has"),
     ("run '' {}", "argument AGENT: the id or name '' is empty, or has"),
