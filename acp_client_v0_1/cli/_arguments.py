@@ -153,25 +153,15 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "shell": _choice("a shell, or agents for the names to complete", "bash zsh fish agents"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
-    "--schema": _choice(
-        "print only this JSON Schema", "input output config thread_state interrupts"
-    ),
-    "--stream": _choice(
-        "stream the run; `run` prints its events", "custom result", dest="streaming"
-    ),
-    "--timeout": _value(
-        "SECONDS", "to wait for all results (`batch`: for each), or for an event; 0 checks once"
-    ),
+    "--schema": _choice("print only this schema", "input output config thread_state interrupts"),
+    "--stream": _choice("stream it; `run` prints its events", "custom result", dest="streaming"),
+    "--timeout": _value("SECONDS", "to wait for all runs (batch: each) or an event; 0 checks once"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
-    "--answer-command": _value(
-        "CMD", "answer questions by a shell command: the question on its stdin, JSON on its stdout"
-    ),
+    "--answer-command": _value("CMD", "answer by a shell command: question in, JSON out"),
     "--from": _value("ID", "continue after the event with this id", dest="after"),
     "--on-gap": _choice(
-        "if events are missing, end with status 9, or print the gap and continue (%(default)s)",
-        "raise mark",
-        default="raise",
+        "at a gap, end with status 9, or print it (%(default)s)", "raise mark", default="raise"
     ),
     "--agent": _value("AGENT", "only of this agent, or the one to try"),
     "--status": _choice("only in this status", "pending interrupted success error timeout"),

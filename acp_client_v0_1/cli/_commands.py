@@ -7,9 +7,7 @@ returns an exit status, or None for 0. If it raises an error, `_outcomes` decide
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -18,27 +16,24 @@ from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import imported
-from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
-from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of
+from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of, seconds_left
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import Output, notice, outline
+from acp_client_v0_1.cli._output import Output, notice, outline, text_of
 from acp_client_v0_1.cli._results import Results
-from acp_client_v0_1.cli._runs import (
-    TimeLeft,
-    at_once,
-    each_run,
-    followed,
-    one_run,
-    seconds_left,
-    shown,
-)
+from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
 
+_TimeLeft = Callable[[], float | None]
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
+# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names.
+_PASSED = (
+    "check client_token concurrency config input journal metadata ordered retry_failed reuse "
+    "streaming"
+)
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -210,10 +205,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """
     field, wrong = options.key, list[WrongUsage]()
 
-    def key(input: dict[str, Any]) -> str:
-        value = input[field]
-        return value if isinstance(value, str) else json.dumps(value)
-
     with contextlib.ExitStack() as files:
         lines = files.enter_context(opened(0 if options.file == "-" else options.file))
         results = files.enter_context(Results(options, lines)) if options.results else None
@@ -222,16 +213,12 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
             agent.map(
                 inputs_of(lines, options.file, field, wrong),
                 total=count_of(lines, options.file) if options.progress else None,
-                key=None if field is None else key,
-                concurrency=options.concurrency,
-                ordered=options.ordered,
-                journal=options.journal,
-                retry_failed=options.retry_failed,
+                key=None if field is None else (lambda each: text_of(each[field])),
                 timeout=options.timeout,
                 on_interrupt=answerer(options),
                 on_stop="cancel" if options.cancel_on_exit else "leave",
                 progress=options.progress or None,
-                **_creation(options),
+                **_passed(options),
             )
         )
         outcomes: Iterable[dict[str, Any]] = map(_item, items)
@@ -266,10 +253,9 @@ def completion(options: Namespace, output: Output) -> None:
         with contextlib.suppress(*EXPECTED), client_of(options) as client:
             agents = acp.AgentsApi(client.with_options(retries=0))
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
+            # A shell would expand some names. In this format they are left out.
             for name in sorted({agent.metadata.ref.name for agent in found}):
-                if HARMLESS_ID.fullmatch(name):
-                    # A shell would expand any other name.
-                    sys.stdout.write(f"{name}\n")
+                Output("id").one(None, name)
         return
     shtab = imported("shtab", "completion", "cli")
     ask = f"{PROGRAM} completion agents 2>/dev/null"
@@ -287,25 +273,17 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
 
-def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.AgentHandle:
+def _agent(options: Namespace, client: acp.ApiClient, left: _TimeLeft) -> acp.AgentHandle:
     return acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
 
 
-def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
-    return _agent(options, client, left).start(
-        timeout=left() or None,
-        thread_id=options.thread,
-        client_token=options.client_token,
-        reuse=options.reuse,
-        **_creation(options),
-    )
+def _start(options: Namespace, client: acp.ApiClient, left: _TimeLeft) -> acp.RunHandle:
+    agent = _agent(options, client, left)
+    return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
 
 
-def _creation(options: Namespace) -> dict[str, Any]:
-    fields = {
-        name: getattr(options, name) for name in acp.RunCreate.model_fields if name in options
-    }
-    return {**fields, "check": options.check}
+def _passed(options: Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in _PASSED.split() if name in options}
 
 
 def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:

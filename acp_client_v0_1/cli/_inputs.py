@@ -1,4 +1,4 @@
-"""What a command reads while it runs: its settings, the inputs of a batch, answers to questions."""
+"""What a command reads while it runs: settings, time, inputs of a batch, answers to questions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -26,6 +27,17 @@ def client_of(options: Namespace) -> acp.ApiClient:
     if configuration.host_is_default:
         raise WrongUsage("no host was set: set ACP_HOST, or give --host URL")
     return acp.ApiClient(configuration)
+
+
+def seconds_left(options: Namespace, least: float = 0.001) -> Callable[[], float | None]:
+    """Return a function that gives what is left of --timeout for all requests of a command.
+
+    The function never gives less than ``least``.
+    """
+    seconds = vars(options).get("timeout")
+    ends = time.monotonic() + (seconds or 0)
+    # None means no limit, and 0 checks a run once. Both are returned as they are.
+    return lambda: seconds and max(least, ends - time.monotonic())
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:
@@ -51,6 +63,8 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
         for row in rows:
             if None in row or None in row.values() or len(row) < len(rows.fieldnames or ()):
                 raise csv.Error("it does not have one value for each name of the first line")
+            if len(row) == 1 and not {";", "\t"}.isdisjoint(*row):
+                raise csv.Error("its values are not separated by commas")
             yield rows.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
         # `line_num` does not count a line that cannot be decoded.
@@ -84,13 +98,15 @@ def inputs_of(
 
 
 def _hint(line: bytes, name: str) -> str:
-    """Return advice for a file whose first line begins like CSV or a JSON array, else ""."""
+    """Return advice for a first line as of CSV, of an array or of an object in several lines."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         records = "json.load(open(0, encoding='utf-8-sig'))"
         script = f"import json; [print(json.dumps(each)) for each in {records}]"
         return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
-    is_csv = b"," in line and not line.lstrip().startswith(b"{")
-    return "; CSV is read from a file whose name ends with .csv" if is_csv else ""
+    if line.lstrip().startswith(b"{"):
+        return "" if b"}" in line else "; write each object in one line, as jq -c . does"
+    is_csv = not {*b",;\t"}.isdisjoint(line)
+    return "; CSV with commas is read from a file whose name ends with .csv" if is_csv else ""
 
 
 def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:

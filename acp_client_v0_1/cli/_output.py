@@ -215,10 +215,9 @@ class Output:
             # --help loads this module, too, and should not wait for the import of `logging`.
             from acp_client_v0_1._errors import HARMLESS_ID
 
-            if HARMLESS_ID.fullmatch(id or ""):
-                return id or ""
-            shown = ascii(id or "")[:100]
-            return self._refuse(f"the id {shown} is not printed: a command could misread it")
+            if HARMLESS_ID.fullmatch(id := id or ""):
+                return id
+            return self._refuse(f"the id {id!a:.100} is not printed: a command could misread it")
         try:
             return printable(_for_person(value) if self.is_text else self._dumps(value))
         except ValueError:
@@ -289,8 +288,8 @@ def _for_person(value: Any, between: str = "\n") -> str:
     """Format a value for a person: a str as it is, members as ``name: value``, else JSON."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value).items()
-        return between.join(f"{name}: {_member(member)}" for name, member in members)
-    return _member(value)
+        return between.join(f"{name}: {text_of(member)}" for name, member in members)
+    return text_of(value)
 
 
 def _coloured(status: re.Match[str]) -> str:
@@ -304,10 +303,11 @@ def outline(value: Any, before: str = "\n") -> str:
     if isinstance(given, list) and any(isinstance(each, dict) for each in given):
         members = enumerate(given, start=1)
     lines = [f"{before}{name}:{outline(member, before + '  ')}" for name, member in members]
-    return "".join(lines) or f" {_member(value)}"
+    return "".join(lines) or f" {text_of(value)}"
 
 
-def _member(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Format a value in one line: a str as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -22,7 +22,6 @@ from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words,
 
 T = TypeVar("T")
 R = TypeVar("R")
-TimeLeft = Callable[[], float | None]
 
 # The line that shows a wait appears after this many seconds, and changes at this interval.
 _TICK = 1.0
@@ -125,17 +124,6 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
         tasks.extendleft(ends)
 
 
-def seconds_left(options: Namespace, least: float = 0.001) -> TimeLeft:
-    """Return a function that gives what is left of --timeout for all requests of a command.
-
-    The function never gives less than ``least``.
-    """
-    seconds = vars(options).get("timeout")
-    ends = time.monotonic() + (seconds or 0)
-    # None means no limit, and 0 checks a run once. Both are returned as they are.
-    return lambda: seconds and max(least, ends - time.monotonic())
-
-
 @contextlib.contextmanager
 def followed(
     run: acp.RunHandle, options: Namespace, *, cancel: bool = False
@@ -150,17 +138,16 @@ def followed(
         # The run is over, so nobody can pick it up.
         raise
     except BaseException as error:
+        way = to_copy("wait", run, options)
         if not cancel:
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(
-                    f"the run continues on the server: {to_copy('wait', run, options)}"
-                ) from None
+                raise KeyboardInterrupt(f"the run continues on the server: {way}") from None
             # The error of a request or of stdout does not name the run, so this notice does. A
             # BrokenPipeError is left out, because nobody reads the rest then.
             lost = type(error) is OSError
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
             if lost or (unnamed and options.command == "run"):
-                notice(f"the run was started: {to_copy('wait', run, options)}")
+                notice(f"the run was started: {way}")
             raise
         try:
             cancelled = run.cancel()
@@ -169,7 +156,7 @@ def followed(
             notice(f"the run was not cancelled: {why}; {to_copy('cancel', run, options)}")
             raise error from None
         if not cancelled:
-            notice(f"the run had finished, and is kept: {to_copy('wait', run, options)}")
+            notice(f"the run had finished, and is kept: {way}")
         elif isinstance(error, acp.OpenApiException):
             raise Cancelled(error) from error
         else:

@@ -234,9 +234,9 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
 def test_a_reader_that_has_gone_before_is_quiet_too() -> None:
     reader, unread = os.pipe()
     os.close(reader)
-    given = "'--help' '--version' 'run --help' 'completion bash'"
-    script = f"unset PYTHONUNBUFFERED; for words in {given}; do acp $words >&{unread}; echo $?; done"
-    done = in_shell("", script, pass_fds=(unread,))
+    given = "--help --version 'run --help' 'completion bash'"
+    each = f"for words in {given}; do acp $words >&{unread}; echo $?; done"
+    done = in_shell("", f"unset PYTHONUNBUFFERED; {each}", pass_fds=(unread,))
     os.close(unread)
     assert (done.stdout.split(), done.stderr) == (["141"] * 4, "")
 

@@ -156,12 +156,12 @@ def test_a_server_that_hangs_takes_no_more_than_the_timeout(
 
 
 def test_several_waits_share_the_timeout() -> None:
-    left = _runs.seconds_left(Namespace(timeout=60.0))
+    left = _inputs.seconds_left(Namespace(timeout=60.0))
     first, second = left(), left()
     assert first is not None and second is not None and 0 < second <= first <= 60
-    assert _runs.seconds_left(Namespace(timeout=1e-9))() == 0.001  # 0 would check once
-    assert _runs.seconds_left(Namespace(timeout=0.0))() == 0
-    assert _runs.seconds_left(Namespace())() is None
+    assert _inputs.seconds_left(Namespace(timeout=1e-9))() == 0.001  # 0 would check once
+    assert _inputs.seconds_left(Namespace(timeout=0.0))() == 0
+    assert _inputs.seconds_left(Namespace())() is None
 
 
 # Schemas

@@ -531,6 +531,9 @@ FILES = {
     "latin.csv": b"a,b\n\xff,3\n",
     "comma": b'{"a": 1 "b", 2}\n',
     "in": b"{}\n",
+    "pretty": b'{\n  "a": 1\n}\n',
+    "semi.csv": b"a;b\n1;2\n",
+    "tabs.tsv": b"a\tb\n1\t2\n",
 }
 LISTS = ("search", "threads", "doctor")
 UNEVEN = "is not CSV: it does not have one value for each name"
@@ -603,6 +606,9 @@ WRONG = [
     ("batch echo same.csv", f"line 2 of same.csv {UNEVEN}"),
     ("batch echo quoted.csv", "line 2 of quoted.csv is not CSV: ',' expected after '\"'"),
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
+    ("batch echo pretty", "at column 2; write each object in one line, as jq -c . does\n"),
+    ("batch echo semi.csv", "line 2 of semi.csv is not CSV: its values are not separated by"),
+    ("batch echo tabs.tsv", "; CSV with commas is read from a file whose name ends with .csv\n"),
     ("batch echo in --key n", "line 1 of in has no member 'n' for --key"),
     ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
     ("batch echo in --results out --format text", "--results needs --format jsonl"),
