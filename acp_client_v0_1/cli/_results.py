@@ -30,8 +30,9 @@ from acp_client_v0_1.cli._arguments import WrongUsage
 
 # This matches the line of a final outcome, up to its status. The rest of the line does not count,
 # because an error may have other words when it comes from the journal. A line that does not match
-# counts as a whole. For example, a run may be interrupted twice, with two questions.
-_FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
+# counts as a whole. For example, a run may be interrupted twice, with two questions. A question may
+# have a status of its own, so only the first status of a line counts.
+_FINAL = re.compile(rb'\{"index":((?!,"status":).)*,"status":("(success|error|timeout|gone)"|null)')
 
 
 class Results(io.FileIO):

@@ -187,3 +187,17 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
             results.write(line.format(n).encode())
     assert kept < 16 * 20_000
     assert len(Path("out").read_text("utf-8").splitlines()) == 20_001
+
+
+def test_a_second_question_of_a_run_is_another_outcome() -> None:
+    line = (
+        '{{"index":0,"key":"0","run_id":"r","status":"interrupted","interrupt":'
+        '{{"type":"ask","payload":{{"step":1,"status":"success","question":"{}"}}}}}}\n'
+    )
+    Path("out").write_text(line.format("A"), "utf-8")
+    options = Namespace(results="out", journal="journal", format="jsonl")
+    with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
+        assert list(results.after_journal([{}])) == [{}]
+        for question in ("A", "B"):
+            results.write(line.format(question).encode())
+    assert Path("out").read_text("utf-8") == line.format("A") + line.format("B")
