@@ -571,9 +571,13 @@ def examine(
 
     Raises:
         ApiTypeError: An argument has the wrong type. Nothing was sent.
+        ApiValueError: There is an input, and no agent. Nothing was sent.
     """
     instance_of("an ApiClient", ApiClient, or_none=False)("client", client)
     instance_of("a str", str)("agent", agent)
+    instance_of("True or False", bool, or_none=False)("deep", deep)
+    if input is not None and not agent:
+        raise acp.ApiValueError("input is for runs of an agent, and no agent was named")
     own = dict_of("input", input or {})
     exam = _Exam(client.with_options(retries=0), agent or "", own, deep)
     ends = monotonic() + (300 if deep else 20)
@@ -585,8 +589,9 @@ def examine(
                 try:
                     probe(exam)
                 except (acp.ApiException, acp.ApiValueError) as error:
-                    name = "TLS" if isinstance(error, acp.TLSException) else probe.__name__[1:]
-                    exam.judge(name, error)
+                    # A server that does not speak TLS has no certificate to renew.
+                    is_refused = isinstance(error, acp.TLSException) and "certificate" in str(error)
+                    exam.judge("TLS" if is_refused else probe.__name__[1:], error)
             if exam.section[0] in "12" and exam.findings[-1].verdict == "missing":
                 break
     finally:

@@ -24,7 +24,7 @@ from acp_client_v0_1._version import __version__
 
 PROGRAM = "acp-client"
 
-_IN_QUOTES = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
+_IN_QUOTES = '; write JSON in quotes, as \'{"key": "value"}\', or pass @FILE'
 
 _ABOUT = """\
 Run the agents of an ACP 0.1 server: start a run, wait for its result or stream it,

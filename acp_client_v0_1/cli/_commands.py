@@ -120,7 +120,7 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         if events.ended_by != "success":
             handle.result(timeout=0)
         if events.complete is None:
-            notice("events may be missing: the stream does not show that all have come")
+            notice("events may be missing, if the agent sends more: the stream does not show it")
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:

@@ -193,19 +193,14 @@ def test_a_stream_that_was_broken_says_that_events_may_be_missing(inside: Inside
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=1))
         done = inside(server, "stream", token)
     assert done.returncode == 0
-    words = "events may be missing: the stream does not show that all have come\n"
-    assert done.stderr.endswith(words)
+    assert done.stderr.splitlines()[-1].startswith("events may be missing, ")
 
 
 def test_a_stream_ends_as_its_run_does(server: LocalServer, inside: Inside) -> None:
-    for agent, status, words in (
-        ("approval", 4, "nobody answers\nnext: acp-client wait --ask "),
-        ("failing", 5, "ended in error (errcode 1)"),
-        ("echo", 0, "the stream does not show that all have come\n"),
-    ):
+    for agent, status in (("approval", 4), ("failing", 5), ("echo", 0)):
         done = inside(server, "stream", started(server, agent, {}, streaming="custom"))
-        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
-        assert "broken" not in done.stderr and "on_interrupt" not in done.stderr
+        assert done.returncode == status and "broken" not in done.stderr, done.stderr
+        assert "on_interrupt" not in done.stderr
 
 
 def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Inside) -> None:
@@ -257,13 +252,6 @@ def test_an_answer_that_cannot_be_sent_is_the_outcome_of_its_run_alone(
     refused, other = data(done, 2)
     assert refused["run_id"] and "inf is not a JSON number" in refused["error"]
     assert other == {"run_id": ran, "status": "success", "result": {}}
-
-
-def test_json_is_no_id(server: LocalServer) -> None:
-    for form in ("json", "jsonl"):
-        ids = f"acp search --format {form} | acp wait -"
-        done = in_shell(server, f"acp start echo '{{}}' > /dev/null; {ids}")
-        assert done.returncode == 2 and "not JSON: print it by --format id\n" in done.stderr
 
 
 @pytest.mark.parametrize("names", ["", "r1\nr2\n"])
@@ -400,7 +388,6 @@ def test_what_an_argument_means() -> None:
         ("agents", "debug", False),
         ("--host h agents", "host", "h"),
         ("run a --timeout 5 {}", "input", {}),
-        ("start a {} --stream custom", "input", {}),
         ("wait a --timeout 5 b -", "runs", ["a", "b", "-"]),
     ):
         assert getattr(parse(arguments.split()), name) == value, (arguments, name)
@@ -476,30 +463,20 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
         ("rnu echo", "argument COMMAND: invalid choice: 'rnu'; did you mean 'run'?"),
         # What is offered must not start a run, and what follows is not to blame.
         ("status r1", "invalid choice: 'status'; use show"),
-        ("result r1", "; use wait, or stream"),
-        ("invoke echo", "argument COMMAND: invalid choice: 'invoke'"),
         ("map echo in", "invalid choice: 'map'; use batch"),
         (f"{'x' * 300} echo", f"argument COMMAND: invalid choice: '{'x' * 165}"),
         ("--versoin", "unrecognized arguments: --versoin; did you mean '--version'?"),
         # It must not be taken for --client-token: that is sent in the metadata of a run.
         ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
         ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
-        ("run echo --verbose", "arguments: --verbose; use --debug"),
-        ("run echo --header x", "unrecognized arguments: --header x"),
+        ("run echo --header=x", "unrecognized arguments: --header=x"),
         ("run echo --input {}", "AGENT and INPUT stand without an option"),
         ("batch a f --workers 3", "; batch has --concurrency"),
-        ("batch a f --max 3", "unrecognized arguments: --max 3"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
-        ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
-        ("agents --url http://a", "; use --host"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
         ("--url=http://a agents", "unrecognized arguments: --url; use --host"),
         ("serve --host ::1", "; use --bind"),
-        ("run echo --api-key x", "; set ACP_API_KEY, or pass --api-key-env to serve"),
-        (
-            "serve --api-key k=secret",
-            ": --api-key; set ACP_API_KEY, or pass --api-key-env to serve",
-        ),
+        ("serve --api-key k=x", ": --api-key; set ACP_API_KEY, or pass --api-key-env to serve"),
         ("batch a f --jurnal=x", "unrecognized arguments: --jurnal; did you mean '--journal'?"),
         ("search --limit status", "a whole number above 0 is needed, not status"),
         ("run --ask", "arguments are required: AGENT"),
@@ -531,6 +508,7 @@ FILES = {
     "latin.csv": b"a,b\n\xff,3\n",
     "comma": b'{"a": 1 "b", 2}\n',
     "in": b"{}\n",
+    "empty": b"\n",
     "pretty": b'{\n  "a": 1\n}\n',
     "semi.csv": b"a;b\n1;2\n",
     "tabs.tsv": b"a\tb\n1\t2\n",
@@ -542,19 +520,17 @@ WRONG = [
     ("run", "arguments are required: AGENT"),
     ("stream", "arguments are required: RUN"),
     ("wait", "arguments are required: RUN"),
-    ("run echo {", "argument INPUT: not JSON"),
-    ("run echo Hello", "write it in quotes"),
+    ("run echo {", "; write JSON in quotes, as"),
+    ("run echo Hello", "write JSON in quotes"),
     ("run echo [1]", "argument INPUT: not a JSON object: [1]\n"),
     (f"run echo [{'1,' * 50}1]", f"INPUT: not a JSON object: [{'1, ' * 19}1,\n"),
     ("""run echo '{"a": NaN}'""", "NaN is not JSON\n"),
     ("""run echo '{"a" 1}'""", "argument INPUT: not JSON: Expecting ':' delimiter at column"),
     ("""run echo '{"a":""" + "[" * 100_000 + "'", "nested too deep"),
     ("""run echo '{"n": "\udcff"}'""", "argument INPUT: not UTF-8 text\n"),
-    # What a shell makes of {"message": "x"} and {"a":1} without quotes.
-    ("run echo {message: x}", "unrecognized arguments: x}; write it in quotes"),
-    ("run echo {a:1}", "write it in quotes"),
+    # What a shell makes of {"message": "x"} without quotes.
+    ("run echo {message: x}", "unrecognized arguments: x}; write JSON in quotes"),
     ("""run echo '{"a":1}}'""", "argument INPUT: not JSON: Extra data at column 8\n"),
-    ("agents spare", "unrecognized arguments: spare\n"),
     ("resume - -", "only one argument can be -, which stands for stdin\n"),
     ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
     ("run echo @", "cannot read @: No such file or directory"),
@@ -562,13 +538,13 @@ WRONG = [
     ("run echo @/proc/self/mem", "argument INPUT: "),  # on Linux, it can be opened, not read
     ("run echo @in\0put", "put: embedded null byte\n"),
     ("run echo {} --thread ''", "argument --thread: the id or name '' is empty, or has"),
-    ("run '' {}", "argument AGENT: the id or name '' is empty, or has"),
     *((f"{each} --agent ''", "argument --agent: the id or name '' is empty") for each in LISTS),
     ("start echo {} --reuse", "pass --client-token"),
     ("run approval {} --ask --answer-command true", "exclude each other"),
     ("wait acprun1.damaged", "token"),
     ("wait acprun9.e30.00000000", "version 9"),
     ("wait ''", "the id or name '' is empty, or has"),
+    ("""show '{"run_id": "r1"}'""", "not JSON: print it by --format id\n"),
     ("show @names", "or bytes that are not UTF-8; nothing was sent\n"),
     ("show run\udcff", "or bytes that are not UTF-8; nothing was sent\n"),
     (
@@ -630,6 +606,8 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
     assert {path.name for path in folder.iterdir()} == FILES.keys()
+    empty = inside(server, "batch", "echo", "empty")
+    assert (empty.returncode, empty.stderr) == (0, "there was no input in empty\n")
     os.fstat(0)  # no command has closed stdin
     quoted = inside("'http://127.0.0.1:9'", "agents")
     assert quoted.returncode == 2 and "stands in quotation marks; remove them" in quoted.stderr
@@ -844,13 +822,6 @@ def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
     Path("people.txt").write_bytes(content)
     done = inside(server, "batch", "echo", "people.txt")
     assert done.returncode == 2 and "a file whose name ends with .csv\n" in done.stderr
-
-
-def test_a_batch_without_inputs_says_so(server: LocalServer, inside: Inside, folder: Path) -> None:
-    (folder / "in").write_text("\n", "utf-8")
-    done = inside(server, "batch", "echo", "in")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "there was no input in in\n"
 
 
 def test_a_byte_order_mark_is_accepted(server: LocalServer, inside: Inside, folder: Path) -> None:

@@ -31,6 +31,7 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTimeoutError,
     ApiTypeError,
+    ApiValueError,
     Configuration,
     RunsApi,
     RunStartAmbiguous,
@@ -388,6 +389,12 @@ def test_a_server_that_is_away_cannot_be_used() -> None:
     assert 'Configuration(host="https://…")' in report.settings
 
 
+def test_a_server_that_does_not_speak_tls_has_no_certificate_to_renew(server: LocalServer) -> None:
+    report = examined(server.url.replace("http", "https"))
+    assert list(faults(report)) == ["connection"]
+    assert "try http://" in found(report, "connection").seen
+
+
 def test_an_agent_that_is_not_there_cannot_be_run(server: LocalServer) -> None:
     report = examined(server.url, "nobody")
     assert report.status == 1 and "echo" in faults(report)["agents"]
@@ -738,12 +745,14 @@ def test_every_finding_that_can_differ_has_its_words() -> None:
         ((None,), "client must be an ApiClient, not None"),
         ((5,), "agent must be a str, not int"),
         (("echo", [1]), r"input must be a JSON object \(dict\), not list"),
+        (("echo", {}, "no"), "deep must be True or False, not str"),
+        ((None, {"n": 1}), "input is for runs of an agent, and no agent was named"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
     with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
         given = arguments if "client" in words else (client, *arguments)
-        with pytest.raises(ApiTypeError, match=words):
+        with pytest.raises((ApiTypeError, ApiValueError), match=words):
             examine(*given)
         assert server.connections == 0
 
