@@ -106,10 +106,7 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 return run.result(seconds)
             return run.drive(answer, timeout=seconds)
 
-    def named(run: acp.RunHandle, result: dict[str, Any]) -> dict[str, Any]:
-        return {"run_id": run.run_id, "status": "success", "result": result}
-
-    return each_run(options, output, client, result_of, named)
+    return each_run(options, output, client, result_of)
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -264,9 +261,8 @@ def completion(options: Namespace, output: Output) -> None:
         "zsh": f'_acp_client_agents() {{ compadd -- ${{(f)"$({ask})"}}; }}',
     }
     for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
-    made = parser(for_agents)
-    script = shtab.complete(made, options.shell, preamble=scripts.get(options.shell, ""))
-    Output("text").one(script)
+    top = parser(for_agents)
+    Output("text").one(shtab.complete(top, options.shell, preamble=scripts.get(options.shell, "")))
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterable
-from functools import partial
 from select import select
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
@@ -155,11 +154,9 @@ class Output:
         may_colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
         self._has_colours = may_colour and self._file.isatty()
         self._may_truncate = file is not None and file.seekable()
-        indent = 2 if form == "json" and self._file.isatty() else None
-        between = None if indent else (",", ":")
-        self._dumps = partial(
-            json.dumps, indent=indent, separators=between, ensure_ascii=False, allow_nan=False
-        )
+        is_indented = form == "json" and self._file.isatty()
+        style: dict[str, Any] = {"indent": 2} if is_indented else {"separators": (",", ":")}
+        self._dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, **style).encode
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
