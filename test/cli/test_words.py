@@ -318,6 +318,30 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     assert ("the same command continues" if journal else "pass --journal") in err
 
 
+def test_ctrl_c_during_a_start_names_its_run_or_cancels_it(
+    server: LocalServer, inside: Inside
+) -> None:
+    for more, is_left in (
+        (["start"], True),
+        (["run"], True),
+        (["run", "--cancel-on-exit"], False),
+        # It may be the token of an earlier run, which nobody wants to lose.
+        (["run", "--cancel-on-exit", "--client-token", "own"], True),
+    ):
+        server.faults.add(Fault(method="POST", path="/runs", cut="stall", after_wire_bytes=0))
+        before = len(server.runs)
+        process = begun(server, *more, "slow", '{"seconds": 60}')
+        wait_for(lambda before=before: len(server.runs) > before)
+        run, done = server.runs[-1], ended(process)
+        told, *_ = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (130, "")
+        assert told.startswith("unclear whether the run was started: acp-client show acprun1.")
+        assert ("the run was cancelled\n" in done.stderr) != is_left, done.stderr
+        assert (run["run_id"] in {each["run_id"] for each in server.runs}) == is_left
+        if is_left:
+            assert data(inside(server, "show", told.split()[-1]))["run_id"] == run["run_id"]
+
+
 @pytest.mark.parametrize("command", ["wait", "stream"])
 def test_ctrl_c_says_that_the_run_continues(
     inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str
