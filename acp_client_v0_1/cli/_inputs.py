@@ -58,6 +58,8 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
         return
+    # The default is 128 KiB. More would overflow the C long of Windows.
+    csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     try:
         for row in rows:
@@ -102,7 +104,7 @@ def _hint(line: bytes, name: str) -> str:
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         records = "json.load(open(0, encoding='utf-8-sig'))"
         script = f"import json; [print(json.dumps(each)) for each in {records}]"
-        return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
+        return f'; to convert it: cat -- {shlex.quote(name)} | python3 -c "{script}" > inputs.jsonl'
     if line.lstrip().startswith(b"{"):
         return "" if b"}" in line else "; write each object in one line, as jq -c . does"
     is_csv = not {*b",;\t"}.isdisjoint(line)
