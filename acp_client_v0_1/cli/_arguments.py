@@ -43,7 +43,7 @@ exit status:
   3 not finished in time  4 a question is open       5 the run failed
   6 the run timed out     7 the run is gone          8 unclear whether the run was started
   9 events are missing    10 not now: try later      11 something differs (doctor)
-  130 Ctrl-C"""
+  130 Ctrl-C (but serve then ends with 0)"""
 
 
 class WrongUsage(ValueError):

@@ -109,7 +109,7 @@ TERMINAL = threading.RLock()
 
 
 class Stderr:
-    """Stderr that drops what cannot be written: it may be closed, on a full disk, or unread.
+    """Stderr that drops what cannot be written: it is closed, without a reader, or on a full disk.
 
     Everything that is written to stderr goes through this object: messages, log records, bars, the
     errors of argparse, and what Python itself writes at the end of the process. No failure to write

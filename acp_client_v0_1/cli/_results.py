@@ -41,7 +41,7 @@ class Results(io.FileIO):
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format in ("json", "text"):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
-        # Results may be private, so only the owner may read the file.
+        # Results may be private, so only the owner may read a file that is made here.
         try:
             super().__init__(options.results, "a", opener=partial(os.open, mode=0o600))
         except OSError as error:
