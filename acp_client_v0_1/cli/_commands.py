@@ -284,7 +284,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
     """
     agent, new = _agent(options, client, left()), os.urandom(16).hex()
     if not (options.client_token or options.reuse):
-        options.client_token = (options.metadata or {}).get(CLIENT_TOKEN_KEY, new)
+        options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new
     try:
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
     except KeyboardInterrupt:
