@@ -81,13 +81,15 @@ HALF = {"in": "query", "key": "a", "value": "\ud800"}
 TWO_COOKIES = {"in": "cookie", "key": "a=1; b", "value": ""}
 BAD_OPTIONS: list[tuple[Any, ...]] = [
     ("_request_timeout", -1, ApiValueError, "_request_timeout"),
-    ("_headers", [("a", "b")], ApiTypeError, "_headers"),
     ("_headers", {"X-A": "1\r\nX-B: 2"}, ApiValueError, "X-A"),
     ("_headers", {"X-A": None}, ApiTypeError, "X-A"),
     ("_headers", {"X-A": b"1"}, ApiTypeError, "X-A"),
     ("_headers", {"X-A": 10**5000}, ApiValueError, "X-A"),
     ("_headers", {"": "1"}, ApiValueError, "header"),
     ("_headers", {"X-A": "€"}, ApiValueError, "X-A"),
+    ("_headers", {"Last-Event-ID": "\ud800"}, ApiValueError, "Last-Event-ID"),
+    ("_headers", {"Last-Event-ID": "1\n2"}, ApiValueError, "Last-Event-ID"),
+    ("_headers", {"Last-Event-ID": "1\0"}, ApiValueError, "Last-Event-ID"),
     ("_request_auth", {"in": "header", "key": "X-A"}, ApiValueError, "_request_auth"),
     ("_request_auth", {**HALF, "in": "body"}, ApiValueError, "_request_auth"),
     ("_request_auth", {**HALF, "value": b"b"}, ApiTypeError, "_request_auth['value']"),
