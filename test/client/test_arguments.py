@@ -70,7 +70,6 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.api_client.with_options(headers=["X-Own: b"]), ApiTypeError, "headers"),
     (lambda runs: wait_for_run_output(runs, "r", timeout=-1), ApiValueError, "timeout"),
     (lambda runs: wait_for_run_output(runs, "r", timeout=(1, 2)), ApiTypeError, "timeout"),
-    (lambda runs: wait_for_run_output(runs, "r", timeout="1"), ApiTypeError, "timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=0), ApiValueError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=None), ApiTypeError, "block_timeou"),

@@ -462,9 +462,9 @@ RESPONSES: Rows = {
     },
     acp.NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
-            b'{"detail":"Not Found"}', 404, "Not Found"
+            b'{"detail":"NOT found"}', 404, "No"
         ),
-        "404 Not Found ... is the base path of host right?": PAGE,
+        "404 No; ... is the base path of host right?": response(b"", 404, "No"),
     },
     acp.ProtocolException: {
         "a response with a control character in content-length cannot be read": (
@@ -716,7 +716,6 @@ each(SETTINGS)
 # What is assigned to a Configuration
 ASSIGNED: Rows = {
     ApiValueError: {
-        "host has a port that is not ... 'eighty'": {"host": "http://acp.example:eighty"},
         "logger_file cannot be opened: there is no folder /none": {"logger_file": "/none/log"},
     },
     ApiTypeError: {
