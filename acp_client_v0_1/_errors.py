@@ -327,7 +327,7 @@ def short(text: object) -> str:
     return one_line(text, 100)
 
 
-def warn_caller(message: str) -> None:
+def warn_caller(message: str | Warning) -> None:
     """Warn. The warning names the line that has called this package."""
     # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.
     frame, level = currentframe(), 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
@@ -114,6 +115,7 @@ def with_safe(characters: str, runs: RunsApi) -> RunsApi:
         *((with_option(option, value), *error) for option, value, *error in BAD_OPTIONS),
         (lambda r: with_safe("/", r).get_run("a/../../agents"), ApiValueError, "run_id"),
         (lambda r: with_safe("%", r).get_run("%2e%2e"), ApiValueError, "run_id"),
+        (lambda runs: runs.create_run({"a" * 300: 1}), ApiValueError, f"run_create.{'a' * 188}…"),
     ],
 )
 def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
@@ -339,6 +341,11 @@ def test_a_value_of_another_type_is_refused_by_name(
 
 @pytest.mark.parametrize("kind", [str, int, bool, datetime, status, words], ids=named)
 def test_an_optional_argument_may_be_none_and_a_required_one_may_not(kind: Any) -> None:
-    assert operation("query", kind, required=False).bind((None,)).target == "/things"
+    optional = operation("query", kind, required=False)
+    assert optional.bind((None,)).target == "/things"
+    last = Parameter("last", "query", int)
+    both = replace(optional, parameters=(*optional.parameters, last))
+    bound = both.bind((None, 5))
+    assert (bound.target, bound.block_window) == ("/things?last=5", None)
     with pytest.raises(ApiTypeError, match=r"each must be .*, not NoneType"):
         operation("query", kind).bind((None,))

@@ -227,7 +227,7 @@ def test_a_redirect_that_is_not_followed_is_shown_without_secrets(location):
 
 @pytest.mark.parametrize("status", [299, 300, 399, 400, 401, 402, 403, 404])
 def test_a_status_decides_which_header_and_whose_credentials_matter(status):
-    error = ApiException(status, "R", headers={"location": "/x", "retry-after": "9"})
+    error = ApiException(status, "R", headers={"location": "/x", "retry-after": " 9 "})
     error.credentials = "Authorization"
     shown = str(error)
     error.redirected_to = "https://other"

@@ -40,6 +40,7 @@ ERRORS = {
     500: exceptions.ServiceException,
     503: exceptions.ServiceException,
     599: exceptions.ServiceException,
+    600: ApiException,
     418: ApiException,
     302: ApiException,
 }

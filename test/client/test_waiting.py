@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from support.examples import RESULT, RUN
-from support.socket_server import CLOSE, SocketServer, head, response, serve_each
+from support.socket_server import CLOSE, Gate, SocketServer, head, response, serve_each
 from support.transport import serving
 
 from acp_client_v0_1 import (
@@ -185,6 +185,18 @@ def test_the_margin_of_the_configuration_holds(margin, requests):
     with serving([1.8, OUTPUT], OUTPUT, block_margin=margin, retries=0) as (server, client):
         assert wait_for_run_output(RunsApi(client), "r1", timeout=9, block_timeout=1)
     assert [request.path.partition("=")[2] for request in server.requests] == ["1"] * requests
+
+
+def test_progress_is_reported_after_each_window_also_while_a_request_is_held() -> None:
+    gate, seen = Gate(), []
+
+    def note(elapsed, status):
+        seen.append(status)
+        gate.open()
+
+    with serving([gate, OUTPUT], block_margin=20, retries=0) as (server, client):
+        assert wait_for_run_output(RunsApi(client), "r1", block_timeout=1, on_pending=note)
+    assert (len(server.requests), seen[:1]) == (1, [RunStatus.PENDING])
 
 
 def test_a_timeout_of_0_asks_once() -> None:

@@ -72,9 +72,6 @@ def numbers(*values: int) -> bytes:
     return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
 
 
-# --- What it yields -----------------------------------------------------------------------------
-
-
 def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
     stream = stream_of(numbers(1, 2), numbers(3))
     assert (next(stream), response_of(stream).reads) == (1, 1)
@@ -117,6 +114,7 @@ def test_what_the_response_says() -> None:
     assert not stream.reader._finalizer.atexit
     stream.close()
     assert "closed" in repr(stream)
+    assert (response_of(stream).closes, response_of(stream).aborts) == (1, 0)
 
 
 def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
@@ -126,9 +124,6 @@ def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
         seen.append(stream.last_event_id)
     assert seen == ["", "1", "2", "2"]
     assert stream.last_event_id == "4"  # a block with an id alone sets it, too
-
-
-# --- Ways out -----------------------------------------------------------------------------------
 
 
 def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
@@ -162,9 +157,6 @@ def test_an_interrupt_from_the_keyboard() -> None:
     assert (stream.closed, response_of(stream).closes) == (True, 1)
 
 
-# --- Once only ----------------------------------------------------------------------------------
-
-
 def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
     exhausted, closed = stream_of(numbers(1)), stream_of(numbers(1))
     failed = stream_of(numbers(1), ConnectionException(reason="reset"))
@@ -179,9 +171,6 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
         for attempt in (list, EventStream.raw_events):
             with pytest.raises(ApiValueError, match="the stream is over or closed"):
                 attempt(stream)
-
-
-# --- Errors -------------------------------------------------------------------------------------
 
 
 def test_an_event_that_cannot_be_decoded() -> None:
@@ -251,6 +240,6 @@ def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None
         with pytest.raises(NothingYet):
             reader.advance(seconds)
         assert seconds <= time.monotonic() - began < 5
-    assert waits[0] == 0
+    assert waits[0] == 0 and waits.count(0) <= 2
     assert all(0 <= wait <= 0.05 for wait in waits)
     assert not reader.closed

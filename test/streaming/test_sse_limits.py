@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -36,9 +37,6 @@ def until_too_large(
     except EventTooLarge:
         return events, True
     return events, False
-
-
-# --- The limit ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100, 101, 1000, 5000])
@@ -85,10 +83,11 @@ def test_comments_are_not_held() -> None:
 def test_the_limit_is_exact_and_comments_do_not_count(before: bytes) -> None:
     # Of 6, 0, 9, 4 and 10 bytes, with one byte for each line end.
     lines = b"id: 1\r\n: a comment\r\nevent: e\r\nfoo\r\n" + "data: é".encode() + b"\xff\r\n"
+    block = lines + b"\r\n"
     for size in (1, 3, 100):
-        chunks = pieces(before + lines + b"\r\n", size)
-        assert until_too_large(SSEParser(29), chunks)[1] is False
-        assert until_too_large(SSEParser(28), chunks)[1] is True
+        for chunks in (pieces(before + block, size), [*pieces(before, size), block]):
+            assert until_too_large(SSEParser(29), chunks)[1] is False
+            assert until_too_large(SSEParser(28), chunks)[1] is True
 
 
 FRAGMENTS = [
@@ -117,18 +116,12 @@ def test_a_limit_is_a_positive_integer_and_by_default_64_mib(bad: Any) -> None:
         SSEParser(max_event_bytes=bad)
 
 
-# --- Memory -------------------------------------------------------------------------------------
-
-
-def peak_growth(work: Callable[[], object]) -> int:
-    with Memory() as memory:
-        work()
-    return memory.peak
-
-
-def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
+def peak_of(chunks: Iterable[bytes], **limit: int) -> int:
     parser = SSEParser(**limit)
-    return sum(len(parser.feed(chunk)) for chunk in chunks)
+    with Memory() as memory, suppress(EventTooLarge):
+        for chunk in chunks:
+            parser.feed(chunk)
+    return memory.peak
 
 
 @pytest.mark.parametrize(
@@ -140,22 +133,17 @@ def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
 def test_a_large_event_is_held_little_more_than_twice(line: bytes, size: int) -> None:
     chunks = [*pieces(line, size), b"\n\n"]
     largest = len(line)
-    assert peak_growth(lambda: feed_all(chunks)) < 2.5 * largest + MIB
+    assert peak_of(chunks) < 2.5 * largest + MIB
 
 
 def test_an_endless_stream_takes_constant_memory() -> None:
     chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(300))
-    few = peak_growth(lambda: feed_all([chunk] * 10))
-    many = peak_growth(lambda: feed_all([chunk] * 100))
-    assert many < few + 64 * KIB
+    assert peak_of([chunk] * 100) < peak_of([chunk] * 10) + 64 * KIB
 
 
 def test_no_more_than_the_limit_is_held() -> None:
-    def work() -> None:
-        with pytest.raises(EventTooLarge):
-            feed_all((b"x" * 64 * KIB for _ in range(1000)), max_event_bytes=MIB)
-
-    assert peak_growth(work) < 2.5 * MIB
+    chunks = (b"x" * 64 * KIB for _ in range(1000))
+    assert peak_of(chunks, max_event_bytes=MIB) < 2.5 * MIB
 
 
 @pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"data: a\n" * 4097])
@@ -186,9 +174,6 @@ def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
             parser.feed(unfinished)
             end(parser)
         assert memory.kept < 64 * KIB
-
-
-# --- Work ---------------------------------------------------------------------------------------
 
 
 def calls(chunks: Sequence[bytes]) -> int:
@@ -270,9 +255,6 @@ def test_a_block_that_comes_in_parts_makes_the_blocks_after_it_no_slower() -> No
 def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
     few, most, more = (calls([b"x" * size]) for size in (1000, 256 * KIB, 256 * KIB + 2))
     assert few == most < more
-
-
-# --- Use ----------------------------------------------------------------------------------------
 
 
 def test_the_first_event_of_acp_takes_fewer_calls_than_that_of_another_name() -> None:

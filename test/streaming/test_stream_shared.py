@@ -46,9 +46,6 @@ def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
         yield RunsApi(client).get_run_stream("r"), server
 
 
-# --- Two iterations -----------------------------------------------------------------------------
-
-
 def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
     return [event.id for event in of]
 
@@ -97,9 +94,6 @@ def test_events_before_a_close_by_another_thread_are_whole_and_in_order() -> Non
             stream.close()
             read = [event.id for event in reading.result(10) if event is not None]
             assert read == [str(number) for number in range(len(read))]
-
-
-# --- A signal's handler -------------------------------------------------------------------------
 
 
 @contextmanager
@@ -168,9 +162,6 @@ def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
     assert number > 30
 
 
-# --- A cycle of references ----------------------------------------------------------------------
-
-
 def test_a_stream_in_a_cycle_closes_its_connection() -> None:
     def forget(stream: Stream) -> None:
         try:
@@ -203,9 +194,6 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
             EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
         gc.collect()
         assert eventually(lambda: server.still_open == 0)
-
-
-# --- A child ------------------------------------------------------------------------------------
 
 
 def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> None:

@@ -73,9 +73,6 @@ def test_a_coding_that_nobody_knows_is_no_interruption():
         assert failure.value.reason.endswith("the coding is not supported")
 
 
-# --- Promptness: the first event is out before the second one is sent ---------------------------
-
-
 def gzip_pieces(*pieces: bytes) -> list[bytes]:
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
@@ -116,9 +113,6 @@ def test_an_event_over_the_clients_limit_is_not_waited_for() -> None:
         assert (caught.value.limit, caught.value.method, stream.closed) == (2000, "GET", True)
 
 
-# --- Ways out: the connection is used again, or gone --------------------------------------------
-
-
 def leave_with(stream: Stream) -> None:
     with stream:
         for _ in stream:
@@ -157,9 +151,6 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
         assert eventually(lambda: server.still_open == idle)
 
 
-# --- Time ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("steps", "timeout"),
     [
@@ -179,9 +170,6 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
         assert 0.4 < clock.seconds < 5
         assert (stream.closed, stream.last_event_id) == (True, "1")
         assert eventually(lambda: server.still_open == 0)
-
-
-# --- Other responses than a stream ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,9 +247,6 @@ def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream()
         runs.get_run_stream("r")
 
 
-# --- Waiting for an event for a time ------------------------------------------------------------
-
-
 def within(stream: Stream, seconds: float) -> str | None:
     """Give the id of the next event, "" at the end, and None if none comes in time."""
     reader = stream.reader
@@ -289,9 +274,6 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
         assert within(stream, 15) == "1"
         assert next(stream).id == "2"
         assert within(stream, 15) == ""
-
-
-# --- Going on after an event --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("event_id", ["é-1", "✓", "1", "a b", "\x7f\x85x", "😀"])
