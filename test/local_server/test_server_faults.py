@@ -430,7 +430,6 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "close_after", {"cut": "stall", "close_after": True}),
         (ValueError, "close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
         (ValueError, "after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
-        (TypeError, "delay", {"delay": "1"}),
         (TypeError, "times", {"times": True}),
         (TypeError, "body", {"status": 200, "body": object()}),
         (TypeError, "body", {"status": 200, "body": NAN}),
