@@ -388,11 +388,9 @@ def test_what_an_argument_means() -> None:
         ("wait r --timeout 0.5", "timeout", 0.5),
         ("wait r", "timeout", None),
         ("serve", "port", 8000),
-        ("serve", "bind", "127.0.0.1"),
         ("serve --port 0", "port", 0),
         ("serve --port 65535", "port", 65535),
         ("run a", "cancel_on_exit", False),
-        ("run a", "reuse", False),
         ("run a --ask", "ask", True),
         ("--debug agents", "debug", True),
         ("agents --debug", "debug", True),
@@ -527,8 +525,6 @@ FILES = {
 UNEVEN = "is not CSV: it does not have one value for each name"
 WRONG = [
     ("", "arguments are required: COMMAND"),
-    ("run", "arguments are required: AGENT"),
-    ("stream", "arguments are required: RUN"),
     ("wait", "arguments are required: RUN"),
     ("run echo {", "; write JSON in quotes, as"),
     ("run echo Hello", "write JSON in quotes"),

@@ -345,9 +345,8 @@ class TestChoice:
         fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
         call.server.faults.add(fault)
         statuses = [call("GET", "/runs/x").status for _ in range(200)]
-        assert set(statuses) == {404, 500}
-        assert 35 <= statuses.count(500) <= 85
-        # The same requests meet the same faults.
+        # The same requests meet the same faults, also in another test run.
+        assert (statuses.count(404), statuses.count(500)) == (148, 52)
         call.server.faults.clear()
         call.server.faults.add(fault)
         assert [call("GET", "/runs/x").status for _ in range(200)] == statuses
@@ -386,7 +385,7 @@ NAN = float("nan")
 IMPOSSIBLE: dict[str, list[Any]] = {
     "method": ["", "GET "],
     "path": ["runs/*", "/runs/", "/runs/a/b/c", "/threads/*/output", "/runs/*/output?x=1"],
-    "delay": [-1, NAN],
+    "delay": [-1, NAN, 1e300],
     "status": [199, 600],
     "cut": ["bogus", "end"],
     "share": [0, 1.5],
@@ -429,21 +428,17 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "after_events", {"late": 1, "cut": "close", "after_events": 1}),
         (ValueError, "block", {"late": 1, "block": "never"}),
         (ValueError, "lag", {"lag": 1, "status": 500}),
-        (ValueError, "lag", {"lag": 1, "cut": "stall"}),
         (ValueError, "carried_out", {"carried_out": True, "status": 502, "late": 1}),
         (ValueError, "status", {"cut": "close", "status": 500}),
         (ValueError, "close_after", {"cut": "stall", "close_after": True}),
         (ValueError, "close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
-        (ValueError, "status", {"raw": b"x", "status": 500}),
         (ValueError, "after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
-        (TypeError, "delay", {"delay": "1"}),
         (TypeError, "times", {"times": True}),
         (TypeError, "body", {"status": 200, "body": object()}),
         (TypeError, "body", {"status": 200, "body": NAN}),
         (TypeError, "headers", {"status": 200, "headers": [("X", "y")]}),
         (TypeError, r"headers\.X", {"status": 200, "headers": {"X": 1}}),
         (TypeError, "retry_after: Input should be a", {"status": 503, "retry_after": True}),
-        (TypeError, "after_events", {"cut": "close", "after_events": 1.0}),
     ],
 )
 def test_what_would_do_nothing_or_break_is_refused_by_name(
