@@ -177,6 +177,8 @@ def test_ids_that_restart_without_replay() -> None:
     assert memory.delivered == 7
     newer = numbered(8, 9, shift=-7)
     assert connection(memory, newer) == [Gap("cursor-ignored", None, "4"), *newer]
+    oldest = numbered(1, 1)  # which is forgotten
+    assert connection(memory, oldest) == [Gap("cursor-ignored", None, "2"), *oldest]
 
 
 def test_beginning_after_an_event() -> None:

@@ -538,6 +538,13 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
+def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) -> None:
+    _, run = replying(run_json("interrupted"), stream=NOTHING)
+    events = run.events(through_interrupts=True)
+    threading.Timer(0.2, events.close).start()
+    assert list(events) == []
+
+
 @pytest.mark.slow
 def test_a_read_that_notices_a_close_raises_nothing(counter: AgentHandle) -> None:
     events = counter.start({"count": 2, "interval": 60}, streaming="custom").events()

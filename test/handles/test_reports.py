@@ -185,7 +185,8 @@ def test_a_run_that_failed_has_its_failure(
     handle = RunHandle(failed.run_id, client)
     assert isinstance(handle.failure(), RunFailed)
     assert RunHandle.of(runs[counter.agent_id], client).failure() is None
-    assert handle.descriptor().metadata.ref.name == "failing"
+    unread = RunHandle(failed.run_id, client)
+    assert unread.descriptor().metadata.ref.name == "failing"
 
 
 def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve: Serve) -> None:

@@ -410,8 +410,11 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
     assert window.seconds == 28
     window.note_full(28, timing)
     assert window.seconds == 30
-    window.note_cut(30, 30.0)  # the server took its time, and then failed
-    assert window.seconds == 15
+    for _ in range(2):
+        window.note_cut(30, 30.0)  # the server took its time, and then failed
+        for seconds in (15, 15, 15, 15, 30):
+            assert window.seconds == seconds
+            window.note_full(seconds, timing)
 
 
 @pytest.mark.parametrize(
