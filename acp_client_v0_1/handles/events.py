@@ -286,9 +286,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         stream: EventStream[Any] | None = None
         if "stream" not in server.lacks:
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
+        # A 204 has no body, so its connection is free already.
         if stream is None or stream.status == 204:
-            if stream is not None:
-                stream.close()
             # If the run is gone, this raises `RunGone`.
             self._decide(stream_ended=False)
             # A 405 or 501 shows that the server has no streams. A 404 shows this only if the run
