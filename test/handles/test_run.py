@@ -735,15 +735,16 @@ def test_a_poll_may_end_some_seconds_after_its_window(serve: Serve) -> None:
 def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None:
     """They begin again after a poll of a whole window. One that was cut has a shorter one after."""
 
-    def full() -> bytes:
-        clock.now += 27  # nine tenths of it
-        return NOTHING
+    def after(seconds: float, reply: bytes) -> Any:
+        def held() -> bytes:
+            clock.now += seconds
+            return reply
 
-    def cut() -> bytes:
-        clock.now += 20
-        return response(b"", 502)
+        return held
 
-    server, client = serve(Replies(output=(*[NOTHING] * 5, full, NOTHING, cut, SUCCESS)))
+    full, cut = after(27, NOTHING), after(20, response(b"", 502))  # nine tenths are full
+    outputs = (after(26, NOTHING), *[NOTHING] * 4, full, NOTHING, cut, SUCCESS)
+    server, client = serve(Replies(output=outputs))
     assert RunHandle("r", client).result() == {"ok": 1}
     assert clock.pauses[:6] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 0.2])
     windows = [request.path.partition("block_timeout=")[2] for request in server.requests]
