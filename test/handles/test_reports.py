@@ -125,7 +125,8 @@ def test_errors_keep_what_they_were_made_of() -> None:
         assert (each.kind, each.missing) == ("cursor-ignored", None)
     ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
     # A search that nobody speaks of has not been made.
-    assert (ambiguous.client_token, ambiguous.token, ambiguous.searched) == ("c", "t", False)
+    for each in (ambiguous, pickle.loads(pickle.dumps(ambiguous))):
+        assert (each.client_token, each.token, each.run_id, each.searched) == ("c", "t", "", False)
     assert 200 < len(str(ambiguous)) <= 240
 
 

@@ -490,9 +490,9 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
         stop.set()
         raise answer(401)
 
-    contact = Contact(RunsApi(), Server(reached=True), 0)
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), stop=stop, late=lambda *_: late)
     with pytest.raises(TimeoutError) as caught:
-        Wait(contact, stop=stop, late=lambda *_: late).perform("look", denied)
+        wait.within(60).perform("look", denied)
     assert caught.value is late
 
 
