@@ -784,7 +784,7 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
 ) -> None:
     broken = response(b"Not implemented", 500)
     works = STREAMING + sse(EVENTS[0]) + chunk(b"")
-    replies = Replies(streamed(), stream=(*[broken] * 7, works), output=SUCCESS)
+    replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
     _, client = serve(replies)
     set_timing(backoff=(0.01, 0.02))
     for streams in (5, 6, 7):
@@ -793,8 +793,10 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
         assert (events.complete, events.ended_by) == (None, "success")
         assert replies.asked.count("stream") == streams
     assert not [words for words in caplog.messages if "answers again" in words]
-    for _ in range(2):  # a stream that works is used, and ends what was remembered
-        assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+    # A stream that works is used, and ends what was remembered.
+    assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+    list(RunHandle("r", client).events(timeout=30))
+    assert replies.asked.count("stream") == 8 + 5
 
 
 @pytest.mark.parametrize("questions", [0, 1], ids=["answered by another", "answered"])

@@ -117,12 +117,11 @@ def test_an_output_that_is_older_than_its_run_is_no_hot_loop(
 
 def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
     run = approval.start({"action": "go"})
-    with pytest.raises(RunInterrupted) as caught:
+    words = r"answer it by error\.interrupt\.answer\(body\) .* AgentHandle\.run\(on_interrupt=\)"
+    with pytest.raises(RunInterrupted, match=words) as caught:
         run.result(timeout=30)
     error = caught.value
     assert error.interrupt.type == "approval"
-    assert "answer it by error.interrupt.answer(body)" in str(error)
-    assert "AgentHandle.run(on_interrupt=)" in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert again.interrupt == error.interrupt
     for use in (lambda: again.interrupt.answer({}), lambda: again.interrupt.schema):

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -470,6 +471,21 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         pace.interval = interval
         pace.recover()
         assert pace.interval == pytest.approx(left)
+
+
+@pytest.mark.parametrize(("outage", "survived"), [(1200.0, False), (1010.0, True)])
+def test_a_run_of_a_batch_that_fails_alone_gives_up_before_the_batch_does(
+    clock: Clock, outage: float, survived: bool
+) -> None:
+    """Unless the others have failed for half of the time, too."""
+    contact = Contact(RunsApi(), Server(reached=True), 0, Pace())
+    wait = Wait(contact)
+    assert wait.handle_failure("look", answer(500))
+    contact.server.since, clock.now = outage, 1301.0
+    with (
+        nullcontext() if survived else pytest.raises(ApiException, match="after 2 attempts in 301")
+    ):
+        assert wait.handle_failure("look", answer(500))
 
 
 def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:

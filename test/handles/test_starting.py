@@ -178,14 +178,9 @@ def test_without_a_client_token_nothing_can_be_looked_for(
     assert counts.of("POST", "/search") == 0
 
 
+@pytest.mark.filterwarnings("ignore:client_token")
 def test_of_duplicates_the_oldest_wins(server: LocalServer, counter: AgentHandle) -> None:
-    runs = [counter.start({"count": 1}, client_token="mine")]
-    for _ in range(2):
-        words = "client_token 'mine' was given .* pass reuse=True"
-        with pytest.warns(UserWarning, match=words) as warned:
-            runs.append(counter.start({"count": 1}, client_token="mine"))
-        assert warned[0].filename == __file__
-    assert _earlier_creates.cache_parameters()["maxsize"] == 1000  # are remembered
+    runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None and found.run_id == runs[0].run_id
     assert found.duplicates == tuple(run.run_id for run in runs[1:])
@@ -203,8 +198,11 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
     counter.start({"count": 1}, client_token="order-7", reuse=True)
     counter.start({"count": 1}, client_token="")
     counter.start({"count": 1}, client_token="")
-    with pytest.warns(UserWarning, match="pass reuse=True, or this may make a second run"):
+    words = "client_token 'order-7' was given .* pass reuse=True, or this may make a second run"
+    with pytest.warns(UserWarning, match=words) as warned:
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
+    assert warned[0].filename == __file__
+    assert _earlier_creates.cache_parameters()["maxsize"] == 1000  # are remembered
 
 
 @pytest.mark.parametrize("status", [405, 400])
