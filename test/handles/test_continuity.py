@@ -51,7 +51,7 @@ UNKNOWN = Gap("unknown", None, "")
 CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
     "one": ([(numbered(1, 3), ALL)], True),
     "two": ([(numbered(1, 3), ALL), (numbered(4, 6), ALL)], True),
-    "a first id above one": ([(numbered(7, 8), ALL)], None),
+    "a first id above one": ([(numbered(2, 3), ALL)], None),
     "a jump": (
         [
             (numbered(1, 3), ALL),
@@ -69,6 +69,10 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
         None,
     ),
     "a replay": ([(numbered(1, 3), ALL), (numbered(1, 5), numbered(4, 5))], True),
+    "a replay with a zero before its id": (
+        [(numbered(1, 3), ALL), ([("03", {"n": 3}), *numbered(4, 4)], numbered(4, 4))],
+        True,
+    ),
     "a replay of the only one": ([(numbered(1, 1), ALL), (numbered(1, 1), [])], True),
     # Words do not count.
     "a replay of words": ([(named("ab"), ALL), (named("abc"), named("c", 3))], None),
