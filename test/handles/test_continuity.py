@@ -69,8 +69,12 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
         None,
     ),
     "a replay": ([(numbered(1, 3), ALL), (numbered(1, 5), numbered(4, 5))], True),
-    "a replay with a zero before its id": (
-        [(numbered(1, 3), ALL), ([("03", {"n": 3}), *numbered(4, 4)], numbered(4, 4))],
+    "a replay with a zero before its ids": (
+        [
+            (numbered(1, 3), ALL),
+            ([("01", {"n": 1}), *numbered(2, 4)], numbered(4, 4)),
+            ([("04", {"n": 4}), *numbered(5, 5)], numbered(5, 5)),
+        ],
         True,
     ),
     "a replay of the only one": ([(numbered(1, 1), ALL), (numbered(1, 1), [])], True),

@@ -354,8 +354,10 @@ def test_an_answer_is_not_sent_again_after_what_a_look_shows(
 def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(
     replying: Any, set_timing: SetTiming, unchanged: int, resumes: int
 ) -> None:
+    """Even if the time of the run stands still."""
     set_timing(unchanged=0.0)
-    looks, answers = (*[ASKS] * unchanged, run_json()), ([CLOSE], response(b'"busy"', 409))
+    looks = (*[ASKS] * unchanged, run_json(updated="01.5"))
+    answers = ([CLOSE], response(b'"busy"', 409))
     replies, run = replying(output=QUESTION, look=looks, resume=answers)
     run.resume({})
     assert replies.asked.count("resume") == resumes
@@ -452,14 +454,6 @@ def test_a_question_that_was_answered_is_not_asked_again(
     assert told == {"ok": 1}
     assert asking.answers == BOTH
     assert clock.pauses == pytest.approx([0.25] * len(clock.pauses)) and len(clock.pauses) <= 6
-
-
-def test_an_answer_without_a_response_has_arrived_if_the_run_ends(serve: Serve) -> None:
-    asking = Asking(serve, 0, (1, 2, 2))
-    asking.replies["resume"] = (run_json(), [CLOSE])
-    asking.run.resume({"to": "q0"})
-    asking.run.resume({"to": "q1"})
-    assert asking.answers == BOTH
 
 
 @pytest.mark.parametrize("pickled", [False, True])

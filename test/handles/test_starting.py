@@ -19,7 +19,6 @@ from acp_client_v0_1 import (
     ApiException,
     ApiValueError,
     Configuration,
-    ForbiddenException,
     NotFoundException,
     Run,
     RunCreate,
@@ -30,7 +29,6 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ServiceException,
     TooManyRequestsException,
-    UnauthorizedException,
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
@@ -555,18 +553,14 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     assert (counts.of("DELETE"), earlier.done()) == (2, False)
 
 
-@pytest.mark.parametrize(
-    ("status", "error"), [(401, UnauthorizedException), (403, ForbiddenException)]
-)
-def test_a_token_without_a_run_raises_the_refusal_of_its_search(
-    serve: Serve, status: int, error: type[ApiException]
-) -> None:
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_without_a_run_raises_the_refusal_of_its_search(serve: Serve, status: int) -> None:
     replies = Replies(search=response(b'"no"', status))
     server, client = serve(replies)
     token = encode_token(RunToken(server.url, agent="a", client_token="t"))
-    with pytest.raises(error, match=f"{status}"):
+    with pytest.raises(ApiException) as refused:
         RunHandle.from_token(token, client)
-    assert replies.asked.count("search") == 1
+    assert (refused.value.status, replies.asked.count("search")) == (status, 1)
     # After a create that may have made a run, the caller has to know that, too.
     replies.replies["create"] = [CLOSE]
     with pytest.raises(RunStartAmbiguous, match=f"the search for it failed: .*{status}"):
