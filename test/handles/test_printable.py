@@ -318,6 +318,7 @@ def test_what_is_said_of_an_agent_is_one_short_line(
     for name in ("a", HOSTILE, HOSTILE[:-1]):
         with pytest.raises(AgentLookupError) as caught:
             AgentHandle.find(name, api_client=client)
+        assert len(caught.value.candidates) == 2
         check_line(str(caught.value))
         check_line(repr(caught.value))
 

@@ -125,7 +125,7 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
 
 def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> None:
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
-    set_timing(quick=0.3, change=0.3)
+    set_timing(quick=0.6, change=0.6)
     held_once = ([STALL], run_json())
     replies, run = replying(look=held_once, delete=held_once)
     assert run.cancel()
@@ -742,13 +742,13 @@ def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None
 
         return held
 
-    full, cut = after(27, NOTHING), after(20, response(b"", 502))  # nine tenths are full
+    full, cut = after(27, NOTHING), after(16, response(b"", 502))  # nine tenths are full
     outputs = (after(26, NOTHING), *[NOTHING] * 4, full, NOTHING, cut, SUCCESS)
     server, client = serve(Replies(output=outputs))
     assert RunHandle("r", client).result() == {"ok": 1}
     assert clock.pauses[:6] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 0.2])
     windows = [request.path.partition("block_timeout=")[2] for request in server.requests]
-    assert windows == ["30"] * 8 + ["15"]
+    assert windows == ["30"] * 8 + ["12"]
 
 
 @pytest.mark.parametrize(

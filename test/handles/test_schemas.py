@@ -301,11 +301,7 @@ def test_patterns_of_common_sizes_are_checked() -> None:
 
 
 def test_unevaluated_members_are_found() -> None:
-    schema = {
-        "$defs": {"base": {"properties": {"a": {"type": "integer"}}}},
-        "allOf": [{"$ref": "#/$defs/base"}],
-        "unevaluatedProperties": False,
-    }
+    schema = {"allOf": [{"properties": {"a": TYPED}}], "unevaluatedProperties": False}
     check_value("input", {"a": 1}, schema)
     with pytest.raises(SchemaMismatch, match="'b' was unexpected"):
         check_value("input", {"a": 1, "b": 2}, schema)

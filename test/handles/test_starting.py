@@ -120,9 +120,8 @@ def test_a_create_that_was_never_carried_out(
     with pytest.raises(RunStartAmbiguous) as caught:
         counter.start({"count": 1})
     error = caught.value
-    assert counts.creates == 1
-    assert counts.of("GET", f"/agents/{COUNTER}") == 1
-    assert error.searched
+    looks = counts.of("GET", f"/agents/{COUNTER}")
+    assert (counts.creates, looks, error.searched) == (1, 1, True)
     assert "may have been started or not" in str(error)
     assert "RunHandle.from_token(error.token), before you start another" in str(error)
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
