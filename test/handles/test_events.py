@@ -588,8 +588,9 @@ def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None
     offered = {name for name in dir(event) if not name.startswith("_")}
     assert offered == {"data", "gap", "id", "result", "update"}
     assert event.result == {"slept": 0}
-    with pytest.warns(UserWarning, match='start it with streaming="custom"'):
+    with pytest.warns(UserWarning, match='start it with streaming="custom"') as warned:
         assert event.update is None
+    assert warned[0].filename == __file__
 
 
 def test_ctrl_c_and_then_on(counter: AgentHandle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -321,6 +321,7 @@ def test_a_busy_thread_is_waited_for(replying: Any, clock: Clock) -> None:
     _, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
     run.resume({"value": 1})
     assert clock.pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 4])
+    assert run._core.answered.seen_at == clock.now
 
 
 def test_a_thread_that_stays_busy(replying: Any, clock: Clock) -> None:
@@ -398,6 +399,16 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
     for call in (lambda: run.drive(str, timeout=0), lambda: next(run.interrupts(timeout=0))):
         with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
             call()
+
+
+def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(
+    replying: Any, set_timing: SetTiming
+) -> None:
+    set_timing(quick=0.5)
+    outputs = (QUESTION, [STALL], response(b"", 404), QUESTION)
+    replies, run = replying(ASKS, output=outputs)
+    assert next(run.interrupts()).type == "ask"
+    assert replies.asked == ["output", "look", "output", "output", "look", "output"]
 
 
 class Asking(Replies):

@@ -136,6 +136,20 @@ def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> Non
     assert replies.asked == ["output", "look", "look", "look", "output"]
 
 
+def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(
+    replying: Any, set_timing: SetTiming
+) -> None:
+    set_timing(quick=0.5)
+    slow = [0.8, run_json("interrupted", updated="01.5")]
+    looks = (slow, slow[1])
+    replies, run = replying(create=slow, look=looks, output=QUESTION, resume=slow, delete=slow)
+    AgentHandle("a", run._core.runs.api_client).start()
+    run.refresh()
+    run.resume({})
+    run.delete()
+    assert replies.asked == ["create", "look", "look", "output", "resume", "delete"]
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
 def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
     run = RunHandle("r", client)
