@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ from acp_client_v0_1 import (
 from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
@@ -154,18 +155,13 @@ def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(
 def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
     run = RunHandle("r", client)
     conversation = AgentHandle("a", client).conversation("t")
-    for call in (
-        run.output,
-        run.result,
-        run.interrupts,
-        lambda most: run.events(timeout=most),
-        lambda most: run.drive(str, timeout=most),
-        lambda most: run.resume({}, timeout=most),
+    for begin in (
+        *(partial(call, name, client) for name in TIMED),
         lambda most: RunHandle.from_token(run.token(), client, timeout=most),
         lambda most: conversation.run(timeout=most),
     ):
         with pytest.raises(ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
-            call(timeout)
+            begin(timeout)
     for wait, wrong in ((run.result, "60"), (conversation.run, "")):
         with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
             wait(timeout=wrong)  # type: ignore[operator]
@@ -257,17 +253,10 @@ def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: S
     """After five minutes, which a test cannot wait for. The error says how long they lasted."""
     set_timing(outage=0.5, backoff=(0.02, 0.05))
     server, client = serve(response(b'"busy"', 503))
-    run = RunHandle("r", client)
-    for call in (
-        run.result,
-        lambda: list(run.events()),
-        lambda: run.drive(lambda question: {}),
-        lambda: run.resume({}),
-        run.cancel,
-    ):
+    for name in ("result", "events", "drive", "resume", "cancel"):
         server.requests.clear()
         with pytest.raises(ServiceException, match=r"after \d+ attempts in \d+\.\d s"):
-            call()
+            call(name, client)
         assert len(server.requests) > 3
 
 
@@ -537,17 +526,6 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
     assert len(server.requests) == 1
     with pytest.raises(ApiTimeoutError):
         RunHandle("r", client).refresh()
-
-
-@pytest.mark.parametrize("name", ["delete", "cancel"])
-def test_a_delete_that_a_replica_answers_is_sent_again(
-    server: LocalServer, slow: AgentHandle, name: str
-) -> None:
-    run = slow.start({"seconds": 30})
-    server.faults.add(Fault(method="DELETE", path="/runs/*", status=404, times=2))
-    assert getattr(run, name)() in (None, True)
-    with pytest.raises(RunGone):
-        run.refresh()
 
 
 @pytest.mark.slow

@@ -28,7 +28,6 @@ from acp_client_v0_1 import (
     RunStartAmbiguous,
     RunWaitTimeout,
     ServiceException,
-    TooManyRequestsException,
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
@@ -311,14 +310,6 @@ def test_the_client_token_of_a_create_needs_no_echo(serve: Serve) -> None:
     assert handle.client_token == "order-1"
     again = RunHandle.from_token(handle.token(), client)
     assert again.client_token == "order-1"
-
-
-def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
-    replies = Replies(create=response(b'"busy"', 429))
-    _, client = serve(replies)
-    with pytest.raises(TooManyRequestsException):
-        AgentHandle("a", client).start(timeout=0.5)
-    assert set(replies.asked) == {"create"}
 
 
 @pytest.mark.parametrize(
