@@ -85,17 +85,6 @@ def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> Non
     assert RunHandle.find("nobody's", api_client=client) is None
 
 
-def test_a_refused_search_by_metadata_is_the_last(
-    server: LocalServer, counter: AgentHandle
-) -> None:
-    server.faults.add(Fault(path="/runs/search", status=422))
-    for _ in range(2):
-        server.faults.add(LOST)
-        assert counter.start({"count": 1}).run_id
-    searches = [each.body for each in server.requests if each.path == "/runs/search"]
-    assert ["metadata" in json.loads(body) for body in searches].count(True) == 1
-
-
 def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> None:
     run, asked = Run.from_dict(a_run()), []
 
@@ -214,6 +203,7 @@ def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
     with pytest.raises(RunStartAmbiguous):
         starting.create(RunCreate.from_dict(MARKED), wait, posts=3)
     assert replies.asked.count("create") == 2  # as a search has to find nothing before it
+    assert replies.asked.count("search") == 3  # the one by metadata is not sent again
     # Of both errors there is only as much as a line has room for.
     assert 230 <= len(str(caught.value)) <= 240
     assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 47
