@@ -538,10 +538,17 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
-def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) -> None:
-    _, run = replying(run_json("interrupted"), stream=NOTHING)
+def test_close_from_another_thread_ends_the_wait_for_an_answer(
+    replying: Any, set_timing: SetTiming
+) -> None:
+    def look() -> bytes:
+        if replies.asked.count("look") == 3:
+            events.close()
+        return run_json("interrupted")
+
+    set_timing(human=0.01)
+    replies, run = replying(stream=NOTHING, look=look)
     events = run.events(through_interrupts=True)
-    threading.Timer(0.2, events.close).start()
     assert list(events) == []
 
 

@@ -406,9 +406,8 @@ def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(
 ) -> None:
     set_timing(quick=0.5)
     outputs = (QUESTION, [STALL], response(b"", 404), QUESTION)
-    replies, run = replying(ASKS, output=outputs)
+    _, run = replying(ASKS, output=outputs)
     assert next(run.interrupts()).type == "ask"
-    assert replies.asked == ["output", "look", "output", "output", "look", "output"]
 
 
 class Asking(Replies):

@@ -158,9 +158,8 @@ def test_the_errors_of_hostile_responses_are_one_short_line(data: Any) -> None:
 
 
 def test_the_advice_comes_after_an_id_of_any_length() -> None:
-    assert str(acp_client_v0_1.RunGone(run_id=HOSTILE, token="", server="http://h")).endswith(
-        "start a new run, or check host"
-    )
+    gone = acp_client_v0_1.RunGone(run_id=HOSTILE, token="", server="http://h")
+    assert str(gone).endswith("start a new run, or check host")
 
 
 def test_every_log_record_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
