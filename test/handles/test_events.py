@@ -741,6 +741,10 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
         events = scripted.run.events()
         assert [event.id for event in events] == ["1"]
         assert (events.complete, events.ended_by) == (complete, status)
+    events = Scripted(serve, [STREAMING + so_far(1), CLOSE], at_the_end=status).run.events()
+    results = [{"count": 1}, {"ok": 1}]
+    assert [event.result for event in events] == results[: 2 if status == "success" else 1]
+    assert events.ended_by == status
 
 
 def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:

@@ -113,7 +113,7 @@ def test_what_changes_between_two_pages(
         ("abcdef", [insert(0, "xyz")], "the record c is not where it was", 2, "abczdef"),
         ("abcdef", [delete(2, 3)], "the record c is not where it was", 0, "abcdef"),
         ("abcdefgh", [nothing, delete(0, 5)], "the record e is not where it was", 0, "abcdefgh"),
-        ("abcdef", [insert(4, "a")], "the record a came again", 2, "abcdef"),
+        ("abcdef", [insert(3, "a")], "the record a came again", 2, "abcdef"),
     ],
     ids=["more is inserted than a page has", "the anchor is gone", "all is gone", "one again"],
 )
@@ -125,6 +125,12 @@ def test_records_that_may_be_left_out_are_drift(
     # Where it was looked for last.
     assert pickle.loads(pickle.dumps(caught.value)).offset == caught.value.offset == offset
     assert Shelf(ids, *changes).read("continue") == found
+
+
+def test_pages_of_two_records_overlap_as_well() -> None:
+    assert Shelf("abcd", insert(1, "n")).read(limit=2) == "abncd"
+    with pytest.raises(SearchDrift, match="the record b is not where it was"):
+        Shelf("abcdef", insert(0, "xyz")).read(limit=2)
 
 
 def test_a_search_goes_back_again_only_after_something_new() -> None:
