@@ -365,10 +365,11 @@ def test_what_ends_a_batch(
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
+def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
     server = Server(reached=reached)
     wait = Wait(Contact(RunsApi(), server, 0))
     assert wait.handle_failure("look", FULL_POOL)
+    assert not wait.handle_failure("resume", answer(409))
     assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
