@@ -247,7 +247,7 @@ DECISIONS: dict[str, Case] = {
     ),
     # Retry-After
     "a Retry-After": Case(
-        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=708.0)], "outage"
+        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=707.0)], "outage"
     ),
     "a Retry-After beyond the deadline, or the last request before it": Case(
         READS, ASKED, [but(ends=1006.9), but(ends=1007.9)], "late"
