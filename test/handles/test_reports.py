@@ -216,6 +216,8 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
     assert all(output and output.actual_instance.type == "result" for _, output in told)
     assert AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
+    AgentHandle(ECHO, client).run({"n": 4}, thread_id=talk.thread_id)
+    assert talk.state()["turns"] == 4
     with pytest.raises(ApiException, match="gave it no thread"):
         slow.conversation().run({"seconds": 0})
 
