@@ -28,6 +28,7 @@ from acp_client_v0_1 import (
     RunStartAmbiguous,
     RunWaitTimeout,
     ServiceException,
+    TooManyRequestsException,
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
