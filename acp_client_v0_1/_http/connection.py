@@ -208,7 +208,7 @@ class SecureConnection(Connection, HTTPSConnection):
             # proxy.
             host = cast(Any, self)._tunnel_host or self.host
             message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
-            warn_caller(InsecureRequestWarning(message))
+            warn_caller(message, InsecureRequestWarning)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
         # urllib3 2.6 would check the certificate of the proxy as `verify_ssl` says for the origin,

@@ -84,7 +84,7 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request = requests.Request(call.method, url, dict(call.headers)).prepare()
     request.prepare_body(call.body, None)
     try:
-        response = HTTPAdapter(max_retries=0).send(request, stream=True)
+        response = HTTPAdapter().send(request, stream=True)
     except Exception as error:
         if str(error).startswith(_UNMATCHED):
             # The test is wrong, and not the connection.

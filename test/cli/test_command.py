@@ -226,6 +226,12 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     first, status = done.stdout.splitlines()
     assert json.loads(first)["update"]["count"] == 1
     assert (status, done.stderr) == ("141", "")
+    reader, unread = os.pipe()
+    os.close(reader)
+    each = "for words in --help --version 'completion bash'; do acp $words; echo $? >&2; done"
+    done = in_shell("", f"unset PYTHONUNBUFFERED; {each}", stdout=unread)
+    os.close(unread)
+    assert done.stderr == "141\n" * 3
 
 
 FOR_LONG = ('{"count": 100, "interval": 0.3}', "--stream", "custom")

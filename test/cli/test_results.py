@@ -18,7 +18,7 @@ import pytest
 from support.commands import COMMAND, KEY, SECONDS, Inside, environment
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
-from acp_client_v0_1.cli._results import Results
+from acp_client_v0_1.cli._results import Results, _digest
 from acp_client_v0_1.testing import SLOW_AGENT_ID, LocalServer
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -166,8 +166,7 @@ def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
 
 def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
     line = '{{"index":{0},"key":"{0}","run_id":"r{0}","status":"success","result":{{}}}}\n'
-    others = "".join(map(line.format, range(20_000)))
-    Path("out").write_text(f"{others} {line.format(20_000)}", "utf-8")  # the last is no outcome
+    Path("out").write_text("".join(map(line.format, range(20_000))), "utf-8")
     options = Namespace(results="out", journal="journal", format="jsonl")
     with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
         tracemalloc.start()
@@ -179,4 +178,9 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
         for n in (19_999, 20_000):
             results.write(line.format(n).encode())
     assert kept < 16 * 20_000
-    assert len(Path("out").read_text("utf-8").splitlines()) == 20_002
+    assert len(Path("out").read_text("utf-8").splitlines()) == 20_001
+
+
+def test_a_question_with_a_status_is_no_final_outcome() -> None:
+    line = b'{"index":0,"status":"interrupted","interrupt":{"n":1,"status":"success","q":%d}}'
+    assert _digest(line % 1) != _digest(line % 2)

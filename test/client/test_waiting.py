@@ -10,7 +10,7 @@ import threading
 import pytest
 from support.examples import RESULT, RUN
 from support.socket_server import CLOSE, Gate, SocketServer, head, response, serve_each
-from support.transport import Stopwatch, serving
+from support.transport import serving
 
 from acp_client_v0_1 import (
     ApiClient,
@@ -160,28 +160,12 @@ def test_progress_is_reported_while_requests_fail_and_its_error_ends_the_wait(fi
     assert len(server.requests) == 3
 
 
-def test_an_event_stops_the_wait():
-    stop = threading.Event()
-
-    def stop_soon(connection):
-        threading.Timer(0.4, stop.set).start()
-        connection.stall()
-
-    with SocketServer([stop_soon]) as server:
-        with Stopwatch() as clock, pytest.raises(RunWaitTimeout, match="was stopped"):
-            wait(server, stop=stop)
-        with pytest.raises(RunWaitTimeout):
-            wait(server, stop=stop)
-        assert clock.seconds < 5 and len(server.requests) == 1
-
-
 def test_an_event_that_is_set_during_a_request_ends_the_wait_without_another():
     stop = threading.Event()
-    with (
-        SocketServer([lambda connection: stop.set(), PENDING]) as server,
-        pytest.raises(RunWaitTimeout, match="was stopped"),
-    ):
-        wait(server, stop=stop, on_pending=lambda *_: None)
+    with SocketServer([lambda connection: stop.set(), PENDING]) as server:
+        for _ in range(2):
+            with pytest.raises(RunWaitTimeout, match="was stopped"):
+                wait(server, stop=stop, on_pending=lambda *_: None)
     assert len(server.requests) == 1
 
 

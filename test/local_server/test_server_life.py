@@ -184,8 +184,6 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"agents": "echo"}, "agents: each must be of type AgentDefinition, not str"),
         ({"agents": [agent]}, "agents: each must be of type AgentDefinition, not function"),
         ({"port": "8000"}, "port: Input should be a valid integer"),
-        ({"tls": True}, "tls: Input should be an instance of SSLContext"),
-        ({"ping": "1"}, "ping: Input should be a valid number"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
         (

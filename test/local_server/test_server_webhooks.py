@@ -14,8 +14,7 @@ import urllib3
 from support.socket_server import SocketServer, response
 from support.transport import eventually
 
-from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, Fault, LocalServer
-from acp_client_v0_1.testing.webhooks import WebhookDelivery
+from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, LocalServer, WebhookDelivery
 
 
 @pytest.fixture
@@ -50,15 +49,6 @@ def test_a_redirect_is_not_followed(call: Any, receiver: SocketServer) -> None:
         call.run(ECHO_AGENT_ID, webhook=elsewhere.url)
         (delivery,) = deliveries(call.server, 1)
     assert (delivery.status, delivery.error, receiver.requests) == (307, None, [])
-
-
-def test_a_slow_receiver_is_not_overtaken(call: Any, receiver: SocketServer) -> None:
-    with LocalServer() as slow:
-        slow.faults.add(Fault(status=200, delay=0.3))
-        for webhook in (slow.url, receiver.url):
-            call.output(call.run(ECHO_AGENT_ID, webhook=webhook))
-        sent = deliveries(call.server, 2)
-    assert [(each.url, each.status) for each in sent] == [(slow.url, 200), (receiver.url, 200)]
 
 
 @pytest.mark.parametrize(
