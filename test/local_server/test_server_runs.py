@@ -244,13 +244,7 @@ def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(ca
         assert state == {"turns": turn, "last_input": {"turn": turn}}
 
 
-def test_only_a_run_in_success_on_a_thread_has_a_thread_state(call: Any) -> None:
-    thread_id = thread_of(call, APPROVAL_AGENT_ID)
-    interrupted = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
-    call.output(interrupted)
-    refused = call("GET", f"/runs/{interrupted}/threadstate")
-    assert refused.status == 409
-    assert "interrupted" in refused.json
+def test_a_run_without_a_thread_has_no_thread_state(call: Any) -> None:
     alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
     call.output(alone)
     refused = call("GET", f"/runs/{alone}/threadstate")
@@ -281,10 +275,13 @@ def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call: Any) -> No
     call.ok("POST", "/runs", creation)
 
 
-def test_an_interrupted_run_lets_others_on_and_waits_for_them(call: Any) -> None:
+def test_an_interrupted_run_has_no_thread_state_and_waits_for_others(call: Any) -> None:
     thread_id = thread_of(call, APPROVAL_AGENT_ID)
     first = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
     call.output(first)
+    refused = call("GET", f"/runs/{first}/threadstate")
+    assert refused.status == 409
+    assert "interrupted" in refused.json
     second = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
     call.output(second)
     assert call.ok("POST", f"/runs/{first}", {"approved": True})["status"] == "pending"
