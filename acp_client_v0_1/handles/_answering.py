@@ -259,7 +259,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     If the response is lost and the answer did not arrive, send the answer once more.
     """
     runs = wait.contact.runs
-    sent = conflicts = 0
+    # Whether the answer was sent before.
+    sent = False
+    conflicts = 0
     # The errors of the answers whose responses were lost or unreadable.
     lost: list[ApiException] = []
 
@@ -270,7 +272,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         # lost.
         if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
             return bool(lost)
-        sent += 1
+        sent = True
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 

@@ -83,7 +83,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         try:
             return find_created(known, wait, error, longest)
         except RunStartAmbiguous as ambiguous:
-            if posts <= 0 or not ambiguous.searched or wait.stopped:
+            if posts == 0 or not ambiguous.searched or wait.stopped:
                 raise
             return AGAIN
 

@@ -630,7 +630,7 @@ def _lookup_error(
     quoted, listed, after = f"{name!r:.60}", candidates, ""
     before = f"no agent is called {quoted}; the server has "
     versions = [ref.version for ref in refs.values() if ref.name == name]
-    close = get_close_matches(name, {ref.name for ref in refs.values()}, 1)
+    close = get_close_matches(name, {ref.name for ref in refs.values()})
     if several:
         choice = "pass version=, or use its id" if len({*versions}) > 1 else "use an id"
         before, after = f"several agents are called {quoted}: ", f"; {choice}"

@@ -121,8 +121,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
-        # When the run is read next, unless an event comes before.
-        self._next_check = 0.0
+        # When the run is read next, unless an event comes before. A new stream sets this.
+        self._next_check: float
         self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
@@ -205,36 +205,30 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             raise undecodable from error
 
     def _receive(self, waited: bool) -> None:
-        """Wait until events arrive, or the iteration ends.
+        """Wait until events arrive, a stream ends, or it is time to check the run.
 
         ``waited`` says that the current ``next()`` has called this function before. In the first
         call of a ``next()``, the timeout begins.
         """
-        clock = timing()
         if not waited:
             self._wait.rearm()
-        while not (self._over or self._closing.is_set()):
-            # The reader is closed at the end of its stream, after an error, and if Ctrl-C struck in
-            # an earlier `next()`.
-            if self._reader is None or self._reader.closed:
-                self._connect()
-                continue
-            late = waited if self._timeout == 0 else self._wait.remaining() <= 0
-            if late:
-                raise self._wait.late_error()
-            waited = True
-            try:
-                if self._await_events(self._reader):
-                    return
-            except NothingYet:
-                if clock.now() >= self._next_check and self._check_run(self._reader):
-                    return
+        # The reader is closed at the end of its stream, after an error, and if Ctrl-C struck in an
+        # earlier `next()`.
+        while self._reader is None or self._reader.closed:
+            self._connect()
+            if self._over or self._closing.is_set():
+                return
+        late = waited if self._timeout == 0 else self._wait.remaining() <= 0
+        if late:
+            raise self._wait.late_error()
+        try:
+            self._await_events(self._reader)
+        except NothingYet:
+            if timing().now() >= self._next_check:
+                self._check_run(self._reader)
 
-    def _await_events(self, reader: EventReader) -> bool:
-        """Read until events arrive, the stream ends, or it is time to check the run.
-
-        Return whether events have arrived.
-        """
+    def _await_events(self, reader: EventReader) -> None:
+        """Read until events arrive, the stream ends, or it is time to check the run."""
         # If the caller is slow, it may be time to check the run while events are still unread. The
         # run may have ended, but its events must be handed out first. So the client reads the
         # stream for at least a moment, and only then the run.
@@ -249,12 +243,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             raise
         except ApiException as error:
             self._handle_break(error)
-            return False
+            return
         if arrived:
             self._values = map(self._decoder.decode, reader.left)
         else:
             self._decide(stream_ended=True)
-        return arrived
 
     def close(self) -> None:
         """End the iteration. A ``next()`` that waits in another thread ends, too."""
@@ -287,9 +280,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         stream: EventStream[Any] | None = None
         if "stream" not in server.lacks:
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
+        # A 204 has no body, so its connection is free already.
         if stream is None or stream.status == 204:
-            if stream is not None:
-                stream.close()
             # If the run is gone, this raises `RunGone`.
             self._decide(stream_ended=False)
             # A 405 or 501 shows that the server has no streams. A 404 shows this only if the run
@@ -365,32 +357,29 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # stream.
             self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
 
-    def _check_run(self, reader: EventReader) -> bool:
-        """Read the run beside the open stream, and act on its status.
-
-        Return whether events have arrived meanwhile.
-        """
+    def _check_run(self, reader: EventReader) -> None:
+        """Read the run beside the open stream, and act on its status."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
         beside = self._wait.within(clock.beside_stream, survive=0.0)
         try:
             run = core.read(beside)
         except TimeoutError:
-            return False
+            return
         except ApiException as error:
             # Only a `RunGone` and a failure of the kind "denied" are raised. After a "denied", the
             # stream stays open for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
             # The stream still works, so other failures are ignored.
-            return False
+            return
         if run.status != RunStatus.PENDING:
             # The last events may have arrived while the run was read. They are handed out first.
             self._next_check = clock.now()
             with suppress(NothingYet):
-                return self._await_events(reader)
+                self._await_events(reader)
+                return
         self._apply_status(run)
-        return False
 
     def _apply_status(self, run: Run) -> bool:
         """Act on the status of the run. Return whether the run has ended or is interrupted."""

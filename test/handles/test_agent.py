@@ -72,6 +72,8 @@ def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
                 find("echo", client, timeout=0.3)
         with pytest.raises(ApiValueError, match="timeout must be above 0 seconds"):
             AgentHandle.find("echo", client, timeout=0)
+        with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
+            AgentHandle.find("echo", client, timeout=(1, 2))  # type: ignore[arg-type]
 
 
 def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:

@@ -291,7 +291,7 @@ def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: C
         next(scripted.run.events(timeout=3))
     # The last one begins with a quarter of the time.
     assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
-    assert scripted.opened == 6
+    assert (scripted.opened, scripted.asked.count("look")) == (6, 0)
 
 
 @pytest.mark.slow
@@ -314,7 +314,8 @@ def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, st
     with run.events() as events:
         assert next(events).id == "1"
         events._next_check, reader = 0, events._reader
-        assert reader is not None and not events._check_run(reader)
+        assert reader is not None
+        events._check_run(reader)
         assert events._next_check == clock.now + 15  # the next look is not at once
         assert (next(events).id, replies.asked) == ("2", ["stream", "look"])
 
@@ -359,7 +360,7 @@ def test_deleted_while_only_comments_come(replying: Any, set_timing: SetTiming) 
     with run.events() as events:
         with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
             next(events)
-        assert (events.ended_by, events.complete) == ("gone", None)
+        assert (events.ended_by, events.complete, events._reader) == ("gone", None, None)
         assert replies.asked == ["stream", "look"] and next(events, None) is None
 
 
@@ -493,10 +494,10 @@ def test_how_long_a_stream_may_be_silent(
     events = RunHandle("r", client).events(timeout=timeout, after="3")
     events._next_check = clock.now + check
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
-    assert events._await_events(reader)
+    events._await_events(reader)
     over = Run.from_dict(a_run("success"))
     monkeypatch.setattr(events._core, "read", lambda wait: over)
-    assert events._check_run(reader)
+    events._check_run(reader)
     monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
     limited = limits and pytest.approx(limits)
@@ -538,12 +539,17 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
-@pytest.mark.slow
-def test_a_read_that_notices_a_close_raises_nothing(counter: AgentHandle) -> None:
-    events = counter.start({"count": 2, "interval": 60}, streaming="custom").events()
-    next(events)
-    threading.Timer(0.1, events._closing.set).start()
-    threading.Timer(1.5, events.close).start()
+def test_close_from_another_thread_ends_the_wait_for_an_answer(
+    replying: Any, set_timing: SetTiming
+) -> None:
+    def look() -> bytes:
+        if replies.asked.count("look") == 3:
+            events.close()
+        return run_json("interrupted")
+
+    set_timing(human=0.01)
+    replies, run = replying(stream=NOTHING, look=look)
+    events = run.events(through_interrupts=True)
     assert list(events) == []
 
 
@@ -581,8 +587,9 @@ def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None
     offered = {name for name in dir(event) if not name.startswith("_")}
     assert offered == {"data", "gap", "id", "result", "update"}
     assert event.result == {"slept": 0}
-    with pytest.warns(UserWarning, match='start it with streaming="custom"'):
+    with pytest.warns(UserWarning, match='start it with streaming="custom"') as warned:
         assert event.update is None
+    assert warned[0].filename == __file__
 
 
 def test_ctrl_c_and_then_on(counter: AgentHandle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -726,6 +733,10 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
         events = scripted.run.events()
         assert [event.id for event in events] == ["1"]
         assert (events.complete, events.ended_by) == (complete, status)
+    events = Scripted(serve, [STREAMING + so_far(1), CLOSE], at_the_end=status).run.events()
+    results = [{"count": 1}, {"ok": 1}]
+    assert [event.result for event in events] == results[: 2 if status == "success" else 1]
+    assert events.ended_by == status
 
 
 def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:
@@ -777,7 +788,7 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
 ) -> None:
     broken = response(b"Not implemented", 500)
     works = STREAMING + sse(EVENTS[0]) + chunk(b"")
-    replies = Replies(streamed(), stream=(*[broken] * 7, works), output=SUCCESS)
+    replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
     _, client = serve(replies)
     set_timing(backoff=(0.01, 0.02))
     for streams in (5, 6, 7):
@@ -786,8 +797,10 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
         assert (events.complete, events.ended_by) == (None, "success")
         assert replies.asked.count("stream") == streams
     assert not [words for words in caplog.messages if "answers again" in words]
-    for _ in range(2):  # a stream that works is used, and ends what was remembered
-        assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+    # A stream that works is used, and ends what was remembered.
+    assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+    list(RunHandle("r", client).events(timeout=30))
+    assert replies.asked.count("stream") == 8 + 5
 
 
 @pytest.mark.parametrize("questions", [0, 1], ids=["answered by another", "answered"])

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -246,7 +247,7 @@ DECISIONS: dict[str, Case] = {
     ),
     # Retry-After
     "a Retry-After": Case(
-        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=708.0)], "outage"
+        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=707.0)], "outage"
     ),
     "a Retry-After beyond the deadline, or the last request before it": Case(
         READS, ASKED, [but(ends=1006.9), but(ends=1007.9)], "late"
@@ -364,10 +365,11 @@ def test_what_ends_a_batch(
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_a_full_pool_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
+def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
     server = Server(reached=reached)
     wait = Wait(Contact(RunsApi(), server, 0))
     assert wait.handle_failure("look", FULL_POOL)
+    assert not wait.handle_failure("resume", answer(409))
     assert (server.since, server.failures, server.warned) == (None, 0, False)
 
 
@@ -410,8 +412,11 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
     assert window.seconds == 28
     window.note_full(28, timing)
     assert window.seconds == 30
-    window.note_cut(30, 30.0)  # the server took its time, and then failed
-    assert window.seconds == 15
+    for _ in range(2):
+        window.note_cut(30, 30.0)  # the server took its time, and then failed
+        for seconds in (15, 15, 15, 15, 30):
+            assert window.seconds == seconds
+            window.note_full(seconds, timing)
 
 
 @pytest.mark.parametrize(
@@ -469,6 +474,21 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         assert pace.interval == pytest.approx(left)
 
 
+@pytest.mark.parametrize(("outage", "survived"), [(1200.0, False), (1010.0, True)])
+def test_a_run_of_a_batch_that_fails_alone_gives_up_before_the_batch_does(
+    clock: Clock, outage: float, survived: bool
+) -> None:
+    """Unless the others have failed for half of the time, too."""
+    contact = Contact(RunsApi(), Server(reached=True), 0, Pace())
+    wait = Wait(contact)
+    assert wait.handle_failure("look", answer(500))
+    contact.server.since, clock.now = outage, 1301.0
+    with (
+        nullcontext() if survived else pytest.raises(ApiException, match="after 2 attempts in 301")
+    ):
+        assert wait.handle_failure("look", answer(500))
+
+
 def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
     pace = Pace()
     pace.interval = 0.5
@@ -487,9 +507,9 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
         stop.set()
         raise answer(401)
 
-    contact = Contact(RunsApi(), Server(reached=True), 0)
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), stop=stop, late=lambda *_: late)
     with pytest.raises(TimeoutError) as caught:
-        Wait(contact, stop=stop, late=lambda *_: late).perform("look", denied)
+        wait.within(60).perform("look", denied)
     assert caught.value is late
 
 

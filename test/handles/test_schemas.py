@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ def test_what_does_not_fit_is_named_by_its_path() -> None:
     check_value("input", {"count": 1}, SCHEMA)
     with pytest.raises(SchemaMismatch, match='"count" is a required property'):
         check_value("config", {}, SCHEMA)
+
+
+def test_a_check_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
+    words = r"^check= needs the package jsonschema-rs: pip install 'acp-client-v0-1\[validation\]'$"
+    with pytest.raises(ApiValueError, match=words):
+        check_value("input", {}, {})
 
 
 def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHandle) -> None:
@@ -301,11 +309,7 @@ def test_patterns_of_common_sizes_are_checked() -> None:
 
 
 def test_unevaluated_members_are_found() -> None:
-    schema = {
-        "$defs": {"base": {"properties": {"a": {"type": "integer"}}}},
-        "allOf": [{"$ref": "#/$defs/base"}],
-        "unevaluatedProperties": False,
-    }
+    schema = {"allOf": [{"properties": {"a": TYPED}}], "unevaluatedProperties": False}
     check_value("input", {"a": 1}, schema)
     with pytest.raises(SchemaMismatch, match="'b' was unexpected"):
         check_value("input", {"a": 1, "b": 2}, schema)

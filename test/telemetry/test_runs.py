@@ -266,6 +266,7 @@ def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) 
     handle.result(timeout=30)
     started, attached = spans.named("invoke_agent")
     assert links(attached) == [id_of(started)]
+    assert attributes(attached)["gen_ai.conversation.id"] == handle.thread_id
 
 
 def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans) -> None:
