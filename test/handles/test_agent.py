@@ -128,11 +128,14 @@ def test_a_lookup_of_many_agents_names_three_and_stays_short(
 def test_several_agents_of_that_name(
     server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.register(lambda input, config, context: {}, name="counter", version="2.0.0")
-    with pytest.raises(AgentLookupError, match=r"several .*pass version=") as caught:
+    for version in ("2.0.0", "3.0.0"):
+        server.register(lambda input, config, context: {}, name="counter", version=version)
+    with pytest.raises(
+        AgentLookupError, match=r"several .*3\.0\.0 \(\S+\); pass version="
+    ) as caught:
         AgentHandle.find("counter", client)
     versions = [text.split(" (")[0] for text in caught.value.candidates]
-    assert versions == ["counter 1.0.0", "counter 2.0.0"]
+    assert versions == ["counter 1.0.0", "counter 2.0.0", "counter 3.0.0"]
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
     server.register(lambda i, c, x: {}, name="counter", version="2.0.0", agent_id="c")
     with pytest.raises(AgentLookupError, match=r"several .*; use an id$"):

@@ -489,6 +489,19 @@ def test_a_run_of_a_batch_that_fails_alone_gives_up_before_the_batch_does(
         assert wait.handle_failure("look", answer(500))
 
 
+@pytest.mark.parametrize(
+    ("operation", "elapsed", "slower"),
+    [("output", 0.1, True), ("output", 27.0, False), ("search", 27.0, True)],
+)
+def test_a_503_slows_a_batch_unless_it_ends_a_poll_that_was_held(
+    operation: Operation, elapsed: float, slower: bool, clock: Clock
+) -> None:
+    pace, error = Pace(), answer(503)
+    error.elapsed = elapsed
+    assert Wait(Contact(RunsApi(), Server(reached=True), 0, pace)).handle_failure(operation, error)
+    assert (pace.interval > 0) is slower
+
+
 def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
     pace = Pace()
     pace.interval = 0.5

@@ -567,6 +567,7 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
     with pytest.raises((ApiException, TimeoutError)) as caught:
         Wait(contact, survive=survive, late=lambda *_: late).perform("search", lambda limit: None)
     assert caught.value is (limited if ends_all else late)
+    assert Wait(contact).late_error() is limited
     assert clock.pauses == [] and (ends_all or late.__cause__ is limited)
 
 
