@@ -769,7 +769,5 @@ def test_the_defaults_are_as_documented(
     client: ApiClient, method: Callable[..., object], name: str, default: object
 ) -> None:
     assert inspect.signature(method).parameters[name].default == default
-    run = RunHandle("r", client)
-    with pytest.raises(ApiValueError, match="timeout"):
-        method(run, *([str] if method == RunHandle.drive else []), timeout=-1)
-    assert Questions(run._core, None, None).most == 1000  # of a batch, as of `drive`
+    core = RunHandle("r", client)._core
+    assert Questions(core, None, None).most == 1000  # of a batch, as of `drive`
