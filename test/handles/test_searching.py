@@ -300,8 +300,6 @@ def test_a_search_does_not_go_back_before_its_offset() -> None:
 
 
 def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
-    with pytest.raises(ApiTypeError, match="request must be a dict or RunSearchRequest"):
-        iter_runs(runs, "all")  # type: ignore[arg-type]
     with pytest.raises(ApiTypeError, match="threads_api must be a ThreadsApi, not RunsApi"):
         iter_threads(runs)  # type: ignore[arg-type]
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):

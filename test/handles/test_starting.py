@@ -500,14 +500,6 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
     assert counter.start({"count": 1}, client_token="mine", reuse=True).run_id
 
 
-def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(backoff=(0.01, 0.02))
-    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=10))
-    assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id
-
-
 def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: AgentHandle) -> None:
     """Of each method that starts runs, and help says what it is."""
     names = RunOptions.__optional_keys__
