@@ -559,7 +559,7 @@ class Wait:
             # The caller gets the error of this outage. So a later call during the same outage logs
             # a warning of its own.
             server.warned = False
-        requests = max(0 if pace is None else server.failures, self._failures) + 1
+        requests = 1 + (self._failures if pace is None else max(server.failures, self._failures))
         if decision.why in ("late", "over") and requests > 1:
             # The message of the error says how many requests failed, and for how long. In a batch,
             # these are the failed requests of all runs in this outage.

@@ -224,15 +224,6 @@ def test_every_update_once_however_it_is_cut(total: int, cuts: list[int], manner
     assert memory.complete is True
 
 
-@given(st.lists(st.tuples(st.text("0123x", max_size=2), st.integers(0, 3)), max_size=60))
-def test_nothing_that_comes_breaks_it(events: list[Event]) -> None:
-    memory = Continuity()
-    for place in range(0, len(events), 7):
-        connection(memory, events[place : place + 7])
-    assert memory.complete in (True, False, None)
-    assert memory.delivered <= len(events)
-
-
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.booleans())
 def test_events_are_compared_by_their_update_alone(updates: list[int], long: bool) -> None:
     """As JSON text, whose status changes when it is replayed, whose length does not matter."""

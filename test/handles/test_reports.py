@@ -189,6 +189,13 @@ def test_a_run_that_failed_has_its_failure(
     assert unread.descriptor().metadata.ref.name == "failing"
 
 
+def test_a_failure_whose_output_is_not_there_is_asked_for_once(replying: Any) -> None:
+    replies, run = replying(run_json("error"), output=NOTHING)
+    with pytest.raises(RunWaitTimeout):
+        run.failure()
+    assert replies.asked == ["look", "output"]
+
+
 def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve: Serve) -> None:
     asks = run_json("interrupted", updated="01.5")
     _, client = serve(Replies(create=run_json(), look=asks, output=(*[QUESTION] * 3, SUCCESS)))
@@ -214,6 +221,8 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
     assert all(output and output.actual_instance.type == "result" for _, output in told)
     assert AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
+    AgentHandle(ECHO, client).run({"n": 4}, thread_id=talk.thread_id)
+    assert talk.state()["turns"] == 4
     with pytest.raises(ApiException, match="gave it no thread"):
         slow.conversation().run({"seconds": 0})
 

@@ -483,9 +483,8 @@ def test_a_run_of_a_batch_that_fails_alone_gives_up_before_the_batch_does(
     wait = Wait(contact)
     assert wait.handle_failure("look", answer(500))
     contact.server.since, clock.now = outage, 1301.0
-    with (
-        nullcontext() if survived else pytest.raises(ApiException, match="after 2 attempts in 301")
-    ):
+    over = pytest.raises(ApiException, match="after 2 attempts in 301")
+    with nullcontext() if survived else over:
         assert wait.handle_failure("look", answer(500))
 
 

@@ -158,7 +158,6 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
     for begin in (
         *(partial(call, name, client) for name in TIMED),
         lambda most: RunHandle.from_token(run.token(), client, timeout=most),
-        lambda most: conversation.run(timeout=most),
     ):
         with pytest.raises(ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
             begin(timeout)
@@ -394,6 +393,7 @@ CALLS: dict[str, Callable[[AgentHandle, RunHandle, float | None], object]] = {
     "run": lambda agent, run, most: agent.run(timeout=most),
     "run, answered": lambda agent, run, most: agent.run(on_interrupt=str, timeout=most),
     "run, cancelled": lambda agent, run, most: agent.run(cancel_on_exit=True, timeout=most),
+    "run, talk": lambda agent, run, most: agent.conversation("t").run(timeout=most),
     "output": lambda agent, run, most: run.output(timeout=most),
     "result": lambda agent, run, most: run.result(timeout=most),
     "drive": lambda agent, run, most: run.drive(str, timeout=most),
