@@ -14,14 +14,7 @@ from typing import Any
 
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
-from support.socket_server import (
-    CLOSE,
-    STALL,
-    Gate,
-    chunk,
-    head,
-    response,
-)
+from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import SetTiming
 from support.transport import eventually
 
