@@ -174,7 +174,7 @@ def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHand
         for bad in ({"input": [1]}, {"config": "text"}, {"metadata": [("a", 1)]}):
             with pytest.raises(ApiTypeError, match=f"{next(iter(bad))} must be a JSON object"):
                 call(**bad)
-        for name, wrong in {"reuse": "no", "check": "no", "thread_id": 5}.items():
+        for name, wrong in {"reuse": "no", "check": "no", "thread_id": 5, "streaming": 5}.items():
             with pytest.raises(ApiTypeError, match=f"{name} must be (True or False|a str)"):
                 call(**{name: wrong})
     for call, token in ((counter.start, ""), (counter.start, None), (counter.run, None)):
