@@ -66,11 +66,11 @@ def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")
 
 
-def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
-    """Make a check that a value has one of these types, which errors call ``expected``."""
+def instance_of(expected: str, kind: Any, *, or_none: bool = True) -> Callable[[str, Any], Any]:
+    """Make a check that a value is of a type or union, which errors call ``expected``."""
 
     def check(name: str, value: Any) -> Any:
-        if isinstance(value, kinds) or (value is None and or_none):
+        if isinstance(value, kind) or (value is None and or_none):
             return value
         raise wrong_type(name, expected, value)
 
@@ -100,9 +100,9 @@ def _takes(count: int) -> Callable[[Any], bool]:
     return fits
 
 
-def _is(*kinds: Any) -> Callable[[Any], bool]:
+def _is(kind: Any) -> Callable[[Any], bool]:
     # True is an int to Python, and nobody means it as a number.
-    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool)
 
 
 # Without this check, "no" would count as true. The method is `isinstance` without a call of Python,
@@ -130,14 +130,14 @@ _RULES: dict[str, Rule] = {
     "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
-    "chunk": ("bytes; encode() a str", _is(bytes, bytearray, memoryview)),
+    "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
-    "every": ("a number of seconds", _is(int, float)),
+    "every": ("a number of seconds", _is(int | float)),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     "function": ("a function agent(input, config, context)", _takes(3)),
     # A number would be the descriptor of a file, and 1 is standard output.
-    "journal": ("the path of a file", _is(str, os.PathLike)),
+    "journal": ("the path of a file", _is(str | os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),
     "on_drift": ('"raise" or "continue"', ("raise", "continue").__contains__),
     "on_event": ("a function that takes the event", _takes(1)),
@@ -157,8 +157,8 @@ _RULES: dict[str, Rule] = {
     # An asyncio.Event, whose wait() takes nothing, would fail in the middle of a pause.
     "stop": ("a threading.Event or None", lambda it: _has("is_set")(it) and _takes(1)(it.wait)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
-    "thread_id": ("a str", _is(str, UUID)),
-    "timeout": ("a number of seconds or None", _is(int, float)),
+    "thread_id": ("a str", _is(str | UUID)),
+    "timeout": ("a number of seconds or None", _is(int | float)),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),

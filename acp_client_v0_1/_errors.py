@@ -327,13 +327,13 @@ def short(text: object) -> str:
     return one_line(text, 100)
 
 
-def warn_caller(message: str) -> None:
+def warn_caller(message: str, kind: type[Warning] = UserWarning) -> None:
     """Warn in one line. The warning names the line that has called this package."""
     # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.
     frame, level = currentframe(), 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(one_line(message), stacklevel=level)
+    warnings.warn(one_line(message), kind, stacklevel=level)
 
 
 class Notebook:

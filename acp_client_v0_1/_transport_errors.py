@@ -26,7 +26,7 @@ class TransportException(ApiException, HTTPError):
     def _headline(self) -> str:
         request, reason = self._request(), one_line(self.reason)
         if self.status is not None:
-            request = f"{request} failed after status {self.status}".strip()
+            request = f"{request} failed after status {self.status}".lstrip()
         return f"{request}: {reason}" if request else reason
 
     def _message(self) -> str:

@@ -49,7 +49,7 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
     # The copy has the variant's name, which `inspect`, a TypeError and a traceback show.
     code = method.__code__.replace(co_name=declared.__name__)
     copy: Any = FunctionType(code, method.__globals__, None, method.__defaults__)
-    functools.update_wrapper(copy, declared, updated=())
+    functools.update_wrapper(copy, declared)
     copy.__annotations__ = {**method.__annotations__, "return": returns}
     del copy.__wrapped__
 

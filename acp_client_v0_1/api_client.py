@@ -270,7 +270,7 @@ class ApiClient(DropInClient):
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Decode a response, or raise the error for its status."""
         server = self.rest_client.server
-        if not 200 <= response.status < 300:
+        if response.status >= 300:
             server.reached = True
             raise status_error(response)
         result: Any = None

@@ -123,8 +123,8 @@ class _Answer(NamedTuple):
     took: float
     data: Any
     headers: Any
+    status: int | None
     error: acp.ApiException | None = None
-    status: int | None = 200
 
 
 class _Api(acp.RunsApi, acp.AgentsApi, acp.ThreadsApi):
@@ -170,12 +170,12 @@ class _Exam:
         """Note whether the server has an operation, asked for a ``real`` id or an unknown one."""
         fits: Verdict | bool = True
         cause: Any = error.__cause__ if isinstance(error, acp.RunStartAmbiguous) else error
-        body: str = getattr(cause, "body", "") or ""
-        status: int = getattr(cause, "status", 0) or (0 if error else 200)
-        page, late = body.lstrip()[:1] == "<", isinstance(error, TimeoutError)
+        body: str = (getattr(cause, "body", "") or "").lstrip()
+        status: int = getattr(cause, "status", None) or 0
+        page, late = body[:1] == "<", isinstance(error, TimeoutError)
         late = late and not getattr(error, "url", "")  # no request was sent any more
-        lacks = status >= 500 or (status >= 400 and is_unserved(cause))
-        if late or (status == 404 and not (real or body.strip())):
+        lacks = status >= 500 or bool(status and is_unserved(cause))
+        if late or (status == 404 and not (real or body)):
             fits = "not tried"
         elif error and (page or lacks or status < 400 or status in (401, 403)):
             fits = "differs" if 200 <= status < 400 else "missing"
@@ -199,9 +199,9 @@ class _Exam:
             try:
                 response = send(*values, **options)
                 self.types.add(response.headers.get("content-type", "").partition(";")[0])
-                got = _Answer(monotonic() - began, response.data, response.headers)
+                got = _Answer(monotonic() - began, response.data, response.headers, 200)
             except acp.ApiException as error:
-                got = _Answer(monotonic() - began, None, error.headers or {}, error, error.status)
+                got = _Answer(monotonic() - began, None, error.headers or {}, error.status, error)
             if operation == "create_run" or not (got.error and failure_of(got.error).limits):
                 break
             self.limited += 1
@@ -604,7 +604,7 @@ def examine(
     held = dict[str, str]()
     for name, parts in _PROMISES.items():
         lost = ", ".join(sorted(parts & faults.keys()))
-        held[name] = f"broken by {lost}" if lost else "holds" if parts <= works else "not tried"
+        held[name] = f"broken by {lost}" if lost else "not tried" if parts - works else "holds"
     settings = tuple(dict.fromkeys(each for each in faults.values() if each))[:3]
     status = (11 if faults else 0) if works & ({"create_run"} if agent else {*_READS}) else 1
     return Report(client.configuration.host, agent, status, findings, held, settings)

@@ -188,7 +188,7 @@ class DropInClient:
         """Return a value as JSON holds it: models as dicts, dates as text. Bytes stay bytes."""
         if obj is None or isinstance(obj, bytes):
             return obj
-        return to_jsonable_python(_unwrapped(obj), by_alias=True)
+        return to_jsonable_python(_unwrapped(obj))
 
     def deserialize(
         self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None

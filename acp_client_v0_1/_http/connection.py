@@ -29,7 +29,6 @@ import socket
 import ssl
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
@@ -38,6 +37,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._errors import warn_caller
 from acp_client_v0_1._http.attempt import PIECE, Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
@@ -184,7 +184,7 @@ class Connection(HTTPConnection):
         head, page = final_head(lambda: self._attempt.receive(self.sock))
         # The client speaks first in TLS. So if a tunnel was opened, no bytes follow the head. If
         # bytes follow, they are a web page, whatever the status.
-        if page or not 200 <= head.status < 300:
+        if page or head.status >= 300:
             doubt = "; is it a proxy?" if head.status in _STATUSES_OF_WEB_SERVERS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
         # The TLS handshake follows. Its waits have this limit.
@@ -208,7 +208,7 @@ class SecureConnection(Connection, HTTPSConnection):
             # proxy.
             host = cast(Any, self)._tunnel_host or self.host
             message = f"Unverified HTTPS request to {host!r}: its certificate is not checked"
-            warnings.warn(message, InsecureRequestWarning, stacklevel=2)
+            warn_caller(message, InsecureRequestWarning)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
         # urllib3 2.6 would check the certificate of the proxy as `verify_ssl` says for the origin,

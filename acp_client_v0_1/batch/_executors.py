@@ -114,7 +114,7 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
 # In the caller's process ----------------------------------------------------------------------
 
 
-@dataclass(eq=False)
+@dataclass
 class Remote:
     """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
@@ -147,7 +147,7 @@ class Remote:
         Raises the error of a task if all tasks would get this error.
         """
         try:
-            ended = self._ended.get(bool(timeout), timeout)
+            ended = self._ended.get(timeout=timeout) if timeout else self._ended.get_nowait()
         except queue.Empty:
             return None
         if ended.ends_batch and isinstance(ended.outcome, Exception):

@@ -37,7 +37,7 @@ class Progress:
     """Passes the counts to a function. With True, it shows them in a tqdm bar on standard error."""
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
-        self._last: tuple[BatchCounts, int] | None = None
+        self._last: tuple[BatchCounts, int | None] | None = None
         self._bar: Any = None
         self._function = shown if callable(shown) else None
         if shown is True:
@@ -55,7 +55,7 @@ class Progress:
 
         ``outage`` is the time since the server began to fail, in seconds, or 0 if the server works.
         """
-        last, self._last = self._last, (counts, 0 if self._function else int(outage))
+        last, self._last = self._last, (counts, None if self._function else int(outage))
         if last == self._last:
             return
         if self._function is not None:

@@ -86,9 +86,9 @@ class Workers:
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
-            # With a timeout of 0, the first argument is False, so that `get` does not block. On
-            # CPython 3.10, a blocking `get` with a timeout of 0 may never return.
-            ended = self._ended.get(bool(timeout), timeout)
+            # A timeout of 0 needs `get_nowait`: on CPython 3.10, `get` with this timeout may never
+            # return.
+            ended = self._ended.get(timeout=timeout) if timeout else self._ended.get_nowait()
         except queue.Empty:
             return None
         if isinstance(ended, BaseException):

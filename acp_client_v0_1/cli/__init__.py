@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     # A terminal that is closed sends SIGHUP, which Windows does not have.
     for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # A signal stays ignored if nohup or `command &` has set that.
+            # A signal stays ignored if nohup or `command &` has set that. Only `serve` ends by it
+            # nevertheless, because it has handlers of its own.
             signal.signal(number, STOP)
     try:
         options = parse(arguments)

@@ -43,7 +43,7 @@ exit status:
   3 not finished in time  4 a question is open       5 the run failed
   6 the run timed out     7 the run is gone          8 unclear whether the run was started
   9 events are missing    10 not now: try later      11 something differs (doctor)
-  130 Ctrl-C"""
+  130 Ctrl-C (but serve then ends with 0)"""
 
 
 class WrongUsage(ValueError):
@@ -71,10 +71,14 @@ def content_of(argument: str) -> bytes:
 
 
 def checked_id(text: str) -> str:
-    """Return an id or a name. Refuse control characters, which a terminal would obey."""
+    """Return an id or a name.
+
+    Refuse control characters, which a terminal would obey, and others that are not visible. Refuse
+    "", which is what a shell makes of an unset variable: without its condition, a search finds all.
+    """
     if text and text.isprintable():
         return text
-    why = "is empty, or has control characters or bytes that are not UTF-8"
+    why = "is empty, or has control or invisible characters, or bytes that are not UTF-8"
     raise WrongUsage(f"the id or name {text!a:.60} {why}; nothing was sent")
 
 
@@ -151,7 +155,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice("print only this schema", "input output config thread_state interrupts"),
     "--stream": _choice("stream it; `run` prints its events", "custom result", dest="streaming"),
-    "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 checks once"),
+    "--timeout": _value("SECONDS", "to wait for all runs (batch: each) or an event; 0 checks once"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
     "--answer-command": _value("CMD", "answer by a shell command: question in, JSON out"),
@@ -281,6 +285,10 @@ class _Parser(argparse.ArgumentParser):
     # The words of the whole command line.
     words: ClassVar[Sequence[str]] = ()
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse does not flush. At exit, it would be too late to handle the error of a flush.
+        print(message, end="", file=file, flush=True)
+
     def format_help(self) -> str:
         text = super().format_help()
         for first, heading in _GROUPS.items():
@@ -337,7 +345,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             if isinstance(text, str):
                 try:
                     setattr(options, name, read(text))
-                except ValueError as error:
+                except (OSError, ValueError) as error:
                     shown = name.upper() if name in takes else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -19,17 +18,19 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import imported
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of, seconds_left
-from acp_client_v0_1.cli._outcomes import EXPECTED, document
+from acp_client_v0_1.cli._outcomes import EXPECTED, document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token, server_of
 
-_TimeLeft = Callable[[], float | None]
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
+# After a signal, the run of a create without a response is searched for up to this many seconds.
+_SEARCH = 2.0
 # These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names.
 _PASSED = (
     "check client_token concurrency config input journal metadata ordered retry_failed reuse "
@@ -95,7 +96,8 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Wait for runs, print their results, and return the largest of their exit statuses."""
-    answer, left = answerer(options), seconds_left(options)
+    # Once the time is over, each run that is left is checked once: it may have ended long ago.
+    answer, left = answerer(options), seconds_left(options, least=0)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
         with followed(run, options), shown(run, options):
@@ -106,10 +108,7 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 return run.result(seconds)
             return run.drive(answer, timeout=seconds)
 
-    def named(run: acp.RunHandle, result: dict[str, Any]) -> dict[str, Any]:
-        return {"run_id": run.run_id, "status": "success", "result": result}
-
-    return each_run(options, output, client, result_of, named)
+    return each_run(options, output, client, result_of)
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -208,7 +207,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     with contextlib.ExitStack() as files:
         lines = files.enter_context(opened(0 if options.file == "-" else options.file))
         results = files.enter_context(Results(options, lines)) if options.results else None
-        agent = _agent(options, client, seconds_left(options))
+        agent = _agent(options, client, options.timeout)
         items = files.enter_context(
             agent.map(
                 inputs_of(lines, options.file, field, wrong),
@@ -264,21 +263,39 @@ def completion(options: Namespace, output: Output) -> None:
         "zsh": f'_acp_client_agents() {{ compadd -- ${{(f)"$({ask})"}}; }}',
     }
     for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
-    made = parser(for_agents)
-    sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
+    top = parser(for_agents)
+    Output("text").one(shtab.complete(top, options.shell, preamble=scripts.get(options.shell, "")))
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
 
-def _agent(options: Namespace, client: acp.ApiClient, left: _TimeLeft) -> acp.AgentHandle:
-    return acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
+def _agent(options: Namespace, client: acp.ApiClient, seconds: float | None) -> acp.AgentHandle:
+    return acp.AgentHandle.get(options.agent, api_client=client, timeout=seconds or None)
 
 
-def _start(options: Namespace, client: acp.ApiClient, left: _TimeLeft) -> acp.RunHandle:
-    agent = _agent(options, client, left)
-    return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
+def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -> acp.RunHandle:
+    """Start a run.
+
+    If a signal interrupts the create, tell how to find the run by its client token, or cancel the
+    run with --cancel-on-exit. A client token that was given may be of an earlier run, which is not
+    cancelled.
+    """
+    agent, new = _agent(options, client, left()), os.urandom(16).hex()
+    if not (options.client_token or options.reuse):
+        options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new
+    try:
+        return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
+    except KeyboardInterrupt:
+        known = RunToken(server_of(client), agent=agent.agent_id, client_token=options.client_token)
+        lost = Namespace(run_id="", token=encode_token(known))
+        notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
+        if vars(options).get("cancel_on_exit") and options.client_token == new:
+            with contextlib.suppress(acp.ApiException):
+                if acp.RunHandle.from_token(lost.token, client, timeout=_SEARCH).cancel():
+                    notice("the run was cancelled")
+        raise
 
 
 def _passed(options: Namespace) -> dict[str, Any]:

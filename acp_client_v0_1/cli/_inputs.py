@@ -29,12 +29,15 @@ def client_of(options: Namespace) -> acp.ApiClient:
     return acp.ApiClient(configuration)
 
 
-def seconds_left(options: Namespace) -> Callable[[], float | None]:
-    """Return a function that gives what is left of --timeout for all requests of a command."""
+def seconds_left(options: Namespace, least: float = 0.001) -> Callable[[], float | None]:
+    """Return a function that gives what is left of --timeout for all requests of a command.
+
+    The function never gives less than ``least``.
+    """
     seconds = vars(options).get("timeout")
     ends = time.monotonic() + (seconds or 0)
     # None means no limit, and 0 checks a run once. Both are returned as they are.
-    return lambda: seconds and max(0.001, ends - time.monotonic())
+    return lambda: seconds and max(least, ends - time.monotonic())
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:
@@ -55,6 +58,8 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
         return
+    # The default is 128 KiB. More would overflow the C long of Windows.
+    csv.field_size_limit(2**31 - 1)
     rows = csv.DictReader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     try:
         for row in rows:
@@ -99,7 +104,7 @@ def _hint(line: bytes, name: str) -> str:
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         records = "json.load(open(0, encoding='utf-8-sig'))"
         script = f"import json; [print(json.dumps(each)) for each in {records}]"
-        return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
+        return f'; to convert it: cat -- {shlex.quote(name)} | python3 -c "{script}" > inputs.jsonl'
     if line.lstrip().startswith(b"{"):
         return "" if b"}" in line else "; write each object in one line, as jq -c . does"
     is_csv = not {*b",;\t"}.isdisjoint(line)
@@ -118,7 +123,8 @@ def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, A
 
 @beside_bars()
 def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
-    if not sys.stdin.isatty():
+    # Python sets stdin to None if it is closed.
+    if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         notice("--ask needs a terminal")
         return None
     notice(f"{question.type}: {json.dumps(question.payload, ensure_ascii=False)}")

@@ -45,10 +45,8 @@ class Cancelled(acp.OpenApiException):
 
 
 def status_of(error: Exception) -> int:
-    status, _, _ = _ending(error)
-    if status is not None:
-        return status
-    return 10 if isinstance(error, acp.ApiException) and failure_of(error).passes else 1
+    may_pass = isinstance(error, acp.ApiException) and failure_of(error).passes
+    return _ending(error)[0] or (10 if may_pass else 1)
 
 
 def document(error: Exception) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
-Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
-JSON is valid JSON. No control character of a server is printed. The format ``id`` prints only ids
-that a shell, xargs or another command cannot take for anything else.
+Invariants: a signal waits until a record is written whole, if anybody reads it. An array is closed
+only if it is whole. JSON is valid JSON. No control character of a server is printed. The format
+``id`` prints only ids that a shell, xargs or another command cannot take for anything else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterable
-from functools import partial
+from select import select
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
@@ -55,6 +55,8 @@ _COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted"
 _STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
 # Signals within this many seconds count as one, because timeout(1) sends two.
 _AGAIN = 1.0
+# A signal waits at most this many seconds until the reader of stdout takes more of a record.
+_UNREAD = 2.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -70,8 +72,8 @@ class Stop:
     """The handler of Ctrl-C and SIGTERM. It raises `Stopped`.
 
     If a signal comes inside a ``with`` block of this object, `Stopped` is raised at the end of the
-    block. ``number`` is the last signal, or 0. Once ``ending`` is set, the next signal ends the
-    process.
+    block. But if nobody reads stdout, the block may never end, so `Stopped` is raised inside it.
+    ``number`` is the last signal, or 0. Once ``ending`` is set, the next signal ends the process.
     """
 
     def __init__(self) -> None:
@@ -86,8 +88,9 @@ class Stop:
         if self.ending:
             os._exit(128 + self.number)
         self.number, self._at = number, time.monotonic()
-        self._waits = self._held
-        if not self._held:
+        # On Windows, select() takes only sockets. There, a record waits for its reader.
+        self._waits = self._held and (os.name == "nt" or bool(select([], [1], [], _UNREAD)[1]))
+        if not self._waits:
             raise Stopped
 
     def __enter__(self) -> None:
@@ -106,7 +109,7 @@ TERMINAL = threading.RLock()
 
 
 class Stderr:
-    """Stderr that drops what cannot be written: it may be closed, on a full disk, or unread.
+    """Stderr that drops what cannot be written: it is closed, without a reader, or on a full disk.
 
     Everything that is written to stderr goes through this object: messages, log records, bars, the
     errors of argparse, and what Python itself writes at the end of the process. No failure to write
@@ -151,11 +154,9 @@ class Output:
         may_colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
         self._has_colours = may_colour and self._file.isatty()
         self._may_truncate = file is not None and file.seekable()
-        indent = 2 if form == "json" and self._file.isatty() else None
-        between = None if indent else (",", ":")
-        self._dumps = partial(
-            json.dumps, indent=indent, separators=between, ensure_ascii=False, allow_nan=False
-        )
+        is_indented = form == "json" and self._file.isatty()
+        style: dict[str, Any] = {"indent": 2} if is_indented else {"separators": (",", ":")}
+        self._dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, **style).encode
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
@@ -184,9 +185,11 @@ class Output:
             for value in values:
                 if text := self._shown(value, value[id]):
                     self._write(f"{before}\n{text}")
-                    # The array stays open unless all values were written.
+                    # The array stays open unless all values were written. A value that was refused
+                    # is missing.
                     before, end = ",", "\n"
-            end = "\n]\n" if end else "[]\n"
+            if not self.refused:
+                end = "\n]\n" if end else "[]\n"
         finally:
             self._write(end)
 
@@ -235,9 +238,10 @@ class Output:
                     # With PYTHONUNBUFFERED, a write that a signal interrupts is short.
                     left = left[self._file.write(left) :]
                 self._file.flush()
-            except OSError as error:
+            except (OSError, Stopped) as error:
                 # The disk may be full, for example. No part of a record is left in the file.
-                error.filename = self._file.name
+                if isinstance(error, OSError):
+                    error.filename = self._file.name
                 if start is not None:
                     with contextlib.suppress(OSError):
                         # Some files, such as /dev/full, cannot be truncated.

@@ -30,8 +30,9 @@ from acp_client_v0_1.cli._arguments import WrongUsage
 
 # This matches the line of a final outcome, up to its status. The rest of the line does not count,
 # because an error may have other words when it comes from the journal. A line that does not match
-# counts as a whole. For example, a run may be interrupted twice, with two questions.
-_FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
+# counts as a whole. For example, a run may be interrupted twice, with two questions. A question may
+# have a status of its own, so only the first status of a line counts.
+_FINAL = re.compile(rb'\{"index":((?!,"status":).)*,"status":("(success|error|timeout|gone)"|null)')
 
 
 class Results(io.FileIO):
@@ -40,7 +41,7 @@ class Results(io.FileIO):
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format in ("json", "text"):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
-        # Results may be private, so only the owner may read the file.
+        # Results may be private, so only the owner may read a file that is made here.
         try:
             super().__init__(options.results, "a", opener=partial(os.open, mode=0o600))
         except OSError as error:

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
-from acp_client_v0_1.cli._outcomes import Cancelled, document, status_of, to_copy
+from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice, printable
 
 T = TypeVar("T")
 R = TypeVar("R")
+Act = Callable[[acp.RunHandle], dict[str, Any]]
 
 # The line that shows a wait appears after this many seconds, and changes at this interval.
 _TICK = 1.0
@@ -64,24 +65,19 @@ def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
     return handles[0]
 
 
-def each_run(
-    options: Namespace,
-    output: Output,
-    client: acp.ApiClient,
-    act: Callable[[acp.RunHandle], dict[str, Any]],
-    named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
-) -> int:
+def each_run(options: Namespace, output: Output, client: acp.ApiClient, act: Act) -> int:
     """Call ``act`` for up to 64 runs at a time, print what it returns, and return an exit status.
 
-    If there are several runs, the error of a run is printed as its outcome, ``named`` adds the name
-    of the run to the value of ``act``, and the exit status is the largest of all runs.
+    If there are several runs, the error of a run is printed as its outcome, `wait` prints the run's
+    name and status beside its result, and the exit status is the largest of all runs.
     """
     statuses = [0]
 
     def outcome(run: acp.RunHandle) -> dict[str, Any]:
         try:
-            return named(run, act(run))
-        except acp.ApiException as error:
+            value, about = act(run), {"run_id": run.run_id, "status": "success"}
+            return about | {"result": value} if options.command == "wait" else value
+        except EXPECTED as error:
             statuses.append(status_of(error))
             return document(error) | {"run_id": run.run_id}
 
@@ -125,9 +121,7 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
 
 
 @contextlib.contextmanager
-def followed(
-    run: acp.RunHandle, options: Namespace, *, cancel: bool = False
-) -> Generator[None, None, None]:
+def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) -> Generator[None]:
     """If an exception ends the block, tell how to pick up the run, or cancel it with ``cancel``.
 
     Nothing is done if the run has failed or is gone. Nothing is told if the error names the run.
@@ -165,7 +159,7 @@ def followed(
 
 
 @contextlib.contextmanager
-def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]:
+def shown(run: acp.RunHandle, options: Namespace) -> Generator[None]:
     """Show a line on a terminal while a run is waited for: its status, and the seconds.
 
     The line appears after a second, so that a quick command does not load tqdm.

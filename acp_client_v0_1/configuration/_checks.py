@@ -162,7 +162,7 @@ def _log_file(name: str, value: Any) -> Any:
 _TEXT = instance_of("a str", str)
 _FLAG = instance_of("True or False", bool, or_none=False)
 _PLAIN_TEXT = instance_of("a str", str, or_none=False)
-_PATH = instance_of("the path of a file", str, bytes, os.PathLike)
+_PATH = instance_of("the path of a file", str | bytes | os.PathLike)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("no_proxy", "password", "tls_server_name", "username"), _TEXT),
@@ -174,9 +174,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,
-    "assert_hostname": instance_of("a str or False", str, bool),
+    "assert_hostname": instance_of("a str or False", str | bool),
     "block_margin": lambda name, value: checked_margin(value, name),
-    "ca_cert_data": instance_of("a str or bytes (PEM or DER)", str, bytes, bytearray),
+    "ca_cert_data": instance_of("a str or bytes (PEM or DER)", str | bytes | bytearray),
     "logger_file": _log_file,
     "proxy": _proxy,
     "proxy_headers": _headers,

@@ -182,7 +182,7 @@ class SSEParser:
             # Only whole lines are searched: rfind() is slow for two bytes, and the unfinished line
             # may be long.
             blank = piece.rfind(b"\n\n", 0, cut)
-            if blank >= 0:
+            if blank != -1:
                 self._buffers.add_blocks(piece[:blank].decode("utf-8", "replace"), events)
                 begin = blank + 2
         else:

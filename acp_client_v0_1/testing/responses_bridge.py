@@ -67,7 +67,7 @@ class _Declared(Incoming):
         reason = response.reason or ""
         self.head = Head(response.version, response.status, reason, response.headers)
 
-    def read1(self, size: int | None = 65_536) -> bytes:
+    def read1(self, size: int | None = None) -> bytes:
         return self._response.read(size or 65_536, decode_content=False)
 
     def abort(self) -> None:
@@ -84,7 +84,7 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request = requests.Request(call.method, url, dict(call.headers)).prepare()
     request.prepare_body(call.body, None)
     try:
-        response = HTTPAdapter(max_retries=0).send(request, stream=True)
+        response = HTTPAdapter().send(request, stream=True)
     except Exception as error:
         if str(error).startswith(_UNMATCHED):
             # The test is wrong, and not the connection.

@@ -262,7 +262,6 @@ def test_an_unclear_start_may_be_started_again(
     assert len(creates(server)) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_create_that_was_on_its_way_at_the_kill_is_found(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:

@@ -55,6 +55,7 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
 def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> None:
+    assert list(agent.map([])) == [] and server.requests == ()
     items = list(agent.map(numbers(50), config={"c": 1}, metadata={"m": 2}))
     assert sorted(item.index for item in items) == list(range(50))
     for item in items:
@@ -70,11 +71,6 @@ def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> Non
     assert len({body["metadata"]["acp-batch"] for body in sent}) == 1
     assert all(body["metadata"]["m"] == 2 for body in sent)
     assert threads_of_batches() == []
-
-
-def test_no_input_is_no_item(agent: AgentHandle, server: LocalServer) -> None:
-    assert list(agent.map([])) == []
-    assert server.requests == ()
 
 
 def test_an_input_may_be_none_or_a_model_or_dataclass(
@@ -405,18 +401,22 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
     agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
 ) -> None:
     """The run of a create that was interrupted would be unknown, and continue."""
-    looks = itertools.count()
+    looks, closing = itertools.count(), list[float]()
     set_timing(grace=60, threads=60, now=lambda: time.monotonic() + 0 * next(looks))
-    inputs = numbers(concurrency, seconds=60)
+    set_timing(short_window=30)
+    inputs = [*numbers(concurrency), *numbers(concurrency, seconds=60)]
     batch = agent.map(inputs, concurrency=concurrency, on_stop="cancel")
-    server.faults.add(Fault(method="POST", path="/runs", delay=1.5, times=1))
+    create: dict[str, Any] = {"method": "POST", "path": "/runs"}
+    server.faults.add(Fault(**create, times=2 * concurrency - 1), Fault(**create, delay=1.5))
 
     def close() -> None:  # by a thread that holds no poll
-        wait_for(lambda: len(creates(server)) == concurrency)
+        wait_for(lambda: len(creates(server)) == 2 * concurrency)
+        closing.append(time.monotonic())
         batch.close()
 
     with beside(close):
-        assert list(batch) == []
+        assert len(list(batch)) <= concurrency
+    assert time.monotonic() - closing[0] < 20  # a long poll takes 30 s
     assert threads_of_batches() == [] and pending(agent) == []
     assert next(looks) < 2000  # it has waited without a hot loop
 
@@ -465,7 +465,7 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
     for journal, more in ((None, "$"), (path, ": the same call continues with the journal")):
         with pytest.raises(KeyboardInterrupt, match=said + more):
             list(agent.map(until_interrupted(), concurrency=1, journal=journal))
-    words = "stopped after 0 of 0 drawn inputs; 0 runs are"
+    words = "stopped after 0 of 0 drawn inputs; 0 runs are still in flight$"
     with pytest.raises(KeyboardInterrupt, match=words), agent.map([{}]):
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt, match=r"^mine$"), agent.map([{}]):
@@ -548,8 +548,7 @@ def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path)
     batch = agent.map(numbers(2), journal=path)
     assert batch.counts.in_flight == 0 and not path.exists()
     agent.map(numbers(2), journal=path).close()
-    with agent.map(numbers(2), journal=path):
-        assert not path.exists()
+    assert not path.exists()
     assert next(batch).ok and path.exists() and len(list(batch)) == 1
 
 
@@ -557,15 +556,6 @@ def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
     assert [item.result()["n"] for item in Batch(agent, numbers(2), ordered=True)] == [0, 1]
     with pytest.raises(ApiTypeError, match="agent must be an AgentHandle, not str"):
         Batch("obedient", [])  # type: ignore[arg-type]
-
-
-def test_a_frame_is_no_iterable_of_inputs(agent: AgentHandle) -> None:
-    class Frame(list[str]):
-        columns = ("a",)
-        to_dict = to_dicts = None
-
-    with pytest.raises(ApiTypeError, match=r"pass frame\.to_dicts\(\)"):
-        agent.map(Frame())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
@@ -607,12 +597,11 @@ def test_a_run_that_asks_is_cancelled_too(server: LocalServer, agent: AgentHandl
     assert [run["status"] for run in server.runs] == ["success"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_fork_leaves_the_runs_of_its_parent_alone(
     agent: AgentHandle, server: LocalServer
 ) -> None:
     def interrupt() -> None:
-        with pytest.raises(KeyboardInterrupt, match="; 0 runs are still in flight"), batch:
+        with pytest.raises(KeyboardInterrupt, match=r"; 0 runs are still in flight$"), batch:
             raise KeyboardInterrupt
 
     with agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel") as batch:
@@ -639,13 +628,6 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
         ({"executor": Executor(), "connect": 5}, ApiTypeError, "connect must be"),
-        *(
-            ({name: "yes"}, ApiTypeError, f"{name} must be True or False")
-            for name in ("ordered", "check", "retry_failed", "durable")
-        ),
-        ({"total": "5"}, ApiTypeError, "total must be an int"),
-        ({"executor": 5}, ApiTypeError, "executor must be"),
-        ({"journal": 5}, ApiTypeError, "journal must be"),
         ({"on_interrupt": 5}, ApiTypeError, "on_interrupt must be"),
         ({"key": "id"}, ApiTypeError, "key must be a function"),
         ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),

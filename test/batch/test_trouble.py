@@ -168,8 +168,10 @@ def test_an_agent_that_is_not_there_is_raised(
     assert b'"failed"' not in path.read_bytes()
     # Also where an earlier call may have started the run, and the search for it fails.
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
+    server.clear_requests()
     with pytest.raises(NotFoundException, match="3fa85f64"):
         list(nobody.map(numbers(1), journal=path))
+    assert creates(server) == []
 
 
 class Searched:
@@ -480,21 +482,19 @@ def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
     started, driver = Task(0, "", value, "t"), driver_of(agent)
     driver.start(started)
     assert [driver.poll(started, 9 if hits[-1] else 1) for _ in hits] == hits
-    assert (started.outcome is not None) is hits[-1]
+    assert (started.outcome is not None, started.polling) == (hits[-1], False)
 
 
-def test_a_run_that_nobody_polls_is_not_asked_for_when_its_time_is_over(
-    agent: AgentHandle,
+def test_the_time_of_a_run_begins_with_its_create_and_ends_without_a_request(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
-    for item in agent.map(numbers(60, seconds=60), concurrency=60, timeout=2):
-        assert isinstance(item.outcome, RunWaitTimeout)
-        assert "within the call's 0.0" not in str(item.outcome)
-
-
-def test_the_time_of_a_run_that_nobody_polls_begins_with_its_create(agent: AgentHandle) -> None:
-    started = task(0)
-    driver_of(agent).start(started)
-    assert started.polls is not None and 0 < started.polls.wait.remaining() <= 9
+    started, driver, now = task(0), driver_of(agent), [0.0]
+    set_timing(now=lambda: now[0])
+    driver.start(started)
+    assert started.polls is not None and started.polls.wait.remaining() == 9
+    now[0] = 8.99  # too late for a response
+    assert driver.poll(started, 1) and isinstance(started.outcome, RunWaitTimeout)
+    assert len(server.requests) == 1
 
 
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:

@@ -5,7 +5,9 @@ The servers here send ids and texts that no honest server would.
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
+from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
@@ -128,7 +131,7 @@ def test_an_id_with_control_characters_is_refused(inside: Inside) -> None:
         for arguments in ("show a\x1b[31m", "history a\x07", "run e\u202echo", "wait a\nb"):
             done = inside(server, *arguments.split(" "))
             assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-            assert "control characters" in done.stderr and "\x1b" not in done.stderr
+            assert "control or invisible" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
@@ -187,6 +190,16 @@ def test_a_signal_waits_until_a_record_is_written(
     assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
+@pytest.mark.slow
+def test_a_signal_ends_a_command_whose_output_nobody_reads(server: LocalServer) -> None:
+    process = begun(server, "run", "echo", "-", stdin=json.dumps({"text": "x" * 300_000}))
+    assert process.stdout is not None
+    os.read(process.stdout.fileno(), 1)
+    process.send_signal(signal.SIGTERM)  # once, as from timeout(1)
+    assert process.wait(SECONDS) == 143
+    assert process.communicate()[1].startswith("acp-client: ")
+
+
 def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
     for command in ("agents", "search", "threads"):
         for form in ("json", "jsonl", "text", "id"):
@@ -208,3 +221,7 @@ def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
     first, *others = done.stdout.splitlines()
     assert (first, len(others)) == ("[", 2)  # a line each, and none that closes the array
     assert json.loads(done.stdout + "]")[1]["run_id"] == "r1"
+    for numbers, written in (([0, math.nan, 2], b'[\n{"x":0},\n{"x":2}\n'), ([math.inf], b"")):
+        file = io.BytesIO()
+        Output("json", file).many(({"x": number} for number in numbers), id="x")
+        assert file.getvalue() == written

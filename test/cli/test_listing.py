@@ -288,6 +288,8 @@ def test_a_person_is_asked_until_the_answer_is_an_object_or_there_is_none(
         first, *others = capfd.readouterr().err.split("answer (a JSON object in one line): ")
         assert first == 'approval: {"action": "\u00e4"}\n'
         assert len(others) == len(refused) + 1 and all(map(str.startswith, others, refused))
+    monkeypatch.setattr(sys, "stdin", None)  # as Python does if it is closed
+    assert _inputs._ask(question) is None
 
 
 def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:

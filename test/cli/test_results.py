@@ -18,7 +18,7 @@ import pytest
 from support.commands import COMMAND, KEY, SECONDS, Inside, environment
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
-from acp_client_v0_1.cli._results import Results
+from acp_client_v0_1.cli._results import Results, _digest
 from acp_client_v0_1.testing import SLOW_AGENT_ID, LocalServer
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -179,3 +179,8 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
             results.write(line.format(n).encode())
     assert kept < 16 * 20_000
     assert len(Path("out").read_text("utf-8").splitlines()) == 20_001
+
+
+def test_a_question_with_a_status_is_no_final_outcome() -> None:
+    line = b'{"index":0,"status":"interrupted","interrupt":{"n":1,"status":"success","q":%d}}'
+    assert _digest(line % 1) != _digest(line % 2)

@@ -260,8 +260,8 @@ def test_a_view_has_headers_of_its_own_and_shares_the_rest_with_its_client() -> 
     assert shared == {("yes", "a=1")}
 
 
-def test_a_view_has_a_timeout_of_its_own() -> None:
-    script = [STALL], [STALL], response(b"[]"), [STALL]
+def test_a_view_has_a_timeout_of_its_own_and_the_total_of_its_client_which_streams_lack() -> None:
+    script = [STALL], [STALL], response(b"[]"), [STALL], [STALL], [0.3, head(204)]
     with serving(*script, retries=False, timeout=0.3) as (_, client):
         view = client.with_options(timeout=0.2)
         with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.2 s"):
@@ -271,6 +271,10 @@ def test_a_view_has_a_timeout_of_its_own() -> None:
         assert RunsApi(client.with_options(timeout=(5, 5))).search_runs({}) == []
         with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.3 s"):
             RunsApi(client).search_runs({})
+        client.configuration.total_timeout = 0.15
+        with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.15 s"):
+            RunsApi(client.with_options(timeout=(5, 5))).search_runs({})
+        assert list(RunsApi(client).get_run_stream("r")) == []
 
 
 def test_a_default_header_may_be_set_while_a_call_reads_them() -> None:

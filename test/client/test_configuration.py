@@ -330,16 +330,9 @@ def test_without_a_configuration_the_environment_is_read(monkeypatch):
 
 
 def test_every_name_of_the_generators_configuration_can_be_set():
-    """Its instance attributes and properties, by introspection of the generator's own client."""
-    names = (
-        "access_token api_key api_key_prefix assert_hostname ca_cert_data cert_file "
-        "client_side_validation connection_pool_maxsize date_format datetime_format debug host "
-        "ignore_operation_servers key_file logger logger_file logger_file_handler logger_format "
-        "logger_formatter logger_stream_handler no_proxy password proxy proxy_headers "
-        "proxy_ssl_context refresh_api_key_hook retries safe_chars_for_path_param server_index "
-        "server_operation_index server_operation_variables server_variables socket_options "
-        "ssl_ca_cert temp_folder_path tls_server_name username verify_ssl"
-    )
+    """Those that are no arguments of its constructor, which sets the others itself."""
+    names = "logger logger_file logger_file_handler logger_format logger_formatter"
+    names += " logger_stream_handler refresh_api_key_hook temp_folder_path"
     configuration = Configuration()
     for name in names.split():
         setattr(configuration, name, getattr(configuration, name, None))
@@ -375,6 +368,8 @@ def test_servers_of_the_contract():
             configuration.get_host_from_settings(index)
     with pytest.raises(ApiValueError, match="server index 7"):
         _ = Configuration(server_index=7).host
+    with pytest.raises(ApiTypeError, match="server_variables"):
+        Configuration(server_variables=5)
 
 
 def test_a_representation_never_fails():
@@ -399,20 +394,6 @@ def test_clients_and_apis_show_their_host_and_no_secret():
     assert repr(client).startswith("ApiClient(host=<server index 7 is not")
     for kind in (ApiClient, RunsApi):
         assert kind.__name__ in repr(kind.__new__(kind))
-
-
-def test_the_constructor_of_openapi_generators_client():
-    c = Configuration(
-        "http://h", {}, {}, "u", "p", "t", None, {}, {}, {}, False, "ca", 1, "data", "cert", "key",
-        False, "asserted", "sni", 7, "http://proxy", "none", {"a": "b"}, None, "~", True,
-        [(1, 2, 3)], "%Y", "%d", debug=False,
-    )  # fmt: skip
-    assert (c.verify_ssl, c.assert_hostname, c.tls_server_name) == (False, "asserted", "sni")
-    assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
-    assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
-    assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
-    with pytest.raises(ApiTypeError, match="server_variables"):
-        Configuration(server_variables=5)
 
 
 def test_what_is_not_set_has_the_documented_value(monkeypatch):

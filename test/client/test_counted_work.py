@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from support.costs import Memory
 from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
@@ -32,7 +32,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
 )
-from acp_client_v0_1._schema import free_json
+from acp_client_v0_1._schema import OpenEnum, free_json, surrogates
 from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
@@ -84,8 +84,11 @@ assert a.RunCreate.__pydantic_validator__ is first
     printed_by(script)
 
 
-def test_plain_content_is_not_walked_by_the_slow_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_content_is_not_walked_by_the_slow_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_json, "_fault", refuse)
+    monkeypatch.setattr(surrogates, "_ESCAPE", None)
+    with pytest.raises(ValidationError):  # of JSON that does not fit, no surrogate is the reason
+        Run.from_json("{}")
     plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
     for _ in range(190):
         plain = {"a": plain}
@@ -119,7 +122,7 @@ def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal calls
-        names.add(argument.__name__ if event == "c_call" else "")
+        names.add(getattr(argument, "__name__", "") if event == "c_call" else "")
         calls += event == "call" and frame.f_code.co_filename.startswith(package)
 
     before = sys.getprofile()
@@ -136,12 +139,21 @@ def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at
     assert names & {"write", "sendall"} == {"write"}  # sendall() would poll the socket before
 
 
-def test_a_time_of_the_contract_is_read_without_dateutil(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Own(Run):
         """Its schema is made here."""
 
-    monkeypatch.setattr("dateutil.parser.parse", refuse)
+    called: list[str] = []
+
+    class Known(OpenEnum):
+        A = "a"
+        _received = staticmethod(called.append)  # type: ignore[assignment]
+
+    monkeypatch.setattr("dateutil.parser.parse", lambda *_, **__: called.append("dateutil"))
     assert Own.from_dict(RUN).updated_at.second == 1
+    assert Known.from_json('"a"') is Known.A and not called
 
 
 def test_an_operation_is_found_by_its_identity() -> None:

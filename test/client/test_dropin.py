@@ -81,10 +81,16 @@ def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
 
 
 def test_a_cookie_joins_the_others_and_a_parameter_the_query() -> None:
-    for own, cookie in (({}, "c=1; k=v%20w"), ({"cookie": "d=2"}, "d=2; k=v%20w")):
-        auth = {"in": "cookie", "key": "k", "value": "v w"}
-        request = a_client().param_serialize("GET", "/x", header_params=own, _request_auth=auth)
-        assert {k.lower(): v for k, v in request[2].items()}["cookie"] == cookie
+    default = {"Cookie": "e=3"}
+    for own, more, first in (
+        ({}, {}, "c=1"),
+        ({}, default, "e=3"),
+        ({"cookie": "d"}, default, "d"),
+    ):
+        auth, client = {"in": "cookie", "key": "k", "value": "v w"}, a_client()
+        client.default_headers.update(more)
+        request = client.param_serialize("GET", "/x", header_params=own, _request_auth=auth)
+        assert {k.lower(): v for k, v in request[2].items()}["cookie"] == f"{first}; k=v%20w"
     auth = {"in": "query", "key": "k", "value": "v w"}
     request = a_client().param_serialize("GET", "/x", None, {"a": 1}, _request_auth=auth)
     assert request[1] == f"{HOST}/x?a=1&k=v%20w"
@@ -192,7 +198,7 @@ JSON, NO_JSON = "application/json", ResponseValidationError
     ("text", "name", "kind", "value"),
     [
         ("null", "Optional[int]", JSON, None),
-        ("3", "Optional[int]", JSON, 3),
+        ("3", "Optional[int]", "application/json ; charset=utf-8", 3),
         ('{"a": [1]}', "Dict[str, List[int]]", "application/vnd.acp+json", {"a": [1]}),
         ("[true]", "List[object]", None, [True]),
         ("[3, 4]", "list[long]", JSON, [3, 4]),
@@ -228,6 +234,7 @@ def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
 def test_secrets_are_revealed_wherever_they_are() -> None:
     value = {"a": [SecretStr("s"), 1], "b": (SecretStr("t"),)}
     assert a_client().sanitize_for_serialization(value) == {"a": ["s", 1], "b": ["t"]}
+    assert a_client().sanitize_for_serialization(b"s") == b"s"
     for given in (True, False):
         client = a_client()
         client.configuration.client_side_validation = given

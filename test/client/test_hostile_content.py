@@ -136,15 +136,6 @@ def test_anything_in_any_field_gives_a_value_or_an_api_exception(
             assert json.loads(json.dumps(one.to_dict(mode="json"))) is not None
 
 
-@pytest.mark.parametrize("created_at", ["9" * 250_000, "9" * 29 + " h", "1" * 64, "1." * 32])
-def test_a_time_that_is_none(created_at: str) -> None:
-    content = json.dumps({**RUN, "created_at": created_at}).encode()
-    with pytest.raises(ResponseValidationError, match="created_at: Input should be a complete"):
-        get(content)
-    with pytest.raises(ResponseValidationError, match=r": 0\.created_at: Input should be a"):
-        get(b"[%b]" % content, "search_runs")
-
-
 def peak_of(content: bytes, match: str) -> tuple[ResponseValidationError, float]:
     """The error of a search with this response, and the memory that it took for each byte."""
     with Memory() as memory, pytest.raises(ResponseValidationError, match=match) as caught:
@@ -177,13 +168,6 @@ def test_a_mebibyte_that_does_not_fit_is_parsed_and_no_more(more: int, kind: typ
     assert isinstance(error.data, kind)
 
 
-def test_json_that_is_nested_too_deep_keeps_its_body() -> None:
-    content = b"[" * 5000 + b"]" * 5000
-    with pytest.raises(ResponseValidationError, match="nested deeper than can be read") as caught:
-        get(b'{"run_id":%b}' % content)
-    assert caught.value.body == '{"run_id":' + content.decode() + "}"
-
-
 HALF = "a\ud83d"
 
 
@@ -195,7 +179,7 @@ def test_half_a_surrogate_pair_costs_no_response() -> None:
     assert (run.new, getattr(run, "a\ufffd")) == (HALF, 1)  # a key cannot keep it
     assert run.status == RunStatus.from_json(json.dumps(HALF))
     assert Run.from_json(run.to_json()) == run == Run.from_dict(run.to_dict())
-    assert json.loads(run.to_json())["run_id"] == HALF
+    assert json.loads(run.to_json())["run_id"] == HALF and ", " not in run.to_json()
     assert "\\ud83d" in repr(run) and "\\ud83d" in str(run)
 
 

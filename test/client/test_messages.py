@@ -45,7 +45,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import free_port, full_listener, serving
+from support.transport import eventually, free_port, full_listener, serving
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import (
@@ -151,35 +151,15 @@ def authority(**certificate: Any) -> tuple[ssl.SSLContext, str]:
     return context, ca.cert_pem.bytes().decode()
 
 
-@mistake(acp.TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
-def https_to_an_http_server() -> None:
-    def refuse(connection: Connection) -> None:
-        connection.sock.recv(100)
-        connection.sock.sendall(response(b"", 400))
-
-    with SocketServer(handler=refuse) as server:
-        get_run(host=server.url.replace("http://", "https://"))
-
-
 @mistake(acp.ApiTimeoutError, "no free connection within the call's 0.2 s", "pool_maxsize")
 def one_connection_for_two_calls() -> None:
-    settings: dict[str, Any] = {"connection_pool_maxsize": 1, "retries": False}
-    held = threading.Event()
-
-    def hold(connection: Connection) -> None:
-        connection.read_request()
-        held.set()
-        connection.stall()
-
-    with serving(handler=hold, **settings) as (server, client), ThreadPoolExecutor(1) as executor:
-        runs = RunsApi(client)
-        first = executor.submit(runs.get_run, "r0", _request_timeout=3)
-        assert held.wait(10)
-        try:
-            runs.get_run("r1", _request_timeout=0.2)
-        finally:
-            server.stop()
-            first.exception(10)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        serving([STALL], connection_pool_maxsize=1, retries=False) as (server, client),
+    ):
+        executor.submit(RunsApi(client).get_run, "r0", _request_timeout=3)
+        assert eventually(lambda: server.requests)
+        RunsApi(client).get_run("r1", _request_timeout=0.2)
 
 
 def from_environment(
@@ -253,8 +233,8 @@ def of_numpy(name: str) -> Any:
     return type(name, (), {**members, "__module__": "numpy"})()
 
 
-def nested(levels: int) -> dict[str, Any]:
-    value: Any = {"leaf": 1}
+def nested(levels: int, leaf: object = 1) -> dict[str, Any]:
+    value: Any = {"leaf": leaf}
     for level in range(levels - 1):
         value = [value] if level % 2 and level < levels - 2 else {"a": value}
     return cast("dict[str, Any]", value)
@@ -264,7 +244,7 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
     """The echo of an input is in the creation of a run, in a list."""
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         agent = AgentHandle.find("echo", api_client=client)
-        deepest = nested(197)
+        deepest = nested(197, "\ufffd")  # for which the content is searched for surrogates
         run = agent.start(deepest, metadata={"m": nested(196)}, client_token="deep")
         assert run.result(timeout=30) == deepest
         (found,) = iter_runs(RunsApi(client), {"metadata": {"acp-client-token": "deep"}})
@@ -418,6 +398,12 @@ ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
 NOTHING_MADE = "; no run was made or changed"
 
 
+@mistake(acp.TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
+def https_to_an_http_server() -> None:
+    with SocketServer(handler=greeting(response(b"", 400))) as server:
+        get_run(host=server.url.replace("http://", "https://"))
+
+
 @mistake(acp.ApiException, "has the run and does not serve this path: does it speak ACP 0.1")
 def an_output_that_the_server_lacks() -> None:
     def respond(request: Request) -> bytes:
@@ -487,9 +473,9 @@ RESPONSES: Rows = {
     },
     acp.NotFoundException: {
         "GET /runs/r1 returned 404 ... is the base path of host right? does": response(
-            b'{"detail":"Not Found"}', 404, "Not Found"
+            b'{"detail":"NOT found"}', 404, "No"
         ),
-        "404 Not Found ... is the base path of host right?": PAGE,
+        "404 No; ... is the base path of host right?": response(b"", 404, "No"),
     },
     acp.ProtocolException: {
         "a response with a control character in content-length cannot be read": (
@@ -763,7 +749,7 @@ each(SETTINGS)
 # What is assigned to a Configuration
 ASSIGNED: Rows = {
     ApiValueError: {
-        "host has a port that is not ... 'eighty'": {"host": "http://acp.example:eighty"},
+        "host has a port that is not ... 'eighty'": {"host": "http://a:b:eighty"},
         "logger_file cannot be opened: there is no folder /none": {"logger_file": "/none/log"},
     },
     ApiTypeError: {
@@ -827,10 +813,7 @@ each(INPUTS, lambda value: send(RunCreate(agent_id="a", input=value)))
 MODELS: Rows = {
     ValidationError: {
         "unknown field 'inputs' of RunCreate; did you mean 'input'?": lambda: RunCreate(inputs={}),
-        "unknown field 'zzz' of RunCreate [": lambda: RunCreate(agent_id="a", zzz={}),
-        "is it JSON text? Then pass json.loads(…)": lambda: RunCreate(agent_id="a", input="{}"),
-        "Input should be a dict, not list [": lambda: RunCreate(agent_id="a", input=[1]),
-        "keys must be str, got int 1": lambda: RunCreate(agent_id="a", input={1: 2}),
+        "'zzz' of RunCreate [type=extra_forbidden, input_value={}": lambda: RunCreate(zzz={}),
     },
     TypeError: {"takes its fields by name: RunCreate(**fields) of a dict": lambda: RunCreate("a")},
 }
@@ -930,7 +913,6 @@ HANDLES: Rows = {
             RunsApi(offline()), {"statuss": "pending"}
         ),
         "input['x']: bytes is not JSON": lambda: agent().run({"x": b"1"}),
-        r"input['x']: '\ud800' is not valid Unicode": lambda: agent().run({"x": "\ud800"}),
         "name must not be empty": lambda: AgentHandle.find("", offline()),
         "streaming: Input should be 'result' or 'custom'": lambda: map_with(streaming="both"),
     },
@@ -968,7 +950,6 @@ RUNS: Rows = {
     ApiTypeError: {
         "metadata must be a JSON object (dict), not str": {"metadata": "nightly"},
         "takes the question and gives the answer, not dict": {"on_interrupt": {"approved": True}},
-        "takes the question and gives the answer, and yours takes (first": {"on_interrupt": two},
         "thread_id must be a str, not int": {"thread_id": 5},
         "cancel_on_exit must be True or False, not str": {"cancel_on_exit": "no"},
     },
@@ -984,7 +965,6 @@ BATCHES: Rows = {
         "check must be True or False, not str": {"check": "no"},
         "retry_failed must be True or False, not str": {"retry_failed": "no"},
         "durable must be True or False, not str": {"durable": "no"},
-        "journal must be the path of a file, not int": {"journal": 5},
         "journal must be the path of a file, not bool": {"journal": True},
         "journal must be the path of a file, not BytesIO": {"journal": io.BytesIO()},
         "connect must be a function without arguments ... yours takes (first, second": {
@@ -995,13 +975,11 @@ BATCHES: Rows = {
             "executor": ProcessPoolExecutor(1),
             "on_interrupt": lambda question: None,
         },
-        "executor must be a concurrent.futures.Executor, as Process": {"executor": 4},
         "ProcessPoolExecutor(), not str": {"executor": "processes"},
         "ProcessPoolExecutor(): pass an instance, not": {"executor": ThreadPoolExecutor},
         "Executor(), not ThreadPool": {"executor": type("ThreadPool", (), {})()},
         "a function that takes the counts, and yours takes (first": {"progress": two},
         "takes an input and gives its name, and yours takes (first": {"key": two},
-        "takes the question and gives the answer, and yours": {"on_interrupt": two},
     },
     ApiValueError: {
         "total must be at least 0, not -1": {"total": -1},
@@ -1037,7 +1015,7 @@ def test_a_message_says_what_to_do(
     assert kind is ValidationError or "\n" not in message
     if kind is not ValidationError:  # pydantic's own, which has a line for each fault
         assert len(message) <= 240, message
-    assert "5ecret" not in message
+    assert "5ecret" not in message and message[0] != "."
     if "run_create" not in "".join(phrases):  # which only callers of `create_run` have written
         assert "run_create" not in message
     for phrase in phrases:

@@ -94,9 +94,6 @@ def run_with(**changes: object) -> Run:
     return Run.from_dict({**RUN, **changes})
 
 
-# --- To and fro ---------------------------------------------------------------------------------
-
-
 def test_there_is_a_response_of_every_model() -> None:
     enums = {"RunStatus", "StreamingMode"}
     assert {model.__name__ for model, _ in RESPONSES} == set(models.__all__) - enums
@@ -171,8 +168,6 @@ def test_values_are_compared() -> None:
     assert RunOutput.from_dict(RESULT) != RunResult.from_dict(RESULT)
     assert run_with() != RUN
 
-
-# --- A caller is held to the contract -----------------------------------------------------------
 
 REFUSED: dict[str, tuple[Callable[[], object], list[str]]] = {
     "unknown keyword": (lambda: RunCreate(agent_id="a", agent="b"), ["agent"]),
@@ -292,18 +287,11 @@ def test_a_subclass_has_the_descriptions_of_its_fields() -> None:
 
 def test_an_output_says_where_its_attributes_are() -> None:
     output = RunOutput.from_dict(INTERRUPT)
-    with pytest.raises(AttributeError) as caught:
+    with pytest.raises(AttributeError, match=r"is a RunInterrupt, which is in .actual_instance$"):
         output.result  # noqa: B018
-    assert str(caught.value) == (
-        "'RunOutput' object has no attribute 'result': it is a RunInterrupt, "
-        "which is in .actual_instance"
-    )
     with pytest.raises(AttributeError, match=r"is a RunResult, which is in .actual_instance.re"):
         RunOutput.from_dict(RESULT).result  # noqa: B018
     assert not hasattr(output, "_private") and not hasattr(RunOutput.__new__(RunOutput), "result")
-
-
-# --- A server is not ----------------------------------------------------------------------------
 
 
 @EACH
@@ -465,7 +453,11 @@ TIMES: dict[Any, datetime | None] = {
     "09:30": None,
     "today": None,
     "": None,
-    "x" * 10_000: None,
+    # numbers that are no time
+    "9" * 250_000: None,
+    "9" * 29 + " h": None,
+    "1" * 64: None,
+    "1." * 32: None,
     # another type
     True: None,
     (): None,
@@ -497,8 +489,6 @@ def test_a_caller_gives_times_as_pydantic_takes_them() -> None:
     with pytest.raises(ValidationError):
         Run(**rest, created_at=moment, updated_at="24 Nov 2026", status=RunStatus.ERROR)
 
-
-# --- One of several -----------------------------------------------------------------------------
 
 OUTPUTS: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (RunResult, RESULT),

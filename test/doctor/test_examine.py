@@ -23,6 +23,7 @@ import pytest
 import trustme
 from support.proxies import HttpProxy
 from support.socket_server import Connection, SocketServer, response
+from support.transport import free_port
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -265,6 +266,12 @@ def test_a_long_poll_that_is_cut_is_found() -> None:
     assert "agent.map(inputs, concurrency=16)" in report.settings
 
 
+def test_outputs_that_are_refused_after_the_first_are_missing() -> None:
+    refused = Fault(path="/runs/*/output", status=403, times=None)
+    report = at_fault(Fault(path="/runs/*/output"), refused, agent=SLOW_AGENT_ID)
+    assert "403" in faults(report)["get_run_output"]
+
+
 def test_a_proxy_in_use_is_named_with_its_source(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,9 +388,7 @@ def test_pages_of_something_else_cannot_be_used() -> None:
 
 
 def test_a_server_that_is_away_cannot_be_used() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    report = examined(f"http://127.0.0.1:{port}")
+    report = examined(f"http://127.0.0.1:{free_port()}")
     assert (report.status, list(faults(report))) == (1, ["connection"])
     assert "cannot connect" in found(report, "connection").seen
     assert 'Configuration(host="https://…")' in report.settings
@@ -528,6 +533,16 @@ def test_what_a_delete_without_content_leaves(carried_out: bool, seen: tuple[str
         assert server.runs == () and "clean-up" not in faults(report)
 
 
+def test_a_run_that_is_gone_is_not_left() -> None:
+    gone = Fault(method="DELETE", path="/runs/*", status=404, carried_out=True, times=None)
+    with LocalServer() as server:
+        server.faults.add(gone)
+        left = found(examined(server.url, COUNTER_AGENT_ID, {"interval": 0}), "clean-up").seen
+        tried = [each.path.split("/")[2] for each in server.requests if each.fault is gone]
+    first, *others = dict.fromkeys(tried)
+    assert first not in left and all(run_id in left for run_id in others)
+
+
 # The report
 
 # Without repetitions. The ids have other names: A is the agent, T a thread, R a run, and X nothing.
@@ -573,6 +588,7 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
         "thousands of runs in flight": "holds",
         "answers to questions": "not tried",
     }
+    assert re.search(r"\n6\. Promises\n(  .*: .*\n){4}\n7\. Settings\n  none$", str(report))
     for one in report.findings:
         assert one.verdict == ("works" if one.name != "webhooks, restarts" else "not tried"), one
     elsewhere = {"TLS", "questions", "failed outputs", "attempts", "invalid requests", "clean-up"}
@@ -581,7 +597,9 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
     names = sorted(one.name for one in report.findings)
     assert names == sorted(always | doctor._WORDS.keys() - elsewhere - failed)
     names = {COUNTER_AGENT_ID: "A", thread.thread_id: "T"}
-    names |= {each.path.split("/")[2]: "R" for each in requests if each.method == "DELETE"}
+    deleted = [each.path for each in requests if each.method == "DELETE"]
+    assert len(deleted) == len({*deleted}) > 2  # each run once
+    names |= {path.split("/")[2]: "R" for path in deleted}
     asked = dict[str, None]()
     for each in requests:
         line = f"{each.method} {each.path}?{each.query} {each.body.decode()}"

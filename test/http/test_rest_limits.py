@@ -18,7 +18,12 @@ from support.transport import eventually, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.parse import Closed, final_head, framing_of
-from acp_client_v0_1.exceptions import ApiTimeoutError, ProxyException, ResponseTooLarge
+from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
+    ProxyException,
+    ResponseDecodeError,
+    ResponseTooLarge,
+)
 
 CHUNKED = head(transfer_encoding="chunked")
 MIB = 1_048_576
@@ -99,6 +104,15 @@ def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -
             assert client.request("GET", server.url).data == b"x" * limit
         same = server.requests[1].connection == server.requests[2].connection
         assert same is (framing != "close-delimited")
+
+
+def test_a_coded_response_as_large_as_its_limit_is_read_to_its_end() -> None:
+    script = response(gzip.compress(b"x" * 10)[:-1], content_encoding="gzip")
+    with (
+        talking(script, max_response_bytes=10) as (client, server),
+        pytest.raises(ResponseDecodeError, match="it ends too early"),
+    ):
+        client.request("GET", server.url)
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])

@@ -144,7 +144,7 @@ def test_a_representation_shows_no_secret(holder):
 
 def test_refused_requests_show_no_secret():
     with rest_client() as client:
-        for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u20ac"}):
+        for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u0100"}):
             with pytest.raises(OpenApiException) as failure:
                 client.request("GET", "http://127.0.0.1:1/", headers=headers)
             assert SECRET not in str(failure.value)

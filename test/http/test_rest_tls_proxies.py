@@ -36,7 +36,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http import tls
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.urls import Origin
+from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -263,9 +263,10 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
         with (
             SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
             rest_client(**settings, verify_ssl=False) as client,
-            pytest.warns(InsecureRequestWarning, match=words),
+            pytest.warns(InsecureRequestWarning, match=words) as warned,
         ):
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
+        assert warned[0].filename == __file__  # the line that makes the call
     assert seen == [ssl.CERT_REQUIRED]  # by which urllib3 2.6 checks the proxy
 
 
@@ -408,10 +409,11 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     ("scheme", "port"),
     [("http", 80), ("https", 443), ("socks4", 1080), ("socks4a", 1080), ("socks5h", 1080)],
 )
-def test_a_proxy_without_a_port_has_that_of_its_scheme(scheme, port):
+def test_a_proxy_or_a_host_without_a_port_has_that_of_its_scheme(scheme, port):
     origin = Origin("http", "acp.invalid", 80)
     assert proxy_for(origin, f"{scheme}://proxy", None, {}).port == port
     assert proxy_for(origin, f"{scheme}://proxy:8", None, {}).port == 8
+    assert not scheme.startswith("http") or parse_target(f"{scheme}://host").origin.port == port
 
 
 def test_credentials_that_are_set_for_a_proxy_replace_those_of_its_url():
@@ -526,7 +528,7 @@ def test_socks(certificates, mutual_server, login):
     user = f"{login[0]}:{login[1]}@" if login else ""
     with SocksProxy(login) as proxy, SocketServer(FINE) as server:
         url = f"socks5h://{user}127.0.0.1:{proxy.port}"
-        with rest_client(proxy=url, **settings) as client:
+        with rest_client(proxy=url, timeout=None, **settings) as client:
             assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
             assert client.request("GET", mutual_server.url).status == 200
     assert proxy.asked == [("acp.invalid", server.port), ("127.0.0.1", mutual_server.port)]
@@ -553,7 +555,7 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
     monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
     with (
         SocksProxy() as proxy,
-        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}") as (client, server),
+        talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}", timeout=None) as (client, server),
     ):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
     assert proxy.asked == [(asked, server.port)]

@@ -6,6 +6,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -328,16 +329,27 @@ def test_a_status_after_the_work_is_done(call: Any) -> None:
     assert call.server.runs == ()
 
 
-def test_a_replica_that_is_behind_has_no_new_run_yet(call: Any) -> None:
+def test_a_replica_that_is_behind_has_no_new_run_yet_and_still_a_deleted_one(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("acp_client_v0_1.testing._server.store.time", clock)
+    now = 100.0
     call.server.faults.add(Fault(lag=1, times=None))
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
     for path in ("", "/output", "/output?block_timeout=5", "/stream"):
         assert call("GET", f"/runs/{run_id}{path}").status == 404
     assert call.ok("POST", "/runs/search", {}) == []
-    time.sleep(1.1)
+    assert eventually(lambda: call.server.runs[0]["status"] == "success", 5)
+    now = 101.0
     assert call.ok("GET", f"/runs/{run_id}")["status"] == "success"
     assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
     assert len(call.events(run_id)) == 3
+    call.ok("DELETE", f"/runs/{run_id}")
+    now = 101.9
+    assert call("GET", f"/runs/{run_id}").status == 200
+    now = 102.0
+    assert call("GET", f"/runs/{run_id}").status == 404
 
 
 class TestChoice:
@@ -345,9 +357,8 @@ class TestChoice:
         fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
         call.server.faults.add(fault)
         statuses = [call("GET", "/runs/x").status for _ in range(200)]
-        assert set(statuses) == {404, 500}
-        assert 35 <= statuses.count(500) <= 85
-        # The same requests meet the same faults.
+        # The same requests meet the same faults, also in another test run.
+        assert (statuses.count(404), statuses.count(500)) == (148, 52)
         call.server.faults.clear()
         call.server.faults.add(fault)
         assert [call("GET", "/runs/x").status for _ in range(200)] == statuses
@@ -386,7 +397,7 @@ NAN = float("nan")
 IMPOSSIBLE: dict[str, list[Any]] = {
     "method": ["", "GET "],
     "path": ["runs/*", "/runs/", "/runs/a/b/c", "/threads/*/output", "/runs/*/output?x=1"],
-    "delay": [-1, NAN],
+    "delay": [-1, NAN, 1e300],
     "status": [199, 600],
     "cut": ["bogus", "end"],
     "share": [0, 1.5],
@@ -429,21 +440,17 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "after_events", {"late": 1, "cut": "close", "after_events": 1}),
         (ValueError, "block", {"late": 1, "block": "never"}),
         (ValueError, "lag", {"lag": 1, "status": 500}),
-        (ValueError, "lag", {"lag": 1, "cut": "stall"}),
         (ValueError, "carried_out", {"carried_out": True, "status": 502, "late": 1}),
         (ValueError, "status", {"cut": "close", "status": 500}),
         (ValueError, "close_after", {"cut": "stall", "close_after": True}),
         (ValueError, "close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
-        (ValueError, "status", {"raw": b"x", "status": 500}),
         (ValueError, "after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
-        (TypeError, "delay", {"delay": "1"}),
         (TypeError, "times", {"times": True}),
         (TypeError, "body", {"status": 200, "body": object()}),
         (TypeError, "body", {"status": 200, "body": NAN}),
         (TypeError, "headers", {"status": 200, "headers": [("X", "y")]}),
         (TypeError, r"headers\.X", {"status": 200, "headers": {"X": 1}}),
         (TypeError, "retry_after: Input should be a", {"status": 503, "retry_after": True}),
-        (TypeError, "after_events", {"cut": "close", "after_events": 1.0}),
     ],
 )
 def test_what_would_do_nothing_or_break_is_refused_by_name(

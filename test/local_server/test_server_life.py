@@ -67,6 +67,7 @@ def test_it_stops_promptly_under_load_and_leaves_no_thread(serve: Callable[..., 
 
 def test_it_may_be_closed_twice_and_never_started() -> None:
     with LocalServer() as server:
+        assert "local ACP server" in {thread.name for thread in threading.enumerate()}
         server.close()
     LocalServer().close()
     with pytest.raises(RuntimeError, match="no port"):
@@ -152,7 +153,7 @@ def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(
     with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop") as warned:
         call.server.close()
     assert 0.3 <= time.monotonic() - began < 3
-    assert len(warned) == 5
+    assert len(warned) == 5 and {Path(one.filename).name for one in warned} == {"server.py"}
     release.set()
 
 
@@ -185,11 +186,7 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
     [
         ({"agents": "echo"}, "agents: each must be of type AgentDefinition, not str"),
         ({"agents": [agent]}, "agents: each must be of type AgentDefinition, not function"),
-        ({"host": 5}, "host: Input should be a valid string"),
         ({"port": "8000"}, "port: Input should be a valid integer"),
-        ({"tls": True}, "tls: Input should be an instance of SSLContext"),
-        ({"ping": "1"}, "ping: Input should be a valid number"),
-        ({"webhook_hosts": "a"}, "webhook_hosts: Input should be a valid list"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
         (
@@ -198,7 +195,6 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
             "must be of type tuple or Mapping or None, not str",
         ),
         ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
-        ({"base_path": None}, "base_path: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
 )
@@ -247,7 +243,8 @@ def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> 
     assert not any(defaults.values())
     usage = " ".join(parser.format_usage().split())
     names = "[--base-path PATH] [--api-key NAME=VALUE] [--api-key-env NAME] [--allowed-host NAME]"
-    assert usage.endswith(f"[--host HOST] [--port PORT] {names}")
+    command = "usage: python -m acp_client_v0_1.testing [-h]"
+    assert usage == f"{command} [--host HOST] [--port PORT] {names}"
 
 
 @pytest.fixture
@@ -338,7 +335,10 @@ def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
     assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
     defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
     assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
+    assert (defaults["quirks"].attempts, defaults["quirks"].invalid) == (1, 422)
     assert signature(LocalServer.restart).parameters["pause"].default == 0
+    fault = Fault(status=500)
+    assert (fault.times, fault.share, fault.delay, fault.drip, fault.lag) == (1, 1, 0, 0, 0)
 
 
 MANY = 1000

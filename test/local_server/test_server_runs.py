@@ -46,6 +46,7 @@ def test_a_run_that_fails_has_an_error_as_output(call: Any) -> None:
         error = {"errcode": errcode, "description": description}
         assert call.output(run_id) == {"type": "error", "run_id": run_id, **error}
         assert call.ok("GET", f"/runs/{run_id}")["status"] == status
+        assert call.server._store.run(run_id).times_called == 1  # nobody tries it again
 
 
 def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call: Any) -> None:

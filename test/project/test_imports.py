@@ -61,6 +61,7 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
 EVERYTHING = "import acp_client_v0_1 as a\nfor name in a.__all__: getattr(a, name)"
 EVERYTHING += "".join(f"\nimport {name}" for name in MODULES)
 TRANSPORT = "urllib3 acp_client_v0_1.rest acp_client_v0_1.api_client"
+TYPED = f"{TRANSPORT} acp_client_v0_1.streaming.event_stream"
 ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
 RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
 
@@ -69,7 +70,7 @@ RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
     ("script", "needed", "not_needed"),
     [
         ("import acp_client_v0_1 as a; a.RunCreate(agent_id='a')", "pydantic", TRANSPORT),
-        ("import acp_client_v0_1 as a; a.streaming.SSEParser()", "", f"{TRANSPORT} {MODELS}"),
+        ("import acp_client_v0_1 as a; a.streaming.SSEParser()", "", f"{TYPED} {MODELS}"),
         (EVERYTHING, "urllib3", " ".join(sorted(TESTING))),
         (ERRORS, "", "urllib3"),
         (f"{ERRORS}, TransportException", "urllib3", ""),

@@ -49,10 +49,11 @@ def test_a_dependency_that_is_missing_or_too_old_is_named(
 
 
 def test_the_lowest_version_of_the_metadata_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
     for version in ("2.12", "2.12.0b1", "3.0", "unknown", "2.11.9"):
         monkeypatch.setitem(sys.modules, "pydantic", SimpleNamespace(__version__=version))
         with pytest.raises(ImportError) if version == "2.11.9" else contextlib.nullcontext():
-            _lazy._check_dependencies()
+            load("SSEParser")
     needed = metadata.requires(NAME) or []
     for module, (major, minor) in _lazy._NEEDED.items():
         name = module.replace("_", "-")
@@ -60,13 +61,17 @@ def test_the_lowest_version_of_the_metadata_will_do(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_import_that_fails_otherwise_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
     def fail(*names: str) -> None:
+        tried.append(names)
         raise ImportError("broken", name="of a user")
 
     monkeypatch.setattr(_lazy, "import_module", fail)
     load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
     with pytest.raises(ImportError, match="broken"):
         load("SSEParser")
+    assert tried == [(".", "acp_client_v0_1.streaming")]  # a package is imported before its modules
 
 
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:

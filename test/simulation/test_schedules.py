@@ -311,15 +311,6 @@ def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
             pytest.fail(f"seed {seed}: {wrong}\n{storm}{faults}")
 
 
-@contextmanager
-def begun(schedule: Schedule, step: float) -> Generator[tuple[World, RunHandle]]:
-    """A run that works for some seconds, on a clock that jumps."""
-    world = World(schedule, random.Random(0))
-    world.plan = {"questions": 0, "step": step, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        yield world, AgentHandle("agent", client_of(world)).start()
-
-
 class Outages(Schedule):
     """Outages of ten seconds, each of which begins some seconds after the last."""
 
@@ -335,7 +326,10 @@ class Outages(Schedule):
 @pytest.mark.parametrize("every", (100.0, 295.0, 310.0))
 def test_an_outage_that_follows_another_has_its_own_time(every: float, shared: bool) -> None:
     """Its failures do not count on, either, which would make the pauses longer and longer."""
-    with begun(Outages(every), 2000.0) as (world, handle):
+    world = World(Outages(every), random.Random(0))
+    world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+        handle = AgentHandle("agent", client_of(world)).start()
         core = handle._core
         wait = Wait(Contact(core.runs, world.server, 0, Pace() if shared else None))
         core.output(wait)

@@ -7,7 +7,6 @@ import pickle
 import time
 
 import pytest
-from support.forks import printed_by
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
@@ -19,7 +18,6 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.streaming import (
     EventStream,
-    EventTooLarge,
     ServerSentEvent,
     StreamDecodeError,
     StreamInterrupted,
@@ -60,8 +58,8 @@ def as_json(event: ServerSentEvent) -> object:
     return None if event.event == "other" else json.loads(event.data)
 
 
-def stream_of(*pieces: bytes | BaseException, **limit: int) -> EventStream[object]:
-    return EventStream(FakeResponse(*pieces), as_json, **limit)
+def stream_of(*pieces: bytes | BaseException) -> EventStream[object]:
+    return EventStream(FakeResponse(*pieces), as_json)
 
 
 def response_of(stream: EventStream[object]) -> FakeResponse:
@@ -72,9 +70,6 @@ def response_of(stream: EventStream[object]) -> FakeResponse:
 
 def numbers(*values: int) -> bytes:
     return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
-
-
-# --- What it yields -----------------------------------------------------------------------------
 
 
 def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
@@ -115,8 +110,11 @@ def test_what_the_response_says() -> None:
     stream = stream_of()
     assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
     assert repr(stream) == "<EventStream open, status 200, last id ''>"
+    # A stream that is open at the end of the process is left to the system.
+    assert not stream.reader._finalizer.atexit
     stream.close()
     assert "closed" in repr(stream)
+    assert (response_of(stream).closes, response_of(stream).aborts) == (1, 0)
 
 
 def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
@@ -126,9 +124,6 @@ def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
         seen.append(stream.last_event_id)
     assert seen == ["", "1", "2", "2"]
     assert stream.last_event_id == "4"  # a block with an id alone sets it, too
-
-
-# --- Ways out -----------------------------------------------------------------------------------
 
 
 def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
@@ -154,12 +149,6 @@ def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection() -> None:
     assert (response_of(stream).aborts, response_of(stream).closes) == (1, 1)
 
 
-def test_a_stream_that_is_open_at_the_end_of_the_process_is_left_to_the_system() -> None:
-    stream = stream_of()
-    assert not stream.reader._finalizer.atexit
-    stream.close()
-
-
 def test_an_interrupt_from_the_keyboard() -> None:
     stream = stream_of(numbers(1), KeyboardInterrupt())
     assert next(stream) == 1
@@ -168,54 +157,40 @@ def test_an_interrupt_from_the_keyboard() -> None:
     assert (stream.closed, response_of(stream).closes) == (True, 1)
 
 
-# --- Once only ----------------------------------------------------------------------------------
-
-
 def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
     exhausted, closed = stream_of(numbers(1)), stream_of(numbers(1))
     failed = stream_of(numbers(1), ConnectionException(reason="reset"))
     assert list(exhausted) == [1]
+    begun = iter(closed)
     closed.close()
+    assert next(begun, "the end") == "the end"
     with pytest.raises(StreamInterrupted):
         list(failed)
     for stream in (exhausted, closed, failed):
         assert next(stream, "the end") == "the end"  # as the protocol of iterators has it
         for attempt in (list, EventStream.raw_events):
-            with pytest.raises(
-                ApiValueError, match=r"the stream is over or closed.*get_run_stream"
-            ):
+            with pytest.raises(ApiValueError, match="the stream is over or closed"):
                 attempt(stream)
 
 
-# --- Errors -------------------------------------------------------------------------------------
-
-
 def test_an_event_that_cannot_be_decoded() -> None:
-    stream = stream_of(numbers(1) + b"id: x\nevent: e\ndata: {oh\n\n" + numbers(3))
+    data = "{oh".ljust(100_000, "x")
+    bad = f"id: x\nevent: e\ndata: {data}\n\n".encode()
+    stream = stream_of(numbers(1) + bad + numbers(3))
     assert next(stream) == 1
     with pytest.raises(StreamDecodeError) as caught:
         next(stream)
     error = caught.value
-    assert (error.event_id, error.event_name, error.excerpt) == ("x", "e", "{oh")
-    assert error.body == "{oh"
+    assert (error.event_id, error.event_name, error.excerpt) == ("x", "e", data[:200])
+    assert error.body == data
     assert isinstance(error.__cause__, ValueError)
     assert (error.status, error.method) == (200, "GET")
     assert str(error).startswith("event 'e' with id 'x' cannot be decoded: Expecting ")
-    assert "\n" not in str(error)
+    assert len(str(error)) <= 240 and "\n" not in str(error)
     assert pickle.loads(pickle.dumps(error)).event_id == error.event_id
     assert stream.last_event_id == "x"
     assert not stream.closed
     assert list(stream) == [3]
-
-
-def test_the_excerpt_is_bounded() -> None:
-    stream = stream_of(b"data: " + b"x" * 100_000 + b"\n\n")
-    with pytest.raises(StreamDecodeError) as caught:
-        next(stream)
-    assert caught.value.excerpt == "x" * 200
-    assert len(str(caught.value)) <= 240
-    assert caught.value.body == "x" * 100_000
-    stream.close()
 
 
 def test_another_error_of_the_decoder_is_not_hidden() -> None:
@@ -250,17 +225,6 @@ def test_a_dying_connection(cause: ApiException) -> None:
     assert stream.last_event_id == "2"
 
 
-def test_an_event_that_is_too_large() -> None:
-    stream = stream_of(numbers(1) + b"data: " + b"x" * 200, b"x", max_event_bytes=100)
-    assert next(stream) == 1
-    with pytest.raises(EventTooLarge) as caught:
-        next(stream)
-    assert caught.value.limit == 100
-    assert caught.value.method == "GET"
-    assert response_of(stream).reads == 1  # nothing more was waited for
-    assert stream.closed
-
-
 def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None:
     waits: list[float] = []
 
@@ -276,16 +240,6 @@ def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None
         with pytest.raises(NothingYet):
             reader.advance(seconds)
         assert seconds <= time.monotonic() - began < 5
-    assert waits[0] == 0
+    assert waits[0] == 0 and waits.count(0) <= 2
     assert all(0 <= wait <= 0.05 for wait in waits)
     assert not reader.closed
-
-
-def test_a_module_of_this_package_is_loaded_when_a_name_of_it_is_used() -> None:
-    script = """
-import sys, acp_client_v0_1.streaming as streaming
-module = "acp_client_v0_1.streaming.event_stream"
-assert module not in sys.modules
-assert streaming.EventStream.__module__ == module in sys.modules
-"""
-    printed_by(script)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -35,9 +37,6 @@ def until_too_large(
     except EventTooLarge:
         return events, True
     return events, False
-
-
-# --- The limit ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100, 101, 1000, 5000])
@@ -84,10 +83,11 @@ def test_comments_are_not_held() -> None:
 def test_the_limit_is_exact_and_comments_do_not_count(before: bytes) -> None:
     # Of 6, 0, 9, 4 and 10 bytes, with one byte for each line end.
     lines = b"id: 1\r\n: a comment\r\nevent: e\r\nfoo\r\n" + "data: é".encode() + b"\xff\r\n"
+    block = lines + b"\r\n"
     for size in (1, 3, 100):
-        chunks = pieces(before + lines + b"\r\n", size)
-        assert until_too_large(SSEParser(29), chunks)[1] is False
-        assert until_too_large(SSEParser(28), chunks)[1] is True
+        for chunks in (pieces(before + block, size), [*pieces(before, size), block]):
+            assert until_too_large(SSEParser(29), chunks)[1] is False
+            assert until_too_large(SSEParser(28), chunks)[1] is True
 
 
 FRAGMENTS = [
@@ -116,18 +116,12 @@ def test_a_limit_is_a_positive_integer_and_by_default_64_mib(bad: Any) -> None:
         SSEParser(max_event_bytes=bad)
 
 
-# --- Memory -------------------------------------------------------------------------------------
-
-
-def peak_growth(work: Callable[[], object]) -> int:
-    with Memory() as memory:
-        work()
-    return memory.peak
-
-
-def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
+def peak_of(chunks: Iterable[bytes], **limit: int) -> int:
     parser = SSEParser(**limit)
-    return sum(len(parser.feed(chunk)) for chunk in chunks)
+    with Memory() as memory, suppress(EventTooLarge):
+        for chunk in chunks:
+            parser.feed(chunk)
+    return memory.peak
 
 
 @pytest.mark.parametrize(
@@ -139,22 +133,17 @@ def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
 def test_a_large_event_is_held_little_more_than_twice(line: bytes, size: int) -> None:
     chunks = [*pieces(line, size), b"\n\n"]
     largest = len(line)
-    assert peak_growth(lambda: feed_all(chunks)) < 2.5 * largest + MIB
+    assert peak_of(chunks) < 2.5 * largest + MIB
 
 
 def test_an_endless_stream_takes_constant_memory() -> None:
     chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(300))
-    few = peak_growth(lambda: feed_all([chunk] * 10))
-    many = peak_growth(lambda: feed_all([chunk] * 100))
-    assert many < few + 64 * KIB
+    assert peak_of([chunk] * 100) < peak_of([chunk] * 10) + 64 * KIB
 
 
 def test_no_more_than_the_limit_is_held() -> None:
-    def work() -> None:
-        with pytest.raises(EventTooLarge):
-            feed_all((b"x" * 64 * KIB for _ in range(1000)), max_event_bytes=MIB)
-
-    assert peak_growth(work) < 2.5 * MIB
+    chunks = (b"x" * 64 * KIB for _ in range(1000))
+    assert peak_of(chunks, max_event_bytes=MIB) < 2.5 * MIB
 
 
 @pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"data: a\n" * 4097])
@@ -185,9 +174,6 @@ def test_a_parser_that_has_ended_holds_nothing(unfinished: bytes) -> None:
             parser.feed(unfinished)
             end(parser)
         assert memory.kept < 64 * KIB
-
-
-# --- Work ---------------------------------------------------------------------------------------
 
 
 def calls(chunks: Sequence[bytes]) -> int:
@@ -271,9 +257,6 @@ def test_a_long_piece_is_taken_in_slices_of_256_kib() -> None:
     assert few == most < more
 
 
-# --- Use ----------------------------------------------------------------------------------------
-
-
 def test_the_first_event_of_acp_takes_fewer_calls_than_that_of_another_name() -> None:
     for block in (SMALL, SMALL.replace(b"{}", b" {}")):
         assert calls([block]) < calls([block.replace(b"agent_", b"other_")])
@@ -299,21 +282,15 @@ def test_close_drops_the_unfinished_event_and_ends_the_parser() -> None:
 
 @pytest.mark.parametrize("zeros", [0, 100_000])
 @pytest.mark.parametrize("size", [1000, 1_000_000])
-def test_retry_has_as_many_digits_as_python_converts(zeros: int, size: int) -> None:
+@pytest.mark.parametrize(("limit", "most"), [(4300, 4300), (640, 640), (0, 4300)])
+def test_retry_has_as_many_digits_as_python_converts_and_4300_at_most(
+    limit: int, most: int, size: int, zeros: int, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(sys.set_int_max_str_digits, sys.get_int_max_str_digits()))
+    sys.set_int_max_str_digits(limit)
     parser = SSEParser()
-    for digits, expected in ((4300, 10**4300 - 1), (4301, 5), (100_000, 5)):
+    for digits, expected in ((most, 10**most - 1), (most + 1, 5), (100_000, 5)):
         stream = b"retry: 5\nretry: " + b"0" * zeros + b"9" * digits + b"\n"
         for piece in pieces(stream, size):
             parser.feed(piece)
         assert parser.retry == expected
-
-
-@pytest.mark.parametrize(("limit", "most"), [(640, 640), (0, 4300)], ids=["fewer", "any number"])
-def test_retry_obeys_pythons_limit_of_digits(limit: int, most: int) -> None:
-    parser, before = SSEParser(), sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(limit)
-    try:
-        parser.feed(b"retry: " + b"9" * most + b"\nretry: " + b"8" * (most + 1) + b"\n")
-    finally:
-        sys.set_int_max_str_digits(before)
-    assert parser.retry == 10**most - 1

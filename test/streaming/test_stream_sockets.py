@@ -25,7 +25,6 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
-    ApiValueError,
     NotFoundException,
     ResponseDecodeError,
 )
@@ -74,9 +73,6 @@ def test_a_coding_that_nobody_knows_is_no_interruption():
         assert failure.value.reason.endswith("the coding is not supported")
 
 
-# --- Promptness: the first event is out before the second one is sent ---------------------------
-
-
 def gzip_pieces(*pieces: bytes) -> list[bytes]:
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
@@ -107,17 +103,14 @@ def test_the_first_event_before_the_second_is_sent(first: bytes, second: bytes) 
         assert stream.closed
 
 
-def test_an_event_over_the_clients_limit() -> None:
-    script = chunked(ONE, b"data: " + b"x" * 5000 + b"\n\n", TWO)
+def test_an_event_over_the_clients_limit_is_not_waited_for() -> None:
+    script = [CHUNKED, chunk(ONE + b"data: " + b"x" * 5000), STALL]
     with streaming(script, max_event_bytes=2000) as (runs, _):
-        stream = runs.get_run_stream("r")
+        stream = runs.get_run_stream("r", _request_timeout=5)
         assert number_of(next(stream)) == 1
         with pytest.raises(EventTooLarge) as caught:
             next(stream)
-        assert (caught.value.limit, stream.closed) == (2000, True)
-
-
-# --- Ways out: the connection is used again, or gone --------------------------------------------
+        assert (caught.value.limit, caught.value.method, stream.closed) == (2000, "GET", True)
 
 
 def leave_with(stream: Stream) -> None:
@@ -158,9 +151,6 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
         assert eventually(lambda: server.still_open == idle)
 
 
-# --- Time ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("steps", "timeout"),
     [
@@ -182,9 +172,6 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
         assert eventually(lambda: server.still_open == 0)
 
 
-# --- Other responses than a stream ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
@@ -203,11 +190,10 @@ def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
         runs.search_runs({})
 
 
-@pytest.mark.parametrize("content_type", ["Text/Event-Stream", "text/event-stream;charset=latin-1"])
-def test_a_content_type_in_any_case_and_with_parameters(content_type: str) -> None:
+def test_a_content_type_in_any_case_and_with_parameters() -> None:
     # The charset says nothing: an event stream is UTF-8 (9.2.5).
-    script = response("data: é\n\n".encode(), content_type=content_type)
-    with streaming(script) as (runs, _):
+    kind = "Text/Event-Stream;charset=latin-1"
+    with streaming(response("data: é\n\n".encode(), content_type=kind)) as (runs, _):
         (only,) = runs.get_run_stream("r").raw_events()
     assert only.data == "é"
 
@@ -261,9 +247,6 @@ def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream()
         runs.get_run_stream("r")
 
 
-# --- Waiting for an event for a time ------------------------------------------------------------
-
-
 def within(stream: Stream, seconds: float) -> str | None:
     """Give the id of the next event, "" at the end, and None if none comes in time."""
     reader = stream.reader
@@ -293,9 +276,6 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
         assert within(stream, 15) == ""
 
 
-# --- Going on after an event --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("event_id", ["é-1", "✓", "1", "a b", "\x7f\x85x", "😀"])
 def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
     events = b"id: " + event_id.encode() + b"\n" + ONE.split(b"\n", 1)[1]
@@ -307,14 +287,6 @@ def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
                 assert again.last_event_id == ""
     for request in server.requests[1:]:
         assert request.headers["last-event-id"].encode("latin-1") == event_id.encode()
-
-
-@pytest.mark.parametrize("bad", ["\ud800", "1\n2", "1\0"])
-def test_a_last_event_id_that_cannot_have_come(bad: str) -> None:
-    with streaming(chunked()) as (runs, server):
-        with pytest.raises(ApiValueError, match="Last-Event-ID"):
-            runs.get_run_stream("r", _headers={"Last-Event-ID": bad})
-        assert not server.requests
 
 
 def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) -> None:

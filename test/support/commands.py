@@ -34,7 +34,9 @@ KEY = "a-secret-key"
 SECONDS = 60  # for each process, on a machine that is busy
 
 
-def environment(host: str) -> dict[str, str]:
+def environment(server: LocalServer | str) -> dict[str, str]:
+    """The variables of a process that shall talk to a server, or to its URL."""
+    host = server if isinstance(server, str) else server.url
     return {**os.environ, "ACP_HOST": host, "ACP_API_KEY": KEY}
 
 
@@ -46,9 +48,8 @@ def acp(
     more: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, for a server or its URL."""
-    host = server if isinstance(server, str) else server.url
     script = ["-m", "acp_client_v0_1", *arguments]
-    done = run_in_fork(script, env={**environment(host), **(more or {})}, stdin=stdin, cwd=cwd)
+    done = run_in_fork(script, env={**environment(server), **(more or {})}, stdin=stdin, cwd=cwd)
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
     return done
@@ -68,10 +69,9 @@ class Inside:
         package = logging.getLogger("acp_client_v0_1")
         hooks = sys.excepthook, warnings.showwarning, list(package.handlers)
         stderr = sys.stderr
-        host = server if isinstance(server, str) else server.url
         self.capture.readouterr()
         try:
-            with patch.dict(os.environ, {**environment(host), "ACP_RETRIES": "0", **settings}):
+            with patch.dict(os.environ, {**environment(server), "ACP_RETRIES": "0", **settings}):
                 status = main(list(arguments))
         except SystemExit as error:
             status = int(str(error.code))
@@ -89,9 +89,8 @@ def begun(
     server: LocalServer | str, *arguments: str, stdin: str | None = None, cwd: Path | None = None
 ) -> subprocess.Popen[str]:
     """Begin the command in an interpreter of its own, and give it all of its input."""
-    host = server if isinstance(server, str) else server.url
     process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(host), cwd=cwd, text=True,
+        [*COMMAND, *arguments], env=environment(server), cwd=cwd, text=True,
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -123,10 +122,9 @@ def in_shell(
     server: LocalServer | str, script: str, stdin: str | None = None, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of bash, in which ``acp`` is the command."""
-    host = server if isinstance(server, str) else server.url
     function = f'acp() {{ {shlex.join(COMMAND)} "$@"; }}\n'
     return subprocess.run(
-        ["bash", "-c", function + script], env=environment(host), text=True, check=False,
+        ["bash", "-c", function + script], env=environment(server), text=True, check=False,
         timeout=SECONDS, input=stdin or "",
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
     )  # fmt: skip
@@ -148,7 +146,7 @@ def on_terminal(
 
     With ``stdin``, a person at the terminal types it two seconds after the word "answer".
     """
-    variables = {**environment(server.url), "TERM": "xterm", **settings}
+    variables = {**environment(server), "TERM": "xterm", **settings}
     for name in {"COLUMNS", "NO_COLOR"} - settings.keys():
         variables.pop(name, None)
     return shown_on_terminal([*COMMAND, *arguments], variables, stdin, columns)

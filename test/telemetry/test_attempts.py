@@ -90,28 +90,24 @@ def test_an_attempt_has_its_status_and_the_type_of_its_error(
     assert "planted" not in spans.text
 
 
-def test_a_redirect_on_the_origin_has_trace_headers_too(spans: Spans) -> None:
-    moved = response(b"", 307, location="/runs/r1/")
-    with scripted(spans, moved, OK) as (runs, server):
-        runs.get_run("r1")
-    first, second = spans.named("GET /runs/{run_id}")
+@pytest.mark.parametrize("own", [{}, {"traceparent": TRACEPARENT}], ids=["ours", "the caller's"])
+def test_a_redirect_has_trace_headers_and_another_origin_has_none(
+    spans: Spans, own: dict[str, str]
+) -> None:
+    with SocketServer(OK) as other:
+        here = response(b"", 307, location="/runs/r1/")
+        elsewhere = response(b"", 307, location=f"{other.url}/elsewhere?signature=planted")
+        with scripted(spans, here, elsewhere) as (runs, server):
+            runs.get_run("r1", _headers=own)
+            runs.api_client.call_api("GET", f"{other.url}/x")
+    for request in other.requests:
+        assert not {"traceparent", "tracestate", "baggage"} & set(request.headers)
+    first, second, away, _ = spans.named("GET")
     assert attributes(first)["http.response.status_code"] == 307
     assert first.status.status_code is StatusCode.UNSET
     assert attributes(second)["http.request.resend_count"] == 1
-    assert server.requests[1].headers["traceparent"] == traceparent_of(second)
-
-
-@pytest.mark.parametrize("own", [{}, {"traceparent": TRACEPARENT}], ids=["ours", "the caller's"])
-def test_another_origin_gets_no_trace_headers(spans: Spans, own: dict[str, str]) -> None:
-    with SocketServer(OK) as other:
-        moved = response(b"", 307, location=f"{other.url}/elsewhere?signature=planted")
-        with scripted(spans, moved) as (runs, server):
-            runs.get_run("r1", _headers=own)
-            runs.api_client.call_api("GET", f"{other.url}/x")
-    assert "traceparent" in server.requests[0].headers
-    for request in other.requests:
-        assert not {"traceparent", "tracestate", "baggage"} & set(request.headers)
-    _, away, _ = spans.named("GET")
+    sent = own.get("traceparent", traceparent_of(second))
+    assert server.requests[1].headers["traceparent"] == sent
     found = attributes(away)
     assert away.name == "GET" and "url.template" not in found
     assert found["url.full"] == f"{other.url}/elsewhere"
@@ -131,10 +127,12 @@ def test_the_propagators_that_are_set_decide_on_the_headers(spans: Spans) -> Non
     token = context.attach(baggage.set_baggage("tenant", "t1"))
     try:
         with scripted(spans, OK) as (runs, server):
-            runs.get_run("r1")
+            for own in ({}, {"traceparent": TRACEPARENT}):
+                runs.get_run("r1", _headers=own)
     finally:
         context.detach(token)
-    assert server.requests[0].headers["baggage"] == "tenant=t1"
+    found = [request.headers.get("baggage") for request in server.requests]
+    assert found == ["tenant=t1", None]  # a caller's own headers are left as they are
 
 
 def test_no_credential_and_no_query_is_recorded(

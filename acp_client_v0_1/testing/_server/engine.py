@@ -180,7 +180,7 @@ class Engine:
             self._fail(run, over, *_ending_by(error))
 
     def _call(self, run: RunRecord) -> object:
-        run.attempts += 1
+        run.times_called += 1
         # The agent gets copies, because what it does to them must not change the run's creation.
         input = json_copy(run.creation.get("input", {}), "the input")
         config = json_copy(run.creation.get("config", {}), "the config")
@@ -254,7 +254,7 @@ class Engine:
                 return
             output: JsonObject = {"type": "error", "run_id": run.run_id}
             self._change(run, status, {**output, "errcode": errcode, "description": description})
-            if status == "error" and run.attempts < self._store.quirks.attempts:
+            if status == "error" and run.times_called < self._store.quirks.attempts:
                 self._spawn(run, self._try_again, run)
 
     def _time_out(self, run: RunRecord, over: threading.Event, seconds: float) -> None:

@@ -94,7 +94,7 @@ class RunRecord:
     # This is set once the present stretch of work is over. Later results of the agent are dropped.
     over: threading.Event = field(default_factory=threading.Event)
     # The agent was called from its beginning this many times.
-    attempts: int = 0
+    times_called: int = 0
     deleted: bool = False
     # The time is that of `time.monotonic()`.
     deleted_at: float = math.inf
