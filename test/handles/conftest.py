@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -70,14 +69,6 @@ def replying(serve: Serve) -> Any:
 def clock(set_timing: SetTiming) -> Clock:
     """A clock for agents and runs, from the beginning of the test."""
     return Clock(set_timing)
-
-
-@pytest.fixture
-def closed_port() -> str:
-    """The URL of a port that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -14,14 +14,7 @@ from typing import Any
 
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
-from support.socket_server import (
-    CLOSE,
-    STALL,
-    Gate,
-    chunk,
-    head,
-    response,
-)
+from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import SetTiming
 from support.transport import eventually
 
@@ -642,32 +635,23 @@ def test_streams_that_end_after_each_event_follow_after_a_pause(serve: Serve, cl
     assert clock.pauses == pytest.approx([0.1] * 5)
 
 
-def test_no_stream_after_an_answer_leaves_open_whether_all_came(serve: Serve) -> None:
-    one = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
-    looks = (streamed("interrupted"), streamed())
-    _, client = serve(Replies(output=SUCCESS, stream=(one, NOTHING), look=looks))
-    events = RunHandle("r", client).events(through_interrupts=True)
-    assert [event.data.to_dict().get("update") for event in events] == [{"n": 1}, None]
-    assert (events.complete, events.ended_by) == (None, "success")
-
-
-def test_what_a_server_replays_after_an_answer_is_dropped(serve: Serve) -> None:
-    ended = [STREAMING + sse(*numbered) + chunk(b"") for numbered in (EVENTS[:1], EVENTS[:2])]
-    looks = (streamed("interrupted"), streamed(), streamed("success"))
-    _, client = serve(Replies(stream=tuple(ended), look=looks))
-    events = RunHandle("r", client).events(through_interrupts=True)
-    assert [event.update for event in events] == [{"n": 1}, {"n": 2}]
-    assert (events.complete, events.ended_by) == (True, "success")
-
-
-def test_an_output_that_asks_while_its_run_is_pending_is_no_hot_loop(
-    serve: Serve, clock: Clock
+@pytest.mark.parametrize(
+    ("second", "ends", "outcomes", "complete"),
+    [
+        (NOTHING, streamed(), [UPDATES[0], {"ok": 1}], None),
+        (STREAMING + sse(*EVENTS[:2]) + chunk(b""), streamed("success"), UPDATES[:2], True),
+    ],
+    ids=["no stream leaves open whether all came", "what is replayed is dropped"],
+)
+def test_a_stream_after_an_answer(
+    replying: Any, second: bytes, ends: bytes, outcomes: list[Any], complete: bool | None
 ) -> None:
-    outputs = (*[QUESTION] * 3, SUCCESS)
-    _, client = serve(Replies(streamed(), stream=NOTHING, output=outputs))
-    events = RunHandle("r", client).events(through_interrupts=True)
-    assert [event.result for event in events] == [{"ok": 1}]
-    assert clock.pauses == pytest.approx([0.25] * 3)
+    streams = (STREAMING + sse(EVENTS[0]) + chunk(b""), second)
+    looks = (streamed("interrupted"), streamed(), ends)
+    _, run = replying(output=SUCCESS, stream=streams, look=looks)
+    events = run.events(through_interrupts=True)
+    assert [event.update or event.result for event in events] == outcomes
+    assert (events.complete, events.ended_by) == (complete, "success")
 
 
 def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:

@@ -83,6 +83,10 @@ def test_a_question_says_what_it_asks(server: LocalServer, client: ApiClient, co
 
 def test_iterating_over_the_questions(three: AgentHandle) -> None:
     run = three.start()
+    unanswered = run.interrupts()
+    next(unanswered)
+    with pytest.raises(RunInterrupted, match=", which is not answered yet: answer it by"):
+        next(unanswered)
     questions = run.interrupts(timeout=30)
     for number, question in enumerate(questions):
         assert question.payload == {"words": f"question {number}"} and question.schema is None
@@ -92,26 +96,20 @@ def test_iterating_over_the_questions(three: AgentHandle) -> None:
     assert run.result(timeout=30) == {"answers": [0, -1, -2]}
 
 
-def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHandle) -> None:
-    questions = three.start().interrupts()
-    next(questions)
-    with pytest.raises(RunInterrupted, match=", which is not answered yet: answer it by"):
-        next(questions)
-
-
 @pytest.mark.parametrize(
-    ("call", "outcome"),
+    ("call", "status", "outcome"),
     [
-        (RunHandle.result, {"ok": 1}),
-        (lambda run: run.drive(lambda question: {}), {"ok": 1}),
-        (lambda run: list(run.interrupts()), []),
+        (RunHandle.result, "success", {"ok": 1}),
+        (lambda run: run.drive(lambda question: {}), "success", {"ok": 1}),
+        (lambda run: list(run.interrupts()), "success", []),
+        (lambda run: next(run.events(through_interrupts=True)).result, "pending", {"ok": 1}),
     ],
 )
-def test_an_output_that_is_older_than_its_run_is_no_hot_loop(
-    serve: Serve, clock: Clock, call: Callable[[RunHandle], Any], outcome: Any
+def test_an_output_that_asks_while_its_run_does_not_is_no_hot_loop(
+    replying: Any, clock: Clock, call: Callable[[RunHandle], Any], status: str, outcome: Any
 ) -> None:
-    _, client = serve(Replies(run_json("success"), output=(*[QUESTION] * 4, SUCCESS)))
-    assert call(RunHandle("r", client)) == outcome
+    _, run = replying(run_json(status), stream=NOTHING, output=(*[QUESTION] * 4, SUCCESS))
+    assert call(run) == outcome
     assert clock.pauses == pytest.approx([0.25] * 4)
 
 

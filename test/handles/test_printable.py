@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from support.serving import Serve, a_run
-from support.socket_server import Request, SocketServer, response
+from support.socket_server import SocketServer, response
 
 import acp_client_v0_1
 from acp_client_v0_1 import (
@@ -65,13 +65,11 @@ def check_line(text: str, longest: int = LONGEST) -> None:
     assert len(text) <= longest, (len(text), text[:300])
 
 
-def modules() -> Iterator[Any]:
-    for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1."):
-        if not module.name.endswith(("__main__", "pytest_plugin", "responses_bridge")):
-            yield importlib.import_module(module.name)
-
-
-MODULES = list(modules())
+MODULES: list[Any] = [
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
+    if not module.name.endswith(("__main__", "pytest_plugin", "responses_bridge"))
+]
 
 
 def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
@@ -322,13 +320,10 @@ def test_every_warning_that_a_server_can_word_is_one_short_line() -> None:
 def test_the_note_on_a_foreign_exception_can_be_pasted(
     serve: Serve, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def respond(request: Request) -> bytes:
-        return bytes(response(status=204))
-
     def interrupt(elapsed: float, status: RunStatus) -> None:
         raise KeyboardInterrupt
 
-    _, client = serve(respond)
+    _, client = serve(response(status=204))
     run = RunHandle(run_id, client)
     with pytest.raises(KeyboardInterrupt) as caught:
         run.output(on_pending=interrupt, every=0.01)

@@ -140,8 +140,10 @@ def test_a_mismatch_names_five_faults_and_counts_the_others() -> None:
         assert (error.faults, error.paths) == (tuple(faults), tuple(path for path, _ in faults))
 
 
-async def later() -> None:
-    pass
+def press() -> Any:
+    """Press Ctrl-C, and then respond with nothing."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    return [STALL]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
@@ -157,10 +159,6 @@ async def later() -> None:
     ],
 )
 def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], object]) -> None:
-    def press() -> Any:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        return [STALL]
-
     replies = Replies(create=run_json(), output=press, stream=press)
     _, client = serve(replies)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -246,6 +244,10 @@ def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts:
     assert isinstance(refused, ApiValueError) and counts.creates == 0
     assert "a conversation has one run at a time" in str(refused)
     assert talk.run({"n": 5}) == {"n": 5}  # once the first has ended
+
+
+async def later() -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -347,10 +349,6 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
 def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
     serve: Serve, caplog: pytest.LogCaptureFixture, look: bytes, delete: bytes, words: str
 ) -> None:
-    def press() -> Any:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        return [STALL]
-
     _, client = serve(Replies(create=run_json(), output=press, look=look, delete=delete))
     with pytest.raises(KeyboardInterrupt) as caught:
         AgentHandle("a", client).run(cancel_on_exit=True)

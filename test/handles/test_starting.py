@@ -47,6 +47,8 @@ LOST = of_create(cut="close", after_wire_bytes=0)
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
 FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
 LATER = response(b'"busy"', 503, retry_after="1")
+ABOUT = {"ref": {"name": "a", "version": "1"}, "description": ""}
+AGENT = response(json.dumps({"agent_id": "a", "metadata": ABOUT}).encode())
 
 # What the creates meet, and how many creates are sent.
 CREATES = {
@@ -336,8 +338,13 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
     assert clock.pauses == pytest.approx([1.0])
 
 
-def test_a_limit_of_the_look_at_the_agent_does_not_end_a_search(serve: Serve, clock: Clock) -> None:
-    _, client = serve(Replies(search=(*[response(b"", 502)] * 12, FOUND), look=LATER))
+@pytest.mark.parametrize(
+    ("look", "failures"), [(LATER, 12), (AGENT, 10)], ids=["is limited", "ends an outage"]
+)
+def test_no_look_at_the_agent_ends_a_search(
+    serve: Serve, clock: Clock, look: bytes, failures: int
+) -> None:
+    _, client = serve(Replies(search=(*[response(b"", 502)] * failures, FOUND), look=look))
     run = AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
     assert run.run_id == "r" and clock.pauses
 
@@ -498,14 +505,6 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
         assert counts.creates == 0
     server.faults.clear()
     assert counter.start({"count": 1}, client_token="mine", reuse=True).run_id
-
-
-def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(backoff=(0.01, 0.02))
-    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=10))
-    assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id
 
 
 def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: AgentHandle) -> None:
