@@ -32,7 +32,7 @@ _SEARCHED = 10_000
 _JOINERS = "\u200c\u200d"
 # This matches the scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not. A
 # redirect may lead to a URL without a scheme, such as "//user:password@host/".
-_AUTHORITY = re.compile(r"\A((?:[^/?#]*:)?//)([^/?#]*)")
+_AUTHORITY = re.compile(r"\A(//|(?:(?!://)[^?#])*://)([^/?#]*)")
 # A person has to read the message of a call, so it has at most this many characters.
 LONGEST_OF_A_RUN = 240
 # This matches two URLs with a space between them: the URL of a request with http, and the same URL

@@ -90,7 +90,7 @@ class BatchItem(Notebook):
                 a create that the server refused.
             ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
                 agent's schema.
-            Exception: ``on_interrupt`` or the executor raised it.
+            Exception: ``on_interrupt`` or the executor raised it, or ``connect`` raised an OSError.
         """
         if isinstance(self.outcome, Exception):
             raise self.outcome

@@ -81,8 +81,9 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         # this class, the executor's own error becomes the outcome.
         #
         # An error of ``connect`` gets here, and of the driver only an error that all runs would
-        # get. Both end the batch, as an error of a thread does.
-        task.outcome, task.ends_batch = error, True
+        # get. Both end the batch, as an error of a thread does. But an OSError of ``connect`` may
+        # be of this worker's machine only, so it is the outcome of this task.
+        task.outcome, task.ends_batch = error, not isinstance(error, OSError)
     # The caller has the input, so there is no need to send it back.
     task.input = None
     return task

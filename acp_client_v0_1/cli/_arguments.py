@@ -275,7 +275,6 @@ _ELSEWHERE = {
     "set ACP_TOKEN": "--token",
     "set ACP_API_KEY, or pass --api-key-env to serve": "--api-key",
     "set ACP_VERIFY_SSL=false": "--insecure",
-    "AGENT and INPUT stand without an option": "--agent --input",
 }
 
 
@@ -287,7 +286,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse does not flush. At exit, it would be too late to handle the error of a flush.
-        print(message, end="", file=file, flush=True)
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def format_help(self) -> str:
         text = super().format_help()

@@ -29,8 +29,6 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
-# After a signal, the run of a create without a response is searched for up to this many seconds.
-_SEARCH = 2.0
 # These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names.
 _PASSED = (
     "check client_token concurrency config input journal metadata ordered retry_failed reuse "
@@ -220,7 +218,14 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 **_passed(options),
             )
         )
-        outcomes: Iterable[dict[str, Any]] = map(_item, items)
+
+        def printed() -> Iterable[dict[str, Any]]:
+            yield from map(_item, items)
+            # The error comes before the end of an array, so that the array stays open.
+            if wrong:
+                raise wrong[0]
+
+        outcomes = printed()
         if results is not None:
             output = Output(options.format, cast(BinaryIO, results))
             outcomes = results.after_journal(outcomes)
@@ -228,8 +233,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         counts = items.counts
     if counts.failed:
         notice(f"{counts.failed} of {counts.drawn} items failed")
-    if wrong:
-        raise wrong[0]
     if not counts.drawn:
         notice(f"there was no input in {options.file}")
     return 5 if counts.failed else int(output.refused)
@@ -282,19 +285,22 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
     run with --cancel-on-exit. A client token that was given may be of an earlier run, which is not
     cancelled.
     """
-    agent, new = _agent(options, client, left()), os.urandom(16).hex()
-    if not (options.client_token or options.reuse):
+    agent = _agent(options, client, left())
+    new = None if options.reuse else os.urandom(16).hex()
+    if options.client_token is None:
         options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new
     try:
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
     except KeyboardInterrupt:
-        known = RunToken(server_of(client), agent=agent.agent_id, client_token=options.client_token)
-        lost = Namespace(run_id="", token=encode_token(known))
-        notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
-        if vars(options).get("cancel_on_exit") and options.client_token == new:
-            with contextlib.suppress(acp.ApiException):
-                if acp.RunHandle.from_token(lost.token, client, timeout=_SEARCH).cancel():
-                    notice("the run was cancelled")
+        if token := options.client_token:
+            known = RunToken(server_of(client), agent=agent.agent_id, client_token=token)
+            lost = Namespace(run_id="", token=encode_token(known))
+            notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
+            if vars(options).get("cancel_on_exit") and token == new:
+                with contextlib.suppress(acp.ApiException):
+                    # The user has pressed Ctrl-C, so the search takes at most two seconds.
+                    if acp.RunHandle.from_token(lost.token, client, timeout=2).cancel():
+                        notice("the run was cancelled")
         raise
 
 

@@ -57,9 +57,9 @@ class Results(io.FileIO):
                 self.close()
                 raise WrongUsage(f"--results and {name} are the same file: name another")
         # With a journal, the last record may be torn, because the batch writes it again.
-        form = rb'\{"index":' if options.journal else rb'\{"index":.*\n'
+        form = rb'\{"index":|\{"?i?n?d?e?x?"?\Z' if options.journal else rb'\{"index":.*\n'
         if options.format == "id":
-            form = HARMLESS_ID.pattern.encode() + rb"\n"
+            form = HARMLESS_ID.pattern.encode() + (rb"(\n|\Z)" if options.journal else rb"\n")
         with open(self.name if stat.S_ISREG(ours.st_mode) else os.devnull, "rb") as lines:
             if not all(map(re.compile(form).match, lines)):
                 self.close()

@@ -199,11 +199,7 @@ class RunCore:
             self.note_created(ago=timing().calendar() - float(token.created))
 
     def note(self, run: Run) -> Run:
-        """Keep the run as the server described it, and return it.
-
-        Raise `ResponseValidationError` if the server described another run.
-        """
-        self._check_id(run.run_id, "record", run)
+        """Keep the run as the server described it, and return it."""
         self._run = run
         if has_output(run.status):
             self._outcome = None
@@ -294,10 +290,9 @@ class RunCore:
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
-            seconds = None if limit == math.inf else limit
-            return self.runs.get_run(self.run_id, _request_timeout=seconds)
+            return self._look(self.runs, None if limit == math.inf else limit)
 
-        return self.note(wait.perform("look", send, self, longest=math.inf))
+        return wait.perform("look", send, self, longest=math.inf)
 
     def read(self, wait: Wait, next_pause: Callable[[Run], float | None] | None = None) -> Run:
         """Read the run and return it.
@@ -308,11 +303,16 @@ class RunCore:
         runs = wait.contact.runs
 
         def send(limit: float) -> Run | Pause:
-            run = self.note(runs.get_run(self.run_id, _request_timeout=limit))
+            run = self._look(runs, limit)
             seconds = None if next_pause is None else next_pause(run)
             return run if seconds is None else Pause(seconds)
 
         return wait.perform("look", send, self)
+
+    def _look(self, runs: RunsApi, limit: float | None) -> Run:
+        run = runs.get_run(self.run_id, _request_timeout=limit)
+        self._check_id(run.run_id, "record", run)
+        return self.note(run)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output and return it. `Polls` describes the requests.
@@ -338,7 +338,9 @@ class RunCore:
         A cache or a proxy may mix up runs. An empty id, or an id of zeros, names no run: a proxy
         that does not know the id sends such an output.
         """
-        if named.strip("0-") and named.lower() != self.run_id.lower():
+        # A server may write a UUID with or without dashes, and in either case of letters.
+        found, ours = (each.replace("-", "").lower() for each in (named, self.run_id))
+        if found.strip("0") and found != ours:
             reason = f"the server gave run {short(self.run_id)} the {what} of run {short(named)}"
             raise ResponseValidationError(reason=reason, body=received.to_json())
 

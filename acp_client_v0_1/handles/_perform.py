@@ -327,14 +327,11 @@ class Wait:
         If the late error is new, its cause is the last failure, or else the error that began the
         hold under way.
         """
-        hold_error = self.contact.server.hold_error if self.held else None
-        cause = error or hold_error
+        cause = error or (self.contact.server.hold_error if self.held else None)
         if self._late is None and cause is not None:
             return cause
-        if self._late is None:
-            late: BaseException = ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
-        else:
-            late = self._late(self, error)
+        words = f"out of time after {self.elapsed:.1f} s"
+        late = self._late(self, error) if self._late else ApiTimeoutError(reason=words)
         late.__cause__ = cause
         return late
 

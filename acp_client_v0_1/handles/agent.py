@@ -397,7 +397,8 @@ class AgentHandle(Notebook):
 
         - any exception that ``inputs`` raises;
         - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
-          to ``check`` by, an outage of 300 seconds, or what ``connect`` raises;
+          to ``check`` by, an outage of 300 seconds, or what ``connect`` raises. But an
+          `OSError` of ``connect`` is the error of one item;
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,9 @@ def test_a_worker_without_a_client_for_the_server_ends_the_batch(
         batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
         with pytest.raises(kind, match=words):
             next(batch)
+    missing: Any = partial(open, "/none/of/these")
+    (item,) = agent.map(numbers(1), executor=threads, connect=missing)
+    assert isinstance(item.error, FileNotFoundError)
     assert elsewhere.closed and creates(server) == []
     (item,) = agent.map(numbers(1), executor=threads, journal=path)  # it was not a failure
     assert item.result()["n"] == 0

@@ -78,13 +78,24 @@ def test_a_file_with_anything_but_results_is_refused_and_left_alone(inside: Insi
         ('{"index":0,"key"',),
         ("a,b\n1,2", "--journal", "journal"),
         ('{"index":0}\n1,2', "--journal", "journal"),
-        ("apple\npear", "--journal", "journal", "--format", "id"),
+        ("apple pie\npear", "--journal", "journal", "--format", "id"),
     ):
         Path("out").write_text(content, "utf-8")
         # To send anything would end with 10.
         done = inside("http://127.0.0.1:9", "batch", "echo", "in", "--results", "out", *more)
         assert done.returncode == 2 and "out has other lines than results" in done.stderr
         assert Path("out").read_text("utf-8") == content
+
+
+@pytest.mark.parametrize(("torn", "form"), [('{"ind', "jsonl"), ("r-1\nr-", "id")])
+def test_a_record_that_a_kill_has_torn_is_cut_off(
+    batch: Callable[..., int], torn: str, form: str
+) -> None:
+    write("in", {"n": 1})
+    Path("out").write_text(torn, "utf-8")
+    assert batch("echo", *BATCH, "--format", form) == 0
+    *earlier, record = Path("out").read_text("utf-8").splitlines()
+    assert earlier == torn.splitlines()[:-1] and len(record) > len(torn)
 
 
 @pytest.mark.slow

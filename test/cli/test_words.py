@@ -313,6 +313,11 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     assert ("the same command continues" if journal else "pass --journal") in err
 
 
+def test_an_empty_client_token_sends_none(server: LocalServer, inside: Inside) -> None:
+    inside(server, "start", "echo", "{}", "--client-token", "")
+    assert not server.runs[0]["creation"].get("metadata")
+
+
 @pytest.mark.parametrize("given", ["start", "run", CANCEL, f"{CANCEL} --client-token earlier"])
 def test_ctrl_c_during_a_start_names_the_run_or_cancels_it(
     server: LocalServer, inside: Inside, given: str
@@ -479,7 +484,7 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
         ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
         ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
         ("run echo --header=x", "unrecognized arguments: --header=x"),
-        ("run echo --input {}", "AGENT and INPUT stand without an option"),
+        ("run echo --input {}", "arguments: --input; did you mean 'input'?"),
         ("batch a f --workers 3", "; batch has --concurrency"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
@@ -611,6 +616,8 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         assert (done.returncode, done.stdout.count("\n")) == (2, items), (arguments, done.stderr)
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
         assert not PYTHON.search(done.stderr), arguments
+    done = inside(server, "batch", "echo", "csv", "--format", "json")
+    assert done.returncode == 2 and done.stdout.startswith("[") and "]" not in done.stdout
     assert {path.name for path in folder.iterdir()} == FILES.keys()
     empty = inside(server, "batch", "echo", "empty")
     assert (empty.returncode, empty.stderr) == (0, "there was no input in empty\n")

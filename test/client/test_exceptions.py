@@ -194,6 +194,7 @@ def test_a_server_that_says_no_more_than_its_status_is_not_quoted(data):
         ("http://[x", "http://[x", "/"),
         ("/runs/a@b?x", "/runs/a@b?x", "/runs/a@b"),
         ("//u:p@h/a@b", "//h/a@b", "/a@b"),
+        ("/a/http://u:p@h/b", "/a/http://h/b", "/b"),
     ],
 )
 def test_urls_of_errors(url, kept, path):

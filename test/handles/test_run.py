@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import pytest
 from support.serving import (
@@ -257,6 +258,18 @@ def test_a_record_of_another_run_is_refused(serve: Serve, call: Callable[..., ob
     with pytest.raises(ResponseValidationError, match="run r1 the record of run r:"):
         call(run)
     assert run.status is None and len(server.requests) == 1
+
+
+def test_a_server_may_write_an_id_with_other_dashes_and_letters(serve: Serve) -> None:
+    identifier = "0123ABCDEF6789abcdef0123456789ab"
+    _, client = serve(run_json("success", run_id=str(UUID(identifier))))
+    assert RunHandle(identifier, client).done()
+
+
+def test_a_change_counts_although_its_response_names_another_run(serve: Serve) -> None:
+    other = run_json(run_id="r2")
+    _, client = serve(Replies(look=run_json(), delete=other))
+    assert RunHandle("r", client).cancel()
 
 
 @pytest.mark.slow
