@@ -34,10 +34,9 @@ def seconds_left(options: Namespace, least: float = 0.001) -> Callable[[], float
 
     The function never gives less than ``least``.
     """
-    seconds = vars(options).get("timeout")
-    ends = time.monotonic() + (seconds or 0)
+    seconds, began = vars(options).get("timeout"), time.monotonic()
     # None means no limit, and 0 checks a run once. Both are returned as they are.
-    return lambda: seconds and max(least, ends - time.monotonic())
+    return lambda: seconds and max(least, began + seconds - time.monotonic())
 
 
 def count_of(file: BinaryIO, name: str) -> int | None:

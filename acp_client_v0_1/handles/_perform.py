@@ -367,9 +367,8 @@ class Wait:
         return max(0.001, self._next_tick - timing().now())
 
     def _watching(self) -> AbstractContextManager[object]:
-        if not self.watched:
-            return _NOTHING
-        return Interruptible(self._watch, min(timing().tick, self._until_tick()))
+        first = min(timing().tick, self._until_tick())
+        return Interruptible(self._watch, first) if self.watched else _NOTHING
 
     def _watch(self) -> float:
         """Check `stop` and tick. Return the seconds until the next call of this function.
