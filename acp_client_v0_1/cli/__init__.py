@@ -39,10 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
             # A signal stays ignored if nohup or `command &` has set that. Only `serve` ends by it
             # nevertheless, because it has handlers of its own.
             signal.signal(number, STOP)
-    sys.excepthook = _one_line
+    hook, sys.excepthook = sys.excepthook, _one_line
     try:
         options = parse(arguments)
-        sys.excepthook = sys.__excepthook__ if options.debug else _one_line
+        sys.excepthook = hook if options.debug else _one_line
         return _perform(options)
     except BrokenPipeError:
         # The reader of stdout has closed it, so nobody gets the rest.
