@@ -78,8 +78,8 @@ def inputs_of(
 ) -> Iterator[dict[str, Any]]:
     """Yield the inputs of a file of JSON Lines or CSV. Each input is read when it is needed.
 
-    A line that is no input ends them, and its error is put into ``wrong``. If it was raised, the
-    outcomes of the lines before it would be lost.
+    A line that is not an input ends the inputs, and its error is put into ``wrong``. If the error
+    were raised here, the outcomes of the lines before would be lost.
     """
     try:
         for index, (number, record) in enumerate(_records(file, name)):
