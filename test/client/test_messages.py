@@ -641,7 +641,7 @@ CALLS: Rows = {
         "within the call's 1e-09 s": lambda: get_run(timeout=1e-9),
         "GET /runs/r1: no response within the call's 0.2 s": lambda: get_run([STALL], timeout=0.2),
         "GET /runs/r1: no response within 0.2 s": lambda: get_run([STALL], timeout=(5, 0.2)),
-        "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.2),
+        "after status 200: the response was not complete within": lambda: get_run(CUT, timeout=0.8),
         "status 200: nothing more of the body within 0.2 s": lambda: get_run(CUT, timeout=(5, 0.2)),
     },
     acp.UnauthorizedException: {

@@ -355,8 +355,8 @@ def test_a_refusal_says_what_the_server_asks_for(
     assert "\x1b" not in str(report) and "a-secret-key" not in json.dumps(report.to_dict())
 
 
-def test_a_refusal_that_takes_almost_as_long_as_its_probe_is_seen(fast_clock: None) -> None:
-    slow = Fault(path="/agents/search", delay=0.9, times=None)  # 4.5 s
+def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(fast_clock: None) -> None:
+    slow = Fault(path="/agents/search", delay=0.7, times=None)  # 3.5 s
     report = at_fault(slow, api_key={"x-api-key": "a-secret-key"})
     assert (report.status, list(faults(report))) == (1, ["time of a request", "access"])
 

@@ -369,7 +369,7 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     """The create was carried out, and the call has no time left to find that out."""
     server.faults.add(of_create(status=503, retry_after=1, carried_out=True))
     with pytest.raises(RunStartAmbiguous, match="there was no time to search for it"):
-        slow.run({"seconds": 30}, timeout=0.5, cancel_on_exit=True)
+        slow.run({"seconds": 30}, timeout=0.9, cancel_on_exit=True)
     create, search, *_ = (request.time for request in server.requests)
     assert search - create >= 1
     assert (counts.creates, counts.of("DELETE"), server.runs) == (1, 1, ())
@@ -546,7 +546,7 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     assert (counts.of("DELETE"), earlier.done()) == (0, False)
     # The response shows which run the call has made.
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
-        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=0.5)
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=1)
     # Nobody else has a client token that was made for the call.
     server.faults.add(LOST)
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):

@@ -174,7 +174,7 @@ def test_interrupts_that_end_as_success(quirky: Any) -> None:
 @pytest.mark.slow
 def test_a_restart_that_leaves_runs_pending(quirky: Any) -> None:
     call = quirky(on_restart="hangs")
-    done, hung = finished(call), call.run(SLOW_AGENT_ID, input={"seconds": 0.1})
+    done, hung = finished(call), call.run(SLOW_AGENT_ID, input={"seconds": 0.9})
     call.server.restart(pause=0.3)
     assert call.output(done)["status"] == "success"
     assert call("GET", f"/runs/{hung}/output?block_timeout=1").status == 204
