@@ -17,10 +17,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.timing import SetTiming, using
 
-# A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
-# the scripts that tests interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what it runs in the background with Ctrl-C ignored, and nohup starts it with SIGHUP
+# ignored. That is inherited, also by the scripts that tests interrupt. A handler is not inherited.
+for ignored in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(
+            ignored,
+            signal.default_int_handler if ignored == signal.SIGINT else lambda number, frame: None,
+        )
 
 
 # An example that takes long on a busy machine has not failed.
