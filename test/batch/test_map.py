@@ -148,7 +148,9 @@ def test_ordered_draws_on_past_items_that_have_their_outcomes(
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 40])
-def test_no_input_is_drawn_before_it_is_needed(agent: AgentHandle, concurrency: int) -> None:
+def test_no_input_is_drawn_before_it_is_needed(
+    agent: AgentHandle, path: Path, concurrency: int
+) -> None:
     drawn = delivered = 0
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -158,11 +160,14 @@ def test_no_input_is_drawn_before_it_is_needed(agent: AgentHandle, concurrency: 
             assert drawn - delivered <= concurrency
             yield {"n": n}
 
-    batch = agent.map(inputs(), concurrency=concurrency)
+    batch = agent.map(inputs(), concurrency=concurrency, journal=path)
     assert drawn == 0
     for _ in batch:
         delivered += 1
     assert (drawn, delivered) == (120, 120)
+    drawn = delivered = 0
+    with agent.map(inputs(), concurrency=concurrency, journal=path) as again:
+        assert next(again).ok and drawn == 1
 
 
 def test_at_most_concurrency_runs_are_under_way(agent: AgentHandle) -> None:
