@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
-from acp_client_v0_1._schema.free_json import not_json
+from acp_client_v0_1._schema.free_json import is_plain, not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
@@ -196,14 +196,16 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     try:
         content = _encoded(value)
     except ValueError as error:
-        why = not_json(value, thorough=True) or f" cannot be written as JSON: {error}"
+        why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
     # pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it
     # writes U+FFFD for a lone surrogate. `not_json` refuses all of these. pydantic-core goes first,
     # because it refuses a structure that contains itself.
     thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
-    if fault := not_json(value, thorough=thorough):
-        raise ApiValueError(_placed(name, fault))
+    if thorough or not is_plain(value):
+        if fault := not_json(value):
+            raise ApiValueError(_placed(name, fault))
+        content = _encoded(_with_nulls(value))
     return content
 
 
@@ -214,6 +216,25 @@ def _placed(name: str, fault: str) -> str:
     ``input``, and does not know the body's name, ``run_create``.
     """
     return fault[1:] if fault.startswith(".") else f"{name}{fault}"
+
+
+def _with_nulls(value: Any) -> Any:
+    """Copy a body, with dicts in place of the models that a caller has put into its free objects.
+
+    `_encoded` leaves out the fields of a model that are None. In a caller's own model, None is a
+    value that the agent may require.
+    """
+    if isinstance(value, Conversions):
+        free = {name: _with_nulls(part) for name, part in value if isinstance(part, Mapping)}
+        return cast("BaseModel", value).model_copy(update=free)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        return {key: _with_nulls(part) for key, part in members.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_with_nulls, cast("list[object]", value))]
+    return value
 
 
 def _encoded(value: object) -> bytes:

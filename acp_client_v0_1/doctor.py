@@ -388,7 +388,7 @@ def _create_run(exam: _Exam) -> None:
     elif final:
         exam.note("result", f"after {monotonic() - began:.1f} s")
         needed: Any = exam.specs and exam.specs.interrupts and exam.specs.output.get("required")
-        if isinstance(needed, list) and {*cast("list[str]", needed)} - {*final.result}:
+        if isinstance(needed, list) and {*map(str, cast("list[object]", needed))} - {*final.result}:
             exam.habit("questions", "interrupts_succeed", True, False, "none, and a part result")
 
 

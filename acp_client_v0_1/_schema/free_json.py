@@ -37,15 +37,20 @@ _DEEPEST = 197
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-def not_json(value: object, thorough: bool, levels: int = _DEEPEST) -> str | None:
+def is_plain(value: object) -> bool:
+    """Tell whether a mapping, or each mapping in a model's fields, holds only plain JSON.
+
+    This does not look for floats that are not finite, nor for lone surrogates.
+    """
+    return all(_is_plain(part) for _, part in _parts(value))
+
+
+def not_json(value: object, levels: int = _DEEPEST) -> str | None:
     """Describe the first thing that JSON cannot hold, if there is any, and its place.
 
-    The text continues the value's name. In a model, the mappings in its fields are searched.
-    ``thorough`` also finds floats that are not finite, and lone surrogates. A value of more than
-    so many ``levels`` cannot be read back.
+    The text continues the value's name. In a model, the mappings in its fields are searched. A
+    value of more than so many ``levels`` cannot be read back.
     """
-    if not thorough and all(_is_plain(part) for _, part in _parts(value)):
-        return None
     return _fault(value, "", levels + isinstance(value, BaseModel))
 
 

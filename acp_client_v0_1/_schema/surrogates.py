@@ -17,6 +17,9 @@ from enum import Enum
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails
+
+from acp_client_v0_1._errors import one_line
 
 T = TypeVar("T")
 
@@ -47,6 +50,12 @@ def read_again(
 ) -> T:
     """Read JSON text again if ``error`` is about lone surrogates, or raise it."""
     (first, *_) = error.errors(include_url=False, include_input=False)
+    if first["type"] == "union_tag_invalid":
+        # pydantic's message has the tag as the server wrote it, and a traceback prints the message.
+        context: Any = {**first.get("ctx", {})}
+        context["tag"] = one_line(context["tag"])
+        fault = InitErrorDetails(type=first["type"], loc=first["loc"], input=None, ctx=context)
+        raise ValidationError.from_exception_data(error.title, [fault], "json") from None
     if first["type"] != "json_invalid":
         raise error
     try:

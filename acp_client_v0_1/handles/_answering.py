@@ -273,7 +273,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
             return bool(lost)
         sent = True
-        core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
+        core.note_changed(runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 
     def probe(error: ApiException) -> Any:

@@ -199,11 +199,27 @@ class RunCore:
             self.note_created(ago=timing().calendar() - float(token.created))
 
     def note(self, run: Run) -> Run:
-        """Keep the run as the server described it, and return it."""
+        """Keep the run as the server described it, and return it.
+
+        Raises `ResponseValidationError` if the record is of another run.
+        """
+        # This comparison is only for speed.
+        if run.run_id != self.run_id:
+            self.check_id(run.run_id, "record", run)
         self._run = run
         if has_output(run.status):
             self._outcome = None
         return run
+
+    def note_changed(self, run: Run) -> Run | None:
+        """Keep the record that a DELETE or an answer got, and return the run as it is known now.
+
+        The server has carried out the change even if the record is of another run. Such a record is
+        not kept.
+        """
+        with suppress(ResponseValidationError):
+            self.note(run)
+        return self._run
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
         """Note that the run was created ``ago`` seconds ago. A read replica may not have it yet."""
@@ -310,9 +326,7 @@ class RunCore:
         return wait.perform("look", send, self)
 
     def _look(self, runs: RunsApi, limit: float | None) -> Run:
-        run = runs.get_run(self.run_id, _request_timeout=limit)
-        self._check_id(run.run_id, "record", run)
-        return self.note(run)
+        return self.note(runs.get_run(self.run_id, _request_timeout=limit))
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output and return it. `Polls` describes the requests.
@@ -332,10 +346,10 @@ class RunCore:
         named = getattr(output and output.actual_instance, "run_id", "")
         # This comparison is only for speed.
         if named != self.run_id:
-            self._check_id(named, "output", output)
+            self.check_id(named, "output", output)
         return output
 
-    def _check_id(self, named: str, what: str, received: Any) -> None:
+    def check_id(self, named: str, what: str, received: Any) -> None:
         """Raise `ResponseValidationError` if what was received names another run.
 
         A cache or a proxy may mix up runs. An empty id, or an id of zeros, names no run: a proxy
@@ -403,8 +417,8 @@ class RunCore:
         lost = 0
         runs = wait.contact.runs
 
-        def send(limit: float) -> Run:
-            return self.note(runs.delete_run(self.run_id, _request_timeout=limit))
+        def send(limit: float) -> Run | None:
+            return self.note_changed(runs.delete_run(self.run_id, _request_timeout=limit))
 
         def probe(error: ApiException) -> Run | None:
             nonlocal lost

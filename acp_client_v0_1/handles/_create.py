@@ -17,11 +17,16 @@ import math
 from functools import partial
 from typing import Any
 
-from acp_client_v0_1._errors import AMBIGUOUS, one_line
+from acp_client_v0_1._errors import AMBIGUOUS, one_line, short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    NotFoundException,
+    ResponseValidationError,
+)
 from acp_client_v0_1.handles._core import utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
@@ -68,7 +73,12 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
     def post(limit: float) -> list[Run]:
         seconds = None if limit == math.inf else limit
-        return [runs.create_run(creation, _request_timeout=seconds)]
+        made = runs.create_run(creation, _request_timeout=seconds)
+        # A cache or a proxy may mix up responses. The server need not return the metadata.
+        if client_token_of(made.creation) not in ("", client_token_of(creation)):
+            reason = f"the server answered the create with another run, {short(made.run_id)}"
+            raise ResponseValidationError(reason=reason, body=made.to_json())
+        return [made]
 
     def probe(error: ApiException) -> Any:
         nonlocal posts

@@ -106,6 +106,8 @@ class EventDecoder:
             payload = read_again(error, self._validate, text)
         # `root` is what `actual_instance` returns, without a call for each event.
         data = payload.root
+        if data.run_id != self._core.run_id:
+            self._core.check_id(data.run_id, "event", payload)
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False

@@ -30,8 +30,6 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import SchemaMismatch
-from acp_client_v0_1.models.run import Run
-from acp_client_v0_1.models.run_create import RunCreate
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
@@ -52,11 +50,13 @@ _MOST_STEPS = 200_000
 _MOST_BYTES = 32 * 1024 * 1024
 # A part of a value takes about this many bytes in addition to its text.
 _PART = 256
-# The most bytes of one compiled pattern, and of all patterns together. The time to match is at most
-# the size of the pattern times the length of the text. The pattern "(?:a{0,500}){0,90}b" would take
-# 4 MiB.
+# The most bytes of one compiled pattern, and of all patterns together. The pattern
+# "(?:a{0,500}){0,90}b" would take 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
+# The most bytes of all patterns, times the characters of the value. The time to match grows with
+# this product, which was measured to take up to five seconds, and nothing can interrupt it.
+_MOST_MATCHING = 10_000_000_000
 # The schemas in these keywords apply to the members or items of a value, or to the names of the
 # members.
 _OF_CHILDREN = frozenset(
@@ -83,6 +83,13 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
+# What a caller may pass by mistake, and what to pass instead.
+_NOT_INPUTS = {
+    "Run": "run.creation.input",
+    "RunCreate": "create.input",
+    "BatchItem": "item.result()",
+}
+
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 """A value that is accepted where the contract has a JSON object."""
 
@@ -92,9 +99,10 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
     # Nearly every value is a dict, and for a dict the first condition is quick.
     if type(value) is dict or isinstance(value, Mapping):
         return {**value}
-    if isinstance(value, (Run, RunCreate)):
-        kind, own = type(value).__name__, "run.creation" if isinstance(value, Run) else "create"
-        raise ApiTypeError(f"{name} must be the agent's own object, not a {kind}: pass {own}.input")
+    kind = type(value)
+    if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
+        advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__]}"
+        raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
     if isinstance(value, BaseModel):
         try:
             return dict_of(name, value.model_dump(mode="json", by_alias=True))
@@ -197,6 +205,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     nodes = list(_nodes(schema))
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
+    largest = min(_LARGEST_PATTERNS, _MOST_MATCHING // len(repr(value))) // max(1, patterns)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
     # Without references and "unevaluated…", the number of steps is at most the size of the schema
     # times the size of the value.
@@ -211,9 +220,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
             retriever=_refuse,
             # This engine does not backtrack. So no pattern takes exponential time, and patterns
             # that need backtracking are refused.
-            pattern_options=package.RegexOptions(
-                size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
-            ),
+            pattern_options=package.RegexOptions(size_limit=min(_LARGEST_PATTERN, largest)),
         )
     except ValueError as error:
         # The errors of the package about a schema are ValueErrors.

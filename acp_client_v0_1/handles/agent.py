@@ -619,7 +619,9 @@ def _has(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, list) and isinstance(value, list):
         values, items = cast("list[object]", value), cast("list[object]", wanted)
         return len(values) == len(items) and all(map(_has, values, items))
-    return wanted is None or value == wanted
+    # Python takes 1 and True for the same.
+    same_kind = isinstance(value, bool) == isinstance(wanted, bool)
+    return wanted is None or (same_kind and value == wanted)
 
 
 def _lookup_error(

@@ -87,7 +87,7 @@ def check_header(what: str, name: str, value: str) -> None:
 def json_copy(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
     check_type(what, value, dict)
-    if fault := not_json(value, thorough=True, levels=_LEVELS):
+    if fault := not_json(value, levels=_LEVELS):
         raise TypeError(f"{what}{fault}")
     try:
         copy: dict[str, Any] = from_json(to_json(value))

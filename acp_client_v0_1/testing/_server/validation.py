@@ -62,7 +62,7 @@ def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
     # pydantic reads a number that is too large for a float as infinity, and would write that.
-    if fault := not_json(cast("object", value), thorough=True, levels=200):
+    if fault := not_json(cast("object", value), levels=200):
         raise Refusal(422, f"the body{fault}")
     return cast("dict[str, Any]", value)
 
