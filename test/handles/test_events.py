@@ -25,6 +25,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     EventTooLarge,
     ForbiddenException,
+    ResponseValidationError,
     Run,
     RunEvent,
     RunGone,
@@ -154,6 +155,15 @@ class Scripted(Replies):
     def _look(self) -> bytes:
         over = self.opened >= len(self.replies["stream"])
         return streamed(self.at_the_end if over else "pending")
+
+
+@pytest.mark.parametrize("mode", ["custom", "result"])
+def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
+    fields = {"update": {}} if mode == "custom" else {"result": {}}
+    theirs = event_of(mode, "1", run_id="r2", **fields)
+    events = Scripted(serve, STREAMING + theirs).run.events()
+    with pytest.raises(ResponseValidationError, match="run r the event of run r2"):
+        next(events)
 
 
 def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:

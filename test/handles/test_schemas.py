@@ -284,6 +284,14 @@ def test_a_fault_quotes_no_more_than_a_line_of_the_input(name: str) -> None:
     assert len(words) == 300 and str(caught.value).isprintable()
 
 
+def test_patterns_are_not_matched_against_a_text_that_would_take_minutes() -> None:
+    schema = {"allOf": [{"pattern": f"(?:a{{0,60}}){{0,40}}[b-z{n}]"} for n in range(10)]}
+    with pytest.raises(SchemaMismatch):
+        check_value("input", {"x": "a" * 1_000}, {"properties": {"x": schema}})
+    with pytest.warns(UserWarning, match="was not checked"):
+        check_value("input", {"x": "a" * 100_000}, {"properties": {"x": schema}})
+
+
 def test_patterns_of_common_sizes_are_checked() -> None:
     patterns = [
         r"^[a-z0-9_.-]{1,255}$",
