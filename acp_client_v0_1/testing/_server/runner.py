@@ -106,9 +106,7 @@ class WireTransport:
 class _Meter(ServerState):
     """uvicorn's shared state, and a count of the connections ever accepted."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.accepted = 0
+    accepted = 0
 
 
 class _WireProtocol(H11Protocol):
