@@ -81,9 +81,7 @@ def proxy_for(
     """
     if no_proxy is not None and _excludes(no_proxy, origin):
         return None
-    if proxy is not None:
-        return parse_proxy(proxy, "proxy", headers) if proxy else None
-    url, name = _from_environment(origin, no_proxy is None)
+    url, name = _from_environment(origin, no_proxy is None) if proxy is None else (proxy, "proxy")
     return parse_proxy(url, name, headers) if url else None
 
 

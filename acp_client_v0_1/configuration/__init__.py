@@ -35,12 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Configuration"]
 
 _DEFAULT_HOST = "http://localhost"
-# These settings are not arguments. The last three, which openapi-generator's clients have, have no
-# effect.
-_NO_ARGUMENTS = (
-    *("logger", "logger_format", "refresh_api_key_hook", "temp_folder_path"),
-    *("logger_file_handler", "logger_formatter", "logger_stream_handler"),
-)
+# These settings are neither arguments nor attributes of the class. The last three, which
+# openapi-generator's clients have, have no effect.
+_OTHERS = ("logger", "logger_file_handler", "logger_formatter", "logger_stream_handler")
 
 
 class Configuration(ConfigurationReport):
@@ -111,6 +108,9 @@ class Configuration(ConfigurationReport):
     """
 
     _default: ClassVar[Configuration | None] = None
+    # These settings are not arguments.
+    refresh_api_key_hook: Callable[[Configuration], None] | None = None
+    temp_folder_path: str | None = None
 
     @only_known
     def __init__(
@@ -167,7 +167,6 @@ class Configuration(ConfigurationReport):
         # Credentials
         self.api_key: dict[str, str] = copied(api_key, "api_key")
         self.api_key_prefix: dict[str, str] = copied(api_key_prefix, "api_key_prefix")
-        self.refresh_api_key_hook: Callable[[Configuration], None] | None = None
         self.username = username
         self.password = password
         self.access_token = access_token
@@ -199,7 +198,6 @@ class Configuration(ConfigurationReport):
         # Forms
         self.safe_chars_for_path_param = safe_chars_for_path_param
         self.client_side_validation = client_side_validation
-        self.temp_folder_path: str | None = None
         self.datetime_format = datetime_format
         self.date_format = date_format
         if debug is not None:
@@ -376,4 +374,4 @@ class Configuration(ConfigurationReport):
 
 
 _CONFIGURATION = instance_of("a Configuration", Configuration)
-_KNOWN = frozenset((*signature(Configuration).parameters, *dir(Configuration), *_NO_ARGUMENTS))
+_KNOWN = frozenset((*signature(Configuration).parameters, *dir(Configuration), *_OTHERS))

@@ -29,12 +29,13 @@ class _LogFile(logging.FileHandler):
 class ConfigurationReport:
     """Shows and logs the attributes of ``Configuration``."""
 
+    logger_format: str = "%(asctime)s %(levelname)s %(message)s"
+
     def __init__(self) -> None:
         self.logger: dict[str, logging.Logger] = {
             "package_logger": logging.getLogger("acp_client_v0_1"),
             "urllib3_logger": logging.getLogger("urllib3"),
         }
-        self.logger_format = "%(asctime)s %(levelname)s %(message)s"
         self._logger_file: str | None = None
         # The process may change its folder, so this is the absolute path.
         self._log_path: str | None = None

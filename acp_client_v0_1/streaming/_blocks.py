@@ -45,8 +45,6 @@ _LINES_TO_JOIN = 4096
 _MAX_RETRY_DIGITS = 4300
 
 _DATA = b"data:"
-_COLON = 0x3A
-_SPACE = 0x20
 
 # This makes a named tuple in half the time of the class's own `__new__`.
 _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
@@ -232,12 +230,12 @@ class OpenLine:
             self._tell_field()
 
     def _tell_field(self) -> None:
-        if self._bytes[0] == _COLON:
+        if self._bytes.startswith(b":"):
             self._reset()
             self._is_comment = True
         elif len(self._bytes) > len(_DATA) and self._bytes.startswith(_DATA):
             self._is_data = True
-            del self._bytes[: len(_DATA) + (self._bytes[len(_DATA)] == _SPACE)]
+            del self._bytes[: len(_DATA) + self._bytes.startswith(b" ", len(_DATA))]
 
     def end(self, last: bytes, buffers: EventBuffers) -> None:
         """Complete the line with its last bytes, pass it to the buffers, and reset."""

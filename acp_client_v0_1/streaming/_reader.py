@@ -61,7 +61,9 @@ class EventReader:
         self._pid = os.getpid()
         # The last event id before the first event of the batch is handed out.
         self._id_before = ""
-        self._start_batch([])
+        # The events and their iterator are in one tuple, so that another thread sees both of the
+        # same batch. The iterator's position shows how many events are handed out.
+        self._batch: tuple[list[ServerSentEvent], Iterator[ServerSentEvent]] = ([], iter(()))
         self.closed: bool = False
 
     @property
@@ -112,7 +114,7 @@ class EventReader:
                 read = True
                 events = self._parser.feed(data)
                 if events:
-                    self._start_batch(events)
+                    self._batch = events, iter(events)
                     if not self.closed:
                         return True
                     events.clear()  # type: ignore[unreachable]  # `close` was called meanwhile
@@ -161,11 +163,6 @@ class EventReader:
         """Return the fields of the response, for an error of the stream."""
         names = ("status", "headers", "method", "url")
         return {name: getattr(self.response, name) for name in names}
-
-    def _start_batch(self, events: list[ServerSentEvent]) -> None:
-        # The events and their iterator are in one tuple, so that another thread sees both of the
-        # same batch. The iterator's position shows how many events are handed out.
-        self._batch = (events, iter(events))
 
     def _end_batch(self, last_event_id: str) -> None:
         self._id_before = last_event_id

@@ -86,16 +86,12 @@ class EventStream(Iterator[T]):
                 undecodable = self.reader.undecodable(error)
                 if undecodable is not None:
                     raise undecodable from error
-            self._advance()
-
-    def _advance(self) -> None:
-        reader = self.reader
-        # Another iteration may have read ahead, and its events come first.
-        if not length_hint(reader.left):
-            with self._one_reader:
-                if not reader.advance():
-                    raise StopIteration
-        self._values = map(self._decode, reader.left)
+            # Another iteration may have read ahead, and its events come first.
+            if not length_hint(self.reader.left):
+                with self._one_reader:
+                    if not self.reader.advance():
+                        raise StopIteration
+            self._values = map(self._decode, self.reader.left)
 
     def _check_open(self) -> None:
         if self.closed:

@@ -32,9 +32,7 @@ DEFAULT_MAX_EVENT_BYTES = 64 * 1024 * 1024
 _SLICE = 256 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-_CR = 0x0D
 _LF = 0x0A
-_COLON = 0x3A
 
 # The beginning of a block, up to this size, is kept and fed again with the next piece, so that most
 # blocks are read whole. A block is kept only once, so that time stays linear. A block with a
@@ -189,7 +187,7 @@ class SSEParser:
             cut = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
             if cut:
                 begin = self._take_blocks(piece[:cut], events)
-            self._after_cr = piece[-1] == _CR
+            self._after_cr = piece.endswith(b"\r")
         if begin == len(piece):
             return
         rest = piece[begin:]
@@ -251,7 +249,7 @@ def _size(lines: bytes) -> int:
     # Comments do not count.
     if lines[:1] != b":" and b"\n:" not in lines:
         return len(lines)
-    return sum(len(line) for line in lines.splitlines(keepends=True) if line[0] != _COLON)
+    return sum(len(line) for line in lines.splitlines(keepends=True) if line[:1] != b":")
 
 
 def _with_line_feeds(lines: bytes) -> bytes:

@@ -148,8 +148,7 @@ class Faults:
             self._waiting.clear()
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._waiting)
+        return len(self._waiting)
 
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault for a request, if there is one, and count the request."""

@@ -110,7 +110,6 @@ class LocalServer:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listener = socket.create_server((self._host, self._port), family=family)
             self._port = listener.getsockname()[1]
-            self._webhooks.open()
             self._runner = Runner(self._app, listener, self._tls)
         return self
 

@@ -69,26 +69,21 @@ class Webhooks:
     def __init__(self, hosts: Collection[str], *, enabled: bool) -> None:
         self._hosts = frozenset(hosts)
         self._enabled = enabled
-        self._sender: ThreadPoolExecutor | None = None
+        # It has no thread before the first delivery.
+        self._sender = ThreadPoolExecutor(1, "webhooks of the local server")
         self.deliveries: Recent[WebhookDelivery] = Recent()
 
-    def open(self) -> None:
-        """Begin to send, unless this is under way."""
-        self._sender = self._sender or ThreadPoolExecutor(1, "webhooks of the local server")
-
     def send(self, url: str, run: dict[str, Any]) -> None:
-        """Queue the delivery of a copy of a Run, unless the deliveries have ended."""
-        sender = self._sender
-        if sender is not None:
-            # The sender refuses a delivery with RuntimeError if another thread has just closed it.
-            with contextlib.suppress(RuntimeError):
-                sender.submit(self._deliver, url, from_json(to_json(run)))
+        """Queue the delivery of a copy of a Run."""
+        # The sender refuses a delivery with RuntimeError if another thread has just closed it.
+        with contextlib.suppress(RuntimeError):
+            self._sender.submit(self._deliver, url, from_json(to_json(run)))
 
     def close(self) -> None:
-        """Drop queued and later deliveries, and wait for the one that is being sent."""
-        closed, self._sender = self._sender, None
-        if closed is not None:
-            closed.shutdown(cancel_futures=True)
+        """Drop queued deliveries, and wait for the one that is being sent."""
+        # The server may start again, and then sends again.
+        closed, self._sender = self._sender, ThreadPoolExecutor(1, "webhooks of the local server")
+        closed.shutdown(cancel_futures=True)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
         body = to_json(run)

@@ -21,7 +21,6 @@ from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import Refusal, fitting
 from acp_client_v0_1.testing._values import json_copy
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
-from acp_client_v0_1.testing.context import RunCancelled
 
 # The agent is at work, or its question suspends it.
 _Agent: TypeAlias = Generator[object, object, object]
@@ -207,18 +206,15 @@ class Engine:
             state = json_copy(value, "an update")
             self._publish(run, over, state)
             if run.cancelled.is_set():
-                _close(agent)
-                raise RunCancelled(run.run_id)
+                return _close(agent)
             answer = None
 
     def _publish(self, run: RunRecord, over: threading.Event, update: JsonObject) -> None:
         with self._store.lock:
-            if over.is_set():
-                return
-            if run.streaming is not None:
+            if run.streaming is not None and not over.is_set():
                 content = {"update" if run.streaming == "custom" else "result": update}
                 run.events.append(_event(run, run.streaming, "pending", **content))
-            _wake(run)
+                _wake(run)
 
     def _finish(self, run: RunRecord, over: threading.Event, value: object) -> None:
         if isinstance(value, Interrupt):

@@ -92,16 +92,15 @@ async def _read(declared: str, receive: Receive) -> bytes | None:
     """Return a request's body, or None if the client left before its end."""
     # h11 lets only digits pass, at most 20, so int() cannot fail below.
     body = bytearray()
-    more = True
-    while more:
+    while True:
         if len(body) > _LARGEST_BODY or (declared and int(declared) > _LARGEST_BODY):
             raise Refusal(413, f"the body is larger than {_LARGEST_BODY} bytes")
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 async def _turn_away(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:

@@ -86,7 +86,10 @@ class _Exchange:
         if nothing and (fault.cut is not None or fault.late is not None):
             self._break(fault.cut)
         elif fault.raw is not None:
-            await self._send_raw(fault.raw)
+            for piece in self._pieces(fault.raw):
+                await self._pause(fault.drip)
+                self._wire.write_raw(piece)
+            self._break(fault.cut or "close")
         else:
             await self._send_response(app)
         if fault.close_after:
@@ -111,12 +114,6 @@ class _Exchange:
         if not self._broken:
             # The fault is not for the next response on the same connection.
             self._wire.limit(None, None)
-
-    async def _send_raw(self, raw: bytes) -> None:
-        for piece in self._pieces(raw):
-            await self._pause(self._fault.drip)
-            self._wire.write_raw(piece)
-        self._break(self._fault.cut or "close")
 
     async def _send(self, message: Message) -> None:
         async with self._turn:
@@ -194,9 +191,8 @@ def _fault_response(fault: Fault) -> Response:
         headers["Retry-After"] = str(fault.retry_after)
     if fault.redirect is not None:
         headers["Location"] = fault.redirect
-    if status in (204, 304):
-        return Response(status_code=status, headers=headers)
-    if isinstance(fault.body, bytes):
-        return Response(fault.body, status, headers)
-    body = responses.get(status, "") if fault.body is None else fault.body
-    return JsonResponse(body, status, headers)
+    # A response with one of these statuses has no body.
+    body = b"" if status in (204, 304) else fault.body
+    if isinstance(body, bytes):
+        return Response(body, status, headers)
+    return JsonResponse(responses.get(status, "") if body is None else body, status, headers)

@@ -51,7 +51,6 @@ class WireTransport:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
         self._unsent = bytearray()
         self._left: int | None = None
         self._on_limit: Callable[[], None] | None = None
@@ -76,7 +75,7 @@ class WireTransport:
         # uvicorn writes the head and the body of a response one after the other. Sending both in
         # one system call makes a small response much cheaper.
         if data and not self._unsent:
-            self._loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._unsent += data
 
     def _flush(self) -> None:
@@ -106,9 +105,7 @@ class WireTransport:
 class _Meter(ServerState):
     """uvicorn's shared state, and a count of the connections ever accepted."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.accepted = 0
+    accepted = 0
 
 
 class _WireProtocol(H11Protocol):

@@ -234,15 +234,14 @@ class Store:
             return [record.to_wire() for record in found[offset : offset + limit]]
 
     def forget_run(self, run: RunRecord) -> None:
-        """Remove a run from the store and from its thread."""
-        with self.lock:
-            run.deleted, run.deleted_at = True, time.monotonic()
-            self.runs.pop(run.run_id, None)
-            self._deleted[run.run_id] = run
-            while len(self._deleted) > _DELETED:
-                del self._deleted[next(iter(self._deleted))]
-            if run.thread is not None:
-                run.thread.runs.remove(run)
+        """Remove a run from the store and from its thread. Call this under the lock."""
+        run.deleted, run.deleted_at = True, time.monotonic()
+        self.runs.pop(run.run_id, None)
+        self._deleted[run.run_id] = run
+        while len(self._deleted) > _DELETED:
+            del self._deleted[next(iter(self._deleted))]
+        if run.thread is not None:
+            run.thread.runs.remove(run)
 
 
 def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404) -> T:
