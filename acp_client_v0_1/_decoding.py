@@ -80,7 +80,7 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
     content = response.read_beginning()
-    body = response.hidden(text_of(content, response))
+    body, content = _hidden(content, response)
     error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
     error.__cause__ = response.fault
     return error
@@ -104,8 +104,10 @@ def _with_body(
     kind: type[ResponseDecodeError], response: acp.rest.RESTResponse, content: bytes, reason: str
 ) -> ResponseDecodeError:
     """Build the error for a response whose content is not what its status promises."""
-    body, reason = map(response.hidden, (text_of(content, response), reason))
-    return kind(reason=reason, http_resp=response, body=body, data=_data(content, body))
+    body, content = _hidden(content, response)
+    return kind(
+        reason=response.hidden(reason), http_resp=response, body=body, data=_data(content, body)
+    )
 
 
 def _explanation(
@@ -149,6 +151,13 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
     charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
     codec = _CODECS.get(charset.partition(";")[0].strip(" \"'"), "utf-8")
     return content.decode(codec, "replace")
+
+
+def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, bytes]:
+    """Return the text and the content of a response without the credentials that it echoes."""
+    text = text_of(content, response)
+    body = response.hidden(text)
+    return body, content if body == text else body.encode()
 
 
 def _data(content: bytes, text: str) -> Any:

@@ -85,7 +85,8 @@ class Call:
     def hidden(self, text: str) -> str:
         """Return a text of a server with ``***`` for each credential that the server echoes.
 
-        A proxy may write a page such as "Cannot GET /runs/r1?key=abc".
+        A proxy may write a page such as "Cannot GET /runs/r1?key=…". Shorter secrets than of 8
+        characters stay.
         """
         values = [v for k, v in self.headers.items() if k.lower() not in SHOWN_HEADERS]
         coded = self.credential.partition("=")[2]

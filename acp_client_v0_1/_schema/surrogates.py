@@ -54,7 +54,8 @@ def read_again(
         # pydantic's message has the tag as the server wrote it, and a traceback prints the message.
         context: Any = {**first.get("ctx", {})}
         context["tag"] = one_line(context["tag"])
-        fault = InitErrorDetails(type=first["type"], loc=first["loc"], input=None, ctx=context)
+        given = error.errors(include_url=False)[0]["input"]
+        fault = InitErrorDetails(type=first["type"], loc=first["loc"], input=given, ctx=context)
         raise ValidationError.from_exception_data(error.title, [fault], "json") from None
     if first["type"] != "json_invalid":
         raise error

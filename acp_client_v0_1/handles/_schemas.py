@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
-from acp_client_v0_1._schema.free_json import not_json
+from acp_client_v0_1._schema.free_json import is_plain, not_json
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -56,8 +56,8 @@ _PART = 256
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
 # The most bytes of all patterns, times the characters of the value. The time to match grows with
-# this product, which was measured to take up to five seconds, and nothing can interrupt it.
-_MOST_MATCHING = 10_000_000_000
+# this product. This much was measured to take up to 15 seconds, and nothing can interrupt it.
+_MOST_MATCHING = 30_000_000_000
 # The schemas in these keywords apply to the members or items of a value, or to the names of the
 # members.
 _OF_CHILDREN = frozenset(
@@ -89,7 +89,7 @@ _NOT_INPUTS = {
     "Run": "run.creation.input",
     "RunCreate": "create.input",
     "BatchItem": "item.result()",
-    "RunEvent": "event.result",
+    "RunEvent": "event.result or event.update",
 }
 
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
@@ -101,10 +101,10 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
     # Nearly every value is a dict, and for a dict the first condition is quick.
     if type(value) is dict or isinstance(value, Mapping):
         return {**value}
-    kind = type(value)
-    if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
-        advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__]}"
-        raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
+    for kind in type(value).__mro__:
+        if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
+            advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__]}"
+            raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
     if isinstance(value, BaseModel):
         try:
             return dict_of(name, value.model_dump(mode="json", by_alias=True))
@@ -175,11 +175,13 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
     """
     package = imported("jsonschema_rs", "check=", "validation")
-    if fault := not_json(value):
-        raise ApiValueError(f"{what}{fault}")
-    try:
+    if not is_plain(value):
+        if fault := not_json(value):
+            raise ApiValueError(f"{what}{fault}")
         # What is sent is checked: of a date or of a caller's model, that is its JSON.
-        faults = list(_schema_faults(package, to_jsonable_python(value), schema))
+        value = to_jsonable_python(value)
+    try:
+        faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warn_caller(f"{what} was not checked: the agent's schema cannot be used: {why}")
@@ -228,8 +230,11 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
             pattern_options=package.RegexOptions(size_limit=min(_LARGEST_PATTERN, largest)),
         )
     except ValueError as error:
-        # The errors of the package about a schema are ValueErrors.
-        raise _UnusableSchema(str(error).partition("\n")[0]) from error
+        # The errors of the package about a schema are ValueErrors. It says the same of a pattern
+        # that is too large.
+        words = 'is not a "regex", or takes too long to match'
+        why = str(error).partition("\n")[0].replace('is not a "regex"', words)
+        raise _UnusableSchema(why) from error
     if validator.is_valid(value):
         return
     if _can_be_listed(schema, value):

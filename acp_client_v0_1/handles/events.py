@@ -32,6 +32,7 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiValueError,
     EventTooLarge,
+    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import FINAL
@@ -91,8 +92,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         # gap.
         raise_gaps: bool,
         # False: an interrupt ends the iteration. True: wait until another caller answers. A
-        # function: call the function, which answers.
-        through_interrupts: bool | Callable[[], object],
+        # function: call the function, which answers, and returns whether there was a question.
+        through_interrupts: bool | Callable[[], bool],
         timeout: float | None,
         # The id of the event to begin after. By default, this is the last event of the token that
         # the handle was made from, if any.
@@ -121,6 +122,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
+        # How many events had been delivered at the last interrupt.
+        self._delivered_at_interrupt = -1
         # When the run is read next, unless an event comes before. A new stream sets this.
         self._next_check: float
         self._wait = core.wait(timeout, self._closing, what="has no event")
@@ -174,8 +177,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                         if waited:
                             self._next_check = timing().now() + timing().silence
                         return event
-            except KeyboardInterrupt:
-                # The event that was decoded at this moment may be lost.
+            except (KeyboardInterrupt, ResponseValidationError):
+                # The event that was decoded at this moment may be lost, or is of another run.
                 self._decoder.memory.doubt()
                 raise
             except StreamGap:
@@ -402,15 +405,17 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._end(RunStatus.INTERRUPTED.value)
             return
         self._drop_stream()
-        answered, reads = core.answered, 0
+        waited = False
         if callable(through):
-            through()
+            waited = through()
         else:
 
             def next_pause(run: Run) -> float | None:
-                nonlocal reads
-                reads += 1
-                return timing().human if run.status == RunStatus.INTERRUPTED else None
+                nonlocal waited
+                if run.status != RunStatus.INTERRUPTED:
+                    return None
+                waited = True
+                return timing().human
 
             # A human may take any time to answer, so the wait for the answer has no timeout.
             wait = core.wait(stop=self._closing)
@@ -418,11 +423,14 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # be a hot loop.
             wait.sleep(timing().probe)
             core.read(wait, next_pause)
-        # If they disagree, nobody was waited for, and the timeout continues.
-        if core.answered is not answered or reads > 1:
+        # If the run is interrupted again without a new event, and nobody was waited for, they
+        # disagree. Then the timeout continues.
+        delivered = self._decoder.memory.delivered
+        if waited or delivered != self._delivered_at_interrupt:
             self._wait.rearm()
         elif self._wait.remaining() <= 0:
             raise self._wait.late_error()
+        self._delivered_at_interrupt = delivered
 
     def _begin_polling(self) -> None:
         self._polling = True

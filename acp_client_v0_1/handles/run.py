@@ -424,8 +424,10 @@ class RunHandle(Notebook):
         core = self._core
         questions = Questions(core, on_interrupt, timeout, most=max_interrupts)
 
-        def answer_open() -> None:
-            questions.take(outcome_of(core, None, core.wait(timeout)))
+        def answer_open() -> bool:
+            outcome = outcome_of(core, None, core.wait(timeout))
+            questions.take(outcome)
+            return outcome is not None
 
         def drive() -> dict[str, Any]:
             if on_event is not None:

@@ -205,6 +205,7 @@ class Theirs(BaseModel):
     """A model of a caller, in which None is a value."""
 
     name: str | None = Field(default=None, serialization_alias="theirName")
+    number: float = 1.5
 
 
 def test_content_is_sent_as_it_was_given() -> None:
@@ -217,6 +218,8 @@ def test_content_is_sent_as_it_was_given() -> None:
     value["theirs"] = [(Theirs(),)]
     with serving(response(b"{}")) as (server, client):
         RunsApi(client).resume_run_without_preload_content(UUID(int=7), {**plain, **value}).close()
+        with pytest.raises(ApiValueError, match=r"\['number'\]: nan is not a JSON number"):
+            RunsApi(client).resume_run("r", {"theirs": Theirs(number=float("nan"))})
     (request,) = server.requests
     assert request.path == "/runs/00000000-0000-0000-0000-000000000007"
     assert json.loads(request.body) == {
@@ -225,7 +228,7 @@ def test_content_is_sent_as_it_was_given() -> None:
         "pair": [1, None],
         "inner": {"agent_id": "b", "input": {"x": 1}},
         "at": "2026-11-24",
-        "theirs": [[{"theirName": None}]],
+        "theirs": [[{"theirName": None, "number": 1.5}]],
     }
 
 

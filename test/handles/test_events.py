@@ -164,10 +164,13 @@ class Scripted(Replies):
 @pytest.mark.parametrize("mode", ["custom", "result"])
 def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
     fields = {"update": {}} if mode == "custom" else {"result": {}}
-    theirs = event_of(mode, "1", run_id="r2", **fields)
-    events = Scripted(serve, STREAMING + theirs).run.events()
+    theirs = event_of(mode, "2", run_id="r2", **fields)
+    ours = event_of(mode, "1", **fields), event_of(mode, "3", **fields), chunk(b"")
+    events = Scripted(serve, STREAMING + ours[0] + theirs + b"".join(ours[1:])).run.events()
+    assert next(events).id == "1"
     with pytest.raises(ResponseValidationError, match="run r the event of run r2"):
         next(events)
+    assert list(events) and not events.complete
 
 
 def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:

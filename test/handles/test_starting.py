@@ -449,6 +449,13 @@ def test_a_search_that_worked_counts_for_a_moment(
     assert failure.value.searched is searched and replies.asked.count("search") == 2
 
 
+@pytest.mark.parametrize("echo", ["ORDER-1", None, 42])
+def test_a_server_may_write_the_client_token_in_another_way(serve: Serve, echo: object) -> None:
+    made = run_json(creation={"agent_id": "a", "metadata": {"acp-client-token": echo}})
+    _, client = serve(made)
+    assert AgentHandle("a", client).start(client_token="order-1").run_id == "r"
+
+
 def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     runs = [
         a_run(run_id=run_id, agent_id=run_id[0], creation={**MARKED, "agent_id": run_id[0]})

@@ -151,7 +151,10 @@ def test_refused_requests_show_no_secret():
             assert SECRET not in str(failure.value)
 
 
-@pytest.mark.parametrize("page", ['"Cannot GET /runs?key={}"', "<title>{} is wrong</title>", "{}"])
+PAGES = ['"Cannot GET /runs?key={}"', "<title>{} is wrong</title>", "{}", '{{"key": {}}}']
+
+
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("place", ["query", "header", "bearer"])
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_credential_that_a_server_echoes_in_its_body_is_hidden(place, page, status):
