@@ -451,6 +451,22 @@ def test_a_create_that_hangs_takes_no_longer_than_its_probe(fast_clock: None) ->
     assert found(report, "create_run").verdict == "missing" and report.status == 1
 
 
+@pytest.mark.parametrize(
+    ("accepted", "status", "name", "ends"),
+    [(0, 422, "create_run", 1), (0, 429, "create_run", 1), (1, 409, "stream", 11)],
+)
+def test_a_create_that_is_refused_is_a_finding(
+    accepted: int, status: int, name: str, ends: int
+) -> None:
+    create: dict[str, Any] = {"method": "POST", "path": "/runs"}
+    refusal = Fault(**create, status=status, body={"detail": "count is no text"}, times=None)
+    faults_of_creates = *(Fault(**create) for _ in range(accepted)), refusal
+    report = at_fault(*faults_of_creates, agent=COUNTER_AGENT_ID)
+    verdict, seen = seen_of(report, name)
+    assert verdict == "differs" and f"{status} " in seen and "count is no text" in seen
+    assert report.status == ends and f"; {found(report, name).advice}\n" in str(report)
+
+
 def test_ids_that_are_no_segments_of_a_path_are_findings() -> None:
     agents = [{"agent_id": "..", "metadata": {"ref": {"name": "a", "version": "1"}}}]
     agents[0]["metadata"]["description"] = "-"  # type: ignore[index]
