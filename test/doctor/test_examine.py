@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
@@ -736,6 +737,14 @@ def test_what_the_times_and_ids_of_events_show(
     assert found(report, "events in time").verdict == verdict
     assert [each.quirk for each in report.findings if each.quirk] == ([quirk] if quirk else [])
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
+
+
+@pytest.mark.parametrize("size", [1, 8_000_000])
+def test_of_the_events_of_an_endless_stream_some_are_kept(size: int) -> None:
+    events = (SimpleNamespace(id="x" * size) for _ in range(10_000 if size > 1 else 1_000_000))
+    stream = nullcontext(SimpleNamespace(raw_events=lambda: events))
+    times, ids, _ = doctor._events(doctor._Answer(0, stream, {}, 200))
+    assert len(times) == len(ids) <= 10_000 and sum(map(len, ids)) <= 8_000_000
 
 
 def test_a_second_stream_that_fails_is_no_replay() -> None:
