@@ -702,6 +702,17 @@ def test_an_input_that_does_not_fit_is_found(
     assert "questions" not in {each.name for each in report.findings}  # it has none
 
 
+def test_a_schema_that_requires_what_is_no_name_does_not_end_the_examination(
+    server: LocalServer,
+) -> None:
+    with ApiClient(Configuration(host=server.url)) as client:
+        about = AgentsApi(client).get_acp_descriptor_by_id(APPROVAL_AGENT_ID).to_dict()
+    about["specs"]["output"] = {"required": [{"a": 1}, "y"]}
+    descriptor = Fault(path="/agents/*/descriptor", status=200, body=about, times=None)
+    report = at_fault(descriptor, agent=ECHO_AGENT_ID, input={"n": 1})
+    assert found(report, "questions").quirk == "interrupts_succeed=True"
+
+
 def test_an_agent_that_fails_is_looked_at_for_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(input: Any, config: Any, context: Any) -> None:
         raise AgentError(3, "out of paper " * 100)
