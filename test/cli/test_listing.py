@@ -215,8 +215,8 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
 @pytest.mark.slow
 def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server: LocalServer) -> None:
     run = ("run", "slow", '{"seconds": 2.2}', "--format", "jsonl")
-    shown, status = on_terminal(server, *run)
-    assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]+\r", shown)
+    shown, status = on_terminal(server, *run, columns=40)
+    assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]{,22}\r", shown)  # it is cut
     assert rows_of(shown) == ['{"slept":2.2}', ""]
 
 
@@ -240,6 +240,9 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
         with _runs.shown(run, Namespace(**{"debug": False, **options})):
             return bool(writers())
 
+    def seen(line: str) -> bool:
+        return re.search(rf"\r{line} *\r", screen.getvalue()) is not None
+
     screen = Screen()
     monkeypatch.setattr(_runs, "_TICK", 60)
     assert begins(screen) and screen.getvalue() == ""  # it was quick
@@ -254,9 +257,10 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
         with _runs.shown(run, Namespace(debug=False)):
             wait_for(lambda: not writers())
     with _runs.shown(run, Namespace(debug=False)):
-        wait_for(lambda: "\rpending, 0 s, run r1" in screen.getvalue())
-        run.status = Namespace(value="interrupted")
-        wait_for(lambda: "\rinterrupted, 0 s, run r1" in screen.getvalue())
+        wait_for(lambda: seen(r"pending, \d+ s, run r1"))
+        # What the server chose stays in the line.
+        run.status, run.run_id = Namespace(value="interrupted"), "r2\nforged"
+        wait_for(lambda: seen(r"interrupted, \d+ s, run r2 forged"))
     assert rows_of(screen.getvalue()) == [""]
 
 
