@@ -375,6 +375,8 @@ def test_each_status_has_a_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
         Output("text", table).many([{"status": status, "id": "1"}], "id", "status id")
         assert f"\n{coloured} " in table.getvalue().decode()
     assert shown("text", {"status": "error"}, io.BytesIO()) == "status: error\n"
+    forged = {"description": "bad\nstatus: success"}
+    assert shown("text", forged) == "description: bad\n  status: success\n"
     for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)

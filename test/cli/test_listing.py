@@ -32,7 +32,7 @@ from support.socket_server import STALL, SocketServer, response
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
-from acp_client_v0_1.cli._output import Output
+from acp_client_v0_1.cli._output import Output, outline
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -301,6 +301,9 @@ def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> N
     assert shown.startswith("metadata:\n  ref:\n    name: approval\n    version: 1.0.0\n")
     assert "\n  interrupts:\n    1:\n      interrupt_type: approval\n" in shown
     assert '\n    required: ["approved"]\n' in shown and "{" not in shown.replace("{}", "")
+    # No text makes members that are not there.
+    forged = {"a": {"b\nc: d": "e\nf: g"}, "h": "i\nj: k"}
+    assert outline(forged) == "\na:\n  b c: d: e\n      f: g\nh: i\n    j: k"
 
 
 WIDE = "\u65e5\u672c\u8a9e e\u0301"  # takes 8 columns, with 6 characters
