@@ -86,7 +86,8 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         with shown(handle, options):
             result = handle.drive(
                 answer or (lambda question: None),
-                on_event=print_event if options.streaming else None,
+                # The next command reads the ids, and an event's would be taken for that of a run.
+                on_event=print_event if options.streaming and options.format != "id" else None,
                 timeout=left(),
             )
         output.one(result, handle.run_id)
