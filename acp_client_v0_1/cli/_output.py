@@ -40,7 +40,8 @@ _IN_PYTHON = {
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
-    r"\b(journal|progress)=(?:True)?": r"--\1",
+    r"\b(check|journal|progress)=(?:True)?": r"--\1",
+    r"\btimeout must be": "--timeout must be",
     r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
 }
 
@@ -287,8 +288,7 @@ def _for_person(value: Any, between: str = "\n") -> str:
     Further lines of a member are indented. Otherwise they would look like members.
     """
     if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        texts = (f"{name}: {text_of(member)}" for name, member in members)
+        texts = (f"{name}: {text_of(one)}" for name, one in cast("dict[str, Any]", value).items())
         return between.join(text.replace("\n", "\n  ") for text in texts)
     return text_of(value)
 

@@ -354,6 +354,8 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
     reason = "self-signed; to trust its CA, set ssl_ca_cert to the CA's file"
     assert "set ACP_CA_CERT to the CA's file" in _output.in_shell_words(reason)
+    for reason in ("check=True needs a package", "check= needs a package"):
+        assert _output.in_shell_words(reason) == "--check needs a package"
 
 
 def test_acp_debug_is_the_option_debug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +373,8 @@ def test_the_help_of_each_command_names_what_its_arguments_take() -> None:
     for name, command in commands.items():
         shown = command.format_help()
         assert f"example:\n  acp-client {name} " in shown
+        # A text that several commands share is true of each.
+        assert not re.search("all runs|the one to try|of the run,", shown)
         for action in command._actions[1:]:
             assert action.help and not action.help[:2].isupper(), action
             takes = action.metavar or "".join(action.choices or ()).upper()
@@ -600,6 +604,7 @@ WRONG = [
     ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
     ("batch echo in --results out --format text", "--results needs --format jsonl"),
     ("batch echo in --results none/such", "none/such cannot be opened: No such file or"),
+    ("batch echo in --timeout 0", "acp-client: --timeout must be above 0 seconds: a run of a"),
     ("batch echo in --retry-failed", "--retry-failed is for the lines of a"),
 ]
 
