@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -696,6 +697,8 @@ def test_each_option_reaches_its_call(
         assert {name: given.get(name, ...) for name in expected} == expected, command
     inside(server, "run", "echo", "--timeout", "7")
     assert 0 < given["timeout"] <= 7.0
+    # An option that is made for a new field of the create is passed.
+    assert _commands._passed(Namespace(webhook="w", other=1)) == {"webhook": "w"}
 
 
 def test_what_is_searched_for_reaches_the_search(server: LocalServer, inside: Inside) -> None:
