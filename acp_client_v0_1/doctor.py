@@ -90,7 +90,8 @@ class Report:
     Attributes:
         server: The URL of the server.
         agent: The name or id of the agent of which runs were started, or None.
-        status: 0 if all works, 11 if something differs, 1 if the server cannot be used.
+        status: 0 if all works, 11 if something differs, 1 if the server cannot be used, or refuses
+            to run the agent.
         findings: All findings.
         promises: Each promise of the guides: "holds", "not tried", or "broken by" some findings.
         settings: At most three settings to change, as code.
@@ -166,8 +167,14 @@ class _Exam:
         fits = value == usual
         self.note(name, "as usual" if fits else seen or value, fits, "" if fits else written)
 
-    def judge(self, name: str, error: Exception | None, real: bool = True) -> bool:
-        """Note whether the server has an operation, asked for a ``real`` id or an unknown one."""
+    def judge(
+        self, name: str, error: Exception | None, real: bool = True, ended: bool = False
+    ) -> bool:
+        """Note whether the server has an operation, asked for a ``real`` id or an unknown one.
+
+        A refusal shows that the server has the operation. But one that has ``ended`` a probe is a
+        finding: what the probe looks for was not seen.
+        """
         fits: Verdict | bool = True
         cause: Any = error.__cause__ if isinstance(error, acp.RunStartAmbiguous) else error
         body: str = (getattr(cause, "body", "") or "").lstrip()
@@ -179,6 +186,8 @@ class _Exam:
             fits = "not tried"
         elif error and (page or lacks or status < 400 or status in (401, 403)):
             fits = "differs" if 200 <= status < 400 else "missing"
+        elif ended:
+            fits = "differs"
         named = lacks and fits == "missing" and not page and hasattr(_Api, name)
         quirk = f'lacks={{"{name}": {status}}}' if named else ""
         self.note(name, "served" if fits is True else status if named else error, fits, quirk)
@@ -434,12 +443,20 @@ def _stream(exam: _Exam, again: bool = False) -> None:
 
 
 def _events(answer: _Answer) -> tuple[list[float], list[str], bool]:
-    """Read a stream: return when its events came, their ids, and whether it ended in time."""
+    """Read a stream: return when its events came, their ids, and whether it ended in time.
+
+    About 10,000 events show enough, or fewer with long ids. The rest of the stream is not read, as
+    it may be endless.
+    """
     times, ids, began = list[float](), list[str](), monotonic() - answer.took
+    room = 1_000_000
     with suppress(acp.ApiException), answer.data as stream:
         for event in stream.raw_events():
             times.append(monotonic() - began)
             ids.append(event.id)
+            room -= 100 + len(event.id)
+            if room < 0:
+                break
         return times, ids, True
     return times, ids, False
 
@@ -591,7 +608,7 @@ def examine(
                 except (acp.ApiException, acp.ApiValueError) as error:
                     # A server that does not speak TLS has no certificate to renew.
                     is_refused = isinstance(error, acp.TLSException) and "certificate" in str(error)
-                    exam.judge("TLS" if is_refused else probe.__name__[1:], error)
+                    exam.judge("TLS" if is_refused else probe.__name__[1:], error, ended=True)
             if exam.section[0] in "12" and exam.findings[-1].verdict == "missing":
                 break
     finally:

@@ -4,8 +4,9 @@ Strategy: `instrument` gives a client an observer (`_http.observer`). The transp
 each attempt and stream, the handles for each run. Only this module imports OpenTelemetry.
 
 Invariants: no input, output, header, query or error message is recorded. Trace headers go to the
-configured origin only. The names of attributes follow the semantic conventions for HTTP clients
-(stable) and for GenAI agents (in development).
+configured origin only. A text of a server is one bounded line: half of a surrogate pair would make
+the export of all spans fail. The names of attributes follow the semantic conventions for HTTP
+clients (stable) and for GenAI agents (in development).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._errors import one_line, short
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.exceptions import RunWaitTimeout
@@ -133,7 +135,7 @@ class _Observer:
         name = _INVOKE
         if agent is not None:
             about = agent.metadata
-            name = f"{_INVOKE} {about.ref.name}"
+            name = f"{_INVOKE} {short(about.ref.name)}"
             named["gen_ai.agent.name"] = about.ref.name
             named["gen_ai.agent.version"] = about.ref.version
             named["gen_ai.agent.description"] = about.description
@@ -142,7 +144,7 @@ class _Observer:
             "gen_ai.provider.name": "acp",
             "server.address": origin.host,
             "server.port": origin.port,
-            **{key: value for key, value in named.items() if value},
+            **{key: one_line(value) for key, value in named.items() if value},
         }
         span = self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes=attributes, links=_links(linked)
@@ -171,7 +173,7 @@ class _RunSpan:
             self._last = time.time_ns()
 
     def started(self, run_id: str) -> None:
-        self._span.set_attribute("acp.run.id", run_id)
+        self._span.set_attribute("acp.run.id", one_line(run_id))
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:

@@ -155,7 +155,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice("print only this schema", "input output config thread_state interrupts"),
     "--stream": _choice("stream it; `run` prints its events", "custom result", dest="streaming"),
-    "--timeout": _value("SECONDS", "to wait for all runs (batch: each) or an event; 0 checks once"),
+    "--timeout": _value("SECONDS", "to wait in all, 0 checks once; batch: a run; stream: an event"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
     "--answer-command": _value("CMD", "answer by a shell command: question in, JSON out"),
@@ -163,11 +163,11 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--on-gap": _choice(
         "at a gap, end with status 9, or print it (%(default)s)", "raise mark", default="raise"
     ),
-    "--agent": _value("AGENT", "only of this agent, or the one to try"),
+    "--agent": _value("AGENT", "only this agent"),
     "--status": _choice("only in this status", "pending interrupted success error timeout"),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
-    "--metadata": _value("JSON", "metadata of the run, to find it by"),
+    "--metadata": _value("JSON", "metadata to find it by"),
     "--check": _flag("check the input by the agent's schema (needs jsonschema-rs)"),
     "--thread": _value("ID", "the thread to run on"),
     "--client-token": _value("TEXT", "a mark of this run, for --reuse"),

@@ -29,11 +29,9 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
-# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names.
-_PASSED = (
-    "check client_token concurrency config input journal metadata ordered retry_failed reuse "
-    "streaming"
-)
+# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names, and
+# so are those of `RunOptions`.
+_PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -86,7 +84,8 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         with shown(handle, options):
             result = handle.drive(
                 answer or (lambda question: None),
-                on_event=print_event if options.streaming else None,
+                # The next command reads the ids, and an event's would be taken for that of a run.
+                on_event=print_event if options.streaming and options.format != "id" else None,
                 timeout=left(),
             )
         output.one(result, handle.run_id)
@@ -305,7 +304,8 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
 
 
 def _passed(options: Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in _PASSED.split() if name in options}
+    names = {*_PASSED.split(), *acp.RunOptions.__optional_keys__}
+    return {name: getattr(options, name) for name in names if name in options}
 
 
 def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:

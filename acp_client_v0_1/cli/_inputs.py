@@ -60,17 +60,20 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
         return
     # The default is 128 KiB. More would overflow the C long of Windows.
     csv.field_size_limit(2**31 - 1)
-    rows = csv.DictReader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
+    rows = csv.reader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     try:
-        for row in rows:
-            if None in row or None in row.values() or len(row) < len(rows.fieldnames or ()):
+        names = next(rows, list[str]())
+        if len({*names}) < len(names):
+            raise csv.Error("it has a name twice")
+        for row in filter(None, rows):
+            if len(row) != len(names):
                 raise csv.Error("it does not have one value for each name of the first line")
-            if len(row) == 1 and not {";", "\t"}.isdisjoint(*row):
+            if len(row) == 1 and not {";", "\t"}.isdisjoint(names[0]):
                 raise csv.Error("its values are not separated by commas")
-            yield rows.line_num, row
+            yield rows.line_num, dict(zip(names, row, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         # `line_num` does not count a line that cannot be decoded.
-        number = rows.reader.line_num + isinstance(error, UnicodeDecodeError)
+        number = rows.line_num + isinstance(error, UnicodeDecodeError)
         raise WrongUsage(f"line {number} of {name} is not CSV: {error}") from error
 
 

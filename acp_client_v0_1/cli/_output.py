@@ -40,7 +40,8 @@ _IN_PYTHON = {
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
-    r"\b(journal|progress)=(?:True)?": r"--\1",
+    r"\b(check|journal|progress)=(?:True)?": r"--\1",
+    r"\btimeout must be": "--timeout must be",
     r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
 }
 
@@ -282,10 +283,13 @@ def beside_bars() -> Generator[None, None, None]:
 
 
 def _for_person(value: Any, between: str = "\n") -> str:
-    """Format a value for a person: a str as it is, members as ``name: value``, else JSON."""
+    """Format a value for a person: a str as it is, members as ``name: value``, else JSON.
+
+    Further lines of a member are indented. Otherwise they would look like members.
+    """
     if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        return between.join(f"{name}: {text_of(member)}" for name, member in members)
+        texts = (f"{name}: {text_of(one)}" for name, one in cast("dict[str, Any]", value).items())
+        return between.join(text.replace("\n", "\n  ") for text in texts)
     return text_of(value)
 
 
@@ -294,13 +298,17 @@ def _coloured(status: re.Match[str]) -> str:
 
 
 def outline(value: Any, before: str = "\n") -> str:
-    """Format a document for a person: a line for each member, indented by its depth."""
+    """Format a document for a person: a line for each member, indented by its depth.
+
+    Further lines of a text are indented deeper than any member could be there.
+    """
     given: dict[str, Any] | list[Any] = value
     members: Iterable[tuple[Any, Any]] = given.items() if isinstance(given, dict) else ()
     if isinstance(given, list) and any(isinstance(each, dict) for each in given):
         members = enumerate(given, start=1)
-    lines = [f"{before}{name}:{outline(member, before + '  ')}" for name, member in members]
-    return "".join(lines) or f" {text_of(value)}"
+    deeper = f"{before}  "
+    lines = [before + " ".join(f"{name}:".split()) + outline(one, deeper) for name, one in members]
+    return "".join(lines) or f" {text_of(value)}".replace("\n", deeper)
 
 
 def text_of(value: Any) -> str:

@@ -16,9 +16,10 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
-from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice, printable
+from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -176,7 +177,8 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None]:
 
     def line() -> str:
         status = "pending" if run.status is None else run.status.value
-        return printable(f"{status}, {time.monotonic() - began:.0f} s, run {run.run_id}")
+        # The server chose the status and the id, and must not write lines of its own.
+        return one_line(f"{status}, {time.monotonic() - began:.0f} s, run {run.run_id}")
 
     def show() -> None:
         if ended.wait(_TICK):
@@ -186,7 +188,8 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None]:
             with TERMINAL:
                 from tqdm import tqdm
 
-                bar = tqdm(desc=line(), bar_format="{desc}", leave=False, file=sys.stderr)
+                # Older versions of tqdm cut only a line with a bar to the terminal's width.
+                bar = tqdm(desc=line(), bar_format="{desc}{bar}", leave=False, file=sys.stderr)
             with bar:
                 while not ended.wait(_TICK):
                     bar.set_description_str(line())

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
+from errno import EACCES, EADDRINUSE
 from typing import Any
 
 from acp_client_v0_1.testing.server import LocalServer
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Python adds the address, which stands before the reason already.
         reason = (error.strerror or str(error)).partition(" (while ")[0]
         address = f"{options.host}:{options.port}"
-        sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
+        hint = "; --port takes another, 0 any" if error.errno in (EACCES, EADDRINUSE) else ""
+        sys.stderr.write(f"cannot listen at {address}: {reason}{hint}\n")
         return 1
     with server:
         # The handlers come before the greeting, whose reader may send a signal at once.

@@ -72,14 +72,13 @@ def test_run_prints_the_result(server: LocalServer, inside: Inside) -> None:
     assert shown == 'names: ["Ä", null]\nyes: true\n'
 
 
-def test_run_prints_events_and_then_the_result(server: LocalServer) -> None:
-    done = acp(
-        server, "run", "counter", '{"count": 3, "interval": 0}', "--stream", "custom",
-        "--format", "jsonl",
-    )  # fmt: skip
-    *events, result = lines(done)
+def test_run_prints_events_and_then_the_result(server: LocalServer, inside: Inside) -> None:
+    command = ("run", "counter", '{"count": 3, "interval": 0}', "--stream", "custom", "--format")
+    *events, result = lines(inside(server, *command, "jsonl"))
     assert [event["update"]["count"] for event in events] == [1, 2, 3]
     assert result == {"count": 3, "of": 3}
+    # The next command takes each id for that of a run.
+    assert inside(server, *command, "id").stdout == f"{server.runs[-1]['run_id']}\n"
 
 
 def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(
@@ -375,6 +374,8 @@ def test_each_status_has_a_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
         Output("text", table).many([{"status": status, "id": "1"}], "id", "status id")
         assert f"\n{coloured} " in table.getvalue().decode()
     assert shown("text", {"status": "error"}, io.BytesIO()) == "status: error\n"
+    forged = {"description": "bad\nstatus: success"}
+    assert shown("text", forged) == "description: bad\n  status: success\n"
     for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)

@@ -77,6 +77,7 @@ def test_a_nightly_job_whose_items_fail_sends_one_mail_a_night(
     (nightly,) = (block.source for block, _ in stories() if "alert" in block.source)
     job = nightly.replace("batch echo", "batch failing")
     (tmp_path / "inputs.jsonl").write_text('{"errcode": 3}\n{"errcode": 4}\n', "utf-8")
+    assert shell(f"mail() {{ return 75; }}\n{job}").returncode == 75  # it has not sent the mail
     for _ in range(2):
         assert shell(job).returncode == 0
     assert (tmp_path / "mails").read_text("utf-8") == "nightly batch: status 5\n"

@@ -32,7 +32,7 @@ from support.socket_server import STALL, SocketServer, response
 from acp_client_v0_1 import AgentHandle, AgentsApi, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
-from acp_client_v0_1.cli._output import Output
+from acp_client_v0_1.cli._output import Output, outline
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -215,8 +215,8 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
 @pytest.mark.slow
 def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server: LocalServer) -> None:
     run = ("run", "slow", '{"seconds": 2.2}', "--format", "jsonl")
-    shown, status = on_terminal(server, *run)
-    assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]+\r", shown)
+    shown, status = on_terminal(server, *run, columns=40)
+    assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]{,22}\r", shown)  # it is cut
     assert rows_of(shown) == ['{"slept":2.2}', ""]
 
 
@@ -240,6 +240,9 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
         with _runs.shown(run, Namespace(**{"debug": False, **options})):
             return bool(writers())
 
+    def seen(line: str) -> bool:
+        return re.search(rf"\r{line} *\r", screen.getvalue()) is not None
+
     screen = Screen()
     monkeypatch.setattr(_runs, "_TICK", 60)
     assert begins(screen) and screen.getvalue() == ""  # it was quick
@@ -254,9 +257,10 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
         with _runs.shown(run, Namespace(debug=False)):
             wait_for(lambda: not writers())
     with _runs.shown(run, Namespace(debug=False)):
-        wait_for(lambda: "\rpending, 0 s, run r1" in screen.getvalue())
-        run.status = Namespace(value="interrupted")
-        wait_for(lambda: "\rinterrupted, 0 s, run r1" in screen.getvalue())
+        wait_for(lambda: seen(r"pending, \d+ s, run r1"))
+        # What the server chose stays in the line.
+        run.status, run.run_id = Namespace(value="interrupted"), "r2\nforged"
+        wait_for(lambda: seen(r"interrupted, \d+ s, run r2 forged"))
     assert rows_of(screen.getvalue()) == [""]
 
 
@@ -297,6 +301,9 @@ def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> N
     assert shown.startswith("metadata:\n  ref:\n    name: approval\n    version: 1.0.0\n")
     assert "\n  interrupts:\n    1:\n      interrupt_type: approval\n" in shown
     assert '\n    required: ["approved"]\n' in shown and "{" not in shown.replace("{}", "")
+    # No text makes members that are not there.
+    forged = {"a": {"b\nc: d": "e\nf: g"}, "h": "i\nj: k"}
+    assert outline(forged) == "\na:\n  b c: d: e\n      f: g\nh: i\n    j: k"
 
 
 WIDE = "\u65e5\u672c\u8a9e e\u0301"  # takes 8 columns, with 6 characters

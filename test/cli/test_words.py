@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -354,6 +355,8 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
     reason = "self-signed; to trust its CA, set ssl_ca_cert to the CA's file"
     assert "set ACP_CA_CERT to the CA's file" in _output.in_shell_words(reason)
+    for reason in ("check=True needs a package", "check= needs a package"):
+        assert _output.in_shell_words(reason) == "--check needs a package"
 
 
 def test_acp_debug_is_the_option_debug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +374,8 @@ def test_the_help_of_each_command_names_what_its_arguments_take() -> None:
     for name, command in commands.items():
         shown = command.format_help()
         assert f"example:\n  acp-client {name} " in shown
+        # A text that several commands share is true of each.
+        assert not re.search("all runs|the one to try|of the run,", shown)
         for action in command._actions[1:]:
             assert action.help and not action.help[:2].isupper(), action
             takes = action.metavar or "".join(action.choices or ()).upper()
@@ -590,7 +595,7 @@ WRONG = [
     ("batch echo csv", "line 2 of csv is not JSON: Expecting value at column 1\n"),
     ("batch echo few.csv", f"line 3 of few.csv {UNEVEN}"),
     ("batch echo many.csv", f"line 2 of many.csv {UNEVEN}"),
-    ("batch echo same.csv", f"line 2 of same.csv {UNEVEN}"),
+    ("batch echo same.csv", "line 1 of same.csv is not CSV: it has a name twice\n"),
     ("batch echo quoted.csv", "line 2 of quoted.csv is not CSV: ',' expected after '\"'"),
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
     ("batch echo pretty", "at column 2; write each object in one line, as jq -c . does\n"),
@@ -600,6 +605,7 @@ WRONG = [
     ("batch echo in --results out --format json", "--results needs --format jsonl or id"),
     ("batch echo in --results out --format text", "--results needs --format jsonl"),
     ("batch echo in --results none/such", "none/such cannot be opened: No such file or"),
+    ("batch echo in --timeout 0", "acp-client: --timeout must be above 0 seconds: a run of a"),
     ("batch echo in --retry-failed", "--retry-failed is for the lines of a"),
 ]
 
@@ -691,6 +697,8 @@ def test_each_option_reaches_its_call(
         assert {name: given.get(name, ...) for name in expected} == expected, command
     inside(server, "run", "echo", "--timeout", "7")
     assert 0 < given["timeout"] <= 7.0
+    # An option that is made for a new field of the create is passed.
+    assert _commands._passed(Namespace(webhook="w", other=1)) == {"webhook": "w"}
 
 
 def test_what_is_searched_for_reaches_the_search(server: LocalServer, inside: Inside) -> None:

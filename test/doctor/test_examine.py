@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
@@ -451,6 +452,15 @@ def test_a_create_that_hangs_takes_no_longer_than_its_probe(fast_clock: None) ->
     assert found(report, "create_run").verdict == "missing" and report.status == 1
 
 
+def test_a_create_that_is_refused_is_a_finding() -> None:
+    create: dict[str, Any] = {"method": "POST", "path": "/runs"}
+    refusal = Fault(**create, status=422, body={"detail": "count is no text"}, times=None)
+    for first, name, status in (([], "create_run", 1), ([Fault(**create)], "stream", 11)):
+        report = at_fault(*first, refusal, agent=COUNTER_AGENT_ID)
+        assert (found(report, name).verdict, report.status) == ("differs", status)
+        assert "returned 422 Unprocessable Entity: count is no text" in found(report, name).seen
+
+
 def test_ids_that_are_no_segments_of_a_path_are_findings() -> None:
     agents = [{"agent_id": "..", "metadata": {"ref": {"name": "a", "version": "1"}}}]
     agents[0]["metadata"]["description"] = "-"  # type: ignore[index]
@@ -685,6 +695,15 @@ def test_an_input_that_does_not_fit_is_found(
     assert "questions" not in {each.name for each in report.findings}  # it has none
 
 
+def test_a_schema_that_requires_what_is_no_name_ends_nothing(server: LocalServer) -> None:
+    with ApiClient(Configuration(host=server.url)) as client:
+        about = AgentsApi(client).get_acp_descriptor_by_id(APPROVAL_AGENT_ID).to_dict()
+    about["specs"]["output"] = {"required": [{"a": 1}, "y"]}
+    descriptor = Fault(path="/agents/*/descriptor", status=200, body=about, times=None)
+    report = at_fault(descriptor, agent=ECHO_AGENT_ID, input={"n": 1})
+    assert found(report, "questions").quirk == "interrupts_succeed=True"
+
+
 def test_an_agent_that_fails_is_looked_at_for_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(input: Any, config: Any, context: Any) -> None:
         raise AgentError(3, "out of paper " * 100)
@@ -720,6 +739,14 @@ def test_what_the_times_and_ids_of_events_show(
     assert found(report, "events in time").verdict == verdict
     assert [each.quirk for each in report.findings if each.quirk] == ([quirk] if quirk else [])
     assert ("replay" in {each.name for each in report.findings}) == (len(ids) > 1)
+
+
+@pytest.mark.parametrize("size", [1, 8_000_000])
+def test_of_the_events_of_an_endless_stream_some_are_kept(size: int) -> None:
+    events = (SimpleNamespace(id="x" * size) for _ in range(10_000 if size > 1 else 1_000_000))
+    stream = nullcontext(SimpleNamespace(raw_events=lambda: events))
+    times, ids, _ = doctor._events(doctor._Answer(0, stream, {}, 200))
+    assert len(times) == len(ids) <= 10_000 and sum(map(len, ids)) <= 8_000_000
 
 
 def test_a_second_stream_that_fails_is_no_replay() -> None:

@@ -244,7 +244,7 @@ def test_the_shell_command_serves_with_its_options_until_ctrl_c(
     assert (process.returncode, errors) == (0, "")
 
 
-NO_PLACE = "^cannot listen at {}; --port .* another, 0 any$"
+NO_PLACE = "^cannot listen at {}$"
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ NO_PLACE = "^cannot listen at {}; --port .* another, 0 any$"
         ("--api-key secret", 2, "argument --api-key: write it as NAME=VALUE"),
         ("--allowed-host a:1", 2, "allowed_hosts: 'a:1' is not"),
         ("--api-key-env NO_SUCH_KEY", 2, "--api-key-env: no environment variable NO_SUCH_KEY"),
-        ("--port {port}", 1, NO_PLACE.format("127.0.0.1:{port}: Address already in use")),
+        ("--port {port}", 1, NO_PLACE.format("127.0.0.1:{port}: Address already in use; --port.+")),
         ("--host 192.0.2.1", 1, NO_PLACE.format("192.0.2.1:0: Cannot assign requested address")),
-        ("--host no..name", 1, NO_PLACE.format("no..name:0: (?!Unknown error)[^()]+")),
+        ("--host no..name", 1, NO_PLACE.format("no..name:0: (?!Unknown error)[^();]+")),
     ],
 )
 def test_the_shell_command_refuses_what_cannot_be(

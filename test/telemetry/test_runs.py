@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import pickle
 import time
 from typing import Any
@@ -80,6 +81,21 @@ def test_run_is_a_span_around_start_and_wait(
     }
     assert spans.children(run) == [CREATE, WAIT]
     assert "planted" not in spans.text
+
+
+def test_what_a_server_sent_is_one_bounded_line_in_a_span(
+    server: LocalServer, client: ApiClient, spans: Spans
+) -> None:
+    bad, line = "a\ud83d\x1b[31m\nb", "a\ufffd\ufffd[31m b"
+    about = {"ref": {"name": bad, "version": bad}, "description": bad * 20_000}
+    body = json.dumps({"agent_id": ECHO_AGENT_ID, "metadata": about}).encode()
+    server.faults.add(Fault(path="/agents/*", status=200, body=body))
+    agent = AgentHandle(ECHO_AGENT_ID, client)
+    assert agent.agent.metadata.ref.version == bad
+    agent.run({}, timeout=30)
+    seen = attributes(span := spans.one("invoke_agent"))
+    assert (span.name, seen["gen_ai.agent.version"]) == (f"invoke_agent {line}", line)
+    assert len(seen["gen_ai.agent.description"]) == 1_000
 
 
 def test_start_and_result_are_one_span(client: ApiClient, spans: Spans, tracer: Tracer) -> None:
