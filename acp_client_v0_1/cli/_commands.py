@@ -29,10 +29,10 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
-# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names.
-_PASSED = (
-    "check client_token concurrency config input journal metadata ordered retry_failed reuse "
-    "streaming"
+# These options, and those of a create, are arguments of `AgentHandle.start` and `AgentHandle.map`
+# with the same names.
+_PASSED = acp.RunOptions.__optional_keys__.union(
+    ["check", "client_token", "concurrency", "input", "journal", "ordered", "retry_failed", "reuse"]
 )
 
 
@@ -305,7 +305,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
 
 
 def _passed(options: Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in _PASSED.split() if name in options}
+    return {name: getattr(options, name) for name in _PASSED if name in options}
 
 
 def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:
