@@ -31,9 +31,7 @@ _PING = 10.0
 _COMPLETION = 0.5
 # These options, and those of a create, are arguments of `AgentHandle.start` and `AgentHandle.map`
 # with the same names.
-_PASSED = acp.RunOptions.__optional_keys__.union(
-    ["check", "client_token", "concurrency", "input", "journal", "ordered", "retry_failed", "reuse"]
-)
+_PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -305,7 +303,8 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
 
 
 def _passed(options: Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in _PASSED if name in options}
+    names = [*_PASSED.split(), *acp.RunOptions.__optional_keys__]
+    return {name: getattr(options, name) for name in names if name in options}
 
 
 def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:
