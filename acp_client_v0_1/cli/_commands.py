@@ -29,8 +29,8 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
-# These options, and those of a create, are arguments of `AgentHandle.start` and `AgentHandle.map`
-# with the same names.
+# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names, and
+# so are those of `RunOptions`.
 _PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
 
 
@@ -303,7 +303,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
 
 
 def _passed(options: Namespace) -> dict[str, Any]:
-    names = [*_PASSED.split(), *acp.RunOptions.__optional_keys__]
+    names = {*_PASSED.split(), *acp.RunOptions.__optional_keys__}
     return {name: getattr(options, name) for name in names if name in options}
 
 
