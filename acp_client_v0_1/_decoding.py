@@ -80,7 +80,7 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
     content = response.read_beginning()
-    body = text_of(content, response)
+    body = response.hidden(text_of(content, response))
     error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
     error.__cause__ = response.fault
     return error
@@ -104,7 +104,7 @@ def _with_body(
     kind: type[ResponseDecodeError], response: acp.rest.RESTResponse, content: bytes, reason: str
 ) -> ResponseDecodeError:
     """Build the error for a response whose content is not what its status promises."""
-    body = text_of(content, response)
+    body, reason = map(response.hidden, (text_of(content, response), reason))
     return kind(reason=reason, http_resp=response, body=body, data=_data(content, body))
 
 

@@ -82,6 +82,19 @@ class Call:
         names = [name for name in self.headers if name.lower() not in SHOWN_HEADERS]
         return ", ".join([*names, *filter(None, [self.credential.partition("=")[0]])])
 
+    def hidden(self, text: str) -> str:
+        """Return a text of a server with ``***`` for each credential that the server echoes.
+
+        A proxy may write a page such as "Cannot GET /runs/r1?key=abc".
+        """
+        values = [v for k, v in self.headers.items() if k.lower() not in SHOWN_HEADERS]
+        coded = self.credential.partition("=")[2]
+        for value in (coded, unquote_plus(coded), *values):
+            secret = value.rpartition(" ")[2]
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
+        return text
+
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, because the server may echo it.
 

@@ -118,6 +118,10 @@ class RESTResponse:
         """The names of the request's possible credentials. None after a cross-origin redirect."""
         return None if self._call.cross_origin else self._call.credentials
 
+    def hidden(self, text: str) -> str:
+        """Return a text of the server with ``***`` for each credential of the request."""
+        return self._call.hidden(text)
+
     @property
     def redirected_to(self) -> str:
         """The origin that a cross-origin redirect led to. "" if there was no such redirect."""

@@ -74,10 +74,11 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     def post(limit: float) -> list[Run]:
         seconds = None if limit == math.inf else limit
         made = runs.create_run(creation, _request_timeout=seconds)
+        sent = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
         # A cache or a proxy may mix up responses. The server need not return the metadata.
-        if client_token_of(made.creation) not in ("", client_token_of(creation)):
+        if (made.creation.metadata or {}).get(CLIENT_TOKEN_KEY, sent) != sent:
             reason = f"the server answered the create with another run, {short(made.run_id)}"
-            raise ResponseValidationError(reason=reason, body=made.to_json())
+            raise ResponseValidationError(200, reason, body=made.to_json())
         return [made]
 
     def probe(error: ApiException) -> Any:

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, T
 from urllib.parse import unquote
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
+from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -88,6 +89,7 @@ _NOT_INPUTS = {
     "Run": "run.creation.input",
     "RunCreate": "create.input",
     "BatchItem": "item.result()",
+    "RunEvent": "event.result",
 }
 
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
@@ -173,14 +175,17 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
     """
     package = imported("jsonschema_rs", "check=", "validation")
+    if fault := not_json(value):
+        raise ApiValueError(f"{what}{fault}")
     try:
-        faults = list(_schema_faults(package, value, schema))
+        # What is sent is checked: of a date or of a caller's model, that is its JSON.
+        faults = list(_schema_faults(package, to_jsonable_python(value), schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warn_caller(f"{what} was not checked: the agent's schema cannot be used: {why}")
         return
     except (TypeError, ValueError) as error:
-        # The package raises these for a value that is not JSON.
+        # The package raises these for a value that it cannot read.
         raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
         raise SchemaMismatch(what, [(_path(what, steps), words) for steps, words in faults])

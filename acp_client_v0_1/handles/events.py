@@ -174,6 +174,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                         if waited:
                             self._next_check = timing().now() + timing().silence
                         return event
+            except KeyboardInterrupt:
+                # The event that was decoded at this moment may be lost.
+                self._decoder.memory.doubt()
+                raise
             except StreamGap:
                 # The next `next()` hands out the event after the gap.
                 self._values = chain((self._decoder.after_gap,), self._values)
@@ -398,19 +402,27 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._end(RunStatus.INTERRUPTED.value)
             return
         self._drop_stream()
+        answered, reads = core.answered, 0
         if callable(through):
             through()
         else:
-            # A human may take any time to answer, so the wait for the answer has no timeout.
+
             def next_pause(run: Run) -> float | None:
+                nonlocal reads
+                reads += 1
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
+            # A human may take any time to answer, so the wait for the answer has no timeout.
             wait = core.wait(stop=self._closing)
             # The run and its output may disagree about the interrupt. Without a pause, this would
             # be a hot loop.
             wait.sleep(timing().probe)
             core.read(wait, next_pause)
-        self._wait.rearm()
+        # If they disagree, nobody was waited for, and the timeout continues.
+        if core.answered is not answered or reads > 1:
+            self._wait.rearm()
+        elif self._wait.remaining() <= 0:
+            raise self._wait.late_error()
 
     def _begin_polling(self) -> None:
         self._polling = True

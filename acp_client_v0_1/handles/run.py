@@ -21,7 +21,7 @@ from acp_client_v0_1.handles._answering import (
     outcome_of,
     result_of,
 )
-from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of
+from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of, received_id
 from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
@@ -111,9 +111,11 @@ class RunHandle(Notebook):
 
         Raises:
             ApiTypeError: ``run`` is not a Run; for an id, use ``RunHandle(run_id)``.
+            ResponseValidationError: The server gave the run an id that cannot be a segment of a
+                path.
         """
         check_arguments("run", run=run)
-        handle = cls(run.run_id, api_client)
+        handle = cls(received_id("run_id", run), api_client)
         handle._core.note(run)
         return handle
 

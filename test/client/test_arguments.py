@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic_core import PydanticSerializationError, to_json
 from support.socket_server import response
 from support.transport import serving
@@ -201,6 +201,12 @@ def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None
         assert other.submit(enter).result(10) and enter()
 
 
+class Theirs(BaseModel):
+    """A model of a caller, in which None is a value."""
+
+    name: str | None = Field(default=None, serialization_alias="theirName")
+
+
 def test_content_is_sent_as_it_was_given() -> None:
     """Words that look like what JSON lacks, numbers of any size, explicit nulls, and values that
     have one JSON each: a UUID, a tuple and a model, as a date-time and an enum's member have.
@@ -208,6 +214,7 @@ def test_content_is_sent_as_it_was_given() -> None:
     plain = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
     inner = RunCreate(agent_id="b", input={"x": 1})
     value = {"id": UUID(int=5), "pair": (1, None), "inner": inner, "at": date(2026, 11, 24)}
+    value["theirs"] = [(Theirs(),)]
     with serving(response(b"{}")) as (server, client):
         RunsApi(client).resume_run_without_preload_content(UUID(int=7), {**plain, **value}).close()
     (request,) = server.requests
@@ -218,6 +225,7 @@ def test_content_is_sent_as_it_was_given() -> None:
         "pair": [1, None],
         "inner": {"agent_id": "b", "input": {"x": 1}},
         "at": "2026-11-24",
+        "theirs": [[{"theirName": None}]],
     }
 
 

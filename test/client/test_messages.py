@@ -856,6 +856,9 @@ HANDLES: Rows = {
     },
     ApiTypeError: {
         "must be a JSON object (dict), not str; is it JSON text? Then": lambda: agent().run("{}"),
+        "own object, not a BatchItem: pass item.result()": lambda: agent().run(
+            acp.BatchItem(0, "0", "", {}, {})
+        ),
         "own object, not a Run: pass run.creation.input": lambda: agent().run(Run.from_dict(RUN)),
         "on_interrupt must be a function ... not async: this client is": lambda: run().drive(later),
         "on_interrupt must be a function that takes ... not dict": lambda: run().drive({}),

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.moments import Moment
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import SetTiming
@@ -25,6 +27,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     EventTooLarge,
     ForbiddenException,
+    ResponseValidationError,
     Run,
     RunEvent,
     RunGone,
@@ -34,6 +37,7 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     StreamGap,
 )
+from acp_client_v0_1.handles import _continuity, _event
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
@@ -120,6 +124,7 @@ def sse(*updates: tuple[str, Any]) -> bytes:
     return b"".join(event_of("custom", event_id, update=update) for event_id, update in updates)
 
 
+DECODING = [str(_event.__file__), str(_continuity.__file__)]
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -154,6 +159,15 @@ class Scripted(Replies):
     def _look(self) -> bytes:
         over = self.opened >= len(self.replies["stream"])
         return streamed(self.at_the_end if over else "pending")
+
+
+@pytest.mark.parametrize("mode", ["custom", "result"])
+def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
+    fields = {"update": {}} if mode == "custom" else {"result": {}}
+    theirs = event_of(mode, "1", run_id="r2", **fields)
+    events = Scripted(serve, STREAMING + theirs).run.events()
+    with pytest.raises(ResponseValidationError, match="run r the event of run r2"):
+        next(events)
 
 
 def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
@@ -384,6 +398,38 @@ def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) ->
     server.clear_requests()
     assert numbers(attached.events(after="1")) == [2, 3]
     assert streams(server) == ["1"]
+
+
+@pytest.mark.slow
+def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve: Serve) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    all_events = STREAMING + sse(*EVENTS) + chunk(b"")
+    _, client = serve(Replies(look=streamed("success"), stream=all_events))
+    short, number, struck = 0, 0, True
+    while struck:
+        number += 23
+        events, got = RunHandle("r", client).events(), list[Any]()
+        with suppress(KeyboardInterrupt), Moment(number, DECODING, press) as moment:
+            got.extend(islice(events, 6))
+        struck = moment.struck
+        whole = [event.update for event in [*got, *events]] == UPDATES
+        assert whole or events.complete is None, number
+        short += not whole
+    assert short > 3 and events.complete
+
+
+@pytest.mark.parametrize("status", ["interrupted", "pending"])
+def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status: str) -> None:
+    output = NOTHING if status == "interrupted" else QUESTION
+    _, client = serve(Replies(look=run_json(status), output=output, stream=response(b"", 405)))
+    run = RunHandle("r", client)
+    with pytest.raises(RunWaitTimeout, match=r"no event after 0\.5 s"):
+        if status == "interrupted":
+            run.drive(lambda question: {}, on_event=lambda event: None, timeout=0.5)
+        else:
+            list(run.events(through_interrupts=True, timeout=0.5))
 
 
 @pytest.mark.slow

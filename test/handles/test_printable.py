@@ -16,6 +16,7 @@ import pkgutil
 import re
 import shlex
 import sys
+import traceback
 import typing
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from pydantic import ValidationError
 from support.serving import Serve, a_run
 from support.socket_server import SocketServer, response
 
@@ -312,6 +314,20 @@ def test_every_warning_that_a_server_can_word_is_one_short_line() -> None:
     with pytest.warns(UserWarning, match="touch") as caught:
         warn_caller(HOSTILE)
     check_line(str(caught[0].message))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["output", "stream"])
+def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve: Serve, stream: bool) -> None:
+    output = json.dumps({"type": MARKS.replace("\ud800", ""), "run_id": "r"})
+    event = f"event: agent_event\ndata: {output}\n\n".encode()
+    streamed = response(event, content_type="text/event-stream")
+    _, client = serve(streamed if stream else response(output.encode()))
+    call = RunsApi(client).get_run_stream if stream else RunsApi(client).get_run_output
+    with pytest.raises(ApiException) as caught:
+        list(call("r"))
+    lines = "".join(traceback.format_exception(caught.value)).split("\n")
+    assert all(line.isprintable() and not line.startswith("ERROR") for line in lines)
+    assert isinstance(caught.value.__cause__, ValidationError)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from acp_client_v0_1 import (
     JournalDamaged,
     JournalMismatch,
     PendingInterrupt,
+    ResponseValidationError,
     RunFailed,
     RunHandle,
     RunInterrupted,
@@ -205,6 +206,9 @@ def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(ser
     _, client = serve(Replies(history, output=SUCCESS))
     outputs = [output for _, output in AgentHandle("a", client).conversation("t").history()]
     assert [output is None for output in outputs] == [False, True]
+    _, client = serve(Replies(response(json.dumps([a_run("success", run_id="..")]).encode())))
+    with pytest.raises(ResponseValidationError, match="run_id must"):
+        AgentHandle("a", client).conversation("t").history()
 
 
 def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:

@@ -267,9 +267,13 @@ def test_a_server_may_write_an_id_with_other_dashes_and_letters(serve: Serve) ->
 
 
 def test_a_change_counts_although_its_response_names_another_run(serve: Serve) -> None:
-    other = run_json(run_id="r2")
-    _, client = serve(Replies(look=run_json(), delete=other))
-    assert RunHandle("r", client).cancel()
+    other = run_json("success", run_id="r2")
+    looks = run_json("interrupted"), run_json()
+    _, client = serve(Replies(look=looks, output=QUESTION, resume=other, delete=other))
+    run = RunHandle("r", client)
+    run.resume({"value": 1})
+    assert run.run is not None and run.run.run_id == "r"
+    assert run.cancel()
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def of_create(**what: Any) -> Fault:
 
 
 LOST = of_create(cut="close", after_wire_bytes=0)
+THEIRS = a_run(creation={"agent_id": "a", "metadata": {"acp-client-token": "somebody else's"}})
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
 FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
 LATER = response(b'"busy"', 503, retry_after="1")
@@ -56,6 +57,7 @@ CREATES = {
     "500": (of_create(status=500, late=0.01), 1),
     "524": (of_create(status=524, late=0.01), 1),
     "unreadable": (of_create(raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01), 1),
+    "of another run": (of_create(status=200, body=THEIRS, late=0.01), 1),
     "a redirect": (of_create(status=302, headers={"Location": "/x"}, late=0.01, body=b""), 1),
     # These were certainly not carried out.
     "limited": (Fault(path="/runs", status=429, retry_after=0.1, times=2), 3),
@@ -472,6 +474,7 @@ OTHERS: dict[str, Any] = {
     "another value": {"a": 2, "b": {"c": [1, {"d": 2}]}},
     "a value less": {"a": 1, "b": {"c": [1]}},
     "another kind": {"a": 1, "b": [1]},
+    "true for 1": {"a": True, "b": {"c": [1, {"d": 2}]}},
     "none": {"a": 1, "b": None},
 }
 

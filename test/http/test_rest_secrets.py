@@ -10,9 +10,10 @@ from urllib.parse import quote
 import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, head, response
-from support.transport import a_call, causes, free_port, rest_client, talking
+from support.transport import a_call, causes, free_port, rest_client, serving, talking
 from urllib3.util import Retry
 
+from acp_client_v0_1 import RunsApi
 from acp_client_v0_1._http.headers import RequestAuth
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.configuration import Configuration
@@ -148,6 +149,20 @@ def test_refused_requests_show_no_secret():
             with pytest.raises(OpenApiException) as failure:
                 client.request("GET", "http://127.0.0.1:1/", headers=headers)
             assert SECRET not in str(failure.value)
+
+
+@pytest.mark.parametrize("page", ['"Cannot GET /runs?key={}"', "<title>{} is wrong</title>", "{}"])
+@pytest.mark.parametrize("place", ["query", "header", "bearer"])
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_credential_that_a_server_echoes_in_its_body_is_hidden(place, page, status):
+    given = {"in": "header" if place == "header" else "query", "key": "key", "value": SECRET}
+    auth = None if place == "bearer" else {**given, "type": "api_key"}
+    script = response(page.format(quote(SECRET, safe="")).encode(), status)
+    settings = {"access_token": SECRET} if place == "bearer" else {}
+    with serving(script, **settings) as (_, client), pytest.raises(ApiException) as caught:
+        RunsApi(client).get_run("r1", _request_auth=auth)
+    caught.value.__cause__ = None  # pydantic shows what it could not read
+    assert SECRET not in texts_of(caught.value) and "***" in caught.value.body
 
 
 def test_a_configuration_shows_no_secret():

@@ -82,6 +82,7 @@ def test_everything_is_below_the_base_path(serve: Serve) -> None:
 OTHER_HOSTS = """
 evil.example evil.example:{port} 127.0.0.1.evil.example localhost.evil.example
 evil.example:127.0.0.1 192.0.2.1 128.0.0.1 [::2]:{port} localhost@evil.example
+localhost:80@evil.example
 """
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from typing import Any
 
 import pytest
 import urllib3
-from support.transport import eventually
+from support.transport import eventually, in_child
 
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi, StreamInterrupted
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
     BUILTIN_AGENTS,
@@ -107,6 +109,25 @@ def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
         finally:
             over.set()
     gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_stop_closes_what_a_forked_process_has_a_copy_of(call: Any) -> None:
+    """A worker of a process pool, for example."""
+    counting = {"count": 300, "interval": 0.1}
+    run_id = call.run(COUNTER_AGENT_ID, input=counting, streaming="custom")
+    with ApiClient(Configuration(host=call.url)) as client:
+        stream = RunsApi(client).get_run_stream(run_id)
+        next(stream)
+        gate, open_gate = os.pipe()
+        ended = in_child(lambda: os.read(gate, 1))
+        call.server.restart()
+        with pytest.raises(StreamInterrupted):
+            list(stream)
+    os.write(open_gate, b".")
+    assert ended() == 0
+    os.close(gate)
+    os.close(open_gate)
 
 
 def test_a_restarted_server_may_have_forgotten_its_runs(call: Any) -> None:

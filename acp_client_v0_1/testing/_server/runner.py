@@ -183,9 +183,11 @@ class Runner(uvicorn.Server):
             with contextlib.suppress(NotImplementedError):
                 # The loop of Windows has no readers.
                 asyncio.get_running_loop().remove_reader(listener.fileno())
+            _shut(listener)
         for _ in range(5):
             await asyncio.sleep(0)
             for connection in list(self.meter.connections):
+                _shut(connection.transport.get_extra_info("socket"))
                 connection.transport.abort()
         for server in self.servers:
             server.close()
@@ -196,3 +198,9 @@ class Runner(uvicorn.Server):
         for server in self.servers:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), _GRACE_SECONDS)
+
+
+def _shut(connection: Any) -> None:
+    """Shut a socket down. After a close alone, the copy in a forked process would stay open."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
