@@ -33,8 +33,8 @@ help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
 	@echo 'make test         run the tests and the documented examples: two minutes'
 	@echo 'make test-quick   run what is quick of them, for the hour of work: half a minute'
-	@echo 'make check        lint, types, contract, generated files, drop-in surface, coverage, recipes,'
-	@echo '                  site, packages'
+	@echo 'make check        all of these, each a target too: lint types pyright contract generate-check dropin'
+	@echo '                  recipes site dist-check chaos coverage compat-lowest'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
 	@echo 'make coverage     run the tests under coverage.py: no room may fall below its floor'
@@ -48,6 +48,7 @@ help:
 	@echo 'make mutants      draw mistakes in the package that a test must find: ROOM=handles N=40 SEED=1'
 	@echo 'make bench        measure speed and memory, next to other clients'
 	@echo 'make compat       test on every installed Python, with the oldest and newest dependencies'
+	@echo 'make dist         build the wheel and the source package: dist/'
 	@echo 'make format       format the code'
 	@echo 'make clean        remove everything that these targets create'
 

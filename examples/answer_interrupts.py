@@ -7,7 +7,7 @@ token; `--token` takes it up again, on any machine.
     python examples/answer_interrupts.py --input '{"action": "deploy"}'
     ACP_HOST=http://127.0.0.1:8000 python examples/answer_interrupts.py --token TOKEN
 
-Without --host and ACP_HOST it starts a local server of its own.
+Without --host and ACP_HOST it starts a local server of its own, whose runs end with the script.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def main() -> None:
     options = parser.parse_args()
 
     with contextlib.ExitStack() as stack:
-        if not options.host:
+        local = not options.host
+        if local:
             from acp_client_v0_1.testing import LocalServer
 
             options.host = stack.enter_context(LocalServer()).url
@@ -55,6 +56,8 @@ def main() -> None:
             result = json.dumps(run.drive(ask, timeout=300), ensure_ascii=False)
             print("result:", printable(result))
         except EOFError:
+            if local:
+                sys.exit("\nno answer; the local server ends now, and the run with it")
             sys.exit(f"\nno answer: the run waits; continue with --token {run.token()}")
 
 

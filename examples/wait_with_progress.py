@@ -6,7 +6,7 @@ for the same run again, on any machine. The bar needs `pip install tqdm`.
     python examples/wait_with_progress.py --input '{"seconds": 5}' --timeout 20
     ACP_HOST=http://127.0.0.1:8000 python examples/wait_with_progress.py --token TOKEN
 
-Without --host and ACP_HOST it starts a local server of its own.
+Without --host and ACP_HOST it starts a local server of its own, whose runs end with the script.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> None:
         sys.exit("the bar needs tqdm: pip install tqdm")
 
     with contextlib.ExitStack() as stack:
-        if not options.host:
+        local = not options.host
+        if local:
             from acp_client_v0_1.testing import LocalServer
 
             options.host = stack.enter_context(LocalServer()).url
@@ -59,6 +60,8 @@ def main() -> None:
         try:
             result = wait(run, options.timeout)
         except (RunWaitTimeout, KeyboardInterrupt):
+            if local:
+                sys.exit("no result yet; the local server ends now, and the run with it")
             sys.exit(f"the run continues; wait for it with --token {run.token()}")
         print("result:", json.dumps(result))
 

@@ -180,7 +180,7 @@ class Batch:
         mark = new_client_token()
         self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
-        given = given_options(Batch, options)
+        given = given_options(Batch, options, "AgentHandle.map")
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
         header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)

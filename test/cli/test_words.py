@@ -44,7 +44,7 @@ from acp_client_v0_1 import (
     RunHandle,
     SearchDrift,
 )
-from acp_client_v0_1.cli import _commands, _one_line, _outcomes, _output, _runs
+from acp_client_v0_1.cli import _arguments, _commands, _one_line, _outcomes, _output, _runs
 from acp_client_v0_1.cli._arguments import _COMMANDS, parse, parser
 from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
@@ -691,7 +691,12 @@ def test_each_option_reaches_its_call(
             },
         ),
         ("run echo {}", {"timeout": None, "reuse": False, "check": False}),
+        ("start echo {} --webhook http://h/", {"webhook": "http://h/"}),
     )  # fmt: skip
+    # A field of a create is passed as soon as it is an option.
+    takes = f"{_arguments._TAKES['start']} --webhook"
+    monkeypatch.setitem(_arguments._TAKES, "start", takes)
+    monkeypatch.setitem(_arguments._ARGUMENTS, "--webhook", {})
     for command, expected in calls:
         assert inside(server, *shlex.split(command)).returncode == 1
         assert {name: given.get(name, ...) for name in expected} == expected, command

@@ -906,7 +906,7 @@ HANDLES: Rows = {
         'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
         "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
         "must be an iterable of dicts, not dict; pass [input] for one": lambda: agent().map({}),
-        "keyword argument 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
+        "AgentHandle.map() got ... 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
         "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
     },
     ApiValueError: {

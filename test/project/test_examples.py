@@ -195,6 +195,8 @@ def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
         (["stream_to_terminal.py", "--agent", "nobody"], "", ".*'nobody'.*counter.*"),
         (["receive_webhooks.py", "--port", "{port}"], "", "failed: .*"),
         (SLEEPER, "", "no webhook came"),
+        (["batch_runs.py", "no such file"], "", "failed: .*'no such file'"),
+        (["batch_runs.py", str(ROOT / "README.md")], "", "failed: line 1 is not JSON: .*"),
     ],
 )
 def test_a_failure_is_one_line(words: list[str], host: str, said: str, server: LocalServer) -> None:
@@ -202,6 +204,16 @@ def test_a_failure_is_one_line(words: list[str], host: str, said: str, server: L
     ended = run(*typed, ACP_RETRIES="0", **({"ACP_HOST": host} if host else {}))
     assert ended.returncode == 1
     assert re.fullmatch(f"{said}\n", ended.stderr), ended.stderr
+
+
+def test_a_run_of_the_local_server_is_not_said_to_continue(tmp_path: Path) -> None:
+    waiting = ("wait_with_progress.py", "--input", '{"seconds": 60}', "--timeout", "0.2")
+    for words in (waiting, ("answer_interrupts.py",)):
+        ended = run(*words)
+        assert (ended.returncode, "--token" in ended.stderr) == (1, False)
+        assert "the local server ends now, and the run with it\n" in ended.stderr
+    refused = run("batch_runs.py", "--journal", str(tmp_path / "journal"))
+    assert refused.returncode == 2 and "server that stays: --host or ACP_HOST" in refused.stderr
 
 
 # quickstart.py
@@ -384,15 +396,15 @@ def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
     ended = run("batch_runs.py", str(inputs), "--concurrency", "20", "--progress")
     assert ended.returncode == 0 and "20/20" in ended.stderr
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert sorted(line["line"] for line in lines) == list(range(1, 21))
+    assert sorted(line["number"] for line in lines) == list(range(1, 21))
     assert all(line["result"] == {"count": 2, "of": 2} for line in lines)
 
 
 def test_batch_goes_on_after_failures(server: LocalServer) -> None:
-    typed = '{"count": 1}\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
+    typed = '{"count": 1}\n\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
     ended = run("batch_runs.py", stdin=typed)
     assert (ended.returncode, ended.stderr) == (1, "inputs without a result: 1\n")
-    lines = {line["line"]: line for line in map(json.loads, ended.stdout.splitlines())}
+    lines = {line["number"]: line for line in map(json.loads, ended.stdout.splitlines())}
     assert lines[1]["result"] == {"count": 1, "of": 1}
     assert " 422 " in lines[2]["error"]
     assert lines[3]["result"] == {"count": 2, "of": 2}
