@@ -25,6 +25,8 @@ Each name loads its module when it is first used, so importing the package is al
 
 from __future__ import annotations
 
+from acp_client_v0_1 import api as api
+from acp_client_v0_1 import models as models
 from acp_client_v0_1._lazy import lazy_exports
 from acp_client_v0_1._version import __version__
 
@@ -103,46 +105,17 @@ __all__ = [
     "StaleInterrupt",
     "StreamGap",
     "TokenError",
-    # operations
-    "AgentsApi",
-    "RunsApi",
-    "ThreadsApi",
-    # models
-    "Agent",
-    "AgentACPDescriptor",
-    "AgentACPSpec",
-    "AgentACPSpecInterruptsInner",
-    "AgentCapabilities",
-    "AgentMetadata",
-    "AgentRef",
-    "AgentSearchRequest",
-    "CustomRunResultUpdate",
-    "Run",
-    "RunCreate",
-    "RunError",
-    "RunInterrupt",
-    "RunOutput",
-    "RunOutputStream",
-    "RunResult",
-    "RunSearchRequest",
-    "RunStatus",
-    "StreamEventPayload",
-    "StreamingMode",
-    "StreamingModes",
-    "Thread",
-    "ThreadCreate",
-    "ThreadSearchRequest",
 ]
+__all__ += api.__all__
+__all__ += models.__all__
 
 if TYPE_CHECKING:
-    from acp_client_v0_1 import api as api
     from acp_client_v0_1 import api_client as api_client
     from acp_client_v0_1 import api_response as api_response
     from acp_client_v0_1 import batch as batch
     from acp_client_v0_1 import configuration as configuration
     from acp_client_v0_1 import exceptions as exceptions
     from acp_client_v0_1 import handles as handles
-    from acp_client_v0_1 import models as models
     from acp_client_v0_1 import rest as rest
     from acp_client_v0_1 import streaming as streaming
     from acp_client_v0_1 import telemetry as telemetry

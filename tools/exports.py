@@ -43,6 +43,9 @@ ERRORS = ("exceptions", "handles.errors")
 # The modules whose `__all__` says which further names of the package they define.
 ROOMS = ("api", "models", *ERRORS)
 
+# The rooms that are generated. They load nothing, so that the package takes their names from them.
+GENERATED = {"api", "models"}
+
 # Modules that are attributes of the package, as those above are, and define no name of it.
 OTHERS = ("rest",)
 
@@ -64,7 +67,9 @@ def template_properties() -> dict[str, Any]:
         "others": [{"module": module} for module in OTHERS],
         "submodules": [
             {"submodule": name}
-            for name in sorted({module.partition(".")[0] for module in (*homes, *OTHERS)})
+            for name in sorted(
+                {module.partition(".")[0] for module in (*homes, *OTHERS)} - GENERATED
+            )
         ],
     }
 

@@ -53,7 +53,7 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
     loaded = loaded_by("import acp_client_v0_1")
     assert loaded & (HEAVY | TESTING) == set()
     inside = {name for name in loaded if name.startswith("acp_client_v0_1")}
-    assert inside == {f"acp_client_v0_1{each}" for each in ("", "._lazy", "._version")}
+    assert inside == {*LAZY_PACKAGES, "acp_client_v0_1._lazy", "acp_client_v0_1._version"}
     # An interpreter may have loaded some already, for what lies in its site-packages.
     assert (loaded - loaded_by("pass")) & SLOW == set()
 
