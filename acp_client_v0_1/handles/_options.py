@@ -44,11 +44,12 @@ def given_options(
     ``called`` is what the user has called, if that is not the caller. ``others`` are the other
     fields of the create, which the caller takes as arguments of its own.
     """
-    for name in options.keys() - RunOptions.__optional_keys__:
-        known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
-        wrong = f"{called or caller.__qualname__}() got an unexpected keyword argument {name!r}"
-        raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
-    check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
+    if options:
+        for name in options.keys() - RunOptions.__optional_keys__:
+            known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
+            wrong = f"{called or caller.__qualname__}() got an unexpected keyword argument {name!r}"
+            raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
+        check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     given = {name: value for name, value in {**others, **options}.items() if value is not None}
     for name in ("input", "config", "metadata"):
         if name in given:
