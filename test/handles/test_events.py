@@ -428,7 +428,7 @@ def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status
     output = NOTHING if status == "interrupted" else QUESTION
     _, client = serve(Replies(look=run_json(status), output=output, stream=response(b"", 405)))
     run = RunHandle("r", client)
-    with pytest.raises(RunWaitTimeout, match=r"no event after 0\.5 s"):
+    with pytest.raises(RunWaitTimeout, match="has no event after"):
         if status == "interrupted":
             run.drive(lambda question: {}, on_event=lambda event: None, timeout=0.5)
         else:
