@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus, unquote
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._errors import one_line
@@ -202,12 +202,10 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     # writes U+FFFD for a lone surrogate. `not_json` refuses all of these. pydantic-core goes first,
     # because it refuses a structure that contains itself.
     thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
-    if thorough or not is_plain(value):
-        body = _with_nulls(value)
-        if fault := not_json(value) or not_json(body):
-            raise ApiValueError(_placed(name, fault))
-        content = _encoded(body)
-    return content
+    plain = is_plain(value)
+    if (thorough or not plain) and (fault := not_json(value)):
+        raise ApiValueError(_placed(name, fault))
+    return content if plain else _encoded(_with_nulls(value))
 
 
 def _placed(name: str, fault: str) -> str:
@@ -229,7 +227,7 @@ def _with_nulls(value: Any) -> Any:
         free = {name: _with_nulls(part) for name, part in value if isinstance(part, Mapping)}
         return cast("BaseModel", value).model_copy(update=free)
     if isinstance(value, BaseModel):
-        return to_jsonable_python(value)
+        return from_json(to_json(value))
     if isinstance(value, Mapping):
         members = cast("Mapping[str, Any]", value)
         return {key: _with_nulls(part) for key, part in members.items()}

@@ -33,6 +33,9 @@ _MOST_REDIRECTS = 10
 # the name of its parameter, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
+# The value of a header with such a name is not quoted from the text of a server.
+_SECRET_NAMES = re.compile("auth|cookie|key|secret|session|token", re.IGNORECASE)
+
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 # After a cross-origin redirect, a request keeps only these headers. Any other header may be a
@@ -85,10 +88,10 @@ class Call:
     def hidden(self, text: str) -> str:
         """Return a text of a server with ``***`` for each credential that the server echoes.
 
-        A proxy may write a page such as "Cannot GET /runs/r1?key=…". Shorter secrets than of 8
-        characters stay.
+        A proxy may write a page such as "Cannot GET /runs/r1?key=…". A secret of fewer than 8
+        characters is not looked for, as it may be a part of any word.
         """
-        values = [v for k, v in self.headers.items() if k.lower() not in SHOWN_HEADERS]
+        values = [v for k, v in self.headers.items() if _SECRET_NAMES.search(k)]
         coded = self.credential.partition("=")[2]
         for value in (coded, unquote_plus(coded), *values):
             secret = value.rpartition(" ")[2]

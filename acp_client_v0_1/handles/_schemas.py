@@ -55,8 +55,9 @@ _PART = 256
 # "(?:a{0,500}){0,90}b" would take 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
-# The most bytes of all patterns, times the characters of the value. The time to match grows with
-# this product. This much was measured to take up to 15 seconds, and nothing can interrupt it.
+# The most bytes of a pattern, times the characters that all patterns are matched against. The time
+# to match grows with this product. So much was measured to take up to 15 seconds, and nothing can
+# interrupt it.
 _MOST_MATCHING = 30_000_000_000
 # The schemas in these keywords apply to the members or items of a value, or to the names of the
 # members.
@@ -210,9 +211,7 @@ class _UnusableSchema(ValueError):
 def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> Iterator[_Fault]:
     """Yield the faults of a value by a JSON Schema. No other function uses the package."""
     nodes = list(_nodes(schema))
-    several = (len(_object(node.get("patternProperties"))) for node in nodes)
-    patterns = sum(several) + sum("pattern" in node for node in nodes)
-    largest = min(_LARGEST_PATTERNS, _MOST_MATCHING // len(repr(value))) // max(1, patterns)
+    patterns = sum(map(_patterns, nodes))
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
     # Without references and "unevaluated…", the number of steps is at most the size of the schema
     # times the size of the value.
@@ -221,6 +220,9 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
         # references and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These
         # steps are counted with None as the value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
+    steps = _steps(schema, [(schema, value)]) if patterns else ()
+    matched = sum(count * len(repr(at)) for node, at in steps if (count := _patterns(node)))
+    largest = min(_LARGEST_PATTERNS // max(1, patterns), _MOST_MATCHING // max(1, matched))
     try:
         validator = package.validator_for(
             dict(schema),
@@ -242,6 +244,12 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
             yield list(fault.instance_path), one_line(fault.message, LONGEST_MESSAGE)
     else:
         yield [], "the faults are not listed, as they could fill the memory"
+
+
+def _patterns(node: object) -> int:
+    """Count the patterns that a part of a schema has itself."""
+    part = _object(node)
+    return len(_object(part.get("patternProperties"))) + ("pattern" in part)
 
 
 def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

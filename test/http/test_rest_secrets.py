@@ -168,6 +168,12 @@ def test_a_credential_that_a_server_echoes_in_its_body_is_hidden(place, page, st
     assert SECRET not in texts_of(caught.value) and "***" in caught.value.body
 
 
+def test_a_header_that_is_no_credential_is_quoted_from_a_body():
+    with talking(response(b'"agent workflow not found"', 404)) as (client, server):
+        received = client.request("GET", server.url, headers={"X-Team": "workflow"})
+    assert received.hidden("agent workflow not found") == "agent workflow not found"
+
+
 def test_a_configuration_shows_no_secret():
     configuration = Configuration(
         api_key={"x-api-key": SECRET},

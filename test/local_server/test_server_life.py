@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import urllib3
 from support.transport import eventually, in_child
 
@@ -112,16 +114,22 @@ def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_stop_closes_what_a_forked_process_has_a_copy_of(call: Any) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_stop_closes_what_a_forked_process_has_a_copy_of(tls: bool) -> None:
     """A worker of a process pool, for example."""
-    counting = {"count": 300, "interval": 0.1}
-    run_id = call.run(COUNTER_AGENT_ID, input=counting, streaming="custom")
-    with ApiClient(Configuration(host=call.url)) as client:
+    ca, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    trusted = Configuration(ca_cert_data=ca.cert_pem.bytes().decode())
+    with LocalServer(tls=context if tls else None) as server, ApiClient(trusted) as client:
+        trusted.host = server.url
+        counting = {"count": 300, "interval": 0.1}
+        creation = {"agent_id": COUNTER_AGENT_ID, "input": counting, "streaming": "custom"}
+        run_id = RunsApi(client).create_run(creation).run_id
         stream = RunsApi(client).get_run_stream(run_id)
         next(stream)
         gate, open_gate = os.pipe()
         ended = in_child(lambda: os.read(gate, 1))
-        call.server.restart()
+        server.restart()
         with pytest.raises(StreamInterrupted):
             list(stream)
     os.write(open_gate, b".")

@@ -197,7 +197,11 @@ class Runner(uvicorn.Server):
                 await asyncio.wait_for(server.wait_closed(), _GRACE_SECONDS)
 
 
-def _shut(connection: Any) -> None:
-    """Shut a socket down. After a close alone, the copy in a forked process would stay open."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+def _shut(connection: socket.socket | None) -> None:
+    """Shut a socket down. After a close alone, the copy in a forked process would stay open.
+
+    The transport of a connection has no socket if TLS has ended it already.
+    """
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
