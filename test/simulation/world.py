@@ -7,6 +7,7 @@ to what goes wrong with it, so that a schedule can be shortened request by reque
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import threading
@@ -377,9 +378,8 @@ class SimulatedReader:
             world.now = max(world.now, due)
             self._next += 1
             self._cut_after -= 1
-            data = (
-                f'{{"type":"custom","run_id":"r","status":"pending","update":{{"n":{self._next}}}}}'
-            )
+            fields = {"run_id": run.run_id, "status": "pending", "update": {"n": self._next}}
+            data = json.dumps({"type": "custom", **fields})
             self.left = iter([ServerSentEvent("agent_event", data, str(self._next))])
             return True
         over = run.changes[-1].at
