@@ -515,7 +515,7 @@ def test_deleting_many_runs_has_a_limit_of_time(
         cancelled.append(wait)
         return True
 
-    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, what="": (seconds, what))
+    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, stop, what: (seconds, what))
     tasks = [Task(n, "", {}, "") for n in range(6)]
     left = cancel_runs({task: [core] for task in tasks}, None)
     assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])

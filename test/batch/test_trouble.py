@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
+from support.moments import Interrupt, Moment
 from support.socket_server import Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
@@ -42,7 +43,9 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ServiceException,
 )
+from acp_client_v0_1._http import slots
 from acp_client_v0_1._http.retry import Server
+from acp_client_v0_1.batch import _batch, _workers
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -570,6 +573,61 @@ def test_ctrl_c_ends_a_batch_at_once(
     items = list(agent.map(numbers(60), concurrency=60, journal=path))
     assert sorted(item.result()["n"] for item in items) == list(range(60))
     assert runs_by_input(server).total() == 60
+
+
+def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_left(
+    server: LocalServer, agent: AgentHandle, path: Path
+) -> None:
+    """One run is deleted. The look at the other one, before its DELETE, has no response."""
+    look = Fault(method="GET", cut="stall", times=1)
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield from numbers(2, seconds=60)
+        wait_for(lambda: sum("/output" in request.path for request in server.requests) == 2)
+        server.faults.add(look)
+        raise KeyboardInterrupt
+
+    def press() -> None:
+        wait_for(lambda: any(request.fault is look for request in server.requests))
+        wait_for(lambda: len(server.runs) == 1 and ends() == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def ends() -> int:
+        return sum("end" in name for name in threads_of_batches())
+
+    words = "; 1 run is still in flight: the same call continues"
+    with beside(press), pytest.raises(KeyboardInterrupt, match=words):
+        next(agent.map(inputs(), journal=path, on_stop="cancel"))
+    server.restart()  # the look fails
+    wait_for(lambda: ends() == 0)
+    assert [run["status"] for run in server.runs] == ["pending"]
+    assert path.read_bytes().count(b'"starting"') == 3  # the next call makes one run again
+
+
+@pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt])
+def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
+    agent: AgentHandle, path: Path, kind: type[BaseException]
+) -> None:
+    def strike() -> None:
+        raise kind
+
+    files = [module.__file__ for module in (_batch, _workers, slots)]
+    told, moment = "", Moment(0, files)
+    for number in itertools.count(1, 31):
+        batch = agent.map(numbers(1), journal=path)
+        assert next(batch).ok
+        moment = Moment(number, files, strike)
+        try:
+            with moment:
+                batch.close()
+        except kind as error:
+            told += str(error)
+        batch.close()
+        assert threads_of_batches() == [] and next(batch, None) is None
+        if not moment.struck:
+            break
+    assert moment.steps > 200
+    assert ("stopped after 1 of 1 drawn inputs; 0 runs" in told) is (kind is KeyboardInterrupt)
 
 
 def test_ctrl_c_while_the_server_says_nothing(
