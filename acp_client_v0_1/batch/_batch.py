@@ -128,6 +128,8 @@ class Batch:
     That may take some 30 seconds more, and longer if the server is slow. Another Ctrl-C ends this,
     and its message counts the runs that are left. With a journal, the same call of `map` continues
     where the batch stopped.
+
+    A process that is forked after the first ``next()`` cannot continue the batch of its parent.
     """
 
     def __init__(
@@ -253,7 +255,10 @@ class Batch:
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
+                owned.pid = os.getpid()
                 owned.journal, owned.runners = self._open()
+            elif os.getpid() != owned.pid:
+                raise ApiValueError("this batch belongs to another process: call map() in this one")
             return self._next(owned.runners)
         except BaseException as error:
             # `StopIteration` gets here, too. So every end of the iteration ends the batch here.
@@ -436,6 +441,7 @@ class _Resources:
     # There are no runners before the first `next()`.
     runners: Workers | Remote | None = None
     journal: Journal | None = None
+    # The process that iterates over the batch. Before the first `next()`, the one that made it.
     pid: int = field(default_factory=os.getpid)
     # `Batch._stop` sets this to True. If it is False in `end`, the batch was garbage-collected
     # before its end.
