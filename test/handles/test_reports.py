@@ -362,6 +362,25 @@ def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
     assert re.search(words, notes[-1])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        ({"output": press, "look": press}, "run r may not have been cancelled: it may continue"),
+        ({"create": press, "search": press}, "the run of client_token [0-9a-f]{32} may not have"),
+    ],
+)
+def test_a_second_ctrl_c_says_that_the_run_may_not_have_been_cancelled(
+    serve: Serve, replies: dict[str, Any], words: str
+) -> None:
+    _, client = serve(Replies(**replies))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        AgentHandle("a", client).run(cancel_on_exit=True)
+    (note,) = caught.value.__notes__
+    assert re.match(words, note)
+
+
 @pytest.mark.parametrize("status", [200, 422])
 def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
     serve: Serve, caplog: pytest.LogCaptureFixture, status: int
