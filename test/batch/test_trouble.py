@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -606,28 +606,34 @@ def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_lef
 
 @pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt])
 def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
-    agent: AgentHandle, path: Path, kind: type[BaseException]
+    agent: AgentHandle, path: Path, set_timing: SetTiming, kind: type[BaseException]
 ) -> None:
+    set_timing(threads=60)
+
     def strike() -> None:
         raise kind
 
-    files = [module.__file__ for module in (_batch, _workers, slots)]
-    told, moment = "", Moment(0, files)
-    for number in itertools.count(1, 31):
-        batch = agent.map(numbers(1), journal=path)
-        assert next(batch).ok
-        moment = Moment(number, files, strike)
-        try:
-            with moment:
-                batch.close()
-        except kind as error:
-            told += str(error)
-        batch.close()
-        assert threads_of_batches() == [] and next(batch, None) is None
-        if not moment.struck:
-            break
-    assert moment.steps > 200
-    assert ("stopped after 1 of 1 drawn inputs; 0 runs" in told) is (kind is KeyboardInterrupt)
+    def interrupt() -> list[str]:
+        files, told = [module.__file__ for module in (_batch, _workers, slots)], list[str]()
+        for number in range(1, 400, 4):
+            journal = path.with_name(str(number))
+            batch = agent.map(numbers(1), journal=journal)
+            assert next(batch).ok
+            try:
+                with Moment(number, files, strike):
+                    batch.close()
+            except kind as error:
+                told.append(str(error))
+            batch.close()
+            assert threads_of_batches() == [] and next(batch, None) is None
+            assert len(list(agent.map(numbers(1), journal=journal))) == 1
+        return told
+
+    # In a thread of its own, as in the tests of interrupts of calls.
+    with ThreadPoolExecutor(1) as thread:
+        told = thread.submit(interrupt).result()
+    assert len(told) > 20
+    assert any("; 0 runs are" in words for words in told) is (kind is KeyboardInterrupt)
 
 
 def test_ctrl_c_while_the_server_says_nothing(
