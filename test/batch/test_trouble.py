@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -589,51 +590,37 @@ def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_lef
 
     def press() -> None:
         wait_for(lambda: any(request.fault is look for request in server.requests))
-        wait_for(lambda: len(server.runs) == 1 and ends() == 1)
+        wait_for(lambda: len(server.runs) == len(threads_of_batches()) == 1)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    def ends() -> int:
-        return sum("end" in name for name in threads_of_batches())
-
-    words = "; 1 run is still in flight: the same call continues"
-    with beside(press), pytest.raises(KeyboardInterrupt, match=words):
+    with beside(press), pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight: the"):
         next(agent.map(inputs(), journal=path, on_stop="cancel"))
     server.restart()  # the look fails
-    wait_for(lambda: ends() == 0)
+    wait_for(lambda: threads_of_batches() == [])
     assert [run["status"] for run in server.runs] == ["pending"]
     assert path.read_bytes().count(b'"starting"') == 3  # the next call makes one run again
 
 
-@pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt])
 def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
-    agent: AgentHandle, path: Path, set_timing: SetTiming, kind: type[BaseException]
+    agent: AgentHandle, path: Path, set_timing: SetTiming
 ) -> None:
     set_timing(threads=60)
+    files = [module.__file__ for module in (_batch, _workers, slots)]
 
-    def strike() -> None:
-        raise kind
-
-    def interrupt() -> list[str]:
-        files, told = [module.__file__ for module in (_batch, _workers, slots)], list[str]()
+    def interrupt() -> None:
         for number in range(1, 400, 4):
             journal = path.with_name(str(number))
             batch = agent.map(numbers(1), journal=journal)
             assert next(batch).ok
-            try:
-                with Moment(number, files, strike):
-                    batch.close()
-            except kind as error:
-                told.append(str(error))
+            with contextlib.suppress(Interrupt), Moment(number, files):
+                batch.close()
             batch.close()
             assert threads_of_batches() == [] and next(batch, None) is None
             assert len(list(agent.map(numbers(1), journal=journal))) == 1
-        return told
 
     # In a thread of its own, as in the tests of interrupts of calls.
     with ThreadPoolExecutor(1) as thread:
-        told = thread.submit(interrupt).result()
-    assert len(told) > 20
-    assert any("; 0 runs are" in words for words in told) is (kind is KeyboardInterrupt)
+        thread.submit(interrupt).result()
 
 
 def test_ctrl_c_while_the_server_says_nothing(

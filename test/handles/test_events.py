@@ -598,10 +598,8 @@ def test_ctrl_c_and_then_on(
         def interrupted(*args: object, **kwargs: object) -> bytes:
             raise KeyboardInterrupt
 
-        if handed_out:
-            patch.setattr(type(events._decoder.memory), "take", interrupted)
-        else:
-            patch.setattr(type(events._reader.response), "read_available", interrupted)  # type: ignore[union-attr]
+        target = events._decoder.memory if handed_out else events._reader.response  # type: ignore[union-attr]
+        patch.setattr(type(target), "take" if handed_out else "read_available", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(events)
     assert numbers(events) == ([3] if handed_out else [2, 3])
