@@ -125,8 +125,11 @@ class Batch:
     Use a batch from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no
     more inputs are drawn, and the batch waits up to 2.5 seconds for its threads. With ``on_stop``
     "leave", the runs in flight continue on the server. With "cancel", the batch deletes these runs.
-    That may take some 30 seconds more, and longer if the server is slow. With a journal, the same
-    call of `map` continues where the batch stopped.
+    That may take some 30 seconds more, and longer if the server is slow. Another Ctrl-C ends this,
+    and its message counts the runs that are left. With a journal, the same call of `map` continues
+    where the batch stopped.
+
+    A process that is forked after the first ``next()`` cannot continue the batch of its parent.
     """
 
     def __init__(
@@ -252,22 +255,21 @@ class Batch:
         try:
             owned = self._owned
             if owned.runners is None and not owned.closed:
+                owned.pid = os.getpid()
                 owned.journal, owned.runners = self._open()
-            item = None if owned.runners is None else self._next(owned.runners)
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(self._stop()) from error
+            elif os.getpid() != owned.pid:
+                raise ApiValueError("this batch belongs to another process: call map() in this one")
+            return self._next(owned.runners)
         except BaseException as error:
-            self._stop()
+            # `StopIteration` gets here, too. So every end of the iteration ends the batch here.
+            self._stop(error)
             if isinstance(error, NotFoundException):
                 explain_id(self._agent_id, error)
             raise
-        if item is None:
-            raise StopIteration
-        return item
 
-    def _next(self, runners: Workers | Remote) -> BatchItem | None:
-        ready = self._ready
-        while not self._owned.closed:
+    def _next(self, runners: Workers | Remote | None) -> BatchItem:
+        ready, ended = self._ready, False
+        while runners is not None and not (ended or self._owned.closed):
             # Each round checks `closed`, because a callback or a signal handler may close the
             # batch.
             self._draw(runners)
@@ -282,12 +284,10 @@ class Batch:
                 self._progress.tell(self.counts, runners.outage)
             if item is not None:
                 return item
-            if ended:
-                self._stop()
             # On some systems Ctrl-C does not interrupt a wait. So this wait lasts one tick only.
-            elif (task := runners.take(timing().tick)) is not None:
+            if not ended and (task := runners.take(timing().tick)) is not None:
                 self._note(task)
-        return None
+        raise StopIteration
 
     def _draw(self, runners: Workers | Remote) -> None:
         """Draw inputs until enough runs are in flight, or the caller can have an item."""
@@ -382,12 +382,24 @@ class Batch:
 
     # Ending
 
-    def _stop(self) -> str:
-        """End the batch, and return a sentence that says how far it came."""
-        if self._owned.closed:
-            return "the batch was closed"
-        self._owned.closed = True
-        left, unknown = self._end_resources() or (0, 0)
+    def _stop(self, error: BaseException | None = None) -> None:
+        """End the batch, unless it has ended.
+
+        If the batch ends because of Ctrl-C, write into this ``error`` how far the batch came.
+        """
+        if not self._end_resources.alive:
+            return
+        try:
+            self._owned.closed = True
+            left, unknown = self._end_resources() or (0, 0)
+        except BaseException as late:
+            # Something interrupted the end itself, often another Ctrl-C. A finalizer works once, so
+            # the next `_stop` needs another one. To be quick, it deletes no more runs.
+            self._end_resources = weakref.finalize(self, self._owned.end)
+            self._owned.cancel = False
+            if isinstance(late, KeyboardInterrupt):
+                self._stop(late)
+            raise
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
@@ -397,7 +409,8 @@ class Batch:
             said += f": the same call continues with the journal {self._owned.journal.path}"
         elif left or unknown:
             said += " on the server: pass journal= to map() to be able to continue with them"
-        return said
+        if isinstance(error, KeyboardInterrupt):
+            error.args = error.args or (said,)
 
     def close(self) -> None:
         """Stop drawing inputs, end the threads and close the journal.
@@ -412,9 +425,7 @@ class Batch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._owned.closed and isinstance(error, KeyboardInterrupt) and not error.args:
-            error.args = (self._stop(),)
-        self._stop()
+        self._stop(error)
 
 
 @dataclass(slots=True)
@@ -430,6 +441,7 @@ class _Resources:
     # There are no runners before the first `next()`.
     runners: Workers | Remote | None = None
     journal: Journal | None = None
+    # The process that iterates over the batch. Before the first `next()`, the one that made it.
     pid: int = field(default_factory=os.getpid)
     # `Batch._stop` sets this to True. If it is False in `end`, the batch was garbage-collected
     # before its end.

@@ -343,11 +343,6 @@ class Journal:
         elif isinstance(outcome, OpenApiException) and _is_final(outcome, run_id):
             self._append({"failed": task.index, "run": run_id, "error": encode_failure(outcome)})
 
-    def deleted(self, task: Task) -> None:
-        """Record that the run of a task was deleted, so that the next call starts another."""
-        task.start_over()
-        self.starting(task)
-
     def close(self) -> None:
         """Close the file, which releases its lock."""
         if hasattr(self, "_reader"):

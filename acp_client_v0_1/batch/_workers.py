@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -220,8 +221,8 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
     waiting = [*[None] * _CROWD_WORKERS, *runs.items()]
     left, errors = set[Task](), list[BaseException]()
     clock = timing()
-    # No deletion begins after this time.
-    ends = clock.now() + 3 * clock.cancel
+    # No deletion begins after this time, or once `stop` is set.
+    ends, stop = clock.now() + 3 * clock.cancel, Flag()
 
     def cancel(task: Task, core: RunCore) -> bool:
         """Delete a run unless it has ended, and return whether the run is gone.
@@ -229,8 +230,8 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
         If an error or a lack of time prevents the deletion, add the task to ``left``.
         """
         try:
-            if clock.now() <= ends:
-                if core.cancel(core.wait(clock.cancel, what="was not deleted")):
+            if clock.now() <= ends and not stop.is_set():
+                if core.cancel(core.wait(clock.cancel, stop, what="was not deleted")):
                     return True
                 # `core.cancel` reads the run, and deletes it if it has not ended. False means that
                 # the run has ended:
@@ -252,14 +253,24 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
             try:
                 # Each run is tried. If one of them is not gone, the task keeps its client token, so
                 # that the next call with the journal finds this run.
-                if {cancel(task, core) for core in cores} == {True} and journal is not None:
-                    journal.deleted(task)
+                if {cancel(task, core) for core in cores} == {True}:
+                    # If Ctrl-C interrupts the end, the runs that are left are counted again. With
+                    # an outcome, this task does not count.
+                    task.outcome = {}
+                    if journal is not None:
+                        # The next call with the journal starts another run.
+                        task.start_over()
+                        journal.starting(task)
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
                 errors.append(error)
 
-    threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
-    for thread in threads:
-        thread.join()
+    try:
+        threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
+        for thread in threads:
+            thread.join()
+    finally:
+        # Ctrl-C may have interrupted this. Then the threads delete nothing more.
+        stop.set()
     if errors:
         raise errors[0]
     return left

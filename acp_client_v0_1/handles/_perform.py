@@ -397,7 +397,9 @@ class Wait:
         try:
             return work()
         except ApiException as error:
-            raise _NestedError(error) from error
+            # `error` gets this `_NestedError` as its context. So it must not be its cause, too:
+            # tools that pickle the chain of an error would not end.
+            raise _NestedError(error) from None
         finally:
             self._failures, self._since = failures, since
 

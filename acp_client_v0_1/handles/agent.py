@@ -549,10 +549,11 @@ class AgentHandle(Notebook):
         If the exception came during the create, ``core`` is None. Then the run is searched for by
         the client token, unless the token is "".
         """
-        # The new wait is a part of the call, so a `Retry-After` that came during the call counts.
-        wait = Wait(call.contact, timing().exit)
-        wait.called_at = call.called_at
         try:
+            # The new wait is a part of the call, so a `Retry-After` that came during the call
+            # counts.
+            wait = Wait(call.contact, timing().exit)
+            wait.called_at = call.called_at
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
                 found = [run for run in found if is_of(run, self.agent_id)]
@@ -562,6 +563,11 @@ class AgentHandle(Notebook):
             cancelled = core.cancel(wait)
         except (ApiException, NoAgent) as error:
             return False, f"the run could not be cancelled: {error}"
+        except BaseException as late:
+            # Often this is another Ctrl-C.
+            run = f"run {short(core.run_id)}" if core else f"the run of client_token {client_token}"
+            add_note(late, f"{run} may not have been cancelled: it may continue on the server")
+            raise
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:

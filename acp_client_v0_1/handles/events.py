@@ -8,9 +8,9 @@ the run has ended, or is interrupted and nobody is expected to answer.
 
 Invariants: as far as the ids and the content of the updates show it, no update is handed out twice,
 and no update is left out without a gap. A replayed result may be handed out again. If nothing shows
-whether updates are missing, for example after polling, `complete` is None. Between two calls of
-``next()`` at most one connection is open. `close`, or the end of the iteration, closes this
-connection.
+whether updates are missing, `complete` is None: for example after polling, or if Ctrl-C struck
+while an update was handed out. Between two calls of ``next()`` at most one connection is open.
+`close`, or the end of the iteration, closes this connection.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Whether every event was handed out. None if that is not known.
 
         This is False after a gap of kind "lost" or "cursor-ignored". Otherwise it is None until the
-        iteration ends, and stays None if the ids do not show whether events are missing, or if the
-        run is in mode ``custom`` and no update came.
+        iteration ends, and stays None in these cases: the ids do not show whether events are
+        missing; the run is in mode ``custom`` and no update came; or Ctrl-C struck while an event
+        was handed out.
 
         Blind spot: a server may end a stream early but cleanly. If the run has ended by then, this
         is True although events are missing.
@@ -188,6 +189,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             except ValueError as error:
                 self._undecodable(error)
                 continue
+            except KeyboardInterrupt:
+                # The event that was about to be handed out may be lost.
+                self._decoder.memory.doubt()
+                raise
             if self._over or self._closing.is_set():
                 raise StopIteration
             try:

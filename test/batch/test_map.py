@@ -515,7 +515,7 @@ def test_deleting_many_runs_has_a_limit_of_time(
         cancelled.append(wait)
         return True
 
-    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, what="": (seconds, what))
+    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, stop, what: (seconds, what))
     tasks = [Task(n, "", {}, "") for n in range(6)]
     left = cancel_runs({task: [core] for task in tasks}, None)
     assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])
@@ -608,13 +608,19 @@ def test_a_fork_leaves_the_runs_of_its_parent_alone(
     def interrupt() -> None:
         with pytest.raises(KeyboardInterrupt, match=r"; 0 runs are still in flight$"), batch:
             raise KeyboardInterrupt
+        with pytest.raises(ApiValueError, match="belongs to another process"):
+            next(batch)
+        assert len(list(fresh)) == 1 and threads_of_batches() == []
 
+    # The child may iterate over a batch that its parent has not begun to iterate over.
+    fresh = agent.map(numbers(1))
     with agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel") as batch:
         assert next(batch).index == 1
         child = in_a_child(interrupt)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(pending(agent)) == 1
     assert pending(agent) == []
+    fresh.close()
 
 
 def pending(agent: AgentHandle) -> list[Any]:

@@ -303,6 +303,9 @@ def test_a_resume_without_response_is_ambiguous(
         run.resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == (2 if times == "twice" else 1)
     assert pickle.loads(pickle.dumps(caught.value)).token == run.token()
+    cause = caught.value.__cause__
+    # tblib, which Dask uses, would not end.
+    assert cause is None or getattr(cause.__context__, "__cause__", None) is not cause
 
 
 @pytest.mark.slow
