@@ -189,10 +189,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             except ValueError as error:
                 self._undecodable(error)
                 continue
-            except KeyboardInterrupt:
-                # The event that was about to be handed out may be lost.
-                self._decoder.memory.doubt()
-                raise
             if self._over or self._closing.is_set():
                 raise StopIteration
             try:
