@@ -108,6 +108,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._decoder = EventDecoder(core, raise_gaps=raise_gaps, after=after)
         self.gaps: list[StreamGap] = self._decoder.gaps
         self._closing = Flag()
+        # The reader of the last stream, which may be closed. None before the first stream.
         self._reader: EventReader | None = None
         # The events that have arrived and were not handed out yet. None stands for an event that is
         # dropped, such as a replay.
@@ -259,9 +260,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def close(self) -> None:
         """End the iteration. A ``next()`` that waits in another thread ends, too."""
         self._closing.set()
-        reader = self._reader
-        if reader is not None:
-            reader.close()
+        self._drop_stream()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -480,6 +479,5 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._core.end_span(how)
 
     def _drop_stream(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        if self._reader is not None:
+            self._reader.close()
