@@ -66,10 +66,8 @@ OnPending = Callable[[float, RunStatus], object]
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 """The statuses of a run that has ended. A run that is interrupted has not ended."""
 
-
-def has_output(status: RunStatus) -> bool:
-    """Tell whether a run of this status certainly has an output."""
-    return status in FINAL or status == RunStatus.INTERRUPTED
+# A run of one of these statuses certainly has an output.
+_WITH_OUTPUT = FINAL | {RunStatus.INTERRUPTED}
 
 
 def received_id(name: str, record: Run | Agent) -> str:
@@ -207,7 +205,7 @@ class RunCore:
         if run.run_id != self.run_id:
             self.check_id(run.run_id, "record", run)
         self._run = run
-        if has_output(run.status):
+        if run.status in _WITH_OUTPUT:
             self._outcome = None
         return run
 
@@ -384,7 +382,7 @@ class RunCore:
         return it. If the server refuses this request, too, raise the error that the server does not
         serve outputs.
         """
-        if not has_output(self.read(wait).status):
+        if self.read(wait).status not in _WITH_OUTPUT:
             return None
         # The run may have ended after the first request for its output, so there is a second
         # request.
