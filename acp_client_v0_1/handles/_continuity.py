@@ -179,19 +179,16 @@ class Continuity:
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge an update while `judging`, as `take` does."""
-        index = self._expected
-        if index is None or self._at(index) not in (None, pair):
+        verdict: Gap | bool = False
+        if self._expected is None or self._at(self._expected) not in (None, pair):
             # No replay is under way, or this update does not belong to the replay.
             verdict = self._judge_first(pair)
-            if verdict is not False:
-                self.judging, self._expected = False, None
-                return verdict
-            index = self._expected or 0
-        self._expected = index + 1
-        # The replay has reached the last event that was delivered.
-        if self._expected >= self._count:
-            self.judging, self._expected = False, None
-        return False
+        expected = (self._expected or 0) + 1
+        # The update is no replay, or it is the last event that was delivered.
+        judged = verdict is not False or expected >= self._count
+        self.judging = not judged
+        self._expected = None if judged else expected
+        return verdict
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge the first update of a connection. For a replay, set `_expected` to its index."""
