@@ -99,9 +99,6 @@ class Header:
     # The mark in the metadata of all runs.
     batch: str
 
-    def record(self) -> dict[str, Any]:
-        return {"acp-journal": _VERSION, **asdict(self)}
-
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
         """Make a header from its record. Raise `ValueError` if the record is incomplete."""
@@ -407,7 +404,7 @@ class Journal:
                     os.write(self._fd, b"\n")
                     break
         if offset == 0:
-            self._append(self.header.record())
+            self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:
                 _sync_folder(self.path.parent)
 
