@@ -59,17 +59,11 @@ class Gap(NamedTuple):
     last_event_id: str
 
 
-def fingerprint(update: object) -> int:
-    """Return a hash of an update, a number of 8 bytes. Another process may get another number."""
-    try:
-        return hash(to_json(update))
-    except ValueError:
-        # JSON can hold half a surrogate pair, and UTF-8 cannot.
-        return hash(repr(update))
-
-
 def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
-    """Return an event in the form that is compared: its id, and the fingerprint of its update."""
+    """Return an event in the form that is compared: its id, and the fingerprint of its update.
+
+    The fingerprint is a hash, a number of 8 bytes. Another process may get another number.
+    """
     event_id, content = pair
     if len(event_id) > _LONGEST_ID:
         event_id = f"#{hash(event_id)}"
@@ -80,7 +74,12 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
     except ValueError:
         # Only the parser of the standard library takes half a surrogate pair.
         event = json.loads(content)
-    return event_id, fingerprint(event.get("update"))
+    update = event.get("update")
+    try:
+        return event_id, hash(to_json(update))
+    except ValueError:
+        # JSON can hold half a surrogate pair, and UTF-8 cannot.
+        return event_id, hash(repr(update))
 
 
 class Continuity:
@@ -220,14 +219,13 @@ class Continuity:
             self._uncounted, self._count = self.delivered, 0
             return gap
         first = self._first_number()
-        if number is None or first is None or last is None:
-            return self._gap("unknown")
-        if number > last:
-            return self._gap("lost", number - last - 1)
-        if number >= first:
-            # The replay begins at an update that is not remembered.
-            self._expected = number - first
-            return False
+        if number is not None and first is not None and last is not None:
+            if number > last:
+                return self._gap("lost", number - last - 1)
+            if number >= first:
+                # The replay begins at an update that is not remembered.
+                self._expected = number - first
+                return False
         return self._gap("unknown")
 
     def _index_of(self, pair: tuple[str, int | str]) -> int | None:
