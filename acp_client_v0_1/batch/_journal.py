@@ -307,8 +307,7 @@ class Journal:
                 first = self._record_at(offset)
                 # Without a later line, the "starting" line is also the last one.
                 offset = latest or offset
-                last = self._record_at(offset)
-                return Entry.of(first, last)
+                return Entry.of(first, self._record_at(offset))
             except _UNEXPECTED as error:
                 # The file may be large, so it is read line by line.
                 self._reader.seek(0)
