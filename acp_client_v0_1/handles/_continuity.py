@@ -96,9 +96,8 @@ class Continuity:
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # What `delivered` counts beside `_count`: the updates that were delivered before the server
-        # last restarted its ids, and all results that were delivered.
-        self._uncounted = 0
+        # The number of events that were delivered: all updates and all results.
+        self.delivered = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
         # The hash of the last result.
@@ -112,11 +111,6 @@ class Continuity:
         # new connection. It becomes False once the connection has replayed the last update that was
         # delivered, or has sent an update that is no replay.
         self.judging = True
-
-    @property
-    def delivered(self) -> int:
-        """How many events were delivered."""
-        return self._uncounted + self._count
 
     def reconnect(self, *, cut: bool = False) -> None:
         """Note that the next event comes from a new connection.
@@ -155,6 +149,7 @@ class Continuity:
                     return False
         self.last_id = event_id
         self._count += 1
+        self.delivered += 1
         self._last.append(pair)
         if self._count <= _FIRST:
             self._first.append(pair)
@@ -173,7 +168,7 @@ class Continuity:
         again = self._no_result_yet and result == self._result
         self.last_id, self._result, self._no_result_yet = event_id, result, False
         if not again:
-            self._uncounted += 1
+            self.delivered += 1
         return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
@@ -216,7 +211,7 @@ class Continuity:
             # The server has restarted its ids, so the updates before this one are forgotten.
             self._first.clear()
             self._last.clear()
-            self._uncounted, self._count = self.delivered, 0
+            self._count = 0
             return gap
         first = self._first_number()
         if number is not None and first is not None and last is not None:
