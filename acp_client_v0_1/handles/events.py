@@ -187,7 +187,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 self._values = chain((self._decoder.after_gap,), self._values)
                 raise
             except ValueError as error:
-                self._undecodable(error)
+                undecodable = None if self._reader is None else self._reader.undecodable(error)
+                # An event that cannot be decoded may be a replay.
+                if undecodable is not None and self._decoder.note_undecodable(undecodable):
+                    raise undecodable from error
                 continue
             if self._over or self._closing.is_set():
                 raise StopIteration
@@ -205,12 +208,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 # `close` in another thread also ends the wait, which is no error.
                 if not self._closing.is_set():
                     raise
-
-    def _undecodable(self, error: ValueError) -> None:
-        """Raise the `StreamDecodeError` of an event, unless the event is a replay."""
-        undecodable = None if self._reader is None else self._reader.undecodable(error)
-        if undecodable is not None and self._decoder.note_undecodable(undecodable):
-            raise undecodable from error
 
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, a stream ends, or it is time to check the run.
