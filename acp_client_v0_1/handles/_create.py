@@ -41,6 +41,7 @@ from acp_client_v0_1.handles._token import (
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
 # How many runs one page of a search has: the most that the contract allows.
 _PAGE = 1000
@@ -294,7 +295,7 @@ def _search_pages(
     found: dict[str, Run] = {}
     offset = 0
     for _ in range(_PAGES):
-        request = {**conditions, "limit": _PAGE, "offset": offset}
+        request = RunSearchRequest(**conditions, limit=_PAGE, offset=offset)
         limit = None if ends is None else max(0.001, ends - timing().now())
         try:
             page = runs.search_runs(request, _request_timeout=limit)

@@ -95,9 +95,9 @@ def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> 
 
     class Full(RunsApi):
         def search_runs(self, request: Any, _request_timeout: Any = None, **_: Any) -> list[Run]:
-            asked.append((request["offset"], request["limit"], _request_timeout))
+            asked.append((request.offset, request.limit, _request_timeout))
             clock.now += 0.5
-            return [run] * request["limit"]
+            return [run] * request.limit
 
     with pytest.raises(ApiException, match="not among the first 10000 that were found"):
         starting.find_by_token(Full(), "nobody's", "a", timeout=4)
