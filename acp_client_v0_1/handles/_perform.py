@@ -96,9 +96,11 @@ class RequestedRun(Protocol):
 
     def age(self) -> float:
         """Seconds since the run was created, or infinity if that is not known."""
+        ...
 
     def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
+        ...
 
 
 class Pace:
@@ -244,8 +246,7 @@ class Wait:
     ) -> Wait:
         """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
         timeout = max(0.001, min(seconds, self.remaining()))
-        late = late or self._late
-        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
+        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late or self._late)
         part.called_at, part.watched = self.called_at, self.watched
         return part
 
