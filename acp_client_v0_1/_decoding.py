@@ -79,9 +79,8 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
-    content = response.read_beginning()
-    body, content = _hidden(content, response)
-    error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
+    body, data = _hidden(response.read_beginning(), response)
+    error = ApiException.from_response(http_resp=response, body=body, data=data)
     error.__cause__ = response.fault
     return error
 
@@ -104,10 +103,8 @@ def _with_body(
     kind: type[ResponseDecodeError], response: acp.rest.RESTResponse, content: bytes, reason: str
 ) -> ResponseDecodeError:
     """Build the error for a response whose content is not what its status promises."""
-    body, content = _hidden(content, response)
-    return kind(
-        reason=response.hidden(reason), http_resp=response, body=body, data=_data(content, body)
-    )
+    body, data = _hidden(content, response)
+    return kind(reason=response.hidden(reason), http_resp=response, body=body, data=data)
 
 
 def _explanation(
@@ -153,11 +150,11 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
     return content.decode(codec, "replace")
 
 
-def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, bytes]:
-    """Return the text and the content of a response without the credentials that it echoes."""
+def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, Any]:
+    """Return the text and the data of a response without the credentials that it echoes."""
     text = text_of(content, response)
     body = response.hidden(text)
-    return body, content if body == text else body.encode()
+    return body, _data(content if body == text else body.encode(), body)
 
 
 def _data(content: bytes, text: str) -> Any:

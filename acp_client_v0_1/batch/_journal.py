@@ -99,9 +99,6 @@ class Header:
     # The mark in the metadata of all runs.
     batch: str
 
-    def record(self) -> dict[str, Any]:
-        return {"acp-journal": _VERSION, **asdict(self)}
-
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
         """Make a header from its record. Raise `ValueError` if the record is incomplete."""
@@ -310,8 +307,7 @@ class Journal:
                 first = self._record_at(offset)
                 # Without a later line, the "starting" line is also the last one.
                 offset = latest or offset
-                last = self._record_at(offset)
-                return Entry.of(first, last)
+                return Entry.of(first, self._record_at(offset))
             except _UNEXPECTED as error:
                 # The file may be large, so it is read line by line.
                 self._reader.seek(0)
@@ -402,7 +398,7 @@ class Journal:
                     os.write(self._fd, b"\n")
                     break
         if offset == 0:
-            self._append(self.header.record())
+            self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:
                 _sync_folder(self.path.parent)
 

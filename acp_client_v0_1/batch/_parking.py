@@ -26,7 +26,6 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -187,9 +186,8 @@ class ParkedRuns:
         }
 
         def search(offset: int, limit: float) -> list[Run]:
-            request = RunSearchRequest(**wanted, offset=offset)
             # `limit` has its keyword: its position changes if the operation gets a parameter.
-            return contact.runs.search_runs(request, _request_timeout=limit)
+            return contact.runs.search_runs({**wanted, "offset": offset}, _request_timeout=limit)
 
         pending: set[str] = set()
         wait = Wait(contact, stop=stop, survive=0.0)

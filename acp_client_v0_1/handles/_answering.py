@@ -258,7 +258,6 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
     If the response is lost and the answer did not arrive, send the answer once more.
     """
-    runs = wait.contact.runs
     # Whether the answer was sent before.
     sent = False
     conflicts = 0
@@ -273,7 +272,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
             return bool(lost)
         sent = True
-        core.note_changed(runs.resume_run(core.run_id, body, _request_timeout=limit))
+        core.note_changed(wait.contact.runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 
     def probe(error: ApiException) -> Any:

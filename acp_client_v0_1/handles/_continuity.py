@@ -59,17 +59,11 @@ class Gap(NamedTuple):
     last_event_id: str
 
 
-def fingerprint(update: object) -> int:
-    """Return a hash of an update, a number of 8 bytes. Another process may get another number."""
-    try:
-        return hash(to_json(update))
-    except ValueError:
-        # JSON can hold half a surrogate pair, and UTF-8 cannot.
-        return hash(repr(update))
-
-
 def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
-    """Return an event in the form that is compared: its id, and the fingerprint of its update."""
+    """Return an event in the form that is compared: its id, and the fingerprint of its update.
+
+    The fingerprint is a hash, a number of 8 bytes. Another process may get another number.
+    """
     event_id, content = pair
     if len(event_id) > _LONGEST_ID:
         event_id = f"#{hash(event_id)}"
@@ -80,7 +74,12 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
     except ValueError:
         # Only the parser of the standard library takes half a surrogate pair.
         event = json.loads(content)
-    return event_id, fingerprint(event.get("update"))
+    update = event.get("update")
+    try:
+        return event_id, hash(to_json(update))
+    except ValueError:
+        # JSON can hold half a surrogate pair, and UTF-8 cannot.
+        return event_id, hash(repr(update))
 
 
 class Continuity:
@@ -97,9 +96,8 @@ class Continuity:
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         # The number of updates that were delivered since the server last restarted its ids.
         self._count = 0
-        # What `delivered` counts beside `_count`: the updates that were delivered before the server
-        # last restarted its ids, and all results that were delivered.
-        self._uncounted = 0
+        # The number of events that were delivered: all updates and all results.
+        self.delivered = 0
         # During a replay, the index of the update that should come next.
         self._expected: int | None = None
         # The hash of the last result.
@@ -113,11 +111,6 @@ class Continuity:
         # new connection. It becomes False once the connection has replayed the last update that was
         # delivered, or has sent an update that is no replay.
         self.judging = True
-
-    @property
-    def delivered(self) -> int:
-        """How many events were delivered."""
-        return self._uncounted + self._count
 
     def reconnect(self, *, cut: bool = False) -> None:
         """Note that the next event comes from a new connection.
@@ -156,6 +149,7 @@ class Continuity:
                     return False
         self.last_id = event_id
         self._count += 1
+        self.delivered += 1
         self._last.append(pair)
         if self._count <= _FIRST:
             self._first.append(pair)
@@ -174,24 +168,21 @@ class Continuity:
         again = self._no_result_yet and result == self._result
         self.last_id, self._result, self._no_result_yet = event_id, result, False
         if not again:
-            self._uncounted += 1
+            self.delivered += 1
         return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge an update while `judging`, as `take` does."""
-        index = self._expected
-        if index is None or self._at(index) not in (None, pair):
+        verdict: Gap | bool = False
+        if self._expected is None or self._at(self._expected) not in (None, pair):
             # No replay is under way, or this update does not belong to the replay.
             verdict = self._judge_first(pair)
-            if verdict is not False:
-                self.judging, self._expected = False, None
-                return verdict
-            index = self._expected or 0
-        self._expected = index + 1
-        # The replay has reached the last event that was delivered.
-        if self._expected >= self._count:
-            self.judging, self._expected = False, None
-        return False
+        expected = (self._expected or 0) + 1
+        # The update is no replay, or it is the last event that was delivered.
+        judged = verdict is not False or expected >= self._count
+        self.judging = not judged
+        self._expected = None if judged else expected
+        return verdict
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge the first update of a connection. For a replay, set `_expected` to its index."""
@@ -220,17 +211,16 @@ class Continuity:
             # The server has restarted its ids, so the updates before this one are forgotten.
             self._first.clear()
             self._last.clear()
-            self._uncounted, self._count = self.delivered, 0
+            self._count = 0
             return gap
         first = self._first_number()
-        if number is None or first is None or last is None:
-            return self._gap("unknown")
-        if number > last:
-            return self._gap("lost", number - last - 1)
-        if number >= first:
-            # The replay begins at an update that is not remembered.
-            self._expected = number - first
-            return False
+        if number is not None and first is not None and last is not None:
+            if number > last:
+                return self._gap("lost", number - last - 1)
+            if number >= first:
+                # The replay begins at an update that is not remembered.
+                self._expected = number - first
+                return False
         return self._gap("unknown")
 
     def _index_of(self, pair: tuple[str, int | str]) -> int | None:

@@ -66,10 +66,8 @@ OnPending = Callable[[float, RunStatus], object]
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 """The statuses of a run that has ended. A run that is interrupted has not ended."""
 
-
-def has_output(status: RunStatus) -> bool:
-    """Tell whether a run of this status certainly has an output."""
-    return status in FINAL or status == RunStatus.INTERRUPTED
+# A run of one of these statuses certainly has an output.
+_WITH_OUTPUT = FINAL | {RunStatus.INTERRUPTED}
 
 
 def received_id(name: str, record: Run | Agent) -> str:
@@ -207,7 +205,7 @@ class RunCore:
         if run.run_id != self.run_id:
             self.check_id(run.run_id, "record", run)
         self._run = run
-        if has_output(run.status):
+        if run.status in _WITH_OUTPUT:
             self._outcome = None
         return run
 
@@ -306,7 +304,8 @@ class RunCore:
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
-            return self._look(self.runs, None if limit == math.inf else limit)
+            seconds = None if limit == math.inf else limit
+            return self.note(self.runs.get_run(self.run_id, _request_timeout=seconds))
 
         return wait.perform("look", send, self, longest=math.inf)
 
@@ -316,17 +315,13 @@ class RunCore:
         If ``next_pause(run)`` returns a number, read the run again after that many seconds. This
         repeats until ``next_pause(run)`` returns None.
         """
-        runs = wait.contact.runs
 
         def send(limit: float) -> Run | Pause:
-            run = self._look(runs, limit)
+            run = self.note(wait.contact.runs.get_run(self.run_id, _request_timeout=limit))
             seconds = None if next_pause is None else next_pause(run)
             return run if seconds is None else Pause(seconds)
 
         return wait.perform("look", send, self)
-
-    def _look(self, runs: RunsApi, limit: float | None) -> Run:
-        return self.note(runs.get_run(self.run_id, _request_timeout=limit))
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output and return it. `Polls` describes the requests.
@@ -384,7 +379,7 @@ class RunCore:
         return it. If the server refuses this request, too, raise the error that the server does not
         serve outputs.
         """
-        if not has_output(self.read(wait).status):
+        if self.read(wait).status not in _WITH_OUTPUT:
             return None
         # The run may have ended after the first request for its output, so there is a second
         # request.
@@ -501,8 +496,7 @@ class RunCore:
         """Begin a span for the run, if the client is instrumented and the run has no span."""
         observer = self.runs.api_client.rest_client.observer
         if observer is not None and self.span is None:
-            linked = self.traceparent
-            span = observer.run(self.agent_id or "", self.thread_id or "", linked=linked)
+            span = observer.run(self.agent_id or "", self.thread_id or "", linked=self.traceparent)
             self.keep_span(span)
 
     def keep_span(self, span: RunSpan) -> None:

@@ -128,8 +128,7 @@ class EventDecoder:
         return event
 
     def _note_gap(self, gap: Gap) -> StreamGap:
-        core = self._core
-        error = StreamGap(run_id=core.run_id, token=core.token(), **gap._asdict())
+        error = StreamGap(run_id=self._core.run_id, token=self._core.token(), **gap._asdict())
         self.gaps.append(error)
         return error
 

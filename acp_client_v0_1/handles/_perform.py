@@ -58,7 +58,6 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     decide,
-    share,
 )
 from acp_client_v0_1.handles._timing import timing
 
@@ -113,7 +112,8 @@ class Pace:
 
     # The seconds between two requests. 0 means that requests need not wait for each other.
     interval: float = 0.0
-    _next_turn = _slowed_at = -math.inf
+    # The time at which the next turn begins at the earliest.
+    next_turn = _slowed_at = -math.inf
     # Whether a request has succeeded since the pace was slowed last.
     _served = True
 
@@ -134,14 +134,10 @@ class Pace:
             self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
 
-    def hold(self, until: float) -> None:
-        """Let the next turn begin no earlier than ``until``, the end of a ``Retry-After``."""
-        self._next_turn = until
-
     def turn(self, now: float) -> float:
         """Reserve the next turn, and return the time at which the turn begins."""
-        turn = max(now, self._next_turn)
-        self._next_turn = turn + self.interval
+        turn = max(now, self.next_turn)
+        self.next_turn = turn + self.interval
         return turn
 
     def recover(self) -> None:
@@ -250,8 +246,7 @@ class Wait:
     ) -> Wait:
         """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
         timeout = max(0.001, min(seconds, self.remaining()))
-        late = late or self._late
-        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
+        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late or self._late)
         part.called_at, part.watched = self.called_at, self.watched
         return part
 
@@ -314,11 +309,13 @@ class Wait:
     def limit(self, longest: float, operation: Operation = "look") -> float:
         """Return how many seconds the next request may take, above 0 and at most ``longest``.
 
-        A create, resume or delete may take only a `share` of the time until the deadline.
+        A create, resume or delete may take only a part of the time until the deadline. If the
+        response is lost, the rest of the time is for finding out whether the request was carried
+        out.
         """
         left = self.ends - timing().now()
         if operation in CHANGES and left < math.inf:
-            left = max(share(left, timing()), min(left, self.least_left))
+            left = max(left - timing().search, left / 2, min(left, self.least_left))
         return max(0.001, min(longest, left))
 
     def late_error(self, error: ApiException | None = None) -> BaseException:
@@ -530,7 +527,7 @@ class Wait:
             server.hold_ends, server.hold_began = now + failure.retry_after, now
             server.hold_error = self._hold_error = error
             if pace is not None:
-                pace.hold(server.hold_ends)
+                pace.next_turn = server.hold_ends
         if isinstance(decision, Pause):
             if failure.kind != "missing":
                 self._failures += 1

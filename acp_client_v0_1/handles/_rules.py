@@ -160,15 +160,6 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     return Raise()
 
 
-def share(left: float, timing: Timing) -> float:
-    """Return how many of the remaining seconds a create, resume or delete may take.
-
-    If the response is lost, the rest of the time is for finding out whether the request was carried
-    out.
-    """
-    return max(left - timing.search, left / 2)
-
-
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
     """Return a `Pause`, or a `Raise` if no request may follow.
 

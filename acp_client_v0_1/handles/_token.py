@@ -20,7 +20,7 @@ import json
 import os
 import re
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._operation import identifier
@@ -61,8 +61,6 @@ class RunToken:
     created: str = ""
 
 
-_FIELDS = tuple(each.name for each in fields(RunToken))
-
 # The forms of the fields that are sent in a body or a header, or read as a number. Any text fits
 # the other fields.
 _ANY = re.compile(".*", re.DOTALL)
@@ -75,7 +73,7 @@ _FIELD_FORMS = {
 
 def encode_token(token: RunToken) -> str:
     """Return the text of a token."""
-    values = {name: value for name in _FIELDS if (value := getattr(token, name))}
+    values = {name: value for name in RunToken.__slots__ if (value := getattr(token, name))}
     content = json.dumps(values, separators=(",", ":")).encode()
     text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
     return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
@@ -105,11 +103,6 @@ def decode_token(text: object) -> RunToken:
     content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
-    return _read(content)
-
-
-def _read(content: bytes) -> RunToken:
-    """Read the JSON of a token, or raise `TokenError`."""
     try:
         parsed: object = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -117,7 +110,7 @@ def _read(content: bytes) -> RunToken:
     if not isinstance(parsed, dict):
         raise TokenError("the token holds no JSON object")
     known = cast("dict[str, Any]", parsed)
-    values = {name: known.get(name, "") for name in _FIELDS}
+    values = {name: known.get(name, "") for name in RunToken.__slots__}
     for name, value in values.items():
         if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
             raise TokenError(f"the token cannot be used: its {name} must not be {value!r:.30}")

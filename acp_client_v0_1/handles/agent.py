@@ -41,7 +41,7 @@ from acp_client_v0_1.handles._token import (
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
-from acp_client_v0_1.handles.searching import iter_agents
+from acp_client_v0_1.handles.searching import LARGEST_PAGE, iter_agents
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -59,8 +59,6 @@ __all__ = ["AgentHandle"]
 
 T = TypeVar("T")
 
-# How many agents one page of a search has: the most that the contract allows.
-_PAGE = 1000
 # How many agents an error names at most.
 _SHOWN = 3
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
@@ -122,7 +120,7 @@ class AgentHandle(Notebook):
         agents = AgentsApi(client.with_options(timeout=timeout))
         request = {"name": name} if version is None else {"name": name, "version": version}
         try:
-            page = agents.search_agents({**request, "limit": _PAGE})
+            page = agents.search_agents({**request, "limit": LARGEST_PAGE})
         except ApiException as error:
             if failure_of(error).kind == "lacks":
                 error.reason = f"{error.reason} (without searches, use AgentHandle(agent_id))"
@@ -132,7 +130,7 @@ class AgentHandle(Notebook):
         if len({each.agent_id for each in found}) < len(page):
             # The server ignores the conditions, so the agent may be on another page. Or it has sent
             # an agent twice.
-            found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
+            found = list(islice(iter_agents(agents, request, on_drift="continue"), LARGEST_PAGE))
         if len(found) == 1:
             handle = cls(received_id("agent_id", found[0]), client)
             handle._agent.note(found[0])
@@ -140,7 +138,7 @@ class AgentHandle(Notebook):
         named = found
         # The error is raised even if the names of the other agents cannot be read.
         with contextlib.suppress(ApiException):
-            named = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
+            named = found or list(islice(iter_agents(agents, on_drift="continue"), LARGEST_PAGE))
         raise _lookup_error(name, version, bool(found), named)
 
     @classmethod

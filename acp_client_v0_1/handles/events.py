@@ -108,6 +108,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._decoder = EventDecoder(core, raise_gaps=raise_gaps, after=after)
         self.gaps: list[StreamGap] = self._decoder.gaps
         self._closing = Flag()
+        # The reader of the last stream, which may be closed. None before the first stream.
         self._reader: EventReader | None = None
         # The events that have arrived and were not handed out yet. None stands for an event that is
         # dropped, such as a replay.
@@ -187,7 +188,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 self._values = chain((self._decoder.after_gap,), self._values)
                 raise
             except ValueError as error:
-                self._undecodable(error)
+                undecodable = None if self._reader is None else self._reader.undecodable(error)
+                # An event that cannot be decoded may be a replay.
+                if undecodable is not None and self._decoder.note_undecodable(undecodable):
+                    raise undecodable from error
                 continue
             if self._over or self._closing.is_set():
                 raise StopIteration
@@ -205,12 +209,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 # `close` in another thread also ends the wait, which is no error.
                 if not self._closing.is_set():
                     raise
-
-    def _undecodable(self, error: ValueError) -> None:
-        """Raise the `StreamDecodeError` of an event, unless the event is a replay."""
-        undecodable = None if self._reader is None else self._reader.undecodable(error)
-        if undecodable is not None and self._decoder.note_undecodable(undecodable):
-            raise undecodable from error
 
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, a stream ends, or it is time to check the run.
@@ -260,9 +258,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def close(self) -> None:
         """End the iteration. A ``next()`` that waits in another thread ends, too."""
         self._closing.set()
-        reader = self._reader
-        if reader is not None:
-            reader.close()
+        self._drop_stream()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -481,6 +477,5 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._core.end_span(how)
 
     def _drop_stream(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        if self._reader is not None:
+            self._reader.close()

@@ -49,7 +49,7 @@ T = TypeVar("T")
 Search = Callable[[Mapping[str, Any]], list[T]]
 
 # How many records one page has: the most that the contract allows.
-_PAGE = 1000
+LARGEST_PAGE = 1000
 # A search reads at most `most_pages` pages, and at most `_AVERAGE_PAGE * most_pages` records.
 # `most_pages` is large because a server may send small pages.
 _AVERAGE_PAGE = 100
@@ -192,7 +192,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
     """Search page by page, and yield each record that matches, only once."""
     id_of = attrgetter(kind.id_name)
     # Pages overlap by one record, so each needs at least two.
-    limit = max(2, request.get("limit") or _PAGE)
+    limit = max(2, request.get("limit") or LARGEST_PAGE)
     pages, warned = 0, False
 
     def read(offset: int) -> dict[str, T]:

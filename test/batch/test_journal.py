@@ -50,7 +50,8 @@ from acp_client_v0_1.handles.errors import (
 )
 
 HEADER = Header(agent="a", server="http://h", config=json_digest(None), batch="b1")
-HEADER_LINE = encode_line(HEADER.record())
+HEADER_RECORD = {"acp-journal": 1, **dataclasses.asdict(HEADER)}
+HEADER_LINE = encode_line(HEADER_RECORD)
 RESULT = {"text": "naïve \u2028 \ud800", "list": [1, 2.5, None, True]}
 
 
@@ -269,7 +270,7 @@ def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
         (b'{"acp-journal": 1}\n', 1, "has no checksum"),
         (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
         (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
-        (encode_line({**HEADER.record(), "batch": 5}), 1, "the header is incomplete"),
+        (encode_line({**HEADER_RECORD, "batch": 5}), 1, "the header is incomplete"),
         *(
             (HEADER_LINE + encode_line(record), 2, "is not about an input")
             for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1})

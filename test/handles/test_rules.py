@@ -43,7 +43,6 @@ from acp_client_v0_1.handles._rules import (
     decide,
     fitted,
     is_unserved,
-    share,
     was_full,
 )
 from acp_client_v0_1.handles._timing import Timing
@@ -331,8 +330,12 @@ def test_what_is_decided(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
-def test_a_change_leaves_time_to_find_out_what_became_of_it(left: float, most: float) -> None:
-    assert share(left, TIMING) == most
+def test_a_change_leaves_time_to_find_out_what_became_of_it(
+    clock: Clock, left: float, most: float
+) -> None:
+    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), left)
+    for operation in CHANGES:
+        assert wait.limit(100.0, operation) == pytest.approx(most)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +469,7 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
         pace.slow(at, certain=True)
         assert pace.interval == interval, at
     assert [pace.turn(9.0), pace.turn(9.1), pace.turn(10.6)] == [9.0, 9.5, 10.6]
-    pace.hold(20.0)
+    pace.next_turn = 20.0
     assert [pace.turn(11.0), pace.turn(11.0)] == [20.0, 20.5]
     for interval, left in ((0.0130, 0.0130 * 0.97), (0.0128, 0.0)):
         pace.interval = interval
