@@ -80,8 +80,7 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
     content = response.read_beginning()
-    body, content = _hidden(content, response)
-    error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
+    error = ApiException.from_response(http_resp=response, **_quoted(content, response))
     error.__cause__ = response.fault
     return error
 
@@ -104,10 +103,8 @@ def _with_body(
     kind: type[ResponseDecodeError], response: acp.rest.RESTResponse, content: bytes, reason: str
 ) -> ResponseDecodeError:
     """Build the error for a response whose content is not what its status promises."""
-    body, content = _hidden(content, response)
-    return kind(
-        reason=response.hidden(reason), http_resp=response, body=body, data=_data(content, body)
-    )
+    hidden = response.hidden(reason)
+    return kind(reason=hidden, http_resp=response, **_quoted(content, response))
 
 
 def _explanation(
@@ -153,11 +150,11 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
     return content.decode(codec, "replace")
 
 
-def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, bytes]:
-    """Return the text and the content of a response without the credentials that it echoes."""
+def _quoted(content: bytes, response: acp.rest.RESTResponse) -> dict[str, Any]:
+    """Return ``body`` and ``data`` of the error for a response, without credentials it echoes."""
     text = text_of(content, response)
     body = response.hidden(text)
-    return body, content if body == text else body.encode()
+    return {"body": body, "data": _data(content if body == text else body.encode(), body)}
 
 
 def _data(content: bytes, text: str) -> Any:
