@@ -203,7 +203,16 @@ class RESTResponse:
             ResponseTooLarge: The body is larger than the limit, and the status is below 300.
         """
         if self.data is None:
-            self.data = self._whole()
+            most = self._limit or sys.maxsize
+            if self.status >= 300:
+                most = min(most, _MOST_OF_AN_ERROR)
+            body = self._gathered(most)
+            if len(body) > most:
+                self.close()
+                if self.status < 300:
+                    text = body[: min(most, _MOST_OF_AN_ERROR)].decode("utf-8", "replace")
+                    raise ResponseTooLarge(limit=most, http_resp=self, body=text)
+            self.data = body[:most]
         return self.data
 
     def read_beginning(self) -> bytes:
@@ -248,18 +257,6 @@ class RESTResponse:
         """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self._incoming.close()
 
-    def _whole(self) -> bytes:
-        most = self._limit or sys.maxsize
-        if self.status >= 300:
-            most = min(most, _MOST_OF_AN_ERROR)
-        body = self._gathered(most)
-        if len(body) > most:
-            self.close()
-            if self.status < 300:
-                text = body[: min(most, _MOST_OF_AN_ERROR)].decode("utf-8", "replace")
-                raise ResponseTooLarge(limit=most, http_resp=self, body=text)
-        return body[:most]
-
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
         """Read the body until the body ends, or until more than ``most`` bytes were read.
 
@@ -285,31 +282,28 @@ class RESTResponse:
         return b"".join(pieces)
 
     def _read(self, limit: int, wait: float | None) -> bytes:
+        incoming = self._incoming
+        incoming.wait = wait
         try:
-            return self._piece(limit, wait)
+            if self._decoder is None:
+                coding = _coding_of(self.headers)
+                if not coding:
+                    return incoming.read1(limit)
+                self._decoder = Decoder(coding)
+            received = b""
+            while not (piece := self._decoder.decode(received, limit)):
+                received = incoming.read1(limit)
+                if not received:
+                    if self._decoder.unfinished:
+                        raise DecodeError("it ends too early")
+                    return b""
+            # A few bytes may decode to gigabytes, in many pieces, without a wait for the socket. So
+            # each piece checks the deadline.
+            if incoming.attempt.until.expired:
+                raise TimeoutError("the deadline has passed")
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
-
-    def _piece(self, limit: int, wait: float | None) -> bytes:
-        incoming = self._incoming
-        incoming.wait = wait
-        if self._decoder is None:
-            coding = _coding_of(self.headers)
-            if not coding:
-                return incoming.read1(limit)
-            self._decoder = Decoder(coding)
-        received = b""
-        while not (piece := self._decoder.decode(received, limit)):
-            received = incoming.read1(limit)
-            if not received:
-                if self._decoder.unfinished:
-                    raise DecodeError("it ends too early")
-                return b""
-        # A few bytes may decode to gigabytes, in many pieces, without a wait for the socket. So
-        # each piece checks the deadline.
-        if incoming.attempt.until.expired:
-            raise TimeoutError("the deadline has passed")
         return piece
 
     def _failure(self, error: BaseException) -> ApiException:
