@@ -58,7 +58,6 @@ class Pool:
         self._make = make
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
-        self._most_idle = max(maxsize, _MOST_IDLE)
         # An HTTP proxy forwards the requests to an http:// origin, and each of these requests has
         # these headers. None if the proxy opens a tunnel, or if there is no HTTP proxy.
         self.proxy_headers = proxy_headers
@@ -88,7 +87,7 @@ class Pool:
     def put(self, connection: Connection) -> None:
         """Take a connection back for later calls. Close it if the pool is full or closed."""
         connection.mark_idle()
-        if len(self.idle) >= self._most_idle:
+        if len(self.idle) >= max(self.slots.most, _MOST_IDLE):
             connection.close()
             return
         self.idle.append(connection)
