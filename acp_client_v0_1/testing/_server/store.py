@@ -104,7 +104,7 @@ class RunRecord:
     cancelled: threading.Event = field(default_factory=threading.Event)
     # The agent rests here while its question is open.
     suspended: Generator[Any, Any, Any] | None = None
-    watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
+    watchers: set[Callable[[], object]] = field(default_factory=set[Callable[[], object]])
 
     def __post_init__(self) -> None:
         # A search reads these by their names, as it does with agents and threads.
