@@ -58,7 +58,6 @@ class Pool:
         self._make = make
         self.slots = Slots(maxsize)
         self.idle: deque[Connection] = deque()
-        self._most_idle = max(maxsize, _MOST_IDLE)
         # An HTTP proxy forwards the requests to an http:// origin, and each of these requests has
         # these headers. None if the proxy opens a tunnel, or if there is no HTTP proxy.
         self.proxy_headers = proxy_headers
@@ -88,7 +87,7 @@ class Pool:
     def put(self, connection: Connection) -> None:
         """Take a connection back for later calls. Close it if the pool is full or closed."""
         connection.mark_idle()
-        if len(self.idle) >= self._most_idle:
+        if len(self.idle) >= max(self.slots.most, _MOST_IDLE):
             connection.close()
             return
         self.idle.append(connection)
@@ -201,7 +200,12 @@ class Pools:
             ],
         }
         if origin.scheme == "https":
-            arguments.update(self._tls(cross_origin))
+            arguments["ssl_context"] = self._context(with_identity=not cross_origin)
+        is_own = origin.scheme == "https" and not cross_origin
+        if is_own and settings.tls_server_name is not None:
+            arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
+        if is_own and settings.verify_ssl and settings.assert_hostname is not True:
+            arguments["assert_hostname"] = settings.assert_hostname
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
             return Pool(lambda: kind(origin.host, origin.port, **arguments), self._maxsize, None)
@@ -227,12 +231,3 @@ class Pools:
             return connection
 
         return Pool(make, self._maxsize, None if tunnel else headers)
-
-    def _tls(self, cross_origin: bool) -> dict[str, Any]:
-        settings = self._configuration
-        arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
-        if not cross_origin and settings.tls_server_name is not None:
-            arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
-        if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
-            arguments["assert_hostname"] = settings.assert_hostname
-        return arguments

@@ -19,7 +19,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Generator
-from typing import TypeAlias
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
@@ -32,9 +31,6 @@ from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import failure_of_status
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
-
-RawResponse: TypeAlias = BaseHTTPResponse
-"""urllib3's response."""
 
 # If the status is 300 or above, at most this much of the body is kept.
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
@@ -137,7 +133,7 @@ class RESTResponse:
         return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
 
     @property
-    def response(self) -> RawResponse:
+    def response(self) -> BaseHTTPResponse:
         """urllib3's response, which reads the same body."""
         # An earlier `read_available` may have set ``wait``. Then a read could raise `NothingYet`,
         # which urllib3's response cannot handle.
@@ -203,7 +199,16 @@ class RESTResponse:
             ResponseTooLarge: The body is larger than the limit, and the status is below 300.
         """
         if self.data is None:
-            self.data = self._whole()
+            most = self._limit or sys.maxsize
+            if self.status >= 300:
+                most = min(most, _MOST_OF_AN_ERROR)
+            body = self._gathered(most)
+            if len(body) > most:
+                self.close()
+                if self.status < 300:
+                    text = body[: min(most, _MOST_OF_AN_ERROR)].decode("utf-8", "replace")
+                    raise ResponseTooLarge(limit=most, http_resp=self, body=text)
+            self.data = body[:most]
         return self.data
 
     def read_beginning(self) -> bytes:
@@ -248,18 +253,6 @@ class RESTResponse:
         """Close the connection if the body is incomplete. Otherwise leave it in its pool."""
         self._incoming.close()
 
-    def _whole(self) -> bytes:
-        most = self._limit or sys.maxsize
-        if self.status >= 300:
-            most = min(most, _MOST_OF_AN_ERROR)
-        body = self._gathered(most)
-        if len(body) > most:
-            self.close()
-            if self.status < 300:
-                text = body[: min(most, _MOST_OF_AN_ERROR)].decode("utf-8", "replace")
-                raise ResponseTooLarge(limit=most, http_resp=self, body=text)
-        return body[:most]
-
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
         """Read the body until the body ends, or until more than ``most`` bytes were read.
 
@@ -285,31 +278,28 @@ class RESTResponse:
         return b"".join(pieces)
 
     def _read(self, limit: int, wait: float | None) -> bytes:
+        incoming = self._incoming
+        incoming.wait = wait
         try:
-            return self._piece(limit, wait)
+            if self._decoder is None:
+                coding = _coding_of(self.headers)
+                if not coding:
+                    return incoming.read1(limit)
+                self._decoder = Decoder(coding)
+            received = b""
+            while not (piece := self._decoder.decode(received, limit)):
+                received = incoming.read1(limit)
+                if not received:
+                    if self._decoder.unfinished:
+                        raise DecodeError("it ends too early")
+                    return b""
+            # A few bytes may decode to gigabytes, in many pieces, without a wait for the socket. So
+            # each piece checks the deadline.
+            if incoming.attempt.until.expired:
+                raise TimeoutError("the deadline has passed")
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
-
-    def _piece(self, limit: int, wait: float | None) -> bytes:
-        incoming = self._incoming
-        incoming.wait = wait
-        if self._decoder is None:
-            coding = _coding_of(self.headers)
-            if not coding:
-                return incoming.read1(limit)
-            self._decoder = Decoder(coding)
-        received = b""
-        while not (piece := self._decoder.decode(received, limit)):
-            received = incoming.read1(limit)
-            if not received:
-                if self._decoder.unfinished:
-                    raise DecodeError("it ends too early")
-                return b""
-        # A few bytes may decode to gigabytes, in many pieces, without a wait for the socket. So
-        # each piece checks the deadline.
-        if incoming.attempt.until.expired:
-            raise TimeoutError("the deadline has passed")
         return piece
 
     def _failure(self, error: BaseException) -> ApiException:

@@ -204,7 +204,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     with contextlib.ExitStack() as files:
         lines = files.enter_context(opened(0 if options.file == "-" else options.file))
         results = files.enter_context(Results(options, lines)) if options.results else None
-        agent = _agent(options, client, options.timeout)
+        seconds = options.timeout or None
+        agent = acp.AgentHandle.get(options.agent, api_client=client, timeout=seconds)
         items = files.enter_context(
             agent.map(
                 inputs_of(lines, options.file, field, wrong),
@@ -273,10 +274,6 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
 
-def _agent(options: Namespace, client: acp.ApiClient, seconds: float | None) -> acp.AgentHandle:
-    return acp.AgentHandle.get(options.agent, api_client=client, timeout=seconds or None)
-
-
 def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -> acp.RunHandle:
     """Start a run.
 
@@ -284,7 +281,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
     run with --cancel-on-exit. A client token that was given may be of an earlier run, which is not
     cancelled.
     """
-    agent = _agent(options, client, left())
+    agent = acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
     new = None if options.reuse else os.urandom(16).hex()
     if options.client_token is None:
         options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new

@@ -85,11 +85,10 @@ def each_run(options: Namespace, output: Output, client: acp.ApiClient, act: Act
     handles = list(_runs(options.runs, client))
     if len(handles) == 1 and options.runs != ["-"]:
         output.one(act(handles[0]), handles[0].run_id)
-    elif vars(options).get("ask"):
-        # A terminal has room for one question at a time.
-        output.many(map(outcome, handles))
     else:
-        output.many(at_once(outcome, handles))
+        # A terminal has room for one question at a time.
+        outcomes = map(outcome, handles) if vars(options).get("ask") else at_once(outcome, handles)
+        output.many(outcomes)
     return max(statuses)
 
 

@@ -233,7 +233,7 @@ class Configuration(ConfigurationReport):
             ApiTypeError: ``prefix`` or an override has the wrong type.
         """
         check_arguments("prefix", prefix=prefix)
-        return cls(**_environment.settings(prefix, os.environ, overrides))
+        return cls(**_environment.settings(prefix, overrides))
 
     @classmethod
     def set_default(cls, default: Configuration | None) -> None:

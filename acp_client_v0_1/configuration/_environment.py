@@ -8,6 +8,7 @@ Invariants: an empty variable counts as not set. An error names the variable, an
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,15 +23,13 @@ _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
 
-def settings(
-    prefix: str, environment: Mapping[str, str], overrides: Mapping[str, Any]
-) -> dict[str, Any]:
+def settings(prefix: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``Configuration``, with the overrides."""
     found: dict[str, Any] = {}
     for suffix, argument in _VARIABLES.items():
         # A password may begin or end with a space, but a file that it comes from has a line end.
         around = "\r\n" if argument == "password" else None
-        text = environment.get(prefix + suffix, "").strip(around)
+        text = os.environ.get(prefix + suffix, "").strip(around)
         if text and argument not in overrides:
             header = found.get("api_key_header", "x-api-key")
             found[argument] = _parsed(argument, text, prefix + suffix, header)

@@ -88,8 +88,7 @@ class Webhooks:
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
         body = to_json(run)
         try:
-            status = self._post(url, body)
-            delivery = WebhookDelivery(url, run, status=status)
+            delivery = WebhookDelivery(url, run, status=self._post(url, body))
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             # urllib3's own words begin with a repr of the connection.
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error

@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -267,11 +267,8 @@ class Application:
 @contextlib.asynccontextmanager
 async def _watching(store: Store, run: RunRecord) -> AsyncGenerator[asyncio.Event, None]:
     """Provide an event of the loop that each change of a run sets."""
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def notify() -> None:
-        loop.call_soon_threadsafe(changed.set)
-
+    changed = asyncio.Event()
+    notify = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
     with store.lock:
         run.watchers.add(notify)
     try:

@@ -108,9 +108,8 @@ class _Exchange:
             # If a query has a name twice, the later value counts.
             self._scope["query_string"] += b"&block_timeout=" + _BLOCKS[fault.block]
         if fault.status is not None or fault.redirect is not None:
-            await _fault_response(fault)(self._scope, self._receive, self._send)
-        else:
-            await app(self._scope, self._receive, self._send)
+            app = _fault_response(fault)
+        await app(self._scope, self._receive, self._send)
         if not self._broken:
             # The fault is not for the next response on the same connection.
             self._wire.limit(None, None)

@@ -82,7 +82,6 @@ class RunRecord:
     metadata: JsonObject = field(init=False)
     streaming: str | None = field(init=False)
     status: str = "pending"
-    created_at: str = field(init=False)
     updated_at: str = field(init=False)
     # A pending run has no output.
     output: JsonObject | None = None
@@ -98,13 +97,14 @@ class RunRecord:
     deleted: bool = False
     # The time is that of `time.monotonic()`.
     deleted_at: float = math.inf
-    # Each status is kept with its begin, its updated_at and its output, for replicas that lag.
+    # Each status is kept with its begin, its updated_at and its output, for replicas that lag. The
+    # first one has the time of the run's creation.
     past: list[tuple[float, str, str, JsonObject | None]] = field(default_factory=list[Any])
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
     # The agent rests here while its question is open.
     suspended: Generator[Any, Any, Any] | None = None
-    watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
+    watchers: set[Callable[[], object]] = field(default_factory=set[Callable[[], object]])
 
     def __post_init__(self) -> None:
         # A search reads these by their names, as it does with agents and threads.
@@ -112,7 +112,6 @@ class RunRecord:
         self.metadata = self.creation.get("metadata", {})
         self.streaming = self.creation.get("streaming")
         self.become("pending", None)
-        self.created_at = self.updated_at
 
     @property
     def working(self) -> bool:
@@ -124,7 +123,7 @@ class RunRecord:
             "creation": self._echo(),
             "run_id": self.run_id,
             "agent_id": self.agent_id,
-            "created_at": self.created_at,
+            "created_at": self.past[0][2],
             "updated_at": self.updated_at,
             "status": "" if self.quirks.empty_status else self.status,
         }
