@@ -3,9 +3,7 @@
 Strategy: each stretch of an agent's work (from its start or a resume to its next question or its
 end) is one short-lived thread. An interrupted run has no thread, only a suspended generator. All
 changes happen under the store's lock. A stretch whose run was deleted or timed out meanwhile is
-over, and changes nothing any more: no other stretch of such a run begins, so `RunRecord.over` stays
-set. Only the timer of a stretch may outlast it while the next one begins, so a timer has the event
-of its own stretch.
+over, and changes nothing any more.
 
 Invariant: after `close()` no thread of this module is left, unless an agent neither sleeps through
 its context nor checks `cancelled`; a ResourceWarning reports that.
@@ -161,18 +159,24 @@ class Engine:
         run.over = threading.Event()
         if run.agent.timeout is not None:
             self._spawn(run, self._time_out, run, run.over, run.agent.timeout)
-        self._spawn(run, self._work, run, agent, answer)
+        self._spawn(run, self._work, run, run.over, agent, answer)
 
-    def _work(self, run: RunRecord, agent: _Agent | None, answer: JsonObject | None) -> None:
+    def _work(
+        self,
+        run: RunRecord,
+        over: threading.Event,
+        agent: _Agent | None,
+        answer: JsonObject | None,
+    ) -> None:
         """Do one stretch: what the agent returns or raises becomes its run's status."""
         try:
             value = self._call(run) if agent is None else agent
             if isinstance(value, Generator):
-                self._step(run, cast("_Agent", value), answer)
+                self._step(run, over, cast("_Agent", value), answer)
             else:
-                self._finish(run, value)
+                self._finish(run, over, value)
         except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
-            self._fail(run, *_ending_by(error))
+            self._fail(run, over, *_ending_by(error))
 
     def _call(self, run: RunRecord) -> object:
         run.times_called += 1
@@ -185,37 +189,39 @@ class Engine:
             run.context(self._store.lock),
         )
 
-    def _step(self, run: RunRecord, agent: _Agent, answer: JsonObject | None) -> None:
+    def _step(
+        self, run: RunRecord, over: threading.Event, agent: _Agent, answer: JsonObject | None
+    ) -> None:
         """Take a generator's updates until it asks or ends."""
         state = run.creation.get("input", {})
         while True:
             try:
                 value = agent.send(answer)
             except StopIteration as stop:
-                return self._finish(run, stop.value)
+                return self._finish(run, over, stop.value)
             if isinstance(value, Interrupt):
                 if self._store.quirks.interrupts_succeed:
-                    self._finish(run, state)
-                return self._suspend(run, agent, value)
+                    self._finish(run, over, state)
+                return self._suspend(run, over, agent, value)
             state = json_copy(value, "an update")
-            self._publish(run, state)
+            self._publish(run, over, state)
             if run.cancelled.is_set():
                 return _close(agent)
             answer = None
 
-    def _publish(self, run: RunRecord, update: JsonObject) -> None:
+    def _publish(self, run: RunRecord, over: threading.Event, update: JsonObject) -> None:
         with self._store.lock:
-            if run.streaming is not None and not run.over.is_set():
+            if run.streaming is not None and not over.is_set():
                 content = {"update" if run.streaming == "custom" else "result": update}
                 run.events.append(_event(run, run.streaming, "pending", **content))
                 _wake(run)
 
-    def _finish(self, run: RunRecord, value: object) -> None:
+    def _finish(self, run: RunRecord, over: threading.Event, value: object) -> None:
         if isinstance(value, Interrupt):
             raise TypeError("an Interrupt must be yielded, not returned")
         result = json_copy(value, "an agent's result")
         with self._store.lock:
-            if run.over.is_set():
+            if over.is_set():
                 return
             output = _event(run, "result", "success", result=result)
             run.final_state = run.thread.state.value if run.thread else None
@@ -223,20 +229,24 @@ class Engine:
                 run.events.append(output)
             self._change(run, "success", output)
 
-    def _suspend(self, run: RunRecord, agent: _Agent, ask: Interrupt) -> None:
+    def _suspend(
+        self, run: RunRecord, over: threading.Event, agent: _Agent, ask: Interrupt
+    ) -> None:
         payload = json_copy(ask.payload, "an interrupt's payload")
         question = {**payload, "interrupt_type": ask.interrupt_type}
         with self._store.lock:
-            if not run.over.is_set():
+            if not over.is_set():
                 run.suspended = agent
                 self._change(run, "interrupted", {"type": "interrupt", "interrupt": question})
                 return
         _close(agent)
 
-    def _fail(self, run: RunRecord, status: str, errcode: int, description: str) -> None:
+    def _fail(
+        self, run: RunRecord, over: threading.Event, status: str, errcode: int, description: str
+    ) -> None:
         """End a run without a result: in a RunStatus, with the fields of a RunError."""
         with self._store.lock:
-            if run.over.is_set():
+            if over.is_set():
                 return
             output: JsonObject = {"type": "error", "run_id": run.run_id}
             self._change(run, status, {**output, "errcode": errcode, "description": description})
@@ -246,9 +256,8 @@ class Engine:
     def _time_out(self, run: RunRecord, over: threading.Event, seconds: float) -> None:
         if not over.wait(min(seconds, threading.TIMEOUT_MAX)):
             with self._store.lock:
-                # Another stretch may have begun since the wait ended.
-                if not over.is_set():
-                    self._fail(run, "timeout", _TIMEOUT_ERRCODE, f"not done after {seconds} s")
+                self._fail(run, over, "timeout", _TIMEOUT_ERRCODE, f"not done after {seconds} s")
+                if run.status == "timeout":
                     run.cancelled.set()
 
     def _change(self, run: RunRecord, status: str, output: JsonObject | None) -> None:
