@@ -36,12 +36,12 @@ def with_http_info(
 
 def without_preload_content(
     method: Callable[P, object],
-) -> Callable[[Callable[..., None]], Callable[P, acp.rest.RESTResponseType]]:
+) -> Callable[[Callable[..., None]], Callable[P, acp.rest.RawResponse]]:
     """Declare the variant of ``method``, with its parameters, that returns the response unread.
 
     The decorated function has no body; it gives the variant its name and docstring.
     """
-    returns = ForwardRef("acp.rest.RESTResponseType", module=__name__)
+    returns = ForwardRef("acp.rest.RawResponse", module=__name__)
     return functools.partial(_variant, method, "call_without_preload_content", returns)
 
 

@@ -216,7 +216,7 @@ class ApiClient(DropInClient):
 
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
-    ) -> acp.rest.RESTResponseType:
+    ) -> acp.rest.RawResponse:
         """Do the same as `call`, and return urllib3's response, unread, whatever its status."""
         return self._send(operation, arguments, options, stream=True).response
 

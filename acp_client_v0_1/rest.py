@@ -16,9 +16,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from urllib3 import BaseHTTPResponse, Retry
+from urllib3 import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import PROXY_CREDENTIALS, one_line, package_logger
@@ -29,7 +29,7 @@ from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.response import RESTResponse
+from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 # Scripts that were written for openapi-generator's clients import `ApiException` and
 # `ApiValueError` from this module.
 __all__ = ["ApiException", "ApiValueError", "RESTClientObject", "RESTResponse", "RESTResponseType"]
+__all__ += ["RawResponse"]
 
-RESTResponseType: TypeAlias = BaseHTTPResponse
+RESTResponseType = RawResponse
 """urllib3's response, by the name that it has in openapi-generator's clients."""
 
 _log = package_logger(__name__)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Generator
+from typing import TypeAlias
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
@@ -31,6 +32,9 @@ from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import failure_of_status
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
+
+RawResponse: TypeAlias = BaseHTTPResponse
+"""urllib3's response."""
 
 # If the status is 300 or above, at most this much of the body is kept.
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
@@ -133,7 +137,7 @@ class RESTResponse:
         return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
 
     @property
-    def response(self) -> BaseHTTPResponse:
+    def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
         # An earlier `read_available` may have set ``wait``. Then a read could raise `NothingYet`,
         # which urllib3's response cannot handle.

@@ -146,9 +146,7 @@ def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: st
     assert (declared.__qualname__, declared.__module__) == (f"{case.api}.{name}", api.__module__)
     hints, expected = get_type_hints(declared), get_type_hints(method)
     returned = expected.pop("return")
-    assert hints.pop("return") == (
-        ApiResponse[returned] if "info" in variant else rest.RESTResponseType
-    )
+    assert hints.pop("return") == (ApiResponse[returned] if "info" in variant else rest.RawResponse)
     assert hints == expected
 
 

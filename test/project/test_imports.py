@@ -164,7 +164,7 @@ assert "Run" in dir(a) and "Run" not in vars(a)
 assert a.Run is a.Run and "Run" in vars(a)
 assert a.Run is __import__("acp_client_v0_1.models.run", fromlist=["Run"]).Run
 hints = typing.get_type_hints(a.RunsApi.get_run_without_preload_content)
-assert hints["return"] is a.rest.RESTResponseType
+assert hints["return"] is a.rest.RawResponse
 typing.get_type_hints(a.ApiClient.call_api)
 try:
     a.Rum
