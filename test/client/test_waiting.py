@@ -197,10 +197,3 @@ def test_progress_is_reported_after_each_window_also_while_a_request_is_held() -
     with serving([gate, OUTPUT], block_margin=20, retries=0) as (server, client):
         assert wait_for_run_output(RunsApi(client), "r1", block_timeout=1, on_pending=note)
     assert (len(server.requests), seen[:1]) == (1, [RunStatus.PENDING])
-
-
-def test_a_timeout_of_0_asks_once() -> None:
-    with SocketServer(PENDING, PENDING) as server:
-        with pytest.raises(RunWaitTimeout, match="has no output yet"):
-            wait(server, timeout=0)
-        assert [each.path for each in server.requests] == ["/runs/r1/output?block_timeout=0"]

@@ -56,7 +56,6 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ServiceException,
     TooManyRequestsException,
-    wait_for_run_output,
 )
 from acp_client_v0_1._http.dial import dial
 from acp_client_v0_1._http.retry import Server
@@ -116,7 +115,7 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0)
     run = AgentHandle("a", client).start()
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(RunWaitTimeout, match="has no output yet"):
         run.result(timeout=0)
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
     with pytest.raises(ServiceException):
@@ -732,15 +731,6 @@ def test_the_age_of_a_run_is_that_since_its_create(
         core.note_created(ago=ago)
         now += later
         assert core.age() == age
-
-
-@pytest.mark.slow
-def test_a_poll_may_end_some_seconds_after_its_window(serve: Serve) -> None:
-    """A server is slow to respond after the window: that is no cut, so nothing is asked again."""
-    server, client = serve([1.8, SUCCESS])
-    output = wait_for_run_output(RunsApi(client), "r", timeout=30, block_timeout=1)
-    assert isinstance(output.actual_instance, RunResult)
-    assert len(server.requests) == 1
 
 
 def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None:
