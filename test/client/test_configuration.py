@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from acp_client_v0_1 import ApiClient, RunsApi
+from acp_client_v0_1 import AgentHandle, ApiClient, RunHandle, RunsApi
 from acp_client_v0_1.configuration import Configuration, _environment
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -305,7 +305,8 @@ def test_without_a_configuration_the_environment_is_read(monkeypatch):
         assert RunsApi().api_client is ApiClient.get_default()
         mine = ApiClient(Configuration())
         ApiClient.set_default(mine)
-        assert RunsApi().api_client is mine
+        for runs in (RunsApi(), AgentHandle("a").runs, RunHandle("r")._core.runs):
+            assert runs.api_client is mine
         assert Configuration().host == "http://localhost"  # which stays inert
         assert ApiClient(Configuration()).configuration.host == "http://localhost"
         Configuration.set_default(Configuration(host="http://mine"))

@@ -64,6 +64,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     iter_agents,
     iter_runs,
+    iter_threads,
     wait_for_run_output,
 )
 from acp_client_v0_1.batch._journal import encode_line
@@ -260,13 +261,6 @@ def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
             with pytest.raises(ApiValueError, match=f"{name} is nested deeper than 197 levels"):
                 call()
         assert server.requests == ()
-
-
-@mistake(acp.TokenError, "is of a run at http://localhost:1", "pass an ApiClient of the token")
-def a_token_of_the_same_host_by_another_name() -> None:
-    with ApiClient(Configuration(host="http://localhost:1")) as client:
-        token = RunHandle("r", client).token()
-    RunHandle.from_token(token, offline())
 
 
 @mistake(ApiValueError, "the stream is over or closed", "get_run_stream opens another")
@@ -868,6 +862,7 @@ HANDLES: Rows = {
         ),
         "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
         "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
+        "threads_api must be a ThreadsApi, not RunsApi": lambda: iter_threads(RunsApi(offline())),
         "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),
         "stop must be a threading.Event or None, not bool": (
             lambda: wait_for_run_output(RunsApi(offline()), "r1", stop=True),
@@ -922,6 +917,10 @@ HANDLES: Rows = {
     acp.TokenError: {
         "a token must be a str, not method: call run.token()": lambda: RunHandle.from_token(
             run().token
+        ),
+        "is of a run at http://localhost:1 ... pass an ApiClient of the token": lambda: calling(
+            lambda other: RunHandle.from_token(RunHandle("r", other).token(), offline()),
+            host="http://localhost:1",
         ),
         "not the token of a run: it must begin with acprun1.": lambda: RunHandle.from_token("b7d8"),
         "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),

@@ -174,11 +174,6 @@ VARIANTS = pytest.mark.parametrize("variant", ["", "_with_http_info"])
 BODIES = {
     "json string": (b'"gone"', "application/json", "gone"),
     "detail": (b'{"detail": "gone"}', "application/json", {"detail": "gone"}),
-    "detail list": (
-        b'{"detail": [{"loc": ["path", "run_id"], "msg": "gone"}]}',
-        "application/json",
-        {"detail": [{"loc": ["path", "run_id"], "msg": "gone"}]},
-    ),
     "text": (b"gone", "text/plain", "gone"),
     "html": (b"<html><h1>gone</h1></html>", "text/html", "<html><h1>gone</h1></html>"),
     "nothing": (b"", "", None),

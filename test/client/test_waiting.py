@@ -74,13 +74,6 @@ def test_a_status_that_proxies_cut_with_alone_makes_the_window_smaller(set_timin
     assert server.windows[:2] == [20, window]
 
 
-def test_after_a_single_cut_the_window_grows_again(set_timing):
-    set_timing(full_windows=2)
-    server = Held(hours=1, cuts={1: 1.1})
-    server.wait(set_timing, block_timeout=8)
-    assert server.windows[:8] == [8, 1, 1, 2, 4, 8, 8, 8]
-
-
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
 def test_a_single_cut_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)

@@ -95,10 +95,7 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
         None,
     ),
     # The blind spot, as documented.
-    "equal updates under ids that restart": (
-        [(numbered(1, 2), ALL), (numbered(1, 2), [])],
-        True,
-    ),
+    "equal updates under ids that restart": ([(numbered(1, 2), ALL), (numbered(1, 2), [])], True),
 }
 
 

@@ -265,11 +265,10 @@ def test_a_server_may_write_an_id_with_other_dashes_and_letters(serve: Serve) ->
     assert RunHandle(identifier, client).done()
 
 
-def test_a_change_counts_although_its_response_names_another_run(serve: Serve) -> None:
+def test_a_change_counts_although_its_response_names_another_run(replying: Any) -> None:
     other = run_json("success", run_id="r2")
     looks = run_json("interrupted"), run_json()
-    _, client = serve(Replies(look=looks, output=QUESTION, resume=other, delete=other))
-    run = RunHandle("r", client)
+    _, run = replying(look=looks, output=QUESTION, resume=other, delete=other)
     run.resume({"value": 1})
     assert run.run is not None and run.run.run_id == "r"
     assert run.cancel()
@@ -376,11 +375,10 @@ ENDINGS: dict[str, tuple[str, dict[str, Any], bool | None, str]] = {
 
 @pytest.mark.parametrize(("name", "replies", "cancelled", "asked"), ENDINGS.values(), ids=ENDINGS)
 def test_a_run_is_deleted_unless_it_has_ended(
-    serve: Serve, name: str, replies: dict[str, Any], cancelled: bool | None, asked: str
+    replying: Any, name: str, replies: dict[str, Any], cancelled: bool | None, asked: str
 ) -> None:
-    server = Replies(**replies)
-    _, client = serve(server)
-    assert getattr(RunHandle("r", client), name)() is cancelled
+    server, run = replying(**replies)
+    assert getattr(run, name)() is cancelled
     assert server.asked == asked.split()
 
 
