@@ -710,23 +710,6 @@ def test_no_item_is_unclear_while_the_server_fails_for_all(
     assert [words for words in caplog.messages if "asking again" in words]  # said at once
 
 
-def test_an_item_out_of_time_has_an_error_of_its_own(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    """A create gets 524 with Retry-After while the other items wait for their outputs."""
-    server.faults.add(
-        Fault(method="POST", path="/runs", times=3),
-        Fault(method="POST", path="/runs", status=524, retry_after=5, delay=0.4, times=1),
-        Fault(path="/runs/*/output", block="never", times=None),
-    )
-    with agent.map(numbers(4, seconds=30), concurrency=4, timeout=1.2) as batch:
-        items = list(itertools.islice(batch, 3))
-    for item in items:
-        assert isinstance(item.error, RunWaitTimeout), item.error
-        assert item.error.run_id == item.run_id and item.error.token
-        assert "524" not in str(item.error).replace(item.run_id, "")
-
-
 def test_searches_that_hang_end_with_the_outage(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:

@@ -938,7 +938,6 @@ each(HANDLES)
 STARTS: Rows = {
     ApiTypeError: {
         "webhook must be a str, not int": {"webhook": 5},
-        "reuse must be True or False, not str": {"client_token": "t", "reuse": "no"},
     },
     ApiValueError: {
         "webhook must not be empty": {"webhook": ""},
@@ -950,7 +949,6 @@ each(STARTS, lambda options: agent().start({}, **options))
 # Options of a run
 RUNS: Rows = {
     ApiTypeError: {
-        "metadata must be a JSON object (dict), not str": {"metadata": "nightly"},
         "takes the question and gives the answer, not dict": {"on_interrupt": {"approved": True}},
         "thread_id must be a str, not int": {"thread_id": 5},
         "cancel_on_exit must be True or False, not str": {"cancel_on_exit": "no"},

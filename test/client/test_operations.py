@@ -170,7 +170,6 @@ def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_met
         variant(api, "r", no_such=1)
 
 
-VARIANTS = pytest.mark.parametrize("variant", ["", "_with_http_info"])
 BODIES = {
     "json string": (b'"gone"', "application/json", "gone"),
     "detail": (b'{"detail": "gone"}', "application/json", {"detail": "gone"}),
@@ -196,7 +195,7 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
     assert ("gone" in str(error)) == bool(content)
 
 
-@VARIANTS
+@pytest.mark.parametrize("variant", ["", "_with_http_info"])
 def test_204_is_no_output_and_a_stream_without_events(variant: str) -> None:
     with serving(b"HTTP/1.1 204 No Output Available\r\n\r\n", retries=False) as (_, client):
         received = method(client, CASE["get_run_output"], variant)("r-1")

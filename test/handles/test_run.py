@@ -750,19 +750,14 @@ def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None
     assert windows == ["30"] * 8 + ["12"]
 
 
-@pytest.mark.parametrize(
-    ("method", "name", "default"),
-    [
+def test_the_defaults_are_as_documented(client: ApiClient) -> None:
+    for method, name, default in (
         (RunHandle.output, "every", 30),
         (RunHandle.result, "every", 30),
         (RunHandle.drive, "max_interrupts", 1000),
         (RunHandle.events, "on_gap", "raise"),
         (RunHandle.events, "through_interrupts", False),
-    ],
-)
-def test_the_defaults_are_as_documented(
-    client: ApiClient, method: Callable[..., object], name: str, default: object
-) -> None:
-    assert inspect.signature(method).parameters[name].default == default
+    ):
+        assert inspect.signature(method).parameters[name].default == default
     core = RunHandle("r", client)._core
     assert Questions(core, None, None).most == 1000  # of a batch, as of `drive`

@@ -24,7 +24,6 @@ def written(content: bytes, version: str = "1") -> str:
 def test_the_form_is_as_documented() -> None:
     text = encode_token(RunToken("http://h", "r"))
     assert text == written(b'{"server":"http://h","run":"r"}')
-    assert text.startswith("acprun1.")
 
 
 RUN_IDS = st.text(st.characters(exclude_characters="./\\", codec="utf-8"), min_size=1)
