@@ -629,6 +629,7 @@ def pending(agent: AgentHandle) -> list[Any]:
 def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
     for arguments, kind, words in (
         ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
+        ({"timeout": -1}, ApiValueError, "timeout"),
         ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
         ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
         ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),

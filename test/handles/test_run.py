@@ -570,7 +570,8 @@ def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "survive", "ends_all"), [(5, 0.0, False), (301, 0.0, False), (301, None, True)]
+    ("asked", "survive", "ends_all"),
+    [(5, None, False), (5, 0.0, False), (301, 0.0, False), (301, None, True)],
 )
 def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
     clock: Clock, asked: float, survive: float | None, ends_all: bool
@@ -580,7 +581,8 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
     held = {"hold_ends": clock.now + asked, "hold_began": clock.now, "hold_error": limited}
     contact = Contact(RunsApi(), Server(reached=True, **held), 0, Pace())  # type: ignore[arg-type]
     with pytest.raises((ApiException, TimeoutError)) as caught:
-        Wait(contact, survive=survive, late=lambda *_: late).perform("search", lambda limit: None)
+        wait = Wait(contact, 4.0, survive=survive, late=lambda *_: late)
+        wait.perform("search", lambda limit: None)
     assert caught.value is (limited if ends_all else late)
     assert Wait(contact).late_error() is limited
     assert clock.pauses == [] and (ends_all or late.__cause__ is limited)
