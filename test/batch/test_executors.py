@@ -45,10 +45,6 @@ from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer
 pytestmark = pytest.mark.slow
 
 
-def connect_to_nothing() -> Any:
-    return "a client"
-
-
 class Escalation(Exception):
     """An error of the caller's own code, which has a client."""
 
@@ -169,7 +165,7 @@ def test_a_worker_without_a_client_for_the_server_ends_the_batch(
     for connect, kind, words in (
         (lambda: elsewhere, ApiValueError, "elsewhere.invalid: nothing was sent; set ACP_HOST wh"),
         (lambda: 1 // 0, ZeroDivisionError, "division"),
-        (connect_to_nothing, ApiTypeError, "connect must give an ApiClient, not str"),
+        (lambda: "a client", ApiTypeError, "connect must give an ApiClient, not str"),
     ):
         batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
         with pytest.raises(kind, match=words):

@@ -375,8 +375,6 @@ def test_a_missing_package_is_named_by_the_call_that_needs_it(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
         agent.map(numbers(3), progress=True)
-    with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[validation\]"):
-        agent.map(numbers(3), check=True)
     with ThreadPoolExecutor(1) as pool:  # whose processes may have other packages
         agent.map(numbers(3), executor=pool, check=True).close()
     agent.map(numbers(3)).close()
@@ -559,8 +557,6 @@ def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path)
 
 def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
     assert [item.result()["n"] for item in Batch(agent, numbers(2), ordered=True)] == [0, 1]
-    with pytest.raises(ApiTypeError, match="agent must be an AgentHandle, not str"):
-        Batch("obedient", [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
@@ -638,9 +634,6 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
         ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
-        ({"executor": Executor(), "connect": 5}, ApiTypeError, "connect must be"),
-        ({"on_interrupt": 5}, ApiTypeError, "on_interrupt must be"),
-        ({"key": "id"}, ApiTypeError, "key must be a function"),
         ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
         ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
         ({"config": {"a": object()}}, ApiValueError, "config cannot be written as JSON"),

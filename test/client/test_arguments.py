@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
@@ -46,12 +47,10 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run(123), ApiTypeError, "run_id"),
     (lambda runs: runs.get_run(""), ApiValueError, "run_id"),
     (lambda runs: runs.delete_run("."), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run(".."), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run("../x"), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run(r"..\x"), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run("a/./b"), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run("x/.."), ApiValueError, "run_id"),
-    (lambda runs: runs.get_run("\ud800"), ApiValueError, "run_id"),
+    *(
+        (partial(RunsApi.get_run, run_id=run_id), ApiValueError, "run_id")
+        for run_id in ("..", "../x", r"..\x", "a/./b", "x/..", "\ud800")
+    ),
     (lambda runs: runs.create_run(RunSearchRequest()), ApiTypeError, "run_create"),
     (lambda runs: runs.create_run({}), ApiValueError, "agent_id"),
     (lambda runs: runs.create_run({"agent_id": 3}), ApiValueError, "run_create.agent_id"),

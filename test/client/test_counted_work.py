@@ -112,9 +112,7 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
     ids=["get_run", "a handle and its result", "an agent and its run"],
 )
 def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at_once(
-    call: Callable[[ApiClient], object],
-    contents: tuple[object, ...],
-    most: int,
+    call: Callable[[ApiClient], object], contents: tuple[object, ...], most: int
 ) -> None:
     """A read that finds nothing, or a check made twice, would cost every user of the client."""
     package = os.path.dirname(acp_client_v0_1.__file__)

@@ -68,9 +68,8 @@ def test_every_error_is_one_line_lives_in_exceptions_pickles_and_copies(error):
         assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
 
 
-@pytest.mark.parametrize(
-    "error, kind",
-    [
+def test_what_each_error_also_is():
+    for error, kind in (
         (exceptions.ApiTypeError, TypeError),
         (exceptions.ApiValueError, ValueError),
         (exceptions.ApiKeyError, KeyError),
@@ -78,10 +77,8 @@ def test_every_error_is_one_line_lives_in_exceptions_pickles_and_copies(error):
         (exceptions.ApiTimeoutError, TimeoutError),
         (exceptions.RunWaitTimeout, TimeoutError),
         (exceptions.TransportException, urllib3.exceptions.HTTPError),
-    ],
-)
-def test_what_each_error_also_is(error, kind):
-    assert issubclass(error, kind)
+    ):
+        assert issubclass(error, kind)
 
 
 def test_the_tree_at_the_top_of_the_file_is_the_tree_of_the_classes():

@@ -74,13 +74,6 @@ def test_a_status_that_proxies_cut_with_alone_makes_the_window_smaller(set_timin
     assert server.windows[:2] == [20, window]
 
 
-def test_after_a_single_cut_the_window_grows_again(set_timing):
-    set_timing(full_windows=2)
-    server = Held(hours=1, cuts={1: 1.1})
-    server.wait(set_timing, block_timeout=8)
-    assert server.windows[:8] == [8, 1, 1, 2, 4, 8, 8, 8]
-
-
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
 def test_a_single_cut_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)
@@ -197,10 +190,3 @@ def test_progress_is_reported_after_each_window_also_while_a_request_is_held() -
     with serving([gate, OUTPUT], block_margin=20, retries=0) as (server, client):
         assert wait_for_run_output(RunsApi(client), "r1", block_timeout=1, on_pending=note)
     assert (len(server.requests), seen[:1]) == (1, [RunStatus.PENDING])
-
-
-def test_a_timeout_of_0_asks_once() -> None:
-    with SocketServer(PENDING, PENDING) as server:
-        with pytest.raises(RunWaitTimeout, match="has no output yet"):
-            wait(server, timeout=0)
-        assert [each.path for each in server.requests] == ["/runs/r1/output?block_timeout=0"]

@@ -148,15 +148,6 @@ def test_several_agents_of_that_name(
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
 
 
-def test_the_default_client_is_taken(client: ApiClient) -> None:
-    ApiClient.set_default(client)
-    try:
-        assert AgentHandle.find("counter").runs.api_client is client
-        assert RunHandle("r")._core.runs.api_client is client
-    finally:
-        ApiClient.set_default(None)
-
-
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation

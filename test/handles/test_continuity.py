@@ -95,10 +95,7 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
         None,
     ),
     # The blind spot, as documented.
-    "equal updates under ids that restart": (
-        [(numbered(1, 2), ALL), (numbered(1, 2), [])],
-        True,
-    ),
+    "equal updates under ids that restart": ([(numbered(1, 2), ALL), (numbered(1, 2), [])], True),
 }
 
 
@@ -198,11 +195,8 @@ def test_beginning_after_an_event() -> None:
     assert connection(memory, numbered(4, 5)) == numbered(4, 5)
     assert memory.complete is True
     for first in (1, 3, 7):
-        memory = Continuity("3")
-        assert connection(memory, numbered(first, first)) == [
-            Gap("unknown", None, "3"),
-            *numbered(first, first),
-        ]
+        memory, new = Continuity("3"), numbered(first, first)
+        assert connection(memory, new) == [Gap("unknown", None, "3"), *new]
         assert memory.complete is None
 
 

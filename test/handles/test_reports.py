@@ -26,8 +26,6 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
-    JournalDamaged,
-    JournalMismatch,
     PendingInterrupt,
     ResponseValidationError,
     RunFailed,
@@ -114,7 +112,6 @@ def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
 def test_errors_keep_what_they_were_made_of() -> None:
     lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
-    assert (JournalDamaged("x", line=3).line, JournalMismatch("x", index=4).index) == (3, 4)
     failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
     assert str(failed) == "run r ended in error (errcode 7): no luck"
     drift = SearchDrift(offset=5, why="x")

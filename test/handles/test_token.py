@@ -24,7 +24,6 @@ def written(content: bytes, version: str = "1") -> str:
 def test_the_form_is_as_documented() -> None:
     text = encode_token(RunToken("http://h", "r"))
     assert text == written(b'{"server":"http://h","run":"r"}')
-    assert text.startswith("acprun1.")
 
 
 RUN_IDS = st.text(st.characters(exclude_characters="./\\", codec="utf-8"), min_size=1)
@@ -66,7 +65,6 @@ def test_a_token_that_was_cut_short_or_changed() -> None:
         (written(b"{}", version="2"), r"version 2.*reads version 1: upgrade"),
         (written(b"[]"), "no JSON object"),
         (written(b"{"), "no JSON"),
-        (written(b'{"server":"http://h","run":7}'), "its run must not be 7"),
         (written(b'{"server":"http://h"}'), "no run"),
         (written(b'{"run":"r"}'), "no server"),
         ("acprun1." + "A" * 100_000 + ".00000000", "damaged"),

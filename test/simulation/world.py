@@ -37,14 +37,7 @@ ROUND_TRIP = 0.01  # seconds
 NO_LIMIT = 60.0  # seconds, the client's own, of a request without a limit
 
 FAULTS = (
-    "refused",
-    "lost before",
-    "lost after",
-    "status",
-    "limited",
-    "unreadable",
-    "stale",
-    "cut",
+    *("refused", "lost before", "lost after", "status", "limited", "unreadable", "stale", "cut"),
     "hang",  # the response never comes
 )
 STATUSES = (408, 500, 502, 503, 504, 520, 524, 598)
@@ -208,10 +201,9 @@ class World:
     def call(self, operation: Any, arguments: Any, options: Any) -> Any:
         name = f"{operation.method} {operation.path}"
         number, self.requests = self.requests, self.requests + 1
-        if self.now < self.closed_until - 1e-9:
-            self.violations.append(
-                f"{name} was sent {self.closed_until - self.now:.2f} s too early"
-            )
+        early = self.closed_until - self.now
+        if early > 1e-9:
+            self.violations.append(f"{name} was sent {early:.2f} s too early")
         if self.requests > 5000:
             raise AssertionError("a hot loop")
         limit = options[0]

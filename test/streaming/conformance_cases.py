@@ -97,17 +97,8 @@ case("line ends: a last CR ends the event", b"data: a\r\r", "a")
 
 # --- Characters that other algorithms take for line ends ----------------------------------------
 
-for char_name, char in {
-    "U+000B": "\x0b",
-    "U+000C": "\x0c",
-    "U+001C": "\x1c",
-    "U+001D": "\x1d",
-    "U+001E": "\x1e",
-    "U+0085": "\x85",
-    "U+2028": "\u2028",
-    "U+2029": "\u2029",
-}.items():
-    raw = char.encode()
+for char in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
+    char_name, raw = f"U+{ord(char):04X}", char.encode()
     case(f"no line end: {char_name} in data", b"data: a" + raw + b"b\n\n", f"a{char}b")
     injected = b"data: a" + raw + b"event: x\n\n"
     case(f"no line end: {char_name} injects no field", injected, f"a{char}event: x")

@@ -174,11 +174,7 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
-    [
-        (b"<html>Log in</html>", "text/html"),
-        (event(1), "text/event-streaming"),
-        (event(1), ""),
-    ],
+    [(b"<html>Log in</html>", "text/html"), (event(1), "text/event-streaming"), (event(1), "")],
 )
 def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
     script = response(body, content_type=content_type)
@@ -290,10 +286,7 @@ def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
 
 
 def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with (
-        streaming(head(204)) as (runs, _),
-        caplog.at_level(logging.INFO, "acp_client_v0_1"),
-    ):
+    with streaming(head(204)) as (runs, _), caplog.at_level(logging.INFO, "acp_client_v0_1"):
         assert numbers(runs.get_run_stream("r")) == []
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith("GET /runs/r/stream: 204")
