@@ -25,9 +25,7 @@ class HttpProxy(SocketServer):
     """
 
     def __init__(
-        self,
-        ssl_context: ssl.SSLContext | None = None,
-        refuse: bytes | None = None,
+        self, ssl_context: ssl.SSLContext | None = None, refuse: bytes | None = None
     ) -> None:
         super().__init__(handler=self._proxy, ssl_context=ssl_context)
         self._refuse = refuse
@@ -144,10 +142,7 @@ def _up_to_null(sock: socket.socket) -> str:
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = sock.recv(size - len(data))
-        if not piece:
-            raise ConnectionError("the client went away")
-        data += piece
+    data = sock.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise ConnectionError("the client went away")
     return data

@@ -62,11 +62,8 @@ def response(
     **headers: str,
 ) -> bytes:
     """Write a whole response with its length; ``retry_after="1"`` becomes ``retry-after: 1``."""
-    lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(body)}"]
-    if content_type:
-        lines.append(f"content-type: {content_type}")
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+    content = {"content_type": content_type} if content_type else {}
+    return head(status, reason, content_length=str(len(body)), **content, **headers) + body
 
 
 def head(status: int = 200, reason: str = "Scripted", **headers: str) -> bytes:
@@ -83,10 +80,7 @@ def chunk(data: bytes) -> bytes:
 
 def drip(data: bytes, seconds: float) -> list[bytes | float]:
     """Send a byte, wait, send the next."""
-    steps: list[bytes | float] = []
-    for value in data:
-        steps += [bytes((value,)), seconds]
-    return steps
+    return [step for value in data for step in (bytes((value,)), seconds)]
 
 
 class Connection:
@@ -289,10 +283,7 @@ class SocketServer:
 
 
 def _requests(connection: Connection) -> Iterator[Request]:
-    while connection.open:
-        request = connection.read_request()
-        if request is None:
-            return
+    while connection.open and (request := connection.read_request()) is not None:
         yield request
 
 
