@@ -533,6 +533,7 @@ FILES = {
     "tabs.tsv": b"a\tb\n1\t2\n",
 }
 UNEVEN = "is not CSV: it does not have one value for each name"
+NO_TIME = "argument --timeout: a number of seconds, 0 or more, is needed, not"
 WRONG = [
     ("", "arguments are required: COMMAND"),
     ("wait", "arguments are required: RUN"),
@@ -563,18 +564,11 @@ WRONG = [
     ("""show '{"run_id": "r1"}'""", "not JSON: print it by --format id\n"),
     ("show @names", "or bytes that are not UTF-8; nothing was sent\n"),
     ("show run\udcff", "or bytes that are not UTF-8; nothing was sent\n"),
-    (
-        "wait r --timeout -0.1",
-        "argument --timeout: a number of seconds, 0 or more, is needed, not -0.1",
-    ),
-    (
-        "wait r --timeout nan",
-        "argument --timeout: a number of seconds, 0 or more, is needed, not nan",
-    ),
-    (
-        "wait r --timeout inf",
-        "argument --timeout: a number of seconds, 0 or more, is needed, not inf",
-    ),
+    ("show a\x1b[31m", "control or invisible"),
+    ("history a\x07", "control or invisible"),
+    ("run e\u202echo", "control or invisible"),
+    ("wait 'a\nb'", "control or invisible"),
+    *((f"wait r --timeout {given}", f"{NO_TIME} {given}") for given in ("-0.1", "nan", "inf")),
     ("search --limit 0", "argument --limit: a whole number above 0 is needed, not 0"),
     ("search --limit 1000000001", "argument --limit: a whole number above 0 is needed"),
     ("batch a f --concurrency x", "argument --concurrency: a whole number above 0 is needed"),
@@ -621,7 +615,7 @@ def test_wrong_usage_ends_with_2_and_is_named_with_its_place(
         items = words.startswith(("line 3 of bad", "line 2 of csv", "line 3 of few"))
         assert (done.returncode, done.stdout.count("\n")) == (2, items), (arguments, done.stderr)
         assert words in done.stderr and "line 1 column" not in done.stderr, arguments
-        assert not PYTHON.search(done.stderr), arguments
+        assert not PYTHON.search(done.stderr) and "\x1b" not in done.stderr, arguments
     done = inside(server, "batch", "echo", "csv", "--format", "json")
     assert done.returncode == 2 and done.stdout.startswith("[") and "]" not in done.stdout
     assert {path.name for path in folder.iterdir()} == FILES.keys()
