@@ -17,12 +17,7 @@ from support.socket_server import Connection, Request, SocketServer
 
 
 class HttpProxy(SocketServer):
-    """An HTTP proxy; ``requests`` holds what clients asked of it.
-
-    Attributes:
-        dripping: Once set, bytes from a tunnel are passed on one at a time.
-        pass_on: What passes on the bytes from a tunnel.
-    """
+    """An HTTP proxy; once it is ``dripping``, it passes on bytes from a tunnel one at a time."""
 
     def __init__(
         self, ssl_context: ssl.SSLContext | None = None, refuse: bytes | None = None

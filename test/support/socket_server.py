@@ -14,12 +14,6 @@ of steps played in order:
 Invariants: all sockets and threads are gone when the ``with`` ends; a peer that goes away is no
 error; any other exception in a connection's thread is raised at the end of the ``with``.
 
-Example::
-
-    with SocketServer(response(b'"one"'), [response(b'"two"'), CLOSE]) as server:
-        ...  # talk to server.url
-    assert [request.path for request in server.requests] == ["/a", "/b"]
-
 ``SocketServer(handler=f)`` calls ``f(connection)`` for each connection instead; ``f`` reads with
 `Connection.read_request` and plays with `Connection.play`.
 """
@@ -165,20 +159,12 @@ class Gate:
         self.waited_in_vain = not self._opened.wait(15)
 
     def open(self) -> None:
-        """Let the server go on."""
         assert not self.waited_in_vain
         self._opened.set()
 
 
 class SocketServer:
-    """Serve scripted responses, see the module's text.
-
-    Args:
-        responses: The responses, in the order of requests.
-        handler: Plays whole connections instead.
-        ssl_context: Makes the server speak TLS.
-        port: The port, 0 for a free one.
-    """
+    """Serve scripted responses, over TLS with an ``ssl_context``; see the module's text."""
 
     def __init__(
         self,

@@ -59,7 +59,6 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 def scripted(
     spans: Spans, *responses: Any, path: str = "", retries: Any = False, **settings: Any
 ) -> Iterator[tuple[RunsApi, SocketServer]]:
-    """Serve responses to an instrumented client."""
     with serving(*responses, retries=retries, **settings) as (server, client):
         client.configuration.host += path
         instrument(client, spans.provider)
