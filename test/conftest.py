@@ -68,6 +68,15 @@ def package_logger() -> Iterator[logging.Logger]:
     logger.setLevel(level)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """A local server that the tests of a file share, unless their room has one of its own."""
+    from acp_client_v0_1.testing import LocalServer
+
+    with LocalServer() as running:
+        yield running
+
+
 @pytest.fixture
 def set_timing() -> Iterator[SetTiming]:
     with ExitStack() as stack:

@@ -126,14 +126,6 @@ def test_a_file_that_holds_no_token_is_not_sent(inside: Inside, tmp_path: Path) 
             assert "hidden" not in done.stderr
 
 
-def test_an_id_with_control_characters_is_refused(inside: Inside) -> None:
-    with server_of([]) as server:
-        for arguments in ("show a\x1b[31m", "history a\x07", "run e\u202echo", "wait a\nb"):
-            done = inside(server, *arguments.split(" "))
-            assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-            assert "control or invisible" in done.stderr and "\x1b" not in done.stderr
-
-
 def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,16 +16,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.commands import (
-    KEY,
-    SECONDS,
-    Inside,
-    acp,
-    data,
-    in_shell,
-    on_terminal,
-    rows_of,
-)
+from support.commands import KEY, SECONDS, Inside, acp, data, in_shell, on_terminal, rows_of
 from support.proxies import HttpProxy
 from support.socket_server import STALL, SocketServer, response
 

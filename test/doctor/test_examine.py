@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -55,12 +55,6 @@ from acp_client_v0_1.testing import (
 pytestmark = pytest.mark.slow
 
 COUNTING = {"count": 4, "interval": 0.25}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as running:
-        yield running
 
 
 def at_fault(*faults: Fault, agent: str | None = None, input: Any = None, **more: Any) -> Report:

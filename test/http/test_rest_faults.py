@@ -223,9 +223,8 @@ def test_a_post_is_never_turned_into_a_get(status):
     assert received.status == status
     assert len(server.requests) == 1
     error = ApiException.from_response(http_resp=received, body="", data=None)
-    assert (
-        str(error) == f"POST /runs returned {status} Scripted; redirect to /elsewhere not followed"
-    )
+    words = f"POST /runs returned {status} Scripted; redirect to /elsewhere not followed"
+    assert str(error) == words
 
 
 def test_the_number_of_redirects_is_bounded():

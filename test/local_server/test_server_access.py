@@ -108,9 +108,7 @@ def test_a_request_for_this_host_is_let_in(serve: Serve) -> None:
         assert call("GET", AGENT, Host=host).status == 200, host
 
 
-def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(
-    serve: Serve,
-) -> None:
+def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(serve: Serve) -> None:
     call = serve(host="0.0.0.0")
     call.url = f"http://127.0.0.1:{call.server.port}"
     hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.1")

@@ -155,15 +155,10 @@ def test_the_context_tells_an_agent_about_its_run(call: Any) -> None:
         assert "metadata" not in repr({context})  # it can be in a set, and says nothing
         return {name: getattr(context, name) for name in names}
 
-    run_id = call.run(call.server.register(tell), streaming="custom", metadata={"k": 1})
-    assert call.output(run_id)["result"] == {
-        "run_id": run_id,
-        "thread_id": None,
-        "streaming": "custom",
-        "metadata": {"k": 1},
-        "thread_state": {},
-        "cancelled": False,
-    }
+    given = {"streaming": "custom", "metadata": {"k": 1}}
+    run_id = call.run(call.server.register(tell), **given)
+    known = {"run_id": run_id, "thread_id": None, "thread_state": {}, "cancelled": False}
+    assert call.output(run_id)["result"] == {**given, **known}
 
 
 def test_a_cancelled_generator_is_closed(call: Any) -> None:

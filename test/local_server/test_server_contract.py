@@ -7,7 +7,6 @@ derandomized: the same checkout sends the same requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,6 @@ def contract() -> dict[str, Any]:
 config = schemathesis.Config.from_dict({"seed": 1, "generation": {"mode": "all"}})
 schema = schemathesis.openapi.from_dict(contract(), config=config)
 OPERATIONS = [found.ok() for found in schema.get_all_operations()]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import re
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -48,12 +47,6 @@ PARTS = {
     for page in RUNNABLE
     for part, blocks in groupby(blocks_to_follow(page), key=lambda block: block.part)
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ MODULES = sorted(
 def loaded_by(script: str) -> set[str]:
     """The modules that a new interpreter has loaded after a script."""
     report = f"{script}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
-    return set(json.loads(printed_by(report)))
+    return set(json.loads(printed_by(report).splitlines()[-1]))
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
@@ -63,6 +63,7 @@ EVERYTHING += "".join(f"\nimport {name}" for name in MODULES)
 TRANSPORT = "urllib3 acp_client_v0_1.rest acp_client_v0_1.api_client"
 TYPED = f"{TRANSPORT} acp_client_v0_1.streaming.event_stream"
 ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
+HELP = "from acp_client_v0_1 import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
 RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
 
 
@@ -76,10 +77,11 @@ RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
         (f"{ERRORS}, TransportException", "urllib3", ""),
         (RUNS, "urllib3", "acp_client_v0_1.handles"),
         (f"{RUNS}; a.AgentHandle('a', client)", "acp_client_v0_1.handles", "jsonschema_rs"),
+        (HELP, "argparse", "pydantic urllib3 ssl logging subprocess"),
     ],
     ids=[
         *("a model", "the parser", "all that is public", "errors", "an error of the transport"),
-        *("the operations", "the handles, before a check"),
+        *("the operations", "the handles, before a check", "the help of the command"),
     ],
 )
 def test_a_name_loads_what_it_needs_and_no_more(script: str, needed: str, not_needed: str) -> None:

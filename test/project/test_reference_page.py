@@ -22,25 +22,17 @@ PAGE = ROOT / "docs" / "RunsApi.md"
 # What the user's page says of each method, in its order: HTTP request, parameters with type and
 # note, return type, content type, accept, statuses.
 RUN_ID = ("run_id", "str", "")
+BLOCK = ("block_timeout", "int", "[optional]")
+SEARCH = ("run_search_request", "RunSearchRequest", "")
 JSON = "application/json"
 METHODS = {
     "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", JSON),
     "delete_run": ("DELETE /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
     "get_run": ("GET /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
-    "get_run_output": (
-        "GET /runs/{run_id}/output",
-        [RUN_ID, ("block_timeout", "int", "[optional]")],
-        "RunOutput",
-        "Not defined",
-    ),
+    "get_run_output": ("GET /runs/{run_id}/output", [RUN_ID, BLOCK], "RunOutput", "Not defined"),
     "get_run_stream": ("GET /runs/{run_id}/stream", [RUN_ID], "RunOutputStream", "Not defined"),
     "resume_run": ("POST /runs/{run_id}", [RUN_ID, ("body", "object", "")], "Run", JSON),
-    "search_runs": (
-        "POST /runs/search",
-        [("run_search_request", "RunSearchRequest", "")],
-        "List[Run]",
-        JSON,
-    ),
+    "search_runs": ("POST /runs/search", [SEARCH], "List[Run]", JSON),
 }
 # The user's example of each method, whose imports are those of all.
 SCRIPT = """

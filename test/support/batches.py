@@ -37,7 +37,6 @@ def numbers(count: int, **more: Any) -> list[JsonObject]:
 
 
 def answer(question: PendingInterrupt) -> JsonObject:
-    """Answer a question of that agent."""
     return {"to": question.payload["number"]}
 
 

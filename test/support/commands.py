@@ -91,13 +91,12 @@ def begun(
     """Begin the command in an interpreter of its own, and give it all of its input."""
     process = subprocess.Popen(
         [*COMMAND, *arguments], env=environment(server), cwd=cwd, text=True,
-        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    if process.stdin is not None:
-        process.stdin.write(stdin or "")
-        process.stdin.close()
-        process.stdin = None
+    assert process.stdin is not None
+    process.stdin.write(stdin or "")
+    process.stdin.close()
+    process.stdin = None
     return process
 
 
@@ -136,27 +135,20 @@ def inside(capfd: pytest.CaptureFixture[str]) -> Inside:
 
 
 def on_terminal(
-    server: LocalServer,
-    *arguments: str,
-    stdin: bytes | None = None,
-    columns: int = 80,
-    **settings: str,
+    server: LocalServer, *arguments: str, stdin: bytes | None = None, columns: int = 80
 ) -> tuple[str, int]:
     """Run the command with both outputs on a terminal, and return what that got, and the status.
 
     With ``stdin``, a person at the terminal types it two seconds after the word "answer".
     """
-    variables = {**environment(server), "TERM": "xterm", **settings}
-    for name in {"COLUMNS", "NO_COLOR"} - settings.keys():
+    variables = {**environment(server), "TERM": "xterm"}
+    for name in ("COLUMNS", "NO_COLOR"):
         variables.pop(name, None)
     return shown_on_terminal([*COMMAND, *arguments], variables, stdin, columns)
 
 
 def shown_on_terminal(
-    command: list[str],
-    variables: Mapping[str, str],
-    stdin: bytes | None = None,
-    columns: int = 80,
+    command: list[str], variables: Mapping[str, str], stdin: bytes | None = None, columns: int = 80
 ) -> tuple[str, int]:
     """Run a program as `on_terminal` runs the command."""
     leader, follower = pty.openpty()

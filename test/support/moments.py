@@ -16,12 +16,7 @@ def interrupt() -> None:
 
 
 class Moment:
-    """Calls a function once, at the n-th line or opcode of some files within the ``with``.
-
-    Attributes:
-        struck: True once the function was called.
-        steps: How many lines and opcodes have run.
-    """
+    """Calls a function once, at the n-th line or opcode of some files within the ``with``."""
 
     def __init__(
         self, number: int, files: Sequence[str | None], strike: Callable[[], object] = interrupt

@@ -17,17 +17,10 @@ from support.socket_server import Connection, Request, SocketServer
 
 
 class HttpProxy(SocketServer):
-    """An HTTP proxy; ``requests`` holds what clients asked of it.
-
-    Attributes:
-        dripping: Once set, bytes from a tunnel are passed on one at a time.
-        pass_on: What passes on the bytes from a tunnel.
-    """
+    """An HTTP proxy; once it is ``dripping``, it passes on bytes from a tunnel one at a time."""
 
     def __init__(
-        self,
-        ssl_context: ssl.SSLContext | None = None,
-        refuse: bytes | None = None,
+        self, ssl_context: ssl.SSLContext | None = None, refuse: bytes | None = None
     ) -> None:
         super().__init__(handler=self._proxy, ssl_context=ssl_context)
         self._refuse = refuse
@@ -144,10 +137,7 @@ def _up_to_null(sock: socket.socket) -> str:
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = sock.recv(size - len(data))
-        if not piece:
-            raise ConnectionError("the client went away")
-        data += piece
+    data = sock.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise ConnectionError("the client went away")
     return data

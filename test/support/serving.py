@@ -7,6 +7,7 @@ import threading
 from typing import Any, Protocol
 
 from acp_client_v0_1 import ApiClient
+from support.examples import RUN
 from support.socket_server import Request, response
 from support.timing import SetTiming
 
@@ -62,15 +63,9 @@ class Clock:
 
 def a_run(status: str = "pending", *, updated: str = "01", **fields: Any) -> dict[str, Any]:
     """The run, changed at a second of the minute in which it was created."""
-    run = {
-        "run_id": "r",
-        "agent_id": "a",
-        "creation": {"agent_id": "a"},
-        "status": status,
-        "created_at": "2026-01-01T00:00:00Z",
-        "updated_at": f"2026-01-01T00:00:{updated}Z",
-    }
-    return {**run, **fields}
+    ids = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}}
+    changed = f"2026-01-01T00:00:{updated}Z"
+    return {**RUN, **ids, "status": status, "updated_at": changed, **fields}
 
 
 def run_json(status: str = "pending", **fields: Any) -> bytes:

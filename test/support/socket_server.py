@@ -14,12 +14,6 @@ of steps played in order:
 Invariants: all sockets and threads are gone when the ``with`` ends; a peer that goes away is no
 error; any other exception in a connection's thread is raised at the end of the ``with``.
 
-Example::
-
-    with SocketServer(response(b'"one"'), [response(b'"two"'), CLOSE]) as server:
-        ...  # talk to server.url
-    assert [request.path for request in server.requests] == ["/a", "/b"]
-
 ``SocketServer(handler=f)`` calls ``f(connection)`` for each connection instead; ``f`` reads with
 `Connection.read_request` and plays with `Connection.play`.
 """
@@ -62,11 +56,8 @@ def response(
     **headers: str,
 ) -> bytes:
     """Write a whole response with its length; ``retry_after="1"`` becomes ``retry-after: 1``."""
-    lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(body)}"]
-    if content_type:
-        lines.append(f"content-type: {content_type}")
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+    content = {"content_type": content_type} if content_type else {}
+    return head(status, reason, content_length=str(len(body)), **content, **headers) + body
 
 
 def head(status: int = 200, reason: str = "Scripted", **headers: str) -> bytes:
@@ -83,10 +74,7 @@ def chunk(data: bytes) -> bytes:
 
 def drip(data: bytes, seconds: float) -> list[bytes | float]:
     """Send a byte, wait, send the next."""
-    steps: list[bytes | float] = []
-    for value in data:
-        steps += [bytes((value,)), seconds]
-    return steps
+    return [step for value in data for step in (bytes((value,)), seconds)]
 
 
 class Connection:
@@ -171,20 +159,12 @@ class Gate:
         self.waited_in_vain = not self._opened.wait(15)
 
     def open(self) -> None:
-        """Let the server go on."""
         assert not self.waited_in_vain
         self._opened.set()
 
 
 class SocketServer:
-    """Serve scripted responses, see the module's text.
-
-    Args:
-        responses: The responses, in the order of requests.
-        handler: Plays whole connections instead.
-        ssl_context: Makes the server speak TLS.
-        port: The port, 0 for a free one.
-    """
+    """Serve scripted responses, over TLS with an ``ssl_context``; see the module's text."""
 
     def __init__(
         self,
@@ -289,10 +269,7 @@ class SocketServer:
 
 
 def _requests(connection: Connection) -> Iterator[Request]:
-    while connection.open:
-        request = connection.read_request()
-        if request is None:
-            return
+    while connection.open and (request := connection.read_request()) is not None:
         yield request
 
 

@@ -10,8 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi, instrument
+from acp_client_v0_1 import RunsApi, instrument
 from support.socket_server import SocketServer
+from support.transport import serving
 
 
 class Spans:
@@ -58,11 +59,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 def scripted(
     spans: Spans, *responses: Any, path: str = "", retries: Any = False, **settings: Any
 ) -> Iterator[tuple[RunsApi, SocketServer]]:
-    """Serve responses to an instrumented client."""
-    with (
-        SocketServer(*responses) as server,
-        ApiClient(Configuration(host=server.url + path, retries=retries, **settings)) as client,
-    ):
+    with serving(*responses, retries=retries, **settings) as (server, client):
+        client.configuration.host += path
         instrument(client, spans.provider)
         yield RunsApi(client), server
 

@@ -23,7 +23,6 @@ from support.socket_server import SocketServer
 
 @contextlib.contextmanager
 def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObject]:
-    """Make a client of a configuration with these settings."""
     client = RESTClientObject(Configuration(retries=retries, **settings))
     try:
         yield client
@@ -89,7 +88,6 @@ class Stopwatch:
 
 
 def eventually(condition: Any, seconds: float = 10.0) -> bool:
-    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -99,7 +97,6 @@ def eventually(condition: Any, seconds: float = 10.0) -> bool:
 
 
 def free_port() -> int:
-    """Find a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
