@@ -195,6 +195,8 @@ def _content(parameter: Parameter, value: Any) -> bytes:
         raise wrong_type(name, expected, value)
     try:
         content = _encoded(value)
+        plain = is_plain(value)
+        body = content if plain else _encoded(_with_nulls(value))
     except ValueError as error:
         why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
@@ -202,10 +204,9 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     # writes U+FFFD for a lone surrogate. `not_json` refuses all of these. pydantic-core goes first,
     # because it refuses a structure that contains itself.
     thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
-    plain = is_plain(value)
     if (thorough or not plain) and (fault := not_json(value)):
         raise ApiValueError(_placed(name, fault))
-    return content if plain else _encoded(_with_nulls(value))
+    return body
 
 
 def _placed(name: str, fault: str) -> str:

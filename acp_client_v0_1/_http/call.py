@@ -34,7 +34,7 @@ _MOST_REDIRECTS = 10
 _SHORTEST_SECRET = 8
 
 # The value of a header with such a name is not quoted from the text of a server.
-_SECRET_NAMES = re.compile("auth|cookie|key|secret|session|token", re.IGNORECASE)
+_SECRET_NAMES = re.compile("auth(?!or$)|cookie|(?<!idempotency-)key|secret|token", re.IGNORECASE)
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 

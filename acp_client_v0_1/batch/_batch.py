@@ -40,6 +40,7 @@ from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
+from acp_client_v0_1.handles._core import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
@@ -410,6 +411,8 @@ class Batch:
         elif left or unknown:
             said += " on the server: pass journal= to map() to be able to continue with them"
         if isinstance(error, KeyboardInterrupt):
+            if error.args:
+                add_note(error, said)
             error.args = error.args or (said,)
 
     def close(self) -> None:

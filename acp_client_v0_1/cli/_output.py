@@ -40,8 +40,9 @@ _IN_PYTHON = {
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
-    r"\b(check|journal|progress)=(?:True)?": r"--\1",
-    r"\btimeout must be": "--timeout must be",
+    r"\b(journal|progress)=(?:True)?": r"--\1",
+    r"\bcheck=(?:True)? needs": "--check needs",
+    r"\btimeout must be above 0": "--timeout must be above 0",
     r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
 }
 

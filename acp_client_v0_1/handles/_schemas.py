@@ -220,8 +220,13 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
         # references and the `_IN_PLACE` keywords of each schema that has an "unevaluated…". These
         # steps are counted with None as the value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
-    steps = _steps(schema, [(schema, value)]) if patterns else ()
-    matched = sum(count * len(repr(at)) for node, at in steps if (count := _patterns(node)))
+    matched = 0
+    for count, (node, at) in enumerate(_steps(schema, [(schema, value)]) if patterns else ()):
+        if count == _MOST_STEPS:
+            # Counting on would take too long.
+            matched = patterns * len(repr(value))
+            break
+        matched += _matched(node, at)
     largest = min(_LARGEST_PATTERNS // max(1, patterns), _MOST_MATCHING // max(1, matched))
     try:
         validator = package.validator_for(
@@ -250,6 +255,15 @@ def _patterns(node: object) -> int:
     """Count the patterns that a part of a schema has itself."""
     part = _object(node)
     return len(_object(part.get("patternProperties"))) + ("pattern" in part)
+
+
+def _matched(node: object, at: object) -> int:
+    """Count the characters that the patterns of a part of a schema are matched against."""
+    part = _object(node)
+    of_names = len(_object(part.get("patternProperties")))
+    of_names += sum(map(_patterns, _nodes(_object(part.get("propertyNames")))))
+    text = len(at) if "pattern" in part and isinstance(at, str) else 0
+    return text + of_names * sum(map(len, _object(at)))
 
 
 def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

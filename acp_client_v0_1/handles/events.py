@@ -46,6 +46,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from typing import Any, NoReturn
 
     from acp_client_v0_1.handles._core import RunCore
@@ -123,8 +124,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._endings = 0
         # How many events had been delivered when the last stream ended.
         self._delivered = 0
-        # How many events had been delivered at the last interrupt.
-        self._delivered_at_interrupt = -1
+        # How many events had been delivered at the last interrupt, and when the run had changed.
+        self._last_interrupt: tuple[int, datetime | None] | None = None
         # When the run is read next, unless an event comes before. A new stream sets this.
         self._next_check: float
         self._wait = core.wait(timeout, self._closing, what="has no event")
@@ -420,14 +421,15 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # be a hot loop.
             wait.sleep(timing().probe)
             core.read(wait, next_pause)
-        # If the run is interrupted again without a new event, and nobody was waited for, they
-        # disagree. Then the timeout continues.
-        delivered = self._decoder.memory.delivered
-        if waited or delivered != self._delivered_at_interrupt:
+        # If the run is interrupted again without a new event or change, and nobody was waited for,
+        # they disagree. Then the timeout continues.
+        changed = None if core.run is None else core.run.updated_at
+        interrupt = self._decoder.memory.delivered, changed
+        if waited or interrupt != self._last_interrupt:
             self._wait.rearm()
         elif self._wait.remaining() <= 0:
             raise self._wait.late_error()
-        self._delivered_at_interrupt = delivered
+        self._last_interrupt = interrupt
 
     def _begin_polling(self) -> None:
         self._polling = True

@@ -471,8 +471,10 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
     words = "stopped after 0 of 0 drawn inputs; 0 runs are still in flight$"
     with pytest.raises(KeyboardInterrupt, match=words), agent.map([{}]):
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt, match=r"^mine$"), agent.map([{}]):
+    with pytest.raises(KeyboardInterrupt, match=r"^mine$") as mine, agent.map([{}]):
         raise KeyboardInterrupt("mine")
+    if sys.version_info >= (3, 11):
+        assert mine.value.__notes__[0].startswith("stopped after 0 of 0")
     words = "; 1 run is still in flight on the server: pass journal= to map"
     # The long run comes first, so that both inputs are drawn before the first item is there.
     inputs = [{"n": 0, "seconds": 30}, {"n": 1}]
