@@ -207,12 +207,14 @@ def encode_body(
 
 
 def _encode_form(headers: dict[str, str], fields: Sequence[tuple[str, Any]]) -> bytes:
-    name = next((name for name in headers if name.lower() == "content-type"), "Content-Type")
-    kind = headers.get(name, "")
+    kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     if not kind.lower().startswith("multipart/form-data"):
         if not kind:
-            headers[name] = "application/x-www-form-urlencoded"
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         return urlencode(fields).encode("ascii")
+    body, content_type = encode_multipart_formdata(fields)
+    for name in [name for name in headers if name.lower() == "content-type"]:
+        del headers[name]
     # This content type names the boundary between the fields.
-    body, headers[name] = encode_multipart_formdata(fields)
+    headers["Content-Type"] = content_type
     return body
