@@ -113,7 +113,8 @@ class Pace:
     # The seconds between two requests. 0 means that requests need not wait for each other.
     interval: float = 0.0
     # The time at which the next turn begins at the earliest.
-    next_turn = _slowed_at = -math.inf
+    next_turn: float = -math.inf
+    _slowed_at = -math.inf
     # Whether a request has succeeded since the pace was slowed last.
     _served = True
 
