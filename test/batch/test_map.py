@@ -471,8 +471,9 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
     words = "stopped after 0 of 0 drawn inputs; 0 runs are still in flight$"
     with pytest.raises(KeyboardInterrupt, match=words), agent.map([{}]):
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt, match=r"^mine$") as mine, agent.map([{}]):
+    with pytest.raises(KeyboardInterrupt, match=r"^mine") as mine, agent.map([{}]):
         raise KeyboardInterrupt("mine")
+    assert mine.value.args == ("mine",)
     if sys.version_info >= (3, 11):
         assert mine.value.__notes__[0].startswith("stopped after 0 of 0")
     words = "; 1 run is still in flight on the server: pass journal= to map"
