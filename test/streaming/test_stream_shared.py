@@ -99,11 +99,15 @@ def test_events_before_a_close_by_another_thread_are_whole_and_in_order() -> Non
 @contextmanager
 def alarm(handler: Callable[[], object], seconds: float = 0.5) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, lambda number, frame: handler())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # After a stop of the process, any thread may get the signal of a system timer.
+    here = threading.get_ident()
+    timer = threading.Timer(seconds, signal.pthread_kill, (here, signal.SIGALRM))
+    timer.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        timer.cancel()
+        timer.join()
         signal.signal(signal.SIGALRM, before)
 
 
