@@ -33,7 +33,7 @@ _MOST_REDIRECTS = 10
 # the name of its parameter, as in ``key=abc``.
 _SHORTEST_SECRET = 8
 
-# The value of a header with such a name is not quoted from the text of a server.
+# A header with such a name has a credential, which an error does not quote from a server's text.
 _SECRET_NAMES = re.compile("auth(?!or$)|cookie|(?<!idempotency-)key|secret|token", re.IGNORECASE)
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")

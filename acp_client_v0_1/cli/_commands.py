@@ -29,8 +29,8 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # A shell that completes the name of an agent waits at most this many seconds for the names.
 _COMPLETION = 0.5
-# These options are arguments of `AgentHandle.start` and `AgentHandle.map` with the same names, and
-# so are those of `RunOptions`.
+# `AgentHandle.start` and `AgentHandle.map` have arguments with the names of these options, and with
+# the names of the `RunOptions`.
 _PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
 
 
@@ -84,7 +84,7 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         with shown(handle, options):
             result = handle.drive(
                 answer or (lambda question: None),
-                # The next command reads the ids, and an event's would be taken for that of a run.
+                # The next command reads the ids of runs. It would take an event's id for a run's.
                 on_event=print_event if options.streaming and options.format != "id" else None,
                 timeout=left(),
             )

@@ -56,8 +56,8 @@ _PART = 256
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
 # The most bytes of a pattern, times the characters that all patterns are matched against. The time
-# to match grows with this product. So much was measured to take up to 15 seconds, and nothing can
-# interrupt it.
+# to match grows with this product: in measurements, this limit took up to 15 seconds. Nothing can
+# interrupt the match.
 _MOST_MATCHING = 30_000_000_000
 # The schemas in these keywords apply to the members or items of a value, or to the names of the
 # members.
@@ -237,8 +237,8 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
             pattern_options=package.RegexOptions(size_limit=min(_LARGEST_PATTERN, largest)),
         )
     except ValueError as error:
-        # The errors of the package about a schema are ValueErrors. It says the same of a pattern
-        # that is too large.
+        # The errors of the package about a schema are ValueErrors. It calls a pattern that is too
+        # large "not a regex", too.
         words = 'is not a "regex", or takes too long to match'
         why = str(error).partition("\n")[0].replace('is not a "regex"', words)
         raise _UnusableSchema(why) from error

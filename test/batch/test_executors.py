@@ -69,7 +69,7 @@ class Closing(ApiClient):
 
 
 class Recording(ThreadPoolExecutor):
-    """Keeps each task and what came of it as pickles, and a weak reference to its future."""
+    """Keeps each task and its outcome as pickles, and a weak reference to its future."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)

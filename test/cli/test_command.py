@@ -77,7 +77,7 @@ def test_run_prints_events_and_then_the_result(server: LocalServer, inside: Insi
     *events, result = lines(inside(server, *command, "jsonl"))
     assert [event["update"]["count"] for event in events] == [1, 2, 3]
     assert result == {"count": 3, "of": 3}
-    # The next command takes each id for that of a run.
+    # The next command takes each id for a run's.
     assert inside(server, *command, "id").stdout == f"{server.runs[-1]['run_id']}\n"
 
 
