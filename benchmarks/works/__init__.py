@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..measure import Work
-from . import batches, calls, codec, handles, imports, journals, memory, parser, streams, transport
+from . import batches, calls, codec, handles, imports, journals, memory, parser, streams
 
 __all__ = ["WORKS"]
 
@@ -12,7 +12,6 @@ WORKS: dict[str, Work] = {
     for module in (
         imports,
         calls,
-        transport,
         handles,
         codec,
         parser,

@@ -1,4 +1,4 @@
-"""Whole calls on loopback: get_run, create_run, search_runs, and many threads on one client.
+"""Whole calls on loopback: get_run, search_runs, and many threads on one client.
 
 By hand is ``urllib3.PoolManager().request(...)`` with the same headers, and a ``TypeAdapter`` of
 plain models for the response.
@@ -11,19 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import urllib3
 
-from acp_client_v0_1 import (
-    ApiClient,
-    Configuration,
-    RunCreate,
-    RunsApi,
-    RunSearchRequest,
-    instrument,
-)
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi, RunSearchRequest
 
 from .. import peers
 from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Job, Work, over
@@ -38,7 +30,6 @@ HEADERS = {
     "Authorization": f"Bearer {TOKEN}",
 }
 JSON_HEADERS = {**HEADERS, "Content-Type": "application/json"}
-CREATION: dict[str, Any] = {"agent_id": AGENT_ID, "input": {"question": "why?"}}
 SEARCH: dict[str, Any] = {"agent_id": AGENT_ID, "limit": 1000}
 HTTPX = "httpx + pydantic"
 
@@ -151,19 +142,6 @@ def get_run_jobs(each: Clients) -> Contestants:
 
 
 @contextmanager
-def create_run(count: int) -> Iterator[Contestants]:
-    """A new run."""
-    with serving({"/runs": json_response(RUN_JSON)}) as host, clients(host) as each:
-        stock = peers.stock()
-        jobs = each.jobs(
-            ours=lambda: each.ours.create_run(RunCreate(**CREATION)),
-            stock=lambda: stock and each.stock.create_run(stock.RunCreate(**CREATION)),
-            by_hand=lambda request: plain_run(request("POST", "/runs", CREATION)),
-        )
-        yield times(count, jobs)
-
-
-@contextmanager
 def search_runs(runs: int, count: int) -> Iterator[Contestants]:
     """A search that finds this many runs."""
     responses = {"/runs/search": json_response(runs_json(runs))}
@@ -194,23 +172,6 @@ def threads(count: int) -> Iterator[Contestants]:
         yield {name: shared(job) for name, job in jobs.items()}
 
 
-@contextmanager
-def telemetry(count: int) -> Iterator[Contestants]:
-    """One run, by its id, with and without spans."""
-    with serving({f"/runs/{RUN_ID}": json_response(RUN_JSON)}) as host, clients(host) as each:
-        jobs: Contestants = {OURS: lambda: each.ours.get_run(RUN_ID)}
-        if (found := peers.find("opentelemetry.sdk.trace", "opentelemetry.trace")) is not None:
-            sdk, api = found
-            for name, provider in (
-                ("with instrument(), spans recorded", sdk.TracerProvider()),
-                ("with instrument(), no provider", api.NoOpTracerProvider()),
-            ):
-                client = ApiClient(each.ours.api_client.configuration)
-                instrument(client, provider)
-                jobs[name] = partial(RunsApi(client).get_run, RUN_ID)
-        yield times(count, jobs)
-
-
 def call_work(
     name: str,
     title: str,
@@ -234,9 +195,6 @@ def call_work(
 
 WORKS = [
     call_work("get_run", "get_run", 200, 40, lambda: get_run(200), 1.0),
-    call_work("telemetry", "get_run, its spans", 200, 20, lambda: telemetry(200)),
-    call_work("create_run", "create_run", 200, 20, lambda: create_run(200)),
-    call_work("search_10", "search_runs, 10 runs", 100, 20, lambda: search_runs(10, 100)),
     call_work(
         "search_1000", "search_runs, 1,000 runs", 5, 30, lambda: search_runs(1000, 5), limit=1.15
     ),

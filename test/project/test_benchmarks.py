@@ -30,8 +30,7 @@ COUNTS = (
 
 # One round of these takes long, or a process of its own that has to find the package.
 LONG = ["import", "memory_small", "memory_large", "linear_size", "linear_events", "batch_slow"]
-LONG += ["batch_many", "batch_million", "journal", "journal_durable", "journal_damage"]
-LONG += ["transport_faults"]
+LONG += ["batch_many", "batch_million", "journal"]
 
 
 @pytest.fixture
@@ -103,15 +102,6 @@ def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> Non
             samples = {name: [work.sample(job)] for name, job in jobs.items()}
         assert all(value > 0 for values in samples.values() for value in values)
         assert len(work.judge(samples)) == len(work.budgets)
-
-
-def test_faults_that_a_transport_on_urllib3s_pools_lets_through() -> None:
-    from benchmarks.works import transport
-
-    faults = transport.truncated_streams, transport.wrong_runs, transport.logged_credentials
-    assert [count(transport.OWN) for count in faults] == [0, 0, 0]
-    # A later http.client may be stricter.
-    assert sum(count(transport.POOLED) for count in faults) > 0
 
 
 def test_the_page_holds_the_published_figures() -> None:
