@@ -3,7 +3,7 @@
 #
 #   make quickstart PYTHON=python3.12    choose the interpreter for a new .venv
 #   make bench BENCH=--publish           also write the figures into docs/
-#   make compat COMPAT='--also /opt/python3.14t/bin/python3'    test on one that is not on the path
+#   make compat COMPAT='--force-python /opt/python3.14t/bin/python3'    test on one that is not on the path
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,7 +37,7 @@ help:
 	@echo '                  recipes site dist-check chaos coverage compat-lowest'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
-	@echo 'make coverage     run the tests under coverage.py: no room may fall below its floor'
+	@echo 'make coverage     run the tests under coverage.py: fails below the floors'
 	@echo 'make pictures     draw the pictures of the guides: tools/pictures.py'
 	@echo 'make recipes      run the programs of docs/guides/recipes.md, with LangGraph, FastAPI, ...'
 	@echo 'make site         build the documentation: build/site/index.html'
@@ -65,9 +65,14 @@ test-quick: $(VENV)/.compiled
 	@echo 'Left out: the tests marked slow, load and guides, which `make test` runs.'
 	@$(BIN)/pytest $(PARALLEL) -m 'not slow and not load and not guides'
 
-# The table of rooms comes after pytest's summary; tools/coverage_floors.py has the floors.
+# CPython 3.12 and newer have a tracer that is quicker, and measures no branches before 3.14.
 coverage: $(VENV)/.compiled
-	@$(BIN)/python tools/coverage_floors.py $(PARALLEL)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@COVERAGE_CORE=ctrace $(BIN)/coverage run -m pytest $(PARALLEL)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --sort=cover
+	@for room in _http handles batch; do echo "$$room, in per cent:"; \
+		$(BIN)/coverage report --format=total --include="acp_client_v0_1/$$room/*" --fail-under=97 || exit; done
 
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
@@ -131,10 +136,10 @@ dist-check: $(VENV)/.installed-dev
 	$(BIN)/python tools/packages.py check
 
 compat-lowest: $(VENV)/.installed-dev
-	$(BIN)/python tools/compat.py --here --versions lowest
+	$(BIN)/nox -k lowest --force-python $(BIN)/python
 
 compat: $(VENV)/.installed-dev
-	$(BIN)/python tools/compat.py $(COMPAT)
+	$(BIN)/nox $(COMPAT)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format

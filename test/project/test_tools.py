@@ -1,38 +1,13 @@
-"""Tools that judge: the floors of coverage, one-line mutants, the comparison of `make dropin`."""
+"""Tools that judge: one-line mutants, the comparison of `make dropin`."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import Any
 
-import coverage_floors
 import pytest
 from dropin.compare import Difference, differences, judge, judge_behaviour
 from mutants.operators import mutants_of
-
-
-def summary(lines: int, branches: int) -> dict[str, Any]:
-    """What coverage.py reports of a file with ten statements and ten branches."""
-    covered = {"covered_lines": lines, "covered_branches": branches}
-    return {"summary": {"num_statements": 10, "num_branches": 10, **covered}}
-
-
-def test_a_room_that_falls_below_its_floor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage_floors, "FLOORS", {"cli": 80, "rest.py": 81, "gone.py": 1})
-    files = {
-        "acp_client_v0_1/cli/one.py": summary(10, 10),
-        "acp_client_v0_1/cli/two.py": summary(8, 4),
-        "acp_client_v0_1/rest.py": summary(10, 6),
-        "acp_client_v0_1/new.py": summary(0, 0),
-    }
-    found = coverage_floors.figures({"files": files})
-    assert found["cli"] == (90.0, 70.0, 80.0)
-    assert coverage_floors.below(found) == [
-        "rest.py: 80.0 %, and its floor is 81 %",
-        "new.py: no floor in FLOORS",
-        "gone.py: a floor, and no file",
-    ]
-
 
 # make mutants
 
