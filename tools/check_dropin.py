@@ -4,8 +4,8 @@ The pinned generator makes its own client, the stock client, from openapi.yaml i
 with its own templates, under this package's name. Then, each client in processes of its own:
 
 * `dropin/describe.py` describes the public surface by introspection. Each name of the stock client
-  must be here, with a compatible signature, or be listed in `dropin/differences.yaml`.
-* `dropin/evaluate.py` evaluates the expressions which that list says give different results.
+  must be here, with a compatible signature, or be listed in `dropin/differences.yaml`. It evaluates
+  the expressions of that list, too, which must give different results.
 * Each script of `dropin/scripts/` runs against a local server of its own. Both runs must print the
   same, and both servers must receive the same requests.
 """
@@ -21,52 +21,37 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from dropin.compare import (
-    Surface,
-    differences,
-    judge,
-    judge_behaviour,
-    reviewed,
-    reviewed_behaviour,
-)
+import yaml
+from dropin.compare import differences, judge
 from dropin.stock import generate_stock_client
 
 from acp_client_v0_1.testing import LocalServer, RecordedRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "tools" / "dropin"
-REVIEWED = PARTS / "differences.yaml"
 SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
 # The headers that a caller sets; the transport sets the others.
 COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-third", "x-call")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def describe(client: Path) -> Surface:
-    """Describe the client in a folder."""
-    surface: Surface = json.loads(_output([sys.executable, str(PARTS / "describe.py")], client))
-    return surface
-
-
 def compare_surfaces(stock: Path) -> list[str]:
     """Compare the public names of both clients; return what is wrong."""
-    theirs, ours = describe(stock), describe(ROOT)
-    found, entries = differences(theirs, ours), reviewed(REVIEWED)
-    print(
-        f"{len(theirs)} public names of the stock client; {len(found)} differences, "
-        f"{len(entries)} entries in the reviewed list"
+    groups = yaml.safe_load((PARTS / "differences.yaml").read_text("utf-8"))
+    names, expressions = (
+        [entry for group in groups for entry in group.get(key, ())]
+        for key in ("names", "expressions")
     )
+    describing = (
+        run(client, PARTS / "describe.py", *expressions, check=True) for client in (stock, ROOT)
+    )
+    theirs, ours = (json.loads(described.stdout) for described in describing)
+    found, entries = list(differences(theirs, ours)), [*names, *expressions]
+    print(f"{len(theirs)} public names and results of the stock client")
+    print(f"{len(found)} differences, {len(entries)} entries in the reviewed list")
     return judge(found, entries)
-
-
-def compare_behaviour(stock: Path) -> list[str]:
-    """Evaluate the expressions of the reviewed list; return those that give the same result."""
-    expressions = list(reviewed_behaviour(REVIEWED))
-    command = [sys.executable, "-W", "error", str(PARTS / "evaluate.py"), *expressions]
-    theirs, ours = (json.loads(_output(command, client)) for client in (stock, ROOT))
-    print(f"{len(expressions)} expressions with different results")
-    return judge_behaviour(expressions, theirs, ours)
 
 
 def compare_scripts(stock: Path) -> Iterator[str]:
@@ -87,7 +72,7 @@ def outcome(script: Path, client: Path) -> list[str]:
     Ids differ from run to run, so they are replaced.
     """
     with LocalServer() as server:
-        done = _run([sys.executable, "-W", "error", str(script), server.url], client)
+        done = run(client, script, server.url, stderr=subprocess.PIPE, check=False)
         requests = received(server.requests)
     ending = f"exit code {done.returncode}"
     lines = [*done.stdout.splitlines(), *requests, *done.stderr.splitlines(), ending]
@@ -105,23 +90,13 @@ def received(requests: Sequence[RecordedRequest]) -> list[str]:
     return lines
 
 
-def _run(command: list[str], client: Path | None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with a client first on the import path."""
-    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    if client is not None:
-        environ["PYTHONPATH"] = str(client)
+def run(client: Path, program: Path, *arguments: str, **options: Any) -> Any:
+    """Run a program with a client first on the import path; return how it ended."""
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(client)}
+    command = [sys.executable, "-W", "error", str(program), *arguments]
     return subprocess.run(
-        command, env=environ, capture_output=True, text=True, check=False, timeout=300
+        command, env=environ, stdout=subprocess.PIPE, text=True, timeout=300, **options
     )
-
-
-def _output(command: list[str], client: Path | None = None) -> str:
-    """Run a command that must succeed, and return what it prints."""
-    done = _run(command, client)
-    if done.returncode:
-        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
-        raise SystemExit(f"{' '.join(command[:3])} ... failed with exit code {done.returncode}")
-    return done.stdout
 
 
 def main() -> int:
@@ -129,7 +104,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="acp-dropin-") as folder:
         stock = Path(folder)
         generate_stock_client(stock)
-        faults = [*compare_surfaces(stock), *compare_behaviour(stock), *compare_scripts(stock)]
+        faults = [*compare_surfaces(stock), *compare_scripts(stock)]
     print(*faults, sep="\n", end="\n" if faults else "")
     print("NOT a drop-in replacement" if faults else "a drop-in replacement of the stock client")
     return 1 if faults else 0

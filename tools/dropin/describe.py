@@ -1,18 +1,21 @@
-"""Prints the public surface of an openapi-generator client as JSON.
+"""Prints the public surface of an openapi-generator client as JSON: facts about each public name.
 
 Runs in a process of its own, with the package to describe first on the import path: the stock
-client and this one have the same name, so that the same scripts run on both.
+client and this one have the same name, so that the same scripts run on both. The arguments are
+expressions, whose results are facts as well.
 
 Imports each public module and inspects the objects themselves. The source is read for one purpose:
 to find the names that a module imports from other packages (`re`, `Optional`), which are not its
 surface.
 
-Invariant: the description is flat, one entry per name, so that comparing two is a loop.
+Invariant: a fact is a promise to a caller, such as "takes `limit` by keyword". So a client offers
+what another one offers if it has the other's facts, except for those that begin with "requires".
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import importlib
 import inspect
@@ -27,7 +30,7 @@ PACKAGE = "acp_client_v0_1"
 # Bases outside the package on which a caller may rely.
 FOREIGN_BASES = ("builtins.", "pydantic.", "enum.", "io.")
 
-Entry = dict[str, Any]
+Surface = dict[str, set[str]]
 
 
 def modules() -> Iterator[ModuleType]:
@@ -50,132 +53,90 @@ def imported_from_elsewhere(module: ModuleType) -> set[str]:
     return names
 
 
-def describe() -> dict[str, Entry]:
-    """Describe each public name, keyed by its path inside the package."""
-    surface: dict[str, Entry] = {}
+def describe() -> Surface:
+    """Return the facts about each public name, by its path inside the package."""
+    surface: Surface = {}
     for module in modules():
         path = module.__name__.removeprefix(PACKAGE).lstrip(".")
-        surface[path or "."] = {"kind": "module"}
+        surface[path or "."] = set()
         foreign = imported_from_elsewhere(module)
-        for name in dir(module):
-            if name.startswith("_") or name in foreign:
+        for name, value in inspect.getmembers(module):
+            if name.startswith("_") or name in foreign or inspect.ismodule(value):
                 continue
-            value = getattr(module, name)
-            if not inspect.ismodule(value):
-                add_value(surface, f"{path}.{name}".lstrip("."), value, module)
+            at = f"{path}.{name}".lstrip(".")
+            surface[at] = parameters(value) if inspect.isfunction(value) else set()
+            home = getattr(value, "__module__", None) or ""
+            # A class is described in its own module, or wherever it is public.
+            if inspect.isclass(value) and (home == module.__name__ or f"{PACKAGE}._" in home):
+                add_class(surface, at, value)
     return surface
 
 
-def add_value(surface: dict[str, Entry], path: str, value: Any, module: ModuleType) -> None:
-    """Describe a value; of a class that the module only imports, record the name."""
-    if inspect.isclass(value) and value.__module__.startswith(PACKAGE):
-        surface[path] = {"kind": "class"}
-        home = value.__module__
-        if home == module.__name__ or "._" in home:  # at home here, or nowhere in public
-            add_class(surface, path, value)
-    elif inspect.isfunction(value):
-        surface[path] = {"kind": "function", "parameters": parameters(value)}
-    else:
-        surface[path] = {"kind": "constant"}
+def result(expression: str, names: dict[str, Any]) -> str:
+    """Evaluate an expression; of an error, say only that there is one, as the classes differ."""
+    try:
+        return repr(eval(expression, dict(names)))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return "an error"
 
 
-def add_class(surface: dict[str, Entry], path: str, cls: type[Any]) -> None:
-    """Describe a class: its bases, members, constructor and the attributes of an instance."""
-    surface[path]["bases"] = sorted(
-        name
-        for base in cls.__mro__[1:]
-        if (name := f"{base.__module__}.{base.__qualname__}").startswith(
-            (f"{PACKAGE}.", *FOREIGN_BASES)
-        )
-    )
+def add_class(surface: Surface, path: str, cls: type[Any]) -> None:
+    """Add the facts about a class, its members, its constructor, and what an instance has."""
+    bases = (f"{base.__module__}.{base.__name__}" for base in cls.__mro__[1:])
+    known = (name for name in bases if name.startswith((f"{PACKAGE}.", *FOREIGN_BASES)))
+    surface[path] = {f"derives from {name.rpartition('.')[2]}" for name in known}
     if issubclass(cls, enum.Enum):
-        for member in cls:
-            surface[f"{path}.{member.name}"] = {"kind": "member", "value": member.value}
+        surface |= {f"{path}.{member.name}": {f"is {member.value!r}"} for member in cls}
     fields = getattr(cls, "model_fields", {})
+    # The machinery of oneOf, and a response, are no models of JSON here.
+    is_json = ".models." in cls.__module__ and "actual_instance" not in fields
     for name, field in fields.items():
-        surface[f"{path}.{name}"] = {
-            "kind": "field",
-            "wire": field.alias or name,
-            "default": None if field.is_required() else repr(field.get_default()),
-            "schema": field_schema(cls, field.alias or name),
-        }
+        facts = {f"is {field.alias or name!r} in JSON"}
+        if not field.is_required():
+            facts.add(f"defaults to {field.get_default()!r}")
+        surface[f"{path}.{name}"] = facts if is_json else set()
     for base in reversed(cls.__mro__):
         if base.__module__.startswith(PACKAGE):
             for name, value in vars(base).items():
                 if not name.startswith("_") and name not in fields:
-                    surface.setdefault(f"{path}.{name}", member_entry(value))
+                    value = getattr(value, "__func__", value)
+                    facts = parameters(value) if inspect.isfunction(value) else set()
+                    surface.setdefault(f"{path}.{name}", facts)
     if not fields and inspect.isfunction(cls.__init__) and not issubclass(cls, enum.Enum):
-        surface[f"{path}()"] = {"kind": "call", "parameters": parameters(cls)}
+        surface[f"{path}()"] = parameters(cls)
     for name in instance_attributes(cls):
-        surface.setdefault(f"{path}.{name}", {"kind": "attribute"})
+        surface.setdefault(f"{path}.{name}", set())
 
 
-def field_schema(cls: type[Any], wire: str) -> Any:
-    """The JSON schema of a model's field, None if the class is not a model of the contract."""
-    if not cls.__module__.startswith(f"{PACKAGE}.models.") or hasattr(cls, "one_of_schemas"):
-        return None
-    schema = cls.model_json_schema()
-    return plain_schema(schema["properties"][wire], schema.get("$defs", {}))
-
-
-def plain_schema(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema without descriptions, with its enums inlined."""
-    if isinstance(schema, list):
-        return [plain_schema(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    target = definitions.get(schema.get("$ref", "").rpartition("/")[2], {})
-    if "enum" in target:
-        return plain_schema(target, definitions)
-    notes = ("title", "description", "default")
-    return {k: plain_schema(v, definitions) for k, v in schema.items() if k not in notes}
-
-
-def member_entry(value: Any) -> Entry:
-    """Describe one member of a class."""
-    if isinstance(value, (classmethod, staticmethod)):
-        return {"kind": "method", "parameters": parameters(value.__func__)}
-    if inspect.isfunction(value):
-        return {"kind": "method", "parameters": parameters(value)}
-    return {"kind": "attribute"}
-
-
-def parameters(function: Callable[..., Any]) -> list[Entry]:
-    """Describe the parameters of a function in their order."""
-    return [
-        {
-            "name": parameter.name,
-            "kind": parameter.kind.name,
-            "default": None if parameter.default is parameter.empty else repr(parameter.default),
-        }
-        for parameter in inspect.signature(function).parameters.values()
-    ]
+def parameters(function: Callable[..., Any]) -> set[str]:
+    """Return the facts about how a function can be called."""
+    facts = {"can be called"}
+    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
+        name, kind = parameter.name, parameter.kind
+        if kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            facts.add(f"takes any {kind.description} argument")
+            continue
+        if kind is not parameter.KEYWORD_ONLY:
+            facts.add(f"takes `{name}` as argument {place}")
+        facts.add(f"takes `{name}` by keyword")
+        has_default = parameter.default is not parameter.empty
+        facts.add(f"`{name}` is {parameter.default!r}" if has_default else f"requires `{name}`")
+    return facts
 
 
 def instance_attributes(cls: type[Any]) -> set[str]:
     """The public attributes of an instance, if one can be made with few arguments."""
-    made = instance(cls)
-    if made is None:
-        return set()
-    names = set(getattr(made, "__dict__", {})) | set(getattr(cls, "__slots__", ()))
-    return {name for name in names if not name.startswith("_")}
-
-
-def instance(cls: type[Any]) -> Any:
-    """Make an instance for inspection, or None."""
-    if cls.__name__ == "RESTClientObject":
-        return cls(importlib.import_module(f"{PACKAGE}.configuration").Configuration())
-    if cls.__name__ in ("Configuration", "ApiClient") or cls.__name__.endswith("Api"):
-        return cls()
-    if not issubclass(cls, Exception) or not inspect.isfunction(cls.__init__):
-        return None
-    required = [
-        parameter.name
-        for parameter in inspect.signature(cls).parameters.values()
-        if parameter.default is parameter.empty and "VAR" not in parameter.kind.name
-    ]
-    return cls(*required) if required in ([], ["msg"]) else None
+    configuration = importlib.import_module(f"{PACKAGE}.configuration").Configuration
+    for arguments in ((), (configuration(),), ("message",)):
+        with contextlib.suppress(Exception):
+            made = cls(*arguments)
+            names = [*getattr(made, "__dict__", ()), *getattr(cls, "__slots__", ())]
+            return {name for name in names if not name.startswith("_")}
+    return set()
 
 
 if __name__ == "__main__":
-    json.dump(describe(), sys.stdout)
+    package = importlib.import_module(PACKAGE)
+    public = {name: getattr(package, name) for name in package.__all__}
+    facts = {name: sorted(facts) for name, facts in describe().items()}
+    json.dump(facts | {each: [result(each, public)] for each in sys.argv[1:]}, sys.stdout)
