@@ -49,7 +49,7 @@ def test_the_mistakes_of_a_line(line: str, expected: set[str]) -> None:
 def test_a_default_matters_to_the_lines_of_its_function() -> None:
     code = b"A = 3\n\n\ndef f(a=7,\n      b=True):\n    x = a\n    return x\n"
     found = {code[m.start : m.end].decode(): m for m in mutants_of("m.py", code)}
-    assert (found["3"].name, list(found["3"].lines)) == ("A", [])
+    assert list(found["3"].lines) == []
     for default in ("7", "True"):
         assert list(found[default].lines) == [6, 7]
     assert (found["7"].line, found["True"].line) == (4, 5)

@@ -11,6 +11,7 @@ A line is drawn first and then one of its mutants, so that no crowded line count
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import itertools
 import json
@@ -33,12 +34,14 @@ from environments import PACKAGE, ROOT, copy_checkout
 from mutants.operators import Mutant, mutants_of
 from mutants.reach import Reach, pytest
 
-_FIRST_SECONDS = 5.0  # of tests, in a single process: most mutants are found by these
-_QUICK_SECONDS = 0.3  # a test that takes longer may depend on time, and has to fail twice
-_START_SECONDS = 40.0  # until pytest runs the first test, on a busy machine
-_TEST_SECONDS = 10.0  # that any test may take
-_TIMES_SLOWER = 5  # than alone, on a busy machine
-_stamps = itertools.count(1_000_000_000)  # no two versions of a file have one time
+# These tests run first, alone. Most mutants are found by them.
+_FIRST_SECONDS = 5.0
+# A test that takes longer may depend on time, and has to fail twice.
+_QUICK_SECONDS = 0.3
+# Until pytest runs the first test, and that any test may take, on a busy machine.
+_START_SECONDS, _TEST_SECONDS, _TIMES_SLOWER = 40.0, 10.0, 5
+# No two versions of a file have one time, so that no bytecode of another version is taken for it.
+_stamps = itertools.count(1_000_000_000)
 
 
 def main() -> int:
@@ -99,55 +102,46 @@ class _Judge:
         file = copy / mutant.path
         source = file.read_bytes()
         try:
-            file.write_bytes(mutant.apply(source))
-            _set_time(file)
-            found, verdict = self._verdict(copy, self._reach.tests_of(mutant))
+            _replace(file, mutant.apply(source))
+            verdict = self._verdict(copy, self._reach.tests_of(mutant))
         finally:
-            file.write_bytes(source)
-            _set_time(file)
+            _replace(file, source)
             self._copies.put(copy)
-        took = f"{time.monotonic() - began:.0f} s"
-        print(
-            f"{mutant.path}:{mutant.line}  {mutant.shown(source)}\n    {verdict}, {took}",
-            flush=True,
-        )
-        return found
+        print(f"{mutant.path}:{mutant.line}  {mutant.shown(source)}")
+        print(f"    {verdict}, {time.monotonic() - began:.0f} s", flush=True)
+        return not verdict.startswith("SURVIVED")
 
-    def _verdict(self, copy: Path, tests: Sequence[str]) -> tuple[bool, str]:
-        if not tests:
-            return False, "SURVIVED: no test reaches it"
-        ran, seconds, doubtful = 0, 0.0, set[str]()
-        while ran < len(tests) and seconds < self._longest:
-            end, stage = ran, 0.0
-            most = _FIRST_SECONDS if ran == 0 else self._longest - seconds
-            while end < len(tests) and (stage < most or end == ran):
-                stage += self._reach.seconds[tests[end]]
-                end += 1
-            part = [test for test in tests[ran:end] if test not in doubtful]
-            failed = self._run(copy, part, stage, processes=1 if ran == 0 else 2)
-            again = failed in part and self._reach.seconds[failed] > _QUICK_SECONDS
-            if again and self._run(copy, [failed], self._reach.seconds[failed]) == "":
-                doubtful.add(failed)  # it fails at times: no verdict
-                continue
-            if failed:
-                return True, f"found by {failed}"
-            ran, seconds = end, seconds + stage
-        return False, f"SURVIVED {ran} of the {len(tests)} tests that reach it"
+    def _verdict(self, copy: Path, tests: Sequence[str]) -> str:
+        ends = list(itertools.accumulate(self._reach.seconds[test] for test in tests))
+        first = bisect.bisect(ends, _FIRST_SECONDS) + 1
+        last = max(first, bisect.bisect(ends, self._longest))
+        for part in (tests[:first], tests[first:last]):
+            if part and (failed := self._failed(copy, list(part))):
+                return f"found by {failed}"
+        return f"SURVIVED {min(last, len(tests))} of the {len(tests)} tests that may reach it"
 
-    def _run(self, copy: Path, tests: Sequence[str], seconds: float, processes: int = 1) -> str:
+    def _failed(self, copy: Path, tests: list[str]) -> str:
+        while failed := self._run(copy, tests):
+            quick = failed not in tests or self._reach.seconds[failed] <= _QUICK_SECONDS
+            if quick or self._run(copy, [failed]):
+                break
+            # It fails at times, which is no verdict.
+            tests.remove(failed)
+        return failed
+
+    def _run(self, copy: Path, tests: Sequence[str]) -> str:
         """The test that failed first, or what else went wrong; empty if they pass."""
         wanted, ended = copy.parent / "wanted", copy.parent / "ended.json"
         # One file after the other, as they share servers.
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+        seconds = _TEST_SECONDS + sum(self._reach.seconds[test] for test in tests)
         limits = {
             test: _TEST_SECONDS + _TIMES_SLOWER * self._reach.seconds[test]
             for test in sorted(tests, key=lambda test: files.index(test.partition("::")[0]))
         }
         wanted.write_text(json.dumps(limits), "utf-8")
         ended.unlink(missing_ok=True)
-        spread = [f"--numprocesses={processes}", "--dist=loadfile"] if processes > 1 else []
-        arguments = ["--exitfirst", *spread, *files]
-        running = pytest(copy, *arguments, ended=ended, more={"MUTANTS_TESTS": str(wanted)})
+        running = pytest(copy, "--exitfirst", *files, ended=ended, MUTANTS_TESTS=str(wanted))
         try:
             status = running.wait(_START_SECONDS + _TIMES_SLOWER * seconds)
         except subprocess.TimeoutExpired:
@@ -156,15 +150,13 @@ class _Judge:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
             running.wait()
-        if status == 0:
-            return ""
         outcome = json.loads(ended.read_text("utf-8")) if ended.exists() else {}
         failed = (test for test, (_, passed) in outcome.items() if not passed)
-        return next(failed, f"pytest, which ends with the status {status}")
+        return next(failed, f"the status {status} of pytest" if status else "")
 
 
-def _set_time(file: Path) -> None:
-    """Give a file a time of its own, so that no bytecode of another version is taken for it."""
+def _replace(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
     stamp = next(_stamps)
     os.utime(file, (stamp, stamp))
 

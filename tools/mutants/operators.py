@@ -4,16 +4,14 @@ No edit is made where no test could tell: in docstrings, annotations, log record
 type checker reads, `frozen` and `slots` of a dataclass and `strict` of zip() included. `<` does not
 become `<=` beside a clock, which is never read at exactly one moment. A branch for another version
 of Python or another system is left out as well, and so are texts: no mutant can ask whether a
-message is worded well.
-What would be too easy is left out, too: a variable that is used without a value.
+message is worded well. A variable keeps its value: to use one without a value is too easy.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,12 +26,14 @@ _OPERATORS = {
 _NAMES = {
     "fullmatch": "match", "match": "search", "min": "max", "max": "min", "any": "all",
     "all": "any", "startswith": "endswith", "endswith": "startswith", "lower": "upper",
-    "strip": "lstrip", "popleft": "pop",
-    "append": "count", "add": "discard",
+    "strip": "lstrip", "popleft": "pop", "append": "count", "add": "discard",
 }  # fmt: skip
-_FOR_TYPES = {"TypeVar", "ParamSpec", "NewType", "cast", "overload"}
+# Calls for type checkers, of what another system lacks, and log records.
+_UNTESTED = re.compile(
+    r"(\w+\.)*(TypeVar|ParamSpec|NewType|cast|overload)\(|getattr\(os, "
+    r"|_?log(ger)?\.(debug|info|warning|error|exception|log)\("
+)
 _ELSEWHERE = re.compile(r"TYPE_CHECKING|version_info|sys\.platform|os\.name|sys\.implementation")
-_LOGS = re.compile(r"_?log(ger)?\.(debug|info|warning|error|exception|log)\(")
 _CLOCK = re.compile(
     r"monotonic|\bnow\b|\bbegan\b|deadline|remaining|\bleft\b|\bpast\b|elapsed|silent"
 )
@@ -52,8 +52,6 @@ class Mutant:
     text: str
     # Lines of which one runs if the edit matters; empty for code that runs at the import.
     lines: range
-    # The name that a statement of a module or class defines, or the function of a default.
-    name: str
 
     def apply(self, source: bytes) -> bytes:
         """Edit the source of the file."""
@@ -70,7 +68,7 @@ class Mutant:
 def mutants_of(path: str, source: bytes) -> list[Mutant]:
     """All mutants of one file, in the order of its lines."""
     finder = _Finder(path, source)
-    finder.block(ast.parse(source))
+    finder.visit(ast.parse(source))
     unique = {(m.start, m.end, m.text): m for m in finder.found if _compiles(m.apply(source))}
     return sorted(unique.values(), key=lambda mutant: (mutant.line, mutant.start, mutant.text))
 
@@ -83,8 +81,8 @@ def _compiles(source: bytes) -> bool:
     return True
 
 
-class _Finder:
-    """Walks through a module, and knows of each place by which lines a test reaches it."""
+class _Finder(ast.NodeVisitor):
+    """Visits the statements and expressions of a module."""
 
     def __init__(self, path: str, source: bytes) -> None:
         self._path, self._source = path, source
@@ -92,156 +90,158 @@ class _Finder:
         self._starts = [0]
         for line in source.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
-        self._lines, self._name, self._inside = range(0), "", False
-        self._bound = Counter[str]()  # how often a function gives each name a value
+        self._lines, self._inside = range(0), False
 
-    def block(self, node: ast.AST) -> None:
-        """Go through the statements of a module, class, function or compound statement."""
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt):
-                self._statement(child)
-            elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
-                self.block(child)
+    # Statements
 
-    def _statement(self, node: ast.stmt) -> None:
-        outer = self._lines, self._name, self._inside
-        body: list[ast.stmt] = getattr(node, "body", [])
-        last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
-        self._lines = range(node.lineno, max(last, node.lineno) + 1) if self._inside else range(0)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            # The defaults matter once the function is called.
-            self._name = node.name
-            if not any("overload" in ast.unparse(one) for one in node.decorator_list):
-                self._lines = range(body[0].lineno, (node.end_lineno or node.lineno) + 1)
-                for default in (*node.args.defaults, *node.args.kw_defaults, *node.decorator_list):
-                    if default is not None:
-                        self._expression(default)
-                bound, self._inside = self._bound, True
-                self._bound = Counter(_bound_names(node))
-                self.block(node)
-                self._bound = bound
-        elif isinstance(node, ast.ClassDef):
-            self._name = node.name
-            for decorator in node.decorator_list:
-                self._expression(decorator)
-            self.block(node)
-        elif isinstance(node, ast.If) and _ELSEWHERE.search(ast.unparse(node.test)):
-            pass
-        elif not isinstance(node, (ast.Import, ast.ImportFrom)) and not self._of_no_test(node):
-            if not self._inside:
-                self._name = _defined(node) or self._name
-            self._simple(node)
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr) and child is not getattr(node, "annotation", None):
-                    self._expression(child)
-                elif isinstance(child, ast.withitem):
-                    self._expression(child.context_expr)
-            self.block(node)
-        self._lines, self._name, self._inside = outer
+    def visit(self, node: ast.AST) -> None:
+        """Visit a node; of a statement in a function, the lines of its head decide."""
+        if self._inside and isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno or 0
+            self._lines = range(node.lineno, max(last, node.lineno) + 1)
+        super().visit(node)
 
-    def _of_no_test(self, node: ast.stmt) -> bool:
-        text = ast.unparse(node)
-        return (
-            (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-            or (isinstance(node, ast.Expr) and bool(_LOGS.match(text)))
-            or _defined(node) in ("__all__", "__slots__")
-        )
+    def _visit_all(self, nodes: Iterable[ast.AST | None]) -> None:
+        for node in nodes:
+            if node is not None:
+                self.visit(node)
 
-    def _simple(self, node: ast.stmt) -> None:
-        """Whole statements that go, and jumps that change."""
-        if isinstance(node, (ast.If, ast.While)):
-            if not isinstance(node.test, (ast.Compare, ast.Constant)):
-                self._add(node.test, f"not ({self._text(node.test)})")
-        elif isinstance(node, ast.Return):
-            # To a caller, None is mostly as good as another value that is empty.
-            empty = node.value is None or ast.unparse(node.value) in ("[]", "{}", "()")
-            if not empty and not isinstance(node.value, ast.Constant):
-                self._add(node, "return None")
-        elif isinstance(node, ast.Break):
-            self._add(node, "continue")
-        elif isinstance(node, ast.Continue):
-            self._add(node, "break")
-        elif self._inside and isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise)):
-            if not isinstance(node, ast.Assign) or self._bound[_defined(node)] != 1:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        """Visit a function, whose defaults matter once it is called."""
+        if any("overload" in ast.unparse(one) for one in node.decorator_list):
+            return
+        outer = self._lines, self._inside
+        self._lines = range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        self._visit_all([*node.args.defaults, *node.args.kw_defaults, *node.decorator_list])
+        self._inside = True
+        self._visit_all(node.body)
+        self._lines, self._inside = outer
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_If(self, node: ast.If | ast.While | ast.IfExp) -> None:
+        """Negate a condition, unless a comparison in it is changed anyway."""
+        if _ELSEWHERE.search(ast.unparse(node.test)):
+            return
+        if not isinstance(node.test, (ast.Compare, ast.Constant)) or isinstance(node, ast.IfExp):
+            self._add(node.test, f"not ({self._text(node.test)})")
+        self.generic_visit(node)
+
+    visit_While = visit_IfExp = visit_If
+
+    def visit_Return(self, node: ast.Return) -> None:
+        """Return None. To a caller, None is mostly as good as another value that is empty."""
+        empty = node.value is None or ast.unparse(node.value) in ("[]", "{}", "()")
+        if not empty and not isinstance(node.value, ast.Constant):
+            self._add(node, "return None")
+        self.generic_visit(node)
+
+    def visit_Break(self, node: ast.Break) -> None:
+        """Go on instead."""
+        self._add(node, "continue")
+
+    def visit_Continue(self, node: ast.Continue) -> None:
+        """End the loop instead."""
+        self._add(node, "break")
+
+    def visit_Expr(self, node: ast.Expr | ast.Raise | ast.Delete) -> None:
+        """Leave a statement out."""
+        if not isinstance(getattr(node, "value", None), ast.Constant):
+            if self._inside and not _UNTESTED.match(ast.unparse(node)):
                 self._add(node, "pass")
-        elif self._inside and isinstance(node, ast.Delete):
+            self.generic_visit(node)
+
+    visit_Raise = visit_Delete = visit_Expr
+
+    def visit_Assign(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> None:
+        """Leave out what gives an attribute or an item its value, or changes a value."""
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        changes = isinstance(node, ast.AugAssign)
+        if ast.unparse(targets[0]) in ("__all__", "__slots__"):
+            return
+        if changes or not any(isinstance(one, (ast.Name, ast.Tuple)) for one in targets):
             self._add(node, "pass")
         if isinstance(node, ast.AugAssign):
             self._between(node.target, node.value)
+        self._visit_all([node.value])
 
-    def _expression(self, node: ast.expr) -> None:
-        if isinstance(node, (ast.JoinedStr, ast.Lambda)):
-            # Before Python 3.12, the parts of an f-string have no exact position.
-            if isinstance(node, ast.Lambda):
-                self._expression(node.body)
-            return
-        if isinstance(node, ast.Compare):
-            clock = bool(_CLOCK.search(ast.unparse(node)))
-            for left, right in pairwise([node.left, *node.comparators]):
-                self._between(left, right, clock=clock)
-        elif isinstance(node, ast.BoolOp):
-            for left, right in pairwise(node.values):
-                self._between(left, right)
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+    visit_AugAssign = visit_AnnAssign = visit_Assign
+
+    # Expressions
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """Visit the body only."""
+        self.visit(node.body)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        """Visit nothing. Before Python 3.12, the parts of an f-string have no exact position."""
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """Change the operators."""
+        clock = bool(_CLOCK.search(ast.unparse(node)))
+        for left, right in pairwise([node.left, *node.comparators]):
+            self._between(left, right, clock=clock)
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        """Change the operators."""
+        for left, right in pairwise(node.values):
+            self._between(left, right)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        """Change the operator, but not between texts."""
+        if not any(_is_text(side) for side in (node.left, node.right)):
+            self._between(node.left, node.right)
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        """Leave out a ``not``."""
+        if isinstance(node.op, ast.Not):
             self._add(node, f"bool({self._text(node.operand)})")
-        elif isinstance(node, ast.IfExp):
-            self._add(node.test, f"not ({self._text(node.test)})")
-        elif isinstance(node, ast.BinOp):
-            if not any(_is_text(side) for side in (node.left, node.right)):
-                self._between(node.left, node.right)
-        elif isinstance(node, ast.Constant):
-            self._constant(node)
-        elif isinstance(node, ast.Call):
-            if ast.unparse(node.func).rpartition(".")[2] in _FOR_TYPES:
-                return
-            if ast.unparse(node).startswith("getattr(os, "):
-                return  # what another system lacks
-            self._call(node)
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.keyword) and child.arg not in _PROMISES_TO_NOBODY:
-                self._expression(child.value)
-            elif isinstance(child, ast.comprehension):
-                for part in (child.iter, *child.ifs):
-                    self._expression(part)
-            elif isinstance(child, ast.expr):
-                self._expression(child)
+        self.generic_visit(node)
 
-    def _constant(self, node: ast.Constant) -> None:
+    def visit_Constant(self, node: ast.Constant) -> None:
+        """Change a flag or a number."""
         value = node.value
         if isinstance(value, bool):
             self._add(node, str(not value))
         elif value == 0 or (isinstance(value, int) and value <= _DOUBLED_FROM):
             self._add(node, str(value + 1))
-            if value or not self._is_index(node):  # of one item, the first is also the last
+            start, end = self._span(node)
+            # Of one item, the first is also the last.
+            if value or self._source[start - 1 : start] + self._source[end : end + 1] != b"[]":
                 self._add(node, str(value - 1))
         elif isinstance(value, (int, float)):
             self._add(node, f"({self._text(node)} * 2)")
             self._add(node, f"({self._text(node)} / 2)" if value % 1 else str(value // 2))
 
-    def _is_index(self, node: ast.Constant) -> bool:
-        start, end = self._span(node)
-        return self._source[start - 1 : start] == b"[" and self._source[end : end + 1] == b"]"
-
-    def _call(self, node: ast.Call) -> None:
+    def visit_Call(self, node: ast.Call) -> None:
+        """Call another function, swap arguments, or leave a keyword out."""
+        if _UNTESTED.match(ast.unparse(node)):
+            return
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
         if name in _NAMES:
             end = self._offset(node.func.end_lineno, node.func.end_col_offset)
             self._edit(node.func.end_lineno or 0, end - len(name), end, _NAMES[name])
-        plain = [one for one in node.args if not isinstance(one, ast.Starred)]
-        if len(plain) == len(node.args) and name not in ("isinstance", "issubclass", "min", "max"):
-            for left, right in pairwise(plain):
+        if name not in ("isinstance", "issubclass", "min", "max"):
+            for left, right in pairwise(node.args):
                 swapped = self._text(right) + self._gap(left, right) + self._text(left)
-                if self._text(left) != self._text(right):
-                    self._edit(left.lineno, self._span(left)[0], self._span(right)[1], swapped)
-        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+                self._edit(left.lineno, self._span(left)[0], self._span(right)[1], swapped)
         for keyword in node.keywords:
-            if keyword.arg is None or keyword.arg in _PROMISES_TO_NOBODY:
-                continue
-            start, end = self._span(keyword)
-            after = re.match(rb"\s*,\s*", self._source[end:])
-            if arguments[-1] is not keyword.value and after:
-                end += after.end()
-            self._edit(keyword.lineno, start, end, "")
+            if keyword.arg is not None and keyword.arg not in _PROMISES_TO_NOBODY:
+                start, end = self._span(keyword)
+                after = re.match(rb"\s*,\s*", self._source[end:])
+                self._edit(keyword.lineno, start, end + (after.end() if after else 0), "")
+        self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        """Visit the value, unless nobody relies on it."""
+        if node.arg not in _PROMISES_TO_NOBODY:
+            self.visit(node.value)
+
+    # Edits
 
     def _between(self, left: ast.expr, right: ast.expr, *, clock: bool = False) -> None:
         """Replace the operator between two operands, around which there may be parentheses."""
@@ -256,7 +256,8 @@ class _Finder:
         self._edit(node.lineno, *self._span(node), text)
 
     def _edit(self, line: int, start: int, end: int, text: str) -> None:
-        self.found.append(Mutant(self._path, line, start, end, text, self._lines, self._name))
+        if self._source[start:end] != text.encode():
+            self.found.append(Mutant(self._path, line, start, end, text, self._lines))
 
     def _offset(self, line: int | None, column: int | None) -> int:
         return self._starts[(line or 1) - 1] + (column or 0)
@@ -276,19 +277,3 @@ class _Finder:
 def _is_text(node: ast.expr) -> bool:
     plain = isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
     return plain or isinstance(node, ast.JoinedStr)
-
-
-def _bound_names(node: ast.AST) -> Iterator[str]:
-    for child in ast.walk(node):
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-            yield child.id
-        elif isinstance(child, ast.arg):
-            yield child.arg
-        elif isinstance(child, (ast.Global, ast.Nonlocal)):
-            yield from child.names
-
-
-def _defined(node: ast.stmt) -> str:
-    """The name that an assignment gives a value, if it is one name."""
-    targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
-    return targets[0].id if isinstance(targets[0], ast.Name) else ""

@@ -1,13 +1,11 @@
 """Which tests reach which lines: one run of the suite under coverage.py, kept in .cache/mutants.
 
 A change of the package needs a new run; after a change of tests, only their files run again. Tests
-that fail in a copy of the checkout are of no use here, and are left out; one that fails only while
-it is measured counts.
+that fail in a copy of the checkout, or while they are measured, are left out.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -19,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +49,13 @@ _TESTS = {
 _OPTIONS = ("--quiet", "-p", "mutants.plugin", "-p", "no:cacheprovider")
 
 
-def pytest(
-    copy: Path, *arguments: str, ended: Path, more: dict[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def pytest(copy: Path, *arguments: str, ended: Path, **more: str) -> subprocess.Popen[bytes]:
     """Start pytest in a copy of the checkout, in a process group of its own."""
     path = os.pathsep.join((str(copy), str(copy / "tools")))
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", *_OPTIONS, *arguments],
         cwd=copy,
-        env={**clean_environ(), "PYTHONPATH": path, "MUTANTS_ENDED": str(ended), **(more or {})},
+        env={**clean_environ(), "PYTHONPATH": path, "MUTANTS_ENDED": str(ended), **more},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -72,70 +68,43 @@ class Reach:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = _up_to_date()
-        self._hits: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        self._hits: dict[str, list[tuple[str, int]]] = defaultdict(list)
         self._sizes = Counter[str]()  # how many lines of the package a test reaches
         rows = sqlite3.connect(_FOLDER / "reached").execute(
             "SELECT path, context, numbits FROM line_bits"
             " JOIN file ON file.id = file_id JOIN context ON context.id = context_id"
         )
-        for path, context, bits in rows:
+        for path, context, numbits in rows:
             # A process that a test started has the name that pytest gave it in the environment.
             test = re.sub(r" \((setup|call|teardown)\)$", "", context)
             if test in self.seconds:
+                bits = int.from_bytes(numbits, "little")
                 self._hits[PACKAGE + path.rpartition(PACKAGE)[2]].append((test, bits))
-                self._sizes[test] += int.from_bytes(bits, "little").bit_count()
-        sources = (ROOT / PACKAGE).rglob("*.py")
-        self._sources = {str(one.relative_to(ROOT)): one.read_text("utf-8") for one in sources}
-        self._calls = {path: _lines_of_functions(text) for path, text in self._sources.items()}
+                self._sizes[test] += bits.bit_count()
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests to run, likeliest first."""
-        if mutant.lines:
-            # coverage.py sees no thread that `_thread` starts: the lines around tell about these.
-            for margin in (0, 8, 32, 128):
-                around = range(mutant.lines.start - margin, mutant.lines.stop + margin)
-                around = range(max(around.start, 1), around.stop)
-                tests = self._tests_at(mutant.path, self._calls[mutant.path].intersection(around))
-                if tests:
-                    return self._ranked(mutant.path, tests) + self._unseen(mutant.path, tests)
-            return []
-        # What a module or class defines matters where a function names it, to its module and room.
-        word = re.compile(rf"\b{re.escape(mutant.name or PACKAGE)}\b")
-        named = set[str]()
-        for path, text in self._sources.items():
-            lines = text.splitlines()
-            named |= self._tests_at(
-                path, [n for n in self._calls[path] if word.search(lines[n - 1])]
-            )
-        others = self._tests_at(mutant.path, self._calls[mutant.path])
-        # A test may make a value of a class, none of whose own lines run then.
-        others.update(test for test in self.seconds if test.startswith(_home(mutant.path)))
-        return self._ranked(mutant.path, named, others - named)
+        """The tests to run, likeliest first.
 
-    def _unseen(self, path: str, others: set[str]) -> list[str]:
-        """The tests of the room that trace what they run themselves, which hides it from here."""
-        files = (one for one in (ROOT / _home(path)).glob("*.py") if "settrace" in one.read_text())
-        names = {str(file.relative_to(ROOT)) for file in files}
-        return [
-            one for one in self.seconds if one not in others and one.partition("::")[0] in names
-        ]
+        After those that reach the line, these are all tests of its room: code may run at the
+        import, in a thread of `_thread`, or in a test that traces it itself, which coverage.py
+        does not see.
+        """
+        mask = sum(1 << line for line in mutant.lines)
+        reaching = {test for test, bits in self._hits.get(mutant.path, ()) if bits & mask}
+        home = _home(mutant.path)
+        others = {test for test in self.seconds if test.startswith(home)} - reaching
+        return [*self._ranked(reaching, home), *self._ranked(others, home)]
 
-    def _tests_at(self, path: str, lines: Iterable[int]) -> set[str]:
-        mask = sum(1 << line for line in set(lines))
-        hits = self._hits.get(path, ())
-        return {test for test, bits in hits if int.from_bytes(bits, "little") & mask}
-
-    def _ranked(self, path: str, tests: set[str], unlikely: Set[str] = frozenset()) -> list[str]:
+    def _ranked(self, tests: set[str], home: str) -> list[str]:
         """Small quick tests of the same room first, and some cases of a test before its others."""
-        home = _home(path)
 
         def cost(test: str) -> float:
             price = self._sizes[test] * (self.seconds[test] + 0.02)
-            return price * (1 if home in test else 5) * (3 if test in unlikely else 1)
+            return price if test.startswith(home) else 5 * price
 
         cases = Counter[str]()
         ranked: dict[str, float] = {}
-        for test in sorted(tests | unlikely, key=lambda test: (cost(test), test)):
+        for test in sorted(tests, key=lambda test: (cost(test), test)):
             function = test.partition("[")[0]
             cases[function] += 1
             ranked[test] = cost(test) * (1 + cases[function] / 8)
@@ -144,15 +113,6 @@ class Reach:
 
 def _home(path: str) -> str:
     return f"test/{_TESTS.get(path.split('/')[1], 'client')}/"
-
-
-def _lines_of_functions(text: str) -> set[int]:
-    return {
-        line
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)
-    }
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -194,16 +154,9 @@ def _measure(files: Sequence[str]) -> dict[str, float]:
         settings.write_text(_MEASURED.format(folder=folder), "utf-8")
         # Measured, a test takes about twice as long.
         patient = ("--numprocesses=auto", "--dist=loadfile", "--timeout=300")
-        measured = {"COVERAGE_PROCESS_START": str(settings)}
-        pytest(copy, *patient, *files, ended=ended, more=measured).wait()
+        start = str(settings)
+        pytest(copy, *patient, *files, ended=ended, COVERAGE_PROCESS_START=start).wait()
         outcome: dict[str, tuple[float, bool]] = json.loads(ended.read_text("utf-8"))
-        failed = [test for test, (_, passed) in outcome.items() if not passed]
-        if failed:
-            (folder / "again").write_text(json.dumps(dict.fromkeys(failed, 300.0)), "utf-8")
-            paths = sorted({test.partition("::")[0] for test in failed})
-            again = {"MUTANTS_TESTS": str(folder / "again")}
-            pytest(copy, *patient, *paths, ended=ended, more=again).wait()
-            outcome |= json.loads(ended.read_text("utf-8"))
         data = CoverageData(str(_FOLDER / "reached"))
         data.read()
         for part in folder.glob("part.*"):
