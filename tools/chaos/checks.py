@@ -22,16 +22,8 @@ WINDOWS = {
     "cancel": "what on_stop='cancel' has deleted is started again, or gone after kill -9",
     "early end": "a stream that ends cleanly, and too early, while its run ends looks complete",
     "no replay": "without replay, another process sees the rest of a stream, as if it were all",
-    "late": "a DELETE that a gateway carries out after it gave up may delete what is waited for",
-    "lost twice": "a DELETE whose response was lost twice ends in an error that says so",
-    "last moment": "a request that another thread began just before a Retry-After came is sent",
-    "farewell": "Ctrl-C ends a batch within 3 s, so its last deletes do not wait for Retry-After",
-    "no search": "a server that refuses five searches, and answers other requests, cannot search",
-    "wrong address": "an address that has never responded is not waited for",
+    "trouble": "an error of a life may come of any fault that the life met",
 }
-LATE = 0.6  # seconds that a wait may outlive its timeout, on a busy machine
-SEARCH = 3.0  # seconds, the longest search for the run of a create: chaos.client.TIMES
-JUST_BEFORE = 0.5  # seconds, on a busy machine, between a request and what the client knows of it
 
 
 @dataclass
@@ -74,11 +66,8 @@ def faults_of(story: Story) -> list[str]:
         *_lives(story),
         *_one_run_a_start(story),
         *_outcomes(story),
-        *_waits(story),
         *_events(story),
-        *_answers(story),
         *_others(story),
-        *_retry_after(story),
         *_stdout(story),
     ]
 
@@ -112,14 +101,6 @@ def _one_run_a_start(story: Story) -> Iterator[str]:
             yield f"{runs} runs were made for input {number}"
 
 
-def _was_first(story: Story, life: Lived) -> bool:
-    """Whether bytes that are no JSON may have been the first response of a batch."""
-    requests = [each for each in story.server.requests if each.time >= life.began]
-    raw = [each.time for each in requests if each.fault is not None and each.fault.raw is not None]
-    before = [each for each in requests if each.fault is None and raw and each.time < raw[0] - 0.05]
-    return story.schedule.kind == "batch" and bool(raw) and not before
-
-
 def _outcomes(story: Story) -> Iterator[str]:
     """Each outcome is that of its own input; an error is borne out by the truth."""
     seen: dict[tuple[int, int], dict[str, Any]] = {}
@@ -135,7 +116,7 @@ def _outcomes(story: Story) -> Iterator[str]:
     for report in story.told("result"):
         yield from _outcome(story, report, story.schedule.inputs[0])
     for report in story.told("error"):
-        yield from _error(story, report, None)
+        yield from _error(story, report)
     if story.truth.forgotten:
         return
     there = {run["run_id"] for run in story.server.runs}
@@ -167,105 +148,23 @@ def _outcome(story: Story, report: dict[str, Any], input: dict[str, Any]) -> Ite
         if report["description"] not in words:
             yield f"input {input} has the failure {report['description']}"
     else:
-        yield from _error(story, report, input["n"])
+        yield from _error(story, report)
 
 
-def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator[str]:
-    """An error that is not the run's own has to be one that the truth bears out."""
-    name, truth = report["error"], story.truth
-    life = story.lives[report["life"]]
-    if name == "RunGone" and (truth.forgotten or _deleted_itself(story, report)):
-        return  # windows "forgot" and "cancel"
-    if name == "ResumeAmbiguous" and any(
-        request.fault is not None and life.began <= request.time <= report["time"]
-        for request in story.requests("POST", r"/runs/[0-9a-f-]{36}")
-    ):
-        return
-    if name == "RunStartAmbiguous":
-        yield from _ambiguous(story, report, life)
-        return
-    if report.get("ambiguous") and report["text"].startswith("DELETE"):
-        return  # window "lost twice"
-    # Requests for other inputs may be answered while the create of this input fails, or later.
-    failed = [
-        request.time
-        for request in story.requests("POST", "/runs")
-        if request.fault is not None
-        and request.time <= report["time"]
-        and json.loads(request.body)["input"].get("n") == number
-    ]
-    before = max(failed, default=report["time"]) - JUST_BEFORE
-    answered = any(
-        request.fault is None and life.began <= request.time < before
-        for request in story.server.requests
+def _error(story: Story, report: dict[str, Any]) -> Iterator[str]:
+    if not _in_trouble(story, report["life"]):
+        yield f"life {report['life']}: {report['error']}, without a fault: {report['text']}"
+
+
+def _in_trouble(story: Story, number: int) -> bool:
+    """Whether window "trouble" is open: a life met a fault, or did not find the server."""
+    life = story.lives[number]
+    faults = (r for r in story.server.requests if r.fault is not None or r.method == "DELETE")
+    away = any(end > life.began and began < life.ended for began, end in story.truth.away)
+    # What an earlier life has met may have left its mark.
+    return bool(away or story.truth.forgotten) or any(
+        request.time <= life.ended for request in faults
     )
-    # A first response that is no HTTP is taken for one of another kind of server.
-    wrong = truth.away or name == "ProtocolException"
-    if report.get("sent") is False and not answered and wrong:
-        return  # window "wrong address"
-    if name == "ResponseValidationError" and _was_first(story, life):
-        return  # window "wrong address", as for a page of a web server
-    whose = "" if number is None else f" of input {number}"
-    yield f"life {report['life']}: {name}{whose}, which nothing bears out: {report['text']}"
-
-
-def _waits(story: Story) -> Iterator[str]:
-    """A wait uses the time that it has, and no more; what it ends with is borne out."""
-    for waited in story.told("waited"):
-        report = {**waited, **waited["outcome"]}
-        timeout, took = story.schedule.options["timeout"], report["took"]
-        which = f"life {report['life']}: wait {report['count']} of {timeout} s"
-        if took > timeout + LATE:
-            yield f"{which} took {took:.2f} s"
-        name, status = report.get("error"), report.get("status")
-        passes = status is None or status in (408, 429) or status >= 500
-        if name is None or name in ("RunFailed", "RunTimedOut", "RunGone") or not passes:
-            if "error or timeout" not in report.get("text", ""):  # no time was left to tell
-                yield from _outcome(story, report, report["input"])
-            continue
-        last = timeout - min(1.0, timeout / 4)  # until then, requests begin
-        if name == "RunStartAmbiguous":
-            last = 0.0 if report["asked"] else min(last, SEARCH - 1.0)
-        began = report["time"] - took
-        away = any(begins < began + took and end > began for begins, end in story.truth.away)
-        if report.get("sent") is False and away:
-            continue  # window "wrong address"
-        searches = story.requests("POST", "/runs/search")
-        refused = [one for one in searches if one.fault and began <= one.time <= report["time"]]
-        if name == "RunStartAmbiguous" and len(refused) >= 5:
-            continue  # window "no search"
-        if took < last - 0.05 and took + report["asked"] < last:
-            yield f"{which} ended after {took:.2f} s: {name}: {report['text']}"
-            return  # many would follow
-
-
-def _deleted_itself(story: Story, report: dict[str, Any]) -> bool:
-    """Whether the client has had the run deleted, in this life or before."""
-    whose = report.get("run_id") or "[^/]+"
-    return any(one.time < report["time"] for one in story.requests("DELETE", f"/runs/{whose}"))
-
-
-def _ambiguous(story: Story, report: dict[str, Any], life: Lived) -> Iterator[str]:
-    """A run that a search has told of is not unclear; without a search, nothing is known."""
-    token = report["client_token"]
-    made = [run.time for run in story.truth.runs if run.token == token]
-    searches = [
-        request
-        for request in story.requests("POST", "/runs/search")
-        if life.began <= request.time <= report["time"]
-    ]
-    away = any(end > life.began and began < report["time"] for began, end in story.truth.away)
-    if not searches and not away:
-        yield f"RunStartAmbiguous without a search: {report['text']}"
-    fine = [request for request in searches if request.fault is None]
-    if story.schedule.quirks.search_metadata == "fails":
-        fine = [request for request in fine if b"metadata" not in request.body]
-    told = [one for one in fine if made and one.time > made[0] + 0.1]
-    slow = any(one.fault is not None and (one.fault.drip or one.fault.delay) for one in searches)
-    if told and not (story.truth.forgotten or away or slow):
-        yield f"RunStartAmbiguous although a search told of the run: {report['text']}"
-    if story.schedule.kind != "batch" and not report.get("token"):
-        yield "RunStartAmbiguous without a token"
 
 
 def _events(story: Story) -> Iterator[str]:
@@ -323,12 +222,6 @@ def _last_event_ids(story: Story, number: int, events: list[dict[str, Any]]) -> 
             return
 
 
-def _answers(story: Story) -> Iterator[str]:
-    for run_id, question, answer in story.truth.answers:
-        if answer != question:
-            yield f"run {run_id}: question {question} got the answer to {answer}"
-
-
 def _others(story: Story) -> Iterator[str]:
     there = {run["run_id"] for run in story.server.runs}
     for run_id in story.truth.others:
@@ -336,29 +229,6 @@ def _others(story: Story) -> Iterator[str]:
             yield f"the run {run_id} of somebody else was deleted"
         if story.requests("DELETE", f"/runs/{run_id}"):
             yield f"a DELETE for the run {run_id} of somebody else was sent"
-
-
-def _retry_after(story: Story) -> Iterator[str]:
-    for life in story.lives:
-        sent = [r for r in story.server.requests if life.began <= r.time <= life.ended]
-        for request in sent:
-            fault = request.fault
-            if fault is None or fault.retry_after is None:
-                continue
-            over = request.time + float(fault.retry_after)
-            if any(began < over and end > request.time for began, end in story.truth.away):
-                continue  # the response may have been lost
-            # One run is waited for by one thread, which cannot begin anything "just before".
-            grace = JUST_BEFORE if len(story.schedule.inputs) > 1 else 0.0
-            early = [one for one in sent if request.time + grace < one.time < over - 0.05]
-            if story.schedule.options.get("on_stop") == "cancel":  # window "farewell"
-                early = [one for one in early if one.method != "DELETE"]
-            if early:
-                yield (
-                    f"{early[0].method} {early[0].path} {early[0].time - request.time:.2f} s after"
-                    f" a {fault.status} to {request.method} {request.path} with Retry-After: 1"
-                )
-                return
 
 
 def _stdout(story: Story) -> Iterator[str]:
@@ -387,8 +257,9 @@ def _command(story: Story, number: int, rows: list[Any]) -> Iterator[str]:
             if row["status"] == "success" == right and row["result"] == result_of(input):
                 continue
             lost = bool(story.truth.forgotten) and right == "timeout"  # as in `_outcome`
-            if row["status"] not in (right, "error" if lost else right) or right == "success":
-                yield from _row(story, number, row)
+            wrong = row["status"] not in (right, "error" if lost else right) or right == "success"
+            if wrong and not _in_trouble(story, number):
+                yield f"life {number}: item {row['index']} is {str(row)[:200]}"
         return
     fail = story.schedule.inputs[0].get("fail")
     expected = 0 if fail is None else 6 if fail == "timeout" else 5
@@ -397,33 +268,6 @@ def _command(story: Story, number: int, rows: list[Any]) -> Iterator[str]:
         if status == 0 and (not rows or rows[-1] != result_of(story.schedule.inputs[0])):
             yield f"life {number}: status 0, with the output {str(rows)[:80]}"
         stopped = (130, 143) if story.lives[number].killed else ()  # by a signal of the schedule
-        if status not in (expected, *stopped) and not _excused(story, number, status):
+        excused = status in (1, 7, 8, 10) and _in_trouble(story, number)
+        if status not in (expected, *stopped) and not excused:
             yield f"life {number}: exit status {status} instead of {expected}"
-
-
-def _row(story: Story, number: int, row: dict[str, Any]) -> Iterator[str]:
-    if row["status"] == "gone" and story.truth.forgotten:
-        return
-    if row["status"] is None and row.get("token") and _unclear(story, number):
-        return
-    yield f"life {number}: item {row['index']} is {str(row)[:200]}"
-
-
-def _excused(story: Story, number: int, status: int) -> bool:
-    """Whether an exit status of the command `run` is borne out."""
-    life = story.lives[number]
-    answered = any(
-        r.fault is None and life.began <= r.time <= life.ended for r in story.server.requests
-    )
-    if status in (1, 10):
-        return bool(story.truth.away) and not answered  # window "wrong address"
-    return (status == 8 and _unclear(story, number)) or (
-        status == 7 and bool(story.truth.forgotten)
-    )
-
-
-def _unclear(story: Story, number: int) -> bool:
-    life = story.lives[number]
-    away = any(end > life.began and began < life.ended for began, end in story.truth.away)
-    creates = story.requests("POST", "/runs")
-    return away or any(r.fault is not None and life.began <= r.time <= life.ended for r in creates)

@@ -9,10 +9,8 @@ import contextlib
 import dataclasses
 import faulthandler
 import importlib
-import itertools
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -20,7 +18,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +26,9 @@ from urllib3.util import Retry
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
-    ApiException,
     Configuration,
     OpenApiException,
-    PendingInterrupt,
-    RunFailed,
-    RunGone,
     RunHandle,
-    RunStartAmbiguous,
 )
 from acp_client_v0_1.cli import main
 from chaos.schedule import Schedule
@@ -58,23 +50,6 @@ TIMES: dict[str, Any] = {
     "early": (0.02, 0.2),
     "pace": (0.02, 0.1),
 }
-
-
-def _again(original: Any) -> Any:
-    again = importlib.import_module("acp_client_v0_1.handles._perform").AGAIN
-    return lambda *args, **kwargs: again
-
-
-def _always_late(original: Any) -> Any:
-    late = importlib.import_module("acp_client_v0_1.handles._rules").Raise("late")
-    return lambda *args, **kwargs: late
-
-
-def _never_found(original: Any) -> Any:
-    def find_created(known: Any, *args: Any, **kwargs: Any) -> Any:
-        raise RunStartAmbiguous(client_token=known.client_token, token="", why="not searched")
-
-    return find_created
 
 
 def _without_last_event_id(original: Any) -> Any:
@@ -103,9 +78,6 @@ def _always_new(original: Any) -> Any:
 # Mistakes that the checks have to find: what changes (a module, and a function or method in it),
 # and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
-    "post-again": (("handles._create", "find_created", _again),),
-    "no-retry": (("handles._rules", "_pause", _always_late),),
-    "no-search": (("handles._create", "find_created", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.ended", _a_moment_later),),
     "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),
@@ -206,51 +178,9 @@ class Life:
             self.report("events", complete=events.complete, ended_by=events.ended_by, after=known)
         self._ended(run, lambda: run.result())
 
-    def wait(self, client: ApiClient) -> None:
-        """Have the result of a run by waits with a timeout, and runs beside it, in such a time."""
-        run, agent = self._attached(client), AgentHandle(AGENT_ID, client)
-        seconds = self.schedule.options["timeout"]
-        for count in itertools.count(1):
-            beside = {**self.schedule.inputs[0], "n": 1000 * (self.number + 1) + count}
-            self._waited(count, beside, partial(agent.run, beside, timeout=seconds))
-            told = self._waited(count, self.schedule.inputs[0], partial(run.result, seconds))
-            if not isinstance(told, ApiException) or isinstance(told, (RunFailed, RunGone)):
-                break
-        self._ended(run, lambda: told)
-
-    def _waited(self, count: int, input: dict[str, Any], call: Callable[[], Any]) -> Any:
-        """Report what a call with a timeout came to, and how long it took; heed Retry-After."""
-        told: Any
-        began = time.monotonic()
-        try:
-            told = call()
-        except ApiException as error:
-            told = error
-        took = time.monotonic() - began
-        found = re.search(r"Retry-After: (\d+) s", str(told))
-        asked = float(found[1]) if found and isinstance(told, ApiException) else 0.0
-        what = {"outcome": described(told), "input": input, "asked": asked}
-        self.report("waited", count=count, took=took, **what)
-        self.handed_out(count)
-        time.sleep(max(asked, 0.05))  # as another call is no retry
-        return told
-
-    def drive(self, client: ApiClient) -> None:
-        """Answer each question of a run, and have its result."""
-        run = self._attached(client)
-        asked: list[int] = []
-
-        def answer(question: PendingInterrupt) -> dict[str, Any]:
-            asked.append(question.payload["question"])
-            self.report("question", question=asked[-1])
-            self.handed_out(len(asked))
-            return {"answer": asked[-1]}
-
-        self._ended(run, lambda: run.drive(answer))
-
     def command(self) -> None:
-        """Run the command, whose stdout is a pipe."""
-        os.dup2(os.open(self.folder / f"stdout{self.number}", os.O_WRONLY), 1)
+        """Run the command, whose stdout is a file."""
+        os.dup2(os.open(self.folder / f"stdout{self.number}", os.O_WRONLY | os.O_CREAT), 1)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         os.environ |= {"ACP_RETRIES": "1", "ACP_TIMEOUT": "2"}
         name, *more = self.schedule.command

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ class Verdict:
     schedule: Schedule
     faults: list[str]  # what does not hold
     stderr: str = ""  # of the client
-    lives: list[float] = field(default_factory=list[float])  # seconds
 
 
 def play(seed: int, mutant: str = "") -> Verdict:
@@ -52,8 +51,7 @@ def play(seed: int, mutant: str = "") -> Verdict:
             _Play(story, folder, mutant).all_lives()
             stderr = folder / "stderr"
             words = stderr.read_text(errors="replace") if stderr.exists() else ""
-            lives = [life.ended - life.began for life in story.lives]
-            return Verdict(schedule, faults_of(story), words, lives)
+            return Verdict(schedule, faults_of(story), words)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -63,7 +61,6 @@ def _runs_of_others(server: LocalServer) -> list[str]:
     creates: list[dict[str, Any]] = [
         {"input": {"n": -1, "ms": 60_000}},
         {"input": {"n": -1, "ms": 60_000}, "metadata": {"acp-batch": "b", "acp-client-token": "t"}},
-        {"input": {"n": -1, "asks": 1}},
         {"input": {"n": -1}},
     ]
     with ApiClient(Configuration(host=server.url)) as client:
@@ -117,7 +114,6 @@ class _Play:
         if not quirks.replay or quirks.event_ids not in ("run", "opaque"):
             known.pop("last_id", None)
         life = Life(number, story.schedule, story.server.url, self.folder, known, self.mutant)
-        reader = _Reader(self.folder / f"stdout{number}", story.schedule)
         process = FORK.Process(target=life.run)
         began = time.monotonic()
         with ONE:
@@ -131,7 +127,8 @@ class _Play:
         while _exit_of(process) is None:
             time.sleep(0.01)
         lived = Lived(began, time.monotonic(), exit, killed or exit == -signal.SIGKILL)
-        lived.stdout = reader.end()
+        stdout = self.folder / f"stdout{number}"
+        lived.stdout = stdout.read_bytes() if stdout.exists() else b""
         story.lives.append(lived)
         reports = self.folder / "reports"
         lines = reports.read_text().splitlines() if reports.exists() else []
@@ -182,37 +179,3 @@ def _exit_of(process: BaseProcess) -> int | None:
 
 def _is_unclear(report: dict[str, Any]) -> bool:
     return report.get("error") in ("RunStartAmbiguous", "ResumeAmbiguous")
-
-
-class _Reader:
-    """Reads the stdout of a command, slowly if the schedule wants it."""
-
-    def __init__(self, path: Path, schedule: Schedule) -> None:
-        self.text = b""
-        self.thread: threading.Thread | None = None
-        if schedule.kind == "command":
-            os.mkfifo(path)
-            # Open for both, so that neither side waits for the other.
-            self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-            self.ended = threading.Event()
-            self.thread = threading.Thread(target=self._read, args=(schedule.reader,))
-            self.thread.start()
-
-    def _read(self, pause: float) -> None:
-        while True:
-            ended = self.ended.is_set()
-            try:
-                self.text += os.read(self.fd, 4096)
-                time.sleep(0 if ended else pause)
-            except BlockingIOError:
-                if ended:
-                    return
-                time.sleep(0.005)
-
-    def end(self) -> bytes:
-        """Return all that was written; the command has ended."""
-        if self.thread is not None:
-            self.ended.set()
-            self.thread.join()
-            os.close(self.fd)
-        return self.text

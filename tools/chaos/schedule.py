@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 from acp_client_v0_1.testing import Fault, Quirks
 
-Kind = Literal["batch", "follow", "drive", "wait", "command"]
+Kind = Literal["batch", "follow", "command"]
 What = Literal["restart", "forget", "kill", "interrupt", "terminate"]
 
 STORM = 2.0  # seconds from the first request until the faults are over
 STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 529, 598)
-TIMEOUTS = (0.4, 0.5, 0.8, 1.0, 1.5, 2.0, 3.0)  # seconds of one wait
 STREAM = ("GET", "/runs/*/stream")
 CHANGES = (("POST", "/runs"), ("POST", "/runs/*"), ("DELETE", "/runs/*"))
 PATHS = (
@@ -52,7 +51,6 @@ class Schedule:
     steps: tuple[Step, ...]
     kill_at: tuple[int, ...] = ()  # of each life: the client kills itself at this item or event
     command: tuple[str, ...] = ()
-    reader: float = 0.0  # seconds between two reads of the command's stdout
     delete: bool = False  # the run, at the end
 
     def __str__(self) -> str:
@@ -111,7 +109,7 @@ FAULTS: dict[str, _Make] = {
 def schedule_of(seed: int) -> Schedule:
     """Draw all that a seed decides."""
     dice = random.Random(seed)
-    kind: Kind = dice.choice(["batch", "batch", "follow", "drive", "wait", "wait", "command"])
+    kind: Kind = dice.choice(["batch", "batch", "follow", "command"])
     options: dict[str, Any] = {}
     command: tuple[str, ...] = ()
     if kind == "command":
@@ -123,8 +121,6 @@ def schedule_of(seed: int) -> Schedule:
         options["ordered"] = dice.random() < 0.3
     else:
         inputs = (_one_input(dice, kind),)
-    if kind == "wait":
-        options["timeout"] = dice.choice(TIMEOUTS)
     if kind == "batch":
         options["on_stop"] = dice.choice(["leave", "leave", "cancel"])
         options["executor"] = dice.random() < 0.2
@@ -138,7 +134,6 @@ def schedule_of(seed: int) -> Schedule:
         steps=_steps(dice, kind, many),
         kill_at=tuple(dice.choice([0, 0, dice.randint(1, 5)]) for _ in range(3)),
         command=command,
-        reader=dice.choice([0.0, 0.0, 0.02]),
         delete=dice.random() < 0.4,
     )
 
@@ -154,9 +149,7 @@ def _input(dice: random.Random, number: int) -> dict[str, Any]:
 
 def _one_input(dice: random.Random, kind: Kind) -> dict[str, Any]:
     made: dict[str, Any] = {"n": 0, "ms": dice.choice([0, 5, 50])}
-    if kind == "drive":
-        made["asks"] = dice.randint(1, 3)
-    elif kind == "follow" or dice.random() < 0.5:
+    if kind == "follow" or dice.random() < 0.5:
         made |= {"updates": dice.randint(1, 12), "ms": dice.choice([0, 5, 20, 60])}
     if dice.random() < 0.2:
         made["fail"] = dice.choice([7, "timeout"])
@@ -193,17 +186,11 @@ def _faults(dice: random.Random, kind: Kind, large: bool) -> tuple[Fault, ...]:
             method, path = dice.choice(CHANGES)
         if name in ("busy", "away"):
             method, path = None, None
-        if name == "lag" and kind == "drive":
-            continue  # replicas that show an old state of a run that asks are out of scope
         if name == "dripping" and large:
             continue  # a byte at a time would take it half a minute
         made = FAULTS[name](dice)
         made = {"share": share, "times": times, **made}
         drawn.append(Fault(method=method, path=path, **made))
-    if kind == "wait" and dice.random() < 0.2:
-        # After its first requests the server hangs: only a timeout ends a call then.
-        silent = Fault(times=dice.randint(2, 8), cut="stall")
-        drawn[:0] = (Fault(times=dice.randint(1, 3)), silent)
     return tuple(drawn)
 
 

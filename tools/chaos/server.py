@@ -12,8 +12,6 @@ from acp_client_v0_1.testing import (
     AgentContext,
     AgentDefinition,
     AgentError,
-    Interrupt,
-    InterruptSpec,
     LocalServer,
     Quirks,
 )
@@ -36,7 +34,6 @@ class Truth:
     """What has happened at the server, whatever anybody was told."""
 
     runs: list[Made] = field(default_factory=list[Made])
-    answers: list[tuple[str, int, Any]] = field(default_factory=list[tuple[str, int, Any]])
     others: list[str] = field(default_factory=list[str])  # ids of runs of somebody else
     forgotten: list[float] = field(default_factory=list[float])  # when the server forgot its runs
     away: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
@@ -47,7 +44,7 @@ class Truth:
 
         def work(
             input: dict[str, Any], config: dict[str, Any], context: AgentContext
-        ) -> Generator[dict[str, Any] | Interrupt, dict[str, Any], dict[str, Any]]:
+        ) -> Generator[dict[str, Any], None, dict[str, Any]]:
             token = str(context.metadata.get("acp-client-token", ""))
             if "others" not in context.metadata:
                 with lock:
@@ -56,11 +53,6 @@ class Truth:
             for number in range(1, input.get("updates", 0) + 1):
                 context.sleep(seconds)
                 yield {"k": number}
-            for question in range(input.get("asks", 0)):
-                context.sleep(seconds)
-                answer = yield Interrupt("number", {"question": question, "n": input["n"]})
-                with lock:
-                    self.answers.append((context.run_id, question, answer.get("answer")))
             context.sleep(seconds)
             fail = input.get("fail")
             if fail == "timeout":
@@ -73,7 +65,6 @@ class Truth:
             function=work,
             name="chaos",
             agent_id=AGENT_ID,
-            interrupts=(InterruptSpec("number", {}, {}),),
         )
         return LocalServer([agent], quirks=quirks, ping=0.3)
 

@@ -25,5 +25,4 @@ with (
     _agent = AgentHandle(AGENT_ID, _client)
     list(_agent.map([{"n": 0}], journal=Path(_folder) / "journal"))
     list(_agent.start({"n": 0, "updates": 1}, streaming="custom").events())
-    _agent.run({"n": 0, "asks": 1}, on_interrupt=lambda question: {"answer": 0})
     main(["run", AGENT_ID, '{"n": 0}', "--host", _server.url])
