@@ -20,7 +20,6 @@ run by this.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import is_dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
@@ -35,6 +35,7 @@ from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import Polls, RunCore, create_core
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
+from acp_client_v0_1.handles._match import check_mark, differences
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
@@ -43,6 +44,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
 # A post is unclear if nothing shows whether the server carried it out. `create` makes at most this
@@ -85,6 +86,10 @@ class RunDriver:
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
+        # The client tokens of the open tasks that have a run, by the ids of these runs.
+        self._owners: dict[str, str] = {}
+        # The run ids that the server has given to two open tasks.
+        self._shared = set[str]()
         self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.server.reached |= plan.server_reached
@@ -94,6 +99,7 @@ class RunDriver:
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
+                task.core.mark = task.client_token
                 # The run was created at least this many seconds ago.
                 task.core.note_created(ago=timing().now() - self._written_at)
             task.core.open_span()
@@ -126,25 +132,53 @@ class RunDriver:
         begins = task.retry or not task.run_id
         described = self._describe() if self.plan.check and begins else None
         try:
-            if task.retry:
-                self._check_failed_run(task)
+            if task.run_id:
+                self._attach(task)
             if not task.run_id:
                 self._create(task, search_first or task.started_before or task.retry, described)
             self._new_polls(task)
         except OpenApiException as error:
             self._fail(task, error)
 
-    def _check_failed_run(self, task: Task) -> None:
-        """Read the run of a task. According to the journal, this run has failed.
+    def _attach(self, task: Task) -> None:
+        """Read the run that the journal names. Raise an error if it is not of this batch.
 
-        - If its status is still error or timeout, or if the run is gone, forget the run.
-        - If its status is any other, the server has tried the run again. The task keeps the run.
+        If the task is to be run again, and the status of its run is error or timeout, or the run is
+        gone, forget the run. If its status is any other, the server has tried the run again.
         """
-        with contextlib.suppress(RunGone):
-            status = self.core(task).read(self._wait()).status
-            if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
+        try:
+            run = self.core(task).read(self._wait())
+        except RunGone:
+            if not task.retry:
+                raise
+        else:
+            value = None if task.input is None else dict_of("input", task.input)
+            asked = RunCreate(agent_id=self.plan.agent_id, input=value)
+            # If the server does not show the client token, the rest shows whose the run is.
+            check_mark(run, task.client_token, shown=bool(differences(run, asked)))
+            if not (task.retry and run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)):
+                self._claim(task)
                 return
         task.start_over()
+
+    def _claim(self, task: Task) -> None:
+        """Note that a run id is of a task. Raise an error if it is also of another open task.
+
+        Nobody knows which of the two runs an output is of. So the other task gets this error, too,
+        and the batch does not use the id any more.
+        """
+        run_id, token = task.run_id, task.client_token
+        if self._owners.setdefault(run_id, token) != token:
+            self._shared.add(run_id)
+        if run_id in self._shared:
+            task.run_id = ""
+            why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
+            raise self._unclear(task, why)
+
+    def _unclear(self, task: Task, why: str) -> RunStartAmbiguous:
+        plan, token = self.plan, task.client_token
+        known = encode_token(RunToken(plan.server, agent=plan.agent_id, client_token=token))
+        return RunStartAmbiguous(client_token=token, token=known, why=why)
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the agent's descriptor, from the cache if it is fresh."""
@@ -180,6 +214,7 @@ class RunDriver:
         runs = self._agent.runs
         core = task.core = create_core(creation, runs, self.contact, plan.agent, find_or_create)
         task.run_id, task.duplicates = core.run_id, len(core.duplicates)
+        self._claim(task)
         if self._journal is not None:
             self._journal.started(task)
 
@@ -214,12 +249,8 @@ class RunDriver:
             #   another run only if an executor has repeated the task.
             if plan.unclear == "start" or (cannot_search and not task.started_before):
                 return []
-            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
-            raise RunStartAmbiguous(
-                client_token=task.client_token,
-                token=encode_token(token),
-                why=f"it may have been started before, and the search for it failed: {error}",
-            ) from error
+            why = f"it may have been started before, and the search for it failed: {error}"
+            raise self._unclear(task, why) from error
 
     # Waiting
 
@@ -256,6 +287,7 @@ class RunDriver:
                 raise wait.late_error()
             core = self.core(task)
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
+            self._claim(task)
             if output is None:
                 wait.pause(pause)
                 return False
@@ -316,6 +348,7 @@ class RunDriver:
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:
         """End a task with its outcome, and record the outcome."""
         task.outcome = outcome
+        self._owners.pop(task.run_id, None)
         if task.core is not None:
             task.core.end_span(outcome)
         if self._journal is not None:

@@ -22,6 +22,7 @@ from acp_client_v0_1.cli._outcomes import EXPECTED, document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
+from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token, server_of
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
@@ -169,7 +170,7 @@ def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
             return about | document(error)
 
     runs = acp.ThreadsApi(client).get_thread_history(options.thread)
-    output.many(at_once(outcome, runs))
+    output.many(at_once(outcome, [run for run in runs if is_on(run, options.thread)]))
 
 
 def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:

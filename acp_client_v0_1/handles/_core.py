@@ -34,6 +34,7 @@ from acp_client_v0_1.exceptions import (
     ResponseValidationError,
     RunWaitTimeout,
 )
+from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
@@ -97,6 +98,9 @@ class RunCore:
 
     # The token that the handle was made from, or an empty one.
     given_token: RunToken = RunToken("")
+    # The client token by which a journal names the run, or "". A journal names runs, and does not
+    # own them. So the run is not cancelled if it does not show this client token.
+    mark: str = ""
     # The create that this client sent. The server may not return its fields, so they are kept here.
     creation: RunCreate | None = None
     # The id of the last event that was handed out.
@@ -199,11 +203,14 @@ class RunCore:
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it.
 
-        Raises `ResponseValidationError` if the record is of another run.
+        Raises `ResponseValidationError` if the record is of another run, or if the run does not
+        carry the client token that it was attached to by.
         """
         # This comparison is only for speed.
         if run.run_id != self.run_id:
             self.check_id(run.run_id, "record", run)
+        # A server may have forgotten the run of a token or a journal, and use its id again.
+        check_mark(run, self.mark or self.given_token.client_token)
         self._run = run
         if run.status in _WITH_OUTPUT:
             self._outcome = None
@@ -347,12 +354,9 @@ class RunCore:
     def check_id(self, named: str, what: str, received: Any) -> None:
         """Raise `ResponseValidationError` if what was received names another run.
 
-        A cache or a proxy may mix up runs. An empty id, or an id of zeros, names no run: a proxy
-        that does not know the id sends such an output.
+        A cache or a proxy may mix up runs. Some proxies do not know the ids of outputs.
         """
-        # A server may write a UUID with or without dashes, and in either case of letters.
-        found, ours = named.replace("-", "").lower(), self.run_id.replace("-", "").lower()
-        if found.strip("0") and found != ours:
+        if not same_id(self.run_id, named):
             reason = f"the server gave run {short(self.run_id)} the {what} of run {short(named)}"
             raise ResponseValidationError(reason=reason, body=received.to_json())
 
@@ -392,9 +396,14 @@ class RunCore:
     # Ending
 
     def cancel(self, wait: Wait) -> bool:
-        """Delete the run unless it has ended. Return whether the DELETE ended it."""
-        if self.read(wait).status in FINAL:
+        """Delete the run unless it has ended. Return whether the DELETE ended it.
+
+        A run that does not show the client token `mark` is not deleted.
+        """
+        run = self.read(wait)
+        if run.status in FINAL:
             return False
+        check_mark(run, self.mark, shown=True)
         deleted = self.delete(wait, keep_final=True)
         cancelled = deleted is None or deleted.status not in FINAL
         if cancelled:

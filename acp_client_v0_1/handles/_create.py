@@ -28,6 +28,7 @@ from acp_client_v0_1.exceptions import (
     ResponseValidationError,
 )
 from acp_client_v0_1.handles._core import utc
+from acp_client_v0_1.handles._match import differences, is_of
 from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
@@ -74,12 +75,10 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     def post(limit: float) -> list[Run]:
         seconds = None if limit == math.inf else limit
         made = runs.create_run(creation, _request_timeout=seconds)
-        sent = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-        named = (made.creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-        # A cache or a proxy may mix up responses. The server need not return the metadata, and may
-        # write them in another way, or mask them.
-        if sent and isinstance(named, str) and named.strip(" *").lower() not in ("", sent.lower()):
-            reason = f"the server answered the create with another run, {short(made.run_id)}"
+        # A cache or a proxy may mix up responses.
+        if other := differences(made, creation):
+            words = f"run {short(made.run_id)}, which has another {' and '.join(other)}"
+            reason = f"the server answered the create with {words}"
             raise ResponseValidationError(200, reason, body=made.to_json())
         return [made]
 
@@ -314,12 +313,3 @@ def _search_pages(
         if not found:
             raise ApiException(reason=f"the run is not among the first {offset} that were found")
     return sorted(found.values(), key=lambda run: (utc(run.created_at), run.run_id))
-
-
-def is_of(run: Run, agent_id: str | None) -> bool:
-    """Tell whether a run is of an agent. Every run is, if ``agent_id`` is None.
-
-    The server may write the agent's id in another case than the caller does.
-    """
-    known = run.agent_id.lower(), run.creation.agent_id.lower()
-    return agent_id is None or agent_id.lower() in known

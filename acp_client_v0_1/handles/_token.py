@@ -21,7 +21,7 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import ApiValueError
@@ -104,13 +104,10 @@ def decode_token(text: object) -> RunToken:
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
     try:
-        parsed: object = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise TokenError(f"the token holds no JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise TokenError("the token holds no JSON object")
-    known = cast("dict[str, Any]", parsed)
-    values = {name: known.get(name, "") for name in RunToken.__slots__}
+        known: Any = json.loads(content)
+        values = {name: known.get(name, "") for name in RunToken.__slots__}
+    except (AttributeError, ValueError, RecursionError) as error:
+        raise TokenError("the token holds no JSON object") from error
     for name, value in values.items():
         if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
             raise TokenError(f"the token cannot be used: its {name} must not be {value!r:.30}")

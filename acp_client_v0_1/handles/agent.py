@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self, Unpack
 
@@ -23,10 +23,12 @@ from acp_client_v0_1.exceptions import (
     ApiValueError,
     NotFoundException,
     OpenApiException,
+    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import RunCore, add_note, create_core, handle_of, received_id
-from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
+from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
+from acp_client_v0_1.handles._match import asked_for, is_of, same_agent
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
@@ -86,7 +88,7 @@ class AgentHandle(Notebook):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        self._agent = Cached(partial(AgentsApi(client).get_agent_by_id, self.agent_id))
+        self._agent = Cached(partial(_read_agent, AgentsApi(client), self.agent_id))
 
     @classmethod
     def find(
@@ -492,7 +494,12 @@ class AgentHandle(Notebook):
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
-            post = partial(create, wait=wait)
+
+            def post(creation: RunCreate) -> list[Run]:
+                made = create(creation, wait)
+                # A run that was found may be of an earlier call, if the client token is not new.
+                return made if new or not wait.create_was_unclear else asked_for(made, creation)
+
             make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
             token, client = client_token_of(creation), self.runs.api_client
             earlier = set[str]() if new else _earlier_creates(f"{server_of(client)} {token}")
@@ -511,17 +518,13 @@ class AgentHandle(Notebook):
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
 
-        Raise `ApiValueError` if the oldest run of this agent has another input or config, or if
-        only other agents have runs with the client token.
+        Runs of other agents with the client token are left out. Raise `ApiValueError` if this agent
+        has such runs, and each of them has another input or config.
         """
         try:
-            found = self._search(client_token_of(creation), wait)
+            return asked_for(self._search(client_token_of(creation), wait), creation)
         except NoAgent as missing:
             raise missing.error from None
-        of_agent = [run for run in found if is_of(run, self.agent_id)]
-        if found:
-            _check_reused((of_agent or found)[0], creation)
-        return of_agent
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
@@ -592,40 +595,13 @@ def _earlier_creates(server_and_token: str) -> set[str]:
     return set()
 
 
-def _check_reused(run: Run, creation: RunCreate) -> None:
-    """Refuse a run that was found by its client token, but has another agent, input or config.
-
-    If the server returns neither the input nor the config of the run, there is only a warning.
-    """
-    wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
-    if not is_of(run, creation.agent_id):
-        other.insert(0, "agent_id")
-    unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
-    if other and unknown:
-        warn_caller(
-            f"run {short(run.run_id)} was found by its client_token, and the server does not "
-            "return what it was created with: the run is used as it is"
-        )
-    elif other:
-        raise ApiValueError(
-            f"client_token is of run {short(run.run_id)}, which was created with another "
-            f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
-        )
-
-
-def _has(value: Any, wanted: Any) -> bool:
-    """Tell whether ``value`` contains ``wanted``. A server may add keys and nulls of its own."""
-    if isinstance(wanted, dict):
-        parts = cast("dict[str, Any]", wanted)
-        members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        return all(_has(members.get(key), part) for key, part in parts.items())
-    if isinstance(wanted, list) and isinstance(value, list):
-        values, items = cast("list[object]", value), cast("list[object]", wanted)
-        return len(values) == len(items) and all(map(_has, values, items))
-    # Python takes 1 and True for the same.
-    same_kind = isinstance(value, bool) == isinstance(wanted, bool)
-    return wanted is None or (same_kind and value == wanted)
+def _read_agent(agents: AgentsApi, agent_id: str, **options: Any) -> Agent:
+    """Read an agent. Raise `ResponseValidationError` if the response is about another agent."""
+    agent = agents.get_agent_by_id(agent_id, **options)
+    if not same_agent(agent_id, agent.agent_id):
+        named = f"agent {short(agent_id)} the record of agent {short(agent.agent_id)}"
+        raise ResponseValidationError(reason=f"the server gave {named}", body=agent.to_json())
+    return agent
 
 
 def _lookup_error(

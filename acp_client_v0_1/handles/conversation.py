@@ -11,6 +11,7 @@ from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -130,18 +131,20 @@ class Conversation:
         """Return the runs of the thread with their outputs, oldest first.
 
         There is one request for the runs, and one for the output of each run that is not pending.
-        The output of a pending run is None.
+        The output of a pending run is None. Runs of other threads, if the server returns any, are
+        left out.
 
         Raises:
             ApiException: The runs, or their outputs, cannot be read.
             ApiValueError: There is no thread yet, because there was no run.
         """
-        client = self._threads.api_client
+        client, thread_id = self._threads.api_client, self._existing_thread()
         return [
             (run, None)
             if run.status == RunStatus.PENDING
             else (run, RunHandle.of(run, client).output(0))
-            for run in self._threads.get_thread_history(self._existing_thread())
+            for run in self._threads.get_thread_history(thread_id)
+            if is_on(run, thread_id)
         ]
 
     def _existing_thread(self) -> str:

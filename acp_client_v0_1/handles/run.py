@@ -22,7 +22,8 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of, received_id
-from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
+from acp_client_v0_1.handles._create import find_by_token, find_created
+from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, TokenError

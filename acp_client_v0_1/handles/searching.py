@@ -22,6 +22,8 @@ ids first. The ids of all records are kept in memory, so the number of records i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
@@ -35,6 +37,7 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles.errors import SearchDrift
 from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
@@ -168,11 +171,22 @@ def _matches(request: Mapping[str, Any], record: object, attributes: Mapping[str
             keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
             found = {key: value for key, value in members.items() if key in keys}
         elif name == "agent_id":
-            # The server may write the id in another case than the caller does.
-            found, wanted = found.lower(), wanted.lower()
+            found, wanted = plain_id(found), plain_id(wanted)
         if found != wanted:
             return False
     return True
+
+
+def _matching(records: Iterator[T], request: Mapping[str, Any], kind: _Kind) -> Iterator[T]:
+    """Yield the records that meet the conditions of a request. Warn of the first other one."""
+    warned = False
+    for record in records:
+        if _matches(request, record, kind.attributes):
+            yield record
+        elif not warned:
+            warned = True
+            words = "the server ignores conditions of the search: %s %s does not match"
+            _log.warning(words, kind.id_name, short(attrgetter(kind.id_name)(record)))
 
 
 def _every(
@@ -185,33 +199,39 @@ def _every(
         raise wrong_type("request", f"a dict or {kind.model.__name__}", request)
     check_arguments("on_drift", on_drift=on_drift)
     fields = {name: getattr(request, name) for name in request.model_fields_set}
-    return _records(search, kind, fields, on_drift == "raise")
+    return _matching(_records(search, kind, fields, on_drift == "raise"), fields, kind)
+
+
+def _page(
+    search: Search[T],
+    kind: _Kind,
+    request: dict[str, Any],
+    seen: set[str],
+    numbers: Iterator[int],
+    offset: int,
+) -> dict[str, T]:
+    """Return the records of a page by their ids, in the order of the server."""
+    pages = next(numbers)
+    if pages >= kind.most_pages or len(seen) >= _AVERAGE_PAGE * kind.most_pages:
+        raise ApiException(
+            reason=f"the search does not end: the server sent {pages:,} pages with "
+            f"{len(seen):,} records, and has more; search with more conditions"
+        )
+    # Pages overlap by one record, so each needs at least two.
+    limit = max(2, request.get("limit") or LARGEST_PAGE)
+    page = search({**request, "limit": limit, "offset": offset})
+    return {attrgetter(kind.id_name)(record): record for record in page}
 
 
 def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bool) -> Iterator[T]:
-    """Search page by page, and yield each record that matches, only once."""
-    id_of = attrgetter(kind.id_name)
-    # Pages overlap by one record, so each needs at least two.
-    limit = max(2, request.get("limit") or LARGEST_PAGE)
-    pages, warned = 0, False
-
-    def read(offset: int) -> dict[str, T]:
-        """Return the records of a page by their ids, in the order of the server."""
-        nonlocal pages
-        if pages >= kind.most_pages or len(seen) >= _AVERAGE_PAGE * kind.most_pages:
-            raise ApiException(
-                reason=f"the search does not end: the server sent {pages:,} pages with "
-                f"{len(seen):,} records, and has more; search with more conditions"
-            )
-        pages += 1
-        page = search({**request, "limit": limit, "offset": offset})
-        return {id_of(record): record for record in page}
+    """Search page by page, and yield each record only once."""
 
     def report_drift(why: str) -> None:
         if raises:
             raise SearchDrift(offset=offset, why=why)
 
     seen: set[str] = set()
+    read = partial(_page, search, kind, request, seen, count())
     offset = start = request.get("offset") or 0
     anchor, ids, count_at_rewind = "", list[str](), 0
     while True:
@@ -233,13 +253,7 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
             report_drift(f"the record {short(again)} came again")
         new = [name for name in ids if name not in seen]
         seen.update(new)
-        for name in new:
-            if _matches(request, page[name], kind.attributes):
-                yield page[name]
-            elif not warned:
-                warned = True
-                words = "the server ignores conditions of the search: %s %s does not match"
-                _log.warning(words, kind.id_name, short(name))
+        yield from map(page.__getitem__, new)
         if index <= 0 and index + 1 == len(ids):
             # The page is empty, or has only the anchor. So it is the last page.
             return

@@ -1,0 +1,146 @@
+"""Compares what a server returned with what was asked, before anything is believed.
+
+A response, a search, a page or a journal may name somebody else's run: a cache or a proxy mixes up
+responses, a client token was used before, or a server uses the id of a run that it has forgotten.
+
+Strategy: a server may return less than it got, or write it in another way. So two values differ
+only if both are known, and no server would write the one for the other:
+
+- *Ids* may have other letters (upper or lower case), and a UUID may lack its dashes. An empty id,
+  or an id of zeros, is not known.
+- *The agent* may be addressed by its name, and its runs may carry its id. A run has two ids of its
+  agent, its own and the one of its create. A UUID is compared with the first of them that is known.
+  A name is compared with both, and one that is equal, or is a UUID, is enough.
+- *The client token* may have other letters, or be masked, or be missing.
+- *Input and config* may have keys, nulls and defaults that the server adds. An input that the
+  server returns as empty, or not at all, is not known.
+
+The other fields of a create are not compared: servers change them. Many name threads of their own.
+
+Invariants: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json, to_jsonable_python
+
+from acp_client_v0_1._errors import short, warn_caller
+from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
+from acp_client_v0_1.handles._token import client_token_of
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+
+_UUID = re.compile("[0-9a-f]{32}")
+# A client token of one of these forms is masked or missing.
+_MASKED = re.compile(r".*([*•…<\[]|\.\.\.).*|(.)\2{2,}|redacted|masked|hidden|", re.DOTALL)
+
+
+def plain_id(identifier: str) -> str:
+    """Return an id in the form in which ids are compared. An unknown id becomes empty."""
+    text = identifier.lower()
+    digits = text.replace("-", "")
+    return (digits if _UUID.fullmatch(digits) else text) if digits.strip("0") else ""
+
+
+def same_id(asked: str, *named: str | None) -> bool:
+    """Tell whether one of the ids ``named`` is that of what was asked for, or none is known."""
+    known = [each for each in named if each and plain_id(each)]
+    return asked in known or not known or plain_id(asked) in map(plain_id, known)
+
+
+def same_agent(asked: str, *named: str) -> bool:
+    """Tell whether the agent that was asked for may be the one with the ids ``named``."""
+    known = [each for each in named if plain_id(each)]
+    if _UUID.fullmatch(plain_id(asked)):
+        return same_id(asked, *known[:1])
+    return same_id(asked, *known) or any(_UUID.fullmatch(plain_id(each)) for each in known)
+
+
+def is_of(run: Run, agent_id: str | None) -> bool:
+    """Tell whether a run may be of an agent. None matches every run."""
+    if agent_id is None or agent_id == run.agent_id:
+        return True
+    return same_agent(agent_id, run.agent_id, run.creation.agent_id)
+
+
+def is_on(run: Run, thread_id: str) -> bool:
+    """Tell whether a run may be on a thread of ACP. The thread of its create counts, too."""
+    return same_id(thread_id, run.thread_id, run.creation.thread_id)
+
+
+def carries(run: Run, client_token: str) -> bool | None:
+    """Tell whether a run carries a client token. Return None if the server does not show that."""
+    found = client_token_of(run.creation).strip().lower()
+    if found == client_token.lower():
+        return True
+    return None if _MASKED.fullmatch(found) else False
+
+
+def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
+    """Raise an error if a run carries another client token. With ``shown``, it must carry this."""
+    mark = carries(run, client_token) if client_token else True
+    if mark is False or (shown and not mark):
+        words = f"run {short(run.run_id)} does not carry the client token {short(client_token)}"
+        reason = f"{words}: it may be somebody else's, and is left alone"
+        raise ResponseValidationError(reason=reason, body=run.to_json())
+
+
+def differences(run: Run, asked: RunCreate) -> list[str]:
+    """Return in what a run differs from the run that was asked for. If in nothing, it is that run.
+
+    The result has some of the names "agent_id", "client_token", "input" and "config".
+    """
+    made, token = run.creation, client_token_of(asked)
+    other = [] if is_of(run, asked.agent_id) else ["agent_id"]
+    if token and carries(run, token) is False:
+        other.append("client_token")
+    for name in ("input", "config"):
+        found, wanted = getattr(made, name), getattr(asked, name)
+        # Most servers return what they got, and the comparison of the texts is quick.
+        same = not found or to_json(found) == to_json(wanted)
+        if not (same or _has(found, to_jsonable_python(wanted))):
+            other.append(name)
+    return other
+
+
+def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
+    """Of the runs with a client token, return those that were asked for, oldest first.
+
+    A client token is one agent's, so runs of other agents are left out. If this agent has such
+    runs, and all of them were created with another input or config, raise `ApiValueError`. If the
+    server does not return what a run was created with, the run is used, with a warning.
+    """
+    ours = [run for run in found if is_of(run, asked.agent_id)]
+    fits = [run for run in ours if not differences(run, asked)]
+    if ours and not fits:
+        run_id, other = short(ours[0].run_id), " and ".join(differences(ours[0], asked))
+        raise ApiValueError(
+            f"client_token is of run {run_id}, which was created with another {other}: use another "
+            f"client_token, or RunHandle({run_id!r})"
+        )
+    made = fits[0].creation if fits else asked
+    if (asked.input and not made.input) or (asked.config and not made.config):
+        warn_caller(
+            f"run {short(fits[0].run_id)} was found by its client_token, and the server does not "
+            "return what it was created with: the run is used as it is"
+        )
+    return fits
+
+
+def _has(found: Any, wanted: Any) -> bool:
+    """Tell whether ``found`` contains ``wanted``. A server may add keys and nulls of its own."""
+    if isinstance(wanted, dict):
+        parts = cast("dict[str, Any]", wanted)
+        members = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        return all(_has(members.get(key), part) for key, part in parts.items())
+    if isinstance(wanted, list) and isinstance(found, list):
+        values, items = cast("list[object]", found), cast("list[object]", wanted)
+        return len(values) == len(items) and all(map(_has, values, items))
+    # Python takes 1 and True for the same.
+    same_kind = isinstance(found, bool) == isinstance(wanted, bool)
+    return wanted is None or (same_kind and found == wanted)
