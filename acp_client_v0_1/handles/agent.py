@@ -501,8 +501,8 @@ class AgentHandle(Notebook):
                 return made if new or not wait.create_was_unclear else asked_for(made, creation)
 
             make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
-            token, client = client_token_of(creation), self.runs.api_client
-            earlier = set[str]() if new else _earlier_creates(f"{server_of(client)} {token}")
+            token, server = client_token_of(creation), server_of(self.runs.api_client)
+            earlier = set[str]() if new else _earlier_creates(f"{server} {self.agent_id} {token}")
             if earlier and not reuse:
                 warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
             try:
@@ -584,10 +584,10 @@ class AgentHandle(Notebook):
 
 
 @lru_cache(maxsize=1000)
-def _earlier_creates(server_and_token: str) -> set[str]:
+def _earlier_creates(server_agent_token: str) -> set[str]:
     """Return a set that has the client token if an earlier create may have made a run.
 
-    The set is about the creates of this process with one client token at one server. Every call
+    The set is about this process's creates of one agent's runs with one client token. Every call
     with the same argument returns the same set, until 1000 other tokens have come. The caller adds
     the token when a create has made a run, or has raised `RunStartAmbiguous`. A create that Ctrl-C
     has interrupted may have made a run, too, and leaves the set empty.

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     JournalMismatch,
+    ResponseValidationError,
     RunFailed,
     RunGone,
     RunHandle,
@@ -40,8 +42,9 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     UnauthorizedException,
 )
+from acp_client_v0_1.batch._journal import encode_line
 from acp_client_v0_1.handles._token import decode_token
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.slow
 
@@ -278,6 +281,57 @@ def test_a_create_that_was_on_its_way_at_the_kill_is_found(
     assert len(creates(server)) == len(server.runs) == 1
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["with a client token", "without"])
+def test_a_run_of_somebody_else_in_a_journal_is_left_alone(
+    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, marked: bool
+) -> None:
+    inputs: list[Any] = numbers(1, seconds=60)
+    list(agent.map(inputs, journal=path, timeout=0.1))
+    # With a client token, even the run of the same input.
+    other = {"n": 0 if marked else 1, "seconds": 60}
+    if marked:
+        stranger = agent.start(other, client_token="somebody's").run_id
+    else:
+        stranger = agent.runs.create_run({"agent_id": agent.agent_id, "input": other}).run_id
+    _name_in_journal(path, stranger)
+    before = path.read_bytes()
+    server.clear_requests()
+    for retry in (False, True):
+        with agent.map(
+            inputs, journal=path, executor=executor, retry_failed=retry, on_stop="cancel"
+        ) as batch:
+            (item,) = batch
+        assert isinstance(item.error, ResponseValidationError) and item.run_id == stranger
+        assert f"run {stranger} does not carry the client token" in str(item.error)
+    assert {(each.method, each.path) for each in server.requests} <= {
+        ("GET", f"/runs/{stranger}"),
+        ("POST", "/runs/search"),
+    }
+    assert path.read_bytes() == before
+    assert {run["status"] for run in server.runs} == {"pending"}
+
+
+@pytest.mark.parametrize("server", [Quirks(), Quirks(echo="none")], indirect=True)
+def test_a_run_that_only_a_journal_names_is_deleted_only_if_it_shows_its_client_token(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    value = {"n": 0, "seconds": 60}
+    list(agent.map([value], journal=path, timeout=0.1))
+    (run,) = agent.runs.search_runs({})
+
+    def inputs() -> Iterator[Any]:
+        yield value
+        # The batch has attached to the run.
+        wait_for(lambda: any("/output" in request.path for request in server.requests))
+        raise KeyboardInterrupt
+
+    server.clear_requests()
+    with pytest.raises(KeyboardInterrupt):
+        list(agent.map(inputs(), journal=path, on_stop="cancel"))
+    assert server.requests[0].path == f"/runs/{run.run_id}"
+    assert len(server.runs) == (0 if run.creation.metadata else 1)
+
+
 def test_a_young_run_of_an_earlier_call_is_not_gone(
     agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
 ) -> None:
@@ -366,6 +420,14 @@ def test_another_input_is_a_mismatch_with_its_index(
         list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path))
     assert caught.value.index == 3
     assert path.read_bytes() == before and len(creates(server)) == 5
+
+
+def _name_in_journal(path: Path, run_id: str) -> None:
+    """Let the last "started" line of a journal name another run."""
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    record = json.loads(last)
+    assert record.keys() == {"started", "run", "crc"}
+    path.write_bytes(b"".join([*lines, encode_line({"started": record["started"], "run": run_id})]))
 
 
 def _keep_lines(path: Path, count: int) -> None:

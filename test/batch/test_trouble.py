@@ -528,13 +528,50 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
             assert len([item.result() for item in batch]) == 60
 
 
-def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: AgentHandle) -> None:
-    run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": 0, "seconds": 2}})
-    body = run.to_dict()
-    server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=None))
-    batch = agent.map(numbers(60), concurrency=60)
-    with beside(batch.close, after=30):
-        assert [item.result()["n"] for item in batch] == [0] * 60
+def test_a_create_that_is_answered_with_another_run_does_not_get_its_result(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(search=0.3)
+    run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": -1}})
+    body = run.to_dict(mode="json")
+    server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=1))
+    items = list(agent.map(numbers(4), ordered=True))
+    assert [item.result()["n"] for item in items] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("open_items", [1, 3])
+def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items: int) -> None:
+    """Nobody knows whose output it is if two are open, also once one of them has ended."""
+    zeros = "00000000-0000-0000-0000-000000000000"
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    run = {"run_id": zeros, "agent_id": zeros, "creation": {"agent_id": zeros}, "status": ""}
+    made: list[int] = []
+
+    def respond(request: Request) -> bytes:
+        if request.path == "/runs":
+            made.append(json.loads(request.body)["input"]["n"])
+            return response(json.dumps({**run, **times}).encode())
+        if not request.path.partition("?")[0].endswith("/output"):
+            return response(b'"no"', 501)
+        if len(made) < open_items:
+            time.sleep(0.05)
+            return response(b'"not yet"', 404)
+        result = {"type": "result", "run_id": zeros, "status": "", "result": {"n": made[-1]}}
+        return response(json.dumps(result).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(5), concurrency=open_items, ordered=True)
+        with beside(batch.close, after=30):
+            items = list(batch)
+    if open_items == 1:
+        assert [item.result() for item in items] == numbers(5)
+        return
+    words = f"the server gave run id {zeros} to two open items, pass concurrency=1"
+    assert [words in str(item.error) for item in items] == [True] * 5
+    assert {(type(item.error), item.run_id) for item in items} == {(RunStartAmbiguous, "")}
 
 
 # Ctrl-C

@@ -487,7 +487,7 @@ def test_a_run_of_somebody_else_is_never_deleted(
             body = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 60}}
             other = RunsApi(client).create_run(body)
             path, given = f"/runs/{other.run_id}", {"times": None, "status": 200}
-            stolen = other.to_dict(mode="json")
+            stolen = other.to_dict(mode="json") | {"creation": {"agent_id": SLOW_AGENT_ID}}
             marks = {"metadata": {"acp-client-token": "somebody else's"}}
             theirs = {**stolen, "creation": {**stolen["creation"], **marks}}
             server.faults.add(

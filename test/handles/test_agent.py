@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
 import pytest
 from support.serving import Clock, Serve
+from support.socket_server import response
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -19,6 +21,7 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    ResponseValidationError,
     RunHandle,
     RunsApi,
     StreamingMode,
@@ -45,6 +48,15 @@ def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> No
             AgentHandle.get(unknown, client)
     with pytest.raises(NotFoundException, match=r"for a name, use AgentHandle\.find"):
         AgentHandle("counter", client).start({"count": 1}, check=True)
+
+
+def test_the_record_of_another_agent_is_not_believed(serve: Serve) -> None:
+    about = {"ref": {"name": "b", "version": "1"}, "description": ""}
+    _, client = serve(response(json.dumps({"agent_id": "b", "metadata": about}).encode()))
+    words = "the server gave agent a the record of agent b"
+    with pytest.raises(ResponseValidationError, match=words):
+        _ = AgentHandle("a", client).name
+    assert AgentHandle("B", client).name == "b"
 
 
 def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:

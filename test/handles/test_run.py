@@ -61,6 +61,7 @@ from acp_client_v0_1._http.dial import dial
 from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
 from acp_client_v0_1.testing import LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
@@ -257,6 +258,37 @@ def test_a_record_of_another_run_is_refused(serve: Serve, call: Callable[..., ob
     with pytest.raises(ResponseValidationError, match="run r1 the record of run r:"):
         call(run)
     assert run.status is None and len(server.requests) == 1
+
+
+def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
+    replying: Any,
+) -> None:
+    """A server that counts its runs from 1 has restarted."""
+    other = {"agent_id": "a", "metadata": {"acp-client-token": "another"}}
+    replies, run = replying(look=run_json(creation=other))
+    server = server_of(run._core.runs.api_client)
+    token = encode_token(RunToken(server, "r", client_token="t"))
+    handle = RunHandle.from_token(token, run._core.runs.api_client)
+    for call in (handle.cancel, handle.refresh):
+        with pytest.raises(ResponseValidationError, match="does not carry the client token t: it"):
+            call()
+    assert replies.asked == ["look", "look"] and run.refresh().run_id == "r"
+
+
+def test_a_history_has_no_runs_of_another_thread(serve: Serve) -> None:
+    threads: list[dict[str, Any]] = [
+        {"thread_id": "t2"},
+        {"thread_id": "T1"},
+        # A server may name threads of its own, or none.
+        {"thread_id": "own", "creation": {"agent_id": "a", "thread_id": "t1"}},
+        {},
+        {"creation": {"agent_id": "a", "thread_id": "t2"}},
+    ]
+    runs = [a_run(run_id=f"r{n}", **fields) for n, fields in enumerate(threads)]
+    server, client = serve(response(json.dumps(runs).encode()))
+    history = AgentHandle("a", client).conversation("t1").history()
+    assert [run.run_id for run, _ in history] == ["r1", "r2", "r3"]
+    assert len(server.requests) == 1
 
 
 def test_a_server_may_write_an_id_with_other_dashes_and_letters(serve: Serve) -> None:

@@ -31,12 +31,15 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
 )
 from acp_client_v0_1.handles import _create as starting
+from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
 from acp_client_v0_1.handles.agent import _earlier_creates
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
+SLOW = "55555555-5555-4555-8555-555555555555"
+APPROVAL = "33333333-3333-4333-8333-333333333333"
 
 
 def of_create(**what: Any) -> Fault:
@@ -45,6 +48,14 @@ def of_create(**what: Any) -> Fault:
 
 LOST = of_create(cut="close", after_wire_bytes=0)
 THEIRS = a_run(creation={"agent_id": "a", "metadata": {"acp-client-token": "somebody else's"}})
+LETTERS = "abcdefab-cdef-4bcd-8fab-cdefabcdefab"
+ZEROS = "00000000-0000-0000-0000-000000000000"
+
+
+def of_counter(**creation: Any) -> dict[str, Any]:
+    return a_run(agent_id=COUNTER, creation={"agent_id": COUNTER, **creation})
+
+
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
 FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
 LATER = response(b'"busy"', 503, retry_after="1")
@@ -58,6 +69,9 @@ CREATES = {
     "524": (of_create(status=524, late=0.01), 1),
     "unreadable": (of_create(raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01), 1),
     "of another run": (of_create(status=200, body=THEIRS, late=0.01), 1),
+    "of another agent": (of_create(status=200, body=a_run(agent_id=APPROVAL), late=0.01), 1),
+    "of another input": (of_create(status=200, body=of_counter(input={"count": 2}), late=0.01), 1),
+    "of another config": (of_create(status=200, body=of_counter(config={"c": 2}), late=0.01), 1),
     "a redirect": (of_create(status=302, headers={"Location": "/x"}, late=0.01, body=b""), 1),
     # These were certainly not carried out.
     "limited": (Fault(path="/runs", status=429, retry_after=0.1, times=2), 3),
@@ -69,7 +83,7 @@ def test_a_start_makes_one_run(
     server: LocalServer, counter: AgentHandle, counts: Any, fault: Fault, creates: int
 ) -> None:
     server.faults.add(fault)
-    run = counter.start({"count": 1})
+    run = counter.start({"count": 1}, config={"c": 1})
     assert run.result(timeout=30) == {"count": 1, "of": 1}
     assert (run.duplicates, counts.creates, len(server.runs)) == ((), creates, 1)
     # Only a create without a clear response is searched for.
@@ -274,7 +288,10 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) 
     known = RunToken(server.url, agent="a", client_token="t")
     with pytest.raises(RunStartAmbiguous):
         starting.find_created(known, Wait(Contact.of(RunsApi(client), Pace())))
-    with pytest.raises(ApiValueError, match=r"of run r, .* another agent_id and input and config:"):
+    # Its token is none of this agent's business, so `reuse` makes a run.
+    with pytest.raises(RunStartAmbiguous), pytest.warns(UserWarning, match="was given to an ear"):
+        agent.start({"n": 2}, config={"c": 2}, client_token="t")
+    with pytest.raises(RunStartAmbiguous):
         agent.start({"n": 2}, config={"c": 2}, client_token="t", reuse=True)
     assert RunHandle.find("t", client, agent_id="a") is None
     for found in (None, "b", "B"):
@@ -291,10 +308,13 @@ def test_the_agent_of_a_run_may_be_written_in_other_letters(
     agent_id: str | None, ours: bool
 ) -> None:
     run = Run.from_dict(a_run(agent_id="A-id", creation={"agent_id": "a-Name"}))
-    assert starting.is_of(run, agent_id) is ours
+    assert is_of(run, agent_id) is ours
 
 
-@pytest.mark.parametrize("echo", [{}, *({"acp-client-token": t} for t in ("ORDER-1", None, 42))])
+TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xxxxxxx", "order...")
+
+
+@pytest.mark.parametrize("echo", [None, {}, *({"acp-client-token": t} for t in TOKENS)])
 def test_a_server_may_write_the_client_token_in_another_way_or_not(serve: Serve, echo: Any) -> None:
     _, client = serve(run_json(creation={"agent_id": "a", "metadata": echo}))
     handle = AgentHandle("a", client).start(client_token="order-1")
@@ -302,6 +322,60 @@ def test_a_server_may_write_the_client_token_in_another_way_or_not(serve: Serve,
     assert handle.client_token == "order-1"
     again = RunHandle.from_token(handle.token(), client)
     assert again.client_token == "order-1"
+
+
+# The agent that is asked for, and the fields of the run that its create is answered with.
+WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "the agent in other letters, without dashes": (
+        LETTERS,
+        {"agent_id": LETTERS.replace("-", "").upper()},
+    ),
+    "no agent": ("a", {"agent_id": "", "creation": {"agent_id": ZEROS}}),
+    "a name, and the create as it was": ("name", {"creation": {"agent_id": "name"}}),
+    "a name, and its id alone": ("name", {"agent_id": COUNTER, "creation": {"agent_id": COUNTER}}),
+    "an empty input": ("a", {"creation": {"agent_id": "a", "input": {}}}),
+    "nulls and defaults": (
+        "a",
+        {"creation": {"agent_id": "a", "input": {"x": [1.0, {"y": None, "z": 1}], "d": 2}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_server_may_write_a_run_in_another_way(serve: Serve, written: str) -> None:
+    agent_id, fields = WRITTEN[written]
+    fields = {"agent_id": agent_id, "creation": {"agent_id": agent_id}, **fields}
+    replies = Replies(create=run_json(**fields))
+    _, client = serve(replies)
+    given = {"x": (1, {"y": None})}
+    assert AgentHandle(agent_id, client).start(given, config={"e": 1}).run_id == "r"
+    assert replies.asked == ["create"]
+
+
+@pytest.mark.filterwarnings("ignore:client_token")
+def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    """Whichever way leads to the earlier run, and whoever carries its token along."""
+    slow = AgentHandle(SLOW, counter.runs.api_client)
+    slow.start({"seconds": 0}, client_token="nightly")
+    first = counter.start({"count": 1}, client_token="nightly")
+    words = f"client_token is of run {first.run_id}, which was created with another input: use an"
+    for options in (
+        {"client_token": "nightly", "reuse": True},
+        {"client_token": "nightly"},
+        {"metadata": {"acp-client-token": "nightly", "more": 1}},
+    ):
+        server.faults.add(of_create(status=503))
+        with pytest.raises(ApiValueError, match=words):
+            counter.run({"count": 2}, **options)  # type: ignore[arg-type]
+        server.faults.clear()
+    assert (counts.creates, len(server.runs)) == (4, 2)
+    # The create is carried out, and its own run is found.
+    server.faults.add(LOST)
+    assert counter.run({"count": 2}, client_token="nightly") == {"count": 2, "of": 2}
+    again = counter.start({"count": 2}, client_token="nightly", reuse=True)
+    assert again.result() == {"count": 2, "of": 2} and again.duplicates == ()
 
 
 def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
