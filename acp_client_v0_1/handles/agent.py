@@ -254,7 +254,8 @@ class AgentHandle(Notebook):
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
                 Use your own for one run only: if the response to the create is lost, the oldest run
-                of the agent with the client token is taken for the run of this call.
+                of the agent with the client token, this input and this config is taken for the run
+                of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, return its handle.
                 Search and create are two requests, so two callers at once can still make two runs.
             check: Check input and config first, as the method `check` does. No input counts as {}.
@@ -272,7 +273,8 @@ class AgentHandle(Notebook):
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiException: The server refused, or could not be reached.
             ApiTypeError: An argument has the wrong type.
-            ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
+            ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``. Or the
+                client token is of an earlier run with another input or config.
         """
         check_arguments(reuse=reuse, check=check, timeout=timeout, thread_id=thread_id)
         given = given_options(AgentHandle.start, options, input=input, thread_id=thread_id)
@@ -317,7 +319,8 @@ class AgentHandle(Notebook):
             thread_id: The thread to run on.
             client_token: The client token of the run. By default this is a new one; "" sends none.
                 Use your own for one run only: if the response to the create is lost, the oldest run
-                of the agent with the client token is taken for the run of this call.
+                of the agent with the client token, this input and this config is taken for the run
+                of this call.
             reuse: Search for a run with ``client_token`` first. If there is one, wait for that run.
             check: Check input and config first, as the method `check` does. No input counts as {}.
             config: The agent's configuration, in its own schema.
@@ -337,7 +340,8 @@ class AgentHandle(Notebook):
                 this. Before Python 3.11, a warning in the log says it instead.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiTypeError, ApiValueError: An argument cannot be used; no run was made. Or
-                ``on_interrupt`` returned no JSON object.
+                ``on_interrupt`` returned no JSON object. Or the client token is of an earlier run
+                with another input or config.
             ApiException: The server refused, or could not be reached.
         """
         flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}
@@ -426,6 +430,7 @@ class AgentHandle(Notebook):
                 default, or "cancel" them. If the end of the batch interrupts a create, the server
                 may have made a run whose id nobody knows. Such a run is not deleted. The message of
                 a `KeyboardInterrupt` counts it, and the next call with the journal searches for it.
+                A run that only the journal names is deleted if it shows its client token.
             durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with a `BatchCounts` whenever the counts have changed. True shows a bar
                 on standard error (extra ``cli``).
