@@ -203,15 +203,10 @@ def _every(
 
 
 def _page(
-    search: Search[T],
-    kind: _Kind,
-    request: dict[str, Any],
-    seen: set[str],
-    numbers: Iterator[int],
-    offset: int,
+    search: Search[T], kind: _Kind, request: Any, seen: set[str], count: Iterator[int], offset: int
 ) -> dict[str, T]:
     """Return the records of a page by their ids, in the order of the server."""
-    pages = next(numbers)
+    pages = next(count)
     if pages >= kind.most_pages or len(seen) >= _AVERAGE_PAGE * kind.most_pages:
         raise ApiException(
             reason=f"the search does not end: the server sent {pages:,} pages with "
