@@ -210,7 +210,8 @@ class RunCore:
         if run.run_id != self.run_id:
             self.check_id(run.run_id, "record", run)
         # A server may have forgotten the run of a token or a journal, and use its id again.
-        check_mark(run, self.mark or self.given_token.client_token)
+        if mark := self.mark or self.given_token.client_token:
+            check_mark(run, mark)
         self._run = run
         if run.status in _WITH_OUTPUT:
             self._outcome = None
