@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
-from acp_client_v0_1._schema.free_json import is_plain, not_json
+from acp_client_v0_1._schema.free_json import JsonCopy, is_plain, not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
@@ -106,7 +106,7 @@ class Operation(Generic[T_co]):
                 if parameter.block_window:
                     window = value
             else:
-                body = _content(parameter, value)
+                body = content_of(parameter, value)
         return BoundArguments(f"{target}?{'&'.join(query)}" if query else target, body, window)
 
 
@@ -184,7 +184,7 @@ def _integer(parameter: Parameter, value: object) -> int:
     return value
 
 
-def _content(parameter: Parameter, value: Any) -> bytes:
+def content_of(parameter: Parameter, value: Any) -> bytes:
     """Encode a body as JSON. The value is a model, a mapping of its fields, or a free mapping."""
     name, kind = parameter.name, _loaded(parameter.type)
     given: object = value
@@ -193,10 +193,12 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
+    fields = () if kind is dict else value
+    known = {field: part.text for field, part in fields if type(part) is JsonCopy}
     try:
-        content = _encoded(value)
+        content = _encoded(value, known)
         plain = is_plain(value)
-        body = content if plain else _encoded(_with_nulls(value))
+        body = content if plain else _encoded(_with_nulls(value), known)
     except ValueError as error:
         why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
@@ -206,7 +208,9 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
     if (thorough or not plain) and (fault := not_json(value)):
         raise ApiValueError(_placed(name, fault))
-    return body
+    # A model that has a `JsonCopy` has an id, too.
+    texts = [b',"%b":%b' % (field.encode(), text) for field, text in known.items()]
+    return b"%b%b}" % (body[:-1], b"".join(texts)) if texts else body
 
 
 def _placed(name: str, fault: str) -> str:
@@ -237,18 +241,19 @@ def _with_nulls(value: Any) -> Any:
     return value
 
 
-def _encoded(value: object) -> bytes:
+def _encoded(value: object, known: Mapping[str, bytes]) -> bytes:
+    """Encode a body, without the fields whose texts are ``known``."""
     if isinstance(value, Conversions) and any_null(value):
         return to_json(value.to_dict())
     try:
-        return to_json(value, exclude_none=True)
+        return to_json(value, exclude_none=True, exclude={*known})
     except PydanticSerializationError:
         # A model is built on first use. Another thread may have built the validator of the model,
         # but not yet its serializer. If the model is complete, `model_rebuild` does nothing, and
         # the second `to_json` raises the same error.
         if isinstance(value, BaseModel):
             type(value).model_rebuild()
-        return to_json(value, exclude_none=True)
+        return to_json(value, exclude_none=True, exclude={*known})
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:

@@ -10,6 +10,8 @@ there is any, a second walk decides whether it may pass, and finds its place.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,8 +23,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 # These values have one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
 _WRITTEN = (str, int, float, type(None), date, time, UUID)
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -35,6 +37,31 @@ _OTHERS = "pass a dict, a list, a str or a number"
 # three more: the list of a search, the run, and its creation.
 _DEEPEST = 197
 _LONE = re.compile("[\ud800-\udfff]")
+
+
+class JsonCopy(dict[str, Any]):
+    """A JSON object as it is read from its text, and the text. Nobody changes either of them."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        # The brackets stand for the three levels of a server's echo. Reading raises a ValueError if
+        # the text is nested too deep, or has an integer of too many digits.
+        super().__init__(from_json(b"[[[%b]]]" % text)[0][0][0])
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JsonCopy, (self.text,)
+
+
+# The value of a type listed here is plain JSON, without a look inside.
+_PLAIN = frozenset({str, int, float, bool, type(None), JsonCopy})
+
+
+def json_digest(value: object) -> str:
+    """Return 32 hexadecimal digits of the hash of a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def is_plain(value: object) -> bool:
@@ -59,7 +86,7 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
     if not isinstance(value, BaseModel):
         return (("", value),)
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
-    return ((f".{name}", part) for name, part in fields.items() if type(part) not in _SCALARS)
+    return ((f".{name}", part) for name, part in fields.items() if type(part) not in _PLAIN)
 
 
 def _is_plain(value: Any) -> bool:
@@ -74,10 +101,10 @@ def _is_plain(value: Any) -> bool:
                 for key, item in container.items():
                     if type(key) is not str:
                         return False
-                    if type(item) not in _SCALARS:
+                    if type(item) not in _PLAIN:
                         level.append(item)
             elif kind is list:
-                level += [item for item in container if type(item) not in _SCALARS]
+                level += [item for item in container if type(item) not in _PLAIN]
             else:
                 return False
         if not level:

@@ -13,6 +13,9 @@ Invariants:
 - A result or a final error (`_journal._is_final`) is written to the journal before the caller has
   the item. If JSON cannot represent an input, nothing is written about this input. Each call finds
   the error of this input again.
+- The caller may change an input once it is drawn, and an option once `map` has returned. An input
+  becomes JSON text when its task is made. The digest, the create, the item and what goes to a
+  worker process come of this text.
 - After the iteration has ended, for any reason, the journal is closed and has only whole lines. All
   threads have ended, except those that take longer than 2.5 seconds to end. If such a thread hangs
   in a write to the journal, the journal stays open until the batch is garbage-collected.
@@ -34,14 +37,16 @@ from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
 from acp_client_v0_1._errors import Notebook
+from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
-from acp_client_v0_1.batch._journal import Header, Journal, json_digest
+from acp_client_v0_1.batch._journal import Header, Journal
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._core import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
+from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
@@ -59,7 +64,8 @@ class BatchItem(Notebook):
         index: The index of the input, from 0.
         key: The name that ``key`` returned for the input, or the index as text.
         run_id: The id of the run, or "" if no run is known.
-        input: The input itself.
+        input: The input as it was drawn: a copy, and a dict if you gave a model or a dataclass. If
+            the input could not be sent, the input itself.
         outcome: The result, or the error that took its place.
     """
 
@@ -89,8 +95,8 @@ class BatchItem(Notebook):
             ApiException: The run has no result, or none in time: for example `RunFailed`,
                 `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
                 a create that the server refused.
-            ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
-                agent's schema.
+            ApiTypeError, ApiValueError: The input could not be sent; `SchemaMismatch` if it does
+                not match the agent's schema.
             Exception: ``on_interrupt`` or the executor raised it, or ``connect`` raised an OSError.
         """
         if isinstance(self.outcome, Exception):
@@ -187,7 +193,7 @@ class Batch:
         given = given_options(Batch, options, "AgentHandle.map")
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
-        header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)
+        header = Header(agent.agent_id, server, json_digest(given.get("config")), mark)
 
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
@@ -330,14 +336,16 @@ class Batch:
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
         task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
+        try:
+            # The caller may change the input from now on.
+            task.input = None if value is None else dict_of(f"input {index}", value)
+        except (ApiTypeError, ApiValueError) as error:
+            task.outcome = error
+            return task
         journal = self._owned.journal
         if journal is None:
             return task
-        try:
-            task.digest = json_digest(value, f"input {index}")
-        except ApiValueError as error:
-            task.outcome = error
-            return task
+        task.digest = json_digest(task.input)
         entry = journal.entry(index)
         if entry is None:
             return task
@@ -365,7 +373,8 @@ class Batch:
         else:
             self._failed += 1
         self._duplicates += task.duplicates
-        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, task.input, outcome)
+        given = dict(task.input) if isinstance(task.input, dict) else task.input
+        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, given, outcome)
 
     # Progress
 

@@ -21,11 +21,8 @@ run by this.
 from __future__ import annotations
 
 import math
-from dataclasses import is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
 
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import failure_of
@@ -39,7 +36,7 @@ from acp_client_v0_1.handles._match import check_mark, differences
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
-from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, dict_of
+from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
@@ -188,17 +185,14 @@ class RunDriver:
         plan = self.plan
         if self._journal is not None:
             # The "starting" line is written first, because a "failed" line needs a "starting" line
-            # before it, and an input that is refused below gets a "failed" line.
+            # before it, and an input that does not fit the schema gets a "failed" line.
             self._journal.starting(task)
-        value = task.input
-        if isinstance(value, BaseModel) or is_dataclass(value):
-            value = dict_of(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value or {}, plan.options.get("config"))
+            check_values(described, task.input or {}, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
         metadata = {**plan.options.get("metadata", {}), **marks}
-        given = {**plan.options, "input": value, "metadata": metadata}
-        creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
+        given = {**plan.options, "input": task.input, "metadata": metadata}
+        creation = creation_of(plan.agent_id, given)
 
         def find_or_create(creation: RunCreate) -> list[Run]:
             if search_first and (found := self._find(task)):

@@ -26,7 +26,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -43,12 +42,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from pydantic_core import to_jsonable_python
-
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
 from acp_client_v0_1.batch._tasks import kept_headers
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
+from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
@@ -68,9 +65,6 @@ _STATES: tuple[State, ...] = get_args(State)
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
-# The error of a "failed" line has a status if a server responded. The text of an error cannot match
-# this pattern, because JSON escapes the quotes in a text.
-_HAS_STATUS = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 # The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
@@ -137,15 +131,6 @@ class Entry:
             raise ValueError("the result is not a JSON object")
         result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
         return cls(state, *texts, result)
-
-
-def json_digest(value: object, name: str = "the value") -> str:
-    """Return 32 hexadecimal digits of the hash of a JSON value. Errors call the value ``name``."""
-    try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
@@ -280,8 +265,8 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            # True if the server has responded to an earlier call. A line that names a run shows
-            # this, and so does an error with a status.
+            # True if the server has responded to an earlier call. Each line after a "starting" line
+            # shows this.
             self.responded = False
             # The age of the last line, in seconds, when the file was opened. Infinity if the file
             # is new. Each `RunDriver` adds the seconds since it was made, by the monotonic clock.
@@ -379,7 +364,9 @@ class Journal:
             )
         offset = 0
         for number, line in enumerate(self._reader, start=1):
-            whole = line.endswith(b"\n")
+            if not line.endswith(b"\n"):
+                os.ftruncate(self._fd, offset)
+                break
             try:
                 if number == 1:
                     self._take_header(line.rstrip(b"\n"))
@@ -388,15 +375,8 @@ class Journal:
             except JournalError:
                 raise
             except _UNEXPECTED as error:
-                if whole:
-                    raise self._damage(number, error) from error
-                os.ftruncate(self._fd, offset)
-            else:
-                offset += len(line)
-                if not whole:
-                    # A crash took only the LF of this last line. The line itself is complete.
-                    os.write(self._fd, b"\n")
-                    break
+                raise self._damage(number, error) from error
+            offset += len(line)
         if offset == 0:
             self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:
@@ -430,9 +410,7 @@ class Journal:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
-            # A "failed" line shows a response only if its error has a status: the client itself may
-            # have refused the input.
-            self.responded = self.responded or state != "failed" or bool(_HAS_STATUS.search(line))
+            self.responded = True
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"

@@ -72,6 +72,7 @@ class Task:
     index: int
     # The name by which the user knows the input.
     key: str
+    # A `JsonCopy` of the input, or None. If the input cannot be sent, the input itself.
     input: Any
     # The client token of the create.
     client_token: str

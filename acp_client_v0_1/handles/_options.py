@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._operation import faults_of
+from acp_client_v0_1._schema.free_json import JsonCopy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.models.run_create import RunCreate
@@ -57,9 +58,11 @@ def given_options(
     return given
 
 
-def creation_of(agent_id: str, given: dict[str, Any], refusal: str = "") -> RunCreate:
-    """Make a create from its fields. If they do not fit, the error begins with ``refusal``."""
+def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
+    """Make a create from its fields."""
+    # A constructor would keep another copy of a `JsonCopy`, without the text.
+    copies = {name: value for name, value in given.items() if type(value) is JsonCopy}
     try:
-        return RunCreate(agent_id=agent_id, **given)
+        return RunCreate(agent_id=agent_id, **given).model_copy(update=copies)
     except ValidationError as error:
-        raise ApiValueError(f"{refusal}{faults_of(error)}") from error
+        raise ApiValueError(faults_of(error)) from error

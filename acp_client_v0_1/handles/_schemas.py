@@ -15,6 +15,7 @@ Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from inspect import iscoroutine
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, T
 from urllib.parse import unquote
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json
 
 from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
-from acp_client_v0_1._schema.free_json import is_plain, not_json
+from acp_client_v0_1._operation import Parameter, content_of
+from acp_client_v0_1._schema.free_json import JsonCopy
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-T = TypeVar("T")
+T = TypeVar("T", bound=BaseModel)
 
 # A fault is the path to a part of a value that does not fit, and a message about the part.
 _Fault = tuple[list[str | int], str]
@@ -97,10 +99,28 @@ JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 """A value that is accepted where the contract has a JSON object."""
 
 
-def dict_of(name: str, value: object) -> dict[str, Any]:
-    """Copy a JSON object into a dict. A model or a dataclass counts as a JSON object."""
-    # Nearly every value is a dict, and for a dict the first condition is quick.
-    if type(value) is dict or isinstance(value, Mapping):
+def dict_of(name: str, value: object) -> JsonCopy:
+    """Copy a JSON object, all of it. A model or a dataclass counts as a JSON object.
+
+    The caller may change the object at any time. So the object becomes JSON text here, once, and
+    what is sent, digested and shown comes of this text.
+    """
+    given = value if type(value) is dict else _mapping_of(name, value)
+    with suppress(ValueError):
+        copy = JsonCopy(to_json(given))
+        # JSON can hold the object if the copy is equal. A copy of a set, for example, is a list.
+        # The copy of an infinite number is equal, though.
+        if copy == given and b"Infinity" not in copy.text:
+            return copy
+    text = content_of(Parameter(name, "body", dict), given)
+    try:
+        return JsonCopy(text)
+    except ValueError as error:
+        raise ApiValueError(f"{name} is JSON that cannot be read: {error}") from error
+
+
+def _mapping_of(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
         return {**value}
     for kind in type(value).__mro__:
         if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
@@ -108,7 +128,7 @@ def dict_of(name: str, value: object) -> dict[str, Any]:
             raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
     if isinstance(value, BaseModel):
         try:
-            return dict_of(name, value.model_dump(mode="json", by_alias=True))
+            return _mapping_of(name, value.model_dump(mode="json", by_alias=True))
         except PydanticSerializationError as error:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     if is_dataclass(value) and not isinstance(value, type):
@@ -143,12 +163,12 @@ class Cached(Generic[T]):
         return self.latest if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:
-        """Return the `fresh` description, or read it within ``timeout`` seconds."""
+        """Return a copy of the `fresh` description, or read it within ``timeout`` seconds."""
         known = self.fresh
         if known is None:
             known = self._read(_request_timeout=timeout)
             self.note(known)
-        return known
+        return known.model_copy(deep=True)
 
     def note(self, known: T) -> None:
         """Keep a description that was read just now."""
@@ -176,11 +196,6 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
     """
     package = imported("jsonschema_rs", "check=", "validation")
-    if not is_plain(value):
-        if fault := not_json(value):
-            raise ApiValueError(f"{what}{fault}")
-        # What is sent is checked: of a date or of a caller's model, that is its JSON.
-        value = to_jsonable_python(value)
     try:
         faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:

@@ -196,7 +196,7 @@ class AgentHandle(Notebook):
         return self._explained(self._agent.get)
 
     def descriptor(self) -> AgentACPDescriptor:
-        """Return the agent's capabilities and schemas, which are kept for 300 seconds.
+        """Return a copy of the agent's capabilities and schemas, which are kept for 300 seconds.
 
         Raises:
             ApiException: They cannot be read; `NotFoundException` if there is no such agent.
@@ -409,7 +409,8 @@ class AgentHandle(Notebook):
         - after Ctrl-C, a `KeyboardInterrupt` whose message says how many runs are still in flight.
 
         Args:
-            inputs: The inputs, drawn as they are needed, in the thread that iterates.
+            inputs: The inputs, drawn as they are needed, in the thread that iterates. Each is
+                copied when it is drawn, so a generator may change one dict and yield it again.
             key: Returns the name of an input, for `BatchItem.key`. By default the name is the
                 index.
             concurrency: How many runs may be in flight, by default 8. This is not the number of
@@ -460,7 +461,7 @@ class AgentHandle(Notebook):
         create without a client token counts as new. ``client_token`` overrides the metadata, and
         "" removes the client token from the metadata.
         """
-        metadata = given.get("metadata", {})
+        metadata = {**given.pop("metadata", {})}
         in_metadata = metadata.pop(CLIENT_TOKEN_KEY, None) or None
         own = in_metadata if client_token is None else client_token
         if own is not None:
@@ -471,8 +472,7 @@ class AgentHandle(Notebook):
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
         token = new_client_token() if own is None else own
-        if token:
-            given["metadata"] = {**metadata, CLIENT_TOKEN_KEY: token}
+        given["metadata"] = {**metadata, CLIENT_TOKEN_KEY: token} if token else metadata or None
         return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:

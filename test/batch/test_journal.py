@@ -25,6 +25,7 @@ import pytest
 from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
+from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.batch import _journal
 from acp_client_v0_1.batch._journal import (
     Entry,
@@ -34,11 +35,11 @@ from acp_client_v0_1.batch._journal import (
     decode_line,
     encode_failure,
     encode_line,
-    json_digest,
     scan_line,
 )
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, NotFoundException
+from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
@@ -117,9 +118,8 @@ def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
     assert len({json_digest(value) for value in values}) == len(values)
     # As in the files of earlier releases.
     assert json_digest({"a": [1, "b"], "c": None}) == "23973d1d6998215803cee676533c2ca5"
-    assert json_digest({"day": datetime.date(2026, 1, 2)}) == json_digest({"day": "2026-01-02"})
-    with pytest.raises(ValueError):
-        json_digest({1: {1, object()}})
+    day = {"day": datetime.date(2026, 1, 2)}
+    assert json_digest(dict_of("input", day)) == "139f9efc281b46c38a4ff96b24aa405e"
 
 
 def test_an_error_survives_the_journal() -> None:
@@ -223,12 +223,8 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
     for length in range(len(last)):
         path.write_bytes(head + last[:length])
         (entry,) = entries(path, 3)
-        if length == len(last) - 1:  # only the end of the line was missing, which costs nothing
-            assert path.read_bytes() == whole
-            assert entry is not None and entry.state == "failed"
-        else:
-            assert path.read_bytes() == head
-            assert entry is not None and entry.state == "started"
+        assert path.read_bytes() == head
+        assert entry is not None and entry.state == "started"
     path.write_bytes(whole + bytes(4096))
     opened(path).close()
     assert path.read_bytes() == whole

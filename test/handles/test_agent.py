@@ -96,11 +96,11 @@ def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Cloc
     assert agent.descriptor().specs.input["properties"].keys() == {"count", "interval"}
     clock.now += 300
     agent.descriptor()
-    assert agent.agent is agent.agent
+    assert agent.agent == agent.agent
     assert len(server.requests) == 2  # both are kept
     clock.now += 1
     agent.descriptor()
-    assert agent.agent is agent.agent
+    assert agent.agent == agent.agent
     assert len(server.requests) == 4
 
 
