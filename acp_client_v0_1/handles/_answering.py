@@ -4,6 +4,9 @@ ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itse
 questions, so both are compared before an answer is sent. Another process may still answer between
 this comparison and the arrival of the answer.
 
+The payload of a question is the caller's to change. So a question is identified by a digest, which
+is taken when the question is read.
+
 Strategy: `answer_run` sends an answer once. If the response is lost, it reads the run. If the run
 is no longer interrupted, or its ``updated_at`` has changed, the answer is taken to have arrived and
 is never sent again. If nothing changes for five seconds, the answer is taken to be lost and is sent
@@ -23,7 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1._http.retry import backoff
+from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -68,6 +71,8 @@ class Questions:
         stop: Ends the sending when set.
         most: The most questions to answer.
         answers: How many answers there were, including answers that were not sent.
+        stale: The question whose answer was stale, unless the next answer was not.
+        spent: How many seconds the stale answers to this question took.
     """
 
     core: RunCore
@@ -76,6 +81,8 @@ class Questions:
     stop: threading.Event | None = None
     most: int = 1000
     answers: int = 0
+    stale: PendingInterrupt | None = None
+    spent: float = 0.0
 
     def ask(self, question: PendingInterrupt) -> dict[str, Any] | None:
         """Return the callback's answer, or None if the callback has sent an answer by itself.
@@ -94,14 +101,23 @@ class Questions:
         return None if answer is None else dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any] | None) -> None:
-        """Send what `ask` returned, unless it is None, or the question is not open any more."""
-        # An answer that is not sent counts, too. Otherwise a server that changes `updated_at` at
-        # each read would make the callback answer without end.
+        """Send what `ask` returned, unless it is None, or the question is not open any more.
+
+        If a server changes ``updated_at`` at each read, each answer is stale. So an answer counts
+        even if it is not sent, and a stale answer is followed by a pause. All answers to one
+        question share the timeout.
+        """
         self.answers += 1
-        if body is not None:
-            wait = self.core.wait(self.timeout, self.stop, what="was not answered")
-            with suppress(StaleInterrupt):
+        wait = self.core.wait(self.timeout, self.stop, what="was not answered")
+        spent = self.spent if _repeats(question, self.stale) else 0.0
+        wait.began, wait.ends = wait.began - spent, wait.ends - spent
+        try:
+            if body is not None:
                 answer_run(self.core, body, question, wait)
+            self.stale = None
+        except StaleInterrupt:
+            wait.pause(timing().human)
+            self.stale, self.spent = question, wait.elapsed
 
     def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
         """If the outcome is a question, answer it and return None. Otherwise return the outcome."""
@@ -151,10 +167,16 @@ class Interrupts(Iterator[PendingInterrupt]):
         if not isinstance(outcome, PendingInterrupt):
             self._over = True
             raise StopIteration
-        if outcome == self._last and core.answered != outcome:
+        # A server may change `updated_at` at each read, so another time is no sign of an answer.
+        if _repeats(outcome, self._last) and core.answered != self._last:
             raise core.interrupted(outcome, ", which is not answered yet")
         self._last = outcome
         return outcome
+
+
+def _repeats(question: PendingInterrupt, last: PendingInterrupt | None) -> bool:
+    """Return whether a question is the same as the last one, apart from its time."""
+    return last is not None and replace(question, updated_at=last.updated_at) == last
 
 
 def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
@@ -207,6 +229,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         timing().now(),
         core.descriptor,
         partial(answer_run, core),
+        json_digest(kind.interrupt),
     )
     answered = core.answered
     if answered is None or question != answered:
@@ -260,7 +283,6 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     """
     # Whether the answer was sent before.
     sent = False
-    conflicts = 0
     # The errors of the answers whose responses were lost or unreadable.
     lost: list[ApiException] = []
 
@@ -276,35 +298,29 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         return True
 
     def probe(error: ApiException) -> Any:
-        nonlocal conflicts
-        if isinstance(error, (ConflictException, NotFoundException)):
-            # If the run has moved on, it has got an answer: either our answer, whose response was
-            # lost, or the answer of another caller.
-            if _has_moved_on(core.read(wait), question):
-                return bool(lost)
-            if isinstance(error, NotFoundException):
+        if isinstance(error, NotFoundException):
+            if not _has_moved_on(core.read(wait), question):
                 raise core.not_served(error) from error
-            # The run still waits for the answer, but its thread of ACP is busy with another run.
-            # The thread is free again when that other run ends.
-            wait.pause(backoff(conflicts, *timing().backoff), error)
-            conflicts += 1
+            return bool(lost)
+        if isinstance(error, ConflictException):
+            # If the run has not moved on, its thread of ACP is busy with another run, and is free
+            # again when that other run ends. `send` finds out.
+            wait.pause(timing().human, error)
             return AGAIN
         lost.append(error)
-        if _find_out_if_arrived(core, question, wait):
-            return True
-        if len(lost) == 1:
-            return AGAIN
-        raise error
+        arrived = _find_out_if_arrived(core, question, wait)
+        if not arrived and len(lost) > 1:
+            raise error
+        return arrived or AGAIN
 
     try:
         arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
-    except RunGone:
-        raise
     except ApiException as error:
-        # If the server refuses the second answer, its refusal is raised as it is. After any other
-        # error, such as the end of the wait or a run that cannot be read, nothing shows whether the
-        # answer whose response was lost has arrived.
-        if not lost or (error.method == "POST" and error is not lost[-1]):
+        # If the run is gone, or the server refuses the second answer, the error is raised as it is.
+        # After any other error, such as the end of the wait or a run that cannot be read, nothing
+        # shows whether the answer whose response was lost has arrived.
+        refused = error.method == "POST" and error not in lost[-1:]
+        if not lost or refused or isinstance(error, RunGone):
             raise
         raise ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=len(lost), why=str(lost[-1])

@@ -242,7 +242,7 @@ class InterruptLimit(_RunProblem):
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
         reason = (
-            f"run {short(run_id)} asks again after {limit} answers; "
+            f"run {short(run_id)} asks again after {limit} answers of on_interrupt; "
             "continue by RunHandle.drive with a larger max_interrupts, or cancel() it"
         )
         super().__init__(reason, run_id=run_id, token=token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from acp_client_v0_1.exceptions import ApiValueError
@@ -26,6 +27,8 @@ def _disconnected(*_: object) -> NoReturn:
 class PendingInterrupt:
     """A question of a run. The run waits for the answer.
 
+    The payload is yours to change: two questions are equal if they were equal when they were read.
+
     Attributes:
         type: The agent's name for this kind of question, the ``interrupt_type``.
         payload: The question, without its type.
@@ -35,7 +38,7 @@ class PendingInterrupt:
     """
 
     type: str
-    payload: dict[str, Any]
+    payload: dict[str, Any] = field(compare=False)
     run_id: str
     updated_at: datetime
     seen_at: float = field(default=0.0, repr=False, compare=False)
@@ -45,6 +48,8 @@ class PendingInterrupt:
     _answer: Callable[[Mapping[str, Any], PendingInterrupt], None] = field(
         default=_disconnected, repr=False, compare=False
     )
+    # The digest of the question as it was read.
+    _fingerprint: str = field(default="", repr=False)
 
     @property
     def schema(self) -> dict[str, Any] | None:
@@ -81,4 +86,5 @@ class PendingInterrupt:
     def __reduce__(self) -> tuple[Any, ...]:
         # The run is left out, because its client may hold credentials. An error that has a question
         # can be pickled, and must not contain credentials.
-        return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
+        make = partial(PendingInterrupt, _fingerprint=self._fingerprint)
+        return make, (self.type, self.payload, self.run_id, self.updated_at)

@@ -225,7 +225,7 @@ class RunHandle(Notebook):
         return self._core.refresh(0).status in FINAL
 
     def descriptor(self) -> AgentACPDescriptor:
-        """Return the descriptor of the run's agent, which is kept for 300 seconds.
+        """Return a copy of the descriptor of the run's agent, which is kept for 300 seconds.
 
         Raises:
             RunGone: The server does not know the run.
@@ -377,7 +377,7 @@ class RunHandle(Notebook):
                 limit.
 
         Raises:
-            RunInterrupted: The last question was not answered.
+            RunInterrupted: The last question was not answered here, and the run asks it again.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time. The run may still continue.
             ApiException: The server refused.
@@ -406,8 +406,8 @@ class RunHandle(Notebook):
                 event of the token that the handle was made from. So after an error, a second call
                 repeats the earlier events. To continue after the last event instead, call `drive`
                 of ``RunHandle.from_token(run.token(), client)``.
-            timeout: Seconds to wait for each output or event, never for the callbacks. By default
-                there is no limit.
+            timeout: Seconds to wait for each output or event, never for the callbacks. All answers
+                to one question share it, if they come too late. By default there is no limit.
             max_interrupts: The most questions to answer.
 
         Raises:
