@@ -10,8 +10,6 @@ there is any, a second walk decides whether it may pass, and finds its place.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -56,12 +54,6 @@ class JsonCopy(dict[str, Any]):
 
 # The value of a type listed here is plain JSON, without a look inside.
 _PLAIN = frozenset({str, int, float, bool, type(None), JsonCopy})
-
-
-def json_digest(value: object) -> str:
-    """Return 32 hexadecimal digits of the hash of a JSON value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def is_plain(value: object) -> bool:

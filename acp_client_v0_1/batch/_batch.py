@@ -37,7 +37,6 @@ from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
 from acp_client_v0_1._errors import Notebook
-from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
@@ -46,7 +45,7 @@ from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._core import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
-from acp_client_v0_1.handles._schemas import dict_of
+from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -35,7 +34,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait
-from acp_client_v0_1.handles._schemas import dict_of
+from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,

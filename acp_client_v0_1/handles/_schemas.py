@@ -14,6 +14,8 @@ Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
@@ -117,6 +119,12 @@ def dict_of(name: str, value: object) -> JsonCopy:
         return JsonCopy(text)
     except ValueError as error:
         raise ApiValueError(f"{name} is JSON that cannot be read: {error}") from error
+
+
+def json_digest(value: object) -> str:
+    """Return 32 hexadecimal digits of the hash of a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _mapping_of(name: str, value: object) -> dict[str, Any]:

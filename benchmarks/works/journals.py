@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.batch._journal import Entry, Header, Journal
 from acp_client_v0_1.batch._tasks import Task
+from acp_client_v0_1.handles._schemas import json_digest
 
 from ..measure import OURS, Budget, Contestants, Samples, Work, returned
 from ..peak import growth_mib

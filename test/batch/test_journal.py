@@ -25,7 +25,6 @@ import pytest
 from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
-from acp_client_v0_1._schema.free_json import json_digest
 from acp_client_v0_1.batch import _journal
 from acp_client_v0_1.batch._journal import (
     Entry,
@@ -39,7 +38,7 @@ from acp_client_v0_1.batch._journal import (
 )
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, NotFoundException
-from acp_client_v0_1.handles._schemas import dict_of
+from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
