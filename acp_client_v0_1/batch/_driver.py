@@ -149,8 +149,7 @@ class RunDriver:
             if not task.retry:
                 raise
         else:
-            value = None if task.input is None else dict_of("input", task.input)
-            asked = RunCreate(agent_id=self.plan.agent_id, input=value)
+            asked = RunCreate(agent_id=self.plan.agent_id, input=task.input)
             # If the server does not show the client token, the rest shows whose the run is.
             check_mark(run, task.client_token, shown=bool(differences(run, asked)))
             if not (task.retry and run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)):
