@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
@@ -220,40 +220,18 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
     # Each None ends one of the threads, which take the items from the end.
     waiting = [*[None] * _CROWD_WORKERS, *runs.items()]
     left, errors = set[Task](), list[BaseException]()
-    clock = timing()
     # No deletion begins after this time, or once `stop` is set.
-    ends, stop = clock.now() + 3 * clock.cancel, Flag()
-
-    def cancel(task: Task, core: RunCore) -> bool:
-        """Delete a run unless it has ended, and return whether the run is gone.
-
-        If an error or a lack of time prevents the deletion, add the task to ``left``.
-        """
-        try:
-            if clock.now() <= ends and not stop.is_set():
-                if core.cancel(core.wait(clock.cancel, stop, what="was not deleted")):
-                    return True
-                # `core.cancel` reads the run, and deletes it if it has not ended. False means that
-                # the run has ended:
-                # - If the run ended before that read, no DELETE was sent, and the server has the
-                #   run.
-                # - If the run ended between the read and the DELETE, the DELETE may have removed
-                #   it. Then the next line raises `RunGone`, and the run counts as gone.
-                core.read(core.wait(clock.cancel))
-                return False
-        except RunGone:
-            return True
-        except ApiException as error:
-            log_undeleted(error)
-        left.add(task)
-        return False
+    ends, stop = timing().now() + 3 * timing().cancel, Flag()
 
     def work() -> None:
         for task, cores in iter(waiting.pop, None):
             try:
                 # Each run is tried. If one of them is not gone, the task keeps its client token, so
                 # that the next call with the journal finds this run.
-                if {cancel(task, core) for core in cores} == {True}:
+                ends_of_runs = {_cancel_run(core, stop, ends) for core in cores}
+                if "left" in ends_of_runs:
+                    left.add(task)
+                elif ends_of_runs == {"gone"}:
                     # If Ctrl-C interrupts the end, the runs that are left are counted again. With
                     # an outcome, this task does not count.
                     task.outcome = {}
@@ -274,6 +252,31 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
     if errors:
         raise errors[0]
     return left
+
+
+def _cancel_run(core: RunCore, stop: Flag, ends: float) -> Literal["gone", "ended", "left"]:
+    """Delete a run unless it has ended, and return what has become of it.
+
+    It is "left" if an error or a lack of time has prevented the deletion.
+    """
+    clock = timing()
+    try:
+        if clock.now() > ends or stop.is_set():
+            return "left"
+        if core.cancel(core.wait(clock.cancel, stop, what="was not deleted")):
+            return "gone"
+        # `core.cancel` reads the run, and deletes it if it has not ended. False means that the run
+        # has ended:
+        # - If the run ended before that read, no DELETE was sent, and the server has the run.
+        # - If the run ended between the read and the DELETE, the DELETE may have removed it. Then
+        #   the next line raises `RunGone`, and the run counts as gone.
+        core.read(core.wait(clock.cancel))
+        return "ended"
+    except RunGone:
+        return "gone"
+    except ApiException as error:
+        log_undeleted(error)
+        return "left"
 
 
 def log_undeleted(error: ApiException) -> None:
