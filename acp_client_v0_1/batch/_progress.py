@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,32 @@ class BatchCounts:
 OnProgress = Callable[[BatchCounts], object]
 
 
+class _Stderr:
+    """Standard error for a bar. What cannot be written is dropped.
+
+    Stderr may be None, closed, on a full disk, or without a reader. That must not end a batch.
+    """
+
+    # Whether tqdm has begun a bar here.
+    begun = False
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def flush(self) -> None:
+        """Do nothing, because `write` has done it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def __eq__(self, other: object) -> bool:
+        # If the file of a bar is stderr, tqdm takes the bar off the terminal for other lines. But
+        # before it begins the bar, it would flush stderr itself.
+        return self.begun and other is sys.stderr
+
+
 class Progress:
     """Passes the counts to a function. With True, it shows them in a tqdm bar on standard error."""
 
@@ -44,7 +72,9 @@ class Progress:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
             # Without `miniters`, tqdm would draw the bar again only when another run has ended. So
             # the seconds of an outage would not be seen.
-            self._bar = tqdm(unit="run", miniters=0)
+            stderr = _Stderr()
+            self._bar = tqdm(unit="run", miniters=0, file=stderr)
+            stderr.begun = True
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float) -> None:

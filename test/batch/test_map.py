@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
@@ -472,6 +473,31 @@ def test_progress_true_draws_a_bar(
     assert "fails for" not in drawn.err and drawn.err.endswith("\n")
     list(agent.map(numbers(3), progress=False))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("how", ["none", "closed", "full", "no reader", "the reader goes"])
+def test_a_stderr_that_cannot_be_written_ends_no_batch(
+    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "full" and not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
+    reader, writer = os.pipe()
+    if how == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), writer)
+    stream: Any = os.fdopen(writer, "w", buffering=1)
+    if how == "closed":
+        stream.close()
+    if how != "the reader goes":
+        os.close(reader)
+    monkeypatch.setattr(sys, "stderr", None if how == "none" else stream)
+    done = 0
+    for item in agent.map(numbers(40), progress=True):
+        done += item.ok
+        if done == 10 and how == "the reader goes":
+            os.close(reader)
+    assert done == 40
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def test_a_missing_package_is_named_by_the_call_that_needs_it(
