@@ -15,6 +15,8 @@ import logging
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from inspect import currentframe
 from typing import Any, ClassVar, Protocol, cast
 
@@ -176,6 +178,10 @@ class ApiException(OpenApiException):
     # This stands between the status and the reason.
     _before_reason: ClassVar[str] = " "
 
+    run_id: str | None = None
+    """The id of the run that the failed call has made or waited for. None if there is no run."""
+    token: str | None = None
+    """The token of that run, for `RunHandle.from_token`. None if there is no run."""
     ambiguous: bool = False
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
@@ -251,6 +257,12 @@ class ApiException(OpenApiException):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
+    def without_request(self) -> str:
+        """Return the message without the method and the path of the request."""
+        quoted = copy(self)
+        quoted.method = quoted.url = None
+        return str(quoted)
+
     def _request(self) -> str:
         """Name the request by its method and path, as far as they are known."""
         return " ".join(filter(None, (self.method, _path_of(self.url))))
@@ -272,28 +284,25 @@ class ApiException(OpenApiException):
 
     def _notes(self) -> Iterator[str]:
         """Yield what the headers and the attempts add to the server's message."""
-        headers = self.headers or {}
+        headers, status = self.headers or {}, self.status or 0
         location, retry_after = headers.get("location"), headers.get("retry-after")
-        if location and self.status is not None and 300 <= self.status <= 399:
+        if location and 300 <= status <= 399:
             # A query or a fragment may hold a token.
             target = re.split("[?#]", _without_userinfo(location) or "")[0]
             yield f"redirect to {one_line(target, 300)} not followed"
             if secure := secure_origin(self):
                 yield f"{_SET_HOST} {secure}"
-        if retry_after and self.status is not None and self.status >= 400:
+        if retry_after and status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {short(retry_after)}{unit}"
         # A page may be the proxy's own, unless its status is 401. Credentials for the server would
         # not help against it.
-        page = self.status != 401 and str(self.body).lstrip()[:1] == "<"
-        by_proxy = self.proxy and (self.status == 407 or page)
-        if self.status in (401, 403) and self.redirected_to:
-            yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
-        elif self.status in (401, 403) and self.credentials is not None and not by_proxy:
-            yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
+        page = status != 401 and str(self.body).lstrip()[:1] == "<"
+        by_proxy = self.proxy and (status == 407 or page)
         if by_proxy:
-            wanted = PROXY_CREDENTIALS if self.status == 407 else ""
-            yield f"connections use {self.proxy}{wanted}"
+            yield f"connections use {self.proxy}{PROXY_CREDENTIALS if status == 407 else ''}"
+        elif status in (401, 403):
+            yield from self._note_on_credentials()
         if self.request_id is not None:
             yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
@@ -301,8 +310,14 @@ class ApiException(OpenApiException):
         if self.ambiguous:
             yield AMBIGUOUS
         said = by_proxy or "ACP 0.1" in str(self.reason)
-        if self.status == 404 and not said and self._message().lower() in ("", "not found"):
+        if status == 404 and not said and self._message().lower() in ("", "not found"):
             yield _UNSERVED
+
+    def _note_on_credentials(self) -> Iterator[str]:
+        if self.redirected_to:
+            yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
+        elif self.credentials is not None:
+            yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
 
 
 # Messages: from what a server sent to one bounded, printable line.
@@ -348,19 +363,24 @@ class Notebook:
         return f"<code>{escape(repr(self))}</code>"
 
 
+class _Logger(logging.Logger):
+    """Writes records of one line each, whatever a server sent."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                each if isinstance(each, (int, float)) else one_line(each) for each in record.args
+            )
+        # If stderr is closed, `logging` raises this while it reports that it cannot write there.
+        with suppress(ValueError):
+            super().handle(record)
+
+
 def package_logger(name: str) -> logging.Logger:
-    """Return a logger whose records are one line each, whatever a server sent."""
+    """Return a logger whose records are one line each. A closed stderr ends no call."""
     logger = logging.getLogger(name)
-    logger.addFilter(_in_one_line)
+    logger.__class__ = _Logger
     return logger
-
-
-def _in_one_line(record: logging.LogRecord) -> bool:
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            each if isinstance(each, (int, float)) else one_line(each) for each in record.args
-        )
-    return True
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

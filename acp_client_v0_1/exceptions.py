@@ -48,7 +48,6 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
-    LONGEST_OF_A_RUN,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -146,10 +145,14 @@ class StreamDecodeError(ApiException):
         self.event_name = event_name
         self.excerpt = excerpt
 
-    def __str__(self) -> str:
+    def _headline(self) -> str:
         name, last_id = short(self.event_name), short(self.event_id)
         words = f"cannot be decoded: {short(self.reason)}: {self.excerpt}"
-        return one_line(f"event {name!r} with id {last_id!r} {words}", LONGEST_OF_A_RUN)
+        return f"event {name!r} with id {last_id!r} {words}"
+
+    def _message(self) -> str:
+        # The excerpt shows the content of the event.
+        return ""
 
 
 class _TooLarge(ApiException):
@@ -186,6 +189,7 @@ class RunWaitTimeout(ApiException, TimeoutError):
         run_id: The run that was waited for.
         token: What `RunHandle.from_token` takes, to wait again, also in another process.
         elapsed: Seconds spent waiting.
+        last_status: The last status of the run that the server gave, such as "pending", or None.
 
     Args:
         run_id: The run that was waited for.
@@ -193,6 +197,11 @@ class RunWaitTimeout(ApiException, TimeoutError):
         reason: The message. By default it says that there is no output.
         token: What `RunHandle.from_token` takes. It is empty if no `RunHandle` waited.
     """
+
+    run_id: str  # pyright: ignore[reportIncompatibleVariableOverride]
+    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    last_status: str | None = None
 
     def __init__(
         self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""

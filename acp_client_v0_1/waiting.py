@@ -63,4 +63,4 @@ def wait_for_run_output(
     check_arguments(on_pending=on_pending, stop=stop, timeout=timeout)
     core = RunCore(runs_api, run_id)
     wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)
-    return core.output(wait, block_timeout)
+    return core.named(core.output, wait, block_timeout)

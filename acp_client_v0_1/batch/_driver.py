@@ -336,6 +336,8 @@ class RunDriver:
             missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
             if unserved or missing or self.contact.ends_batch(error):
                 raise error
+            if task.core is not None:
+                task.core.name_in(error)
         self._end(task, error)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:

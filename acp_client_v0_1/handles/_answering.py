@@ -134,7 +134,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
             return outcome
         if wait.once:
             # The output was an interrupt, and its question has been answered since.
-            raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet")
+            raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet", heard=True)
 
 
 class Interrupts(Iterator[PendingInterrupt]):
@@ -156,13 +156,9 @@ class Interrupts(Iterator[PendingInterrupt]):
         outcome: Outcome | None = None
         if not self._over:
             core.open_span()
-            try:
-                # A failed run has no more questions. `RunHandle.result` raises this error.
-                with suppress(RunFailed):
-                    outcome = next_outcome(core, core.wait(self._timeout))
-            except KeyboardInterrupt as error:
-                core.add_note(error)
-                raise
+            # A failed run has no more questions. `RunHandle.result` raises this error.
+            with suppress(RunFailed):
+                outcome = core.named(next_outcome, core, core.wait(self._timeout))
         if not isinstance(outcome, PendingInterrupt):
             self._over = True
             raise StopIteration
@@ -227,7 +223,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         utc(run.updated_at),
         timing().now(),
         core.descriptor,
-        partial(answer_run, core),
+        lambda body, to: core.named(answer_run, core, body, to),
         json_digest(kind.interrupt),
     )
     answered = core.answered

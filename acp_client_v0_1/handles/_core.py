@@ -9,10 +9,15 @@ can be pickled if its client can. A result implies that the run is in status suc
 implies error or timeout. `_outcome` keeps this implied status. A later read that still shows
 "pending" is taken to be older, so `status` returns `_outcome` and not "pending". Once a read shows
 that the run has ended or is interrupted, `_outcome` is cleared, and the status of that read counts.
+
+A result is kept, because some servers give an output once. A failure is not kept: a server may try
+a run in status error again. `_result` is cleared by anything that contradicts it: a read of another
+final status or of an interrupt, an answer, or a DELETE.
 """
 
 from __future__ import annotations
 
+import marshal
 import math
 import sys
 import threading
@@ -30,7 +35,6 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiValueError,
     NotFoundException,
-    OpenApiException,
     ResponseValidationError,
     RunWaitTimeout,
 )
@@ -121,6 +125,9 @@ class RunCore:
     # None if no result or failure came, or if a later read showed that the run has ended or is
     # interrupted.
     _outcome: RunStatus | None = None
+    # The output with the run's result: its status, and its other fields in the format of `marshal`,
+    # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
+    _result: tuple[RunStatus, bytes] | None = None
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
@@ -213,16 +220,17 @@ class RunCore:
         if mark := self.mark or self.given_token.client_token:
             check_mark(run, mark)
         self._run = run
-        if run.status in _WITH_OUTPUT:
-            self._outcome = None
+        if run.status in _WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self._result):
+            self._outcome = self._result = None
         return run
 
     def note_changed(self, run: Run) -> Run | None:
         """Keep the record that a DELETE or an answer got, and return the run as it is known now.
 
         The server has carried out the change even if the record is of another run. Such a record is
-        not kept.
+        not kept. A result from before the change does not count any more.
         """
+        self._result = None
         with suppress(ResponseValidationError):
             self.note(run)
         return self._run
@@ -244,7 +252,7 @@ class RunCore:
         if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
             self.agent_descriptor = cached_descriptor(self.runs.api_client, agent_id)
-        return self.agent_descriptor.get()
+        return self.named(self.agent_descriptor.get)
 
     # Waiting
 
@@ -280,32 +288,46 @@ class RunCore:
         on_pending(elapsed, self.status or RunStatus.PENDING)
 
     def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
-        elapsed = wait.elapsed
-        words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
+        # A long id would leave no room for the error.
+        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
+        words = f"{run} {wait.what} after {elapsed:.1f} s"
         if wait.stopped:
-            words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
-            return self.wait_timeout(elapsed, words)
+            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
         # The Retry-After comes before the error, because a long message loses its end.
-        if wait.held > 0:
+        elif wait.held > 0:
             words += f"; Retry-After: {wait.held:.0f} s"
         if error is not None:
-            words += f"; the last request failed: {error}"
-        return self.wait_timeout(elapsed, words)
+            words += f"; last error: {error.without_request()}"
+        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
 
-    def wait_timeout(self, elapsed: float, words: str) -> RunWaitTimeout:
-        """Return the error of a wait that is over. ``words`` say what has happened."""
-        # A test may pass a stand-in for `runs` that has no client, and so no server.
-        token = self.token() if hasattr(self.runs, "api_client") else ""
-        # A run that was never read may have ended. So only a run that was seen pending is said to
-        # continue.
-        continues = "the run continues: " if self.status == RunStatus.PENDING else ""
-        advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
-        return RunWaitTimeout(
+    def wait_timeout(
+        self, elapsed: float, words: str, *, heard: bool, failed: bool = False
+    ) -> RunWaitTimeout:
+        """Return the error of a wait that is over. ``words`` say what has happened.
+
+        ``heard`` says that the server has responded in this wait, and ``failed`` that the last
+        request of the wait has failed.
+        """
+        # A run that was never read may have ended. So only a run that was seen pending, at a server
+        # that still responds, is said to continue.
+        pending = heard and not failed and self.status == RunStatus.PENDING
+        continues = "the run continues: " if pending else ""
+        advice = f"; {continues}wait again, or RunHandle.from_token(error.token, client)"
+        token = self._token_if_known()
+        late = RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
             token=token,
             reason=f"{one_line(words, LONGEST_OF_A_RUN - len(advice))}{advice if token else ''}",
         )
+        # A response without an output says that the run is pending.
+        unread = RunStatus.PENDING if heard else None
+        late.last_status = unread if self.status is None else self.status
+        return late
+
+    def _token_if_known(self) -> str:
+        # A test may pass a stand-in for `runs` that has no client, and so no server.
+        return self.token() if hasattr(self.runs, "api_client") else ""
 
     def refresh(self, timeout: float | None = None) -> Run:
         """Read the run once. The client's own retries apply, and by default its own timeouts."""
@@ -315,7 +337,13 @@ class RunCore:
             seconds = None if limit == math.inf else limit
             return self.note(self.runs.get_run(self.run_id, _request_timeout=seconds))
 
-        return wait.perform("look", send, self, longest=math.inf)
+        return self.named(wait.perform, "look", send, self, longest=math.inf)
+
+    def done(self) -> bool:
+        """Return whether the run has ended. If its result has come, nothing is sent."""
+        if self._result is not None:
+            return True
+        return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
 
     def read(self, wait: Wait, next_pause: Callable[[Run], float | None] | None = None) -> Run:
         """Read the run and return it.
@@ -334,15 +362,25 @@ class RunCore:
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output and return it. `Polls` describes the requests.
 
-        A wait that asks once raises `RunWaitTimeout` if there is no output yet.
+        A wait that asks once raises `RunWaitTimeout` if there is no output yet. If the result has
+        come before, nothing is sent.
         """
+        # Another thread may clear the attribute, so it is read once.
+        if (kept := self._result) is not None:
+            fields = {**marshal.loads(kept[1]), "status": kept[0]}
+            return RunOutput(RunResult.model_construct(**fields))
         polls = Polls(self, wait, timing().window if window is None else window)
-        output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
-        if output is None:
-            raise self.wait_timeout(0.0, f"run {short(self.run_id)} has no output yet")
-        if isinstance(output.actual_instance, RunResult):
-            self._outcome = RunStatus.SUCCESS
-        return output
+        received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
+        if received is None:
+            raise self.wait_timeout(0.0, f"run {short(self.run_id)} has no output yet", heard=True)
+        if isinstance(result := received.actual_instance, RunResult):
+            self._outcome, extra = RunStatus.SUCCESS, result.model_extra or {}
+            # A test's stand-in may return a value that JSON does not have. It is not kept.
+            with suppress(ValueError):
+                fields = {**vars(result), **extra, "status": None}
+                # Every version of Python can read the version 2 of the format, also in a pickle.
+                self._result = result.status, marshal.dumps(fields, 2)
+        return received
 
     def checked_output(self, output: RunOutput | None) -> RunOutput | None:
         """Return the output, or raise `ResponseValidationError` if it names another run."""
@@ -402,7 +440,7 @@ class RunCore:
         A run that does not show the client token `mark` is not deleted.
         """
         run = self.read(wait)
-        if run.status in FINAL:
+        if run.status in FINAL or self._result is not None:
             return False
         check_mark(run, self.mark, shown=True)
         deleted = self.delete(wait, keep_final=True)
@@ -449,7 +487,7 @@ class RunCore:
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
         # From now on, a 404 means that the run is gone. Before the DELETE, a 404 soon after the
         # create could also come from a read replica that did not have the run yet.
-        self._born = -math.inf
+        self._born, self._result = -math.inf, None
         return deleted
 
     # The errors of the run
@@ -528,26 +566,45 @@ class RunCore:
         """Call a function that waits for the run, and return what it returns.
 
         If the client is instrumented, the requests of the call belong to the span of the run. After
-        the call, `end_span` gets what the function returned or raised. An exception that is not of
-        this package, such as a KeyboardInterrupt, gets a note that names the run.
+        the call, `end_span` gets what the function returned or raised. An exception names the run.
         """
         if self.runs.api_client.rest_client.observer is not None:
             self.open_span()
+        if self.span is None:
+            return self.named(work, *args, **kwargs)
         try:
-            if self.span is None:
-                return work(*args, **kwargs)
             with self.span.active():
-                outcome = work(*args, **kwargs)
+                outcome = self.named(work, *args, **kwargs)
         except BaseException as error:
             self.end_span(error)
-            if not isinstance(error, OpenApiException):
-                self.add_note(error)
             raise
         self.end_span(outcome)
         return outcome
 
-    def add_note(self, error: BaseException) -> None:
-        """Name the run in a note of an exception, such as a KeyboardInterrupt."""
+    def named(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that is about the run, and return what it returns.
+
+        An exception names the run.
+        """
+        try:
+            return work(*args, **kwargs)
+        except BaseException as error:
+            self.name_in(error)
+            raise
+
+    def name_in(self, error: BaseException) -> None:
+        """Name the run in a note of an exception that ends a call.
+
+        An `ApiException` gets the id and the token of the run, too. It is left alone if it has
+        those of a run already.
+        """
+        if isinstance(error, ApiException):
+            if error.run_id is not None or error.token is not None:
+                return
+            error.run_id, error.token = self.run_id, self._token_if_known()
+            if sys.version_info < (3, 11):
+                # The note would become a warning in the log, and the attributes are enough.
+                return
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
@@ -555,7 +612,7 @@ class RunCore:
         asks = self.status == RunStatus.INTERRUPTED
         verb, then, flag = ("answer", ".interrupts()", "--ask ") if asks else ("wait for", "", "")
         note = one_line(
-            f"run {short(self.run_id)}{status}: {verb} it with {make}({named!r}){then} or "
+            f"run {short(self.run_id)}{status}: {verb} it with {make}({named!r}, client){then} or "
             f"`acp-client wait {flag}{named}`"
         )
         add_note(error, note)
@@ -622,7 +679,8 @@ class Polls(Window):
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 # The server held the request in spite of the window of 0. So there is no output
                 # yet.
-                return None
+                words = f"run {short(core.run_id)} has no output yet"
+                raise core.wait_timeout(0.0, words, heard=False) from error
             raise
         if output is not None or self.wait.once:
             return core.checked_output(output)

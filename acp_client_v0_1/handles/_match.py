@@ -121,7 +121,7 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
         run_id, other = short(ours[0].run_id), " and ".join(differences(ours[0], asked))
         raise ApiValueError(
             f"client_token is of run {run_id}, which was created with another {other}: use another "
-            f"client_token, or RunHandle({run_id!r})"
+            f"client_token, or RunHandle({run_id!r}, client)"
         )
     made = fits[0].creation if fits else asked
     if (asked.input and not made.input) or (asked.config and not made.config):

@@ -214,6 +214,8 @@ class Wait:
     search_failed_alone: bool = False
     # Whether the response to a create did not show whether a run was made.
     create_was_unclear: bool = False
+    # Whether the server has responded to a request of this wait since the timeout began.
+    heard: bool = False
     # The number of failures in a row, and the time from which they count.
     _failures = 0
     _since: float | None = None
@@ -253,7 +255,7 @@ class Wait:
 
     def rearm(self) -> None:
         """Let the timeout begin again now. The count of failures in a row continues."""
-        self.began = timing().now()
+        self.began, self.heard = timing().now(), False
         self.ends = self.began + self._timeout
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
@@ -444,7 +446,7 @@ class Wait:
             except _StopSet:
                 raise self.late_error(error)  # noqa: B904 - it has its cause
             else:
-                self._failures, self._since = 0, None
+                self._failures, self._since, self.heard = 0, None, True
                 if server.since is not None:
                     self._recovered(operation)
                 if pace is not None and pace.interval:

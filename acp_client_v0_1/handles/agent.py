@@ -366,10 +366,11 @@ class AgentHandle(Notebook):
             if not (cancel_on_exit and made_here and (core or search)):
                 raise
             cancelled, note = self._cancel(wait, core, client_token_of(creation))
+            if cancelled and isinstance(error, ApiException):
+                error.token = ""
             if isinstance(error, RunWaitTimeout):
                 late = f"run {short(error.run_id)} has no output after {wait.elapsed:.1f} s; {note}"
                 error.reason, error.elapsed = late, wait.elapsed
-                error.token = "" if cancelled else error.token
             else:
                 # An earlier note may say how to wait for the run, which is gone once it is
                 # cancelled.
@@ -566,14 +567,10 @@ class AgentHandle(Notebook):
                 if not found:
                     return False, "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
-            cancelled = core.cancel(wait)
+            cancelled = core.named(core.cancel, wait)
         except (ApiException, NoAgent) as error:
-            return False, f"the run could not be cancelled: {error}"
-        except BaseException as late:
-            # Often this is another Ctrl-C.
-            run = f"run {short(core.run_id)}" if core else f"the run of client_token {client_token}"
-            add_note(late, f"{run} may not have been cancelled: it may continue on the server")
-            raise
+            failure = error.error if isinstance(error, NoAgent) else error
+            return False, f"the run could not be cancelled: {failure.without_request()}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:

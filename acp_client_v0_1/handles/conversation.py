@@ -81,11 +81,13 @@ class Conversation:
             handle = self._start(input, thread_id=self.thread_id, timeout=timeout, **options)
             self.thread_id = self.thread_id or handle.thread_id
         if self.thread_id is None:
-            raise ApiException(
+            error = ApiException(
                 reason=f"run {short(handle.run_id)} was started, and its server gave it no thread: "
                 "the agent has none (AgentHandle.descriptor().specs.capabilities.threads); use "
-                f"RunHandle({short(handle.run_id)!r}) for its result"
+                f"RunHandle({short(handle.run_id)!r}, client) for its result"
             )
+            error.run_id, error.token = handle.run_id, handle.token()
+            raise error
         return handle
 
     def run(

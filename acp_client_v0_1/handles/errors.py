@@ -23,8 +23,8 @@
         └── JournalMismatch     the journal is of another agent, server, config or input
 
 Invariants: an error about a run has the `run_id` and the portable `token` of the run, neither of
-which is a secret. If there is something to do next, the message of the error says what. All errors
-can be pickled.
+which is a secret. So has each other `ApiException` that ends a call of a run. If there is something
+to do next, the message of the error says what. All errors can be pickled.
 """
 
 from __future__ import annotations
@@ -63,15 +63,18 @@ LONGEST_WHY = 124
 
 
 class _RunProblem(ApiException):
-    """The base of the errors about a run, and of `SearchDrift`, which is about no single run.
+    """The base of the errors about a run.
 
     Args:
         reason: What happened, and what to do next.
-        run_id: The run, or "" if unknown, or if there is no single run.
-        token: The token for `RunHandle.from_token`, or "".
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
     """
 
-    def __init__(self, reason: str, *, run_id: str, token: str = "") -> None:
+    run_id: str  # pyright: ignore[reportIncompatibleVariableOverride]
+    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, reason: str, *, run_id: str, token: str) -> None:
         super().__init__(reason=reason)
         self.run_id = run_id
         self.token = token
@@ -167,7 +170,7 @@ class RunGone(_RunProblem):
         super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
 
-class RunStartAmbiguous(_RunProblem):
+class RunStartAmbiguous(ApiException):
     """A create may or may not have made a run, and no run with its client token was found.
 
     The response to the create was lost, could not be read, or had a status such as 502. A run may
@@ -181,14 +184,17 @@ class RunStartAmbiguous(_RunProblem):
         searched: Whether the search worked and found no run.
     """
 
+    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
         hint = (
-            "search again by RunHandle.from_token(error.token), before you start another"
+            "search by RunHandle.from_token(error.token, client) before you start another"
             if client_token
             else 'it was created with client_token="", so it cannot be searched for'
         )
         reason = f"the run may have been started or not: {one_line(why, LONGEST_WHY)}; {hint}"
-        super().__init__(reason, run_id="", token=token)
+        super().__init__(reason=reason)
+        self.token = token
         self.client_token = client_token
         self.searched = searched
 
@@ -284,7 +290,7 @@ class StreamGap(_RunProblem):
         self.last_event_id = last_event_id
 
 
-class SearchDrift(_RunProblem):
+class SearchDrift(ApiException):
     """The records of a search moved between two pages, so that some may be left out.
 
     Args:
@@ -297,7 +303,7 @@ class SearchDrift(_RunProblem):
             f"the search changed while it was read, at offset {offset}: {why}; "
             'search again, or pass on_drift="continue" to take what there is'
         )
-        super().__init__(reason, run_id="")
+        super().__init__(reason=reason)
         self.offset = offset
 
 

@@ -32,7 +32,6 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiValueError,
     EventTooLarge,
-    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import FINAL
@@ -180,36 +179,44 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                         if waited:
                             self._next_check = timing().now() + timing().silence
                         return event
-            except (KeyboardInterrupt, ResponseValidationError):
-                # The event that was decoded at this moment may be lost, or is of another run.
-                self._decoder.memory.doubt()
-                raise
-            except StreamGap:
-                # The next `next()` hands out the event after the gap.
-                self._values = chain((self._decoder.after_gap,), self._values)
-                raise
-            except ValueError as error:
-                undecodable = None if self._reader is None else self._reader.undecodable(error)
-                # An event that cannot be decoded may be a replay.
-                if undecodable is not None and self._decoder.note_undecodable(undecodable):
-                    raise undecodable from error
+            except (KeyboardInterrupt, ApiException, ValueError) as error:
+                self._raise_unless_replay(error)
                 continue
             if self._over or self._closing.is_set():
                 raise StopIteration
-            try:
-                with self._one_reader:
-                    self._receive(waited)
-                waited = True
-            except RunGone:
-                self._end("gone")
+            with self._one_reader:
+                self._core.named(self._advance, waited)
+            waited = True
+
+    def _raise_unless_replay(self, error: BaseException) -> None:
+        """Raise the error that came instead of an event, unless the event is a replay."""
+        decoder = self._decoder
+        if isinstance(error, StreamGap):
+            # The next `next()` hands out the event after the gap.
+            self._values = chain((decoder.after_gap,), self._values)
+        elif isinstance(error, ValueError):
+            undecodable = None if self._reader is None else self._reader.undecodable(error)
+            if undecodable is None or not decoder.note_undecodable(undecodable):
+                return
+            self._core.name_in(undecodable)
+            raise undecodable from error
+        else:
+            # The event that was decoded at this moment may be lost, or is of another run.
+            decoder.memory.doubt()
+        self._core.name_in(error)
+        raise error
+
+    def _advance(self, waited: bool) -> None:
+        """Call `_receive`, and act on an error that ends the iteration or the wait."""
+        try:
+            self._receive(waited)
+        except RunGone:
+            self._end("gone")
+            raise
+        except RunWaitTimeout:
+            # `close` in another thread also ends the wait, which is no error.
+            if not self._closing.is_set():
                 raise
-            except KeyboardInterrupt as error:
-                self._core.add_note(error)
-                raise
-            except RunWaitTimeout:
-                # `close` in another thread also ends the wait, which is no error.
-                if not self._closing.is_set():
-                    raise
 
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, a stream ends, or it is time to check the run.

@@ -18,8 +18,8 @@ __all__ = ["PendingInterrupt"]
 
 def _disconnected(*_: object) -> NoReturn:
     raise ApiValueError(
-        "a question that was pickled has no connection to its run: use "
-        "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
+        "a question that was pickled has no connection to its run: resume it by "
+        "RunHandle.from_token(error.token, client) or RunHandle(question.run_id, client)"
     )
 
 

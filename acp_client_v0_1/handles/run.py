@@ -46,6 +46,17 @@ __all__ = ["RunHandle"]
 class RunHandle(Notebook):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 
+    A handle keeps the result of its run once `result`, `output`, `drive` or the polling of `events`
+    has received it. Then `result`, `output` and `done` send nothing, and need no server. Each call
+    gives a copy of its own. The handle needs the memory of the result's text, also when it is
+    pickled. Only the result of a run that has succeeded is kept: a server may try a run again that
+    has failed, and a question may get its answer from somebody else. `delete`, or a `refresh` that
+    shows another end or a question, drops the result.
+
+    A note of each exception that ends a call names the run, and an `ApiException` has the run's
+    ``run_id`` and ``token``. Before Python 3.11, a warning in the log has the note of any other
+    exception.
+
     Args:
         run_id: The run's id, a str or a `uuid.UUID`; `from_token` takes a token instead.
         api_client: Client to use; the shared default client if None.
@@ -58,7 +69,9 @@ class RunHandle(Notebook):
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         run_id = identifier("run_id", run_id)
         if is_token(run_id):
-            raise ApiValueError("run_id is a token, not an id: use RunHandle.from_token(token)")
+            raise ApiValueError(
+                "run_id is a token, not an id: use RunHandle.from_token(token, client)"
+            )
         self._core = RunCore(RunsApi(api_client), run_id)
 
     @property
@@ -215,14 +228,15 @@ class RunHandle(Notebook):
     def done(self) -> bool:
         """Return whether the run has ended, by one `refresh` of at most 10 seconds.
 
-        An interrupted run has not ended.
+        An interrupted run has not ended. If the handle has the result, nothing is sent. If the
+        server gives the run no status, a failure that `result` has raised counts.
 
         Raises:
             RunGone: The server does not know the run.
             RunWaitTimeout: The server did not respond in time.
             ApiException: The call failed.
         """
-        return self._core.refresh(0).status in FINAL
+        return self._core.done()
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return a copy of the descriptor of the run's agent, which is kept for 300 seconds.
@@ -252,7 +266,7 @@ class RunHandle(Notebook):
         status = core.status if core.status in FINAL else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
-        output = core.output(core.wait(0)).actual_instance
+        output = core.named(core.output, core.wait(0)).actual_instance
         return core.failed(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
@@ -266,6 +280,8 @@ class RunHandle(Notebook):
         stop: threading.Event | None = None,
     ) -> RunOutput:
         """Wait for an output, and return it: a result, an interrupt or an error.
+
+        A result that the handle has is returned at once.
 
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but the
@@ -299,6 +315,8 @@ class RunHandle(Notebook):
         stop: threading.Event | None = None,
     ) -> dict[str, Any]:
         """Wait for the run's result and return it, in the agent's own schema.
+
+        A result that the handle has is returned at once.
 
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
@@ -479,7 +497,7 @@ class RunHandle(Notebook):
         """
         check_arguments(to=to, timeout=timeout, stop=stop)
         wait = self._core.wait(timeout, stop, what="was not answered")
-        answer_run(self._core, body, to, wait)
+        self._core.named(answer_run, self._core, body, to, wait)
 
     # Ending
 
@@ -495,7 +513,7 @@ class RunHandle(Notebook):
             ApiException: The server refused, or could not be reached for five minutes. If this
                 client has never reached the server, the error comes after a few retries.
         """
-        return self._core.cancel(self._core.wait(what="was not deleted"))
+        return self._core.named(self._core.cancel, self._core.wait(what="was not deleted"))
 
     def delete(self) -> None:
         """Delete the run, whatever its status.
@@ -508,7 +526,7 @@ class RunHandle(Notebook):
             ApiException: The server refused, or could not be reached for five minutes. If this
                 client has never reached the server, the error comes after a few retries.
         """
-        self._core.delete(self._core.wait(what="was not deleted"))
+        self._core.named(self._core.delete, self._core.wait(what="was not deleted"))
 
     def __repr__(self) -> str:
         status = "not read yet" if self.status is None else self.status.value

@@ -536,9 +536,9 @@ BUSY_FOR_LONG = json.dumps({"detail": "busy " * 100}).encode()
 CALLS: Rows = {
     acp.RunStartAmbiguous: {
         "the run may have been started or not: POST /runs: the connection was closed without a "
-        "response; if the server expects TLS, write https://; the search failed, too; search again "
-        "by RunHandle.from_token(error.token)": lambda: served(start_in_time, [CLOSE]),
-        'does this page titled "Welcome" belong ... ; the search failed, too; search again by': (
+        "response; if the server expects TLS, write https://; the search failed, too; search by "
+        "RunHandle.from_token(error.token, client) before": lambda: served(start_in_time, [CLOSE]),
+        'does this page titled "Welcome" belong ... ; the search failed, too; search by': (
             lambda: served(start_in_time, WELCOME)
         ),
     },

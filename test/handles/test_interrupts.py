@@ -123,7 +123,7 @@ def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None
     again = pickle.loads(pickle.dumps(error))
     assert again.interrupt == error.interrupt
     for use in (lambda: again.interrupt.answer({}), lambda: again.interrupt.schema):
-        with pytest.raises(ApiValueError, match="has no connection to its run: use RunHandle"):
+        with pytest.raises(ApiValueError, match="no connection to its run: resume it by RunHandle"):
             use()
     later = RunHandle.from_token(again.token, approval.runs.api_client)
     later.resume({"approved": True}, to=again.interrupt)
@@ -152,7 +152,7 @@ def test_what_the_callback_raises_propagates(
     with pytest.raises(KeyError) as caught:
         run.drive(refuse)
     (note,) = getattr(caught.value, "__notes__", caplog.messages)
-    assert f"interrupted: answer it with RunHandle('{run.run_id}').interrupts() or `acp-" in note
+    assert f"answer it with RunHandle('{run.run_id}', client).interrupts() or `acp-" in note
     assert note.endswith(f"wait --ask {run.run_id}`")
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
-from support.socket_server import STALL, response
+from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -26,6 +26,7 @@ from acp_client_v0_1 import (
     ApiException,
     ApiTypeError,
     ApiValueError,
+    Configuration,
     PendingInterrupt,
     ResponseValidationError,
     RunFailed,
@@ -38,7 +39,9 @@ from acp_client_v0_1 import (
     SchemaMismatch,
     SearchDrift,
     StreamGap,
+    UnauthorizedException,
     iter_runs,
+    wait_for_run_output,
 )
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Operation
@@ -51,7 +54,7 @@ ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.ut
 # What a run that is to be cancelled meets, and what is said of it.
 CANCELLED: list[tuple[bytes, bytes, str]] = [
     (run_json(), run_json(), "the run was cancelled$"),
-    (run_json(), response(b'"no"', 403), "the run could not be cancelled: DELETE .*403"),
+    (run_json(), response(b'"no"', 403), "the run could not be cancelled: 403"),
     (run_json("success"), NOTHING, "the run has ended meanwhile$"),
 ]
 
@@ -115,7 +118,7 @@ def test_errors_keep_what_they_were_made_of() -> None:
     failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
     assert str(failed) == "run r ended in error (errcode 7): no luck"
     drift = SearchDrift(offset=5, why="x")
-    assert (drift.offset, drift.run_id, drift.token) == (5, "", "")
+    assert (drift.offset, drift.run_id, drift.token) == (5, None, None)
     gap = StreamGap(run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7")
     words = "was broken after event '7': updates may be lost, as the server restarted its event ids"
     for each in (gap, pickle.loads(pickle.dumps(gap))):
@@ -125,7 +128,12 @@ def test_errors_keep_what_they_were_made_of() -> None:
     ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
     # A search that nobody speaks of has not been made.
     for each in (ambiguous, pickle.loads(pickle.dumps(ambiguous))):
-        assert (each.client_token, each.token, each.run_id, each.searched) == ("c", "t", "", False)
+        assert (each.client_token, each.token, each.run_id, each.searched) == (
+            "c",
+            "t",
+            None,
+            False,
+        )
     assert 200 < len(str(ambiguous)) <= 240
 
 
@@ -163,7 +171,144 @@ def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], o
         wait(AgentHandle("a", client))
     assert "delete" not in replies.asked
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert note == "run r is pending: wait for it with RunHandle('r') or `acp-client wait r`"
+    assert (
+        note == "run r is pending: wait for it with RunHandle('r', client) or `acp-client wait r`"
+    )
+
+
+# Whatever ends a call of a run
+
+UNDECODABLE = response(b"data: {\n\n", content_type="text/event-stream")
+CALLS: dict[str, Callable[[RunHandle], object]] = {
+    "run": lambda run: AgentHandle("a", run._core.runs.api_client).run(),
+    "run and answer": lambda run: AgentHandle("a", run._core.runs.api_client).run(
+        on_interrupt=dict
+    ),
+    "result": RunHandle.result,
+    "output": RunHandle.output,
+    "refresh": RunHandle.refresh,
+    "done": RunHandle.done,
+    "failure": RunHandle.failure,
+    "descriptor": RunHandle.descriptor,
+    "events": lambda run: next(run.events()),
+    "interrupts": lambda run: next(run.interrupts()),
+    "drive": lambda run: run.drive(dict),
+    "drive and follow": lambda run: run.drive(dict, on_event=str),
+    "resume": lambda run: run.resume({}),
+    "cancel": RunHandle.cancel,
+    "delete": RunHandle.delete,
+    "wait": lambda run: wait_for_run_output(run._core.runs, "r"),
+}
+
+
+def leads_back(error: ApiException, client: ApiClient) -> None:
+    error = pickle.loads(pickle.dumps(error))
+    assert error.run_id == "r" and len(str(error)) <= 240
+    assert RunHandle.from_token(error.token or "", client).run_id == "r"
+    if sys.version_info >= (3, 11):
+        (note,) = error.__notes__
+        assert "RunHandle('r', client)" in note and "acp-client wait" in note
+
+
+def test_an_error_of_each_call_leads_back_to_the_run(serve: Serve) -> None:
+    _, client = serve(Replies(response(b'"expired"', 401), create=run_json()))
+    for name, call in CALLS.items():
+        with pytest.raises(UnauthorizedException, match=r"expired; no cred.*") as caught:
+            call(AgentHandle("a", client).start())
+        leads_back(caught.value, client)
+        assert name and str(caught.value).count("/r/") <= 1
+    _, refusing = serve(Replies(response(b'"expired"', 401)))
+    with pytest.raises(UnauthorizedException) as refused:
+        AgentHandle("a", refusing).run()
+    assert (refused.value.run_id, refused.value.token) == (None, None)
+    assert not hasattr(refused.value, "__notes__")
+
+
+def test_an_error_of_an_answer_or_an_event_leads_back_to_the_run(serve: Serve) -> None:
+    asks = run_json("interrupted", updated="01.5")
+    replies = Replies(asks, output=QUESTION, resume=response(b'"no"', 400), stream=UNDECODABLE)
+    _, client = serve(replies)
+    question = next(RunHandle("r", client).interrupts())
+    for call in (lambda: question.answer({}), lambda: next(RunHandle("r", client).events())):
+        with pytest.raises(ApiException) as caught:
+            call()
+        leads_back(caught.value, client)
+
+
+def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve: Serve) -> None:
+    _, client = serve(Replies(run_json("interrupted"), output=QUESTION))
+    run = RunHandle("r", client)
+
+    def fail(error: Exception) -> Any:
+        with pytest.raises(type(error)) as caught:
+            run.drive(lambda _: (_ for _ in ()).throw(error))
+        return caught.value
+
+    leads_back(fail(ApiException(reason="of no run")), client)
+    other = fail(RunFailed(run_id="other", token="t", errcode=1, description=""))
+    assert (other.run_id, other.token) == ("other", "t") and not hasattr(other, "__notes__")
+    if sys.version_info >= (3, 11):
+        for error in (ValueError("mine"), ApiTypeError("mine")):
+            assert "RunHandle('r', client)" in fail(error).__notes__[0]
+
+
+def test_an_item_and_a_conversation_lead_back_to_their_run(serve: Serve) -> None:
+    _, client = serve(Replies(response(b'"no"', 400), create=run_json()))
+    agent = AgentHandle("a", client)
+    (item,) = agent.map([{}])
+    leads_back(item.outcome, client)
+    with pytest.raises(ApiException, match="gave it no thread") as caught:
+        agent.conversation().start()
+    assert caught.value.run_id == "r" and "RunHandle('r', client)" in str(caught.value)
+    assert RunHandle.from_token(caught.value.token or "", client).run_id == "r"
+
+
+def test_a_cancelled_run_has_no_token_to_wait_by(serve: Serve) -> None:
+    replies = Replies(run_json(), output=response(b'"expired"', 401))
+    _, client = serve(replies)
+    with pytest.raises(UnauthorizedException) as caught:
+        AgentHandle("a", client).run(cancel_on_exit=True)
+    assert (caught.value.run_id, caught.value.token) == ("r", "")
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == ["the run was cancelled"]
+
+
+@pytest.mark.parametrize("run_id", ["0a2c41cf-26de-4418-85aa-299f1abd2a8f", "long" * 30])
+def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(
+    run_id: str,
+) -> None:
+    with SocketServer(handler=serve_each(Replies(create=run_json(run_id=run_id)))) as server:
+        client = ApiClient(Configuration(host=server.url))
+        run = AgentHandle("a", client).start()
+    with pytest.raises(RunWaitTimeout) as caught:
+        run.result(timeout=1)
+    error, words = caught.value, str(caught.value)
+    assert f"; last error: cannot connect to {server.url}: Connection refused" in words
+    assert words.count(run_id[:39]) == 1 and "/runs" not in words and len(words) <= 240
+    # The server was not heard since the create.
+    assert "continues" not in words and error.last_status == "pending"
+    (advice,) = re.findall(r"RunHandle\.from_token\(.*\)$", words)
+    assert eval(advice).run_id == run_id
+
+
+def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve: Serve) -> None:
+    held = (NOTHING, [STALL])
+    for reply, create, last_status in (
+        (NOTHING, "pending", "pending"),
+        (NOTHING, "", ""),
+        (held, "", ""),
+        (held, "pending", "pending"),
+        (NOTHING, None, "pending"),
+        ([STALL], None, None),
+    ):
+        _, client = serve(Replies(create=run_json(create or ""), output=reply))
+        run = RunHandle("r", client) if create is None else AgentHandle("a", client).start()
+        with pytest.raises(RunWaitTimeout) as caught:
+            run.result(timeout=0.3)
+        assert caught.value.last_status == last_status
+        assert ("the run continues" in str(caught.value)) == (
+            reply == NOTHING and create == "pending"
+        )
 
 
 def test_a_run_that_failed_has_its_failure(
@@ -348,7 +493,7 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
 @pytest.mark.parametrize(
     ("look", "delete", "words"),
-    [*CANCELLED, (press, NOTHING, "run r may not have been cancelled: it may continue")],
+    [*CANCELLED, (press, NOTHING, "run r is pending: wait for it with")],
 )
 def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
     serve: Serve, caplog: pytest.LogCaptureFixture, look: Any, delete: bytes, words: str
@@ -359,7 +504,7 @@ def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
     if sys.version_info >= (3, 11):
         notes = caught.value.__notes__
         waits = any("`acp-client wait r`" in note for note in notes)
-        assert waits is ("was cancelled" not in words and look is not press)
+        assert waits is ("was cancelled" not in words)
     else:
         # A warning in the log cannot be taken back, so the last one counts.
         notes = caplog.messages

@@ -116,12 +116,13 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0)
     run = AgentHandle("a", client).start()
-    with pytest.raises(RunWaitTimeout, match="has no output yet"):
+    with pytest.raises(RunWaitTimeout, match="has no output yet; the run continues"):
         run.result(timeout=0)
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
     with pytest.raises(ServiceException):
         run.result(timeout=0)
-    with pytest.raises(RunWaitTimeout, match="the run continues"):
+    # The server was not heard since.
+    with pytest.raises(RunWaitTimeout, match="no output yet; wait again"):
         run.result(timeout=0)
     assert replies.asked == ["create", "output", "output", "output"]
 
@@ -183,7 +184,7 @@ def test_progress_and_stop_during_one_long_poll(
         if len(seen) == 3:
             stop.set()
 
-    with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run continues"):
+    with pytest.raises(RunWaitTimeout, match=r"was stopped after \d\.\d s; wait again"):
         run.result(on_pending=progress, every=0.2, stop=stop)
     assert seen == [RunStatus.PENDING] * 3
     assert [request.method for request in server.requests] == ["POST", "GET"]
@@ -795,3 +796,97 @@ def test_the_defaults_are_as_documented(client: ApiClient) -> None:
         assert inspect.signature(method).parameters[name].default == default
     core = RunHandle("r", client)._core
     assert Questions(core, None, None).most == 1000  # of a batch, as of `drive`
+
+
+# A result that was received is kept
+
+
+class Once:
+    """An output that a server gives once, as AGNTCY's proxy does. Afterwards it has none."""
+
+    def __init__(self, *outputs: bytes) -> None:
+        self.outputs = list(outputs or (SUCCESS,))
+
+    def __call__(self) -> bytes:
+        return self.outputs.pop(0) if self.outputs else NOTHING
+
+
+READERS: list[Callable[[RunHandle], object]] = [
+    RunHandle.result,
+    lambda run: run.output().actual_instance.result,  # type: ignore[union-attr]
+    lambda run: run.drive(dict),
+    lambda run: [event.result for event in run.events()][-1],
+    lambda run: run.drive(dict, on_event=str),
+    lambda run: pickle.loads(pickle.dumps(run)).result(timeout=0),
+]
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_a_result_that_came_once_is_given_again(serve: Serve, first: int) -> None:
+    no_streams = {"stream": response(b"", 501), "look": run_json("")}
+    replies = Replies(create=run_json(""), output=Once(), **no_streams)
+    run = AgentHandle("a", serve(replies)[1]).start()
+    given: Any = READERS[first](run)
+    given["ok"] = "changed by the caller"
+    asked = len(replies.asked)
+    for again in READERS:
+        assert again(run) == {"ok": 1}
+        assert set(replies.asked[asked:]) <= {"stream", "look"}
+    replies.asked.clear()
+    assert run.done() and run.status == "success" and run.result(timeout=0) == {"ok": 1}
+    assert replies.asked == []
+    # A run with a result has ended, so it is not cancelled.
+    assert run.cancel() is False and replies.asked == ["look"]
+
+
+@pytest.mark.parametrize("status", ["interrupted", "error", "timeout"])
+def test_a_kept_result_is_dropped_once_the_server_says_otherwise(
+    replying: Any, status: str
+) -> None:
+    replies, run = replying(run_json("success"), output=(SUCCESS, output_json(result={"ok": 2})))
+    assert run.result() == {"ok": 1} and run.refresh() and run.result() == {"ok": 1}
+    replies.otherwise = run_json("pending")
+    assert run.refresh().status == "pending" and run.result() == {"ok": 1} and run.done()
+    replies.otherwise = run_json(status)
+    run.refresh()
+    assert run.status == status and run.result() == {"ok": 2}
+
+
+def test_a_deleted_run_has_no_result(replying: Any) -> None:
+    for deleted, look in ((run_json("success"), NOT_FOUND), (NOT_FOUND, NOT_FOUND)):
+        outputs = (SUCCESS, NOT_FOUND)
+        replies, run = replying(NOT_FOUND, output=outputs, delete=deleted, look=run_json("success"))
+        assert run.refresh() and run.result() == {"ok": 1}
+        replies.replies["look"] = look
+        run.delete()
+        with pytest.raises(RunGone):
+            run.result()
+
+
+def test_a_failure_is_not_kept_and_counts_where_the_server_has_no_status(replying: Any) -> None:
+    failed = output_json("error", errcode=1, description="")
+    replies, run = replying(run_json(""), output=(failed, failed, SUCCESS))
+    assert not run.done()
+    for _ in range(2):
+        with pytest.raises(RunFailed):
+            run.result()
+    assert run.done() and run.result() == {"ok": 1}
+    assert replies.asked.count("output") == 3
+    # A run that the server tries again has not ended.
+    replies, run = replying(run_json("error"), output=failed)
+    with pytest.raises(RunFailed):
+        run.result()
+    replies.otherwise = run_json("pending")
+    assert not run.done()
+
+
+def test_threads_share_a_kept_result(replying: Any) -> None:
+    content = {"a": [1, None, 1.5, "\ud83d", 10**30, {"status": True}]}
+    received = output_json(result=content, more={"x": [1]}, status="odd")
+    _, run = replying(run_json(""), output=Once(received))
+    first = run.output()
+    with ThreadPoolExecutor(8) as pool:
+        outputs = list(pool.map(lambda _: run.output(timeout=0), range(200)))
+    assert {*map(repr, outputs)} == {repr(first)} and {*map(type, outputs)} == {type(first)}
+    results = [output.to_dict()["result"] for output in outputs]
+    assert results == [content] * 200 and len({*map(id, results)}) == 200

@@ -124,7 +124,7 @@ def test_a_create_that_was_never_carried_out(
 ) -> None:
     set_timing(search=0.5)
     server.faults.add(of_create(cut="reset"))
-    words = r"may have been started or not.*RunHandle\.from_token\(error\.token\), before you start"
+    words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
     with pytest.raises(RunStartAmbiguous, match=words) as caught:
         counter.start({"count": 1})
     error = caught.value
