@@ -6,6 +6,7 @@ except for success, one line on stderr that says what to do next.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from argparse import Namespace
@@ -74,6 +75,13 @@ def _perform(options: Namespace) -> int:
         if options.debug:
             sys.excepthook(type(error), error, error.__traceback__)
         return _outcomes.report(error, output, options)
+    except KeyboardInterrupt as interrupt:
+        # A command that has cancelled its run sets this attribute. If the terminal was closed,
+        # nobody reads the record.
+        if run_id := vars(interrupt).get("cancelled"):
+            with contextlib.suppress(OSError):
+                output.one({"run_id": run_id, "status": "cancelled"}, run_id)
+        raise
 
 
 def _one_line(kind: type[BaseException], error: BaseException, *rest: object) -> None:

@@ -288,7 +288,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
         options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new
     try:
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if token := options.client_token:
             known = RunToken(server_of(client), agent=agent.agent_id, client_token=token)
             lost = Namespace(run_id="", token=encode_token(known))
@@ -296,8 +296,9 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
             if vars(options).get("cancel_on_exit") and token == new:
                 with contextlib.suppress(acp.ApiException):
                     # The user has pressed Ctrl-C, so the search takes at most two seconds.
-                    if acp.RunHandle.from_token(lost.token, client, timeout=2).cancel():
+                    if (run := acp.RunHandle.from_token(lost.token, client, timeout=2)).cancel():
                         notice("the run was cancelled")
+                        vars(interrupt)["cancelled"] = run.run_id
         raise
 
 

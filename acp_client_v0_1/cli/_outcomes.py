@@ -52,6 +52,9 @@ def status_of(error: Exception) -> int:
 def document(error: Exception) -> dict[str, Any]:
     """Return, as data, how a run ended without a result: ``run_id``, ``status``, and details."""
     _, status, _ = _ending(error)
+    if isinstance(error, acp.RunWaitTimeout) and error.last_status != status:
+        # The server has not said that the run is pending.
+        status = None
     ending = {"run_id": getattr(error, "run_id", None) or None, "status": status}
     if isinstance(error, acp.RunFailed):
         return ending | {"errcode": error.errcode, "description": error.description}
@@ -90,7 +93,7 @@ def to_copy(step: str, run: Any, options: Namespace) -> str:
         words.append("--ask")
     if options.host is not None:
         words += ["--host", options.host]
-    name = run.run_id
+    name = run.run_id or ""
     if TOKEN.match(name) or not HARMLESS_ID.fullmatch(name):
         name = run.token() if isinstance(run, acp.RunHandle) else run.token
     return shlex.join([*words, name])

@@ -31,11 +31,11 @@ _IN_PYTHON = {
     "pass version=, or use its id": "use an id",
     "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
     r"attach by RunHandle\(run_id\)": "use the run's id",
-    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?'\)": "",
+    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?', client\)": "",
     r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
     # The line after the error says what to do next.
     r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
-    r"; (?:iterate on|(?:call|continue by|search again by) RunHandle\b).*": "",
+    r"; (?:iterate on|(?:call|continue by|search by) RunHandle\b).*": "",
     r"(?:, and on_interrupt gave None)?: answer it by error\..*": ", and nobody answers",
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",

@@ -124,7 +124,7 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
 def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) -> Generator[None]:
     """If an exception ends the block, tell how to pick up the run, or cancel it with ``cancel``.
 
-    Nothing is done if the run has failed or is gone. Nothing is told if the error names the run.
+    Nothing is done if the run has failed or is gone. Nothing is told if a later line does so.
     """
     try:
         yield
@@ -135,11 +135,11 @@ def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) ->
         way = to_copy("wait", run, options)
         if not cancel:
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"the run continues on the server: {way}") from None
-            # The error of a request or of stdout does not name the run, so this notice does. A
+                raise KeyboardInterrupt(f"the run may continue on the server: {way}") from None
+            # The error of a request or of stdout is not about the run, so this notice names it. A
             # BrokenPipeError is left out, because nobody reads the rest then.
             lost = type(error) is OSError
-            unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
+            unnamed = isinstance(error, acp.ApiException) and status_of(error) in (1, 10)
             if lost or (unnamed and options.command == "run"):
                 notice(f"the run was started: {way}")
             raise
@@ -155,6 +155,7 @@ def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) ->
             raise Cancelled(error) from error
         else:
             notice(f"run {run.run_id} was cancelled")
+            vars(error)["cancelled"] = run.run_id
         raise
 
 

@@ -242,16 +242,20 @@ def test_ctrl_c_says_where_to_continue(server: LocalServer, inside: Inside) -> N
     done = ended(process)
     assert all(lines(done, 130))
     token = done.stderr.strip().split()[-1]
-    assert "the run continues on the server: acp-client wait" in done.stderr
+    assert "the run may continue on the server: acp-client wait" in done.stderr
     assert data(inside(server, "cancel", token))["cancelled"] is True
 
 
-def test_ctrl_c_cancels_if_asked_to(server: LocalServer, inside: Inside) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_cancels_if_asked_to(server: LocalServer, inside: Inside, name: str) -> None:
     marks = ("--metadata", '{"test": "cancelled"}')
-    process = begun(server, "run", "counter", *FOR_LONG, "--cancel-on-exit", *marks)
+    shape = ("--cancel-on-exit", "--format", "jsonl", *marks)
+    process = begun(server, "run", "counter", *FOR_LONG, *shape)
     first_line(process)
-    done = ended(process)
-    assert done.returncode == 130 and "cancelled" in done.stderr
+    (found,) = data(inside(server, "search", *marks))
+    done = ended(process, signal.Signals[name])
+    assert done.returncode == 128 + signal.Signals[name] and "was cancelled" in done.stderr
+    assert lines(done, done.returncode)[-1] == {"run_id": found["run_id"], "status": "cancelled"}
     assert data(inside(server, "search", *marks)) == []
 
 

@@ -35,6 +35,8 @@ from support.commands import (
     lines,
     started,
 )
+from support.examples import RESULT, RUN
+from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -328,7 +330,8 @@ def test_ctrl_c_during_a_start_names_the_run_or_cancels_it(
     told, *others = done.stderr.splitlines()
     assert told.startswith("unclear whether the run was started: acp-client show acprun1.")
     assert others == ["the run was cancelled"] * (given == CANCEL) + [STOPPED]
-    assert (done.returncode, done.stdout, len(server.runs)) == (130, "", given != CANCEL)
+    ending = f'{{"run_id":"{run}","status":"cancelled"}}\n' if given == CANCEL else ""
+    assert (done.returncode, done.stdout, len(server.runs)) == (130, ending, given != CANCEL)
     if server.runs:
         assert data(inside(server, "show", told.split()[-1]))["run_id"] == run
 
@@ -343,7 +346,7 @@ def test_ctrl_c_says_that_the_run_continues(
     monkeypatch.setattr(RunHandle, "result", interrupted)
     monkeypatch.setattr(RunHandle, "events", interrupted)
     done = inside("http://127.0.0.1:9", command, "r1")
-    assert done.stderr == "acp-client: the run continues on the server: acp-client wait r1\n"
+    assert done.stderr == "acp-client: the run may continue on the server: acp-client wait r1\n"
     assert done.stdout == "" and done.returncode >= 128
 
 
@@ -853,3 +856,24 @@ def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
         done = in_shell(server, f"{locale} acp {command} echo -", text)
         assert done.returncode == 0, done.stderr
         assert "Zo\u00eb \u2713" in done.stdout
+
+
+def test_pending_is_printed_only_if_the_server_said_so(inside: Inside) -> None:
+    """And a result that a server gives once is printed once, with the status 0."""
+    run, outputs = {**RUN, "status": ""}, [response(json.dumps(RESULT).encode())]
+
+    def reply(request: Request) -> Any:
+        if request.path.endswith("/stream"):
+            return response(b"", 501)
+        if "/output" not in request.path:
+            return response(json.dumps(run).encode())
+        return outputs.pop() if outputs else response(status=204, content_type="")
+
+    with SocketServer(handler=serve_each(reply)) as server:
+        create = ("run", ECHO_AGENT_ID, "{}", "--stream", "custom", "--format", "jsonl")
+        shown = lines(inside(server.url, *create, "--timeout", "5"), 0)
+        assert len(shown) == 2 and shown[0]["result"] == shown[1]
+        (ending,) = lines(inside(server.url, *create, "--timeout", "0.5"), 3)
+        assert ending["status"] is None and "has no event after" in ending["error"]
+        ending = data(inside(server.url, "wait", "r1", "--timeout", "0"), 3)
+        assert ending == {"run_id": "r1", "status": "pending"}
