@@ -198,9 +198,6 @@ class RunWaitTimeout(ApiException, TimeoutError):
         token: What `RunHandle.from_token` takes. It is empty if no `RunHandle` waited.
     """
 
-    run_id: str  # pyright: ignore[reportIncompatibleVariableOverride]
-    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
-
     last_status: str | None = None
 
     def __init__(
@@ -208,8 +205,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     ) -> None:
         late = f"run {short(run_id)} has no output after {elapsed:.1f} s"
         super().__init__(reason=reason or late)
-        self.run_id = run_id
-        self.token = token
+        self.run_id: str = run_id  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
         self.elapsed = elapsed
 
 

@@ -367,7 +367,7 @@ class RunCore:
         """
         # Another thread may clear the attribute, so it is read once.
         if (kept := self._result) is not None:
-            fields = {**marshal.loads(kept[1]), "status": kept[0]}
+            fields: dict[str, Any] = {**marshal.loads(kept[1]), "status": kept[0]}
             return RunOutput(RunResult.model_construct(**fields))
         polls = Polls(self, wait, timing().window if window is None else window)
         received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)

@@ -71,13 +71,10 @@ class _RunProblem(ApiException):
         token: The token for `RunHandle.from_token`.
     """
 
-    run_id: str  # pyright: ignore[reportIncompatibleVariableOverride]
-    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(self, reason: str, *, run_id: str, token: str) -> None:
         super().__init__(reason=reason)
-        self.run_id = run_id
-        self.token = token
+        self.run_id: str = run_id  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class RunFailed(_RunProblem):
@@ -184,8 +181,6 @@ class RunStartAmbiguous(ApiException):
         searched: Whether the search worked and found no run.
     """
 
-    token: str  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
         hint = (
             "search by RunHandle.from_token(error.token, client) before you start another"
@@ -194,7 +189,7 @@ class RunStartAmbiguous(ApiException):
         )
         reason = f"the run may have been started or not: {one_line(why, LONGEST_WHY)}; {hint}"
         super().__init__(reason=reason)
-        self.token = token
+        self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
         self.client_token = client_token
         self.searched = searched
 
