@@ -243,6 +243,10 @@ def _socks_socket(
     import socks  # type: ignore[import-untyped]  # PySocks is optional
 
     def connect() -> socket.socket:
+        limit = deadline.bound()
+        if limit == 0:
+            # To PySocks, 0 means no limit.
+            raise TimeoutError("the deadline has passed")
         sock: socket.socket = socks.create_connection(
             address,
             proxy_type=socks.SOCKS5 if proxy.scheme.startswith("socks5") else socks.SOCKS4,
@@ -252,7 +256,7 @@ def _socks_socket(
             proxy_username=proxy.username,
             proxy_password=proxy.password,
             # PySocks applies this timeout to each single wait. `in_time` bounds their sum.
-            timeout=cast(Any, deadline.bound()),
+            timeout=cast(Any, limit),
             socket_options=options,
         )
         return sock

@@ -20,12 +20,12 @@ import socket
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
-from acp_client_v0_1._http.slots import Slot, Slots, got
+from acp_client_v0_1._http.slots import Inbox, Slot, Slots
 
 T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
@@ -79,7 +79,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
             # The process has too many threads to start another one.
             raise OSError(str(error)) from error
         try:
-            outcome = got(job.outcomes, deadline.remaining())
+            outcome = job.outcomes.get(deadline.remaining())
         except Empty:
             raise TimeoutError("timed out") from None
     except BaseException:
@@ -105,7 +105,7 @@ class _Job(Generic[T]):
         self._work = work
         self._discard = discard
         self._abandoned = False
-        self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
+        self.outcomes: Inbox[tuple[T] | BaseException] = Inbox()
         # The list has the slot until somebody takes it out. Usually this is the thread, when it
         # begins. If the caller gives up earlier, the caller takes the slot, and the thread does
         # nothing.
@@ -140,8 +140,9 @@ class _Job(Generic[T]):
 
     def _drop(self) -> None:
         """If the outcome is in the queue, take it out. If it is a result, discard the result."""
-        with contextlib.suppress(Empty):
-            outcome = self.outcomes.get_nowait()
+        # The IndexError: both threads have found the outcome, and the other one took it.
+        with contextlib.suppress(Empty, IndexError):
+            outcome = self.outcomes.get(0)
             if not isinstance(outcome, BaseException):
                 self._discard(outcome[0])
 

@@ -2,18 +2,20 @@
 
 Strategy: each pool has ``connection_pool_maxsize`` slots. A call is quick if it is neither a stream
 nor a long poll. Each quick call has a slot until its response is read. If no slot is free, the call
-waits for a slot within its limits. Streams and long polls take no slot, because they may last for
-hours, and a few of them would block all quick calls. All calls leave their connections in the pool
-for later calls. There is one exception: a call that follows a cross-origin redirect makes a pool of
-its own, and the connection is closed at the end of the call.
+waits for a slot within its limits. There is one exception: a call that begins inside a quick call
+of its own thread, in a callback or a signal handler, does not wait. Streams and long polls take no
+slot, because they may last for hours, and a few of them would block all quick calls. All calls
+leave their connections in the pool for later calls. There is one exception: a call that follows a
+cross-origin redirect makes a pool of its own, and the connection is closed at the end of the call.
 
 urllib3's own pools are not used. If an interrupt strikes inside the queue of such a pool, the lock
 of the queue may stay held, and later calls of every thread hang.
 
 Invariants: there is no lock. A slot is taken only while an attempt references it (see `slots`). A
 connection is idle, or used by one attempt or response, or closed. If all calls are quick, at most
-``connection_pool_maxsize`` sockets of a pool are open. A process never uses a connection of its
-parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
+``connection_pool_maxsize`` sockets of a pool are open, and one more for each call inside a call. A
+process never uses a connection of its parent. The client's certificate, ``tls_server_name`` and
+``assert_hostname`` belong to the
 configured origin, and are not used after a cross-origin redirect.
 """
 
@@ -69,10 +71,10 @@ class Pool:
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
         """Give an attempt a connection, and a slot if the call is quick."""
         if quick:
-            attempt.slots, attempt.slot = self.slots, Slot()
-            if not self.slots.enter(attempt.slot):
+            slots, slot = attempt.slots, attempt.slot = self.slots, Slot()
+            if not (slots.enter(slot) or slots.is_nested(slot)):
                 limit = attempt.deadline.earlier(attempt.timeout.read)
-                if not self.slots.wait(attempt.slot, limit):
+                if not slots.wait(slot, limit):
                     raise EmptyPoolError(self, "no slot is free")  # type: ignore[arg-type]
         while True:
             try:

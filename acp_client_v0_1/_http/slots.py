@@ -28,11 +28,12 @@ line. A usable slot stays usable, because the slots ahead of it only become fewe
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 import weakref
-from typing import TypeVar
+from collections import deque
+from queue import Empty
+from typing import Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 
@@ -41,10 +42,37 @@ _POLL_INTERVAL = 0.2  # seconds
 T = TypeVar("T")
 
 
-def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
-    """Return the next item of a queue. Raise `queue.Empty` if none comes within ``seconds``."""
-    # On CPython 3.10 a wait of less than a millisecond may have no end.
-    return source.get(timeout=None if seconds is None else max(0.001, seconds))
+class Inbox(Generic[T]):
+    """A queue of which one thread takes the items. Every timed wait for another thread is `get`.
+
+    This is not a `queue.SimpleQueue`. On CPython 3.10 to 3.12, a timed ``get`` of that queue waits
+    for ever if a signal arrives at the moment at which its time runs out. ``acquire`` of a lock has
+    no such fault. The lock is a signal here, and guards nothing: if it is released, an item may
+    have arrived. So an interrupt may leave it in any state.
+    """
+
+    __slots__ = ("_arrived", "_items")
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._arrived = threading.Lock()
+        self._arrived.acquire()
+
+    def put(self, item: T) -> None:
+        self._items.append(item)
+        # The RuntimeError of a lock that is released already: an item before this one released it.
+        with contextlib.suppress(RuntimeError):
+            self._arrived.release()
+
+    def get(self, seconds: float | None = None) -> T:
+        """Return the next item. Raise `queue.Empty` if none comes within ``seconds``."""
+        deadline = Deadline.after(seconds)
+        while not self._items:
+            # A lock takes -1 for no limit.
+            limit = -1 if seconds is None else min(deadline.remaining(), threading.TIMEOUT_MAX)
+            if not self._arrived.acquire(timeout=limit):
+                raise Empty
+        return self._items.popleft()
 
 
 class Slot:
@@ -54,13 +82,13 @@ class Slot:
     gone.
     """
 
-    __slots__ = ("__weakref__", "wake")
+    __slots__ = ("__weakref__", "thread", "wake")
 
     def __init__(self) -> None:
-        # An item in this queue wakes the owner. The queue exists before the slot joins the line, so
-        # every thread that finds the slot there can wake the owner. None means that the owner does
-        # not wait.
-        self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
+        # The thread that entered the line with this slot.
+        self.thread = threading.get_ident()
+        # An item in this queue wakes the owner. None means that the owner does not wait.
+        self.wake: Inbox[None] | None = None
 
 
 class Slots:
@@ -78,15 +106,24 @@ class Slots:
         Return True if the slot is usable at once, and False if the caller has to `wait`.
         """
         self._line.append(weakref.ref(slot))
-        if len(self._line) > self.most:
-            return False
-        slot.wake = None
-        return True
+        return len(self._line) <= self.most
+
+    def is_nested(self, slot: Slot) -> bool:
+        """Return whether the thread of a slot has another slot in the line.
+
+        A callback or a signal handler may make a call in the middle of a call of its thread. If the
+        inner call waited for a slot, it might wait for the outer call, which waits for it.
+        """
+        others = [ref() for ref in list(self._line)]
+        return any(it is not None and it is not slot and it.thread == slot.thread for it in others)
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
         """Wait until a slot of the line is usable. Return False if the deadline passes before."""
-        wake = slot.wake
-        while wake is not None and (waiting := len(self._line) - self.most) > 0:
+        # The queue exists before the place is read. So a thread that makes the slot usable later
+        # finds the queue.
+        wake = slot.wake = Inbox()
+        ref = weakref.ref(slot)
+        while (waiting := len(self._line) - self.most) > 0 and ref not in self._line[: self.most]:
             # A thread that waits alone sweeps every time. If several threads wait, the first thread
             # after `_next_sweep` sweeps for all.
             if waiting == 1 or time.monotonic() >= self._next_sweep:
@@ -94,9 +131,8 @@ class Slots:
             remaining = deadline.remaining()
             if not remaining:
                 return False
-            with contextlib.suppress(queue.Empty):
-                got(wake, min(remaining, _POLL_INTERVAL))
-                break
+            with contextlib.suppress(Empty):
+                wake.get(min(remaining, _POLL_INTERVAL))
         slot.wake = None
         return True
 
@@ -130,7 +166,7 @@ class Slots:
 
 def _woken(ref: weakref.ref[Slot]) -> bool:
     """Wake the owner of a slot. Return False if the slot has no owner that waits."""
-    wake: queue.SimpleQueue[None] | None = getattr(ref(), "wake", None)
+    wake: Inbox[None] | None = getattr(ref(), "wake", None)
     if wake is not None:
         wake.put(None)
     return wake is not None
@@ -145,7 +181,7 @@ class Flag(threading.Event):
 
     def __init__(self) -> None:
         self._is_set = False
-        self._waiting: list[queue.SimpleQueue[None]] = []
+        self._waiting: list[Inbox[None]] = []
 
     def is_set(self) -> bool:
         return self._is_set
@@ -156,12 +192,12 @@ class Flag(threading.Event):
             wake.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        wake: Inbox[None] = Inbox()
         self._waiting.append(wake)
         try:
             if not self._is_set:
-                with contextlib.suppress(queue.Empty):
-                    got(wake, timeout)
+                with contextlib.suppress(Empty):
+                    wake.get(timeout)
         finally:
             self._waiting.remove(wake)
         return self._is_set

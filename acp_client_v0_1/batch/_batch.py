@@ -29,7 +29,7 @@ import pickle
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 

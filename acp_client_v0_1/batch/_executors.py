@@ -16,14 +16,15 @@ Invariants:
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
+from queue import Empty
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._errors import package_logger
+from acp_client_v0_1._http.slots import Inbox
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token
@@ -127,7 +128,7 @@ class Remote:
     # The tasks that were submitted and not taken, by index. `_futures` has their futures.
     in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
     _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
-    _ended: queue.SimpleQueue[Task] = field(default_factory=queue.SimpleQueue[Task])
+    _ended: Inbox[Task] = field(default_factory=Inbox[Task])
     # Only the worker processes see an outage of the server, so there is none to show here.
     outage = 0.0
 
@@ -148,8 +149,8 @@ class Remote:
         Raises the error of a task if all tasks would get this error.
         """
         try:
-            ended = self._ended.get(timeout=timeout) if timeout else self._ended.get_nowait()
-        except queue.Empty:
+            ended = self._ended.get(timeout)
+        except Empty:
             return None
         if ended.ends_batch and isinstance(ended.outcome, Exception):
             raise ended.outcome

@@ -11,13 +11,13 @@ thread.
 from __future__ import annotations
 
 import contextvars
-import queue
 import threading
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Flag
+from acp_client_v0_1._http.slots import Flag, Inbox
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -55,8 +55,8 @@ class Workers:
     ) -> None:
         self._journal = journal
         self._driver = RunDriver(plan, agent, journal)
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._ended: Inbox[Task | BaseException] = Inbox()
         self._threads: list[threading.Thread] = []
         # One item for each thread. The thread itself adds it.
         self._calls: list[_Calls] = []
@@ -87,10 +87,8 @@ class Workers:
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
-            # A timeout of 0 needs `get_nowait`: on CPython 3.10, `get` with this timeout may never
-            # return.
-            ended = self._ended.get(timeout=timeout) if timeout else self._ended.get_nowait()
-        except queue.Empty:
+            ended = self._ended.get(timeout)
+        except Empty:
             return None
         if isinstance(ended, BaseException):
             raise ended

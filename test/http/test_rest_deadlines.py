@@ -6,7 +6,6 @@ import contextlib
 import gc
 import math
 import pickle
-import queue
 import socket
 import threading
 import time
@@ -29,7 +28,7 @@ from support.transport import (
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.slots import Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiTypeError,
@@ -352,15 +351,17 @@ def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
         assert go_on.wait(10)
         return "made"
 
-    class Interrupted(queue.SimpleQueue):
-        def get(self, block=True, timeout=None):
+    class Interrupted(Inbox):
+        def get(self, seconds=None):
+            if seconds == 0:
+                return super().get(0)
             assert begun.wait(10)
             if when == "after":
                 go_on.set()
-                assert eventually(lambda: not self.empty())
+                assert eventually(lambda: self._items)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(dial, "SimpleQueue", Interrupted)
+    monkeypatch.setattr(dial, "Inbox", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         dial.in_time(work, Deadline.after(30), discarded.append)
     go_on.set()

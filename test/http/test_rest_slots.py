@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import signal
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +21,9 @@ from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head,
 from support.transport import Stopwatch, eventually, in_use, pool_of, talking
 
 from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http import slots
-from acp_client_v0_1._http.slots import Flag, Slot, Slots
+from acp_client_v0_1._http import attempt, incoming, pool, slots
+from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -174,22 +179,64 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
 def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source: Any = SimpleNamespace(get=lambda timeout: timeout)
-    assert [slots.got(source, seconds) for seconds in (0, 5, None)] == [0.001, 5, None]
     few, waits = Slots(1), [0.2, 0.2, 0.05]
     holder, slot, kept = Slot(), Slot(), few._next_sweep
     assert (few.enter(holder), few.enter(slot)) == (True, False)
 
-    def got(wake: Any, seconds: float) -> None:
-        assert seconds == waits.pop(0)
-        assert kept + 0.1 < few._next_sweep < kept + 10
-        raise queue.Empty if waits else Interrupt
+    class Waits(Inbox):  # type: ignore[type-arg]
+        def get(self, seconds: float | None = None) -> None:
+            assert seconds == waits.pop(0)
+            assert kept + 0.1 < few._next_sweep < kept + 10
+            raise queue.Empty if waits else Interrupt
 
-    monkeypatch.setattr(slots, "got", got)
+    monkeypatch.setattr(slots, "Inbox", Waits)
     left = iter([9.0, 8.0, 0.05])
     deadline: Any = SimpleNamespace(remaining=lambda: next(left))
     with pytest.raises(Interrupt):
         few.wait(slot, deadline)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")
+def test_a_wait_ends_in_time_while_signals_arrive() -> None:
+    """A ``get`` of `queue.SimpleQueue` waits for ever here, before CPython 3.13."""
+    ends, inbox = time.monotonic() + 20, Inbox[None]()
+
+    def handler(*_: object) -> None:
+        time.sleep(0.0003)
+        assert time.monotonic() < ends, "the wait does not end"
+
+    def send() -> None:
+        while not over.wait(0.001):
+            signal.pthread_kill(here, signal.SIGUSR1)
+
+    before, over = signal.signal(signal.SIGUSR1, handler), threading.Event()
+    here, sender = threading.get_ident(), threading.Thread(target=send)
+    sender.start()
+    try:
+        for _ in range(100):
+            assert not Flag().wait(0.003)
+            with pytest.raises(queue.Empty):
+                inbox.get(0.003)
+    finally:
+        over.set()
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+    package = Path(str(slots.__file__)).parents[1]
+    assert [path for path in package.rglob("*.py") if ".get(timeout=" in path.read_text()] == []
+
+
+def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits() -> None:
+    inbox = Inbox[int]()
+    for number in range(3):
+        inbox.put(number)
+    assert [inbox.get(0), inbox.get(), inbox.get(8)] == [0, 1, 2]
+    for seconds in (0, 0.05):
+        with pytest.raises(queue.Empty):
+            inbox.get(seconds)
+    timer = threading.Timer(0.1, inbox.put, (3,))
+    timer.start()
+    assert inbox.get() == 3
+    timer.join()
 
 
 def test_a_thread_that_waits_alone_finds_an_orphaned_slot_at_once() -> None:
@@ -204,24 +251,68 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
     assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
-    assert not any(slot.wake for slot in holders)
+    for slot in (holders[2], *waiting):
+        slot.wake = Inbox()
+
+    def woken() -> list[Slot]:
+        found = []
+        for slot in (holders[2], *waiting):
+            with contextlib.suppress(queue.Empty):
+                assert slot.wake is None or slot.wake.get(0) is None
+                found.append(slot)
+        return found
+
+    holders[2].wake = None  # it does not wait
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
-    woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]
-    assert woken == [1, 1, 0, 0]
+    assert woken() == [holders[2], *waiting[:2]]
     for slot in waiting[:2]:
         assert few.wait(slot, Deadline.after(8)) and slot.wake is None
-    holders[2].wake = queue.SimpleQueue()
+    holders[2].wake = Inbox()
     few.leave(weakref.ref(waiting[0]))
-    assert holders[2].wake.empty()  # the line is looked through as far as someone waits
-    assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
-    assert waiting[3].wake is not None and waiting[3].wake.empty()
+    # The line is looked through as far as someone waits, so not up to the first one.
+    assert woken() == waiting[:3]
     del few._line[1]  # another, which an interrupt kept from waking the next
     assert few.wait(waiting[3], Deadline.after(0))
-    last = Slot()
-    assert not few.enter(last) and last.wake is not None
-    few.leave(weakref.ref(waiting[2]))
-    assert last.wake.qsize() == 1
+
+
+def test_a_call_inside_a_call_of_its_thread_waits_for_no_slot() -> None:
+    """As of a signal's handler, which strikes anywhere, or of a callback."""
+    with talking(FINE, connection_pool_maxsize=1) as (client, server):
+        call = partial(client.request, "GET", server.url, _request_timeout=2)
+        files = [str(module.__file__) for module in (attempt, pool, slots, incoming)]
+        inner: list[int] = []
+        for number in range(1, 20_000, 7):
+            with Moment(number, files, lambda: inner.append(call().status)) as moment:
+                assert call().status == 200
+            assert in_use(pool_of(client).slots) == 0
+            if not moment.struck:
+                break
+        assert len(inner) == number // 7 > 20 and {*inner} == {200}
+        assert eventually(lambda: server.still_open <= 2)
+
+
+def test_a_call_of_another_thread_waits_for_the_slot_of_a_call_with_a_call_inside() -> None:
+    gate, statuses = Gate(), list[int]()
+    with (
+        talking([gate, FINE], FINE, connection_pool_maxsize=1) as (client, server),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        call = partial(client.request, "GET", server.url)
+
+        def watch() -> float:
+            if not statuses:
+                statuses.append(call(_request_timeout=5).status)
+                with pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
+                    threads.submit(call, _request_timeout=0.1).result()
+                gate.open()
+            return 60
+
+        with Interruptible(watch, first=0.05):
+            assert call(_request_timeout=9).status == 200
+        assert statuses == [200]
+        assert threads.submit(call, _request_timeout=5).result().status == 200
+        assert in_use(pool_of(client).slots) == 0
 
 
 def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
