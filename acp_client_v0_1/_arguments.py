@@ -38,13 +38,23 @@ def check_arguments(*required: str, **given: Any) -> None:
                 # The argument is one of several words.
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
-        least = _LEAST.get(name)
+        unit, least = "", _LEAST.get(name)
+        if name in ("block_timeout", "every", "timeout"):
+            unit = " seconds"
+            seconds_of(value, name)
         if value is not None and least is not None and not value >= least:
             # The comparison is negated so that NaN is refused.
-            unit = " seconds" if name in ("every", "timeout") else ""
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
         if value == "" and (name in _FILLED or name in required):
             raise ApiValueError(f"{name} must not be empty")
+
+
+def seconds_of(value: float, name: str) -> float:
+    """Return a number of seconds as a float. Raise `ApiValueError` if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ApiValueError(f"{name} must be a number of seconds that a float can hold") from None
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:

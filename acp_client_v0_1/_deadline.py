@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
-from acp_client_v0_1._arguments import wrong_type
+from acp_client_v0_1._arguments import seconds_of, wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
@@ -147,7 +147,7 @@ def checked_margin(value: object, name: str) -> float:
     if not _is_number(value):
         raise wrong_type(name, "a number of seconds", value)
     # NaN is refused as well, because no comparison with it is true.
-    if not 0 <= value <= _LONGEST:
+    if not 0 <= seconds_of(value, name) <= _LONGEST:
         raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
     return value
 
@@ -178,7 +178,8 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _seconds(value: float | None, name: str) -> float | None:
     if value is None:
         return None
+    seconds = seconds_of(value, name)
     # NaN is refused as well, because no comparison with it is true.
-    if not value > 0:
+    if not seconds > 0:
         raise ApiValueError(f"{name} must be above 0 seconds, not {value!r}")
-    return None if value > _LONGEST else float(value)
+    return None if seconds > _LONGEST else seconds

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
@@ -175,7 +176,10 @@ class Batch:
         if journal is None and (retry_failed or durable):
             name = "retry_failed" if retry_failed else "durable"
             raise ApiValueError(f"{name} is for the lines of a journal: pass journal=")
-        if isinstance(executor, ProcessPoolExecutor):
+        # The import of this module would load multiprocessing, and fails in a thread that runs on
+        # after the main thread. An executor of processes has imported it.
+        processes = sys.modules.get("concurrent.futures.process")
+        if processes is not None and isinstance(executor, processes.ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
         if check and executor is None:
             # With an executor, this process does not check the inputs. The worker processes check

@@ -591,6 +591,23 @@ def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalSe
     assert ended.stdout == "True\n"
 
 
+def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(
+    server: LocalServer,
+) -> None:
+    script = (
+        "import sys, threading; from acp_client_v0_1 import *\n"
+        "client = ApiClient(Configuration(host=sys.argv[1]))\n"
+        "def work():\n"
+        "    threading.main_thread().join()\n"
+        "    agent = AgentHandle.find('obedient', client)\n"
+        "    print([item.ok for item in agent.map([{}, {}])], 'multiprocessing' in sys.modules)\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    command = [sys.executable, "-c", script, server.url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    assert ended.stdout == "[True, True] False\n", ended.stderr
+
+
 def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, path: Path) -> None:
     def until_interrupted() -> Iterator[dict[str, Any]]:
         yield from ({"n": 0}, {"n": 1, "fail": True})

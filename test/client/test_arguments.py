@@ -20,8 +20,11 @@ from support.socket_server import response
 from support.transport import serving
 
 from acp_client_v0_1 import (
+    AgentHandle,
     AgentsApi,
+    Configuration,
     RunCreate,
+    RunHandle,
     RunsApi,
     RunSearchRequest,
     ThreadsApi,
@@ -71,6 +74,23 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.api_client.with_options(headers=["X-Own: b"]), ApiTypeError, "headers"),
     (lambda runs: wait_for_run_output(runs, "r", timeout=-1), ApiValueError, "timeout"),
     (lambda runs: wait_for_run_output(runs, "r", timeout=(1, 2)), ApiTypeError, "timeout"),
+    *(
+        (partial(call, **{name: size}), ApiValueError, f"{name} must be a number of seconds that")
+        # Neither a float holds these, nor does the second have a text.
+        for size in (10**400, 10**5000)
+        for name, call in (
+            ("timeout", lambda runs, **given: wait_for_run_output(runs, "r", **given)),
+            ("timeout", lambda runs, **given: RunHandle("r", runs.api_client).result(**given)),
+            ("block_timeout", lambda runs, **given: wait_for_run_output(runs, "r", **given)),
+            ("every", lambda runs, **given: RunHandle("r", runs.api_client).result(**given)),
+            ("timeout", lambda runs, **given: AgentHandle("a", runs.api_client).map([], **given)),
+            ("timeout", lambda runs, **given: runs.api_client.with_options(**given)),
+            ("_request_timeout", lambda runs, **given: runs.get_run("r", **given)),
+            ("stream_timeout", lambda _, **given: Configuration(**given)),
+            ("total_timeout", lambda _, **given: Configuration(**given)),
+            ("block_margin", lambda _, **given: Configuration(**given)),
+        )
+    ),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=0), ApiValueError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=None), ApiTypeError, "block_timeou"),
