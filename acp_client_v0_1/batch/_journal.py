@@ -11,7 +11,7 @@ and names the input by its index. Every line ends in a checksum: the CRC-32 of t
 
 Strategy: a line is appended by one write, so a crash can only tear the last line. A torn last line
 is cut off when the file is opened again. Results stay in the file. The index in memory has two
-offsets for each input, together 16 bytes. The first half of this module, up to "The file", does no
+offsets for each input, and takes some 26 bytes for it. The first half of this module, up to "The file", does no
 I/O.
 
 Invariants:
@@ -67,9 +67,9 @@ _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-# The offsets are kept in blocks, each for this many inputs. So an input with a large index costs
-# one block, and not an array of that length.
-_BLOCK = 256
+# The offsets are kept in blocks, each for this many inputs. So a line with any index costs at most
+# one block, of 400 bytes, however many indexes are skipped before it.
+_BLOCK = 16
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
 # `Journal.close` waits at most this many seconds for a write.
 _LONGEST_WRITE = 2.0
