@@ -154,10 +154,11 @@ class RESTClientObject:
         while True:
             number, started = counter.retries + 1, time.monotonic()
             try:
-                if observer is None:
-                    response = self._attempt(call)
-                else:
-                    response = observer.attempt(call, counter.retries + call.hops, self._attempt)
+                response = (
+                    self._attempt(call)
+                    if observer is None
+                    else observer.attempt(call, counter.retries + call.hops, self._attempt)
+                )
             except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"

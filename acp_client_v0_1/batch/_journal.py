@@ -11,8 +11,8 @@ and names the input by its index. Every line ends in a checksum: the CRC-32 of t
 
 Strategy: a line is appended by one write, so a crash can only tear the last line. A torn last line
 is cut off when the file is opened again. Results stay in the file. The index in memory has two
-offsets for each input, and takes some 26 bytes for it. The first half of this module, up to "The file", does no
-I/O.
+offsets for each input, and takes some 26 bytes for it. The first half of this module, up to "The
+file", does no I/O.
 
 Invariants:
 
@@ -358,7 +358,13 @@ class Journal:
 
     def _load(self) -> None:
         """Index the lines, cut off a torn last line, and write the header of a new file."""
-        if not _HEADER_START.startswith(self._reader.peek()[: len(_HEADER_START)]):
+        try:
+            start = self._reader.peek()[: len(_HEADER_START)]
+        except OSError as error:
+            # Linux opens /proc/self/mem as a regular file.
+            why = f"cannot be read: {error.strerror}; choose another name"
+            raise JournalError(f"the journal {self.path} {why}") from error
+        if not _HEADER_START.startswith(start):
             raise JournalError(
                 f"{self.path} is not a journal of a batch; choose another name for the journal"
             )

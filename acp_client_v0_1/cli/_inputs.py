@@ -56,7 +56,13 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     If the name of the file ends with .csv, yield its rows instead.
     """
     if not name.lower().endswith(".csv"):
-        yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
+        for number, line in enumerate(file, 1):
+            # UTF-16 has such bytes. `json.loads` would read its first line, and no other.
+            if b"\0" in line:
+                how = "in PowerShell, write the file with Out-File -Encoding utf8"
+                raise WrongUsage(f"line {number} of {name} is not UTF-8 text: {how}")
+            if not line.isspace():
+                yield number, line
         return
     # The default is 128 KiB. More would overflow the C long of Windows.
     csv.field_size_limit(2**31 - 1)

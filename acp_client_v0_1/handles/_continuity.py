@@ -214,14 +214,13 @@ class Continuity:
             self._count = 0
             return gap
         first = self._first_number()
-        if number is not None and first is not None and last is not None:
-            if number > last:
-                return self._gap("lost", number - last - 1)
-            if number >= first:
-                # The replay begins at an update that is not remembered.
-                self._expected = number - first
-                return False
-        return self._gap("unknown")
+        if first is None or last is None or number is None or number < first:
+            return self._gap("unknown")
+        if number > last:
+            return self._gap("lost", number - last - 1)
+        # The replay begins at an update that is not remembered.
+        self._expected = number - first
+        return False
 
     def _index_of(self, pair: tuple[str, int | str]) -> int | None:
         if pair in self._first:

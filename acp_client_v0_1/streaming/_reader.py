@@ -20,7 +20,6 @@ Invariants:
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from collections.abc import Iterator
 from operator import length_hint
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._deadline import Deadline, NothingYet
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     EventTooLarge,
@@ -96,8 +95,7 @@ class EventReader:
         If no event arrives within ``seconds``, raise `NothingYet`, even if comments arrive. Then
         the stream stays open.
         """
-        until = None if seconds is None else time.monotonic() + seconds
-        read = False
+        deadline, read = Deadline.after(seconds), False
         try:
             while not self.closed:
                 self._end_batch(self._parser.last_event_id)
@@ -105,10 +103,9 @@ class EventReader:
                 # now.
                 data = b""
                 if not self._parser.too_large:
-                    wait = None if until is None else until - time.monotonic()
-                    if wait is not None and wait <= 0 and read:
+                    if read and deadline.expired:
                         raise NothingYet
-                    data = self._read(None if wait is None else max(0.0, wait))
+                    data = self._read(deadline.bound())
                     if not data:
                         break
                 read = True
@@ -119,9 +116,7 @@ class EventReader:
                         return True
                     events.clear()  # type: ignore[unreachable]  # `close` was called meanwhile
         except NothingYet:
-            # If `close` was called during the read, it has left the connection to this thread.
-            if not self.closed:
-                raise
+            raise
         except BaseException as error:
             self._release()
             if isinstance(error, EventTooLarge):
@@ -176,10 +171,10 @@ class EventReader:
             if self.closed:
                 return b""
             return self.response.read_available(wait=wait)
-        except (TransportException, ResponseDecodeError) as error:
+        except (NothingYet, TransportException, ResponseDecodeError) as error:
             if self.closed:
                 return b""
-            if isinstance(error, ApiTimeoutError):
+            if isinstance(error, (NothingYet, ApiTimeoutError)):
                 raise
             raise StreamInterrupted(
                 last_event_id=self._id_before, reason=error.reason or str(error), **self.fields()

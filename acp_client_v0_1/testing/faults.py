@@ -39,6 +39,9 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _SEGMENT = re.compile(r"\*+|\{\w+\}")
 _STREAM = "/runs/*/stream"
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
+_NEED_A_STATUS = ("body", "headers", "retry_after", "carried_out")
+_NEED_A_RESPONSE = ("block", "carried_out", "lag", *_LIMITS)
+_CUT_ALONE = "cut alone sends nothing; an after_… field says after what to cut"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,30 +225,23 @@ def _check_together(fault: Fault) -> None:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
     if limits and "cut" not in given:
         raise ValueError(f"{limits[0]}: needs cut, which says how the response breaks off")
-    if given.isdisjoint(("status", "redirect")):
-        _refuse(given, ("body", "headers", "retry_after", "carried_out"), "it needs a status")
     if fault.status in (204, 304) and "body" in given:
         raise ValueError(f"body: a response with status {fault.status} has none")
-    if not (fault.fits("GET", _STREAM) or _fits(_STREAM, fault.path or "")):
-        _refuse(given, ("after_events",), f"only {_STREAM} has events")
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' ends a stream, and needs after_events")
-    if "late" in given:
-        idle: tuple[str, ...] = ("block", "carried_out", "lag", *_LIMITS)
-        _refuse(given, idle, "with late, nothing of that response is sent")
-    if "raw" in given:
-        idle = (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after")
-        _refuse(given, idle, "raw is the whole response")
-    elif "cut" in given and not limits:
-        idle = (*_OF_A_STATUS, "block", "drip", "lag", "close_after")
-        _refuse(given, idle, "cut alone sends nothing; an after_… field says after what to cut")
-    elif "cut" in given:
-        _refuse(given, ("close_after",), "cut says how the connection ends")
-    elif "status" in given or "redirect" in given:
-        _refuse(given, ("block", "lag"), "the request is not carried out")
-
-
-def _refuse(given: set[str], names: tuple[str, ...], why: str) -> None:
-    for name in names:
-        if name in given:
+    late, raw, cut = (name in given for name in ("late", "raw", "cut"))
+    responds = not given.isdisjoint(("status", "redirect"))
+    streams = fault.fits("GET", _STREAM) or _fits(_STREAM, fault.path or "")
+    whole = (*_OF_A_STATUS, "block", "lag", "close_after")
+    # Each row says when some fields do nothing, which ones, and why.
+    for applies, idle, why in (
+        (not responds, _NEED_A_STATUS, "it needs a status"),
+        (not streams, ("after_events",), f"only {_STREAM} has events"),
+        (late, _NEED_A_RESPONSE, "with late, nothing of that response is sent"),
+        (raw, (*whole, *_LIMITS), "raw is the whole response"),
+        (cut and not limits and not raw, (*whole, "drip"), _CUT_ALONE),
+        (cut, ("close_after",), "cut says how the connection ends"),
+        (responds, ("block", "lag"), "the request is not carried out"),
+    ):
+        for name in filter(given.__contains__, idle if applies else ()):
             raise ValueError(f"{name}: would do nothing: {why}")

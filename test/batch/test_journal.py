@@ -339,6 +339,8 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         (tmp_path / "fifo", f"{tmp_path}/fifo is not a regular file"),
         (tmp_path / "link", f"{tmp_path}/link is not a regular file"),
         ("/dev/zero", "/dev/zero is not a regular file"),
+        # Linux lets it be opened, but not be read.
+        ("/proc/self/mem", "/proc/self/mem cannot be read: Input/output error; choose another"),
         ("", "'' cannot be opened: Is a directory"),
         (f"{tmp_path}/.", "cannot be opened: Is a directory"),
         (f"{tmp_path}/a\0b", "cannot be opened: .*embedded null"),

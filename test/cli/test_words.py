@@ -519,6 +519,8 @@ FILES = {
     "nan": b'{"a": NaN}\n',
     "csv": b"{}\na,b\n",
     "latin.jsonl": b'{"name": "Zo\xeb"}\n',
+    "utf16": '{"n": 1}\r\n{"n": 2}\r\n'.encode("utf-16"),
+    "utf16be": '{"n": 1}\n{"n": 2}\n'.encode("utf-16-be"),
     "names": b"acprun1.\xff\n",
     "run.token": b"acprun1.x",
     "few.csv": b"a,b\n1,2\n3\n",
@@ -583,6 +585,11 @@ WRONG = [
     ("batch echo nowhere.jsonl", "acp-client: cannot read nowhere.jsonl: No such file or"),
     ("batch echo @in", "cannot read @in: No such file or directory; write its name without @"),
     ("batch echo latin.jsonl", "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"),
+    *(
+        (f"batch echo {name}{more}", f"line 1 of {name} is not UTF-8 text: in PowerShell, write")
+        for name in ("utf16", "utf16be")
+        for more in ("", " --progress")
+    ),
     ("batch echo bad", "line 3 of bad is not JSON: Expecting ',' delimiter at column 7"),
     ("batch echo nan", "line 1 of nan is not JSON: NaN is not JSON"),
     ("batch echo comma", "line 1 of comma is not JSON: Expecting ',' delimiter at column 9\n"),

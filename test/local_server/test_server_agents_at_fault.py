@@ -289,3 +289,16 @@ def test_no_time_is_too_long(call: Any) -> None:
     run_id = call.run(call.server.register(nap, timeout=1e30))
     assert call("GET", f"/runs/{run_id}/output?block_timeout=1").status == 204
     assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streaming", ["custom", "result"])
+def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call: Any, streaming: str) -> None:
+    def yields(input: Json, config: Json, context: AgentContext) -> Generator[Json, Any, Json]:
+        while True:
+            yield {}
+
+    creation = {"agent_id": call.server.register(yields), "streaming": streaming}
+    ended = call.output(call.ok("POST", "/runs", creation)["run_id"])
+    assert ended["type"] == "error"
+    assert ended["description"] == "the local server keeps at most 100,000 updates of a run"

@@ -26,6 +26,8 @@ from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrup
 _Agent: TypeAlias = Generator[object, object, object]
 
 _CLOSE_SECONDS = 2.0
+# One request can start an agent that yields for ever, and each update stays in memory.
+_MOST_EVENTS = 100_000
 # A failed run is tried again after this many seconds.
 _ATTEMPT_PAUSE = 0.2
 
@@ -212,6 +214,9 @@ class Engine:
     def _publish(self, run: RunRecord, over: threading.Event, update: JsonObject) -> None:
         with self._store.lock:
             if run.streaming is not None and not over.is_set():
+                if len(run.events) >= _MOST_EVENTS:
+                    words = f"the local server keeps at most {_MOST_EVENTS:,} updates of a run"
+                    raise AgentError(_EXCEPTION_ERRCODE, words)
                 content = {"update" if run.streaming == "custom" else "result": update}
                 run.events.append(_event(run, run.streaming, "pending", **content))
                 _wake(run)
