@@ -95,10 +95,6 @@ class Deadline:
         """Return the earlier of this deadline and the time that is ``seconds`` from now."""
         return Deadline.after(self.bound(seconds))
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the deadline."""
-        time.sleep(min(seconds, self.remaining()))
-
 
 def resolve_timeout(
     request_timeout: object,

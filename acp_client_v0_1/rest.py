@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -191,7 +190,8 @@ class RESTClientObject:
                     return response
                 response.close()
             _say(call, logging.INFO, ": %s; retry %d in %.2f s", outcome, number, wait, **facts)
-            call.deadline.sleep(wait)
+            # The wait is shorter than the time that remains (`RetryCounter`).
+            time.sleep(wait)
 
     def _explain(self, failure: ApiException, call: Call) -> None:
         """Add hints from the configuration to the message, if nothing was sent or time ran out."""
@@ -209,11 +209,6 @@ class RESTClientObject:
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
             wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
             hints.append(f"connections use {proxy}{wanted}")
-        requests: Any = sys.modules.get("requests.adapters")
-        mocked = requests and requests.HTTPAdapter.send.__module__ != requests.__name__
-        # The bridge replaces `Pools.send`. Inside it, the failure is one that the mock declares.
-        if mocked and Pools.send.__module__ == Pools.__module__:
-            hints.append("a mock of the library responses needs testing.responses_bridge()")
         failure.reason = "; ".join(map(str, hints))
 
     def _attempt(self, call: Call) -> RESTResponse:

@@ -20,7 +20,6 @@ import socket
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
-from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
@@ -78,10 +77,9 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         except RuntimeError as error:
             # The process has too many threads to start another one.
             raise OSError(str(error)) from error
-        try:
-            outcome = job.outcomes.get(deadline.remaining())
-        except Empty:
-            raise TimeoutError("timed out") from None
+        outcome = job.outcomes.get(deadline.remaining())
+        if outcome is None:
+            raise TimeoutError("timed out")
     except BaseException:
         job.abandon()
         raise
@@ -141,9 +139,9 @@ class _Job(Generic[T]):
     def _drop(self) -> None:
         """If the outcome is in the queue, take it out. If it is a result, discard the result."""
         # The IndexError: both threads have found the outcome, and the other one took it.
-        with contextlib.suppress(Empty, IndexError):
+        with contextlib.suppress(IndexError):
             outcome = self.outcomes.get(0)
-            if not isinstance(outcome, BaseException):
+            if isinstance(outcome, tuple):
                 self._discard(outcome[0])
 
 

@@ -16,9 +16,9 @@ at any step, and has one of two effects:
 * Before `leave`: the slot stays in the line, and is orphaned as soon as no traceback refers to it.
 * In `leave`: nobody wakes the next owner.
 
-So waiting threads also sweep. In each interval, at least one of them removes the orphaned slots
-among the first ``most`` slots, and wakes the owners of the usable slots. A sweep reads only the
-first ``most`` slots, so its cost does not grow with the line.
+So a waiting thread looks again at intervals: it removes the orphaned slots among the first ``most``
+slots, and finds out whether its own slot is usable. It reads only the first ``most`` slots, so the
+cost does not grow with the line.
 
 Invariants: there is no lock that an interrupt could leave held. Each step is one call into C, so
 other threads see the state before the step or after it. Slots become usable in the order of the
@@ -29,15 +29,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import weakref
 from collections import deque
-from queue import Empty
 from typing import Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 
-_POLL_INTERVAL = 0.2  # seconds
+# A thread that waits for a slot looks again after this many seconds.
+_POLL_INTERVAL = 0.2
 
 T = TypeVar("T")
 
@@ -64,14 +63,14 @@ class Inbox(Generic[T]):
         with contextlib.suppress(RuntimeError):
             self._arrived.release()
 
-    def get(self, seconds: float | None = None) -> T:
-        """Return the next item. Raise `queue.Empty` if none comes within ``seconds``."""
+    def get(self, seconds: float | None = None) -> T | None:
+        """Return the next item. Return None if none comes within ``seconds``."""
         deadline = Deadline.after(seconds)
         while not self._items:
             # A lock takes -1 for no limit.
             limit = -1 if seconds is None else min(deadline.remaining(), threading.TIMEOUT_MAX)
             if not self._arrived.acquire(timeout=limit):
-                raise Empty
+                return None
         return self._items.popleft()
 
 
@@ -88,7 +87,7 @@ class Slot:
         # The thread that entered the line with this slot.
         self.thread = threading.get_ident()
         # An item in this queue wakes the owner. None means that the owner does not wait.
-        self.wake: Inbox[None] | None = None
+        self.wake: Inbox[bool] | None = None
 
 
 class Slots:
@@ -97,8 +96,6 @@ class Slots:
     def __init__(self, most: int) -> None:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
-        # The next sweep is due at this time of the monotonic clock.
-        self._next_sweep = time.monotonic()
 
     def enter(self, slot: Slot) -> bool:
         """Put a new slot at the end of the line. The caller has the only reference to the slot.
@@ -123,16 +120,13 @@ class Slots:
         # finds the queue.
         wake = slot.wake = Inbox()
         ref = weakref.ref(slot)
-        while (waiting := len(self._line) - self.most) > 0 and ref not in self._line[: self.most]:
-            # A thread that waits alone sweeps every time. If several threads wait, the first thread
-            # after `_next_sweep` sweeps for all.
-            if waiting == 1 or time.monotonic() >= self._next_sweep:
-                self._sweep()
+        while len(self._line) > self.most and ref not in self._line[: self.most]:
+            for orphaned in [each for each in self._line[: self.most] if each() is None]:
+                self.leave(orphaned)
             remaining = deadline.remaining()
             if not remaining:
                 return False
-            with contextlib.suppress(Empty):
-                wake.get(min(remaining, _POLL_INTERVAL))
+            wake.get(min(remaining, _POLL_INTERVAL))
         slot.wake = None
         return True
 
@@ -151,25 +145,10 @@ class Slots:
             # Usually one slot has just become usable: the last of the usable ones. If several slots
             # leave at the same moment, more slots become usable, and their owners are woken, too.
             for ref in reversed(self._line[: self.most]):
-                if not _woken(ref):
+                wake = getattr(ref(), "wake", None)
+                if wake is None:
                     break
-
-    def _sweep(self) -> None:
-        """Remove orphaned slots among the first ``most``, and wake the owners of usable slots."""
-        self._next_sweep = time.monotonic() + _POLL_INTERVAL
-        while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
-            for ref in orphaned:
-                self.leave(ref)
-        for ref in self._line[: self.most]:
-            _woken(ref)
-
-
-def _woken(ref: weakref.ref[Slot]) -> bool:
-    """Wake the owner of a slot. Return False if the slot has no owner that waits."""
-    wake: Inbox[None] | None = getattr(ref(), "wake", None)
-    if wake is not None:
-        wake.put(None)
-    return wake is not None
+                wake.put(True)
 
 
 class Flag(threading.Event):
@@ -181,7 +160,7 @@ class Flag(threading.Event):
 
     def __init__(self) -> None:
         self._is_set = False
-        self._waiting: list[Inbox[None]] = []
+        self._waiting: list[Inbox[bool]] = []
 
     def is_set(self) -> bool:
         return self._is_set
@@ -189,15 +168,14 @@ class Flag(threading.Event):
     def set(self) -> None:
         self._is_set = True
         for wake in list(self._waiting):
-            wake.put(None)
+            wake.put(True)
 
     def wait(self, timeout: float | None = None) -> bool:
-        wake: Inbox[None] = Inbox()
+        wake: Inbox[bool] = Inbox()
         self._waiting.append(wake)
         try:
             if not self._is_set:
-                with contextlib.suppress(Empty):
-                    wake.get(timeout)
+                wake.get(timeout)
         finally:
             self._waiting.remove(wake)
         return self._is_set

@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
-from queue import Empty
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._errors import package_logger
@@ -148,9 +147,7 @@ class Remote:
 
         Raises the error of a task if all tasks would get this error.
         """
-        try:
-            ended = self._ended.get(timeout)
-        except Empty:
+        if (ended := self._ended.get(timeout)) is None:
             return None
         if ended.ends_batch and isinstance(ended.outcome, Exception):
             raise ended.outcome

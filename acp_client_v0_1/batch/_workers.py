@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1._errors import package_logger
@@ -86,9 +86,7 @@ class Workers:
 
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
-        try:
-            ended = self._ended.get(timeout)
-        except Empty:
+        if (ended := self._ended.get(timeout)) is None:
             return None
         if isinstance(ended, BaseException):
             raise ended

@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -111,11 +110,7 @@ def inputs_of(
 def _hint(line: bytes, name: str) -> str:
     """Return advice for a first line as of CSV, of an array or of an object in several lines."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
-        records = "json.load(open(0, encoding='utf-8-sig'))"
-        script = f"import json; [print(json.dumps(each)) for each in {records}]"
-        # The shell empties the target first, so it must not be the file itself.
-        target = shlex.quote(f"{os.path.basename(name)}.jsonl")
-        return f'; to convert it: cat -- {shlex.quote(name)} | python3 -c "{script}" > {target}'
+        return f"; to convert an array: jq -c '.[]' {shlex.quote(name)}"
     if line.lstrip().startswith(b"{"):
         return "" if b"}" in line else "; write each object in one line, as jq -c . does"
     is_csv = not {*b",;\t"}.isdisjoint(line)

@@ -30,7 +30,6 @@ from unittest.mock import patch
 from uuid import UUID
 
 import pytest
-import responses
 import trustme
 from pydantic import ValidationError
 from support.examples import RUN
@@ -187,12 +186,6 @@ def dead_proxy(scheme: str = "http://me:5ecret@") -> str:
 def without_room() -> None:
     with full_listener() as port:
         get_run(host=f"http://127.0.0.1:{port}", timeout=(0.2, 5))
-
-
-@mistake(acp.ConnectionException, "a mock of the library responses needs testing.responses_bridge")
-def a_mock_without_its_bridge() -> None:
-    with responses.RequestsMock(assert_all_requests_are_fired=False):
-        get_run(host=f"http://127.0.0.1:{free_port()}")
 
 
 @mistake(

@@ -7,6 +7,7 @@ import math
 import random
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.proxies import HttpProxy
@@ -14,7 +15,8 @@ from support.socket_server import RESET, STALL, head, response
 from support.transport import Stopwatch, a_call, eventually, rest_client, talking
 from urllib3.util import Retry
 
-from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1 import rest
+from acp_client_v0_1._deadline import Timeout
 from acp_client_v0_1._http.retry import (
     RetryCounter,
     RetryPolicy,
@@ -215,10 +217,10 @@ def test_no_wait_is_begun_that_would_pass_the_deadline():
 def test_a_response_is_closed_before_the_wait_that_it_asks_for(monkeypatch):
     waited = []
 
-    def sleep(deadline, seconds):
+    def sleep(seconds):
         waited.append((seconds, eventually(lambda: not server.still_open)))
 
-    monkeypatch.setattr(Deadline, "sleep", sleep)
+    monkeypatch.setattr(rest, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     script = [head(503, content_length="9", retry_after="7"), STALL]
     with talking(script, FINE, retries=1) as (client, server):
         received = client.request("GET", server.url, safe=True, stream=True)

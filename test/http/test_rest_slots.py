@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import signal
 import sys
 import threading
@@ -146,7 +144,7 @@ def steps_of_a_queue(waiting: int) -> int:
 
 def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue() -> None:
     hundred, thousand = steps_of_a_queue(100), steps_of_a_queue(1000)
-    assert 100 * 30 < hundred < 100 * 300
+    assert 100 * 30 < hundred < 100 * 600
     assert thousand < 11 * hundred
 
 
@@ -180,14 +178,14 @@ def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few, waits = Slots(1), [0.2, 0.2, 0.05]
-    holder, slot, kept = Slot(), Slot(), few._next_sweep
+    holder, slot = Slot(), Slot()
     assert (few.enter(holder), few.enter(slot)) == (True, False)
 
     class Waits(Inbox):  # type: ignore[type-arg]
         def get(self, seconds: float | None = None) -> None:
             assert seconds == waits.pop(0)
-            assert kept + 0.1 < few._next_sweep < kept + 10
-            raise queue.Empty if waits else Interrupt
+            if not waits:
+                raise Interrupt
 
     monkeypatch.setattr(slots, "Inbox", Waits)
     left = iter([9.0, 8.0, 0.05])
@@ -215,8 +213,7 @@ def test_a_wait_ends_in_time_while_signals_arrive() -> None:
     try:
         for _ in range(100):
             assert not Flag().wait(0.003)
-            with pytest.raises(queue.Empty):
-                inbox.get(0.003)
+            assert inbox.get(0.003) is None
     finally:
         over.set()
         sender.join()
@@ -230,19 +227,16 @@ def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits() ->
     for number in range(3):
         inbox.put(number)
     assert [inbox.get(0), inbox.get(), inbox.get(8)] == [0, 1, 2]
-    for seconds in (0, 0.05):
-        with pytest.raises(queue.Empty):
-            inbox.get(seconds)
+    assert inbox.get(0) is inbox.get(0.05) is None
     timer = threading.Timer(0.1, inbox.put, (3,))
     timer.start()
     assert inbox.get() == 3
     timer.join()
 
 
-def test_a_thread_that_waits_alone_finds_an_orphaned_slot_at_once() -> None:
+def test_a_thread_that_waits_finds_an_orphaned_slot_at_once() -> None:
     few, holder, slot = Slots(1), Slot(), Slot()
     assert [few.enter(each) for each in (holder, slot)] == [True, False]
-    few._next_sweep += 60
     del holder
     assert few.wait(slot, Deadline.after(8))
 
@@ -251,27 +245,21 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
     assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
-    for slot in (holders[2], *waiting):
+    for slot in waiting:
         slot.wake = Inbox()
 
     def woken() -> list[Slot]:
-        found = []
-        for slot in (holders[2], *waiting):
-            with contextlib.suppress(queue.Empty):
-                assert slot.wake is None or slot.wake.get(0) is None
-                found.append(slot)
-        return found
+        return [slot for slot in waiting if slot.wake is not None and slot.wake.get(0)]
 
-    holders[2].wake = None  # it does not wait
     few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
     few.leave(weakref.ref(holders[1]))
-    assert woken() == [holders[2], *waiting[:2]]
+    assert woken() == waiting[:2]
     for slot in waiting[:2]:
         assert few.wait(slot, Deadline.after(8)) and slot.wake is None
     holders[2].wake = Inbox()
     few.leave(weakref.ref(waiting[0]))
-    # The line is looked through as far as someone waits, so not up to the first one.
-    assert woken() == waiting[:3]
+    # The line is looked through as far as someone waits.
+    assert woken() == [waiting[2]] and not holders[2].wake.get(0)
     del few._line[1]  # another, which an interrupt kept from waking the next
     assert few.wait(waiting[3], Deadline.after(0))
 
