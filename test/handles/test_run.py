@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import pickle
+import re
 import threading
 import time
 import traceback
@@ -554,7 +555,8 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
         record.getMessage() for record in caplog.records if record.levelname == "WARNING"
     ]
     assert begins.startswith("run r: output: GET /runs/r/output returned 503")
-    assert begins.endswith("asking again for up to 30 s")
+    # A busy machine takes some tenths of a second before that.
+    assert re.search(r"asking again for up to (30|2\d\.\d) s$", begins)
     assert ends.startswith("the server answers again, after 3 failures in ")
 
 
