@@ -605,6 +605,8 @@ def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(
     )
     command = [sys.executable, "-c", script, server.url]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    if "can't create new thread at interpreter shutdown" in ended.stderr:
+        pytest.skip("this CPython, such as 3.12.1, starts no thread then")
     assert ended.stdout == "[True, True] False\n", ended.stderr
 
 

@@ -143,7 +143,8 @@ def steps_of_a_queue(waiting: int) -> int:
 
 
 def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue() -> None:
-    hundred, thousand = steps_of_a_queue(100), steps_of_a_queue(1000)
+    # CPython 3.12 reports not all opcodes of the first one.
+    _, hundred, thousand = map(steps_of_a_queue, (100, 100, 1000))
     assert 100 * 30 < hundred < 100 * 600
     assert thousand < 11 * hundred
 
