@@ -299,6 +299,7 @@ def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call: Any, streami
             yield {}
 
     creation = {"agent_id": call.server.register(yields), "streaming": streaming}
-    ended = call.output(call.ok("POST", "/runs", creation)["run_id"])
-    assert ended["type"] == "error"
-    assert ended["description"] == "the local server keeps at most 100,000 updates of a run"
+    run_id = call.ok("POST", "/runs", creation)["run_id"]
+    assert eventually(lambda: call.ok("GET", f"/runs/{run_id}")["status"] == "error", 100)
+    words = "the local server keeps at most 100,000 updates of a run"
+    assert call.output(run_id)["description"] == words
