@@ -117,7 +117,10 @@ class Attempt:
         try:
             while True:
                 if calls.due.expired:
-                    calls.step = calls.watch()
+                    # A call that ``watch`` makes does not run ``watch``. So a callback of the user
+                    # is not called inside itself, and `attempt` stays this one.
+                    with Interruptible():
+                        calls.step = calls.watch()
                     calls.due = Deadline.after(calls.step)
                 # It is not enough to wait until the socket is readable. A part of a TLS record, or
                 # a session ticket of TLS 1.3, makes the socket readable. But the ``recv`` has no

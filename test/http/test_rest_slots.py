@@ -284,20 +284,22 @@ def test_a_call_inside_a_call_of_its_thread_waits_for_no_slot() -> None:
 def test_a_call_of_another_thread_waits_for_the_slot_of_a_call_with_a_call_inside() -> None:
     gate, statuses = Gate(), list[int]()
     with (
-        talking([gate, FINE], FINE, connection_pool_maxsize=1) as (client, server),
+        talking([gate, FINE], [0.3, FINE], FINE, connection_pool_maxsize=1) as (client, server),
         ThreadPoolExecutor(1) as threads,
     ):
         call = partial(client.request, "GET", server.url)
 
         def watch() -> float:
             if not statuses:
+                # It is not called again in the middle of this call, as it would be by its time.
                 statuses.append(call(_request_timeout=5).status)
+                assert calls.attempt is not None and calls.attempt.connection is not None
                 with pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
                     threads.submit(call, _request_timeout=0.1).result()
                 gate.open()
             return 60
 
-        with Interruptible(watch, first=0.05):
+        with Interruptible(watch, first=0.05) as calls:
             assert call(_request_timeout=9).status == 200
         assert statuses == [200]
         assert threads.submit(call, _request_timeout=5).result().status == 200
