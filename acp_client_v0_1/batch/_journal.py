@@ -358,16 +358,7 @@ class Journal:
 
     def _load(self) -> None:
         """Index the lines, cut off a torn last line, and write the header of a new file."""
-        try:
-            start = self._reader.peek()[: len(_HEADER_START)]
-        except OSError as error:
-            # Linux opens /proc/self/mem as a regular file.
-            why = f"cannot be read: {error.strerror}; choose another name"
-            raise JournalError(f"the journal {self.path} {why}") from error
-        if not _HEADER_START.startswith(start):
-            raise JournalError(
-                f"{self.path} is not a journal of a batch; choose another name for the journal"
-            )
+        self._check_start()
         offset = 0
         for number, line in enumerate(self._reader, start=1):
             if not line.endswith(b"\n"):
@@ -387,6 +378,19 @@ class Journal:
             self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:
                 _sync_folder(self.path.parent)
+
+    def _check_start(self) -> None:
+        """Raise `JournalError` if the file cannot be read, or does not begin as a journal does."""
+        try:
+            start = self._reader.peek()[: len(_HEADER_START)]
+        except OSError as error:
+            # Linux opens /proc/self/mem as a regular file.
+            why = f"cannot be read: {error.strerror}; choose another name"
+            raise JournalError(f"the journal {self.path} {why}") from error
+        if not _HEADER_START.startswith(start):
+            raise JournalError(
+                f"{self.path} is not a journal of a batch; choose another name for the journal"
+            )
 
     def _take_header(self, line: bytes) -> None:
         record = decode_line(line)
