@@ -35,6 +35,7 @@ _FOLDERS = sorted(map(str, _PYENV.glob("*/bin")), reverse=True)
 os.environ["PATH"] = os.pathsep.join([*_FOLDERS, os.environ["PATH"]])
 
 VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.13t", "3.14t"]
+ENDS = ["lowest", "newest"]
 # Tests of files that the copy lacks, or that no version of a dependency changes.
 LEFT_OUT = [
     f"--ignore=test/project/test_{name}.py" for name in ("border", "site", "benchmarks", "tools")
@@ -56,7 +57,7 @@ def wheel() -> Path:
 
 
 @nox.session(python=VERSIONS)
-@nox.parametrize("versions", ["lowest", "newest"], ids=["lowest", "newest"])
+@nox.parametrize("versions", ENDS, ids=ENDS)
 def suite(session: nox.Session, versions: str) -> None:
     """Run the suite on one interpreter with one end of the dependencies."""
     project = nox.project.load_toml()["project"]
