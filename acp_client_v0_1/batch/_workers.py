@@ -11,8 +11,8 @@ thread.
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1._errors import package_logger
@@ -55,7 +55,7 @@ class Workers:
     ) -> None:
         self._journal = journal
         self._driver = RunDriver(plan, agent, journal)
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: Inbox[Task | BaseException] = Inbox()
         self._threads: list[threading.Thread] = []
         # One item for each thread. The thread itself adds it.

@@ -167,6 +167,8 @@ class Schedule:
 class World:
     """The server, the clock, and what arrived."""
 
+    most_requests = 5000
+
     def __init__(self, schedule: Schedule, rng: random.Random) -> None:
         self.now = 1000.0
         self.schedule = schedule
@@ -191,6 +193,14 @@ class World:
         self.now += max(0.0, seconds)
         return stop is not None and stop.is_set()
 
+    def respond_at(self, moment: float) -> None:
+        """Let the request under way last until a moment."""
+        self.now = moment
+
+    def restart(self) -> None:
+        """Forget what the client has learnt of the server, as another process would."""
+        self.server = Server()
+
     def answer(self, run: SimulatedRun, body: Any) -> None:
         """Take an answer to the question that is open now."""
         run.answers.append((run.state(self.now).question, body))
@@ -201,21 +211,21 @@ class World:
     def call(self, operation: Any, arguments: Any, options: Any) -> Any:
         name = f"{operation.method} {operation.path}"
         number, self.requests = self.requests, self.requests + 1
-        early = self.closed_until - self.now
+        early = self._early()
         if early > 1e-9:
             self.violations.append(f"{name} was sent {early:.2f} s too early")
-        if self.requests > 5000:
+        if self.requests > self.most_requests:
             raise AssertionError("a hot loop")
         limit = options[0]
         if isinstance(limit, tuple):
             limit = limit[0]
-        fault = self.schedule.fault(number, self.now - self.began)
+        fault = self._fault(number, name, arguments)
         if fault is None and limit is not None and limit < ROUND_TRIP:
             fault = Fault("hang", carried_out=True)
         until = self.now + (NO_LIMIT if limit is None else limit)
         self.sent.append(Sent(name, self.now, until, "" if fault is None else fault.kind))
+        self.respond_at(self.now + (ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)))
         self.server.reached = self.server.reached or fault is None or fault.kind != "refused"
-        self.now += ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)
         carried_out = fault.kind in ("lost after", "unreadable") or (
@@ -230,16 +240,22 @@ class World:
         if fault.kind == "refused":
             raise self._transport(ConnectionException, name, sent=False)
         if fault.kind == "hang":
-            self.now = until
+            self.respond_at(until)
             raise self._transport(ApiTimeoutError, name, sent=True)
         if fault.kind.startswith("lost"):
             raise self._transport(ConnectionException, name, sent=True)
         if fault.kind == "unreadable":
             raise ResponseValidationError(status=200, reason="no JSON", body="<html>", url=HOST)
-        if fault.retry_after is not None:
-            self.closed_until = max(self.closed_until, self.now + fault.retry_after)
         status = 429 if fault.kind == "limited" else fault.status
         raise self._status(status, name, fault.retry_after)
+
+    def _early(self) -> float:
+        """Return how many seconds are left of what a Retry-After asked for."""
+        return self.closed_until - self.now
+
+    def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
+        """Return what goes wrong with a request."""
+        return self.schedule.fault(number, self.now - self.began)
 
     def _transport(self, kind: Any, name: str, *, sent: bool) -> ApiException:
         error: ApiException = kind(reason="simulated", method=name.split()[0], url=HOST)
@@ -266,6 +282,7 @@ class World:
                 self._run(run)
                 for run in self.runs.values()
                 if run.born + lag <= self.now < run.deleted_at
+                if request.status in (None, run.state(self.now).status)
                 if all((run.creation.metadata or {}).get(k) == v for k, v in wanted.items())
             ]
             return found[request.offset : request.offset + request.limit]
@@ -291,6 +308,9 @@ class World:
         if name.endswith("/stream"):
             return self._stream(run, fault)
         raise AssertionError(name)
+
+    def result(self, run: SimulatedRun) -> dict[str, Any]:
+        return {"n": 1}
 
     def add(self, run_id: str, creation: Any) -> SimulatedRun:
         """Begin a run."""
@@ -322,7 +342,7 @@ class World:
             if limit is not None and self.now - began >= limit:
                 raise self._transport(ApiTimeoutError, "GET output", sent=True)
             coming = [each.at for each in run.changes if each.at > self.now]
-            self.now = min([until, *coming, math.inf if limit is None else began + limit])
+            self.respond_at(min([until, *coming, math.inf if limit is None else began + limit]))
         state = run.state(self.now)
         if state.status == "pending":
             return None
@@ -332,7 +352,7 @@ class World:
             output = RunInterrupt.model_construct(type="interrupt", interrupt=asks)
         elif state.status == "success":
             output = RunResult.model_construct(
-                type="result", run_id=run.run_id, status=RunStatus.SUCCESS, result={"n": 1}
+                type="result", run_id=run.run_id, status=RunStatus.SUCCESS, result=self.result(run)
             )
         else:
             output = RunError.model_construct(

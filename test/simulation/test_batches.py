@@ -1,0 +1,392 @@
+"""Batches under schedules of faults in virtual time: each input has its result, of one run."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulation.batches import (
+    ALL,
+    ANSWER,
+    CREATE,
+    LOOK,
+    OUTPUT,
+    SEARCH,
+    BatchWorld,
+    Call,
+    Limit,
+    Trouble,
+)
+from simulation.world import Fault, Schedule, Sent, World
+
+from acp_client_v0_1 import BatchItem, PendingInterrupt, RunCreate
+from acp_client_v0_1.batch._journal import Journal
+from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
+from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunFailed, RunGone, RunStartAmbiguous
+
+BATCHES = int(os.environ.get("BATCHES", "500"))
+PARTS = 10  # of the suite, so that processes share them
+CALLS = 8  # of one batch, at most; all faults have passed before the last one
+
+# Seconds
+OUTAGE = 300.0  # that a batch survives
+BACKOFF = 4.0  # the longest pause after a failure; an outage ends before a longer one
+SEARCHING = 11.0  # a search for the run of a create, and a look at its agent
+NO_RESPONSE = 61.0  # a request that hangs
+
+# What a run's own requests may have. A 503 may be a rate limit, which is never one run's.
+FAULTS = (
+    *(Fault("status", status) for status in (500, 502)),
+    *(Fault(kind) for kind in ("lost before", "unreadable", "hang")),
+)
+
+
+RESPOND = World._answer  # as it is without a mistake
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_the_outages(package_logger: logging.Logger) -> None:
+    package_logger.setLevel(logging.CRITICAL)
+
+
+@pytest.fixture(autouse=True)
+def the_same_backoffs() -> None:
+    random.seed(0)
+
+
+def check(true: bool, words: str) -> None:
+    if not true:
+        raise AssertionError(words)
+
+
+def answer(question: PendingInterrupt) -> dict[str, Any]:
+    return {"to": question.payload["number"]}
+
+
+def lasts(fault: Fault) -> float:
+    return NO_RESPONSE if fault.kind == "hang" else 0.0
+
+
+def new_journal(folder: Path) -> Path:
+    return folder / f"{len(list(folder.iterdir()))}.jsonl"
+
+
+def again_and_again(
+    world: BatchWorld, count: int, folder: Path, *, idle: float = 5.0, **options: Any
+) -> list[Call]:
+    """Call a batch until it has all results. Check that nothing is lost, or made twice."""
+    journal, calls = new_journal(folder), list[Call]()
+    while not calls or len(calls[-1].results()) < count:
+        if calls:
+            check(len(calls) < 60, f"never over: {calls[-1]}")
+            world.idle(idle, journal)
+        calls.append(world.map(range(count), journal, **options))
+        for error in calls[-1].errors().values():
+            check(isinstance(error, RunStartAmbiguous), f"an item has failed: {error!r}")
+    check(calls[-1].results() == list(range(count)), f"other results: {calls[-1]}")
+    check(world.made() == dict.fromkeys(range(count), 1), f"other runs: {world.made()}")
+    return calls
+
+
+# Schedules with a name --------------------------------------------------------------------------
+
+
+def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(
+    tmp_path: Path,
+) -> None:
+    world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), lasts=900.0))
+    calls = again_and_again(world, 1, tmp_path)
+    assert len(calls) >= 3
+    assert all(isinstance(call.error, ServiceException) for call in calls[:-1])
+
+
+def test_operations_that_fail_for_all_runs_lose_nothing(tmp_path: Path) -> None:
+    """They fail for ten outages, and then all results come, of the same runs."""
+    for number, names in enumerate(((OUTPUT,), (LOOK,), (SEARCH,), (CREATE,), ALL)):
+        trouble = Trouble(Fault("status", 500), names, begins=1.5, lasts=10 * OUTAGE)
+        world = BatchWorld(random.Random(number), trouble)
+        for call in again_and_again(world, 8, tmp_path, idle=60.0, concurrency=3):
+            assert call.error is None or call.took >= OUTAGE - BACKOFF, names
+
+
+def test_an_outage_that_ends_during_the_last_request_loses_nothing(tmp_path: Path) -> None:
+    """It ends while it is found out whether a run or the server fails."""
+    troubles = (
+        (Fault("hang"), (OUTPUT,)),
+        (Fault("status", 502), (OUTPUT,)),
+        (Fault("status", 502), ALL),
+    )
+    for number, (fault, names) in enumerate(troubles):
+        for late in (-62, -30, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 30, 62):
+            # Four runs have ended before. So there are runs that can be asked.
+            trouble = Trouble(fault, names, begins=2.5, lasts=OUTAGE + late)
+            world = BatchWorld(random.Random(number), trouble)
+            calls = again_and_again(world, 10, tmp_path, concurrency=3)
+            assert len(calls) <= 2, (fault, names, late)
+
+
+def test_an_error_that_all_runs_would_get_ends_the_batch_at_once(tmp_path: Path) -> None:
+    """The next call continues."""
+    faults = (
+        *(Fault("status", status) for status in (401, 403)),
+        *(Fault("status", status, retry_after=OUTAGE + 1) for status in (429, 502, 503)),
+    )
+    for number, fault in enumerate(faults):
+        for names in ((CREATE,), (OUTPUT,), ALL):
+            world = BatchWorld(random.Random(number), Trouble(fault, names, begins=1.5, lasts=2.0))
+            calls = again_and_again(world, 8, tmp_path, concurrency=3)
+            assert [type(call.error) for call in calls][1:] == [type(None)], (fault, names)
+            assert calls[0].took < 5, (fault, names)
+
+
+def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path: Path) -> None:
+    """40 runs take 80 requests, which the server takes in 16 seconds."""
+    world = BatchWorld(random.Random(0), limit=Limit(5.0, Fault("limited")))
+    assert len(again_and_again(world, 40, tmp_path)) == 1
+    assert world.now - world.began <= 2 * 16
+
+
+# Random schedules -------------------------------------------------------------------------------
+
+Troubles = tuple[Trouble, ...]
+
+
+def drawn_troubles(rng: random.Random, count: int) -> Troubles:
+    """Draw what fails for a time: some operations for all, or the output of one run."""
+    names = rng.choice((ALL, (OUTPUT,), (LOOK,), (SEARCH,), (CREATE,), (CREATE, SEARCH)))
+    begins, lasts = rng.choice((0.0, 0.5, 3.0)), rng.choice((5.0, 30.0, 100.0))
+    of = rng.randrange(count) if names == (OUTPUT,) and rng.random() < 0.5 else None
+    fault = rng.choice((*FAULTS, Fault("status", 503)))
+    return (Trouble(fault, names, of, begins, lasts),) if rng.random() < 0.3 else ()
+
+
+class Play:
+    """One batch, its server, and what does not hold of its calls."""
+
+    def __init__(self, seed: int, folder: Path, fewer: tuple[Schedule, Troubles] | None) -> None:
+        rng = self.rng = random.Random(seed)
+        random.seed(seed)  # of the backoffs
+        crowd = rng.random() < 0.05
+        self.count = rng.randrange(14, 30) if crowd else rng.randrange(1, 9)
+        self.options: dict[str, Any] = {
+            "concurrency": 40 if crowd else rng.choice((1, 2, 4, 8)),
+            "ordered": rng.random() < 0.4,
+            "timeout": rng.choice((*(None,) * 6, 5.0, 60.0)),
+            "unclear": rng.choice((*("raise",) * 9, "start")),
+        }
+        self.options["on_interrupt"] = answer
+        self.early: dict[str, Any] = {}  # what ends the first call
+        self.interrupt_after = math.inf
+        if rng.random() < 0.15:
+            self.early = {"most": rng.randrange(self.count) + 1}
+        elif rng.random() < 0.2:
+            self.interrupt_after = rng.choice((0.0, 0.7, 3.0, 50.0))
+        self.options["on_stop"] = rng.choice(("leave", "leave", "leave", "cancel"))
+        self.journal = folder / f"{seed}.jsonl" if rng.random() < 0.7 else None
+        if self.journal is not None:
+            self.journal.unlink(missing_ok=True)
+        self.schedule, self.troubles = Schedule.drawn(rng), drawn_troubles(rng, self.count)
+        for number, fault in self.schedule.faults.items():
+            short = fault.retry_after and 1.0
+            self.schedule.faults[number] = replace(fault, retry_after=short, lag=0.0)
+        schedule, troubles = fewer or (self.schedule, self.troubles)
+        world = self.world = BatchWorld(rng, *troubles, schedule=schedule)
+        if rng.random() < 0.1:
+            world.limit = Limit(5.0, Fault("limited"))
+        elif rng.random() < 0.1:
+            world.cut = rng.choice((2.0, 20.0)), rng.choice((502, 503, 504))
+        for number in range(self.count):
+            step = rng.choice((0.0, 0.05, 0.3, 2.0, 45.0))
+            ends_in = rng.choice((*("success",) * 6, "error", "timeout"))
+            questions = 0 if world.limit is not None else rng.choice((0, 0, 0, 1))
+            world.plans[number] = {"step": step, "ends_in": ends_in, "questions": questions}
+
+    def over(self) -> None:
+        """Call the batch until all inputs have their outcomes, and check each call."""
+        world, journal, calls = self.world, self.journal, list[Call]()
+        strangers = [world.add(f"stranger-{n}", RunCreate(agent_id="agent")) for n in range(2)]
+        world.threads.interrupt_at = world.now + self.interrupt_after
+        while not calls or (journal is not None and not self.is_over(calls)):
+            check(len(calls) < CALLS, f"not over: {calls and calls[-1]}")
+            if calls:
+                world.idle(self.rng.choice((0.1, 3.0, 100.0)), journal)
+                if self.rng.random() < 0.5:
+                    world.restart()
+            if len(calls) == CALLS - 1:
+                world.idle(100.0, journal)
+                world.recover()
+            sent = len(world.sent)
+            early = {} if calls else self.early
+            calls.append(world.map(range(self.count), journal, **early, **self.options))
+            world.threads.interrupt_at = math.inf
+            self.check_call(calls, {(one.name, one.fault) for one in world.sent[sent:]})
+        if journal is not None and not calls[-1].timed_out():
+            last = world.map(range(self.count), journal, **self.options)
+            check(not last.requests, f"{last.requests} requests when all was done")
+            items = sorted(calls[-1].items, key=lambda item: item.index)
+            check(repr(last.items) == repr(items), f"{last.items} was {items}")
+        self.check_runs(calls)
+        for stranger in strangers:
+            check(stranger.deleted_at > world.now, "the run of somebody else was deleted")
+        # What the end of a batch deletes takes no turn.
+        early = [one for one in world.violations if one.partition(" was")[0] in (CREATE, OUTPUT)]
+        check(not early or self.options["on_stop"] == "cancel", f"{early}")
+
+    def is_over(self, calls: list[Call]) -> bool:
+        """Tell whether no input has an outcome that another call may change."""
+        call = calls[-1]
+        open_still = (RunStartAmbiguous, ResumeAmbiguous)
+        unclear = any(isinstance(each, open_still) for each in call.errors().values())
+        late = call.timed_out() and len(calls) < CALLS
+        return call.error is None and len(call.items) == self.count and not unclear and not late
+
+    def check_call(self, calls: list[Call], sent: set[tuple[str, str]]) -> None:
+        call = calls[-1]
+        order = [item.index for item in call.items]
+        check(len(set(order)) == len(order), f"an item came twice: {order}")
+        check(not self.options["ordered"] or order == sorted(order), f"out of order: {order}")
+        for item in call.items:
+            ends_in = self.world.plans[item.index]["ends_in"]
+            check(item.input == {"n": item.index}, f"the input of another item: {item}")
+            if item.ok:
+                check(item.result() == {"n": item.index}, f"another result: {item}")
+                check(ends_in == "success", f"a failed run has a result: {item}")
+            elif isinstance(item.error, RunFailed):
+                check(ends_in != "success", f"{item.error!r}")
+            else:
+                self.check_error(item, calls)
+        if isinstance(call.error, ApiException):
+            self.check_raised(call.error, sent)
+        elif call.error is not None:
+            check(self.interrupt_after < math.inf, repr(call.error))
+        late = call.took - self.longest()
+        check(late <= 0, f"{call.took:.0f} s, {late:.0f} s too long: {call}")
+
+    def check_error(self, item: BatchItem, calls: list[Call]) -> None:
+        """Check that the error of an item has a reason."""
+        error = item.error
+        unclear = any(
+            one.name == CREATE and one.fault not in ("", "refused", "limited")
+            for one in self.world.sent
+        )
+        deletes = self.options["on_stop"] == "cancel" and len(calls) > 1
+        if isinstance(error, RunStartAmbiguous):
+            check(unclear or len(calls) > 1, f"nothing is unclear: {error}")
+        elif isinstance(error, ResumeAmbiguous):
+            check(any(one.name == ANSWER and one.fault for one in self.world.sent), f"{error}")
+        elif isinstance(error, RunWaitTimeout):
+            check(self.options["timeout"] is not None, f"out of time without a timeout: {error}")
+        else:
+            check(isinstance(error, RunGone) and deletes, f"an item has failed: {error!r}")
+
+    def check_raised(self, error: ApiException, sent: set[tuple[str, str]]) -> None:
+        """Check that an error had to end the batch. No outage is long enough."""
+        # Perhaps the address is wrong.
+        silent = all(fault == "refused" for _, fault in sent)
+        check(silent, f"next() raised {error!r}")
+
+    def longest(self) -> float:
+        """Return how long a call may take: all runs after each other, and each fault alone."""
+        world = self.world
+        seconds = sum(plan["step"] * 2.4 + 2 for plan in world.plans.values())
+        for fault in world.schedule.faults.values():
+            seconds += BACKOFF + SEARCHING + math.ceil(fault.retry_after or 0) + lasts(fault)
+        if world.schedule.storm is not None:
+            seconds += world.schedule.storm.lasts + NO_RESPONSE + 3 * SEARCHING
+        for each in world.troubles:
+            # A create is posted three times.
+            creates = 3 * self.count if CREATE in each.names else 0
+            seconds += min(each.lasts, OUTAGE) + 3 * NO_RESPONSE
+            seconds += creates * (SEARCHING + lasts(each.fault))
+        return seconds + (0 if world.limit is None else 10 * self.count)
+
+    def check_runs(self, calls: list[Call]) -> None:
+        """Check that each input has one run, and that only runs of the batch were deleted."""
+        now = self.world.now
+        runs = [run for run in self.world.runs.values() if run.creation.input]
+        kept = [run.creation.input["n"] for run in runs if run.deleted_at > now]
+        check(len(kept) == len(runs) or self.options["on_stop"] == "cancel", "a run was deleted")
+        twice = {n for n in kept if kept.count(n) > 1}
+        check(not twice or self.options["unclear"] == "start", f"two runs of {twice}")
+        for run in runs:
+            asked = range(len(run.answers))
+            check([n for n, _ in run.answers] == list(asked), f"twice: {run.answers}")
+            check([body["to"] for _, body in run.answers] == list(asked), f"{run.answers}")
+        missing = {item.index for call in calls for item in call.items if item.ok} - set(kept)
+        check(not missing, f"the runs of {missing} were deleted")
+
+
+def play(seed: int, folder: Path, fewer: tuple[Schedule, Troubles] | None = None) -> str:
+    """Play one schedule; return what does not hold, "" if all does."""
+    played = Play(seed, folder, fewer)
+    try:
+        played.over()
+    except AssertionError as error:
+        return f"{error}"
+    return ""
+
+
+def shortest(seed: int, folder: Path) -> tuple[Schedule, Troubles]:
+    """Drop the faults of a schedule that its failure does not need."""
+    drawn = Play(seed, folder, None)
+    schedule, troubles = drawn.schedule, drawn.troubles
+    if play(seed, folder, (Schedule(schedule.faults), troubles)):
+        schedule = Schedule(schedule.faults)
+    for trouble in troubles:
+        fewer = tuple(each for each in troubles if each is not trouble)
+        troubles = fewer if play(seed, folder, (schedule, fewer)) else troubles
+    for number in list(schedule.faults):
+        faults = {key: fault for key, fault in schedule.faults.items() if key != number}
+        if play(seed, folder, (Schedule(faults, schedule.storm), troubles)):
+            schedule = Schedule(faults, schedule.storm)
+    return schedule, troubles
+
+
+def test_a_seed_is_always_played_alike(tmp_path: Path) -> None:
+    for seed in range(10):
+        sent: list[list[Sent]] = []
+        for _ in range(2):
+            played = Play(seed, tmp_path, None)
+            with suppress(AssertionError):
+                played.over()
+            sent.append(played.world.sent)
+        assert sent[0] == sent[1], seed
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "mistake", "words"),
+    [
+        (BatchWorld, "result", lambda *_: {"n": 0}, "another result"),
+        (World, "_answer", lambda *a: [] if a[1] == SEARCH else RESPOND(*a), "two runs of"),
+        (Journal, "ended", lambda *_: None, "requests when all was done"),
+    ],
+    ids=["another result", "a search that finds nothing", "a journal without outcomes"],
+)
+def test_a_mistake_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: object,
+    name: str,
+    mistake: object,
+    words: str,
+) -> None:
+    monkeypatch.setattr(place, name, mistake)
+    assert any(words in play(seed, tmp_path) for seed in range(200))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_schedule_of_faults_keeps_the_promises_of_a_batch(part: int, tmp_path: Path) -> None:
+    for seed in range(part, BATCHES, PARTS):
+        if wrong := play(seed, tmp_path):
+            schedule, troubles = shortest(seed, tmp_path)
+            faults = "\n".join(f"  request {n}: {f}" for n, f in schedule.faults.items())
+            times = "\n".join(f"  {each}" for each in (schedule.storm, *troubles) if each)
+            pytest.fail(f"seed {seed}: {wrong}\n{times}\n{faults}")
