@@ -33,25 +33,6 @@ _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
 # A page is searched for its title up to this byte.
 _SEARCHED = 10_000
 
-# The codec of Python for each charset that a content type may name. The names are labels of the
-# WHATWG Encoding Standard (section 4.2). Any other charset is decoded as UTF-8. Python's own list
-# is not used. It has codecs that are not charsets (punycode takes 25 s for a megabyte,
-# unicode_escape warns), and Python caches every unknown name.
-_LABELS = {
-    "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
-    "utf-16-le": "utf-16 utf-16le",
-    "cp932": "shift_jis shift-jis sjis x-sjis windows-31j",
-    "cp949": "euc-kr ks_c_5601-1987 windows-949",
-    "gb18030": "gb18030 gbk gb2312",
-    "big5hkscs": "big5 big5-hkscs",
-}
-# The codecs of these charsets have the same names in Python.
-_SAME = "utf-16be euc-jp iso-2022-jp windows-1250 windows-1251 iso-8859-2 latin2 iso-8859-15 koi8-r"
-_CODECS = {
-    **{label: codec for codec, labels in _LABELS.items() for label in labels.split()},
-    **{label: label for label in _SAME.split()},
-}
-
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
@@ -115,7 +96,7 @@ def _explanation(
         held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"
         return f"the response {held}, {expected} as JSON"
     media_type = response.headers.get("Content-Type") or "no content type"
-    beginning = text_of(content[:_SEARCHED], response).lstrip()
+    beginning = content[:_SEARCHED].decode("utf-8", "replace").lstrip()
     if beginning[:1] == "<":
         named = f' titled "{title}"' if (title := html_title(beginning)) else ""
         whose = f"does this page{named} belong to a proxy or a login?"
@@ -143,16 +124,10 @@ def _named(kind: Any) -> str:
     return f"a {kind.__name__}" if get_origin(kind) is None else "a JSON object"
 
 
-def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
-    """Return the content of a response as text, in the charset that its content type names."""
-    charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
-    codec = _CODECS.get(charset.partition(";")[0].strip(" \"'"), "utf-8")
-    return content.decode(codec, "replace")
-
-
 def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, Any]:
     """Return the text and the data of a response without the credentials that it echoes."""
-    text = text_of(content, response)
+    # Error texts are decoded as UTF-8, whatever charset is named. Nearly all of them are ASCII.
+    text = content.decode("utf-8", "replace")
     body = response.hidden(text)
     return body, _data(content if body == text else body.encode(), body)
 

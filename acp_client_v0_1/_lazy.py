@@ -19,26 +19,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# These are the lowest versions of pyproject.toml. pip enforces them, but not with `--no-deps`.
-# typing_extensions does not say its version, so it is only found missing, and not too old.
-_NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
-
-
-def _check_dependencies(failure: ImportError | None = None) -> None:
-    """Raise an `ImportError` that says which dependency is too old, or missing after a failure."""
-    for name, lowest in _NEEDED.items():
-        module = sys.modules.get(name)
-        found = str(getattr(module, "__version__", "unknown"))
-        if module is None and failure is not None and failure.name == name:
-            found = "none"
-        elif not found[0].isdigit() or tuple(map(int, found.split(".")[:2])) >= lowest:
-            continue
-        raise ImportError(
-            f"acp_client_v0_1 needs {name} {lowest[0]}.{lowest[1]} or newer, and finds {found}: "
-            "pip install --upgrade acp-client-v0-1",
-            name=name,
-        ) from failure
-
 
 def lazy_exports(
     package: str, homes: Mapping[str, str]
@@ -51,12 +31,8 @@ def lazy_exports(
     submodules = {home.split(".")[1] for home in homes} - {""}
 
     def imported(home: str) -> ModuleType:
-        try:
-            import_module(home.rpartition(".")[0] or ".", package)
-            return import_module(home, package)
-        except ImportError as error:
-            _check_dependencies(error)
-            raise
+        import_module(home.rpartition(".")[0] or ".", package)
+        return import_module(home, package)
 
     def home_of(name: str) -> ModuleType:
         for home, names in homes.items():
@@ -72,18 +48,10 @@ def lazy_exports(
             value = getattr(home_of(name), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        _check_dependencies()
         setattr(sys.modules[package], name, value)
         return value
 
     def listed() -> list[str]:
-        # For `help(package)`, pydoc prints the page of each class in both `__all__` and `dir()`:
-        # 20,000 lines. It gets no names, and so prints the docstring, which says where to go on.
-        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        while caller.f_back is not None and caller.f_globals.get("__name__") == "inspect":
-            caller = caller.f_back
-        if caller.f_globals.get("__name__") == "pydoc":
-            return []
         return sorted({*sys.modules[package].__all__, *submodules})
 
     return load, listed

@@ -28,7 +28,7 @@ from pydantic_core import to_jsonable_python
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
 from acp_client_v0_1._deadline import RequestTimeout
-from acp_client_v0_1._decoding import status_error, text_of, validate
+from acp_client_v0_1._decoding import status_error, validate
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers, plain_text
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1._schema import Conversions
@@ -180,7 +180,7 @@ class DropInClient:
         if kind in ("bytes", "bytearray", bytes, bytearray):
             data = content
         elif kind is not None:
-            text = text_of(content, response_data)
+            text = content.decode("utf-8", "replace")
             data = self.deserialize(text, kind, response_data.getheader("Content-Type"))
         return with_info(response_data, data)
 

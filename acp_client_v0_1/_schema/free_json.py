@@ -106,36 +106,48 @@ def _is_plain(value: Any) -> bool:
 
 def _fault(value: object, place: str, levels: int) -> str | None:
     """Describe the first fault in a value of so many levels at most, if there is one."""
-    inside: Iterable[tuple[str, object]] = ()
     value = value.value if isinstance(value, Enum) else value
-    if not levels and isinstance(value, (BaseModel, Mapping, list, tuple)):
-        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels, or holds itself"
+    inside: Iterable[tuple[str, object]]
     if isinstance(value, BaseModel):
         inside = _parts(value)
     elif isinstance(value, dict) or (not place and isinstance(value, Mapping)):
         # A body may be any mapping. Inside of it, pydantic-core writes nothing but a dict.
         members = cast("Mapping[object, object]", value)
-        for key in members:
-            if not isinstance(key, str):
-                return f"{place}: keys must be str, got {type(key).__name__} {key!r:.60}"
-            if _LONE.search(key):
-                return f"{place}: the key {key!r:.60} is not valid Unicode"
+        if fault := _fault_of_keys(members, place):
+            return fault
         inside = ((f"[{key!r}]", item) for key, item in members.items())
     elif isinstance(value, (list, tuple)):
         items = enumerate(cast("list[object]", value))
         inside = ((f"[{index}]", item) for index, item in items)
-    elif isinstance(value, float) and not isfinite(value):
-        return f"{place}: {value} is not a JSON number"
-    elif isinstance(value, str) and _LONE.search(value):
-        return f"{place}: {value!r:.60} is not valid Unicode"
-    elif not isinstance(value, _WRITTEN) or value != value:
-        # pandas.NaT is a datetime that does not equal itself.
-        advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
-        if hasattr(value, "item"):
-            advice = "pass its .item(), or .tolist() of an array"
-        # A type of another package is named with it: numpy.bool is no bool.
-        package = f"{type(value).__module__.partition('.')[0]}."
-        named = "" if package[:-1] in sys.stdlib_module_names else package
-        return f"{place}: {named}{type(value).__name__} is not JSON; {advice}"
+    else:
+        return _fault_of_scalar(value, place)
+    if not levels:
+        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels, or holds itself"
     faults = (_fault(item, place + step, levels - 1) for step, item in inside)
     return next((fault for fault in faults if fault), None)
+
+
+def _fault_of_keys(keys: Iterable[object], place: str) -> str | None:
+    for key in keys:
+        if not isinstance(key, str):
+            return f"{place}: keys must be str, got {type(key).__name__} {key!r:.60}"
+        if _LONE.search(key):
+            return f"{place}: the key {key!r:.60} is not valid Unicode"
+    return None
+
+
+def _fault_of_scalar(value: object, place: str) -> str | None:
+    if isinstance(value, float) and not isfinite(value):
+        return f"{place}: {value} is not a JSON number"
+    if isinstance(value, str) and _LONE.search(value):
+        return f"{place}: {value!r:.60} is not valid Unicode"
+    # pandas.NaT is a datetime that does not equal itself.
+    if isinstance(value, _WRITTEN) and value == value:
+        return None
+    advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
+    if hasattr(value, "item"):
+        advice = "pass its .item(), or .tolist() of an array"
+    # A type of another package is named with it: numpy.bool is no bool.
+    package = f"{type(value).__module__.partition('.')[0]}."
+    named = "" if package[:-1] in sys.stdlib_module_names else package
+    return f"{place}: {named}{type(value).__name__} is not JSON; {advice}"

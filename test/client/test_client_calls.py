@@ -21,7 +21,7 @@ QUICK = Retry(2, backoff_factor=0.01)
 SECRET = "planted-5ecret"
 RUN = next(case for case in CASES if case.name == "get_run")
 # Python has codecs of these names, or none.
-NO_CHARSETS = ("punycode", "unicode_escape", "idna", "undefined", "hex", "a\0b")
+CHARSETS = ("punycode", "unicode_escape", "hex", "a\0b", "utf-16le", "none-such")
 
 
 def response_of(case: Case) -> bytes:
@@ -162,14 +162,8 @@ UTF_16 = '{"detail": "é"}'.encode("utf-16-le")
 @pytest.mark.parametrize(
     ("content", "content_type", "body", "data"),
     [
-        (b"\xe9", "text/plain; charset=iso-8859-1", "é", "é"),
-        (b'{"detail": "\xe9"}', "application/json; charset=iso-8859-1", '{"detail": "é"}', "é"),
-        (b"\xe9", "text/plain", "\ufffd", "\ufffd"),
-        (b"\xe9", "text/plain; charset=none-such", "\ufffd", "\ufffd"),
-        (b"\xe9", 'text/plain; charset="Windows-1252" ; x=y', "é", "é"),
-        ("日本".encode("cp932"), "text/plain; charset=Shift_JIS", "日本", "日本"),
-        *((b"\\q-", f"text/plain; charset={name}", "\\q-", "\\q-") for name in NO_CHARSETS),
-        ('"é"'.encode("utf-16-le"), "text/plain; charset=utf-16le", '"é"', "é"),
+        *(("é\\q-".encode(), f"text/plain; charset={name}", "é\\q-", "é\\q-") for name in CHARSETS),
+        (b"\xe9", "text/plain; charset=iso-8859-1", "\ufffd", "\ufffd"),
         (UTF_16, "application/json", UTF_16.decode("utf-8", "replace"), "é"),
         (NESTED[99].encode(), "application/json", NESTED[99], json.loads(NESTED[99])["detail"]),
         (NESTED[100].encode(), "application/json", NESTED[100], NESTED[100]),
@@ -178,7 +172,7 @@ UTF_16 = '{"detail": "é"}'.encode("utf-16-le")
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_body_and_data_of_an_error_have_one_charset_and_pickle(
+def test_body_and_data_of_an_error_are_utf_8_and_pickle(
     content: bytes, content_type: str, body: str, data: object
 ) -> None:
     with (

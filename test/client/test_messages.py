@@ -217,8 +217,8 @@ class Missing(datetime):
     __module__ = "pandas._libs.tslibs.nattype"
     __hash__ = None  # type: ignore[assignment]
 
-    def __ne__(self, other: object) -> bool:
-        return True
+    def __eq__(self, other: object) -> bool:
+        return False
 
 
 def of_numpy(name: str) -> Any:

@@ -177,10 +177,9 @@ else:
 """)
 
 
-def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
-    page = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
-    assert len(page.splitlines()) < 100
-    assert "acp_client_v0_1 - Run AI agents on any server" in page
+def test_help_of_the_package_names_its_classes_and_that_of_a_call_has_an_example() -> None:
+    page = acp_client_v0_1.__doc__ or ""
+    assert page.startswith("Run AI agents on any server")
     named = set(re.findall(r"``(\w+)``", page))
     assert {"AgentHandle", "RunHandle", "ApiException"} <= named <= {*dir(acp_client_v0_1)}
     assert ">>> counter.run(" in pydoc.plain(pydoc.render_doc(acp_client_v0_1.AgentHandle.run))
