@@ -26,6 +26,27 @@ CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
+# The other content codings of the IANA registry (RFC 9110, section 16.6.1).
+_UNSUPPORTED = (
+    *("aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"),
+)
+
+
+def coding_of(header: str) -> str:
+    """Return the content coding of a body by its ``Content-Encoding``. "" leaves the body as it is.
+
+    Words that are no coding are ignored. Servers send ``none``, ``utf-8`` or ``8bit``: ``none``
+    keeps proxies from compressing a stream. The decoder of JSON or of events then judges the body.
+
+    Raises `DecodeError` if the coding is not supported.
+    """
+    words = [word.strip() for word in header.lower().split(",")]
+    names = [word for word in words if word in CODINGS or word in _UNSUPPORTED]
+    if len(names) > 1:
+        raise DecodeError("more than one coding is not accepted")
+    if names and names[0] not in CODINGS:
+        raise DecodeError("the coding is not supported")
+    return names[0] if names else ""
 
 
 class Decoder:

@@ -59,8 +59,9 @@ _NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
-# Control characters must reach neither a log nor a terminal, so each becomes a space. In a header's
-# value, the control characters from 0x80 on stay, because they may be bytes of UTF-8.
+# Control characters must reach neither a log nor a terminal, so each becomes a space, or in
+# ``Location`` an escape sequence such as ``\x1b``. In a header's value, the control characters from
+# 0x80 on stay, because they may be bytes of UTF-8.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
@@ -113,9 +114,9 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
     status: tuple[int, int, str] | None = None
     lines: list[str] = []
     while True:
-        # The first piece is checked, even if the first line is not complete. A server of another
-        # protocol may send a few bytes without a line end, and then wait for the client.
-        if not searched and _OTHER_PROTOCOL.match(received):
+        # The first four bytes are checked, even if the first line is not complete. A server of
+        # another protocol may send a few bytes without a line end, and then wait for the client.
+        if searched < 4 and _OTHER_PROTOCOL.match(received):
             line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
             raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
         newline = received.find(b"\n", searched)
@@ -159,6 +160,9 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
                 # A proxy may have read this value differently, and may have found another end of
                 # the body.
                 raise BadFraming(f"a response with a control character in {name} cannot be read")
+            if plain != value and name.lower() == "location":
+                # The redirect is not followed, because a URL has no backslash.
+                plain = value.encode("unicode_escape").decode("ascii")
             value = plain
         headers.add(name, value)
     return headers
@@ -319,10 +323,10 @@ class _Chunked(Framing):
         end = self._line_end(data, position, searched, "a line of the trailer")
         if not end:
             return 0
-        self.complete = data[position:end] in (b"\r\n", b"\n")
         self._trailer_lines += 1
         if self._trailer_lines > _MOST_LINES:
             raise BadFraming(f"more than {_MOST_LINES} lines in the trailer")
+        self.complete = data[position:end] in (b"\r\n", b"\n")
         return end - position
 
     def _line_end(self, data: bytes, position: int, searched: int, name: str) -> int:
@@ -341,14 +345,19 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     """
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
-    coding = headers["transfer-encoding"] if "transfer-encoding" in headers else None  # noqa: SIM401
-    if coding is not None and coding.lower() == "identity":
+    coding = headers["transfer-encoding"].lower() if "transfer-encoding" in headers else None
+    # Some servers and their proxies each say "chunked". Empty elements of the list are ignored
+    # (RFC 9110, section 5.6.1.2).
+    names = coding.split(",") if coding is not None and "," in coding else []
+    if names and {name.strip(_BLANK) for name in names} - {""} == {"chunked"}:
+        coding = "chunked"
+    elif coding == "identity":
         # In older HTTP/1.1 this word meant no coding (RFC 2616, section 3.6).
         coding = None
     length = headers["content-length"] if "content-length" in headers else None  # noqa: SIM401
     if status in (204, 304) or method == "HEAD":  # rule 1
         framing = Framing(0)
-    elif coding is not None and coding.lower() == "chunked":  # rules 3 and 4
+    elif coding == "chunked":  # rules 3 and 4
         framing = _Chunked()
     elif coding is not None:
         raise BadFraming(f"a response with transfer-encoding: {coding[:40]!r} cannot be read")
@@ -358,10 +367,10 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # A proxy may have found another end of the body in two cases: the response has a transfer
-    # coding and a length, or it has chunks in HTTP/1.0. Then the bytes after the body may be forged
-    # (response splitting; RFC 9112, sections 6.1 and 6.3).
-    doubtful = coding is not None and (length is not None or head.version == 10)
+    # A proxy may have found another end of the body in three cases: the response has a transfer
+    # coding and a length, or it has chunks in HTTP/1.0, or it has a list of transfer codings. Then
+    # the bytes after the body may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
+    doubtful = coding is not None and (names or length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 
 

@@ -27,7 +27,7 @@ from urllib3.exceptions import DecodeError
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.attempt import PIECE
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.coding import CODINGS, Decoder
+from acp_client_v0_1._http.coding import Decoder, coding_of
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import failure_of_status
@@ -176,11 +176,14 @@ class RESTResponse:
     def check_coding(self) -> None:
         """If the content coding is not supported, close the response and raise.
 
+        A response without content needs no coding.
+
         Raises:
             ResponseDecodeError: The content coding is not supported.
         """
         try:
-            _coding_of(self.headers)
+            if not self._incoming.finished:
+                coding_of(self.headers.get("content-encoding", ""))
         except DecodeError as error:
             self.close()
             raise self._failure(error) from error
@@ -285,12 +288,15 @@ class RESTResponse:
         incoming = self._incoming
         incoming.wait = wait
         try:
-            if self._decoder is None:
-                coding = _coding_of(self.headers)
-                if not coding:
-                    return incoming.read1(limit)
-                self._decoder = Decoder(coding)
             received = b""
+            if self._decoder is None:
+                received = incoming.read1(limit)
+                if not received or "content-encoding" not in self.headers:
+                    return received
+                coding = coding_of(self.headers["content-encoding"])
+                if not coding:
+                    return received
+                self._decoder = Decoder(coding)
             while not (piece := self._decoder.decode(received, limit)):
                 received = incoming.read1(limit)
                 if not received:
@@ -314,19 +320,3 @@ class RESTResponse:
         failure = public_error(error, self._call, sent=True, reading=True)
         failure.status, failure.headers = self.status, self.headers
         return failure
-
-
-def _coding_of(headers: HTTPHeaderDict) -> str:
-    """Return the content coding of a body, or "" if it has none.
-
-    Raises `DecodeError` if the coding is not supported.
-    """
-    if "content-encoding" not in headers:
-        return ""
-    parts = headers["content-encoding"].lower().split(",")
-    names = [name for part in parts if (name := part.strip()) not in ("", "identity")]
-    if len(names) > 1:
-        raise DecodeError("more than one coding is not accepted")
-    if names and names[0] not in CODINGS:
-        raise DecodeError("the coding is not supported")
-    return names[0] if names else ""

@@ -193,7 +193,7 @@ def test_a_trailer_has_100_lines_at_most() -> None:
         framing = framing_of_chunks()
         with nullcontext() if fits else pytest.raises(BadFraming, match="more than 100 lines"):
             framing.take(b"0\r\n" + b"a: b\r\n" * lines + b"\r\n")
-        assert framing.complete
+        assert framing.complete is fits
 
 
 @pytest.mark.parametrize(
