@@ -237,7 +237,7 @@ class RESTClientObject:
 
 def _moved(call: Call, response: RESTResponse) -> Call | None:
     try:
-        moved = redirected(call, response.status, response.getheader("location"))
+        moved = redirected(call, response.status, set(response.headers.getlist("location")))
     except TransportException as failure:
         response.close()
         failure.attempts, failure.elapsed = response.attempts, response.elapsed

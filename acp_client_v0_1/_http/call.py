@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin
@@ -36,7 +36,8 @@ _SHORTEST_SECRET = 8
 # A header with such a name has a credential, which an error does not quote from a server's text.
 _SECRET_NAMES = re.compile("auth(?!or$)|cookie|(?<!idempotency-)key|secret|token", re.IGNORECASE)
 
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+# Servers send these characters in the target of a redirect: spaces, and bytes beyond ASCII.
+_TO_ENCODE = re.compile(r"[^\x00-\x1f\x21-\x7f]+")
 
 # After a cross-origin redirect, a request keeps only these headers. Any other header may be a
 # credential, whatever its name.
@@ -142,24 +143,31 @@ def _shows(text: str, secret: str) -> bool:
     return any(secret.replace("+", " ") in each for each in shown)
 
 
-def redirected(call: Call, status: int, location: str | None) -> Call | None:
+def redirected(call: Call, status: int, locations: Collection[str]) -> Call | None:
     """Return the call that follows a redirect.
 
     Return None if the response is no redirect, or if its status is not followed with this method.
-    Raise `ProtocolException` in three cases:
+    Raise `ProtocolException` in four cases:
 
     * The call has followed 10 redirects already.
+    * There are several targets.
     * The target is not valid.
     * The redirect leads from https to http.
     """
     followed = (301, 302, 303, 307, 308) if call.method in ("GET", "HEAD") else (307, 308)
-    if location is None or status not in followed:
+    if not locations or status not in followed:
         return None
     if call.hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
+    if len(locations) > 1:
+        raise _refused(call, status, "a redirect to several targets")
     try:
-        # A URL is ASCII. If the server has sent other bytes, these bytes are percent-encoded here.
-        location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location)
+        (location,) = locations
+        # A URL is ASCII without spaces. Other bytes that the server has sent are percent-encoded.
+        location = _TO_ENCODE.sub(lambda found: quote(found[0].encode("latin-1")), location)
+        if "\t" in location:
+            # urljoin would leave it out.
+            raise ApiValueError("its target contains a control character")
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
     except ValueError as error:

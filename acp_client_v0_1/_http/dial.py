@@ -19,12 +19,12 @@ import os
 import socket
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1._http.slots import Inbox, Slot, Slots
+from acp_client_v0_1._http.urls import address_of
 
 T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
@@ -161,18 +161,12 @@ def _connect(
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _Address]]:
-    try:
-        ip_address(host)
-    except ValueError:
-        # The host is a name, and not an address.
+    if address_of(host) is None:
         return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
     return _addresses(host, port)
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        # A label of the name is empty or too long.
-        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
+    # `ascii_host` has refused what is no name, for which Python would raise a UnicodeError here.
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]

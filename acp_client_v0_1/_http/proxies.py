@@ -15,17 +15,24 @@ handshake of SOCKS. Neither errors nor their causes repeat the URL.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote
 
 from acp_client_v0_1._http.headers import basic_credentials
-from acp_client_v0_1._http.urls import Origin, split_url
+from acp_client_v0_1._http.urls import Origin, ascii_host, is_loopback, split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
 _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
+
+own_ports: set[int] = set()
+"""The ports of the servers that `testing` runs in this process. No environment's proxy is for them.
+
+``testing`` adds and removes them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,13 @@ class Proxy:
     headers: dict[str, str] = field(repr=False)
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+    # The end of an error's text about this proxy.
+    advice: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         whose = "Configuration.proxy (ACP_PROXY)" if self.source == "proxy" else self.source
-        return f"the proxy {self.scheme}://{host}:{self.port} of {whose}"
+        return f"the proxy {self.scheme}://{host}:{self.port} of {whose}{self.advice}"
 
     @property
     def is_socks(self) -> bool:
@@ -68,6 +77,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
         own["Proxy-Authorization"] = basic_credentials(username, password or "", name)
     port = port or _PORTS[parts.scheme]
+    host = ascii_host(host, name, quotable=False)
     return Proxy(parts.scheme, host, port, name, own, username, password)
 
 
@@ -82,7 +92,10 @@ def proxy_for(
     if no_proxy is not None and _excludes(no_proxy, origin):
         return None
     url, name = _from_environment(origin, no_proxy is None) if proxy is None else (proxy, "proxy")
-    return parse_proxy(url, name, headers) if url else None
+    if not url:
+        return None
+    advice = f"; set no_proxy={origin.host}" if is_loopback(origin.host) else ""
+    return replace(parse_proxy(url, name, headers), advice=advice)
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
@@ -96,22 +109,27 @@ def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
     proxies = getproxies()
     name = origin.scheme if proxies.get(origin.scheme) else "all"
     url = proxies.get(name, "")
-    # On macOS and Windows, proxy_bypass() also reads the exceptions in the system's settings.
-    if not url or (
-        with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
-    ):
+    if not url or (origin.port in own_ports and is_loopback(origin.host)):
         return "", ""
-    return url if "://" in url else f"http://{url}", f"{name}_proxy"
+    # On macOS and Windows, proxy_bypass() also reads the exceptions in the system's settings.
+    if with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host)):
+        return "", ""
+    # The name is shown as it is written. If there are two, the one in lower case counts. On macOS
+    # and Windows, there may be no such variable.
+    variable = f"{name}_proxy"
+    names = (each for each in (variable, *os.environ) if each.lower() == variable)
+    written = next((each for each in names if os.environ.get(each)), variable)
+    return url if "://" in url else f"http://{url}", written
 
 
 def _excludes(no_proxy: str, origin: Origin) -> bool:
     """Return whether ``no_proxy`` names the host, its domain, its network, or ``*``."""
-    host = origin.host.lower()
+    host = origin.host.lower().rstrip(".")
     for entry in no_proxy.lower().replace(" ", ",").split(","):
         # An IPv6 address without brackets may end in a group that looks like a port, as in
         # ``fe80::8000``. Such an entry cannot have a port.
         port = f":{origin.port}" if "]" in entry or entry.count(":") == 1 else ""
-        name = entry.removesuffix(port).strip("[]").removeprefix("*.").lstrip(".")
+        name = entry.removesuffix(port).strip("[]").removeprefix("*.").strip(".")
         if name and (entry == "*" or f".{host}".endswith(f".{name}") or _in_network(host, name)):
             return True
     return False

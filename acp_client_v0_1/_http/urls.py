@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from importlib import import_module
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -20,7 +22,12 @@ _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
 # A host that ends in one of these has the path of an operation.
 _OPERATION = re.compile(r"/runs\Z|/(agents|runs|threads)/search\Z")
 _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
+# This matches the host and the port of a URL, as far as their brackets go.
+_HOST = re.compile(r"[^][]*|\[[^][]*\](:.*)?")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+# IDNA 2003, which Python's codec implements, replaces these characters, or leaves them out. IDNA
+# 2008 (RFC 5891), by which browsers go, keeps them. So each of the two finds another domain.
+_DEVIATIONS = re.compile("[ßς\u200c\u200d]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,16 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """The value of the ``Host`` header, which leaves out the scheme's default port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """The value of the ``Host`` header: no default port, and no zone of an IPv6 address."""
+        return self._authority(self.host.partition("%")[0])
+
+    def _authority(self, host: str) -> str:
+        host = f"[{host}]" if ":" in host else host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}"
+        # In a URL, "%25" precedes the zone (RFC 6874, section 2).
+        return f"{self.scheme}://{self._authority(self.host.replace('%', '%25'))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,8 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     """
     try:
         parts = urlsplit(url)
+        if not _HOST.fullmatch(parts.netloc.rpartition("@")[2]):
+            raise ValueError
     except ValueError:
         # The message of the ValueError may quote a part of a password, so the error is not chained.
         raise ApiValueError(f"{name} is not a URL: its host or [IPv6] address is wrong") from None
@@ -125,14 +138,37 @@ def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
 def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
     """Return a host name in ASCII (IDNA), as DNS looks it up.
 
-    Errors call its setting ``name``. They quote the host name only if ``quotable`` is true.
+    Errors call its setting ``name``. They quote the host name only if ``quotable`` is true. In an
+    IPv6 address, ``%`` or ``%25`` precedes the zone.
     """
+    is_address = ":" in host
     try:
-        if not host or _FORBIDDEN.search(host):
-            raise UnicodeError("empty, or with a space or a control character")
-        # The codec refuses labels that DNS cannot have, such as one of 64 characters.
-        return host.encode("idna").decode("ascii")
+        if not host or _FORBIDDEN.search(host) or ("%" in host and not is_address):
+            raise UnicodeError("empty, or with a space, a control character or a percent sign")
+        if _DEVIATIONS.search(host):
+            encoded: bytes = import_module("idna").encode(host, uts46=True)
+        else:
+            # The codec refuses labels that DNS cannot have, such as one of 64 characters.
+            encoded = (host.replace("%25", "%", 1) if is_address else host).encode("idna")
+        return encoded.decode("ascii")
+    except ImportError:
+        words = "has a host name with ß, ς or a joiner: write it as xn--…, or install idna"
+        raise ApiValueError(f"{name} {words}") from None
     except UnicodeError as error:
         # The UnicodeError may hold the host name, so it is not always chained.
         shown, cause = (f": {host!r:.80}", error) if quotable else ("", None)
         raise ApiValueError(f"{name} has a host name that DNS cannot have{shown}") from cause
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return a host's IP address, or None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine under a name or an address that only it can use."""
+    address = address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)

@@ -85,6 +85,8 @@ def _header(text: str) -> tuple[str, str]:
 def _greeting(server: LocalServer, keys: Iterable[str]) -> str:
     agents = [f"  {each.agent_id}  {each.name:<10} {each.description}" for each in server.agents]
     needed = [f"Each request needs the header {name}." for name in keys]
+    if any(name.lower() in ("all_proxy", "http_proxy") for name in os.environ):
+        needed.append("A proxy is set: clients need no_proxy=127.0.0.1,localhost.")
     return "\n".join([f"ACP 0.1 at {server.url}", "", *agents, "", *needed, "Ctrl-C ends it.", ""])
 
 

@@ -6,7 +6,6 @@ value is given, so that the error comes from that line and names the value.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import threading
 from collections.abc import Callable
@@ -94,16 +93,3 @@ def json_copy(value: object, what: str) -> dict[str, Any]:
     except ValueError as error:
         raise TypeError(f"{what} is not a JSON object: {error}") from error
     return copy
-
-
-def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return a host's IP address, or None if it is a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def is_loopback(host: str) -> bool:
-    address = address_of(host)
-    return host == "localhost" or (address is not None and address.is_loopback)

@@ -16,6 +16,8 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, StrictStr, TypeAdapter
 from typing_extensions import Self
 
+from acp_client_v0_1._http.proxies import own_ports
+from acp_client_v0_1._http.urls import is_loopback
 from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
@@ -23,7 +25,7 @@ from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_he
 from acp_client_v0_1.testing._server.injection import FaultInjection
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
-from acp_client_v0_1.testing._values import Seconds, check_given, check_type, is_loopback
+from acp_client_v0_1.testing._values import Seconds, check_given, check_type
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
@@ -111,12 +113,14 @@ class LocalServer:
             listener = socket.create_server((self._host, self._port), family=family)
             self._port = listener.getsockname()[1]
             self._runner = Runner(self._app, listener, self._tls)
+            own_ports.add(self._port)
         return self
 
     def stop(self) -> None:
         """Cut all connections and stop listening. Runs continue, and `start` listens again."""
         runner, self._runner = self._runner, None
         if runner is not None:
+            own_ports.discard(self._port)
             runner.end()
             self._accepted_before += runner.meter.accepted
 

@@ -18,9 +18,8 @@ from typing import Any
 import urllib3
 from pydantic_core import from_json, to_json
 
-from acp_client_v0_1._http.urls import Target, parse_target
+from acp_client_v0_1._http.urls import Target, is_loopback, parse_target
 from acp_client_v0_1.testing._recent import Recent
-from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 

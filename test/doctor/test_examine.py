@@ -273,11 +273,12 @@ def test_a_proxy_in_use_is_named_with_its_source(
     with HttpProxy() as proxy:
         report = examined(server.url, proxy=proxy.url)
         whose = "Configuration.proxy (ACP_PROXY)"
-        assert found(report, "proxy").seen == f"the proxy {proxy.url} of {whose}"
+        advice = "set no_proxy=127.0.0.1"
+        assert found(report, "proxy").seen == f"the proxy {proxy.url} of {whose}; {advice}"
         assert str(proxy.port) in found(report, "connection").seen
         monkeypatch.setenv("http_proxy", proxy.url)
-        report = examined(server.url)
-        assert found(report, "proxy").seen == f"the proxy {proxy.url} of http_proxy"
+        report = examined(server.url)  # which runs in this process
+        assert found(report, "proxy").seen == "none is used"
         report = examined(server.url, proxy=proxy.url, no_proxy="127.0.0.1")
         assert found(report, "proxy").seen == "none is used"
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.socket_server import STALL, SocketServer, head, response
+from support.socket_server import CLOSE, STALL, SocketServer, head, response
 from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
@@ -27,9 +27,11 @@ from acp_client_v0_1._http import connection as connections
 from acp_client_v0_1._http.call import redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.urls import parse_target
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ApiValueError,
     ConnectionException,
     NameResolutionException,
     ProtocolException,
@@ -66,21 +68,6 @@ def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
         assert received.data == b'"made"'
         assert len(started[0].requests) == 1
         started[0].__exit__()
-
-
-@pytest.mark.parametrize("proxy", [None, "http://a..b:3128"])
-@pytest.mark.parametrize("seconds", [None, 2])
-def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        "".join(["a..b"]).encode("idna")  # what getaddrinfo does first
-
-    if proxy is None:
-        monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with (
-        rest_client(proxy=proxy, timeout=None) as client,
-        pytest.raises(ApiException, match="not a valid"),
-    ):
-        client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
 
 
 def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
@@ -144,6 +131,39 @@ def test_tls_is_thought_of_where_a_first_request_gets_no_response(
 ) -> None:
     reset, call = ConnectionResetError(104, "reset"), a_call(9, target=parse_target(url))
     assert ("if the server expects TLS" in str(public_error(reset, call, sent=True, **how))) is hint
+
+
+def test_tls_is_not_thought_of_where_http_was_spoken_before() -> None:
+    with talking([response(b'"a"'), CLOSE], [CLOSE]) as (client, server):
+        client.request("GET", server.url)
+        with pytest.raises(ConnectionException) as failure:
+            client.request("POST", server.url, body=b"")
+        assert "TLS" not in str(failure.value) and server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "label", ["faß", "βόλος", "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc", "क्\u200dष"]
+)
+def test_a_name_that_idna_2003_would_change_is_that_of_idna_2008_or_refused(
+    monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    pytest.importorskip("idna")
+    host = parse_target(f"http://{label}.example/").origin.host
+    assert host == f"xn--{label.encode('punycode').decode()}.example"
+    monkeypatch.setitem(sys.modules, "idna", None)
+    for setting in ("host", "proxy"):
+        with pytest.raises(ApiValueError, match=f"{setting} has .* write it as xn--"):
+            Configuration(**{setting: f"http://{label}.example:8000"})
+    assert parse_target("http://bücher.example").origin.host == "xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize("zone", ["%25lo", "%lo"])
+def test_the_zone_of_an_ipv6_address_is_for_this_machine_only(zone: str) -> None:
+    target = parse_target(f"http://[fe80::1{zone}]:8000/runs")
+    assert (target.origin.host, target.origin.authority) == ("fe80::1%lo", "[fe80::1]:8000")
+    assert parse_target(target.url) == target
+    moved = redirected(a_call(target=target), 307, {"/x"})
+    assert moved is not None and moved.target.origin == target.origin
 
 
 def test_a_connection_is_audited_as_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +263,7 @@ def test_the_number_of_redirects_is_bounded():
     "location",
     [
         *("ftp://127.0.0.1/", "http://user:planted@127.0.0.1/", "http://a b/", "/a\\b"),
+        *("/a\x1bb", "/a\tb", "/a\r", "/a\r\nlocation: /b", "http://[::1]8000/"),
         *("http://h:x/", "http://127.0.0.1\\.acp.invalid/", "http://[bad", "http://[::1", "//["),
     ],
 )
@@ -263,14 +284,14 @@ def test_https_is_not_left_for_http_and_nothing_for_a_redirect_without_location(
     call = a_call(target=parse_target("https://host/a"))
     words = "from https to http://host is not followed"
     with pytest.raises(ProtocolException, match=words) as failure:
-        redirected(call, 308, "http://host/a")
+        redirected(call, 308, {"http://host/a"})
     assert failure.value.status == 308
-    assert redirected(call, 307, "//other/b").target == parse_target("https://other/b")
-    assert redirected(call, 307, None) is None
+    assert redirected(call, 307, {"//other/b"}).target == parse_target("https://other/b")
+    assert redirected(call, 307, ()) is None
 
 
 def test_a_location_that_is_not_encoded_is_encoded_byte_by_byte():
-    moved = b"HTTP/1.1 307 Moved\r\ncontent-length: 0\r\nlocation: /\xc3\xa9?q=\xe9\r\n\r\n"
+    moved = b"HTTP/1.1 307 Moved\r\ncontent-length: 0\r\nlocation: /\xc3\xa9 a?q=\xe9 \r\n\r\n"
     with talking(moved, response(b'"a"')) as (client, server):
         assert client.request("GET", server.url + "/").status == 200
-    assert server.requests[1].path == "/%C3%A9?q=%E9"
+    assert server.requests[1].path == "/%C3%A9%20a?q=%E9"

@@ -218,6 +218,7 @@ def test_the_shell_command_serves_with_its_options_until_ctrl_c(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MY_KEY", "open sesame")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid")
     options = ["--base-path", "/acp/v0", "--api-key", "x-tenant=c=d", "--api-key", "x-team=e"]
     options += ["--api-key-env", "MY_KEY", "--allowed-host", "acp.example"]
     command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
@@ -231,7 +232,9 @@ def test_the_shell_command_serves_with_its_options_until_ctrl_c(
             for agent in BUILTIN_AGENTS:
                 assert any(agent.agent_id in line and agent.name in line for line in printed)
             names = ("x-tenant", "x-team", KEY[0])
-            assert printed[-3:] == [f"Each request needs the header {name}.\n" for name in names]
+            needed = [f"Each request needs the header {name}.\n" for name in names]
+            needed.append("A proxy is set: clients need no_proxy=127.0.0.1,localhost.\n")
+            assert printed[-4:] == needed
             headers = {"x-tenant": "c=d", "x-team": "e", KEY[0]: KEY[1], "Host": "acp.example"}
             assert urllib3.request("GET", url[1] + AGENT, retries=False).status == 401
             assert urllib3.request("GET", url[1] + AGENT, headers=headers).status == 200

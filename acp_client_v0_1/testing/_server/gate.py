@@ -16,8 +16,9 @@ from collections.abc import Collection, Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from acp_client_v0_1._http.urls import address_of, is_loopback
 from acp_client_v0_1.testing._server.validation import BODY, JsonResponse, Refusal
-from acp_client_v0_1.testing._values import address_of, check_header, is_loopback
+from acp_client_v0_1.testing._values import check_header
 
 # A body has at most this many bytes.
 _LARGEST_BODY = 64 * 1024 * 1024
