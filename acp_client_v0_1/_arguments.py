@@ -160,7 +160,7 @@ _RULES: dict[str, Rule] = {
         lambda value: isinstance(value, bool) or _takes(1)(value),
     ),
     # `ssl` loads with the transport, and not with the settings.
-    "proxy_ssl_context": ("an ssl.SSLContext", _has("wrap_bio")),
+    **dict.fromkeys(("proxy_ssl_context", "ssl_context"), ("an ssl.SSLContext", _has("wrap_bio"))),
     "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
     "run": ("a Run; for an id, use RunHandle(run_id)", _has("creation")),
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),

@@ -55,6 +55,8 @@ _REMEDIES = {
     **dict.fromkeys((9, 10), "; renew it, or correct the clock of this machine"),
     **dict.fromkeys(range(18, 22), "; no trusted CA issued it: set ssl_ca_cert to its CA's file"),
     **dict.fromkeys((62, 64), "; write its name in {}"),
+    # From Python 3.13 on, the rules of RFC 5280 are checked strictly (VERIFY_X509_STRICT).
+    **dict.fromkeys(range(80, 95), "; set ssl_context to one without VERIFY_X509_STRICT"),
 }
 
 
@@ -65,7 +67,8 @@ def public_error(
 
     The message depends on how far the attempt came:
 
-    * ``connected``: the attempt made a new connection to the origin, directly or by a tunnel.
+    * ``connected``: the attempt made a new connection to the origin, directly or by a tunnel. Not
+      true if an earlier response of the origin was HTTP.
     * ``sent``: the server may have a part of the request.
     * ``reading``: the head of the response has arrived.
     """
@@ -140,8 +143,8 @@ def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
     """
     name, setting = ("the proxy", "its URL") if proxied else (call.target.origin, "host")
     reason = f"is another kind of server, which sends {beginning}: check {setting}"
-    # A TLS alert begins with these bytes.
-    if beginning.startswith(r"'\x15\x03"):
+    # A TLS alert begins with this byte.
+    if beginning.startswith(r"'\x15"):
         reason = "expects TLS: write https://"
     return f"{name} {reason}{'' if call.safe else '; no run was made or changed'}"
 

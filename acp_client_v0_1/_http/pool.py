@@ -42,7 +42,7 @@ from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
+from acp_client_v0_1._http.tls import TLSSettings, check_settings, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -65,6 +65,8 @@ class Pool:
         self.proxy_headers = proxy_headers
         # True after `close`.
         self.retired = False
+        # True once a response of the origin was HTTP.
+        self.speaks_http = False
         # The finalizer closes the idle connections of a client that is never closed.
         weakref.finalize(self, _close_all, self.idle)
 
@@ -121,7 +123,6 @@ class PoolSettings(TLSSettings, Protocol):
     proxy_ssl_context: ssl.SSLContext | None
     socket_options: Sequence[tuple[int, int, int | bytes]] | None
     tls_server_name: str | None
-    assert_hostname: str | bool | None
     connection_pool_maxsize: int
 
 
@@ -129,7 +130,7 @@ class Pools:
     """The pools of a client, by origin."""
 
     def __init__(self, configuration: PoolSettings) -> None:
-        check_identity(configuration)
+        check_settings(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
         self._context = cache(partial(tls_context, configuration))
@@ -151,11 +152,16 @@ class Pools:
         if call.credential:
             path += ("&" if "?" in path else "?") + encoded(call.credential)
         if pool.proxy_headers is not None:
-            path, headers = f"{target.origin}{path}", {**headers, **pool.proxy_headers}
+            # The zone of an IPv6 address means nothing to a proxy, so it is left out here, too.
+            path = f"{target.origin.scheme}://{target.origin.authority}{path}"
+            headers = {**headers, **pool.proxy_headers}
         head = request_head(call.method, path, target.origin.authority, headers, call.body)
         connection.open(attempt)
+        attempt.newly_connected &= not pool.speaks_http
         connection.send_request(head, call.body)
-        return Incoming(connection, attempt, call.method, pool.put)
+        incoming = Incoming(connection, attempt, call.method, pool.put)
+        pool.speaks_http = True
+        return incoming
 
     def pool(self, origin: Origin) -> Pool:
         """Return the pool of an origin."""

@@ -4,8 +4,8 @@ Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 
 connection until the inner connection has data. Each of these reads would have the whole timeout
 again, so `OuterSocket` shortens the timeout before each read.
 
-Invariant: certificates are checked unless ``verify_ssl`` is false. For the certificate of an https
-proxy, a ``proxy_ssl_context`` decides instead of ``verify_ssl``.
+Invariant: certificates are checked unless ``verify_ssl`` is false. An ``ssl_context`` decides
+instead for the configured origin, and a ``proxy_ssl_context`` for an https proxy.
 """
 
 from __future__ import annotations
@@ -21,25 +21,39 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from acp_client_v0_1.exceptions import ApiValueError
 
+# A context of the user's decides about these. Beside it, only ``tls_server_name`` has an effect.
+_REPLACED = ("verify_ssl", "assert_hostname", "ssl_ca_cert", "ca_cert_data", "cert_file")
+
 
 class TLSSettings(Protocol):
     """The settings of a `Configuration` that this module uses."""
 
+    ssl_context: ssl.SSLContext | None
     verify_ssl: bool
+    assert_hostname: str | bool | None
     ssl_ca_cert: str | None
     ca_cert_data: str | bytes | None
     cert_file: str | None
     key_file: str | None
 
 
-def check_identity(configuration: TLSSettings) -> None:
-    """Raise `ApiValueError` if there is a client key without a certificate."""
+def check_settings(configuration: TLSSettings) -> None:
+    """Raise `ApiValueError` if settings of TLS do not go together."""
+    replaced = [name for name in _REPLACED if getattr(configuration, name) not in (None, True)]
+    if configuration.ssl_context is not None and replaced:
+        raise ApiValueError(f"{replaced[0]} cannot be used with ssl_context: set up the context")
     if configuration.key_file is not None and configuration.cert_file is None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
 def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
-    """Make a TLS context. It sends the client's certificate if ``with_identity`` is true."""
+    """Make a TLS context. It sends the client's certificate if ``with_identity`` is true.
+
+    A context of the user's may hold a certificate, too, so it is used only with an identity.
+    """
+    check_settings(configuration)
+    if with_identity and configuration.ssl_context is not None:
+        return configuration.ssl_context
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
     # Early versions of Python 3.10 and 3.11 set this option. With it, they take a truncated body
@@ -47,7 +61,6 @@ def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLCo
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
-    check_identity(configuration)
     if with_identity and configuration.cert_file is not None:
         files = {"cert_file": configuration.cert_file, "key_file": configuration.key_file}
         with _named("a certificate and its key (PEM)", files):

@@ -92,6 +92,9 @@ class Configuration(ConfigurationReport):
         max_event_bytes: Largest event of a stream, in bytes.
         max_response_bytes: Largest body of a unary response, in bytes without content coding.
             None: no limit.
+        ssl_context: TLS context for the configured origin, instead of ``verify_ssl``,
+            ``assert_hostname`` and the files and data of certificates, which raise beside it.
+            ``tls_server_name`` applies. Copies share it, and it cannot be pickled.
 
     Attributes:
         refresh_api_key_hook: Function that may renew the keys of ``api_key``. It is called with the
@@ -152,6 +155,7 @@ class Configuration(ConfigurationReport):
         block_margin: float = 10,
         max_event_bytes: int = 64 * 1024 * 1024,
         max_response_bytes: int | None = 256 * 1024 * 1024,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
@@ -186,6 +190,7 @@ class Configuration(ConfigurationReport):
         self.key_file = key_file
         self.assert_hostname = assert_hostname
         self.tls_server_name = tls_server_name
+        self.ssl_context = ssl_context
         # Connections
         if connection_pool_maxsize is None:
             connection_pool_maxsize = (os.cpu_count() or 1) * 5
@@ -268,7 +273,7 @@ class Configuration(ConfigurationReport):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A TLS context cannot be copied, so the copy shares it. The hook may be the method of an
         # object that renews the keys, and a copy of that object would renew its own.
-        for shared in (self.proxy_ssl_context, self.refresh_api_key_hook):
+        for shared in (self.ssl_context, self.proxy_ssl_context, self.refresh_api_key_hook):
             memo[id(shared)] = shared
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)

@@ -170,7 +170,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("client_side_validation", "debug", "ignore_operation_servers"), _FLAG),
     **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _PATH),
     **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes", "max_response_bytes"), _ruled),
-    **dict.fromkeys(("proxy_ssl_context", "refresh_api_key_hook"), _ruled),
+    **dict.fromkeys(("proxy_ssl_context", "refresh_api_key_hook", "ssl_context"), _ruled),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,

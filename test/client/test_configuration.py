@@ -24,6 +24,7 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
         ("http://[::1]:8000", "http://[::1]:8000"),
         ("HTTP://Host", "HTTP://Host"),
         ("http://bücher.example", "http://bücher.example"),
+        ("http://[fe80::1%25lo]:8000", "http://[fe80::1%25lo]:8000"),
     ],
 )
 def test_hosts_are_kept_without_a_trailing_slash(host, kept):
@@ -50,7 +51,8 @@ def test_a_configuration_knows_whether_its_host_was_set(monkeypatch):
 NO_HOSTS = """
 localhost localhost:8000 ftp://host file:///etc/passwd http:// http:///path http://host:port
 http://host:99999 http://host:0 http://a..b http://user:secret@host http://user@host
-http://host\\@other http://host/?query http://host/#fragment http://[::1
+http://host\\@other http://host/?query http://host/#fragment http://[::1 http://[::1]8000
+http://a[::1]:8000 http://ho%20st
 """
 LONG_LABELS = f"http://{'a' * 64}.example", f"http://{'ü' * 70}"
 
@@ -79,7 +81,13 @@ WRONG_VALUES = {
     "block_margin": [-1, 1e10, float("nan")],
     "connection_pool_maxsize": [0],
     "retries": [-1],
-    "proxy": ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://user:secret@h:x"],
+    "proxy": [
+        "127.0.0.1:3128",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://user:secret@h:x",
+        "http://a..b",
+    ],
 }
 OF_HEADERS = {"api_key": {"x-a": None}, "api_key_prefix": {"x-a": 5}, "proxy_headers": {"x-a": ()}}
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import copy
 import errno
+import pickle
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.proxies import HttpProxy, SocksProxy
 from support.socket_server import (
     CLOSE,
@@ -40,6 +47,7 @@ from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
+    ApiTypeError,
     ApiValueError,
     ConnectionException,
     ProtocolException,
@@ -47,6 +55,7 @@ from acp_client_v0_1.exceptions import (
     TLSException,
 )
 from acp_client_v0_1.rest import RESTClientObject
+from acp_client_v0_1.testing import LocalServer
 
 FINE = response(b'"fine"')
 
@@ -338,6 +347,28 @@ def test_the_proxy_of_the_environment(monkeypatch):
         assert len(proxy.requests) == 2
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "All_Proxy"])
+def test_a_failed_proxy_is_named_as_it_is_written_and_no_proxy_helps_a_loopback_host(
+    monkeypatch, name
+):
+    monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for host, advice in (("127.0.0.1", True), ("localhost", True), ("acp.invalid", False)):
+        with rest_client() as client, pytest.raises(ProxyException) as failure:
+            client.request("GET", f"http://{host}:{free_port()}/")
+        assert f" of {name}" in str(failure.value)
+        assert (f"set no_proxy={host}" in str(failure.value)) is advice
+
+
+def test_no_proxy_of_the_environment_is_for_a_server_of_this_process(monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with LocalServer() as server, rest_client() as client:
+        assert client.request("POST", f"{server.url}/agents/search", body={}).status == 200
+        assert client.request("POST", f"http://localhost:{server.port}/agents/search", body={})
+        server.stop()
+        with pytest.raises(ProxyException), rest_client() as other:
+            other.request("GET", server.url)
+
+
 def test_a_key_without_its_certificate_is_refused():
     configuration = Configuration(key_file="/key.pem")
     with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
@@ -375,6 +406,9 @@ def test_a_key_without_its_certificate_is_refused():
         ("[2001:db8::8000]:8000", "2001:db8::8000", True),
         ("[2001:db8::8000]:1", "2001:db8::8000", False),
         ("2001:db8::/32", "2001:db8::8000", True),
+        ("acp.invalid", "acp.invalid.", True),
+        ("acp.invalid.:8000", "acp.invalid", True),
+        (".invalid.", "acp.invalid", True),
     ],
 )
 def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
@@ -458,6 +492,92 @@ def test_an_error_and_a_last_chunk_need_no_close_notify(secure, script):
     with secure(script) as (client, server):
         received = client.request("DELETE", server.url)
     assert (received.data, received.fault) == (b'"a"', None)
+
+
+def test_a_context_of_the_users_own_decides_for_the_configured_origin(certificates, outer):
+    own = ssl.create_default_context(cafile=certificates.ca_file)
+    own.load_cert_chain(certificates.client_file)
+    settings = {"ssl_context": own, "tls_server_name": "acp.invalid"}
+    mutual = certificates.server("acp.invalid", mutual=True)
+    with SocketServer(FINE, ssl_context=mutual) as server, rest_client(**settings) as client:
+        assert client.request("GET", server.url).status == 200
+        # A https proxy and the target of a cross-origin redirect do not get its certificate.
+        with (
+            SocketServer(FINE, ssl_context=certificates.server()) as other,
+            SocketServer(
+                head(307, location=other.url, content_length="0"), ssl_context=mutual
+            ) as moved,
+            pytest.raises(TLSException, match=r"a redirect of .* led there"),
+        ):
+            client.request("GET", moved.url)
+        with (
+            rest_client(proxy=outer.url, **settings) as client,
+            pytest.raises(TLSException, match="the proxy does not connect"),
+        ):
+            client.request("GET", server.url)
+    assert own.check_hostname and own.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("verify_ssl", False), ("assert_hostname", "acp.invalid"), ("assert_hostname", False)),
+        *(("ssl_ca_cert", "ca.pem"), ("ca_cert_data", b"ca"), ("cert_file", "client.pem")),
+    ],
+)
+def test_what_a_context_of_the_users_own_replaces_cannot_be_set_beside_it(setting, value):
+    configuration = Configuration(ssl_context=ssl.create_default_context(), **{setting: value})
+    with pytest.raises(ApiValueError, match=f"{setting} cannot be used with ssl_context"):
+        RESTClientObject(configuration)
+
+
+def test_a_configuration_with_a_context_shares_it_with_its_copies_and_cannot_be_pickled():
+    configuration = Configuration(ssl_context=ssl.create_default_context())
+    for copied in (copy.copy(configuration), copy.deepcopy(configuration)):
+        assert copied.ssl_context is configuration.ssl_context
+    with pytest.raises(TypeError, match="SSLContext"):
+        pickle.dumps(configuration)
+    with pytest.raises(ApiTypeError, match=r"ssl_context must be an ssl\.SSLContext, not str"):
+        Configuration(ssl_context="ca.pem")
+
+
+def test_a_ca_without_key_identifiers_needs_a_context_without_strict_checks(tmp_path):
+    """From Python 3.13 on, the checks are strict by default."""
+    file, server_context = certificate_without_key_identifiers(tmp_path)
+    own = ssl.create_default_context(cafile=file)
+    with SocketServer(FINE, ssl_context=server_context) as server:
+        own.verify_flags |= ssl.VERIFY_X509_STRICT
+        words = "its certificate is refused: .*; set ssl_context to one without VERIFY_X509_STRICT"
+        with rest_client(ssl_context=own) as client, pytest.raises(TLSException, match=words):
+            client.request("GET", server.url)
+        own.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        with rest_client(ssl_context=own) as client:
+            assert client.request("GET", server.url).status == 200
+
+
+def certificate_without_key_identifiers(folder: Path) -> tuple[str, ssl.SSLContext]:
+    """Make a CA as some companies have it, and a server's context with a certificate of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = []
+    for name, extension in (("CA", x509.BasicConstraints(True, None)), ("server", address)):
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, "CA")
+        )
+        signed.append(
+            x509.CertificateBuilder(issuer, subject, key.public_key(), 1 + len(signed))
+            .not_valid_before(datetime(2026, 1, 1))
+            .not_valid_after(datetime(2099, 1, 1))
+            .add_extension(extension, critical=True)
+            .sign(key, SHA256())
+        )
+    ca_file, own_file = folder / "ca.pem", folder / "own.pem"
+    authority, own = (each.public_bytes(Encoding.PEM) for each in signed)
+    ca_file.write_bytes(authority)
+    own_file.write_bytes(own + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own_file)
+    return str(ca_file), context
 
 
 def test_tls_settings_of_an_https_proxy(outer, tunnel):
