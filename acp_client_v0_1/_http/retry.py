@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+import re
 import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -130,6 +131,11 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
 )
 
 
+# With status 400 and a page, nginx refuses a client without a certificate, a certificate that it
+# does not trust, and a request without TLS.
+_NGINX_DEMANDS = re.compile("SSL certificate (was sent|error)|plain HTTP request was sent to HTTPS")
+
+
 def failure_of(error: ApiException) -> Failure:
     """Classify the error of one call."""
     status = error.status
@@ -143,9 +149,11 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    # A server that redirects a request from http to https redirects every request.
+    # These two are about every request: a redirect from http to https, and a 400 of nginx that
+    # demands a client certificate, or TLS.
     moved = failure.kind == "moved" and secure_origin(error)
-    return failure._replace(kind="denied") if moved else failure
+    demanded = status == 400 and _NGINX_DEMANDS.search(error.body or "")
+    return failure._replace(kind="denied") if moved or demanded else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:

@@ -24,7 +24,7 @@ from typing_extensions import Self
 
 from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming._reader import EventReader
 
 __all__ = ["RunEvent", "RunEvents"]
+
+_log = package_logger("acp_client_v0_1.handles")
 
 
 class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
@@ -294,6 +296,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
         # A 204 has no body, so its connection is free already.
         if stream is None or stream.status == 204:
+            for error in refused:
+                if failure_of(error).kind == "unreadable":
+                    # The server has a stream, and its next response will probably be the same.
+                    self._begin_polling(error)
             # If the run is gone, this raises `RunGone`.
             self._decide(stream_ended=False)
             # A 405 or 501 shows that the server has no streams. A 404 shows this only if the run
@@ -340,7 +346,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             return
         status = self._core.read(self._wait).status
         if status in FINAL:
-            self._begin_polling()
+            # Without updates, the result replaces all that was missed.
+            self._begin_polling(error if self._has_updates else None)
         elif status == RunStatus.INTERRUPTED:
             self._handle_interrupt()
 
@@ -362,8 +369,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             return
         if stream_ended:
             self._note_end()
-        if not stream_ended or self._endings > timing().refusals:
+        if not stream_ended:
             self._begin_polling()
+        elif self._endings > timing().refusals:
+            self._begin_polling(f"it has ended {self._endings} times without an event")
         else:
             # A server may end each stream after one event. So there is a pause before the next
             # stream.
@@ -438,7 +447,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             raise self._wait.late_error()
         self._last_interrupt = interrupt
 
-    def _begin_polling(self) -> None:
+    def _begin_polling(self, why: object = None) -> None:
+        """Poll from now on. ``why`` is given if the server has a stream, and it is of no use."""
+        if why is not None and not self._polling:
+            run_id = short(self._core.run_id)
+            _log.warning("run %s is polled, because its stream is of no use: %s", run_id, why)
         self._polling = True
         # Updates may be missing now, unless the run has none.
         if self._has_updates:

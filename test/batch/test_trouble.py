@@ -95,6 +95,7 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
     "where, status, asked",
     [
         ("/runs", 401, None),
+        ("/runs", 400, None),  # nginx wants a client certificate
         ("/runs", 503, 3600),
         (None, 502, None),  # an outage
         ("/runs/*/output", 403, None),
@@ -117,7 +118,8 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     described = str(where).endswith("/descriptor")  # which is read once
     if not described:
         server.faults.add(Fault(path=where, times=2))
-    server.faults.add(Fault(path=where, status=status, retry_after=asked, times=None))
+    page = b"<center>No required SSL certificate was sent</center>" if status == 400 else None
+    server.faults.add(Fault(path=where, status=status, retry_after=asked, body=page, times=None))
     options: Any = {"journal": path, "executor": executor, "check": described}
     batch = agent.map(inputs, concurrency=2, **options)
     items: list[BatchItem] = []

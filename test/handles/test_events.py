@@ -173,6 +173,16 @@ def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
     assert list(events) and not events.complete
 
 
+@pytest.mark.parametrize("coding", ["none", "utf-8", "8bit", "binary", "snow"])
+def test_a_content_encoding_that_is_no_coding_hides_no_update(serve: Serve, coding: str) -> None:
+    plain = head(
+        content_type="text/event-stream", content_encoding=coding, transfer_encoding="chunked"
+    )
+    events = Scripted(serve, plain + sse(*EVENTS[:2]) + chunk(b"")).run.events()
+    assert [event.update for event in events] == UPDATES[:2]
+    assert events.complete
+
+
 def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
     updates = [{"n": n} for n in (1, 2, 6)]
     first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
@@ -230,16 +240,24 @@ NO_STREAM = {
     "405": response(b'"no"', 405),
     "501": response(b'"no"', 501),
     "no event stream": response(b'{"no": "stream"}'),
+    "a coding": response(b"x", content_type="text/event-stream", content_encoding="br"),
 }
+REASONS = {"no event stream": "got application/json", "a coding": "coding is not supported"}
 
 
 @pytest.mark.parametrize("name", NO_STREAM)
-def test_a_run_that_cannot_be_streamed_is_polled(replying: Any, name: str) -> None:
+def test_a_run_that_cannot_be_streamed_is_polled_and_a_stream_of_no_use_has_a_warning(
+    replying: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     replies, run = replying(streamed(), stream=NO_STREAM[name], output=SUCCESS)
     for _ in range(2):
+        caplog.clear()
         events = run.events()
         assert [event.result for event in events] == [{"ok": 1}]
         assert (events.complete, events.ended_by) == (None, "success")
+        warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
+        assert len(warnings) == (name in REASONS)
+        assert all("run r is polled" in w and REASONS[name] in w for w in warnings)
     # A server that has no streams is asked for one once.
     assert replies.asked.count("stream") == (1 if name in ("404", "405", "501") else 2)
 
@@ -273,7 +291,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 @pytest.mark.slow
 def test_empty_streams_are_opened_again_and_then_polled(
-    serve: Serve, set_timing: SetTiming
+    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_timing(stream_backoff=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
@@ -282,6 +300,7 @@ def test_empty_streams_are_opened_again_and_then_polled(
     with pytest.raises(RunWaitTimeout, match="the run continues"):
         next(events)
     assert scripted.opened == 6  # once, and five times again
+    assert caplog.text.count("its stream is of no use: it has ended 6 times without an event") == 1
     scripted.at_the_end = "success"
     assert [event.result for event in events] == [{"ok": 1}]
     assert events.complete is None

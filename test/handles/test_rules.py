@@ -116,6 +116,15 @@ KINDS: list[tuple[ApiException, str]] = [
     (answer(401), "denied"),
     (answer(403), "denied"),
     *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
+    *[
+        (ApiException(400, body=f"<center>{page}</center>"), kind)
+        for page, kind in (
+            ("No required SSL certificate was sent", "denied"),
+            ("The SSL certificate error", "denied"),
+            ("The plain HTTP request was sent to HTTPS port", "denied"),
+            ("Request Header Or Cookie Too Large", "refused"),
+        )
+    ],
     (ApiException(reason="no status"), "refused"),
     (transport(ProtocolException, sent=False, reason="is another kind of server"), "denied"),
     *[
