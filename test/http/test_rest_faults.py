@@ -134,7 +134,7 @@ def test_tls_is_thought_of_where_a_first_request_gets_no_response(
 
 
 def test_tls_is_not_thought_of_where_http_was_spoken_before() -> None:
-    with talking([response(b'"a"'), CLOSE], [CLOSE]) as (client, server):
+    with talking(response(b'"a"', connection="close"), [CLOSE]) as (client, server):
         client.request("GET", server.url)
         with pytest.raises(ConnectionException) as failure:
             client.request("POST", server.url, body=b"")
