@@ -88,6 +88,8 @@ class Quirks:
             "404" responds so at once, "held" waits without end if there is no `block_timeout`.
         held_errors_fail: Respond 500 for an output that was waited for when its run became
             `error`; the next request gets the RunError.
+        output_once: Whether an output can be fetched once. The next request for it is a 404.
+        one_run_id: Give all runs the id of zeros. A new run takes the place of the one before.
         webhooks: Whether the webhooks of runs are called.
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`
             and `webhook`, or "none", a `creation` with an agent id of zeros.
@@ -123,6 +125,8 @@ class Quirks:
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
     pending_output: Literal["204", "404", "held"] = "204"
     held_errors_fail: bool = False
+    output_once: bool = False
+    one_run_id: bool = False
     webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
     own_thread_ids: bool = False

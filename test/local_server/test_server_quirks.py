@@ -114,6 +114,20 @@ def test_searches_for_threads_and_agents_have_the_quirks_too(quirky: Any) -> Non
     assert agent["agent_id"] == SLOW_AGENT_ID
 
 
+def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(
+    quirky: Any,
+) -> None:
+    call = quirky(one_run_id=True, output_once=True)
+    runs = [call.run(SLOW_AGENT_ID, input={"seconds": 60}), call.run(APPROVAL_AGENT_ID)]
+    assert {*runs} == {"00000000-0000-0000-0000-000000000000"} and len(call.server.runs) == 1
+    output = f"/runs/{runs[0]}/output?block_timeout=5"
+    for kind in ("interrupt", "result"):
+        assert call.ok("GET", output)["type"] == kind
+        assert call("GET", output).status == 404
+        if kind == "interrupt":
+            call.ok("POST", f"/runs/{runs[0]}", {"approved": True})
+
+
 def test_agents_are_only_found_by_name_or_version(quirky: Any) -> None:
     call = quirky(agents_by_name=True)
     assert call("POST", "/agents/search", {"limit": 5}).status == 422

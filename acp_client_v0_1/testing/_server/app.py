@@ -182,10 +182,13 @@ class Application:
             await _settled(self.store, self._run(request), seconds, request.receive)
             await asyncio.sleep(min(lag, ends - time.monotonic()))
         output = self._run(request, lag).output
-        if output is None:
-            return Response(status_code=404 if pending == "404" else 204)
+        run = self._run(request)
+        gone = run.fetched and self.store.quirks.output_once
+        if output is None or gone:
+            return Response(status_code=404 if gone or pending == "404" else 204)
         if held and output["type"] == "error" and self.store.quirks.held_errors_fail:
             raise Refusal(500, "the run failed meanwhile")
+        run.fetched = True
         return JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:

@@ -47,6 +47,8 @@ class Engine:
         with self._store.lock:
             thread = self._thread_for(creation.get("thread_id"), agent)
             run = RunRecord(creation, agent, thread, self._store.quirks)
+            if replaced := self._store.runs.get(run.run_id):
+                self.delete_run(replaced)
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)

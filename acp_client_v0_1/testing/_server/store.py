@@ -26,6 +26,7 @@ from acp_client_v0_1.testing.quirks import Quirks
 
 T = TypeVar("T")
 
+_NO_ID = str(uuid.UUID(int=0))
 # This many deleted runs are remembered, for replicas that lag.
 _DELETED = 100
 
@@ -90,6 +91,8 @@ class RunRecord:
     events: list[JsonObject] = field(default_factory=list[JsonObject])
     # `Quirks.replay` asks whether a stream of the run was opened before.
     streamed: bool = False
+    # `Quirks.output_once` asks whether the present output was fetched before.
+    fetched: bool = False
     # This is set once the present stretch of work is over. Later results of the agent are dropped.
     over: threading.Event = field(default_factory=threading.Event)
     # The agent was called from its beginning this many times.
@@ -111,6 +114,8 @@ class RunRecord:
         self.agent_id = self.agent.agent_id
         self.metadata = self.creation.get("metadata", {})
         self.streaming = self.creation.get("streaming")
+        if self.quirks.one_run_id:
+            self.run_id = _NO_ID
         self.become("pending", None)
 
     @property
@@ -135,7 +140,7 @@ class RunRecord:
 
     def _echo(self) -> JsonObject:
         if self.quirks.echo == "none":
-            return {"agent_id": str(uuid.UUID(int=0))}
+            return {"agent_id": _NO_ID}
         left_out = ("streaming", "webhook") if self.quirks.echo == "part" else ()
         return {name: value for name, value in self.creation.items() if name not in left_out}
 
@@ -162,7 +167,7 @@ class RunRecord:
 
     def become(self, status: str, output: JsonObject | None) -> None:
         self.status = status
-        self.output = output
+        self.output, self.fetched = output, False
         self.updated_at = _now(self.quirks.updated_at)
         self.past.append((time.monotonic(), status, self.updated_at, output))
 
