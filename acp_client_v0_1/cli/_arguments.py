@@ -250,7 +250,7 @@ _TAKES = {
         f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
     ),
     "ping": _COMMON,
-    "doctor": f"--agent --input --deep {_COMMON}",
+    "doctor": f"--agent --input --config --deep {_COMMON}",
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }

@@ -185,12 +185,12 @@ def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def doctor(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Examine the server, and return 0 if all works, 11 if something differs, else 1."""
+    """Examine the server, and return the status of the report."""
     from acp_client_v0_1.doctor import examine  # the other commands need not load it
 
     if options.agent:
         notice(f"{PROGRAM}: this starts runs of {options.agent}, and deletes them in the end")
-    report = examine(client, options.agent, options.input, options.deep)
+    report = examine(client, options.agent, options.input, options.deep, options.config)
     output.one(str(report) if output.is_text else report.to_dict(), report.server)
     return report.status
 

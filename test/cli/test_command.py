@@ -484,13 +484,14 @@ def test_each_option_reaches_the_examination(
         raise ApiException(reason="enough")
 
     monkeypatch.setattr(doctor, "examine", examine)
-    assert inside(server, "doctor", "--agent", "a", "--input", '{"n": 1}', "--deep").returncode == 1
-    assert given == ["a", {"n": 1}, True]
+    options = ["--agent", "a", "--input", '{"n": 1}', "--config", '{"k": 2}', "--deep"]
+    assert inside(server, "doctor", *options).returncode == 1
+    assert given == ["a", {"n": 1}, True, {"k": 2}]
 
 
 def test_a_server_that_cannot_be_used_ends_with_1(inside: Inside) -> None:
     page = b"<html><title>\x1b]0;owned\x07 Sign in</title></html>"
     with SocketServer(response(page, content_type="text/html\x1b[2J")) as server:
         done = inside(server, "doctor")
-    assert done.returncode == 1 and "it cannot be used" in done.stdout
+    assert done.returncode == 1 and "this does not look like ACP 0.1" in done.stdout
     assert done.stdout.replace("\n", "").isprintable()

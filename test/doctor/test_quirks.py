@@ -76,7 +76,7 @@ AGENTS: dict[str, dict[str, Any]] = {
 ALSO = {
     'lacks={"delete_run"': {"unknown agent", "clean-up"},
     'errors="text"': {"get_thread", "get_thread_state", "get_thread_history"},
-    "held_errors_fail": {"result", "get_run_stream"},
+    "held_errors_fail": {"result", "get_run_stream", "attempts"},
     "attempts": {"result", "get_run_stream"},
 }
 OF_AGENTS = {
@@ -107,7 +107,7 @@ def quirks_of(report: Report) -> list[str]:
 @pytest.mark.parametrize("name", SEEN)
 def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRequest) -> None:
     if name == "comments_after_end=True":  # a stream is read until its time is over
-        request.getfixturevalue("fast_clock")
+        request.getfixturevalue("short_seconds")
     agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "counter")
     also = next((names for start, names in ALSO.items() if name.startswith(start)), set[str]())
     report = examined(SEEN[name], agent)

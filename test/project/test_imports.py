@@ -190,8 +190,11 @@ def test_help_of_the_package_names_its_classes_and_that_of_a_call_has_an_example
 ALL = pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
 NAMES = {module.name for module in ALL}
 
-# `AgentHandle.map` is the only way up.
-ALLOWED = {("acp_client_v0_1.handles.agent", "acp_client_v0_1.batch")}
+# `AgentHandle.map` and the command of the doctor are the only ways up.
+ALLOWED = {
+    ("acp_client_v0_1.handles.agent", "acp_client_v0_1.batch"),
+    ("acp_client_v0_1.doctor.__main__", "acp_client_v0_1.cli"),
+}
 
 
 @functools.cache

@@ -42,7 +42,7 @@ disable_warnings = no-data-collected, module-not-measured, trace-changed
 _TESTS = {
     "_http": "http", "rest.py": "http", "streaming": "streaming", "handles": "handles",
     "batch": "batch", "cli": "cli", "testing": "local_server", "telemetry.py": "telemetry",
-    "doctor.py": "doctor",
+    "doctor": "doctor",
 }  # fmt: skip
 
 

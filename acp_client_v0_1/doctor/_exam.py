@@ -1,0 +1,252 @@
+"""One examination: its requests, its runs, and what it notes.
+
+Invariants: each request leaves within the seconds of its probe. A failure that passes is tried
+again, as a script would. Each create has a client token of its own, and no more than `MOST_RUNS` of
+them may have made a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import one_line, package_logger
+from acp_client_v0_1._http.retry import failure_of
+from acp_client_v0_1._operation import Operation, Parameter
+from acp_client_v0_1.doctor import _report, _words
+from acp_client_v0_1.doctor._report import Finding, NotTried, Operations, Verdict
+from acp_client_v0_1.handles._rules import is_unserved
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, new_client_token
+
+MOST_RUNS = 5
+# The length of a second. A test makes all limits and pauses shorter by a smaller value.
+SECOND = 1.0
+# The pauses after failures that pass, in seconds. After the last one, the failure stands.
+_PAUSES = (0.5, 1.0)
+# After this many, no request is sent again: the server refuses most of them.
+_MOST_REPEATS = 12
+# After these failures, the server has made no run.
+_NOT_MADE = ("unsent", "limited", "lacks", "missing", "denied", "refused")
+# The operations that read.
+READS = [n for n in dir(Operations) if n.startswith(("get_", "search_")) and "_with" not in n]
+# These are of ACP alone. A server of another protocol may have the others, which are `/runs/{id}`
+# and `/agents/{id}`, and may have any JSON for a state.
+_ACP_ALONE = {*READS} - {"get_run", "get_agent_by_id", "get_thread_state", "get_run_threadstate"}
+# Where ACP 0.2 and later have the output of a run.
+_RUN_ID = Parameter("run_id", "path", str)
+_WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", (_RUN_ID,), lambda: dict)
+
+
+class Answer(NamedTuple):
+    """What a request brought."""
+
+    took: float = 0.0
+    data: Any = None
+    headers: Any = None
+    status: int | None = None
+    error: acp.ApiException | None = None
+
+
+class _Api(Operations):
+    """The operations that an examination sends."""
+
+    def wait_with_http_info(self, run_id: str, _request_timeout: float) -> acp.ApiResponse[Any]:
+        options = (_request_timeout, None, None, None, 0)
+        return self.api_client.call_with_http_info(_WAIT, (run_id,), options)
+
+
+@dataclass
+class Exam:
+    """One examination."""
+
+    client: acp.ApiClient
+    # The name or id of the agent to run, or "" if none is run.
+    name: str
+    # The input and the config of each run.
+    given: dict[str, dict[str, Any]]
+    deep: bool
+    # The handle of the agent to run, or of any that was found, and what its descriptor says.
+    agent: Any = None
+    specs: Any = None
+    # The agent's modes of streaming.
+    modes: tuple[str, ...] = ("custom", "result")
+    # True once a response came that only a server of ACP 0.1 gives.
+    looks_like_acp: bool = False
+    # The present probe has this section of the report, and ends at this time.
+    section: str = ""
+    until: float = 0.0
+    # How many requests were sent again.
+    repeats: int = 0
+    # The media types of responses.
+    types: set[str] = field(default_factory=set[str])
+    findings: dict[str, Finding] = field(default_factory=dict[str, Finding])
+    # The client token of each create that may have made a run, and the run if it is known.
+    runs: dict[str, acp.Run | None] = field(default_factory=dict[str, Any])
+    made: list[acp.Run] = field(default_factory=list[acp.Run])
+    # The client tokens of runs that were deleted before the end.
+    gone: set[str] = field(default_factory=set[str])
+
+    def note(self, name: str, seen: object, fits: Verdict | bool = True, quirk: str = "") -> None:
+        """Note a finding, in place of an earlier one of its name."""
+        how: Verdict = fits if isinstance(fits, str) else "works" if fits else "differs"
+        is_fault = how in ("differs", "missing")
+        words = _words.WORDS[name] if is_fault else _words.MEANINGS[how]
+        meaning, _, advice = words.partition("; ")
+        setting = _words.SETTINGS.get(name, "") if is_fault else ""
+        # A finding that is noted again moves to the end, so that the order is that of the probes.
+        self.findings.pop(name, None)
+        line = one_line(seen, 240)
+        self.findings[name] = Finding(
+            self.section, name, how, line, meaning, advice, setting, quirk
+        )
+
+    def habit(self, name: str, quirk: str, value: object, usual: object, seen: str = "") -> None:
+        """Note the value of a field of `Quirks`, and what was ``seen`` if it is not the usual."""
+        written = f'{quirk}="{value}"' if isinstance(value, str) else f"{quirk}={value}"
+        fits = value == usual
+        self.note(name, "as usual" if fits else seen or value, fits, "" if fits else written)
+
+    def judge(
+        self, name: str, error: Exception | None, known: bool = True, seen: object = "served"
+    ) -> bool:
+        """Note what the outcome of a request says, and return whether the server has it."""
+        verdict, status = _report.verdict_of(error, known=known), getattr(error, "status", None)
+        is_page, lacks = _report.is_page(error), verdict == "missing" and status not in (401, 403)
+        quirk = f'lacks={{"{name}": {status}}}' if lacks and status and not is_page else ""
+        quirk = quirk if hasattr(Operations, name) else ""
+        if verdict != "works":
+            unknown = f"{status} for an id that nobody has"
+            seen = status if quirk else unknown if status and verdict == "not tried" else error
+        self.note(name, seen, verdict, quirk)
+        # A server that knows a path of ACP says what is wrong with it in words of its own.
+        knows = (verdict == "works" and status in (None, 404)) or (status == 501 and not is_page)
+        self.looks_like_acp = self.looks_like_acp or (knows and name in _ACP_ALONE)
+        return verdict == "works"
+
+    def left(self, most: float = 10.0) -> float:
+        """Return the seconds that a request may take."""
+        if (left := min(self.until - monotonic(), most * SECOND)) < 0.05:
+            raise NotTried(reason="no time was left")
+        return left
+
+    def ask(
+        self, operation: str, *values: Any, most: float = 10.0, again: bool = True, **options: Any
+    ) -> Answer:
+        """Send one request, and again after a failure that passes, unless ``again`` is false."""
+        send = partial(self._once, operation, *values, most=most, **options)
+        return self._repeated(send) if again else send()
+
+    def _once(self, operation: str, *values: Any, most: float, **options: Any) -> Answer:
+        send = getattr(_Api(self.client), f"{operation}_with_http_info")
+        began, seconds = monotonic(), self.left(most)
+        try:
+            got = send(*values, _request_timeout=seconds, **options)
+        except acp.ApiException as error:
+            return Answer(monotonic() - began, None, error.headers or {}, error.status, error)
+        self.types.add(got.headers.get("content-type", "").partition(";")[0])
+        return Answer(monotonic() - began, got.data, got.headers, got.status_code)
+
+    def _repeated(self, send: Callable[[], Answer]) -> Answer:
+        answer = send()
+        for pause in _PAUSES:
+            error = answer.error
+            if error is None or isinstance(error, TimeoutError) or not _report.passes(error):
+                break
+            seconds = max(pause * SECOND, failure_of(error).retry_after or 0.0)
+            if self.repeats >= _MOST_REPEATS or seconds >= self.until - monotonic():
+                break
+            self.repeats += 1
+            sleep(seconds)
+            answer = send()
+        return answer
+
+    def start(self, **options: Any) -> Answer:
+        """Start a run, of the agent by default, and again after a failure that passes.
+
+        If a response is lost, its run is searched for, as a handle would. Each try has a client
+        token of its own, so that a run of an earlier one is found and deleted in the end.
+        """
+        return self._repeated(partial(self._create, options))
+
+    def _create(self, options: dict[str, Any]) -> Answer:
+        if len(self.runs) >= MOST_RUNS:
+            raise NotTried(reason=f"{MOST_RUNS} creates may have made runs, and no more are sent")
+        token = new_client_token()
+        creation = {"agent_id": self.agent.agent_id, **self.given, **options}
+        creation["metadata"] = {"acp-client-doctor": token, CLIENT_TOKEN_KEY: token}
+        # From here on, Ctrl-C may come after the server has made the run.
+        self.runs[token] = None
+        answer = self._once("create_run", creation, most=10)
+        run: acp.Run | None = answer.data
+        if answer.error is not None:
+            if failure_of(answer.error).kind in _NOT_MADE:
+                del self.runs[token]
+                return answer
+            with suppress(acp.ApiException):
+                run = self._find(token)
+        if run is None:
+            return answer
+        self.runs[token] = run
+        self.made.append(run)
+        return answer._replace(data=run, error=None, status=200)
+
+    def _find(self, token: str) -> acp.Run | None:
+        handle = acp.RunHandle.find(token, self.client.with_options(timeout=self.left(3)))
+        return None if handle is None else handle.run
+
+    def clean_up(self) -> None:
+        """Delete the runs of this examination, and say which may be left."""
+        self.section, self.until = "5. Runs", monotonic() + 10 * SECOND
+        # By its id: whether a run is gone. A server may give all runs one id.
+        gone, unclear = dict[str, bool](), 0
+        for token in [each for each in self.runs if each not in self.gone]:
+            try:
+                run = self.runs[token] or self._find(token)
+            except acp.OpenApiException:
+                unclear += 1
+                continue
+            if run is not None and run.run_id not in gone:
+                gone[run.run_id] = self._delete(run.run_id, token)
+        left = [run_id for run_id, is_gone in gone.items() if not is_gone]
+        if self.runs:
+            all_gone = f"{len(self.made)} runs were started, and all are deleted"
+            self.note("clean-up", ", ".join(left) or all_gone, not left)
+        if unclear:
+            seen = f"{unclear} got no clear response, and no run of theirs can be searched for"
+            self.note("lost creates", seen, False)
+            left.append("a create without a clear response")
+        if left:
+            logger = package_logger("acp_client_v0_1.doctor")
+            logger.warning("not deleted by the doctor: %s", ", ".join(left))
+
+    def _delete(self, run_id: str, token: str) -> bool:
+        """Delete a run unless it is somebody else's, and return whether it is gone."""
+        with suppress(acp.OpenApiException):
+            before = self.ask("get_run", run_id).data
+            if before is not None and not is_ours(before, token):
+                return False
+            if is_done(self.ask("delete_run", run_id).error):
+                return True
+            # A page, or a 404, is not a server's word on the run. Reading the run is.
+            after = self.ask("get_run", run_id).error
+            if after is not None and after.status == 404:
+                return before is not None or not is_unserved(after)
+        return False
+
+
+def is_ours(run: acp.Run, token: str) -> bool:
+    """Tell whether a run that was read is of a create.
+
+    A server that keeps no metadata has returned the run's id to our own create.
+    """
+    return client_token_of(run.creation) in ("", token)
+
+
+def is_done(error: acp.ApiException | None) -> bool:
+    """Tell whether a DELETE succeeded, with or without the content that the contract has for it."""
+    return error is None or (error.status in (200, 204) and not error.body)
