@@ -216,7 +216,7 @@ def examine(
     for name, value in (("input", input), ("config", config)):
         if value is not None and not agent:
             raise acp.ApiValueError(f"{name} is for runs of an agent, and no agent was named")
-    given = {"input": dict_of("input", input or {})}
+    given: dict[str, Any] = {"input": dict_of("input", input or {})}
     if config is not None:
         given["config"] = dict_of("config", config)
     exam = Exam(client.with_options(retries=0), agent or "", given, deep)

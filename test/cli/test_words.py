@@ -863,7 +863,8 @@ def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
 
 def test_pending_is_printed_only_if_the_server_said_so(inside: Inside) -> None:
     """And a result that a server gives once is printed once, with the status 0."""
-    run, outputs = {**RUN, "status": ""}, [response(json.dumps(RESULT).encode())]
+    run = {**RUN, "agent_id": ECHO_AGENT_ID, "creation": {"agent_id": ECHO_AGENT_ID}, "status": ""}
+    outputs = [response(json.dumps(RESULT).encode())]
 
     def reply(request: Request) -> Any:
         if request.path.endswith("/stream"):
