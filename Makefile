@@ -154,7 +154,7 @@ fuzz: $(VENV)/.installed-dev
 chaos: $(VENV)/.installed-dev
 	@PYTHONPATH=tools $(BIN)/python -m chaos $(SEEDS) $(CHAOS)
 
-# A test must find 95 % of each room; each mutant that none finds is printed as SURVIVED.
+# A test must find 95 % of them; each mutant that none finds is printed as SURVIVED.
 mutants: $(VENV)/.installed-dev
 	@PYTHONPATH=tools $(BIN)/python -m mutants $(ROOM) -n $(N) --seed $(SEED) $(MUTANTS)
 
