@@ -19,19 +19,17 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dropin.compare import differences, judge
-from dropin.stock import generate_stock_client
+from dropin.stock import ROOT, generate_stock_client
 
 from acp_client_v0_1.testing import LocalServer, RecordedRequest
 
-ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "tools" / "dropin"
-SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
 # The headers that a caller sets; the transport sets the others.
 COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-third", "x-call")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,10 +38,8 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def compare_surfaces(stock: Path) -> list[str]:
     """Compare the public names of both clients; return what is wrong."""
     groups = yaml.safe_load((PARTS / "differences.yaml").read_text("utf-8"))
-    names, expressions = (
-        [entry for group in groups for entry in group.get(key, ())]
-        for key in ("names", "expressions")
-    )
+    names = [entry for group in groups for entry in group.get("names", ())]
+    expressions = [entry for group in groups for entry in group.get("expressions", ())]
     describing = (
         run(client, PARTS / "describe.py", *expressions, check=True) for client in (stock, ROOT)
     )
@@ -56,7 +52,7 @@ def compare_surfaces(stock: Path) -> list[str]:
 
 def compare_scripts(stock: Path) -> Iterator[str]:
     """Run each script on both clients; yield where the outcomes differ."""
-    for script in SCRIPTS:
+    for script in sorted((PARTS / "scripts").glob("*.py")):
         theirs, ours = outcome(script, stock), outcome(script, ROOT)
         print(f"{script.name}: {len(theirs)} lines of outcome")
         if theirs[-1] != "exit code 0":
@@ -73,21 +69,17 @@ def outcome(script: Path, client: Path) -> list[str]:
     """
     with LocalServer() as server:
         done = run(client, script, server.url, stderr=subprocess.PIPE, check=False)
-        requests = received(server.requests)
+        requests = [received(request) for request in server.requests]
     ending = f"exit code {done.returncode}"
     lines = [*done.stdout.splitlines(), *requests, *done.stderr.splitlines(), ending]
     return [_ID.sub("<id>", line) for line in lines]
 
 
-def received(requests: Sequence[RecordedRequest]) -> list[str]:
-    """Describe requests, one per line: method, target, the caller's headers, body."""
-    lines: list[str] = []
-    for request in requests:
-        target = f"{request.path}?{request.query}" if request.query else request.path
-        headers = {name: request.headers.get(name) for name in COMPARED_HEADERS}
-        body = json.loads(request.body) if request.body else None
-        lines.append(f"{request.method} {target} {headers} {json.dumps(body, sort_keys=True)}")
-    return lines
+def received(request: RecordedRequest) -> str:
+    """Describe a request in a line: method, path, query, the caller's headers, body."""
+    headers = {name: request.headers.get(name) for name in COMPARED_HEADERS}
+    body = json.dumps(json.loads(request.body or "null"), sort_keys=True)
+    return f"{request.method} {request.path} {request.query} {headers} {body}"
 
 
 def run(client: Path, program: Path, *arguments: str, **options: Any) -> Any:

@@ -108,4 +108,4 @@ def test_the_reviewed_list_covers_no_more_than_it_says() -> None:
         (fault,) = judge([lost], ["rest.A", entry])
         assert entry in fault
     ours["A(n=[1]).b"] = ["an error"]
-    assert judge(differences(stock, ours), ["rest.*", "A(n=[1]).b"]) == []
+    assert judge(list(differences(stock, ours)), ["rest.*", "A(n=[1]).b"]) == []

@@ -8,12 +8,12 @@ entry must match a difference. Otherwise the list is out of date.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 Surface = Mapping[str, Iterable[str]]
+# A name, and the fact that does not fit. The fact is "missing" if the whole name is.
 Difference = tuple[str, str]
-"""A name, and the fact that does not fit. The fact is "missing" if the whole name is."""
 
 # A fact about a parameter has the parameter's name like this.
 _NAMED = re.compile("`(.+?)`")
@@ -34,9 +34,8 @@ def _faults(theirs: set[str], ours: set[str]) -> set[str]:
     return lost | {fact for fact in ours - theirs if fact.startswith("requires ")}
 
 
-def judge(found: Iterable[Difference], reviewed: Iterable[str]) -> list[str]:
+def judge(found: Sequence[Difference], reviewed: Sequence[str]) -> list[str]:
     """Return the differences that are not in the reviewed list, and the entries without one."""
-    found, reviewed = list(found), list(reviewed)
     unlisted = [one for one in found if not any(_matches(one, entry) for entry in reviewed)]
     unneeded = [entry for entry in reviewed if not any(_matches(one, entry) for one in found)]
     return [": ".join(one) for one in unlisted] + [
@@ -45,5 +44,5 @@ def judge(found: Iterable[Difference], reviewed: Iterable[str]) -> list[str]:
 
 
 def _matches(difference: Difference, entry: str) -> bool:
-    name, _ = difference
-    return entry == name or fnmatchcase(name, entry) or fnmatchcase(": ".join(difference), entry)
+    texts = difference[0], ": ".join(difference)
+    return entry in texts or any(fnmatchcase(text, entry) for text in texts)

@@ -43,14 +43,13 @@ def modules() -> Iterator[ModuleType]:
 
 
 def imported_from_elsewhere(module: ModuleType) -> set[str]:
-    """The names that a module's source imports from other packages."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.Import):
-            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(PACKAGE):
-            names.update(alias.asname or alias.name for alias in node.names)
-    return names
+    """The names that a module's source imports from modules of other packages."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(PACKAGE)
+        for alias in node.names
+    }
 
 
 def describe() -> Surface:

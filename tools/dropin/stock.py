@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["generate_stock_client"]
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
