@@ -6,11 +6,14 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 
+from acp_client_v0_1.testing import Fault, Quirks
 from chaos.client import MUTANTS, patch
 from chaos.play import FORK, Verdict, play
-from chaos.schedule import schedule_of
+from chaos.schedule import Step, schedule_of
 
 
 def main() -> int:
@@ -24,7 +27,7 @@ def main() -> int:
     seeds = range(int(first), int(end) if colon else int(first) + 1)
     if not patch(options.mutant):
         parser.error("chaos.client names a place that is not there any more: see its tables")
-    FORK.set_forkserver_preload(["chaos.warm"])
+    FORK.set_forkserver_preload(["chaos.play"])
     FORK.Process().start()  # so that no life has to wait for that
     began, verdicts = time.monotonic(), list[Verdict]()
     # Threads, as a server needs little and a client is a process of its own.
@@ -38,13 +41,23 @@ def main() -> int:
                 verdict = Verdict(schedule_of(plays[played]), [f"the checker failed: {error!r}"])
             verdicts.append(verdict)
             if verdict.faults:
-                lines = [f"{verdict.schedule}", *(f"  ! {fault}" for fault in verdict.faults)]
-                lines += [f"  | {line}" for line in verdict.stderr.splitlines()[-40:]]
-                print("\n".join(lines), flush=True)
+                print(*_lines(verdict), sep="\n", flush=True)
     failed = sum(bool(verdict.faults) for verdict in verdicts)
     seconds = time.monotonic() - began
     print(f"{len(seeds)} seeds in {seconds:.0f} s: {len(seeds) - failed} hold, {failed} do not")
     return min(failed, 1)
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    """The schedule, without what is empty in it, what does not hold, and the client's stderr."""
+    plan = verdict.schedule
+    yield f"seed {plan.seed}: {plan.kind} {plan.command}, {plan.options}, kills at {plan.kill_at}"
+    yield from (f"  {one}" for one in plan.inputs)
+    parts: list[Quirks | Fault | Step] = [plan.quirks, *plan.faults, *plan.steps]
+    for one in parts:
+        yield f"  { ({name: value for name, value in asdict(one).items() if value}) }"
+    yield from (f"  ! {fault}" for fault in verdict.faults)
+    yield from (f"  | {line}" for line in verdict.stderr.splitlines()[-40:])
 
 
 if __name__ == "__main__":

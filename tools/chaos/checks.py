@@ -1,6 +1,11 @@
 """What has to hold, whatever was done to the server and the client.
 
-WINDOWS names what the documentation admits. A check that would complain about one says so.
+The documentation admits some windows. A check that would complain about one names it:
+
+* forgot: a server that forgot its runs has lost them, so an item is RunGone, or started again
+* early end: a stream that ends cleanly, and too early, while its run ends looks complete
+* no replay: without replay, another process sees the rest of a stream, as if it were all
+* trouble: an error of a life may come of any fault that the life met
 """
 
 from __future__ import annotations
@@ -8,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +21,6 @@ from typing import Any
 from acp_client_v0_1.testing import LocalServer, RecordedRequest
 from chaos.schedule import Schedule
 from chaos.server import Truth, result_of
-
-WINDOWS = {
-    "forgot": "a server that forgot its runs has lost them: an item is RunGone, or started again",
-    "cancel": "what on_stop='cancel' has deleted is started again, or gone after kill -9",
-    "early end": "a stream that ends cleanly, and too early, while its run ends looks complete",
-    "no replay": "without replay, another process sees the rest of a stream, as if it were all",
-    "trouble": "an error of a life may come of any fault that the life met",
-}
 
 
 @dataclass
@@ -47,7 +44,6 @@ class Story:
     reports: list[dict[str, Any]]
     lives: list[Lived] = field(default_factory=list[Lived])
     settled: bool = False  # the last life had nothing left to do
-    storm_ended: float = 0.0
 
     def told(self, what: str, life: int | None = None) -> list[dict[str, Any]]:
         """Return the reports of a kind."""
@@ -67,7 +63,6 @@ def faults_of(story: Story) -> list[str]:
         *_one_run_a_start(story),
         *_outcomes(story),
         *_events(story),
-        *_others(story),
         *_stdout(story),
     ]
 
@@ -86,53 +81,41 @@ def _lives(story: Story) -> Iterator[str]:
 
 def _one_run_a_start(story: Story) -> Iterator[str]:
     excused = len(story.truth.forgotten)  # window "forgot"
-    stopped = sum(
-        life.killed or life.exit != 0 or bool(story.told("error", number))
-        for number, life in enumerate(story.lives)
-    )
-    cancelled = stopped if story.schedule.options.get("on_stop") == "cancel" else 0  # "cancel"
     for token, number in Counter(made.token for made in story.truth.runs).items():
         if number > 1 + excused:
             yield f"{number} runs have the client token {token}"
     if story.schedule.kind == "command" and story.schedule.command[0] == "run":
         excused += len(story.lives) - 1  # each life is a start of its own
     for number, runs in Counter(made.number for made in story.truth.runs).items():
-        if runs > 1 + excused + cancelled:
+        if runs > 1 + excused:
             yield f"{runs} runs were made for input {number}"
 
 
 def _outcomes(story: Story) -> Iterator[str]:
     """Each outcome is that of its own input; an error is borne out by the truth."""
-    seen: dict[tuple[int, int], dict[str, Any]] = {}
-    final: dict[int, tuple[dict[str, Any], float]] = {}  # by index, what was handed out first
-    for report in story.told("item"):
-        index = report["index"]
-        if (report["life"], index) in seen:
-            yield f"item {index} was handed out twice in life {report['life']}"
-        seen[report["life"], index] = report
-        yield from _outcome(story, report, story.schedule.inputs[index])
-        if "result" in report and index not in final:
-            final[index] = report, report["time"]
-    for report in story.told("result"):
-        yield from _outcome(story, report, story.schedule.inputs[0])
+    handed_out = Counter((report["life"], report["index"]) for report in story.told("item"))
+    for (life, index), number in handed_out.items():
+        if number > 1:
+            yield f"item {index} was handed out twice in life {life}"
+    for report in (*story.told("item"), *story.told("result")):
+        yield from _outcome(story, report, story.schedule.inputs[report.get("index", 0)])
     for report in story.told("error"):
         yield from _error(story, report)
-    if story.truth.forgotten:
-        return
+    if not story.truth.forgotten:
+        yield from _kept(story)
+
+
+def _kept(story: Story) -> Iterator[str]:
+    """A result that was handed out is not asked for again by another life, and its run is there."""
     there = {run["run_id"] for run in story.server.runs}
-    deleted = {report["run_id"] for report in story.told("deleted")}
-    for index, (report, when) in final.items():
-        run_id = report["run_id"]
-        deletes = story.requests("DELETE", f"/runs/{run_id}")
-        late = any(one.fault is not None and one.fault.late is not None for one in deletes)
-        if run_id not in there and not late:
+    for report in story.told("item"):
+        index, run_id = report["index"], report["run_id"]
+        if "result" in report and run_id not in there:
             yield f"item {index} was handed out, and its run {run_id} deleted"
-        later = [life for life in story.lives if life.began > when]
-        for request in story.requests("GET", f"/runs/{run_id}/output"):
-            if later and request.time > later[0].began:
-                yield f"item {index} was handed out in an earlier life, and is asked for again"
-                break
-    yield from (f"{run_id} was deleted, and is there" for run_id in sorted(deleted & there))
+        later = [life.began for life in story.lives if life.began > report["time"]]
+        asked = [request.time for request in story.requests("GET", f"/runs/{run_id}/output")]
+        if "result" in report and later and any(time > later[0] for time in asked):
+            yield f"item {index} was handed out in an earlier life, and is asked for again"
 
 
 def _outcome(story: Story, report: dict[str, Any], input: dict[str, Any]) -> Iterator[str]:
@@ -159,12 +142,9 @@ def _error(story: Story, report: dict[str, Any]) -> Iterator[str]:
 def _in_trouble(story: Story, number: int) -> bool:
     """Whether window "trouble" is open: a life met a fault, or did not find the server."""
     life = story.lives[number]
-    faults = (r for r in story.server.requests if r.fault is not None or r.method == "DELETE")
-    away = any(end > life.began and began < life.ended for began, end in story.truth.away)
+    faults = [request.time for request in story.server.requests if request.fault is not None]
     # What an earlier life has met may have left its mark.
-    return bool(away or story.truth.forgotten) or any(
-        request.time <= life.ended for request in faults
-    )
+    return any(when <= life.ended for when in (*faults, *story.truth.restarts))
 
 
 def _events(story: Story) -> Iterator[str]:
@@ -222,34 +202,23 @@ def _last_event_ids(story: Story, number: int, events: list[dict[str, Any]]) -> 
             return
 
 
-def _others(story: Story) -> Iterator[str]:
-    there = {run["run_id"] for run in story.server.runs}
-    for run_id in story.truth.others:
-        if run_id not in there and not story.truth.forgotten:
-            yield f"the run {run_id} of somebody else was deleted"
-        if story.requests("DELETE", f"/runs/{run_id}"):
-            yield f"a DELETE for the run {run_id} of somebody else was sent"
-
-
 def _stdout(story: Story) -> Iterator[str]:
     for number, life in enumerate(story.lives):
         *lines, rest = life.stdout.split(b"\n")
         if rest and life.exit != -signal.SIGKILL:
             yield f"life {number}: half a line on stdout: {rest[:60]!r}"
-        rows = defaultdict[str, list[Any]](list)
+        rows: list[Any] = []
         for line in lines:
             try:
-                rows["good"].append(json.loads(line))
+                rows.append(json.loads(line))
             except ValueError:
                 yield f"life {number}: a line of stdout is no JSON: {line[:60]!r}"
-        yield from _command(story, number, rows["good"])
+        if story.schedule.kind == "command":
+            yield from _command(story, number, rows)
 
 
 def _command(story: Story, number: int, rows: list[Any]) -> Iterator[str]:
     """What the command prints is right, and so is its exit status."""
-    exits = story.told("exit", number)
-    if story.schedule.kind != "command":
-        return
     if story.schedule.command[0] == "batch":
         for row in rows:
             input = story.schedule.inputs[row["index"]]
@@ -263,7 +232,7 @@ def _command(story: Story, number: int, rows: list[Any]) -> Iterator[str]:
         return
     fail = story.schedule.inputs[0].get("fail")
     expected = 0 if fail is None else 6 if fail == "timeout" else 5
-    for report in exits:
+    for report in story.told("exit", number):
         status = report["status"]
         if status == 0 and (not rows or rows[-1] != result_of(story.schedule.inputs[0])):
             yield f"life {number}: status 0, with the output {str(rows)[:80]}"

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,13 +150,9 @@ class Life:
 
     def batch(self, client: ApiClient) -> None:
         """Have the items of a batch, with a journal."""
-        options = dict(self.schedule.options)
-        executor = ThreadPoolExecutor(4) if options.pop("executor") else None
-        if executor is not None:
-            options |= {"executor": executor, "connect": lambda: client}
         journal = self.folder / "journal"
         with AgentHandle(AGENT_ID, client).map(
-            self.schedule.inputs, journal=journal, **options
+            self.schedule.inputs, journal=journal, **self.schedule.options
         ) as items:
             for count, item in enumerate(items, 1):
                 told = described(item.outcome)
@@ -166,17 +161,26 @@ class Life:
 
     def follow(self, client: ApiClient) -> None:
         """Have the events of a run, and its result."""
-        run = self._attached(client, streaming="custom")
+        if "token" in self.known:
+            run = RunHandle.from_token(self.known["token"], client)
+        else:
+            agent = AgentHandle(AGENT_ID, client)
+            run = agent.start(self.schedule.inputs[0], streaming="custom")
+        self.report("started", token=run.token())
         known = self.known.get("last_id")
         after = {} if known is None else {"after": known}
         with run.events(on_gap="mark", **after) as events:
             for count, event in enumerate(events, 1):
                 gap = event.gap and [event.gap.kind, event.gap.missing]
-                told = event.update if event.update is not None else event.result
-                self.report("event", id=event.id, told=told, gap=gap)
+                self.report("event", id=event.id, told=event.update or {}, gap=gap)
                 self.handed_out(count)
-            self.report("events", complete=events.complete, ended_by=events.ended_by, after=known)
-        self._ended(run, lambda: run.result())
+            self.report("events", complete=events.complete, ended_by=events.ended_by)
+        told: Any
+        try:
+            told = run.result()
+        except OpenApiException as error:
+            told = error
+        self.report("result", **described(told))
 
     def command(self) -> None:
         """Run the command, whose stdout is a file."""
@@ -199,25 +203,6 @@ class Life:
         self.report("exit", status=main([name, *what, "--host", self.url, *more]))
         sys.stdout.close()
 
-    def _attached(self, client: ApiClient, **how: Any) -> RunHandle:
-        if "token" in self.known:
-            run = RunHandle.from_token(self.known["token"], client)
-        else:
-            run = AgentHandle(AGENT_ID, client).start(self.schedule.inputs[0], **how)
-        self.report("started", token=run.token(), run_id=run.run_id)
-        return run
-
-    def _ended(self, run: RunHandle, result: Callable[[], Any]) -> None:
-        told: Any
-        try:
-            told = result()
-        except OpenApiException as error:
-            told = error
-        self.report("result", run_id=run.run_id, **described(told))
-        if self.schedule.delete and not isinstance(told, OpenApiException):
-            run.delete()
-            self.report("deleted", run_id=run.run_id)
-
 
 def _configuration(url: str) -> Configuration:
     retries = Retry(total=3, backoff_factor=0.02, backoff_max=0.1)
@@ -228,6 +213,6 @@ def described(outcome: Any) -> dict[str, Any]:
     """Return what is to be reported of a result or an error."""
     if not isinstance(outcome, Exception):
         return {"result": outcome}
-    kept = ("status", "ambiguous", "errcode", "description", "token", "client_token", "sent")
+    kept = ("description", "token")
     facts = {name: getattr(outcome, name) for name in kept if hasattr(outcome, name)}
     return {"error": type(outcome).__name__, "text": str(outcome)[:300], **facts}

@@ -16,12 +16,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
-from acp_client_v0_1.testing import LocalServer
 from chaos.checks import Lived, Story, faults_of
 from chaos.client import Life
 from chaos.schedule import STORM, Schedule, schedule_of
-from chaos.server import AGENT_ID, Truth
+from chaos.server import Truth
 
 LIFE = 20.0  # seconds until a life that does not end is a fault
 LIVES = 8
@@ -44,8 +42,6 @@ def play(seed: int, mutant: str = "") -> Verdict:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         with truth.server(schedule.quirks) as server:
-            truth.others += _runs_of_others(server)
-            server.clear_requests()
             server.faults.add(*schedule.faults)
             story = Story(schedule, truth, server, [])
             _Play(story, folder, mutant).all_lives()
@@ -54,21 +50,6 @@ def play(seed: int, mutant: str = "") -> Verdict:
             return Verdict(schedule, faults_of(story), words)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs_of_others(server: LocalServer) -> list[str]:
-    """Start runs of the same agent that are none of the client's."""
-    creates: list[dict[str, Any]] = [
-        {"input": {"n": -1, "ms": 60_000}},
-        {"input": {"n": -1, "ms": 60_000}, "metadata": {"acp-batch": "b", "acp-client-token": "t"}},
-        {"input": {"n": -1}},
-    ]
-    with ApiClient(Configuration(host=server.url)) as client:
-        runs = RunsApi(client)
-        for one in creates:
-            metadata = {"others": True, **one.get("metadata", {})}
-            runs.create_run({"agent_id": AGENT_ID, "input": one["input"], "metadata": metadata})
-    return [run["run_id"] for run in server.runs]
 
 
 class _Play:
@@ -148,11 +129,10 @@ class _Play:
                 step = self.steps[0]
                 if step.what in ("restart", "forget"):
                     self.steps.pop(0)
-                    away = time.monotonic()
-                    server.restart(step.seconds, forget=step.what == "forget")
-                    self.story.truth.away.append((away, time.monotonic()))
+                    self.story.truth.restarts.append(time.monotonic())
                     if step.what == "forget":
-                        self.story.truth.forgotten.append(away)
+                        self.story.truth.forgotten.append(time.monotonic())
+                    server.restart(step.seconds, forget=step.what == "forget")
                 elif self._started(began):
                     self.steps.pop(0)
                     signalled = True
@@ -178,4 +158,4 @@ def _exit_of(process: BaseProcess) -> int | None:
 
 
 def _is_unclear(report: dict[str, Any]) -> bool:
-    return report.get("error") in ("RunStartAmbiguous", "ResumeAmbiguous")
+    return report.get("error") == "RunStartAmbiguous"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from acp_client_v0_1.testing import Fault, Quirks
@@ -13,9 +13,7 @@ Kind = Literal["batch", "follow", "command"]
 What = Literal["restart", "forget", "kill", "interrupt", "terminate"]
 
 STORM = 2.0  # seconds from the first request until the faults are over
-STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 529, 598)
 STREAM = ("GET", "/runs/*/stream")
-CHANGES = (("POST", "/runs"), ("POST", "/runs/*"), ("DELETE", "/runs/*"))
 PATHS = (
     (None, None),
     ("POST", "/runs"),
@@ -24,8 +22,6 @@ PATHS = (
     ("GET", "/runs/*"),
     ("GET", "/runs/*/output"),
     STREAM,
-    ("POST", "/runs/*"),
-    ("DELETE", "/runs/*"),
 )
 
 
@@ -51,23 +47,6 @@ class Schedule:
     steps: tuple[Step, ...]
     kill_at: tuple[int, ...] = ()  # of each life: the client kills itself at this item or event
     command: tuple[str, ...] = ()
-    delete: bool = False  # the run, at the end
-
-    def __str__(self) -> str:
-        lines = [f"seed {self.seed}: {self.kind} {' '.join(self.command)}"]
-        lines.append(f"  options {self.options}, kill_at {self.kill_at}, delete {self.delete}")
-        lines += [f"  {_short(self.quirks)}", *(f"  input {one}" for one in self.inputs)]
-        return "\n".join([*lines, *(f"  {_short(one)}" for one in (*self.faults, *self.steps))])
-
-
-def _short(value: Any) -> str:
-    """Write a dataclass with those fields that are not their defaults."""
-    told = []
-    for one in fields(value):
-        given = getattr(value, one.name)
-        if given != one.default and given not in ({}, None):
-            told.append(f"{one.name}={given!r}")
-    return f"{type(value).__name__}({', '.join(told)})"
 
 
 _Make = Callable[[random.Random], dict[str, Any]]
@@ -80,24 +59,10 @@ FAULTS: dict[str, _Make] = {
     "body": lambda dice: {"cut": "close", "after_body_bytes": dice.randint(0, 300)},
     "delayed": lambda dice: {"delay": dice.uniform(0.05, 0.4)},
     "dripping": lambda dice: {"drip": 0.001},
-    "status": lambda dice: {"status": dice.choice(STATUSES)},
-    "retry-after": lambda dice: {"status": dice.choice(STATUSES), "retry_after": 1},
     "done": lambda dice: {"status": dice.choice([500, 502, 504, 520, 524]), "carried_out": True},
     "late": lambda dice: {"cut": "close", "late": dice.uniform(0.05, 0.4)},
     "gateway": lambda dice: {"status": 504, "late": dice.uniform(0.05, 0.4)},
     "garbage": lambda dice: {"raw": dice.choice([b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])},
-    # The response never comes, whether the request was carried out or not.
-    "hang": lambda dice: {"cut": "stall", "after_wire_bytes": dice.choice([None, 0])},
-    # A server that sheds load, as nginx does: none of these is carried out.
-    "busy": lambda dice: {"status": 503, "share": 0.5, "times": 10},
-    # A proxy whose server is away for a while.
-    "away": lambda dice: {"status": 502, "share": 1.0, "times": dice.randint(5, 30)},
-    "html": lambda dice: {
-        "status": dice.choice([200, 502]),
-        "body": b"<html>",
-        "headers": {"Content-Type": "text/html"},
-    },
-    "lag": lambda dice: {"lag": dice.uniform(0.05, 0.4)},
     "event": lambda dice: {
         "cut": dice.choice(["close", "reset"]),
         "after_events": dice.randint(0, 4),
@@ -116,14 +81,9 @@ def schedule_of(seed: int) -> Schedule:
         command = dice.choice([("batch",), ("batch",), ("run",), ("run", "--stream", "custom")])
     many = kind == "batch" or command == ("batch",)
     if many:
-        inputs = tuple(_input(dice, number) for number in range(dice.randint(3, 9)))
-        options["concurrency"] = dice.randint(1, 6)
-        options["ordered"] = dice.random() < 0.3
-    else:
-        inputs = (_one_input(dice, kind),)
-    if kind == "batch":
-        options["on_stop"] = dice.choice(["leave", "leave", "cancel"])
-        options["executor"] = dice.random() < 0.2
+        options = {"concurrency": dice.randint(1, 6), "ordered": dice.random() < 0.3}
+    numbers = range(dice.randint(3, 9) if many else 1)
+    inputs = tuple(_input(dice, number, updates=not many) for number in numbers)
     return Schedule(
         seed=seed,
         kind=kind,
@@ -134,26 +94,16 @@ def schedule_of(seed: int) -> Schedule:
         steps=_steps(dice, kind, many),
         kill_at=tuple(dice.choice([0, 0, dice.randint(1, 5)]) for _ in range(3)),
         command=command,
-        delete=dice.random() < 0.4,
     )
 
 
-def _input(dice: random.Random, number: int) -> dict[str, Any]:
-    made: dict[str, Any] = {"n": number, "ms": dice.choice([0, 0, 5, 30, 150])}
-    if dice.random() < 0.15:
-        made["fail"] = dice.choice([7, "timeout"])
-    elif dice.random() < 0.1:
-        made["pad"] = 30_000
-    return made
-
-
-def _one_input(dice: random.Random, kind: Kind) -> dict[str, Any]:
-    made: dict[str, Any] = {"n": 0, "ms": dice.choice([0, 5, 50])}
-    if kind == "follow" or dice.random() < 0.5:
-        made |= {"updates": dice.randint(1, 12), "ms": dice.choice([0, 5, 20, 60])}
+def _input(dice: random.Random, number: int, updates: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {"n": number, "ms": dice.choice([0, 0, 5, 20, 60, 150])}
+    if updates:
+        made["updates"] = dice.randint(1, 12)
     if dice.random() < 0.2:
         made["fail"] = dice.choice([7, "timeout"])
-    if dice.random() < 0.3:
+    elif dice.random() < 0.2:
         made["pad"] = 30_000
     return made
 
@@ -179,18 +129,10 @@ def _faults(dice: random.Random, kind: Kind, large: bool) -> tuple[Fault, ...]:
         if name in ("event", "early end"):
             method, path = STREAM
         share, times = dice.choice([0.3, 0.6, 1.0]), dice.choice([1, 1, 2, 4])
-        if name == "lag":
-            share, times = dice.choice([0.5, 1.0]), 60
-            method, path = dice.choice([(None, None), ("GET", None), ("POST", "/runs/search")])
-        if name == "hang":
-            method, path = dice.choice(CHANGES)
-        if name in ("busy", "away"):
-            method, path = None, None
         if name == "dripping" and large:
             continue  # a byte at a time would take it half a minute
         made = FAULTS[name](dice)
-        made = {"share": share, "times": times, **made}
-        drawn.append(Fault(method=method, path=path, **made))
+        drawn.append(Fault(method=method, path=path, share=share, times=times, **made))
     return tuple(drawn)
 
 
