@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import peers
-from .chart import draw
-from .measure import Work, run
+from .measure import Work, cpu_seconds, elsewhere, run
 from .peak import growth_mib
 from .report import Machine, Outcome, as_json, as_markdown, as_text, budget_rows
 from .works import WORKS
@@ -62,17 +60,12 @@ def measure(work: Work, options: argparse.Namespace) -> Outcome:
     """Measure one work and print it."""
     samples = run(work, work.rounds)
     peaks: dict[str, float] = {}
-    if work.has_peak and not options.no_peaks:
-        peaks = {name: peak_of(work, name) for name in samples}
+    if work.sample is cpu_seconds and not options.no_peaks:
+        # By how many MiB one round lets the peak of a fresh process grow.
+        peaks = {name: elsewhere("benchmarks", "--peak", work.name, name) for name in samples}
     outcome = Outcome(work, samples, peaks)
     print(as_text(outcome), flush=True)
     return outcome
-
-
-def peak_of(work: Work, name: str) -> float:
-    """By how many MiB one round of a contestant lets the peak of a fresh process grow."""
-    command = [sys.executable, "-m", "benchmarks", "--peak", work.name, name]
-    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
 def peak_here(work: str, name: str) -> float:
@@ -82,11 +75,10 @@ def peak_here(work: str, name: str) -> float:
 
 
 def write(outcomes: Sequence[Outcome], machine: Machine, folder: Path) -> None:
-    """Write the figures as JSON and as Markdown, and the chart."""
+    """Write the figures as JSON and as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(as_json(outcomes, machine), "utf-8")
     (folder / "benchmarks.md").write_text(as_markdown(outcomes, machine), "utf-8")
-    draw(outcomes, folder / "benchmarks.svg")
     print(f"written to {folder}")
 
 
@@ -97,11 +89,8 @@ def publish(folder: Path) -> None:
     tail = rest.partition(END)[2]
     figures = (folder / "benchmarks.md").read_text("utf-8")
     PAGE.write_text(f"{head}{BEGIN}\n{figures}\n{END}{tail}", "utf-8")
-    for name, target in (
-        ("benchmarks.json", PAGE.parent),
-        ("benchmarks.svg", PAGE.parent / "images"),
-    ):
-        (target / name).write_text((folder / name).read_text("utf-8"), "utf-8")
+    figures = (folder / "benchmarks.json").read_text("utf-8")
+    PAGE.with_suffix(".json").write_text(figures, "utf-8")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,16 @@ met; its median over the rounds is the figure, the quartiles its spread.
 from __future__ import annotations
 
 import gc
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 __all__ = [
     "BY_HAND",
@@ -26,7 +31,10 @@ __all__ = [
     "Verdict",
     "Work",
     "cpu_seconds",
+    "elsewhere",
     "fastest",
+    "figures_of",
+    "of",
     "over",
     "returned",
     "run",
@@ -131,10 +139,6 @@ class Work:
         make: sets everything up and gives the jobs, a context manager.
         budgets: what has to hold.
         sample: runs a job and measures it.
-        warm_up: whether each contestant runs once before what counts.
-        has_peak: whether the peak of memory is measured as well, in processes of their own.
-        charted: whether the chart shows it.
-        aside: contestants that the chart leaves out.
     """
 
     name: str
@@ -145,10 +149,6 @@ class Work:
     make: Callable[[], AbstractContextManager[Contestants]]
     budgets: tuple[Budget, ...] = ()
     sample: Callable[[Job], float] = cpu_seconds
-    warm_up: bool = True
-    has_peak: bool = True
-    charted: bool = True
-    aside: tuple[str, ...] = ()
 
     def judge(self, samples: Samples) -> list[Verdict]:
         """Hold the samples against the budgets."""
@@ -157,15 +157,38 @@ class Work:
 
 
 def run(work: Work, rounds: int) -> Samples:
-    """Measure all contestants in turns."""
+    """Measure all contestants in turns, after a round that does not count if there are several."""
     with work.make() as jobs:
-        for job in jobs.values() if work.warm_up else ():
+        for job in jobs.values() if rounds > 1 else ():
             work.sample(job)
         samples: dict[str, list[float]] = {name: [] for name in jobs}
         for _ in range(rounds):
             for name, job in jobs.items():
                 samples[name].append(work.sample(job))
     return samples
+
+
+def elsewhere(module: str, *arguments: str) -> Any:
+    """What a module prints as JSON in a fresh process."""
+    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    return json.loads(subprocess.check_output(command))
+
+
+def figures_of(measure: Callable[[], dict[str, float]], names: Sequence[str]) -> Contestants:
+    """Jobs of which the first measures, and each gives one of the figures."""
+    known: dict[str, float] = {}
+
+    def figure(name: str) -> float:
+        if name == names[0]:
+            known.update(measure())
+        return known[name]
+
+    return {name: partial(figure, name) for name in names}
+
+
+def of(name: str) -> Callable[[Samples], list[float]]:
+    """The samples of one contestant."""
+    return lambda samples: list(samples[name])
 
 
 def over(one: str, other: str) -> Callable[[Samples], list[float]]:

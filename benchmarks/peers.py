@@ -14,17 +14,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .measure import STOCK
 
-__all__ = ["find", "install", "missing", "parsers", "sse_over_httpx", "stock", "versions"]
+__all__ = ["find", "missing", "parsers", "sse_over_httpx", "stock", "versions"]
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("bench", "generate")
 STOCK_FOLDER = "BENCHMARKS_STOCK_CLIENT"
 
 DISTRIBUTIONS = {
@@ -74,23 +73,6 @@ def _generate() -> str | None:
         missing[STOCK] = f"the generator failed: {(error.stderr or '').strip()[-200:]}"
         return None
     return folder.name
-
-
-def install() -> bool:
-    """Install the peers, one by one, so that one that cannot be had leaves the others.
-
-    Returns:
-        Whether all of them are there.
-    """
-    complete = True
-    for requirement in requires("acp-client-v0-1") or ():
-        wanted, _, marker = requirement.partition(";")
-        if any(f'extra == "{extra}"' in marker for extra in EXTRAS):
-            command = [sys.executable, "-m", "pip", "install", "--quiet", wanted.strip()]
-            if subprocess.run(command, check=False).returncode:
-                print(f"absent: {wanted} cannot be installed")
-                complete = False
-    return complete
 
 
 def versions() -> dict[str, str]:
@@ -150,38 +132,22 @@ def _langgraph_events(sse: ModuleType, chunks: Iterable[bytes]) -> Iterator[Any]
                 yield part
 
 
-def sse_over_httpx(take: Callable[[Any], object]) -> dict[str, Callable[[str], object]]:
-    """Ways to read an event stream at a URL with httpx; `take` gets each event of httpx-sse.
+def sse_over_httpx(take: Callable[[Any], object]) -> Callable[[str], object] | None:
+    """How to read an event stream at a URL with httpx; `take` gets each event of httpx-sse.
 
-    The servers speak plain HTTP, so no client loads what TLS needs, which takes long.
-
-    openai's and langgraph-sdk's own clients read theirs in the same way; the data of openai's is
-    given to `take` too.
+    The servers speak plain HTTP, so the client loads nothing of what TLS needs, which takes long.
+    openai's and langgraph-sdk's own clients read theirs in the same way.
     """
-    ways: dict[str, Callable[[str], object]] = {}
-    if modules := find("httpx", "httpx_sse"):
-        httpx, httpx_sse = modules
+    if (modules := find("httpx", "httpx_sse")) is None:
+        return None
+    httpx, httpx_sse = modules
 
-        def read(url: str) -> None:
-            with (
-                httpx.Client(verify=False) as client,
-                httpx_sse.connect_sse(client, "GET", url) as source,
-            ):
-                for event in source.iter_sse():
-                    take(event)
+    def read(url: str) -> None:
+        with (
+            httpx.Client(verify=False) as client,
+            httpx_sse.connect_sse(client, "GET", url) as source,
+        ):
+            for event in source.iter_sse():
+                take(event)
 
-        ways["httpx + httpx-sse"] = read
-    if modules := find("httpx", "openai._streaming"):
-        httpx, openai = modules
-
-        def read_openai(url: str) -> None:
-            with httpx.Client(verify=False) as client, client.stream("GET", url) as response:
-                for event in openai.SSEDecoder().iter_bytes(response.iter_bytes()):
-                    take(event)
-
-        ways["httpx + openai's decoder"] = read_openai
-    return ways
-
-
-if __name__ == "__main__":
-    sys.exit(0 if install() else 1)
+    return read

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .measure import OURS, Samples, Spread, Verdict, Work, over
 __all__ = ["Machine", "Outcome", "as_json", "as_markdown", "as_text"]
 
 # Where the heading of a work ends: what it is compared with stands below it.
+BUDGETS = ("figure", "median (quartiles)", "budget", "")
 _HEADING_ENDS = r"; |, (?=beside |against |and |with )"
 
 
@@ -133,40 +134,36 @@ def budget_rows(outcomes: Sequence[Outcome]) -> Iterator[list[str]]:
 
 
 def as_text(outcome: Outcome) -> str:
-    """One work for the terminal."""
-    head = ["", outcome.work.unit, "x this client", "peak MiB"]
-    lines = [outcome.work.title, *_aligned([head, *rows(outcome)])]
-    if verdicts := list(budget_rows([outcome])):
-        lines += _aligned(verdicts)
-    return "\n".join(lines) + "\n"
+    """One work: its title, its figures and its budgets."""
+    parts = [outcome.work.title, _figures(outcome)]
+    if outcome.work.budgets:
+        parts.append(_table(BUDGETS, list(budget_rows([outcome]))))
+    return "\n\n".join(parts) + "\n"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  "
-        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
+def _figures(outcome: Outcome) -> str:
+    head = ["", outcome.work.unit, "times this client", "peak, MiB"]
+    return _table(head, list(rows(outcome)))
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, marks, *body))
+    """A table of Markdown, whose columns are aligned on a terminal as well."""
+    widths = [max(4, *map(len, column)) for column in zip(head, *body, strict=True)]
+    marks = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (head, marks, *body)
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def as_markdown(outcomes: Sequence[Outcome], machine: Machine) -> str:
     """All tables, without the page around them."""
-    parts = [
-        "## Budgets",
-        _table(["figure", "median (quartiles)", "budget", ""], list(budget_rows(outcomes))),
-        "## Figures",
-    ]
+    parts = ["## Budgets", _table(BUDGETS, list(budget_rows(outcomes))), "## Figures"]
     for outcome in outcomes:
-        head = ["", outcome.work.unit, "times this client", "peak, MiB"]
         heading, *more = re.split(_HEADING_ENDS, outcome.work.title, maxsplit=1)
         parts += [f"### {heading}", *(f"{words[0].upper()}{words[1:]}." for words in more)]
-        parts.append(_table(head, list(rows(outcome))))
+        parts.append(_figures(outcome))
     installed = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     absent = "; ".join(f"{name} ({reason})" for name, reason in machine.absent.items())
     parts += [
@@ -190,22 +187,11 @@ def as_json(outcomes: Sequence[Outcome], machine: Machine) -> str:
                 for name, values in outcome.samples.items()
             },
             "peak_mib": {name: round(value, 2) for name, value in outcome.peaks.items()},
-            "budgets": [_verdict(verdict) for verdict in outcome.verdicts],
+            "budgets": [
+                {"what": row[0], "limit": row[2], "kept": verdict.figure and verdict.holds}
+                for row, verdict in zip(budget_rows([outcome]), outcome.verdicts, strict=True)
+            ],
         }
         for outcome in outcomes
     ]
-    described = {name: getattr(machine, name) for name in Machine.__slots__}
-    return json.dumps({"machine": described, "works": works}, indent=1) + "\n"
-
-
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    budget, figure = verdict.budget, verdict.figure
-    return {
-        "what": budget.what,
-        "limit": budget.limit,
-        "at_least": budget.at_least,
-        "unit": budget.unit,
-        "median": figure and round(figure.median, 4),
-        "quartiles": figure and [round(figure.low, 4), round(figure.high, 4)],
-        "kept": None if figure is None else verdict.holds,
-    }
+    return json.dumps({"machine": asdict(machine), "works": works}, indent=1) + "\n"

@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -34,9 +33,11 @@ from ..measure import (
     Budget,
     Contestants,
     Job,
-    Samples,
     Work,
     cpu_seconds,
+    elsewhere,
+    figures_of,
+    of,
     over,
     returned,
 )
@@ -220,71 +221,29 @@ def million_here() -> dict[str, float]:
     return {OURS: sum(parts) * 1e6 / MILLION, MEMORY: growth, RATIO: parts[-1] / parts[0]}
 
 
-def elsewhere(*arguments: str) -> dict[str, float]:
-    """Measure in a fresh process."""
-    command = [sys.executable, "-m", __name__, *arguments]
-    figures: dict[str, float] = json.loads(
-        subprocess.run(command, check=True, capture_output=True).stdout
-    )
-    return figures
-
-
-def as_jobs(figures: Callable[[], dict[str, float]], names: tuple[str, ...]) -> Contestants:
-    """Jobs of which the first measures, and each gives one of the figures."""
-    known: dict[str, float] = {}
-
-    def measure() -> float:
-        known.update(figures())
-        return known[names[0]]
-
-    jobs: Contestants = {names[0]: measure}
-    for name in names[1:]:
-        jobs[name] = partial(known.__getitem__, name)
-    return jobs
-
-
 @contextmanager
 def slow(count: int, *names: str) -> Iterator[Contestants]:
     """Runs of ten seconds, all at a time; gives the figures of these names."""
     with serving() as (server, url, agent_id):
 
         def figures() -> dict[str, float]:
-            measured = elsewhere("slow", url, agent_id, str(count))
+            measured = elsewhere(__name__, "slow", url, agent_id, str(count))
             server.send("counts")
             requests, connections = map(float, server.recv())
             return {**measured, REQUESTS: requests / count, CONNECTIONS: connections}
 
-        yield as_jobs(figures, (OURS, *names))
+        yield figures_of(figures, (OURS, *names))
 
 
 @contextmanager
 def million() -> Iterator[Contestants]:
     """A million inputs."""
-    yield as_jobs(lambda: elsewhere("million"), (OURS, MEMORY, RATIO))
+    yield figures_of(lambda: elsewhere(__name__, "million"), (OURS, MEMORY, RATIO))
 
 
-def of(name: str) -> Callable[[Samples], list[float]]:
-    """The samples of one contestant."""
-    return lambda samples: list(samples[name])
-
-
-def batch_work(
-    key: str, title: str, unit: str, rounds: int, make: Any, *budgets: Budget, warm_up: bool = False
-) -> Work:
+def batch_work(key: str, title: str, unit: str, rounds: int, make: Any, *budgets: Budget) -> Work:
     """A work whose jobs measure themselves."""
-    return Work(
-        name=key,
-        title=title,
-        unit=unit,
-        scale=1,
-        rounds=rounds,
-        make=make,
-        budgets=budgets,
-        sample=returned,
-        warm_up=warm_up,
-        has_peak=False,
-        charted=False,
-    )
+    return Work(key, title, unit, 1, rounds, make, budgets, returned)
 
 
 _INSTANT = f"a batch of {RUNS:,} runs that end at once"
@@ -301,7 +260,6 @@ WORKS = [
         lambda: instant(RUNS),
         Budget(f"{_INSTANT}: CPU over by hand", over(OURS, BY_HAND), 1.10),
         Budget(f"{_INSTANT}: wall over by hand", over(WALL, WALL_BY_HAND), 1.10),
-        warm_up=True,
     ),
     batch_work(
         "batch_asyncio",
@@ -311,7 +269,6 @@ WORKS = [
         lambda: beside_asyncio(RUNS),
         Budget(f"{_INSTANT}: CPU over asyncio and aiohttp", over(OURS, AIOHTTP), 1.0),
         Budget(f"{_INSTANT}: wall over asyncio and aiohttp", over(WALL, WALL_AIOHTTP), 0.9),
-        warm_up=True,
     ),
     batch_work(
         "batch_slow",

@@ -73,8 +73,6 @@ WORKS = [
         rounds=15,
         make=make,
         sample=returned,
-        has_peak=False,
-        aside=(PACKAGE, FIRST_CLIENT, MODEL_BY_HAND),
         budgets=(
             Budget(
                 "names and a first client, over a model and a pool by hand",

@@ -13,16 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from acp_client_v0_1.batch._journal import Entry, Header, Journal
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.handles._schemas import json_digest
 
-from ..measure import OURS, Budget, Contestants, Samples, Work, returned
+from ..measure import OURS, Budget, Contestants, Work, elsewhere, figures_of, of, returned
 from ..peak import growth_mib
 from ..samples import OUTPUT
 
@@ -90,10 +89,9 @@ def is_whole(entry: Entry | None, task: Task) -> bool:
 
 def measure() -> dict[str, float]:
     """Write in one process, kill it, read in another one, and return the figures."""
-    python = [sys.executable, "-W", "ignore", "-m", __name__]
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "journal"))
-        command = [*python, "write", path, str(INPUTS)]
+        command = [sys.executable, "-W", "ignore", "-m", __name__, "write", path, str(INPUTS)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             if writer.stdout is None:
                 raise RuntimeError("the writer has no output")
@@ -103,28 +101,13 @@ def measure() -> dict[str, float]:
             # The kill may have cut the last line.
             written = writer.stdout.read().split("\n")[:-1]
         done = int(written[-1]) + 1 if written else INPUTS
-        command = [*python, "read", path, str(done)]
-        return {**figures, **json.loads(subprocess.check_output(command))}
-
-
-def of(name: str) -> Callable[[Samples], list[float]]:
-    """Return a function that reads the samples of one figure."""
-    return lambda samples: list(samples[name])
+        return {**figures, **elsewhere(__name__, "read", path, str(done))}
 
 
 @contextmanager
 def journal() -> Iterator[Contestants]:
     """Measure once. Each figure is a contestant."""
-    figures: dict[str, float] = {}
-
-    def figure(name: str) -> float:
-        if not figures:
-            figures.update(measure())
-        return figures[name]
-
-    yield {
-        each: partial(figure, each) for each in (OURS, GROWTH, OPENING, READING, GROWTH_OPEN, LOST)
-    }
+    yield figures_of(measure, (OURS, GROWTH, OPENING, READING, GROWTH_OPEN, LOST))
 
 
 WORKS = [
@@ -137,9 +120,6 @@ WORKS = [
         make=journal,
         budgets=(Budget(LOST, of(LOST), 0),),
         sample=returned,
-        warm_up=False,
-        has_peak=False,
-        charted=False,
     )
 ]
 

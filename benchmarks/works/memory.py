@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.models import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, event_decoder
 
-from ..measure import Budget, Contestants, Samples, Work, returned
+from ..measure import Budget, Contestants, Work, elsewhere, of, returned
 from ..peak import growth_mib
 from ..samples import event, large_update, small_update
 from .parser import ours as parse
@@ -99,32 +98,16 @@ def make(name: str) -> Iterator[Contestants]:
         port = str(listener.getsockname()[1])
 
         def job(way: str) -> Callable[[], float]:
-            command = [sys.executable, "-m", __name__, way, name, port]
-            return lambda: float(subprocess.run(command, check=True, capture_output=True).stdout)
+            return lambda: float(elsewhere(__name__, way, name, port))
 
         yield {way: job(way) for way in WAYS}
 
 
-def memory_work(key: str, name: str, title: str, limit: float) -> Work:
+def memory_work(key: str, name: str, what: str, limit: float) -> Work:
     """The work of reading one stream."""
-
-    def of(way: str) -> Callable[[Samples], list[float]]:
-        return lambda samples: list(samples[way])
-
-    budgets = tuple(Budget(f"{title}: {way}", of(way), limit, unit="MiB") for way in WAYS)
-    return Work(
-        name=key,
-        title=f"growth of peak memory: {title}",
-        unit="MiB",
-        scale=1,
-        rounds=1,
-        make=lambda: make(name),
-        budgets=budgets,
-        sample=returned,
-        warm_up=False,
-        has_peak=False,
-        charted=False,
-    )
+    budgets = tuple(Budget(f"{what}: {way}", of(way), limit, unit="MiB") for way in WAYS)
+    title = f"growth of peak memory: {what}"
+    return Work(key, title, "MiB", 1, 1, lambda: make(name), budgets, returned)
 
 
 WORKS = [

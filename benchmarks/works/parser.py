@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 from acp_client_v0_1.streaming import SSEParser
@@ -18,6 +17,7 @@ from ..measure import (
     Contestants,
     Work,
     cpu_seconds,
+    elsewhere,
     fastest,
     over,
     returned,
@@ -32,6 +32,7 @@ OTHERS = ("httpx-sse", "sseclient-py", "openai", "langgraph-sdk")
 HALF, WHOLE = "16 MiB", "32 MiB"
 
 Parse = Callable[[Sequence[bytes]], int]
+Make = Callable[[], AbstractContextManager[Contestants]]
 
 
 def ours(chunks: Iterable[bytes]) -> int:
@@ -91,29 +92,16 @@ def parsing(stream: bytes, count: int, chunk: int, with_bare: bool) -> Iterator[
 
 
 @contextmanager
-def twice_the_events() -> Iterator[Contestants]:
-    """Half as many events of 64 KB, and all of them."""
-    half, whole = MEDIUM_EVENTS // 2, MEDIUM_EVENTS
-    yield {
-        "half": counting(ours, cut(medium_stream(half), 64 * KIB), half),
-        OURS: counting(ours, cut(medium_stream(whole), 64 * KIB), whole),
-    }
-
-
-@contextmanager
 def twice_the_size() -> Iterator[Contestants]:
     """One event of two sizes, each in a process of its own.
 
     Both are then in the same state: a process that has freed so much before is given 16 MiB again
     for nothing, but gets more than 32 MiB anew from the system, page by page.
     """
-    yield {HALF: lambda: in_a_fresh_process(16), WHOLE: lambda: in_a_fresh_process(32)}
-
-
-def in_a_fresh_process(mib: int) -> float:
-    """The CPU seconds that one event of a size takes."""
-    command = [sys.executable, "-m", __name__, str(mib)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    yield {
+        HALF: lambda: float(elsewhere(__name__, "16")),
+        WHOLE: lambda: float(elsewhere(__name__, "32")),
+    }
 
 
 def one_event(mib: int) -> float:
@@ -141,51 +129,28 @@ def small_events(name: str, chunk: int) -> Work:
     )
 
 
+def large_events(name: str, what: str, unit: str, scale: float, make: Make) -> Work:
+    """The work on events that are larger than a chunk, or as large."""
+    faster = Budget(f"{what}, times as fast as the fastest peer", fastest(OTHERS), 1, at_least=True)
+    return Work(name, f"parse {what} in chunks of 64 KiB", unit, scale, 7, make, (faster,))
+
+
 WORKS = [
     small_events("parse_small_64k", 64 * KIB),
     small_events("parse_small_4k", 4 * KIB),
-    Work(
-        name="parse_medium",
-        title="parse events of 64 KB in chunks of 64 KiB",
-        unit="µs per event",
-        scale=1e6 / MEDIUM_EVENTS,
-        rounds=7,
-        make=lambda: parsing(medium_stream(MEDIUM_EVENTS), MEDIUM_EVENTS, 64 * KIB, False),
-        budgets=(
-            Budget(
-                "events of 64 KB, times as fast as the fastest peer",
-                fastest(OTHERS),
-                1,
-                at_least=True,
-            ),
-        ),
+    large_events(
+        "parse_medium",
+        "events of 64 KB",
+        "µs per event",
+        1e6 / MEDIUM_EVENTS,
+        lambda: parsing(medium_stream(MEDIUM_EVENTS), MEDIUM_EVENTS, 64 * KIB, False),
     ),
-    Work(
-        name="parse_huge",
-        title="parse one event of 32 MiB in chunks of 64 KiB",
-        unit="ms",
-        scale=1e3,
-        rounds=7,
-        make=lambda: parsing(event(1, large_update(32 * MIB)), 1, 64 * KIB, False),
-        budgets=(
-            Budget(
-                "one event of 32 MiB, times as fast as the fastest peer",
-                fastest(OTHERS),
-                1,
-                at_least=True,
-            ),
-        ),
-    ),
-    Work(
-        name="linear_events",
-        title="2,000 events of 64 KB, and half of them",
-        unit="ms",
-        scale=1e3,
-        rounds=15,
-        make=twice_the_events,
-        budgets=(Budget("time for twice the events of 64 KB", over(OURS, "half"), 2.2),),
-        has_peak=False,
-        charted=False,
+    large_events(
+        "parse_huge",
+        "one event of 32 MiB",
+        "ms",
+        1e3,
+        lambda: parsing(event(1, large_update(32 * MIB)), 1, 64 * KIB, False),
     ),
     Work(
         name="linear_size",
@@ -196,8 +161,6 @@ WORKS = [
         make=twice_the_size,
         budgets=(Budget("time for twice the size of one event", over(WHOLE, HALF), 2.2),),
         sample=returned,
-        has_peak=False,
-        charted=False,
     ),
 ]
 
