@@ -2,8 +2,8 @@
 
 The site shows README.md, as its start page, and docs/. They are copied to build/site-pages and
 changed there where only GitHub shows them well: links to files that are no pages, and top-level
-headings after the first. Two kinds of page exist on the site only: the reference, which the
-generator fills from the docstrings, and the scripts of examples/.
+headings after the first. Only the reference exists on the site alone: the generator fills it from
+the docstrings.
 
 The index of the search is rewritten after the build. docs/reference/words.md has the words that
 people type, and each of them becomes an entry that leads to the right section. Guides come before
@@ -15,7 +15,6 @@ docstring that does not fit its signature is an error.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import os
@@ -23,7 +22,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,7 +87,6 @@ def collect() -> None:
     shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("*.md"))
     for page in [*map(ROOT.joinpath, MOVED), *(ROOT / "docs").rglob("*.md")]:
         _write(_place(page), _for_the_site(page))
-    _write(PAGES / "examples.md", "\n".join(_examples()))
     reference = PAGES / "reference"
     for page_name, (title, names) in REFERENCE.items():
         text = _reference(title, (f"{PACKAGE}.{name}" for name in names))
@@ -125,12 +122,9 @@ def _for_the_site(page: Path) -> str:
         if not path or re.match(r"[a-z]+:", target):
             return target
         there = (page.parent / path).resolve()
-        if there.parent == ROOT / "examples" and there.suffix == ".py":
-            lies, hash_, fragment = PAGES / "examples.md", "#", there.name.replace(".", "")
-        else:
-            lies = _place(there)
-            if lies.is_relative_to(PAGES / "files"):
-                _write(lies, there.read_text("utf-8"))
+        lies = _place(there)
+        if lies.is_relative_to(PAGES / "files"):
+            _write(lies, there.read_text("utf-8"))
         return os.path.relpath(lies, _place(page).parent) + hash_ + fragment
 
     def changed(line: str) -> str:
@@ -145,22 +139,6 @@ def _for_the_site(page: Path) -> str:
         return with_targets(line, moved).replace("[default to", "\\[default to")
 
     return outside_code(page.read_text("utf-8"), changed)
-
-
-def _examples() -> list[str]:
-    """The page of the examples: what each says of itself, and where its text is."""
-    page = ["# Examples", "", "Scripts to start from. Copy one: it needs nothing beside it.", ""]
-    scripts = sorted((ROOT / "examples").glob("[!_]*.py"))
-    for path in sorted(scripts, key=lambda path: path.stem != "quickstart"):
-        source = path.read_text("utf-8")
-        lies = PAGES / "files" / "examples" / path.name
-        _write(lies, source)
-        said = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
-        page += [f"## {path.name}", "", said[0].replace("\n", " "), ""]
-        for more in said[1:]:
-            page += ["```sh", textwrap.dedent(more), "```", ""] if more[0] == " " else [more, ""]
-        page += [f"[{path.name}]({lies.relative_to(PAGES).as_posix()})", ""]
-    return page
 
 
 def _reference(title: str, names: Iterable[str], options: str = "") -> str:

@@ -1,11 +1,10 @@
 """Reads the built site in a browser, as a visitor would: `make site-check`, after `make site`.
 
-It checks, on a phone and on a desktop, that no page is wider than the window, that each table has a
-header row and its cells the labels of their columns, and, in the light and in the dark scheme, that
-a picture can be told from its page. It checks that the search finds the right page first, that a
-click copies code but output has no copy button, that each page links to the next, and that a page
-opened as a file says what its search needs. It uses the Chromium or Chrome that is installed: on
-Debian, `apt install chromium`.
+It checks, on a phone and on a desktop, that no page is wider than the window, and that each table
+has a header row and its cells the labels of their columns. It checks that the search finds the
+right page first, that a click copies code but output has no copy button, that each page links to
+the next, and that a page opened as a file says what its search needs. It uses the Chromium
+or Chrome that is installed: on Debian, `apt install chromium`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import product
-from typing import Literal
 
 from build_site import SITE
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -82,22 +79,6 @@ _WITHOUT_LABEL = """() => [...document.querySelectorAll("article table:not([clas
         && getComputedStyle(cell, "::before").content === "none").map(cell => cell.textContent);
 })"""
 
-# How bright the ink of a picture is: the mean of what is drawn of its words, from 0 to 1.
-_INK = """image => {
-    const canvas = document.createElement("canvas");
-    canvas.width = image.width; canvas.height = image.height;
-    image.ownerDocument.body.append(canvas);
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    const {data} = context.getImageData(0, 0, canvas.width * 0.4, canvas.height);
-    let sum = 0, weight = 0;
-    for (let at = 0; at < data.length; at += 4) {
-        weight += data[at + 3];
-        sum += data[at + 3] * (data[at] + data[at + 1] + data[at + 2]) / 765;
-    }
-    return sum / weight;
-}"""
-
 
 class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
@@ -134,27 +115,6 @@ def check_widths(browser: Browser, address: str) -> None:
     if block.evaluate("code => code.scrollWidth > code.clientWidth + 1"):
         raise SystemExit("the commands of the installation do not fit a phone")
     print(f"{len(pages)} pages fit a phone and a desktop, and tables keep their labels")
-
-
-def check_schemes(browser: Browser, address: str) -> None:
-    """Check that a picture has dark lines on a light page, and light lines on a dark one."""
-    brightness: list[float] = []
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for scheme, viewport in product(schemes, (PHONE, DESKTOP)):
-        context = browser.new_context(color_scheme=scheme, viewport=viewport)
-        page = context.new_page()
-        page.goto(f"{address}/guides/which-call.html")
-        picture = page.locator("article img").first
-        picture.scroll_into_view_if_needed()
-        if not 340 <= picture.evaluate("image => image.getBoundingClientRect().width") <= 360:
-            raise SystemExit("a picture has not the width at which it can be read")
-        page.evaluate("new Promise(done => setTimeout(done, 300))")  # a transition of colours
-        brightness.append(picture.evaluate(_INK))
-        context.close()
-    light, dark = max(brightness[:2]), min(brightness[2:])
-    if light > 0.4 or dark < 0.6:
-        raise SystemExit(f"a picture cannot be told from its page: {brightness}")
-    print("a picture follows the scheme of the page")
 
 
 def check_search(page: Page, address: str) -> None:
@@ -211,7 +171,6 @@ def main() -> None:
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
         check_widths(browser, address)
-        check_schemes(browser, address)
         context = browser.new_context(viewport=DESKTOP)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
         page = context.new_page()
