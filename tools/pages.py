@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +63,10 @@ def all_blocks(page: Path) -> list[CodeBlock]:
     """The fenced blocks of a page, in their order."""
     blocks: list[CodeBlock] = []
     part, instruction = 0, ""
-    lines = iter(enumerate(page.read_text("utf-8").splitlines(), start=1))
-    for number, line in lines:
+    for number, (line, *inside) in _pieces(page.read_text("utf-8")):
         fence = _FENCE.match(line)
         if fence is not None:
-            inside = []
-            for _, text in lines:
-                if text.startswith(fence[1]) and not text.strip("`~ "):
-                    break
-                inside.append(text)
-            source = "\n".join(inside) + "\n"
+            source = "\n".join(inside[:-1]) + "\n"
             blocks.append(CodeBlock(page, part, number + 1, fence[2], source, instruction))
         elif line.startswith("# "):
             part += 1
@@ -82,19 +76,24 @@ def all_blocks(page: Path) -> list[CodeBlock]:
     return blocks
 
 
+def _pieces(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each line outside code, alone, and each block with its fences; with the number of a line."""
+    lines = iter(enumerate(text.splitlines(), start=1))
+    for number, line in lines:
+        piece, fence = [line], _FENCE.match(line)
+        if fence is not None:
+            for _, inside in lines:
+                piece.append(inside)
+                if inside.startswith(fence[1]) and not inside.strip("`~ "):
+                    break
+        yield number, piece
+
+
 def prose(page: Path) -> str:
     """A page without its code blocks and code spans."""
-    kept: list[str] = []
-    lines = iter(page.read_text("utf-8").splitlines())
-    for line in lines:
-        fence = _FENCE.match(line)
-        if fence is None:
-            kept.append(_CODE_SPAN.sub("", line))
-            continue
-        for text in lines:
-            if text.startswith(fence[1]):
-                break
-    return "\n".join(kept)
+    pieces = _pieces(page.read_text("utf-8"))
+    lines = [line for _, (line, *_) in pieces if not _FENCE.match(line)]
+    return "\n".join(_CODE_SPAN.sub("", line) for line in lines)
 
 
 def links(page: Path) -> list[str]:
@@ -105,15 +104,8 @@ def links(page: Path) -> list[str]:
 def outside_code(text: str, change: Callable[[str], str]) -> str:
     """A page's text with each line outside its code blocks changed."""
     changed: list[str] = []
-    lines = iter(text.splitlines())
-    for line in lines:
-        fence = _FENCE.match(line)
-        changed.append(change(line) if fence is None else line)
-        if fence is not None:
-            for inside in lines:
-                changed.append(inside)
-                if inside.startswith(fence[1]) and not inside.strip("`~ "):
-                    break
+    for _, (line, *inside) in _pieces(text):
+        changed += [line if _FENCE.match(line) else change(line), *inside]
     return "\n".join(changed) + "\n"
 
 
@@ -126,23 +118,13 @@ def anchors(page: Path) -> set[str]:
     """The fragments that lead to a heading or a named anchor of a page, as GitHub makes them."""
     seen: Counter[str] = Counter()
     found: set[str] = set()
-    for line in _headings(page):
-        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line)
+    for _, (line, *_) in _pieces(page.read_text("utf-8")):
+        heading = _HEADING.match(line)
+        if heading is None:
+            continue
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[2])
         text = re.sub(r"\*\*|`", "", text)
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
         found.add(slug if not seen[slug] else f"{slug}-{seen[slug]}")
         seen[slug] += 1
     return found | set(_NAMED_ANCHOR.findall(page.read_text("utf-8")))
-
-
-def _headings(page: Path) -> list[str]:
-    found: list[str] = []
-    fence = ""
-    for line in page.read_text("utf-8").splitlines():
-        opening = _FENCE.match(line)
-        heading = _HEADING.match(line)
-        if opening is not None and (not fence or line.startswith(fence)):
-            fence = "" if fence else opening[1]
-        elif heading is not None and not fence:
-            found.append(heading[2])
-    return found
