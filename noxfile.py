@@ -24,7 +24,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from environments import PACKAGE, copy_checkout, lowest_versions
-from packages import build, build_environment
+from packages import build
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
@@ -52,8 +52,7 @@ def wheel() -> Path:
     """Build the wheel, once for all sessions."""
     work = Path("build/compat").absolute()
     shutil.rmtree(work, ignore_errors=True)
-    with build_environment() as environment:
-        return build(copy_checkout(work / "source"), work / "dist", environment)[0]
+    return build(copy_checkout(work / "source"), work / "dist")[0]
 
 
 @nox.session(python=VERSIONS)

@@ -7,13 +7,13 @@ that happen to lie in the checkout, and leaves none there.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "acp_client_v0_1"
@@ -25,29 +25,16 @@ LITTER = shutil.ignore_patterns(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment, isolated from the environment that creates it."""
+def fresh_environment(folder: Path) -> str:
+    """Create an empty virtual environment, even without pip; return its Python."""
+    run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+    return str(folder / "bin" / "python")
 
-    folder: Path
 
-    @classmethod
-    def create(cls, folder: Path, interpreter: str = sys.executable) -> Environment:
-        """Create an empty environment in a folder, even without pip."""
-        run([interpreter, "-m", "venv", "--without-pip", str(folder)])
-        return cls(folder)
-
-    def program(self, name: str) -> str:
-        """The path of a program in this environment."""
-        return str(self.folder / "bin" / name)
-
-    def install(self, *requirements: str) -> None:
-        """Install requirements with pip."""
-        self.pip("install", "--quiet", *requirements)
-
-    def pip(self, *arguments: str) -> None:
-        """Run the pip of the environment that this script runs in, for this environment."""
-        run([sys.executable, "-m", "pip", "--python", self.program("python"), *arguments])
+def install(python: str, *requirements: str) -> None:
+    """Install requirements for a Python, by the pip of the environment that this runs in."""
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    run([*pip, *requirements])
 
 
 def run(
@@ -99,12 +86,10 @@ def copy_checkout(target: Path) -> Path:
 
 
 def lowest_versions(requirements: list[str]) -> list[str]:
-    """Turn `name<3,>=1.2` into `name==1.2`; a requirement without a lower bound is an error."""
-    pins: list[str] = []
-    for requirement in requirements:
-        name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        bound = re.search(r">=\s*([0-9][^,;\s]*)", requirement)
-        if name is None or bound is None:
-            raise SystemExit(f"no lower bound in {requirement!r}")
-        pins.append(f"{name[0]}=={bound[1]}")
-    return pins
+    """Turn each `name<3,>=1.2` into `name==1.2`."""
+    return [
+        f"{requirement.name}=={bound.version}"
+        for requirement in map(Requirement, requirements)
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    ]

@@ -6,8 +6,8 @@ in it contains.
 
 The check builds once from the checkout and once from the source package: equal bytes show that the
 build is reproducible and that the source package is complete. It renders the long description, runs
-the quick tests inside the unpacked source package, and installs the wheel in a fresh environment,
-where the README's first script has to run.
+the tests that read files inside the unpacked source package, and installs the wheel in a fresh
+environment, where the README's first script has to run.
 """
 
 from __future__ import annotations
@@ -15,24 +15,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
-import os
-import re
 import shutil
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from email import message_from_bytes
 from pathlib import Path
-from typing import Literal
 
-import readme_renderer.markdown
-from build import ProjectBuilder
-from build.env import DefaultIsolatedEnv, IsolatedEnv
-from environments import PACKAGE, ROOT, Environment, copy_checkout, run
-from pages import code_blocks
+from environments import PACKAGE, ROOT, copy_checkout, fresh_environment, install, run
+from pages import code_blocks, links
 
 # The time stamp of every file in the packages: 1 January 2020, in seconds since 1970.
 EPOCH = 1_577_836_800
@@ -44,44 +36,21 @@ CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
 TESTS_OF_FILES = ("border", "contract", "packaging")
 
 
-@contextmanager
-def build_environment() -> Iterator[IsolatedEnv]:
-    """An environment with nothing but what pyproject.toml requires for a build."""
-    with DefaultIsolatedEnv() as environment:
-        environment.install(ProjectBuilder(ROOT).build_system_requires)
-        yield environment
-
-
-def build(source: Path, out: Path, environment: IsolatedEnv) -> tuple[Path, Path]:
+def build(source: Path, out: Path) -> tuple[Path, Path]:
     """Build the source package from a copy of a source tree, and the wheel from the source package.
 
     Args:
         source: The copy of the source tree; the build writes into it.
         out: The folder for both packages.
-        environment: Where to build, `build_environment()`. Builds can share it.
 
     Returns:
         The wheel and the source package, in `out`.
     """
-    os.environ["SOURCE_DATE_EPOCH"] = str(EPOCH)
-    sdist = _build_one("sdist", source, out, environment)
-    with tempfile.TemporaryDirectory(prefix="acp-build-") as folder:
-        wheel = _build_one("wheel", _unpack(sdist, Path(folder)), out, environment)
+    command = [sys.executable, "-m", "build", "--outdir", str(out), str(source)]
+    run(command, quiet=True, more={"SOURCE_DATE_EPOCH": str(EPOCH)})
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
     _make_reproducible(sdist)
     return wheel, sdist
-
-
-def _build_one(
-    kind: Literal["sdist", "wheel"], source: Path, out: Path, environment: IsolatedEnv
-) -> Path:
-    builder = ProjectBuilder.from_isolated_env(environment, source, _run_quietly)
-    return Path(builder.build(kind, out))
-
-
-def _run_quietly(
-    cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
-) -> None:
-    run(list(cmd), cwd=Path(cwd) if cwd else None, quiet=True, more=extra_environ)
 
 
 def _make_reproducible(sdist: Path) -> None:
@@ -122,41 +91,34 @@ def _same(what: str, held: set[str], wanted: set[str]) -> None:
 
 def bill_of_materials(wheel: Path, work: Path) -> Path:
     """Write a wheel's bill of materials (CycloneDX) beside it: what an install of it brings."""
-    environment = Environment.create(work / "materials")
+    python = fresh_environment(work / "materials")
     name, version, *_ = wheel.name.split("-")
     # Found by its name: a path would be part of the bill.
-    environment.install("--find-links", str(wheel.parent), f"{name}=={version}")
+    install(python, "--find-links", str(wheel.parent), f"{name}=={version}")
     bill = wheel.with_name(f"{name}-{version}.cdx.json")
     options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(bill)]
-    python = environment.program("python")
     run([sys.executable, "-m", "cyclonedx_py", "environment", *options, python], quiet=True)
     return bill
 
 
-def check_description(wheel: Path) -> None:
-    """Render the long description as a package index does, and check that no link is dead."""
+def check_description(wheel: Path, work: Path) -> None:
+    """Check that no link of the long description leads to a file, which an index does not have."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         description = message_from_bytes(archive.read(name)).get_payload(decode=True)
-    rendered = readme_renderer.markdown.render(bytes(description).decode("utf-8"))
-    if not rendered:
-        raise SystemExit("the long description cannot be rendered")
-    links = re.findall(r'(?:href|src)="([^"]*)"', rendered)
-    anchors = re.findall(r'id="([^"]*)"', rendered)
-    public = re.compile(r"https?://(?!localhost|127\.)")
-    dead = [link for link in links if not public.match(link) and link[1:] not in anchors]
+    page = work / "description.md"
+    page.write_bytes(bytes(description))
+    dead = [link for link in links(page) if not link.startswith(("https://", "#"))]
     if dead:
         raise SystemExit(f"the long description has dead links: {dead}")
-    print(f"the long description is rendered, and none of its {len(links)} links is dead")
+    print("the long description has no dead link")
 
 
-def check_rebuild(wheel: Path, sdist: Path, work: Path, environment: IsolatedEnv) -> None:
+def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
     """Build from the source package and compare the bytes with the first build."""
     source = _unpack(sdist, work / "unpacked")
     _remove_additions(source)
-    for again, first in zip(
-        build(source, work / "again", environment), (wheel, sdist), strict=True
-    ):
+    for again, first in zip(build(source, work / "again"), (wheel, sdist), strict=True):
         if again.read_bytes() != first.read_bytes():
             raise SystemExit(f"{first.name} is not reproducible: its second build differs")
     print("a second build, from the source package, gives the same bytes")
@@ -190,11 +152,10 @@ def _remove_additions(source: Path) -> None:
 
 def check_install(wheel: Path, work: Path) -> None:
     """Install the wheel as a user would, import it, and run the README's first script."""
-    environment = Environment.create(work / "environment")
-    python = environment.program("python")
-    environment.install(str(wheel))
+    python = fresh_environment(work / "environment")
+    install(python, str(wheel))
     run([python, "-I", "-W", "error", "-c", _IMPORTS])
-    environment.install(f"{wheel}[testing]")
+    install(python, f"{wheel}[testing]")
     script = work / "first_script.py"
     script.write_text(code_blocks(ROOT / "README.md")[0].source, "utf-8")
     # The script writes a journal.
@@ -222,14 +183,12 @@ with LocalServer() as server:
 def check(work: Path) -> None:
     """Build, and run every check."""
     checkout = copy_checkout(work / "checkout")
-    with build_environment() as environment:
-        wheel, sdist = build(copy_checkout(work / "source"), work / "dist", environment)
-        check_rebuild(wheel, sdist, work, environment)
+    wheel, sdist = build(copy_checkout(work / "source"), work / "dist")
+    check_rebuild(wheel, sdist, work)
     run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])
-    bills = [bill_of_materials(wheel, work / name).read_bytes() for name in ("once", "twice")]
-    if bills[0] != bills[1] or str(work).encode() in bills[0]:
-        raise SystemExit("the bill of materials is not reproducible")
-    check_description(wheel)
+    if str(work).encode() in bill_of_materials(wheel, work).read_bytes():
+        raise SystemExit("the bill of materials names a folder of this machine")
+    check_description(wheel, work)
     check_contents(wheel, sdist, checkout)
     check_tests(sdist, work)
     check_install(wheel, work)
@@ -245,8 +204,7 @@ def main() -> None:
         if job == "check":
             check(work)
             return
-        with build_environment() as environment:
-            wheel, sdist = build(copy_checkout(work / "source"), work / "dist", environment)
+        wheel, sdist = build(copy_checkout(work / "source"), work / "dist")
         packages = wheel, sdist, bill_of_materials(wheel, work)
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in packages:

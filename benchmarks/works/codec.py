@@ -31,6 +31,9 @@ from ..samples import (
 )
 from .calls import times
 
+Make = Callable[[int], AbstractContextManager[Contestants]]
+"""Sets up jobs, each of which does its work so many times."""
+
 
 class Received:
     """What `decode` needs of a response."""
@@ -43,16 +46,12 @@ class Received:
 
 
 def decoding(
-    content: bytes,
-    plain: Callable[[bytes], object],
-    operation: Operation[Any],
-    stock_type: str,
-    count: int,
-) -> Callable[[], AbstractContextManager[Contestants]]:
+    content: bytes, plain: Callable[[bytes], object], operation: Operation[Any], stock_type: str
+) -> Make:
     """Decode the same bytes by each."""
 
     @contextmanager
-    def make() -> Iterator[Contestants]:
+    def make(count: int) -> Iterator[Contestants]:
         received: Any = Received(content)
         jobs: Contestants = {
             OURS: lambda: decode(received, operation),
@@ -81,58 +80,20 @@ def encoding(count: int) -> Iterator[Contestants]:
     yield times(count, jobs)
 
 
-def work(
-    name: str,
-    title: str,
-    unit: str,
-    count: int,
-    make: Callable[[], AbstractContextManager[Contestants]],
-    limit: float | None,
-) -> Work:
-    """A work of the codec; `limit` is that over by hand."""
+def work(name: str, title: str, count: int, make: Make, limit: float | None) -> Work:
+    """A work of the codec, done so many times a round; `limit` is that over by hand."""
     budget = Budget(f"{title}, over by hand", over(OURS, BY_HAND), limit or 0)
-    return Work(
-        name=name,
-        title=title,
-        unit=unit,
-        scale=1e6 / count,
-        rounds=20,
-        make=make,
-        budgets=() if limit is None else (budget,),
-    )
+    budgets = () if limit is None else (budget,)
+    return Work(name, title, "µs each", 1e6 / count, 20, lambda: make(count), budgets)
 
+
+_RUN = decoding(RUN_JSON, plain_run, _GET_RUN, "Run")
+_RUNS = decoding(runs_json(1000), plain_runs, _SEARCH_RUNS, "List[Run]")
+_OUTPUT = decoding(OUTPUT_JSON, plain_output, _GET_RUN_OUTPUT, "RunOutput")
 
 WORKS = [
-    work(
-        "decode_run",
-        "decode a Run",
-        "µs each",
-        2_000,
-        decoding(RUN_JSON, plain_run, _GET_RUN, "Run", 2_000),
-        None,
-    ),
-    work(
-        "decode_runs",
-        "decode 1,000 runs",
-        "µs each list",
-        5,
-        decoding(runs_json(1000), plain_runs, _SEARCH_RUNS, "List[Run]", 5),
-        1.15,
-    ),
-    work(
-        "decode_output",
-        "decode a RunOutput",
-        "µs each",
-        4_000,
-        decoding(OUTPUT_JSON, plain_output, _GET_RUN_OUTPUT, "RunOutput", 4_000),
-        1.5,
-    ),
-    work(
-        "encode",
-        "encode a RunCreate with an input of 100 KB",
-        "µs each",
-        20,
-        lambda: encoding(20),
-        1.0,
-    ),
+    work("decode_run", "decode a Run", 2_000, _RUN, None),
+    work("decode_runs", "decode 1,000 runs", 5, _RUNS, 1.15),
+    work("decode_output", "decode a RunOutput", 4_000, _OUTPUT, 1.5),
+    work("encode", "encode a RunCreate with an input of 100 KB", 20, encoding, 1.0),
 ]
