@@ -5,5 +5,5 @@ that a slow moment of the machine meets all; what counts is CPU time, of this pr
 one; each ratio is taken round by round, and its median and quartiles are shown.
 
 ``works/`` holds what is measured, ``measure.py`` how; ``peers.py`` finds the others; ``report.py``
-and ``chart.py`` report the outcome.
+reports the outcome.
 """
