@@ -595,12 +595,13 @@ def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(
     server: LocalServer,
 ) -> None:
     script = (
-        "import sys, threading; from acp_client_v0_1 import *\n"
+        "import sys, threading; before = {*sys.modules}; from acp_client_v0_1 import *\n"
         "client = ApiClient(Configuration(host=sys.argv[1]))\n"
         "def work():\n"
         "    threading.main_thread().join()\n"
         "    agent = AgentHandle.find('obedient', client)\n"
-        "    print([item.ok for item in agent.map([{}, {}])], 'multiprocessing' in sys.modules)\n"
+        "    done = [item.ok for item in agent.map([{}, {}])]\n"
+        "    print(done, 'multiprocessing' in sys.modules.keys() - before)\n"
         "threading.Thread(target=work).start()\n"
     )
     command = [sys.executable, "-c", script, server.url]
