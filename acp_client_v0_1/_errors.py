@@ -185,7 +185,7 @@ class ApiException(OpenApiException):
     ambiguous: bool = False
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
-    """How often the request was sent. If an outage has ended a batch: how many requests failed."""
+    """How often the request was sent."""
     credentials: str | None = None
     """The names of the request's headers that may be credentials, if they are known."""
     proxy: str = ""
@@ -194,6 +194,9 @@ class ApiException(OpenApiException):
     """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
+    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
+    # "all" runs of a batch, or an action, such as "output", for which this is not known.
+    whose: str = ""
 
     def __init__(
         self,

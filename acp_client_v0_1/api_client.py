@@ -11,7 +11,7 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -65,9 +65,12 @@ class ApiClient(DropInClient):
         rest_client: The transport.
         retries: The ``retries`` that were given to `with_options`. None means the retries of the
             configuration.
+        on_empty: Gets the headers of a 204 to an operation that may have no result, and gives what
+            the operation returns. By default the operation returns None.
     """
 
     retries: RetryPolicy | None = None
+    on_empty: Callable[[Mapping[str, str]], Any] | None = None
     _default: ApiClient | None = None
     # These are the options of a view, see `with_options`. None means the configuration's setting.
     _timeout: RequestTimeout = None
@@ -269,16 +272,18 @@ class ApiClient(DropInClient):
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Decode a response, or raise the error for its status."""
-        server = self.rest_client.server
+        rest = self.rest_client
         if response.status >= 300:
-            server.reached = True
+            rest.reached = True
             raise status_error(response)
         result: Any = None
         if operation.streaming:
             result = self._open_stream(operation, response)
         elif response.status != 204 or not operation.empty_on_204:
             result = decode(response, operation)
-        server.reached = True
+        elif self.on_empty is not None:
+            result = self.on_empty(response.headers)
+        rest.reached = True
         return cast(T, result)
 
     def _open_stream(

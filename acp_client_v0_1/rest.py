@@ -29,7 +29,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, retry_after
+from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
@@ -62,7 +62,12 @@ class RESTClientObject:
     Attributes:
         observer: Sees each attempt, for telemetry. None by default.
         policy: How often a call is retried by default.
-        server: What previous calls have shown about the server.
+        reached: Whether there is a sign that the address is right. Without one, a failure to
+            connect is no outage: the address is probably wrong. A sign is a response whose status
+            is not 2xx, or whose content could be decoded; a request of a handle or a batch that was
+            sent; the token of a run; or a journal with a line about a run.
+        learnt: What agents, runs and batches have learnt about the server. Empty until they are
+            used.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -72,7 +77,8 @@ class RESTClientObject:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self.policy: RetryPolicy = RetryPolicy.of(configuration.retries)
-        self.server: Server = Server()
+        self.reached: bool = False
+        self.learnt: dict[str, Any] = {}
         self._pools = Pools(configuration)
         self.observer: Observer | None = None
 
@@ -175,11 +181,6 @@ class RESTClientObject:
                 facts = {"attempt": number, "seconds": took, "status": status}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
-                if status == 204 and (hold := retry_after(response.headers)):
-                    now, server = time.monotonic(), self.server
-                    server.hold_began = now
-                    if now + hold > server.hold_ends:
-                        server.hold_ends, server.hold_error = now + hold, None
                 if status < 300:
                     return response
                 if moved := _moved(call, response):
@@ -219,7 +220,7 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                connected, reached = attempt.newly_connected, self.server.reached
+                connected, reached = attempt.newly_connected, self.reached
                 # If the client has never reached this server before, and a new connection to it
                 # brings something that is not HTTP, the address is wrong, and the request counts as
                 # unsent.

@@ -36,6 +36,17 @@ if TYPE_CHECKING:
 _SHORTEST_WAIT = 0.001  # seconds
 
 
+class End:
+    """How a response has ended. If several threads end it at once, only the first end counts."""
+
+    how: str = ""
+
+    def be(self, how: str) -> bool:
+        """End the response in this way, unless it has ended. Return whether it has this end."""
+        # `dict.setdefault` is atomic.
+        return bool(vars(self).setdefault("how", how) == how)
+
+
 class Incoming:
     """A response on a connection. urllib3's response reads it like a file.
 
@@ -69,10 +80,9 @@ class Incoming:
         # - "finished": the body is complete.
         # - "aborted": `abort` or `close` came before the end of the body.
         # - "closed": a forked process closed its copy of the response.
-        # Several threads may end a response at once. `dict.setdefault` is atomic, so only the first
-        # end counts. An `abort` after "finished" does nothing, because the connection may already
-        # carry the next response.
-        self._fate: dict[None, str] = {}
+        # An `abort` after "finished" does nothing, because the connection may already carry the
+        # next response.
+        self._end = End()
         # True if TLS ended without a close_notify. Then an attacker may have truncated the body.
         self._no_notify = False
         # These bytes have arrived, but the framing has not taken them.
@@ -122,7 +132,7 @@ class Incoming:
         while not (content or framing.complete):
             if self._pid != os.getpid():
                 raise Closed("the response belongs to another process")
-            if self._fate:
+            if self._end.how:
                 raise self._ended_early()
             received, self._received = self._received, b""
             # The last `take` may have returned content that came before a fault. Then this call
@@ -153,8 +163,8 @@ class Incoming:
             raise
         except (OSError, ValueError, AttributeError) as error:
             # If another thread closes the socket during the `recv`, TLS may raise any of these
-            # errors, even an AttributeError. In this case `_fate` is set.
-            if not (self._fate or lacks_close_notify(error)):
+            # errors, even an AttributeError. In this case `_end` is set.
+            if not (self._end.how or lacks_close_notify(error)):
                 raise
             self._no_notify = True
             data = b""
@@ -162,7 +172,7 @@ class Incoming:
             attempt.silence = attempt.timeout.read
         if data:
             self._silent_for = 0.0
-        elif self._fate:
+        elif self._end.how:
             raise self._ended_early()
         return data
 
@@ -178,7 +188,7 @@ class Incoming:
         return self._received
 
     def _ended_early(self) -> Closed:
-        return Closed(f"the response was {self._fate.get(None)} before its end")
+        return Closed(f"the response was {self._end.how} before its end")
 
     def _check_eof(self) -> None:
         if not self._framing.may_end():
@@ -194,9 +204,9 @@ class Incoming:
         if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
-        # `_fate` is set before the connection goes back to its pool. So an `abort` of this response
+        # `_end` is set before the connection goes back to its pool. So an `abort` of this response
         # cannot hit the next response on the connection.
-        if self._fate.setdefault(None, "finished") == "finished" and reusable:
+        if self._end.be("finished") and reusable:
             self.attempt.connection = None
             self._done(self._connection)
         else:
@@ -204,19 +214,19 @@ class Incoming:
 
     @property
     def finished(self) -> bool:
-        return self._fate.get(None) == "finished"
+        return self._end.how == "finished"
 
     @property
     def closed(self) -> bool:
         """True after `close` or `abort`, and once the whole body was returned."""
-        return bool(self._fate) and not (self.finished and self._ready)
+        return bool(self._end.how) and not (self.finished and self._ready)
 
     def abort(self) -> None:
         """Shut the connection down, so that a blocked read of another thread fails.
 
         After the end of the response, or in a forked process, this does nothing.
         """
-        if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
+        if os.getpid() == self._pid and self._end.be("aborted"):
             shut_down(self.sock)
 
     def close(self) -> None:
@@ -227,9 +237,9 @@ class Incoming:
         """
         self.abort()
         if not self.finished:
-            self._fate.setdefault(None, "closed")
+            self._end.be("closed")
             self._connection.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_framing", None) is not None and not self._fate:
+        if getattr(self, "_framing", None) is not None and not self._end.how:
             self._connection.close()

@@ -21,7 +21,7 @@ import random
 import re
 import time
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
@@ -145,6 +145,10 @@ def failure_of(error: ApiException) -> Failure:
     if status is None:
         return Failure("refused")
     failure = failure_of_status(status, error.headers)
+    if error.elapsed >= _POLL_RAN and failure.kind == "lost":
+        # A server that limits requests refuses them at once. A proxy that ends a long poll by a 503
+        # does so only after a while, and does not ask for fewer requests.
+        failure = failure._replace(limits=False)
     if isinstance(error, ResponseTooLarge):
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
@@ -184,65 +188,6 @@ def _failure_of_transport(error: TransportException) -> Failure:
     unsent = broken or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
     return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
-
-
-@dataclass(slots=True)
-class Server:
-    """What the calls of a client have learnt about its server. All calls share this object.
-
-    Times are seconds of the monotonic clock. In tests `handles._timing` may have another clock, but
-    `rest` always uses `time.monotonic`.
-    """
-
-    # True once there is a sign that the address is right:
-    # - a response whose status is not 2xx, or whose content could be decoded,
-    # - a request of a handle or a batch that was sent, even if it failed after that,
-    # - a token of a run, or
-    # - a journal with a line about a run.
-    # Without a sign, the address is probably wrong, so a failure to connect is no outage.
-    reached: bool = False
-    # The server does not have these operations.
-    lacks: set[str] = field(default_factory=set[str])
-    # These operations have failed while others worked.
-    fails: set[str] = field(default_factory=set[str])
-
-    # A hold is the pause that a ``Retry-After`` asks for. A call of a handle that began before
-    # `hold_began` sends nothing until `hold_ends`. A call that begins later sends its first request
-    # at once: the response shows whether the server still asks for a pause.
-
-    # The time at which the hold began. Two kinds of responses set it to now:
-    # - A failure of a handle's request, but only if its ``Retry-After`` makes the hold longer. The
-    #   failed call itself does not need the hold: `handles._rules` has its ``Retry-After``.
-    # - A 204 with a ``Retry-After``, always. The call that got the 204 obeys its ``Retry-After``
-    #   only by the hold. This call may have begun after the last hold did, and would ignore it.
-    hold_began: float = -math.inf
-    # The time at which the hold ends: the latest time that a ``Retry-After`` has asked for.
-    hold_ends: float = -math.inf
-    # The error whose response set `hold_ends`. None if that response was a 204.
-    hold_error: ApiException | None = None
-
-    # The time at which the present outage began: since then, all requests have failed. None if
-    # there is no outage.
-    since: float | None = None
-    # The number of failures in this outage.
-    failures: int = 0
-    # The operations that failed in this outage.
-    operations: frozenset[str] = frozenset()
-    # True if this outage has been logged.
-    warned: bool = False
-    # A warning sets this to `Timing.warnings` seconds later. Before this time, a new outage is
-    # logged only once it has lasted longer than `Timing.quiet` seconds. From this time on, an
-    # outage is logged at its first failure. For a 429 see `Timing.quiet`.
-    #
-    # The reason: if one run always fails while other runs succeed, each success ends an outage, and
-    # the next failure begins another one. A warning for each of them would fill the log.
-    warn_after: float = -math.inf
-
-    def note_failure(self, operation: str, now: float) -> None:
-        """Note a failure, which may be the first one of an outage."""
-        self.since = now if self.since is None else self.since
-        self.failures += 1
-        self.operations |= frozenset((operation,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,12 +44,12 @@ from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
-from acp_client_v0_1.handles._core import add_note
+from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
-from acp_client_v0_1.handles.errors import JournalMismatch
+from acp_client_v0_1.handles.errors import JournalMismatch, RunFailed, RunGone
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
@@ -215,8 +215,9 @@ class Batch:
                 written_ago=math.inf if file is None else file.written_ago,
                 # The client of a worker process is new, and has seen no response. So the plan says
                 # whether the server has responded to this client, or to an earlier call.
-                server_reached=agent.runs.api_client.rest_client.server.reached
+                server_reached=agent.runs.api_client.rest_client.reached
                 or (file is not None and file.responded),
+                served="" if file is None else file.done_run(),
             )
             if executor is None:
                 return file, Workers(plan, agent, file, concurrency)
@@ -364,7 +365,8 @@ class Batch:
             # one.
             return task
         task.client_token, task.run_id, task.started_before = entry.client_token, entry.run_id, True
-        task.retry = again
+        failed = isinstance(entry.outcome, (RunFailed, RunGone))
+        task.retry = ("look" if failed else "output") if again else ""
         task.outcome = None if again else entry.outcome
         return task
 

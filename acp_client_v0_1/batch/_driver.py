@@ -2,46 +2,45 @@
 
 Strategy: unless the run is parked (`_parking`), the thread that starts a run also waits for its
 output. So the usual run takes two requests, and no other thread is woken in between. Each request
-goes through `Wait.perform`. All requests of a batch in one process share one `Contact`, so a
-``Retry-After`` or an outage counts for all of them.
+goes through `Wait.perform`. All requests of a batch in one process share one `Contact`, and take
+turns, so a ``Retry-After`` or a limit counts for all of them.
 
-Invariants: an error that all runs would get is raised, and does not become an outcome. If a create
-of this driver may have been carried out, a second create is sent only under one of two conditions:
+Invariants: an error that all runs would get is raised, and does not become an outcome (`_blame`).
+If a create for a task may have been carried out before, the next create is sent only if
 
-- a search worked and did not find the run;
-- the caller accepts a second run (``unclear="start"``).
-
-Somebody else may have sent a create for the task: an earlier call that used the same journal, or
-another worker, if the executor has repeated the task. Then even the first create of this driver is
-sent only under one of these two conditions. There is one exception. If the server refuses searches,
-and no earlier call has started the task, the create is sent. Only a repeated task can get a second
-run by this.
+- a search worked and did not find the run; or
+- the caller accepts a second run (``unclear="start"``); or
+- the create could only be of another worker, to which the executor has given the same task before,
+  and the server refuses searches.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
+from acp_client_v0_1.batch._blame import Blame
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, create_core
-from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
+from acp_client_v0_1.handles._core import RunCore, create_core
+from acp_client_v0_1.handles._create import Create, Search
+from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._match import check_mark, differences
 from acp_client_v0_1.handles._options import creation_of
-from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._rules import Pause, is_unserved
+from acp_client_v0_1.handles._polls import Polls
+from acp_client_v0_1.handles._rules import LAST_TRY, READS_OF_A_RUN, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_output import RunOutput
 
 # A post is unclear if nothing shows whether the server carried it out. `create` makes at most this
 # many unclear posts. After each of them, the next post follows only if a search worked and did not
@@ -87,9 +85,10 @@ class RunDriver:
         self._owners: dict[str, str] = {}
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
-        self.contact = Contact.of(agent.runs, Pace())
+        self.contact = Contact.of(agent.runs, Turns(paced=True))
+        self._blame = Blame(self.contact, self.stop, Stopped, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
-        self.contact.server.reached |= plan.server_reached
+        self.contact.rest.reached |= plan.server_reached
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""
@@ -109,7 +108,8 @@ class RunDriver:
     def _new_polls(self, task: Task) -> Polls:
         """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
-        task.polls = Polls(core, core.wait(self.plan.timeout, self.stop), timing().window)
+        wait = core.wait(self.plan.timeout, self.stop)
+        task.polls = Polls(core, core.output_after_refusal, wait)
         return task.polls
 
     # Starting
@@ -132,16 +132,20 @@ class RunDriver:
             if task.run_id:
                 self._attach(task)
             if not task.run_id:
-                self._create(task, search_first or task.started_before or task.retry, described)
+                first = search_first or task.started_before or bool(task.retry)
+                self._create(task, first, described)
             self._new_polls(task)
         except OpenApiException as error:
             self._fail(task, error)
+            if task.outcome is None:
+                self.start(task, search_first=search_first)
 
     def _attach(self, task: Task) -> None:
         """Read the run that the journal names. Raise an error if it is not of this batch.
 
-        If the task is to be run again, and the status of its run is error or timeout, or the run is
-        gone, forget the run. If its status is any other, the server has tried the run again.
+        If the task is to be run again, and the run or its output still fails, or the run is gone,
+        forget the run. If the run has another status than error or timeout, the server has tried it
+        again.
         """
         try:
             run = self.core(task).read(self._wait())
@@ -152,10 +156,20 @@ class RunDriver:
             asked = RunCreate(agent_id=self.plan.agent_id, input=task.input)
             # If the server does not show the client token, the rest shows whose the run is.
             check_mark(run, task.client_token, shown=bool(differences(run, asked)))
-            if not (task.retry and run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)):
+            failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
+            if not (self._output_fails(task) if task.retry == "output" else task.retry and failed):
                 self._claim(task)
                 return
         task.start_over()
+
+    def _output_fails(self, task: Task) -> bool:
+        """Ask once for the output that has failed in an earlier call. Return whether it fails."""
+        wait = Wait(self.contact, stop=self.stop, caller=LAST_TRY, late=Stopped)
+        try:
+            self._receive(task, self.core(task).output_now(wait))
+        except ApiException:
+            return True
+        return False
 
     def _claim(self, task: Task) -> None:
         """Note that a run id is of a task. Raise an error if it is also of another open task.
@@ -169,12 +183,8 @@ class RunDriver:
         if run_id in self._shared:
             task.run_id = ""
             why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
-            raise self._unclear(task, why)
-
-    def _unclear(self, task: Task, why: str) -> RunStartAmbiguous:
-        plan, token = self.plan, task.client_token
-        known = encode_token(RunToken(plan.server, agent=plan.agent_id, client_token=token))
-        return RunStartAmbiguous(client_token=token, token=known, why=why)
+            known = RunToken(self.plan.server, agent=self.plan.agent_id, client_token=token)
+            raise RunStartAmbiguous(client_token=token, token=encode_token(known), why=why)
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the agent's descriptor, from the cache if it is fresh."""
@@ -193,16 +203,16 @@ class RunDriver:
         given = {**plan.options, "input": task.input, "metadata": metadata}
         creation = creation_of(plan.agent_id, given)
 
-        def find_or_create(creation: RunCreate) -> list[Run]:
+        def find_or_create() -> list[Run]:
             if search_first and (found := self._find(task)):
                 return found
             try:
-                return create(creation, self._wait(), posts=_MOST_POSTS)
+                return Create(creation, self._wait(), posts=_MOST_POSTS).run()
             except RunStartAmbiguous:
                 if plan.unclear == "raise":
                     raise
             # With ``unclear="start"`` the caller accepts a second run.
-            return create(creation, self._wait())
+            return Create(creation, self._wait()).run()
 
         runs = self._agent.runs
         core = task.core = create_core(creation, runs, self.contact, plan.agent, find_or_create)
@@ -216,34 +226,26 @@ class RunDriver:
 
         Return the run and its duplicates, or an empty list if the run is to be created.
         """
-        clock, plan, wait = timing(), self.plan, self._wait()
-
-        def search(limit: float) -> list[Run] | Pause:
-            runs = self.contact.runs
-            # Only runs of this batch can have the client token, so there is no need to compare the
-            # agent of the run.
-            found = find_by_token(runs, task.client_token, plan.agent_id, timeout=limit)
-            # If the earlier process was killed, its create may still be on its way. So for some
-            # seconds, a search that found nothing is repeated.
-            young = task.started_before and clock.now() - self._written_at < clock.young
-            return Pause(clock.young_pause) if young and not found else found
-
+        plan, clock = self.plan, timing()
+        known = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
+        # If the earlier process was killed, its create may still be on its way. So for some
+        # seconds, a search that found nothing is repeated.
+        young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
-            return wait.perform("search", search, probe=partial(probe_search, wait, plan.agent_id))
-        except NoAgent as missing:
-            raise missing.error from None
-        except ApiException as error:
-            if self.contact.ends_batch(error):
-                raise
-            cannot_search = error.status is not None and not failure_of(error).passes
-            # The search has failed. The create follows all the same in two cases:
+            return Search(known, self._wait(), longest=max(0.0, young)).run()
+        except RunStartAmbiguous as error:
+            # The create follows all the same in two cases:
             # - The caller accepts a second run.
             # - The server cannot search, and no earlier call has started the task. Then there is
             #   another run only if an executor has repeated the task.
-            if plan.unclear == "start" or (cannot_search and not task.started_before):
+            cause = error.__cause__
+            refused = (
+                isinstance(cause, ApiException) and cause.status and not failure_of(cause).passes
+            )
+            first = not task.started_before
+            if error.searched or plan.unclear == "start" or (refused and first):
                 return []
-            why = f"it may have been started before, and the search for it failed: {error}"
-            raise self._unclear(task, why) from error
+            raise
 
     # Waiting
 
@@ -254,7 +256,8 @@ class RunDriver:
         - If the output is a question, answer the question, and return True.
         - If there is any other output, end the task with the outcome, and return True.
         - If a request has failed for good, or the timeout is over, end the task with the error, and
-          return True. But if all runs would get the error, raise it.
+          return True.
+        - If all runs would get the error, raise it.
         """
         polls, pause = task.polls or self._new_polls(task), 0.0
         wait = polls.wait
@@ -284,22 +287,19 @@ class RunDriver:
             if output is None:
                 wait.pause(pause)
                 return False
-            result = output.actual_instance
-            outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
-            if outcome is not None:
-                self._end(task, outcome)
+            self._receive(task, output)
         except OpenApiException as error:
-            # True if the server serves no outputs at all. While `output` is None, an error that
-            # `is_unserved` accepts comes from `polls.probe`, which `perform` calls if the server
-            # refuses the output. So one of two things has happened:
-            # - The run must have an output, and the server refused this output a second time.
-            # - The server does not serve the run itself, either.
-            #
-            # If `output` is set, a later request has failed, such as the answer to a question
-            # (`_take`).
-            no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
-            self._fail(task, error, unserved=no_outputs)
+            self._fail(task, error)
         return True
+
+    def _receive(self, task: Task, output: RunOutput | None) -> None:
+        """End a task with its output, or answer the question. None means no output yet."""
+        if output is None:
+            return
+        result = output.actual_instance
+        outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
+        if outcome is not None:
+            self._end(task, outcome)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome of an output. If the output is a question, answer it and return None.
@@ -322,28 +322,38 @@ class RunDriver:
         self._new_polls(task)
         return None
 
-    def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:
-        """Make an error the outcome of a task. If all runs would get the error, raise it.
-
-        ``unserved`` says that the error is of a server that serves no outputs.
-        """
+    def _fail(self, task: Task, error: OpenApiException) -> None:
+        """Make an error the outcome of a task. If all runs would get the error, raise it."""
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):
-            # If the task has no run, this is an error of its create. The kind "missing" of a create
-            # means that there is no such agent. "lacks" means that the server has no creates. In
-            # both cases, all other creates would fail, too.
-            missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
-            if unserved or missing or self.contact.ends_batch(error):
+            if error.whose == "all":
                 raise error
+            if error.whose in READS_OF_A_RUN:
+                self._try_again(task, error)
+                return
             if task.core is not None:
                 task.core.name_in(error)
         self._end(task, error)
+
+    def _try_again(self, task: Task, error: ApiException) -> None:
+        """Send a request once more that has failed for an outage, if the server serves others."""
+        try:
+            received = self._blame.last_try(self.core(task), error)
+            if task.polls is not None:
+                task.polls.wait.forget_failures()
+            if isinstance(received, RunOutput):
+                self._receive(task, received)
+        except ApiException as last:
+            task.final = last.whose == "run"
+            self._fail(task, last)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:
         """End a task with its outcome, and record the outcome."""
         task.outcome = outcome
         self._owners.pop(task.run_id, None)
+        if isinstance(outcome, dict):
+            self._blame.served = task.run_id
         if task.core is not None:
             task.core.end_span(outcome)
         if self._journal is not None:

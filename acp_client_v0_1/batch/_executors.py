@@ -30,7 +30,8 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_toke
 from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._core import FINAL, RunCore
+from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._known import FINAL
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import client_token_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs

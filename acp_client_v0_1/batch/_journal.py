@@ -268,6 +268,8 @@ class Journal:
             # True if the server has responded to an earlier call. Each line after a "starting" line
             # shows this.
             self.responded = False
+            # The input of the last "done" line, or -1.
+            self._done = -1
             # The age of the last line, in seconds, when the file was opened. Infinity if the file
             # is new. Each `RunDriver` adds the seconds since it was made, by the monotonic clock.
             # If the time of the file is in the future (a file server has another clock, or a clock
@@ -302,6 +304,11 @@ class Journal:
                     number += 1
                 raise self._damage(number, error) from error
 
+    def done_run(self) -> str:
+        """Return the id of a run whose result the journal had when it was opened, or ""."""
+        entry = None if self._done < 0 else self.entry(self._done)
+        return "" if entry is None else entry.run_id
+
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""
         if not task.started_before:
@@ -321,7 +328,7 @@ class Journal:
         outcome, run_id = task.outcome, task.run_id
         if isinstance(outcome, dict):
             self._append({"done": task.index, "run": run_id, "result": outcome})
-        elif isinstance(outcome, OpenApiException) and _is_final(outcome, run_id):
+        elif isinstance(outcome, OpenApiException) and (task.final or _is_final(outcome, run_id)):
             self._append({"failed": task.index, "run": run_id, "error": encode_failure(outcome)})
 
     def close(self) -> None:
@@ -420,6 +427,7 @@ class Journal:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
+            self._done = index if state == "done" else self._done
             self.responded = True
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:

@@ -24,8 +24,9 @@ from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
 from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._perform import Wait
+from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class ParkedRuns:
             return contact.runs.search_runs({**wanted, "offset": offset}, _request_timeout=limit)
 
         pending: set[str] = set()
-        wait = Wait(contact, stop=stop, survive=0.0)
+        wait = Wait(contact, stop=stop, caller=BESIDE)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 page = wait.perform("search", partial(search, number * (_PAGE - _OVERLAP)))

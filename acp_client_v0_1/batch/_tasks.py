@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from urllib3 import HTTPHeaderDict
 
@@ -20,7 +20,8 @@ from acp_client_v0_1.exceptions import ApiException
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._answering import Questions
-    from acp_client_v0_1.handles._core import Polls, RunCore
+    from acp_client_v0_1.handles._core import RunCore
+    from acp_client_v0_1.handles._polls import Polls
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
 
@@ -59,9 +60,11 @@ class Plan:
     # An earlier call may have written the journal. This is the age of its last line, in seconds,
     # when this call opened the journal. Infinity if there was no earlier call.
     written_ago: float = math.inf
-    # `Server.reached` of the caller's client. Also True if the journal shows that the server has
+    # `reached` of the caller's transport. Also True if the journal shows that the server has
     # responded to an earlier call.
     server_reached: bool = False
+    # A run of an earlier call whose output was fetched, or "".
+    served: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,8 +88,11 @@ class Task:
     outcome: dict[str, Any] | Exception | None = None
     # How many runs were made for the task beyond the first run.
     duplicates: int = 0
-    # If True, the run has failed in an earlier call, and the input is to be run again.
-    retry: bool = False
+    # If not "", the item has failed in an earlier call, and the input is to be run again: "look" if
+    # the run has failed, and "output" if its output could not be fetched.
+    retry: Literal["", "look", "output"] = ""
+    # If True, the outcome is final although the run may have a result: its output always fails.
+    final: bool = False
     # If True, the outcome is an error that all tasks would get.
     ends_batch: bool = False
 

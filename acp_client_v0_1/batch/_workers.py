@@ -133,8 +133,8 @@ class Workers:
     @property
     def outage(self) -> float:
         """Seconds since the server began to fail, or 0 if it works."""
-        since = self._driver.contact.server.since
-        return 0.0 if since is None else timing().now() - since
+        outage = self._driver.contact.health.outage
+        return 0.0 if outage is None else timing().now() - outage.since
 
     def duplicates(self, known: int) -> int:
         """Return how many runs were created beyond the first of each input.

@@ -32,10 +32,12 @@ from acp_client_v0_1.exceptions import (
     ConflictException,
     NotFoundException,
 )
-from acp_client_v0_1.handles._core import FINAL, RunCore, utc
-from acp_client_v0_1.handles._perform import AGAIN, Wait
+from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._known import FINAL, utc
+from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     ResumeAmbiguous,
@@ -132,7 +134,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
             return outcome
-        if wait.once:
+        if wait.caller.once:
             # The output was an interrupt, and its question has been answered since.
             raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet", heard=True)
 
@@ -286,13 +288,13 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         # Before the answer is sent again, the run is read. The run may ask something else now,
         # because another process has answered, or because our answer arrived and its response was
         # lost.
-        if sent and _has_moved_on(wait.nested(lambda: core.read(wait)), question):
+        if sent and _has_moved_on(core.read(wait.part()), question):
             return bool(lost)
         sent = True
         core.note_changed(wait.contact.runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 
-    def probe(error: ApiException) -> Any:
+    def probe(error: ApiException) -> bool | Pause:
         if isinstance(error, NotFoundException):
             if not _has_moved_on(core.read(wait), question):
                 raise core.not_served(error) from error
@@ -300,13 +302,12 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         if isinstance(error, ConflictException):
             # If the run has not moved on, its thread of ACP is busy with another run, and is free
             # again when that other run ends. `send` finds out.
-            wait.pause(timing().human, error)
-            return AGAIN
+            return Pause(timing().human)
         lost.append(error)
         arrived = _find_out_if_arrived(core, question, wait)
         if not arrived and len(lost) > 1:
             raise error
-        return arrived or AGAIN
+        return arrived or Pause(0.0)
 
     try:
         arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)

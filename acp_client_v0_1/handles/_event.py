@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from acp_client_v0_1._errors import Notebook
-from acp_client_v0_1._schema.surrogates import read_again
+from acp_client_v0_1._schema import surrogates
 from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import StreamGap
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
@@ -103,7 +103,7 @@ class EventDecoder:
         try:
             payload = self._validate(text)
         except ValidationError as error:
-            payload = read_again(error, self._validate, text)
+            payload = surrogates.read_again(error, self._validate, text)
         # `root` is what `actual_instance` returns, without a call for each event.
         data = payload.root
         if data.run_id != self._core.run_id:

@@ -1,12 +1,12 @@
-"""The rules that decide whether a request is sent again, and when.
+"""The rules that decide whether a request is sent again, when, and whether an error ends a batch.
 
 The rules begin with two questions. *Could the server have carried out the request?* The kind of the
 failure says this. *Has this server been reached before?* If not, and its address cannot be reached,
 the address is probably wrong, and the failure does not count as an outage.
 
 Strategy: `failure_of` (`_http.retry`) reads what an error means. `decide` returns what to do about
-the failure of an operation. `Wait.perform` (`_perform`) calls these two, and does what `decide`
-returned. `Window` chooses the length of the next long poll, for `_core.Polls`.
+the failure of an action. `Wait.perform` (`_wait`) calls these two, and does what `decide` returned.
+`Window` chooses the length of the next long poll, for `_polls.Polls`.
 
 Invariants: no I/O, no clock, no thread. Only the length of a backoff is random. A ``Retry-After``
 is never shortened. If it would last beyond the deadline, or beyond the time for which failures are
@@ -23,15 +23,12 @@ from typing import Any, Literal, NamedTuple, cast
 
 from acp_client_v0_1._http.retry import Failure, backoff, failure_of
 from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._timing import Timing
+from acp_client_v0_1.handles._health import DISPENSABLE, Action, Health
+from acp_client_v0_1.handles._timing import timing
 
-# "look" reads a run, and "describe" reads the descriptor of an agent.
-Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
-
-CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
-# The client can do without these operations, so a server may lack them. If one of them keeps
-# failing, reading the run or its agent shows whether the whole server is down.
-DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
+CHANGES: frozenset[Action] = frozenset(("create", "resume", "delete"))
+# The reads of one run. If one of them keeps failing, the reason may be the run or the server.
+READS_OF_A_RUN: frozenset[Action] = frozenset(("look", "output", "stream"))
 
 
 def is_unserved(error: ApiException) -> bool:
@@ -51,28 +48,50 @@ def is_unserved(error: ApiException) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known when a request has failed. All times come from one clock, in seconds."""
+class Caller:
+    """Who waits for a request. The parts of a call keep the caller of the call."""
+
+    # For how many times `Timing.outage` failures are survived: 0, 1, or infinity, which means that
+    # only the deadline ends the wait. With 0, the client's own retries do not apply either.
+    outages: float = math.inf
+    # Whether the caller has others beside it: it is a run of a batch. Then an error may be of all
+    # runs, and a search for a run is repeated until it has worked.
+    shared: bool = False
+    # Whether the caller wants one request. It is sent again only if the server limits requests.
+    once: bool = False
+    # Whether the caller is called, or can stop the wait, also while a request is under way.
+    watched: bool = False
+
+    @property
+    def survives(self) -> float:
+        """How many seconds of failures are survived."""
+        return self.outages * timing().outage
+
+
+WITH_TIMEOUT = Caller()
+WITHOUT_TIMEOUT = Caller(outages=1)
+IN_BATCH = Caller(outages=1, shared=True)
+# A request beside another one, which gives way to any failure.
+BESIDE = Caller(outages=0)
+ONCE = Caller(outages=0, once=True)
+# The request that shows whose failure it is, see `batch._blame`.
+LAST_TRY = Caller(outages=1, shared=True, once=True)
+
+
+class Known(NamedTuple):
+    """What is known of a wait when one of its requests has failed. Times are seconds."""
 
     now: float
-    # The caller's deadline.
-    ends: float = math.inf
-    # After a pause, no request begins with less than these seconds left.
-    least_left: float = 1.0
-    # When the failures in a row began. For the first failure this equals ``now``. In a batch, this
-    # may be the beginning of the server's outage instead, see `Wait.handle_failure`.
-    since: float = 0.0
-    # Failures are survived for this many seconds. Infinity: only the deadline ends the wait.
-    longest: float = 300.0
-    # How many failures of this wait came in a row before this failure.
+    # The last moment at which the wait begins a request.
+    last: float = math.inf
+    # The failures in a row before this failure, and when they began. It is infinity for the first.
     failures: int = 0
-    # Whether the address is known to be a server's, see `Server.reached`.
+    since: float = math.inf
+    # Whether there is a sign that the address is right. If there is none, a failure gets only as
+    # many retries as the client itself makes.
     reached: bool = True
-    # How many times the client itself retries a request that could not be sent.
     retries: float = 3
-    # Whether this operation is known to fail while the server serves other operations.
-    fails: bool = False
-    # Whether a request of another operation has just shown that the whole server fails.
+    # Whether a request of another action has just shown that the whole server fails.
     probed: bool = False
     # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf
@@ -87,10 +106,19 @@ class Pause(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Find out in another way what to do.
+    """The outcome is unknown: the caller looks before it sends the request again.
 
     The caller reads the run, searches for a run that may have been created, or polls.
     """
+
+
+Whose = Literal["run", "all"] | Action
+"""Whose failure an error is, for a batch.
+
+- "run": The error is the outcome of one run.
+- "all": All runs would get the error. It ends the batch.
+- An action: It is unclear. The same request for another run shows whose failure it is.
+"""
 
 
 class Raise(NamedTuple):
@@ -101,91 +129,116 @@ class Raise(NamedTuple):
     # "late": The deadline comes before the next request could begin.
     # "over": The failures have lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
+    whose: Whose = "run"
 
 
 Decision = Pause | Probe | Raise
 
 
-def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
-    """Decide what to do about the failure of an operation.
+def decide(
+    action: Action, failure: Failure, health: Health, caller: Caller, known: Known
+) -> Decision:
+    """Decide what to do about the failure of an action.
 
     The conditions are the rows of a table. The first condition that is true decides.
     """
     kind = failure.kind
     if kind == "denied":
-        return Raise()
-    if kind == "unsent" and not (facts.reached or failure.full_pool):
-        # The address is probably wrong. So there are only as many retries as the client makes for a
-        # single call, or fewer if the deadline comes first.
-        decision = _pause(failure, facts, timing, outage=False)
-        more = facts.failures < facts.retries and isinstance(decision, Pause)
-        return decision if more else Raise()
-    if kind in ("unsent", "limited"):
-        return _pause(failure, facts, timing)
-    if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
-        return Probe()
-    # If a stream is unreadable, the response is no event stream. Then the row below that has
-    # `operation == "stream"` decides.
-    if kind == "unreadable" and operation != "stream":
-        # Usually an unreadable response counts as an outage. In two cases the request gets only as
-        # many retries as a single call of the client:
-        # - No server was ever reached. The address is probably wrong.
-        # - A descriptor does not fit the contract. It will not change.
-        few_retries = not facts.reached or operation == "describe"
-        if few_retries and facts.failures >= facts.retries:
-            return Raise()
-        return _pause(failure, facts, timing, outage=facts.reached)
+        return Raise(whose="all")
+    if kind in ("lost", "unreadable", "oversized", "moved") and action in CHANGES:
+        # In a batch, nobody searches for hours.
+        too_long = caller.shared and (failure.retry_after or 0.0) > caller.survives
+        return Raise(whose="all") if too_long else Probe()
+    if kind in ("unsent", "limited") or (kind == "unreadable" and action != "stream"):
+        return _after_no_response(action, failure, caller, known)
     if kind == "lost":
-        fails_often = facts.fails or facts.failures + 1 >= timing.refusals
-        # True if the reason for the failure is known: the whole server fails, or it asks for a
-        # pause.
-        explained = facts.probed or (operation == "search" and failure.retry_after)
-        if fails_often and operation in DISPENSABLE and not explained:
-            return Probe()
-        return _pause(failure, facts, timing)
+        return _after_loss(action, failure, health, caller, known)
     # A 404 to a create, describe or search is not about a run: the agent or the path is missing.
-    # The last row raises such a 404.
-    if kind == "missing" and operation not in ("create", "describe", "search"):
-        if facts.age < timing.young:
-            return _pause(failure, facts, timing, outage=False)
-        return Raise("gone") if operation == "look" else Probe()
+    if kind == "missing" and action not in ("create", "describe", "search"):
+        return _after_missing(action, failure, caller, known)
+    return _after_refusal(action, failure)
+
+
+def _after_no_response(action: Action, failure: Failure, caller: Caller, known: Known) -> Decision:
+    """Decide after a request that was not sent or was limited, or an unreadable response."""
+    # Either shows a wrong address if nothing else shows that the address is right. Then there are
+    # only as many retries as the client makes for a single call, or as the deadline allows.
+    limited = failure.kind == "limited" or failure.full_pool
+    wrong_address = not (known.reached or limited)
+    few_retries = wrong_address or (action == "describe" and failure.kind == "unreadable")
+    decision = _pause(action, failure, caller, known, outage=not wrong_address)
+    if wrong_address and not isinstance(decision, Pause):
+        return Raise(whose="all")
+    # A descriptor that does not fit the contract will not change.
+    if few_retries and known.failures >= known.retries:
+        return Raise(whose="all" if wrong_address else "run")
+    return decision
+
+
+def _after_loss(
+    action: Action, failure: Failure, health: Health, caller: Caller, known: Known
+) -> Decision:
+    fails_often = action in health.fails or known.failures + 1 >= timing().refusals
+    # True if the reason for the failure is known: the whole server fails, or it asks for a pause.
+    explained = known.probed or (action == "search" and failure.retry_after)
+    if fails_often and action in DISPENSABLE and not explained:
+        return Probe()
+    return _pause(action, failure, caller, known)
+
+
+def _after_missing(action: Action, failure: Failure, caller: Caller, known: Known) -> Decision:
+    if known.age < timing().young:
+        return _pause(action, failure, caller, known, outage=False)
+    return Raise("gone") if action == "look" else Probe()
+
+
+def _after_refusal(action: Action, failure: Failure) -> Decision:
+    lacks = failure.kind == "lacks"
     # A proxy may respond to "output" with a 405 or 501 while there is no output yet. Reading the
     # run shows whether there must be an output. A run that cannot be streamed is read as well.
-    if operation == "stream" or (kind == "lacks" and operation == "output"):
+    if action == "stream" or (lacks and action == "output"):
         return Probe()
     # A resume gets a 409 if another caller's answer came first, or if the run's thread of ACP is
     # busy. Reading the run shows which it is.
-    if failure.conflict and operation == "resume":
+    if failure.conflict and action == "resume":
         return Probe()
-    return Raise()
+    # No such agent, or a server that creates or shows no runs.
+    all_runs = lacks or (failure.kind == "missing" and action == "create")
+    return Raise(whose="all" if all_runs and action in ("create", "look") else "run")
 
 
-def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
+def _pause(
+    action: Action, failure: Failure, caller: Caller, known: Known, *, outage: bool = True
+) -> Decision:
     """Return a `Pause`, or a `Raise` if no request may follow.
 
     That is so if a ``Retry-After`` lasts too long, or the failures have lasted too long.
     """
-    hold = failure.retry_after or 0.0
+    asked = failure.retry_after or 0.0
     # The next request must begin within these seconds.
-    to_go = facts.ends - facts.least_left - facts.now
+    to_go = known.last - known.now
     # Failures are survived for this many more seconds.
-    left = facts.since + facts.longest - facts.now
+    left = min(known.since, known.now) + caller.survives - known.now
     # If the server asks for a longer pause, the error of the request is raised as it is. Its
     # message says how long the pause would be.
-    if hold and hold > left:
-        return Raise()
+    if asked and asked > left:
+        return Raise(whose="all")
+    # A server that is away, or that limits requests, is so for all runs.
+    of_a_run = action in READS_OF_A_RUN and failure.kind in ("lost", "unreadable") and not asked
+    over = Raise("over", action if of_a_run else "all")
     if outage and left < 0:
-        return Raise("over")
-    if hold > to_go:
+        return over
+    if asked > to_go:
         return Raise("late")
     if failure.kind == "missing":
-        seconds = timing.young_pause
+        seconds = timing().young_pause
     else:
-        seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
-    if outage and seconds > left:
-        return Raise("over")
+        seconds = backoff(known.failures, *timing().backoff) * (0.5 + random.random() / 2)
+    once = caller.once and not (asked or failure.limits)
+    if outage and (once or seconds > left):
+        return over
     # A backoff is shortened so that one more request can begin before the deadline.
-    return Pause(max(min(seconds, to_go), hold), outage)
+    return Pause(max(min(seconds, to_go), asked), outage)
 
 
 class Window:
@@ -195,53 +248,48 @@ class Window:
     held the poll for that long.
 
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
-    - After a full window, the next window is twice as long, if it is then still shorter than the
-      poll that was cut. It never becomes longer than the first window.
-    - A window that is as long as the poll that was cut, or longer, is tried only after several full
-      windows since the last cut: four after one cut, 16 after two, and 64 after three.
+    - After a full window, the next window is twice as long, as long as it stays below three
+      quarters of the longest window that was cut, of the last cuts in a row.
+    - Ten minutes after the last cut, a window of the first length is tried again.
 
-    Example: a poll of 30 seconds is cut after 20, so the next window is 15. Once four windows of 15
-    seconds were full, the next window is 30.
+    Example: a poll of 30 seconds is cut after 7, so the next window is 5, and then 10. If this one
+    is cut, too, the windows are 5 seconds for ten minutes. If it is full, the next one is 20.
 
     The reason: a proxy with a time limit will cut a longer window again. But if the cut was an
     accident, such as a restart of the server, a longer window would work, and short windows only
     cost requests. Nothing distinguishes these two cases.
     """
 
-    # How many seconds the last poll that was cut had lasted.
-    _cut_at = math.inf
-    # The number of cuts since a window of at least `_cut_at` was full.
-    _cuts = 0
-    # The number of full windows since the last cut.
-    _full = 0
+    # The longest window of the last cuts in a row, and the time of the last cut.
+    _longest_cut = 0
+    _cut_at = -math.inf
+    # Whether a window was full since the last cut.
+    _was_full = True
 
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
 
-    def note_cut(self, window: int, took: float) -> None:
-        """Note that a poll with a window of ``window`` seconds was cut after ``took`` seconds."""
+    def shorten(self, window: int, took: float, now: float) -> None:
+        """Shorten the window after a poll with a window of ``window`` was cut after ``took``."""
         self.seconds = max(1, int(0.75 * took) if took < window else window // 2)
-        self._cut_at = min(took, window)
-        self._cuts += 1
-        self._full = 0
+        self._longest_cut = window if self._was_full else max(window, self._longest_cut)
+        self._cut_at, self._was_full = now, False
 
-    def note_full(self, window: int, timing: Timing) -> None:
-        """Note that the server held a poll for its whole window of ``window`` seconds."""
-        self._full += 1
-        if window >= self._cut_at:
-            self._cut_at, self._cuts = math.inf, 0
-        longer = min(2 * self.seconds, self._longest)
-        # The exponent is bounded, since no wait has 4 ** 16 windows.
-        if longer < self._cut_at or self._full >= timing.full_windows ** min(self._cuts, 16):
-            self.seconds = longer
+    def lengthen(self, now: float) -> None:
+        """Lengthen the window, if that may work, after the server held a poll for all of it."""
+        self._was_full = True
+        if now - self._cut_at >= timing().cut_memory:
+            self.seconds = self._longest
+        elif 2 * self.seconds < 0.75 * self._longest_cut:
+            self.seconds *= 2
 
 
-def fitted(window: int, limit: float, margin: float, timing: Timing) -> tuple[int, float]:
+def fitted(window: int, limit: float, margin: float) -> tuple[int, float]:
     """Fit a long poll into ``limit`` seconds. Return its window and its timeout, in seconds.
 
     The timeout is the window plus ``margin``, but at most ``limit``.
     """
-    window = int(min(window, max(0.0, limit - timing.round_trip)))
+    window = int(min(window, max(0.0, limit - timing().round_trip)))
     return window, min(limit, window + margin)
 
 

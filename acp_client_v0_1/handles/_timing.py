@@ -33,10 +33,8 @@ class Timing:
 
     # Requests
 
-    # A request that `Wait.perform` sends takes at most this long, except
-    # - a create, a resume, a DELETE and a long poll, and
-    # - `RunHandle.refresh` and the opening of a stream without a timeout. These two have the
-    #   client's own timeouts.
+    # Reading a run, an agent or an output that is there, and a search, take at most this long.
+    # `RunHandle.refresh` has the client's own timeouts, and so has a stream without a timeout.
     quick: float = 10.0
     # A resume or a DELETE takes at most this long.
     change: float = 60.0
@@ -53,11 +51,9 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # An outage is logged at its first failure, with two exceptions:
-    # - A 429 is not logged if the pause after it ends within this many seconds after the first
-    #   failure of the outage.
-    # - After a warning, for `warnings` seconds, a new outage is logged only once it has lasted
-    #   longer than this.
+    # An outage is logged
+    # - at its first failure, if none was logged in the last `warnings` seconds;
+    # - once it has lasted for this long, if one was logged, or if it is a rate limit (429).
     quiet: float = 5.0
     # See `quiet`.
     warnings: float = 60.0
@@ -91,10 +87,9 @@ class Timing:
     round_trip: float = 0.1
     # The pauses after polls that ended without output before their windows were over.
     early: tuple[float, float] = (0.2, 2.0)
-    # After one cut, this many windows must be full before a window as long as the poll that was cut
-    # is tried again. Each further cut multiplies the number by this. See `_rules.Window` for what
-    # "cut" and "full" mean.
-    full_windows: int = 4
+    # For this long after a cut, windows stay shorter than the poll that was cut, see
+    # `_rules.Window`.
+    cut_memory: float = 600.0
 
     # The search for the run of a lost create
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,11 +28,11 @@ from acp_client_v0_1.exceptions import (
     ResponseValidationError,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, add_note, create_core, handle_of, received_id
-from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
+from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
+from acp_client_v0_1.handles._create import Create, NoAgent, SearchProbe, find_by_token
+from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._match import asked_for, is_of, same_agent
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
-from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
@@ -40,6 +42,7 @@ from acp_client_v0_1.handles._token import (
     new_client_token,
     server_of,
 )
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
@@ -63,6 +66,8 @@ T = TypeVar("T")
 
 # How many agents an error names at most.
 _SHOWN = 3
+# How many client tokens are remembered.
+_MOST_TOKENS = 1000
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -402,8 +407,9 @@ class AgentHandle(Notebook):
 
         - any exception that ``inputs`` raises;
         - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
-          to ``check`` by, an outage of 300 seconds, or what ``connect`` raises. But an
-          `OSError` of ``connect`` is the error of one item;
+          to ``check`` by, a ``Retry-After`` of more than 300 seconds, an outage of 300 seconds
+          which the request for another run confirms, or what ``connect`` raises. But an `OSError`
+          of ``connect`` is the error of one item;
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
@@ -422,9 +428,10 @@ class AgentHandle(Notebook):
             on_interrupt: Answers questions, as for `run`. It is called from several threads.
             check: Check each input first, as the method `check` does. None counts as {}.
             journal: The path of the file that records each start and outcome.
-            retry_failed: Run an input again if the journal says that its run has failed. The old
-                run is read first. If the server has tried it again, so that its status is not
-                ``error`` or ``timeout`` any more, the batch waits for its output instead.
+            retry_failed: Run an input again if the journal says that its run, or the output of its
+                run, has failed. The old run is read first, or its output is asked for. If the
+                server has tried the run again, so that its status is not ``error`` or ``timeout``
+                any more, or if the output is there, the batch uses the old run instead.
             unclear: What to do with an input whose run may or may not have been started, if a
                 search does not show which. "raise", the default, makes a `RunStartAmbiguous` the
                 outcome of the input. "start" starts a run, which may be a second one.
@@ -500,26 +507,27 @@ class AgentHandle(Notebook):
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
+            create = Create(creation, wait)
 
-            def post(creation: RunCreate) -> list[Run]:
-                made = create(creation, wait)
+            def post() -> list[Run]:
+                made = create.run()
                 # A run that was found may be of an earlier call, if the client token is not new.
-                return made if new or not wait.create_was_unclear else asked_for(made, creation)
+                return made if new or not create.unclear else asked_for(made, creation)
 
             make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
-            token, server = client_token_of(creation), server_of(self.runs.api_client)
-            earlier = set[str]() if new else _earlier_creates(f"{server} {self.agent_id} {token}")
-            if earlier and not reuse:
+            agent = f"{server_of(self.runs.api_client)} {self.agent_id}"
+            token = "" if new else client_token_of(creation)
+            if not reuse and _earlier_creates.has(agent, token):
                 warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
             try:
                 core = self._explained(make)
             except RunStartAmbiguous:
                 # Of the package's errors, only this error leaves open whether there is a run.
-                earlier.add(token)
+                _earlier_creates.add(agent, token)
                 raise
-            earlier.add(token)
+            _earlier_creates.add(agent, token)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found and (new or not wait.create_was_unclear)
+        return core, not found and (new or not create.unclear)
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
@@ -544,7 +552,8 @@ class AgentHandle(Notebook):
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
         """Search for the runs with a client token. Some may be of other agents."""
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        probe = partial(probe_search, wait, self.agent_id)
+        probe = SearchProbe(wait, self.agent_id)
+        find = partial(find, turn=wait.take_turn)
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
@@ -559,8 +568,7 @@ class AgentHandle(Notebook):
         try:
             # The new wait is a part of the call, so a `Retry-After` that came during the call
             # counts.
-            wait = Wait(call.contact, timing().exit)
-            wait.called_at = call.called_at
+            wait = Wait(call.contact, timing().exit, turns=call.turns)
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
                 found = [run for run in found if is_of(run, self.agent_id)]
@@ -585,16 +593,35 @@ class AgentHandle(Notebook):
         return "" if known is None else known.metadata.ref.name
 
 
-@lru_cache(maxsize=1000)
-def _earlier_creates(server_agent_token: str) -> set[str]:
-    """Return a set that has the client token if an earlier create may have made a run.
+class _EarlierCreates:
+    """The creates of this process that may have made a run: the last 1000 with a token of the user.
 
-    The set is about this process's creates of one agent's runs with one client token. Every call
-    with the same argument returns the same set, until 1000 other tokens have come. The caller adds
-    the token when a create has made a run, or has raised `RunStartAmbiguous`. A create that Ctrl-C
-    has interrupted may have made a run, too, and leaves the set empty.
+    They are creates that have made a run, or have raised `RunStartAmbiguous`. A create that Ctrl-C
+    has interrupted may have made a run, too, and is not among them.
     """
-    return set()
+
+    def __init__(self) -> None:
+        self._tokens: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, agent: str, client_token: str) -> None:
+        """Note a create of a run. "" stands for a client token that nobody can use again."""
+        with self._lock:
+            if client_token:
+                self._tokens[agent, client_token] = None
+            if len(self._tokens) > _MOST_TOKENS:
+                self._tokens.popitem(last=False)
+
+    def has(self, agent: str, client_token: str) -> bool:
+        """Tell whether there was such a create."""
+        return (agent, client_token) in self._tokens
+
+    def clear(self) -> None:
+        """Forget all creates."""
+        self._tokens.clear()
+
+
+_earlier_creates = _EarlierCreates()
 
 
 def _read_agent(agents: AgentsApi, agent_id: str, **options: Any) -> Agent:

@@ -34,9 +34,9 @@ from acp_client_v0_1.exceptions import (
     EventTooLarge,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._rules import is_unserved
+from acp_client_v0_1.handles._known import FINAL
+from acp_client_v0_1.handles._rules import BESIDE, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
@@ -289,10 +289,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if self._polling:
             self._poll()
             return
-        server = self._wait.contact.server
+        health = self._wait.contact.health
         refused: list[ApiException] = []
         stream: EventStream[Any] | None = None
-        if "stream" not in server.lacks:
+        if "stream" not in health.lacks:
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
         # A 204 has no body, so its connection is free already.
         if stream is None or stream.status == 204:
@@ -306,9 +306,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # continues, because the stream of a run that has ended may be gone. If the run
             # continues, `_decide` has just set `_polling`.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
-                server.lacks.add("stream")
+                health.lacks.add("stream")
             elif any(failure_of(e).kind == "lost" for e in refused):
-                server.fails.add("stream")
+                health.fails.add("stream")
             return
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence
@@ -382,7 +382,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Read the run beside the open stream, and act on its status."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        beside = self._wait.within(clock.beside_stream, survive=0.0)
+        beside = self._wait.part(clock.beside_stream, caller=BESIDE)
         try:
             run = core.read(beside)
         except TimeoutError:

@@ -21,11 +21,12 @@ from acp_client_v0_1.handles._answering import (
     outcome_of,
     result_of,
 )
-from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, handle_of, received_id
-from acp_client_v0_1.handles._create import find_by_token, find_created
+from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
+from acp_client_v0_1.handles._create import Search, find_by_token
+from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._match import is_of
-from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
@@ -175,7 +176,7 @@ class RunHandle(Notebook):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        found = find_created(known, Wait(contact, timeout))
+        found = Search(known, Wait(contact, timeout)).run()
         return handle_of(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod

@@ -19,7 +19,7 @@ from urllib3 import BaseHTTPResponse
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.incoming import Incoming
+from acp_client_v0_1._http.incoming import End, Incoming
 from acp_client_v0_1._http.parse import Head
 from acp_client_v0_1._http.pool import Pools
 
@@ -63,7 +63,7 @@ class _Declared(Incoming):
     def __init__(self, response: BaseHTTPResponse, attempt: Attempt) -> None:
         self._response = response
         self.attempt = attempt
-        self._fate = {}
+        self._end = End()
         reason = response.reason or ""
         self.head = Head(response.version, response.status, reason, response.headers)
 
@@ -74,7 +74,7 @@ class _Declared(Incoming):
         """Do nothing: nobody waits for a body that is there."""
 
     def close(self) -> None:
-        self._fate.setdefault(None, "closed")
+        self._end.be("closed")
 
 
 def _ask_responses(call: Call, attempt: Attempt) -> Incoming:

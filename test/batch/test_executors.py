@@ -35,8 +35,8 @@ from acp_client_v0_1 import (
     RunFailed,
     RunHandle,
     RunInterrupted,
-    RunStartAmbiguous,
     RunWaitTimeout,
+    TooManyRequestsException,
 )
 from acp_client_v0_1.batch import _executors
 from acp_client_v0_1.batch._tasks import Task
@@ -454,7 +454,7 @@ def test_a_batch_on_dask_that_loses_a_worker(
 def test_a_search_that_the_server_limits_is_followed_by_no_create(
     server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
 ) -> None:
-    """The server serves other requests, so only the search of one task fails, until it is over."""
+    """A limit is never of one run, so it ends the batch once it has lasted for an outage."""
     set_timing(outage=2.0, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -464,10 +464,9 @@ def test_a_search_that_the_server_limits_is_followed_by_no_create(
         server.faults.add(Fault(path="/runs/search", status=429, times=None))
         yield {"n": 1}
 
-    with agent.map(inputs(), executor=threads, concurrency=2, on_stop="cancel") as batch:
-        item = next(batch)
-        server.faults.clear()
-    assert isinstance(item.outcome, RunStartAmbiguous) and item.index == 1
+    batch = agent.map(inputs(), executor=threads, concurrency=2, on_stop="cancel")
+    with pytest.raises(TooManyRequestsException):
+        next(batch)
     assert len(creates(server)) == 1
 
 

@@ -27,6 +27,7 @@ from support.batches import (
     wait_for,
 )
 from support.moments import Interrupt, Moment
+from support.serving import a_contact
 from support.socket_server import Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
@@ -45,12 +46,11 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1._http import slots
-from acp_client_v0_1._http.retry import Server
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch import _batch, _workers
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
-from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -136,20 +136,77 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     assert runs_by_input(server).total() == 6
 
 
-def test_one_run_that_fails_among_others_that_work_is_no_outage(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+@pytest.mark.parametrize("ordered", [False, True], ids=["as they end", "ordered"])
+def test_one_run_whose_output_always_fails_costs_one_item(
+    server: LocalServer,
+    agent: AgentHandle,
+    executor: Executor | None,
+    set_timing: SetTiming,
+    path: Path,
+    ordered: bool,
 ) -> None:
     set_timing(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
+    # No poll is held, so the next one finds the fault.
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
-    inputs = [{"n": -1, "seconds": 30}, *numbers(100, seconds=0.1)]
-    with agent.map(inputs, concurrency=4) as batch:
-        assert next(batch).ok
-        (slow,) = [run["run_id"] for run in server.runs if run["creation"]["input"]["n"] == -1]
-        server.faults.clear()
-        server.faults.add(Fault(path=f"/runs/{slow}/output", status=500, times=None))
-        failed = [item for item in batch if not item.ok]
-    assert [item.run_id for item in failed] == [slow]
-    assert isinstance(failed[0].error, ServiceException)
+    bad = list[str]()
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": -1, "seconds": 1}
+        if not bad:
+            wait_for(lambda: len(server.runs) == 1)
+            bad.append(server.runs[0]["run_id"])
+            server.faults.clear()
+            server.faults.add(Fault(path=f"/runs/{bad[0]}/output", status=500, times=None))
+        yield from numbers(34, seconds=0.1)
+
+    options: Any = {"journal": path, "executor": executor, "ordered": ordered}
+    items = list(agent.map(inputs(), concurrency=4, **options))
+    (failed,) = [item for item in items if not item.ok]
+    assert (failed.run_id, type(failed.error), len(items)) == (bad[0], ServiceException, 35)
+    server.clear_requests()
+    again = list(agent.map(inputs(), **options))
+    assert [item.run_id for item in again if not item.ok] == bad
+    # An executor counts the duplicates.
+    assert {request.path for request in server.requests} <= {"/runs/search"}
+    # The old output is asked for once, and then the input is run again.
+    items = list(agent.map(inputs(), retry_failed=True, **options))
+    assert all(item.ok for item in items) and runs_by_input(server)[-1] == 2
+    outputs = [r.path for r in server.requests if r.path.endswith("/output")]
+    assert outputs.count(f"/runs/{bad[0]}/output") == 1
+
+
+def test_nothing_is_lost_if_the_outputs_of_all_runs_fail(
+    server: LocalServer,
+    agent: AgentHandle,
+    executor: Executor | None,
+    set_timing: SetTiming,
+    path: Path,
+) -> None:
+    """The server serves everything else, and another run, which has worked, shows the outage."""
+    set_timing(outage=0.5, backoff=(0.05, 0.1))
+    options: Any = {"journal": path, "executor": executor}
+    server.faults.add(Fault(path="/runs/*/output", times=3))  # are served
+    server.faults.add(Fault(path="/runs/*/output", status=500, times=None))
+    items = list[BatchItem]()
+    for _ in range(2):
+        with pytest.raises(ServiceException):
+            for item in agent.map(numbers(12), concurrency=2, **options):
+                items.append(item)
+    assert len({item.index for item in items}) == 3 and all(item.ok for item in items)
+    server.faults.clear()
+    items = list(agent.map(numbers(12), ordered=True, **options))
+    assert [item.result()["n"] for item in items] == list(range(12))
+    assert runs_by_input(server).total() == 12
+
+
+def test_a_create_whose_response_breaks_off_is_searched_for_by_a_new_client(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    """It is the first response that the client gets, and shows no more than that."""
+    raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"
+    server.faults.add(Fault(method="POST", path="/runs", raw=raw, late=0.05))
+    (item,) = agent.map(numbers(1))
+    assert item.ok and len(creates(server)) == runs_by_input(server).total() == 1
 
 
 def test_a_wrong_address_is_raised(path: Path) -> None:
@@ -193,7 +250,7 @@ class Searched:
         runs = SimpleNamespace(
             search_runs=lambda request, *, _request_timeout: self.search(request)
         )
-        self.contact = Contact(runs, Server(reached=True), 0, Pace())  # type: ignore[arg-type]
+        self.contact = a_contact(runs, batch=True)
         self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
         self.stop = self
 
@@ -332,7 +389,7 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
         return []
 
     if before:
-        searched.contact.server.fails.add("search")
+        searched.contact.health.fails.add("search")
     searched.search = search
     unattended.search()
     assert put_back == [12] and unattended.window(500) == 2
@@ -374,14 +431,16 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
     set_timing(sleep=sleep, pace=(0.4, 0.4))
     searched.lists("another")
     searched.search = search
-    assert searched.contact.pace is not None
-    searched.contact.pace.slow(0.0, certain=True)
+    turns, limit = searched.contact.turns, ApiException(status=429)
+    assert turns is not None
+    turns.failed(failure_of(limit), limit, 0, 0.0)
     unattended = searched.runs(lambda task: pytest.fail("no search has ended"), parked=parked)
     unattended.search()
     assert [request["offset"] for request in requests] == [900 * n for n in range(pages)]
     same = {"agent_id": "a", "status": "pending", "metadata": {"acp-batch": "b"}, "limit": 1000}
     assert all(request == {**same, "offset": request["offset"]} for request in requests)
-    assert len(slept) == pages - 1 and all(0.2 < seconds < 0.41 for seconds in slept)
+    # The first page waits for the rest of its turn.
+    assert len(slept) == pages and all(0.19 < seconds < 0.41 for seconds in slept)
     assert unattended.window(500) == 1  # so it is of no use
 
 
@@ -717,6 +776,22 @@ def test_a_server_that_limits_is_asked_slowly(
     # The first eight may be sent before there are turns.
     gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
     assert gaps[len(gaps) // 2] > 0.2
+
+
+@pytest.mark.parametrize("searches", [200, 500])
+def test_every_request_of_a_batch_takes_a_turn(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, searches: int
+) -> None:
+    """The searches for a create that was limited, and the look at its agent, too."""
+    set_timing(pace=(0.3, 0.3), recovery=1.0, young=0.5, backoff=(0.05, 0.1))
+    server.faults.add(Fault(method="POST", path="/runs", status=503, times=1))
+    if searches == 500:
+        server.faults.add(Fault(path="/runs/search", status=500, times=None))
+    (item,) = agent.map(numbers(1))
+    assert isinstance(item.outcome, dict if searches == 200 else RunStartAmbiguous)
+    times = [request.time for request in server.requests]
+    assert len(times) > 4
+    assert min(after - before for before, after in itertools.pairwise(times)) > 0.25
 
 
 def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(

@@ -104,9 +104,9 @@ def serving_case(case: Case) -> Iterator[tuple[SocketServer, ApiClient]]:
 @EVERY
 def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> None:
     with serving_case(case) as (server, client):
-        assert not client.rest_client.server.reached
+        assert not client.rest_client.reached
         check_returned(case, method(client, case)(*case.arguments))
-        assert client.rest_client.server.reached
+        assert client.rest_client.reached
         received = method(client, case, "_with_http_info")(*case.arguments)
         assert isinstance(received, ApiResponse)
         assert (received.status_code, received.headers["X-Trace"]) == (200, "abc")
@@ -187,7 +187,7 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
     with serving(sent, retries=False) as (_, client), pytest.raises(ERRORS[status]) as caught:
         method(client, GET_RUN)("r-1")
     error = caught.value
-    assert type(error) is ERRORS[status] and client.rest_client.server.reached
+    assert type(error) is ERRORS[status] and client.rest_client.reached
     assert (error.status, error.reason, error.data) == (status, "Reason", data)
     assert error.headers is not None and error.headers["X-Trace"] == "abc"
     assert (error.body or "") == content.decode()
@@ -235,7 +235,7 @@ def test_a_response_that_does_not_fit_keeps_its_body(case: Case) -> None:
         assert caught.value.status == 200
         assert (caught.value.body or "") == content.decode()
         assert isinstance(caught.value, ResponseValidationError) is not streams
-        assert not client.rest_client.server.reached  # it may be another server
+        assert not client.rest_client.reached  # it may be another server
 
 
 def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest) -> None:

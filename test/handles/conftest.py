@@ -20,7 +20,7 @@ from acp_client_v0_1.testing import LocalServer, Quirks
 @pytest.fixture(autouse=True)
 def no_earlier_creates() -> None:
     """A server of an earlier test may have had the same port, and a run with the same token."""
-    _earlier_creates.cache_clear()
+    _earlier_creates.clear()
 
 
 @pytest.fixture

@@ -43,8 +43,9 @@ from acp_client_v0_1 import (
     iter_runs,
     wait_for_run_output,
 )
-from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._rules import Operation
+from acp_client_v0_1.handles._health import Action, Turns
+from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -416,7 +417,7 @@ def test_an_answer_that_is_no_json_object(
     assert counts.resumes == []
 
 
-Step = tuple[float, Operation, int]  # a time, and a status that fails or 200
+Step = tuple[float, Action, int]  # a time, and a status that fails or 200
 
 
 def again(*steps: Step) -> list[Step]:
@@ -455,18 +456,17 @@ def test_what_is_logged_of_an_outage(
     steps: list[Step],
     said: list[str],
 ) -> None:
-    clock.now, server = 0.0, client.rest_client.server
+    clock.now = 0.0
     set_timing(backoff=(0.0, 0.0))
-    contact = Contact.of(RunsApi(client), Pace())
+    contact = Contact.of(RunsApi(client), Turns(paced=True))
     for at, operation, status in steps:
         clock.now = at
         if status == 200:
             Wait(contact).perform(operation, lambda limit: None)
-            assert (server.since, server.failures, server.warned) == (None, 0, False)
-            assert server.operations == frozenset()
+            assert contact.health.outage is None
         else:
             error = ApiException(status=status, reason="away")
-            assert Wait(contact).handle_failure(operation, error)
+            assert isinstance(Wait(contact).judge(operation, error), Pause)
     ends = "the server answers again, after 1 failures in 0.0 s"
     told = ["answers again" if words == ends else "fails" for words in caplog.messages]
     assert told == said
@@ -483,10 +483,10 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
     for begins in (0.0, 3000.0):
         clock.now = begins
         wait = Wait(contact)
-        assert wait.handle_failure("output", failure)
+        assert isinstance(wait.judge("output", failure), Pause)
         clock.now = begins + 301
         with pytest.raises(ApiException) as caught:
-            wait.handle_failure("output", failure)
+            wait.judge("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
 

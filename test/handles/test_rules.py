@@ -6,12 +6,10 @@ import itertools
 import math
 import threading
 from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-from support.serving import Clock
+from support.serving import Clock, a_contact
 from support.timing import SetTiming
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
@@ -26,18 +24,23 @@ from acp_client_v0_1 import (
     ResponseDecodeError,
     ResponseTooLarge,
     ResponseValidationError,
-    RunsApi,
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, Server, failure_of
+from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
-from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._health import Action, Health, Turns
 from acp_client_v0_1.handles._rules import (
+    BESIDE,
+    IN_BATCH,
+    ONCE,
+    WITH_TIMEOUT,
+    WITHOUT_TIMEOUT,
+    Caller,
     Decision,
-    Facts,
-    Operation,
+    Known,
     Pause,
+    Probe,
     Raise,
     Window,
     decide,
@@ -46,17 +49,42 @@ from acp_client_v0_1.handles._rules import (
     was_full,
 )
 from acp_client_v0_1.handles._timing import Timing
+from acp_client_v0_1.handles._wait import Wait
 
-ALL: tuple[Operation, ...] = (
+ALL: tuple[Action, ...] = (
     *("create", "search", "describe", "look", "output", "stream", "resume", "delete"),
 )
-READS: tuple[Operation, ...] = ("search", "describe", "look", "output")
-CHANGES: tuple[Operation, ...] = ("create", "resume", "delete")
-OF_A_RUN: tuple[Operation, ...] = ("output", "stream", "resume", "delete")
+READS: tuple[Action, ...] = ("search", "describe", "look", "output")
+CHANGES: tuple[Action, ...] = ("create", "resume", "delete")
+OF_A_RUN: tuple[Action, ...] = ("output", "stream", "resume", "delete")
 
 TIMING = Timing()
-NOW = Facts(now=1000.0, since=1000.0)
-NEVER = replace(NOW, reached=False)
+
+
+class Situation(NamedTuple):
+    """What is known when a request has failed."""
+
+    known: Known
+    caller: Caller = WITHOUT_TIMEOUT
+    fails: tuple[Action, ...] = ()
+
+    def decide(self, action: Action, error: ApiException) -> Decision:
+        health = Health()
+        health.fails.update(self.fails)
+        return decide(action, failure_of(error), health, self.caller, self.known)
+
+
+def but(
+    caller: Caller = WITHOUT_TIMEOUT, fails: tuple[Action, ...] = (), **changes: Any
+) -> Situation:
+    return Situation(Known(**{"now": 1000.0, **changes}), caller, fails)
+
+
+def never(**changes: Any) -> Situation:
+    return but(**{"reached": False, **changes})
+
+
+NOW, NEVER = but(), never()
 
 
 def answer(status: int, asked: float | None = None) -> ApiException:
@@ -152,7 +180,7 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> Non
     for status in range(300, 600):
         error = answer(status)
         repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
-        paused = isinstance(decide("look", failure_of(error), NOW, TIMING), Pause)
+        paused = isinstance(NOW.decide("look", error), Pause)
         passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
 
@@ -179,14 +207,6 @@ def test_whether_a_404_is_of_a_path_that_is_not_served(data: Any, unserved: bool
 # What is decided
 
 
-def but(**changes: Any) -> Facts:
-    return replace(NOW, **changes)
-
-
-def never(**changes: Any) -> Facts:
-    return replace(NEVER, **changes)
-
-
 def name_of(decision: Decision) -> str:
     """Return "pause", "outage" for a pause that counts as one, "probe", or why it is raised."""
     if isinstance(decision, Pause):
@@ -200,18 +220,18 @@ LOST_READS = [LOST[name] for name in ("closed", "408", "500", "524", "599")]
 FAILING = [CLOSED, REFUSED, answer(503), answer(429)]
 ASKED = [answer(status, 7) for status in (408, 429, 500, 503, 524)]
 TUNNEL = transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
-OPTIONAL: tuple[Operation, ...] = ("stream", "search")
-NOT_OPTIONAL: tuple[Operation, ...] = ("create", "search", "describe", "look", "resume", "delete")
+OPTIONAL: tuple[Action, ...] = ("stream", "search")
+NOT_OPTIONAL: tuple[Action, ...] = ("create", "search", "describe", "look", "resume", "delete")
 # Whatever else is known.
 ANY = [NOW, NEVER, but(age=2.0), but(failures=7, since=900.0, age=0.0)]
 
 
 class Case(NamedTuple):
-    """Each operation with each error, whichever of the facts are known, is decided alike."""
+    """Each action with each error, in whichever of the situations, is decided alike."""
 
-    operations: tuple[Operation, ...]
+    actions: tuple[Action, ...]
     errors: Iterable[ApiException]
-    facts: Iterable[Facts]
+    situations: Iterable[Situation]
     decision: str
 
 
@@ -221,7 +241,7 @@ DECISIONS: dict[str, Case] = {
     ),
     # Not "late": the run of a wrong address does not continue.
     "a server that never answered is a wrong address": Case(
-        ALL, WRONG, [never(failures=3), never(retries=0), never(ends=1000.5)], "error"
+        ALL, WRONG, [never(failures=3), never(retries=0), never(last=999.5)], "error"
     ),
     "a server that has answered is away": Case(
         ALL, AWAY, [but(retries=0), but(since=800.0, failures=500, retries=0)], "outage"
@@ -230,7 +250,7 @@ DECISIONS: dict[str, Case] = {
     "a change without a response": Case(
         CHANGES,
         UNCLEAR.values(),
-        [*ANY, never(failures=99, age=0.0), but(ends=1000.0, since=0.0)],
+        [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)],
         "probe",
     ),
     # In the last case, the server is away: a probe has failed, too.
@@ -241,7 +261,7 @@ DECISIONS: dict[str, Case] = {
         "outage",
     ),
     "an optional operation that the server may lack": Case(
-        OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=True)], "probe"
+        OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=OPTIONAL)], "probe"
     ),
     "a response that cannot be read": Case(READS, [UNREADABLE], [NOW], "outage"),
     "the first that cannot be read": Case(READS, [UNREADABLE], [never(retries=2)], "pause"),
@@ -255,39 +275,37 @@ DECISIONS: dict[str, Case] = {
     ),
     # Retry-After
     "a Retry-After": Case(
-        READS, ASKED, [NOW, but(failures=50), but(ends=1008.0), but(since=707.0)], "outage"
+        READS, ASKED, [NOW, but(failures=50), but(last=1007.0), but(since=707.0)], "outage"
     ),
     "a Retry-After beyond the deadline, or the last request before it": Case(
-        READS, ASKED, [but(ends=1006.9), but(ends=1007.9)], "late"
+        READS, ASKED, [but(last=1005.9), but(last=1006.9)], "late"
     ),
     "a Retry-After beyond the outage": Case(READS, ASKED, [but(since=706.0)], "error"),
     "an hour where no outage is counted": Case(
         ("look", "output"),
         [AN_HOUR, answer(404, 3600)],
-        [never(age=0.5), never(age=0.5, longest=0.0)],
+        [never(age=0.5), never(age=0.5, caller=BESIDE)],
         "error",
     ),
-    "a limit": Case(ALL, [answer(429), answer(429, 0)], [NOW, but(ends=1060.0)], "outage"),
+    "a limit": Case(ALL, [answer(429), answer(429, 0)], [NOW, but(last=1059.0)], "outage"),
     "a limit for an hour": Case(ALL, [answer(429, 3600)], [NOW], "error"),
     "a limit for longer than a deadline": Case(
-        ALL, [answer(429, 3600)], [but(ends=1060.0, longest=math.inf)], "late"
+        ALL, [answer(429, 3600)], [but(last=1059.0, caller=WITH_TIMEOUT)], "late"
     ),
     # Never "maybe started": it is the 429 that is raised, by its caller.
     "a limit near the deadline": Case(
-        ALL, [answer(429)], [but(ends=1000.5, longest=math.inf)], "late"
+        ALL, [answer(429)], [but(last=999.5, caller=WITH_TIMEOUT)], "late"
     ),
     # The end of the time, and of an outage
-    "less than a second to go": Case(READS, FAILING, [but(ends=1000.9)], "late"),
-    "more than a second to go": Case(READS, FAILING, [but(ends=1001.1, failures=3)], "outage"),
-    "a timeout of less than a second": Case(
-        READS, FAILING, [but(ends=1000.5, least_left=0.3)], "outage"
-    ),
+    "less than a second to go": Case(READS, FAILING, [but(last=999.9)], "late"),
+    "more than a second to go": Case(READS, FAILING, [but(last=1000.1, failures=3)], "outage"),
+    "a timeout of less than a second": Case(READS, FAILING, [but(last=1000.2)], "outage"),
     "an outage of less than 300 seconds": Case(
         READS, FAILING, [but(failures=3, since=705)], "outage"
     ),
     "an outage of 300 seconds": Case(READS, FAILING, [but(failures=3, since=701)], "over"),
     "an outage that only the deadline ends": Case(
-        READS, FAILING, [but(failures=3, since=0.0, longest=math.inf, ends=1009)], "outage"
+        READS, FAILING, [but(failures=3, since=0.0, caller=WITH_TIMEOUT, last=1008.0)], "outage"
     ),
     # 404
     "a run that is not there": Case(
@@ -328,13 +346,14 @@ DECISIONS: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", DECISIONS.values(), ids=DECISIONS)
 def test_what_is_decided(case: Case) -> None:
-    for operation, error, known in itertools.product(case.operations, case.errors, case.facts):
-        decision, failure = decide(operation, failure_of(error), known, TIMING), failure_of(error)
-        assert name_of(decision) == case.decision, (operation, error, known)
+    for action, error, situation in itertools.product(case.actions, case.errors, case.situations):
+        decision, failure = situation.decide(action, error), failure_of(error)
+        known = situation.known
+        assert name_of(decision) == case.decision, (action, error, situation)
         if isinstance(decision, Pause):
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
-            assert decision.seconds <= known.ends - known.least_left - known.now + 1e-6
+            assert decision.seconds <= known.last - known.now + 1e-6
             assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
@@ -342,47 +361,56 @@ def test_what_is_decided(case: Case) -> None:
 def test_a_change_leaves_time_to_find_out_what_became_of_it(
     clock: Clock, left: float, most: float
 ) -> None:
-    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), left)
+    wait = Wait(a_contact(), left)
     for operation in CHANGES:
         assert wait.limit(100.0, operation) == pytest.approx(most)
 
 
-@pytest.mark.parametrize(
-    ("error", "server", "ends"),
-    [
-        (answer(401), {}, True),  # the credentials are those of all runs
-        (answer(422), {"since": 0.0}, False),
-        (answer(404), {"since": 0.0}, False),
-        (answer(503), {}, False),
-        (answer(503), {"since": 9900.0}, False),  # other requests worked 100 s ago
-        (answer(503), {"since": 9800.0}, True),
-        (UNREADABLE, {"since": 9800.0}, True),
-        (UNREADABLE, {"reached": False}, True),
-        (REFUSED, {"reached": False}, True),
-        (REFUSED, {}, False),
-        (answer(503), {"since": 9851.0}, False),
-        (answer(503), {"since": 9850.0}, True),
-        (answer(429, 60), {"hold_ends": 10060.0}, False),
-        (answer(429, 300), {"hold_ends": 10300.0}, False),
-        (answer(429, 3600), {"hold_ends": 13600.0}, True),
-    ],
-)
-def test_what_ends_a_batch(
-    error: ApiException, server: dict[str, Any], ends: bool, set_timing: SetTiming
-) -> None:
-    set_timing(now=lambda: 10_000.0)
-    known = Server(**{"reached": True, **server})
-    assert Contact(RunsApi(), known, 0, Pace()).ends_batch(error) is ends
-    assert not Contact(RunsApi(), known, 0).ends_batch(error)
+BATCH = but(IN_BATCH)
+OVER = but(IN_BATCH, failures=9, since=699.0)
+WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable[Situation]]] = {
+    # The credentials and the address are those of all runs, and so is a server that is away.
+    "credentials": ("all", ALL, [answer(401), answer(403, 7), TUNNEL], [BATCH, OVER]),
+    "a wrong address": ("all", ALL, WRONG, [never(caller=IN_BATCH, failures=3)]),
+    "the first that cannot be read": (
+        *("all", READS, [UNREADABLE], [never(caller=IN_BATCH, failures=3)]),
+    ),
+    "a server that is away": ("all", ALL, AWAY, [OVER]),
+    "a limit": ("all", ALL, [answer(429)], [OVER]),
+    "a Retry-After beyond the outage": ("all", ALL, [answer(503, 301), answer(429, 301)], [BATCH]),
+    "an agent, or creates, that are not there": (
+        *("all", ("create",), map(answer, (404, 405, 501)), [BATCH]),
+    ),
+    "a server without runs": ("all", ("look",), [answer(405), answer(501)], [BATCH]),
+    "an outage of a search or a descriptor": ("all", ("search", "describe"), LOST_READS, [OVER]),
+    # Another run shows it.
+    "an outage of a run": ("unclear", ("look", "output"), [*LOST_READS, UNREADABLE], [OVER]),
+    "a refusal": ("run", ("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER]),
+    "a run that is gone": ("run", ("look",), [answer(404)], [BATCH]),
+    "the end of the time of an item": (
+        *("run", ("look", "output"), [answer(502), answer(429, 9)], [but(IN_BATCH, last=999.0)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", WHOSE.values(), ids=WHOSE)
+def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row: Any) -> None:
+    whose, actions, errors, situations = row
+    for action, error, situation in itertools.product(actions, list(errors), situations):
+        # A search that has failed often asks first whether the whole server fails.
+        known = situation.known._replace(probed=action == "search")
+        decision = situation._replace(known=known).decide(action, error)
+        assert isinstance(decision, Raise), (action, error, situation)
+        assert decision.whose == (action if whose == "unclear" else whose), (action, error)
 
 
 @pytest.mark.parametrize("reached", [True, False])
 def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
-    server = Server(reached=reached)
-    wait = Wait(Contact(RunsApi(), server, 0))
-    assert wait.handle_failure("look", FULL_POOL)
-    assert not wait.handle_failure("resume", answer(409))
-    assert (server.since, server.failures, server.warned) == (None, 0, False)
+    contact = a_contact(reached=reached)
+    wait = Wait(contact)
+    assert isinstance(wait.judge("look", FULL_POOL), Pause)
+    assert wait.judge("resume", answer(409)) == Probe()
+    assert contact.health.outage is None
 
 
 @pytest.mark.parametrize(("chance", "part"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
@@ -392,7 +420,7 @@ def test_the_pauses_double_up_to_a_longest_and_are_random(
     """Clients that failed together do not come back together."""
     monkeypatch.setattr("random.random", lambda: chance)
     for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
-        decision = decide("look", failure_of(CLOSED), but(failures=failures), TIMING)
+        decision = but(failures=failures).decide("look", CLOSED)
         assert decision == Pause(longest * part)
 
 
@@ -403,32 +431,33 @@ def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
         assert failure_of(stalled)[:2] == (kind, 7.0)
 
 
-def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
-    window, timing = Window(30), Timing()
-    window.note_cut(30, 0.5)
-    assert window.seconds == 1
-    window.note_full(1, timing)
-    assert window.seconds == 2
+@pytest.mark.parametrize(
+    ("cuts", "windows"),
+    [
+        ([(30, 0.5)], [1, 2, 4, 8, 16, 16]),  # a restart: at least a second
+        ([(30, 10.0)], [7, 14, 14]),
+        ([(30, 10.0), (7, 7.0), (3, 1.0)], [1, 2, 4, 8, 16, 16]),  # a restart that takes a while
+        ([(30, 29.0)], [21, 21]),
+        ([(30, 30.0)], [15, 15]),  # the server took its time, and then failed
+        # A longer window is cut, too: it was a proxy.
+        ([(30, 10.0), None, (14, 10.0)], [7, 7]),
+    ],
+)
+def test_windows_double_after_a_cut_and_the_full_one_comes_after_ten_minutes(
+    cuts: list[tuple[int, float] | None], windows: list[int]
+) -> None:
     window = Window(30)
-    window.note_cut(30, 10.0)
-    for _ in range(4):
-        assert window.seconds == 7
-        window.note_full(7, timing)
-    assert window.seconds == 14
-    window.note_cut(14, 10.0)  # again: sixteen full windows come before a longer one
-    for _ in range(16):
-        assert window.seconds == 7
-        window.note_full(7, timing)
-    assert window.seconds == 14
-    window.note_full(14, timing)  # what cut it is over
-    assert window.seconds == 28
-    window.note_full(28, timing)
-    assert window.seconds == 30
     for _ in range(2):
-        window.note_cut(30, 30.0)  # the server took its time, and then failed
-        for seconds in (15, 15, 15, 15, 30):
+        for cut in cuts:
+            if cut is None:
+                window.lengthen(100.0)
+            else:
+                window.shorten(*cut, 100.0)
+        for seconds in windows:
             assert window.seconds == seconds
-            window.note_full(seconds, timing)
+            window.lengthen(699.0)
+        window.lengthen(700.0)
+        assert window.seconds == 30
 
 
 @pytest.mark.parametrize(
@@ -436,7 +465,7 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
     [(30, 100.0, (30, 40)), (30, 20.0, (19, 20)), (2, 5.0, (2, 5)), (30, 0.05, (0, 0.05))],
 )
 def test_a_long_poll_fits_into_the_time(window: int, limit: float, fits: tuple[int, float]) -> None:
-    assert fitted(window, limit, 10.0, TIMING) == fits
+    assert fitted(window, limit, 10.0) == fits
 
 
 def test_a_window_is_full_after_nine_tenths_of_it() -> None:
@@ -448,80 +477,83 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
     chosen = Timing(
         quick=10, change=60, least_left=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
         warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
-        window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
+        window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), cut_memory=600, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
         least_silence=0.5, beyond=0.2, stream_backoff=(0.1, 4), kept=300, short_window=2,
         parked_searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
-    assert Facts(5.0) == Facts(
-        now=5.0, ends=math.inf, least_left=1.0, since=0.0, longest=300.0, failures=0,
-        reached=True, retries=3, fails=False, probed=False, age=math.inf,
+    assert Known(5.0) == Known(
+        now=5.0, last=math.inf, failures=0, since=math.inf, reached=True, retries=3, probed=False,
+        age=math.inf,
     )  # fmt: skip
+    callers = (WITH_TIMEOUT, WITHOUT_TIMEOUT, IN_BATCH, BESIDE, ONCE)
+    assert [each.survives for each in callers] == [math.inf, 300, 300, 0, 0]
+    assert [each.shared for each in callers] == [False, False, True, False, False]
+    assert [each.once for each in callers] == [False, False, False, False, True]
 
 
-def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts() -> None:
-    pace = Pace()
-    assert pace.interval == 0
-    pace.slow(pace.began, certain=False)
-    assert pace.interval == TIMING.pace[0]
-    pace.slow(pace.began + 1, certain=False)  # no request was served meanwhile
-    assert pace.interval == TIMING.pace[0]
-    pace.recover()
-    pace.slow(pace.began + 2, certain=False)
-    assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])
+def limited(turns: Turns, era: int, now: float = 0.0, status: int = 429) -> float:
+    error = answer(status)
+    turns.failed(failure_of(error), error, era, now)
+    return turns.interval
 
 
 def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
-    pace = Pace()
-    for at, interval in ((0.0, 0.05), (0.2, 0.05), (0.3, 0.1), (1.0, 0.2), (2.0, 0.4), (3.0, 0.5)):
-        pace.slow(at, certain=True)
-        assert pace.interval == interval, at
-    assert [pace.turn(9.0), pace.turn(9.1), pace.turn(10.6)] == [9.0, 9.5, 10.6]
-    pace.next_turn = 20.0
-    assert [pace.turn(11.0), pace.turn(11.0)] == [20.0, 20.5]
+    turns = Turns(paced=True)
+    assert [turns.next_turn(9.0), turns.next_turn(9.0)] == [9.0, 9.0]
+    for interval in (0.05, 0.1, 0.2, 0.4, 0.5):
+        era = turns.era
+        # Those that were sent at the old pace count once.
+        assert [limited(turns, era, 9.0, status) for status in (503, 429)] == [interval] * 2
+    assert [turns.next_turn(9.1), turns.next_turn(9.1), turns.next_turn(11)] == [9.5, 10.0, 11.0]
+    # Any other response counts as served, and no lost one does.
+    for error, factor in ((answer(404), 0.97), (answer(500), 0.97), (CLOSED, 1), (REFUSED, 1)):
+        turns.interval = 0.4
+        turns.failed(failure_of(error), error, turns.era, 9.0)
+        assert turns.interval == pytest.approx(0.4 * factor)
     for interval, left in ((0.0130, 0.0130 * 0.97), (0.0128, 0.0)):
-        pace.interval = interval
-        pace.recover()
-        assert pace.interval == pytest.approx(left)
-
-
-@pytest.mark.parametrize(("outage", "survived"), [(1200.0, False), (1010.0, True)])
-def test_a_run_of_a_batch_that_fails_alone_gives_up_before_the_batch_does(
-    clock: Clock, outage: float, survived: bool
-) -> None:
-    """Unless the others have failed for half of the time, too."""
-    contact = Contact(RunsApi(), Server(reached=True), 0, Pace())
-    wait = Wait(contact)
-    assert wait.handle_failure("look", answer(500))
-    contact.server.since, clock.now = outage, 1301.0
-    over = pytest.raises(ApiException, match="after 2 attempts in 301")
-    with nullcontext() if survived else over:
-        assert wait.handle_failure("look", answer(500))
+        turns.interval = interval
+        turns.succeeded()
+        assert turns.interval == pytest.approx(left)
+    alone = Turns()
+    assert limited(alone, 0) == 0
 
 
 @pytest.mark.parametrize(
-    ("operation", "elapsed", "slower"),
-    [("output", 0.1, True), ("output", 27.0, False), ("search", 27.0, True)],
+    ("status", "elapsed", "slower"),
+    [(503, 0.1, True), (503, 27.0, False), (429, 27.0, True), (504, 0.1, False)],
 )
-def test_a_503_slows_a_batch_unless_it_ends_a_poll_that_was_held(
-    operation: Operation, elapsed: float, slower: bool, clock: Clock
+def test_a_503_that_ends_a_poll_that_was_held_is_no_limit(
+    status: int, elapsed: float, slower: bool, clock: Clock
 ) -> None:
-    pace, error = Pace(), answer(503)
+    contact, error = a_contact(batch=True), answer(status)
     error.elapsed = elapsed
-    assert Wait(Contact(RunsApi(), Server(reached=True), 0, pace)).handle_failure(operation, error)
-    assert (pace.interval > 0) is slower
+
+    def fail(limit: float) -> None:
+        raise error
+
+    with pytest.raises(ApiException):
+        Wait(contact).send("output", fail, 30)
+    assert contact.turns is not None
+    assert (contact.turns.interval > 0, failure_of(error).limits) == (slower, slower)
 
 
 def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
-    pace = Pace()
-    pace.interval = 0.5
+    contact, replies = a_contact(batch=True), [answer(429, 1)]
+    assert contact.turns is not None
+    contact.turns.interval = 0.5
     for _ in range(20):
-        pace.turn(clock.now)  # the next one would come in ten seconds
-    wait = Wait(Contact(RunsApi(), Server(reached=True), 0, pace))
-    assert wait.handle_failure("look", answer(429, 1))
-    wait.perform("look", lambda limit: None)
-    assert clock.now == 1001
+        contact.turns.next_turn(clock.now)  # the next one would come in ten seconds
+
+    def send(limit: float) -> float:
+        if replies:
+            raise replies.pop()
+        return clock.now
+
+    assert Wait(contact).perform("look", send) == 1001
+    turns = [contact.turns.next_turn(0.0) for _ in range(2)]
+    assert turns == pytest.approx([1001.5, 1001.985])
 
 
 def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
@@ -531,45 +563,32 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
         stop.set()
         raise answer(401)
 
-    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), stop=stop, late=lambda *_: late)
+    wait = Wait(a_contact(), stop=stop, late=lambda *_: late)
     with pytest.raises(TimeoutError) as caught:
-        wait.within(60).perform("look", denied)
+        wait.part(60).perform("look", denied)
     assert caught.value is late
 
 
 def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: Clock) -> None:
-    pace = Pace()
-    pace.interval = 60.0
-    pace.turn(clock.now)
-    wait = Wait(Contact(RunsApi(), Server(reached=True), 0, pace), 8.0)
-    wait.perform("look", lambda limit: None)
+    contact = a_contact(batch=True)
+    assert contact.turns is not None
+    contact.turns.interval, contact.turns.era = 60.0, 1
+    contact.turns.next_turn(clock.now)
+    Wait(contact, 8.0).perform("look", lambda limit: None)
     assert clock.pauses == [7.0]
 
 
-def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one(clock: Clock) -> None:
-    contact = Contact(RunsApi(), Server(reached=True), 0)
-    limited, waiting = Wait(contact), Wait(contact)
-    clock.now += 1
-    contact.server.hold_began, contact.server.hold_ends = clock.now, clock.now + 5
-    clock.now += 1
-    Wait(contact).perform("look", lambda limit: None)
-    assert clock.pauses == []
-    waiting.within(60).perform("look", lambda limit: None)
-    assert clock.pauses == [4]
-    assert limited.handle_failure("look", answer(429, 7))
-    Wait(contact).perform("look", lambda limit: None)
-    assert clock.pauses == [4, 7] and contact.server.hold_ends == clock.now
-
-
-def test_a_failure_near_the_deadline_counts_if_the_wait_begins_again(clock: Clock) -> None:
-    wait = Wait(Contact(RunsApi(), Server(reached=True), 0), 5.0)
-    for attempts in (1, 2, 3):
-        error = answer(503, 7)
-        with pytest.raises(ApiException) as caught:
-            wait.handle_failure("search", error)
-        assert (caught.value, error.attempts, error.elapsed) == (error, attempts, clock.now - 1000)
-        clock.now += 2
-        wait.rearm()
+def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock: Clock) -> None:
+    contact, batch = a_contact(), a_contact(batch=True)
+    for limited, other, pauses in (
+        (Wait(contact), Wait(contact), []),  # another call of the same client
+        (waited := Wait(contact), waited.part(60), [7.0]),
+        (Wait(batch), Wait(batch), [7.0]),  # another run of the same batch
+    ):
+        clock.pauses.clear()
+        limited.turns.failed(failure_of(answer(429, 7)), answer(429, 7), 0, clock.now)
+        other.perform("look", lambda limit: None)
+        assert clock.pauses == pauses
 
 
 @pytest.mark.parametrize(
@@ -584,32 +603,33 @@ def test_a_failure_near_the_deadline_counts_if_the_wait_begins_again(clock: Cloc
     ],
 )
 def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
-    clock: Clock, elapsed: float, longest: float, operation: Operation, seconds: float
+    clock: Clock, elapsed: float, longest: float, operation: Action, seconds: float
 ) -> None:
-    contact = Contact(RunsApi(), Server(reached=True), 0)
+    contact = a_contact()
     wait, endless = Wait(contact, 10.0), Wait(contact)
     clock.now += elapsed
     assert wait.limit(longest, operation) == seconds
     assert endless.limit(longest, operation) == longest
     left = max(0.001, 10.0 - elapsed)
-    assert wait.within(99).remaining() == pytest.approx(left)
-    assert wait.within(5).remaining() == pytest.approx(min(5, left))
+    assert wait.part(99).remaining() == pytest.approx(left)
+    assert wait.part(5).remaining() == pytest.approx(min(5, left))
 
 
 def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: SetTiming) -> None:
-    contact, now = Contact(RunsApi(), Server(reached=True), 0), [0.0]
+    contact, now = a_contact(), [0.0]
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
-    assert (wait.watched, wait._watch(), stopped._watch()) == (False, math.inf, TIMING.tick)
-    assert not (wait.once or wait.search_failed_alone or wait.create_was_unclear or wait._failures)
+    watches = (wait.caller.watched, wait._watch(), stopped._watch())
+    assert watches == (False, math.inf, TIMING.tick)
     assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 
     def told_slowly(elapsed: float) -> None:
         now[0] = max(7.0, elapsed)
 
-    wait.ticking(told_slowly, 2.0)
-    assert (wait.watched, wait.within(9).watched, wait._watch()) == (True, True, 2.0)
+    wait.watch(told_slowly, 2.0)
+    watches = (wait.caller.watched, wait.part(9).caller.watched, wait._watch())
+    assert watches == (True, True, 2.0)
     now[0] = 2.0
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already
     assert wait._watch() == 2.0  # and not at once again for each one that was due

@@ -26,6 +26,7 @@ from support.serving import (
     Clock,
     Replies,
     Serve,
+    a_contact,
     a_run,
     output_json,
     run_json,
@@ -59,10 +60,10 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
 )
 from acp_client_v0_1._http.dial import dial
-from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.handles._answering import Questions
-from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.testing import LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
@@ -213,7 +214,7 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     run = RunHandle("r", StandIn())  # type: ignore[arg-type]
     assert run.refresh().status == "success"
     contact = Contact.of(run._core.runs)
-    assert (contact.server.reached, contact.retries, contact.pace) == (True, 0, None)
+    assert (contact.rest.reached, contact.retries, contact.turns) == (True, 0, None)
 
 
 @pytest.mark.slow
@@ -228,14 +229,6 @@ def test_retry_after_of_a_204_is_honoured_and_not_shortened(serve: Serve) -> Non
     with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
         RunHandle("r", client).result(timeout=30)
     assert len(server.requests) == 3
-
-
-def test_a_longer_retry_after_keeps_its_error_when_a_204_has_a_shorter_one(serve: Serve) -> None:
-    _, client = serve(response(status=204, content_type="", retry_after="1"))
-    hold, limited, ends = client.rest_client.server, ApiException(503), time.monotonic() + 100
-    hold.hold_ends, hold.hold_error = ends, limited
-    assert RunsApi(client).get_run_output("r1") is None
-    assert (hold.hold_ends, hold.hold_error) == (ends, limited)
 
 
 @pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
@@ -575,7 +568,7 @@ def test_a_run_that_travels_keeps_its_age(
     arrived = pickle.loads(pickled) if by == "pickle" else RunHandle.from_token(token, client)
     assert arrived._core.age() == pytest.approx(100, abs=0.1)
     # Somebody has reached the server, so it may be away and is no wrong address.
-    assert client.rest_client.server.reached
+    assert client.rest_client.reached
 
 
 def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetTiming) -> None:
@@ -605,22 +598,24 @@ def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "survive", "ends_all"),
-    [(5, None, False), (5, 0.0, False), (301, 0.0, False), (301, None, True)],
+    ("asked", "beside", "whose"),
+    [(5, False, "run"), (5, True, "run"), (301, True, "run"), (301, False, "all")],
 )
 def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
-    clock: Clock, asked: float, survive: float | None, ends_all: bool
+    clock: Clock, asked: float, beside: bool, whose: str
 ) -> None:
     """The search for the runs that have ended, which survives nothing, gives way to any."""
-    limited, late = ApiException(status=429), TimeoutError("late")
-    held = {"hold_ends": clock.now + asked, "hold_began": clock.now, "hold_error": limited}
-    contact = Contact(RunsApi(), Server(reached=True, **held), 0, Pace())  # type: ignore[arg-type]
-    with pytest.raises((ApiException, TimeoutError)) as caught:
-        wait = Wait(contact, 4.0, survive=survive, late=lambda *_: late)
+    limited, late = ApiException(status=429), ApiException(reason="late")
+    contact = a_contact(batch=True)
+    assert contact.turns is not None
+    contact.turns.hold(clock.now + asked, limited)
+    with pytest.raises(ApiException) as caught:
+        wait = Wait(contact, 4.0, caller=BESIDE if beside else None, late=lambda *_: late)
         wait.perform("search", lambda limit: None)
-    assert caught.value is (limited if ends_all else late)
+    assert caught.value is (limited if whose == "all" else late)
+    assert caught.value.whose == whose
     assert Wait(contact).late_error() is limited
-    assert clock.pauses == [] and (ends_all or late.__cause__ is limited)
+    assert clock.pauses == [] and (whose == "all" or late.__cause__ is limited)
 
 
 # The end of the time
@@ -634,7 +629,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(
 ) -> None:
     set_timing(exit=0.3)  # for what `cancel_on_exit` adds
     server, client = serve([STALL])
-    client.rest_client.server.reached = True
+    client.rest_client.reached = True
     if away:
         server.stop()
     began = time.monotonic()
@@ -718,31 +713,25 @@ def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -
     ("call", "words"),
     [
         (lambda run, asked: run.result(timeout=5), "has no output"),
-        (lambda run, asked: run.cancel(), "was not deleted"),
-        (lambda run, asked: run.delete(), "was not deleted"),
-        (lambda run, asked: run.resume({}), "was not answered"),
-        (lambda run, asked: asked.answer({}), "was not answered"),
+        (lambda run, asked: list(run.events(timeout=5)), "has no event"),
+        (lambda run, asked: run.resume({}, timeout=5), "was not answered"),
     ],
 )
-def test_a_wait_does_not_report_the_error_of_another_request(
+def test_a_retry_after_beyond_the_deadline_ends_a_wait_with_the_id_and_the_token(
     replying: Any, clock: Clock, call: Callable[[RunHandle, Any], object], words: str
 ) -> None:
-    """But that it is held up by it: the Retry-After comes after the call has begun."""
-    asks = run_json("interrupted", updated="01.5")
-    replies, run = replying(asks, output=QUESTION, delete=LOST)
-    question, client = next(run.interrupts()), run._core.runs.api_client
-
-    def hold(reply: bytes) -> bytes:
-        server = client.rest_client.server
-        server.hold_began, server.hold_ends = clock.now, clock.now + 400
-        server.hold_error = ServiceException(status=524, reason="of a create")
-        return reply
-
-    replies.replies |= {"look": lambda: hold(asks), "output": lambda: hold(NOTHING)}
+    later = response(b"", 503, retry_after="400")
+    _, run = replying(later, stream=later, output=later)
     with pytest.raises(RunWaitTimeout, match=rf"^run r {words} after .*Retry-After: 400 s; ") as e:
-        call(run, question)
-    assert "524" not in str(e.value)
-    assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, client)
+        call(run, None)
+    assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, run._core.runs.api_client)
+
+
+def test_a_retry_after_of_one_call_holds_no_other(replying: Any, clock: Clock) -> None:
+    _, run = replying(output=(response(b"", 503, retry_after="400"), SUCCESS))
+    with pytest.raises(RunWaitTimeout):
+        run.result(timeout=5)
+    assert run.result(timeout=5) == {"ok": 1} and clock.pauses == []
 
 
 def test_a_pause_leaves_time_for_a_look(serve: Serve, set_timing: SetTiming, clock: Clock) -> None:

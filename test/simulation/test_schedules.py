@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 from collections.abc import Callable, Generator
@@ -16,7 +17,8 @@ from support.timing import using
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
-from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._health import Turns
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,
@@ -80,7 +82,7 @@ def check_not_early(
     # A DELETE is sent twice at most, too.
     asked = asked or sum(one.name == "DELETE /runs/{run_id}" for one in sent) >= 2
     early = last - NOISE - world.now
-    if may_pass(error) and world.server.reached and not asked:
+    if may_pass(error) and world.rest.reached and not asked:
         check(early <= 0, f"{early:.2f} s too early of {timeout}: {error!r}")
 
 
@@ -106,7 +108,7 @@ def wait(world: World, client: Any, rng: random.Random) -> None:
     agent = AgentHandle("agent", client)
     what = rng.choice(("run", "start", "result", "output", "events", "resume", "delete"))
     if what in ("run", "start"):
-        world.server.reached = rng.random() < 0.8
+        world.rest.reached = rng.random() < 0.8
         call = agent.run if what == "run" else agent.start
         with suppress(ApiException), timed(world, timeout):
             call(timeout=timeout)
@@ -331,9 +333,10 @@ def test_an_outage_that_follows_another_has_its_own_time(every: float, shared: b
     with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         core = handle._core
-        wait = Wait(Contact(core.runs, world.server, 0, Pace() if shared else None))
+        contact = Contact.of(core.runs, Turns(paced=True) if shared else None)
+        wait = Wait(contact)
         core.output(wait)
-        assert (wait._failures, wait._since, world.server.since) == (0, None, None)
+        assert (wait._failures, wait._since, contact.health.outage) == (0, math.inf, None)
         assert handle.result() == {"n": 1}
     assert sum(bool(one.fault) for one in world.sent) > 2000 / every
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.retry import RetryPolicy, Server
+from acp_client_v0_1._http.retry import RetryPolicy
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -182,7 +182,7 @@ class World:
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
         self.ignores_metadata = False  # of a search
-        self.server = Server()
+        self.rest = SimpleNamespace(reached=False, learnt={}, policy=RetryPolicy(), observer=None)
 
     # The clock
 
@@ -199,7 +199,8 @@ class World:
 
     def restart(self) -> None:
         """Forget what the client has learnt of the server, as another process would."""
-        self.server = Server()
+        self.rest.reached = False
+        self.rest.learnt.clear()
 
     def answer(self, run: SimulatedRun, body: Any) -> None:
         """Take an answer to the question that is open now."""
@@ -225,7 +226,7 @@ class World:
         until = self.now + (NO_LIMIT if limit is None else limit)
         self.sent.append(Sent(name, self.now, until, "" if fault is None else fault.kind))
         self.respond_at(self.now + (ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)))
-        self.server.reached = self.server.reached or fault is None or fault.kind != "refused"
+        self.rest.reached = self.rest.reached or fault is None or fault.kind != "refused"
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)
         carried_out = fault.kind in ("lost after", "unreadable") or (
@@ -411,7 +412,7 @@ def client_of(world: World) -> Any:
     client = SimpleNamespace(
         call=world.call,
         configuration=SimpleNamespace(host=HOST, block_margin=10.0),
-        rest_client=SimpleNamespace(server=world.server, policy=RetryPolicy(), observer=None),
+        rest_client=world.rest,
         retries=None,
     )
     client.with_options = lambda **_: client

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
 from typing import Any, Protocol
 
-from acp_client_v0_1 import ApiClient
+from acp_client_v0_1 import ApiClient, RunsApi
+from acp_client_v0_1.handles._health import Health, Turns
+from acp_client_v0_1.handles._wait import Contact
 from support.examples import RUN
 from support.socket_server import Request, response
 from support.timing import SetTiming
@@ -20,6 +23,13 @@ class Serve(Protocol):
     """
 
     def __call__(self, *what: Any, base: str = "", **settings: Any) -> tuple[Any, ApiClient]: ...
+
+
+def a_contact(runs: Any = None, *, reached: bool = True, batch: bool = False) -> Contact:
+    """A contact of a call or of a batch, whose client does not retry."""
+    runs = RunsApi() if runs is None else runs
+    turns = Turns(paced=True) if batch else None
+    return Contact(runs, SimpleNamespace(reached=reached), Health(), turns=turns)
 
 
 class Replies:

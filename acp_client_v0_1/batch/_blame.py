@@ -1,0 +1,57 @@
+"""Whose failure it is, if a request about one run of a batch has failed for an outage.
+
+Strategy: the same request is sent once for another run, for which it has worked. If the server
+serves it, the failed request is sent once more, and only its failure is an outcome of the run. If
+the server does not serve it, or if there is no such run, the error ends the batch, and the run
+stays open. So one run that always fails costs one item, and an outage costs none.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._rules import LAST_TRY
+from acp_client_v0_1.handles._wait import Contact, LateError, Wait
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_output import RunOutput
+
+
+class Blame:
+    """Finds out whose failure an error is, for the runs of one batch."""
+
+    def __init__(
+        self, contact: Contact, stop: threading.Event, late: LateError, served: str
+    ) -> None:
+        self._contact, self._stop, self._late = contact, stop, late
+        # The id of a run whose requests have worked, in this call or an earlier one, or "".
+        self.served: str = served
+
+    def last_try(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
+        """Send a failed request once more, if the server serves it for another run.
+
+        Return what the server returned, or raise the error, whose `whose` is "run" or "all".
+        """
+        other = RunCore(core.runs, self.served, self._contact)
+        try:
+            if self.served in ("", core.run_id):
+                raise error
+            self._send(other, error)
+        except ApiException:
+            error.whose = "all"
+            raise error from None
+        try:
+            return self._send(core, error)
+        except ApiException as last:
+            last.whose = "all" if last.whose == "all" else "run"
+            last.attempts, last.elapsed = error.attempts + 1, error.elapsed
+            raise
+
+    def _send(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
+        """Send the request of ``error`` for a run, again only if the server limits requests."""
+        wait = Wait(self._contact, stop=self._stop, caller=LAST_TRY, late=self._late)
+        return core.read(wait) if error.whose == "look" else core.output_now(wait)

@@ -1,0 +1,142 @@
+"""What the calls of a client have learnt about its server, and the turns of a call or a batch.
+
+Invariants: no I/O, no thread, and no clock: each method gets the time. Nothing is logged here. The
+methods say what the caller has to log.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from acp_client_v0_1._http.retry import Failure
+from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._timing import timing
+
+# "look" reads a run, and "describe" reads an agent or its descriptor.
+Action = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
+
+# The client can do without these actions, so a server may lack them. If one of them keeps failing,
+# reading the run or its agent shows whether the whole server is down.
+DISPENSABLE: frozenset[Action] = frozenset(("stream", "search"))
+
+
+class Outage(NamedTuple):
+    """A time in which all requests of a client have failed."""
+
+    since: float
+    failures: int = 0
+    # Which actions have failed.
+    actions: frozenset[Action] = frozenset()
+    # Whether the outage has been logged.
+    logged: bool = False
+
+
+class Health:
+    """What the calls of a client have learnt about its server. All calls of a client share it.
+
+    The outage is for the log and for the progress of a batch. How long a call survives its own
+    failures does not depend on it.
+    """
+
+    # The present outage, if there is one. Other threads replace it, so each method reads it once.
+    outage: Outage | None = None
+    # Until this time, a new outage is logged only once it has lasted for `Timing.quiet` seconds. If
+    # a single run always fails while others work, each of its failures begins an outage, and the
+    # warnings would fill the log.
+    _quiet_until = -math.inf
+
+    def __init__(self) -> None:
+        # What the server does not serve: actions, and the search by metadata.
+        self.lacks: set[str] = set()
+        # These actions have failed while others worked.
+        self.fails: set[Action] = set()
+
+    def succeeded(self, action: Action, now: float) -> str:
+        """Note a success. If it ends an outage that was logged, return what to log."""
+        self.fails.discard(action)
+        outage, self.outage = self.outage, None
+        if outage is None or not outage.logged:
+            return ""
+        # If only streams and searches have failed, the success of another action ends no outage.
+        if action not in outage.actions and outage.actions <= DISPENSABLE:
+            return ""
+        lasted = now - outage.since
+        return f"the server answers again, after {outage.failures} failures in {lasted:.1f} s"
+
+    def failed(self, action: Action, now: float) -> Outage:
+        """Note a failure, which may be the first one of an outage, and return the outage."""
+        outage = self.outage or Outage(now)
+        actions = outage.actions | {action}
+        self.outage = outage._replace(failures=outage.failures + 1, actions=actions)
+        return self.outage
+
+    def warns(self, outage: Outage, failure: Failure, now: float, again: float) -> bool:
+        """Tell whether to log a failure, after which a request is sent at the time ``again``.
+
+        The first failure of an outage is logged. A limit is logged only if it lasts.
+        """
+        quiet = timing().quiet
+        brief = failure.kind == "limited" and again - outage.since <= quiet
+        if outage.logged or brief or (now - outage.since <= quiet and now < self._quiet_until):
+            return False
+        self.outage = outage._replace(logged=True)
+        self._quiet_until = now + timing().warnings
+        return True
+
+    def forget_warning(self) -> None:
+        """Let the next failure be logged: the caller that was warned has got its error."""
+        if (outage := self.outage) is not None:
+            self.outage = outage._replace(logged=False)
+
+
+class Turns:
+    """When the next request of a call, or of a batch, may begin.
+
+    A ``Retry-After`` holds the call that got it, or its batch. In a batch, a limit also doubles the
+    time between two requests, and each other response shortens it. Requests that were sent at the
+    old pace fail together, and count once.
+    """
+
+    # The seconds between two requests. 0 means that requests need not wait for each other.
+    interval: float = 0.0
+    # No request begins before this time, which the response with this error has asked for.
+    held_until: float = -math.inf
+    held_by: ApiException | None = None
+    # A hold and each slower pace begin an era. A turn of an earlier era counts no more.
+    era: int = 0
+    _next = -math.inf
+
+    def __init__(self, *, paced: bool = False) -> None:
+        self._paced = paced
+
+    def next_turn(self, now: float) -> float:
+        """Reserve the next turn, and return the time at which it begins."""
+        turn = max(now, self._next, self.held_until)
+        self._next = turn + self.interval
+        return turn
+
+    def hold(self, until: float, error: ApiException | None = None) -> None:
+        """Let no request begin before a time."""
+        if until > self.held_until:
+            self.held_until, self.held_by = until, error
+            self._next = until
+            self.era += 1
+
+    def succeeded(self) -> None:
+        """Shorten the time between two requests, after a response that is no limit."""
+        interval = self.interval * timing().recovery
+        self.interval = interval if interval > timing().pace[0] / 4 else 0.0
+
+    def failed(self, failure: Failure, error: ApiException, era: int, now: float) -> None:
+        """Obey a ``Retry-After``, and keep below a limit. The request was sent in ``era``."""
+        at_this_pace = era == self.era
+        if self._paced and failure.limits and at_this_pace:
+            first, longest = timing().pace
+            self.interval = min(max(first, 2 * self.interval), longest)
+            self._next = now + self.interval
+            self.era += 1
+        elif error.status is not None and not failure.limits:
+            self.succeeded()
+        if failure.retry_after:
+            self.hold(now + failure.retry_after, error)

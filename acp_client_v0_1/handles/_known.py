@@ -1,0 +1,437 @@
+"""What is known of one run: its record, its outcome, and the names by which errors show it.
+
+Invariants: a known run owns no thread and no socket. It is shared between threads without a lock,
+and can be pickled if its client can. A result implies that the run is in status success, and a
+failure implies error or timeout. `_outcome` keeps this implied status. A later read that still
+shows "pending" is taken to be older, so `status` returns `_outcome` and not "pending". Once a read
+shows that the run has ended or is interrupted, `_outcome` is cleared, and the status of that read
+counts.
+
+A result is kept, because some servers give an output once. A failure is not kept: a server may try
+a run in status error again. `_result` is cleared by anything that contradicts it: a read of another
+final status or of an interrupt, an answer, or a DELETE.
+"""
+
+from __future__ import annotations
+
+import marshal
+import math
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from typing_extensions import Self
+
+from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
+from acp_client_v0_1._operation import identifier
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    ResponseValidationError,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.handles._match import check_mark, same_id
+from acp_client_v0_1.handles._rules import is_unserved
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
+from acp_client_v0_1.handles._wait import Contact, Wait
+from acp_client_v0_1.handles.errors import RunGone, RunInterrupted
+from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.handles._schemas import Cached
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = package_logger("acp_client_v0_1.handles")
+
+FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
+"""The statuses of a run that has ended. A run that is interrupted has not ended."""
+
+WITH_OUTPUT = FINAL | {RunStatus.INTERRUPTED}
+"""A run of one of these statuses certainly has an output."""
+
+
+def received_id(name: str, record: Run | Agent) -> str:
+    """Return the id of a record that a server sent.
+
+    Raises `ResponseValidationError` if the id cannot be a segment of a path.
+    """
+    try:
+        return identifier(name, getattr(record, name))
+    except ApiValueError as error:
+        reason = f"the response does not fit the contract: {error}"
+        raise ResponseValidationError(reason=reason, body=record.to_json()) from error
+
+
+def utc(moment: datetime) -> datetime:
+    """Return a server's time with an offset, so that it can be compared.
+
+    A time without an offset is taken for UTC.
+    """
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+class KnownRun:
+    """What is known of one run, and how errors and spans name it."""
+
+    # These defaults are attributes of the class, because most runs never set most of them.
+
+    # The token that the handle was made from, or an empty one.
+    given_token: RunToken = RunToken("")
+    # The client token by which a journal names the run, or "". A journal names runs, and does not
+    # own them. So the run is not cancelled if it does not show this client token.
+    mark: str = ""
+    # The create that this client sent. The server may not return its fields, so they are kept here.
+    creation: RunCreate | None = None
+    # The id of the last event that was handed out.
+    last_event_id: str = ""
+    # The ids of newer runs with the same client token.
+    duplicates: tuple[str, ...] = ()
+    span: RunSpan | None = None
+    # The trace context of the run's last span, which another process may have begun.
+    traceparent: str = ""
+    # The question that was answered last, by this core or by the core that it was pickled from.
+    answered: PendingInterrupt | None = None
+    agent_name: str = ""
+    # The last note that `add_note` made.
+    noted: str = ""
+    agent_descriptor: Cached[AgentACPDescriptor] | None = None
+    _run: Run | None = None
+    # The status that the last result or failure implies. This status replaces the status of `_run`.
+    # None if no result or failure came, or if a later read showed that the run has ended or is
+    # interrupted.
+    _outcome: RunStatus | None = None
+    # The output with the run's result: its status, and its other fields in the format of `marshal`,
+    # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
+    _result: tuple[RunStatus, bytes] | None = None
+    # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
+    # minus infinity.
+    _born: float | None = None
+
+    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self._contact = contact
+
+    @classmethod
+    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> Self:
+        """Return the core of ``made[0]``.
+
+        The other runs are newer and have the same client token. Their ids become the `duplicates`
+        of the core.
+        """
+        run = made[0]
+        core = cls(runs, received_id("run_id", run), contact)
+        core.note(run)
+        core.duplicates = tuple(run.run_id for run in made[1:])
+        return core
+
+    # The state of the run
+
+    @property
+    def run(self) -> Run | None:
+        """The run as the server last described it, but with the status `_outcome` if it is set."""
+        run, outcome = self._run, self._outcome
+        if run is not None and outcome is not None and run.status != outcome:
+            run = self._run = run.model_copy(update={"status": outcome})
+        return run
+
+    @property
+    def status(self) -> RunStatus | None:
+        """The run's last known status."""
+        return self._outcome or (None if self._run is None else self._run.status)
+
+    @property
+    def agent_id(self) -> str | None:
+        """The id of the run's agent, once known."""
+        return (self.given_token.agent if self._run is None else self._run.agent_id) or None
+
+    @property
+    def thread_id(self) -> str | None:
+        """The id of the run's thread, if the run has one, once known."""
+        return (self.given_token.thread if self._run is None else self._run.thread_id) or None
+
+    @property
+    def client_token(self) -> str | None:
+        """The client token that the run was created with, if it has one, once known."""
+        creation = self.creation or (None if self._run is None else self._run.creation)
+        return (creation and client_token_of(creation)) or self.given_token.client_token or None
+
+    def token(self) -> str:
+        """Return the portable token of the run."""
+        age = self.age()
+        created = f"{timing().calendar() - age:.1f}" if age < timing().young else ""
+        return encode_token(
+            RunToken(
+                server=server_of(self.runs.api_client),
+                run=self.run_id,
+                agent=self.agent_id or "",
+                thread=self.thread_id or "",
+                client_token=self.client_token or "",
+                last_event_id=self.last_event_id,
+                traceparent=self.traceparent,
+                created=created,
+            )
+        )
+
+    def note_token(self, token: RunToken) -> None:
+        """Keep what a token says about the run."""
+        self.given_token = token
+        self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
+        # Whoever made the token has used this server, so the address is taken to be right.
+        self.runs.api_client.rest_client.reached = True
+        if token.created:
+            self.note_created(ago=timing().calendar() - float(token.created))
+
+    def note(self, run: Run) -> Run:
+        """Keep the run as the server described it, and return it.
+
+        Raises `ResponseValidationError` if the record is of another run, or if the run does not
+        carry the client token that it was attached to by.
+        """
+        # This comparison is only for speed.
+        if run.run_id != self.run_id:
+            self.check_id(run.run_id, "record", run)
+        # A server may have forgotten the run of a token or a journal, and use its id again.
+        if mark := self.mark or self.given_token.client_token:
+            check_mark(run, mark)
+        self._run = run
+        if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self._result):
+            self._outcome = self._result = None
+        return run
+
+    def note_changed(self, run: Run) -> Run | None:
+        """Keep the record that a DELETE or an answer got, and return the run as it is known now.
+
+        The server has carried out the change even if the record is of another run. Such a record is
+        not kept. A result from before the change does not count any more.
+        """
+        self._result = None
+        with suppress(ResponseValidationError):
+            self.note(run)
+        return self._run
+
+    def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
+        """Note that the run was created ``ago`` seconds ago. A read replica may not have it yet."""
+        self.creation = creation
+        # This is calendar time, because a token or a pickle may take it to another process.
+        self._born = timing().calendar() - max(0.0, ago)
+
+    def age(self) -> float:
+        """Seconds since the create, or infinity if its time is not known."""
+        # If the clock was set back, the difference is negative. Without abs() the run would count
+        # as young until the clock catches up.
+        return math.inf if self._born is None else abs(timing().calendar() - self._born)
+
+    def checked_output(self, output: RunOutput | None) -> RunOutput | None:
+        """Return the output, or raise `ResponseValidationError` if it names another run."""
+        named = getattr(output and output.actual_instance, "run_id", "")
+        # This comparison is only for speed.
+        if named != self.run_id:
+            self.check_id(named, "output", output)
+        return output
+
+    def keep_output(self, output: RunOutput) -> None:
+        """Keep an output that was received, if it has the run's result."""
+        if isinstance(result := output.actual_instance, RunResult):
+            self._outcome, extra = RunStatus.SUCCESS, result.model_extra or {}
+            # A test's stand-in may return a value that JSON does not have. It is not kept.
+            with suppress(ValueError):
+                fields = {**vars(result), **extra, "status": None}
+                # Every version of Python can read the version 2 of the format, also in a pickle.
+                self._result = result.status, marshal.dumps(fields, 2)
+
+    def kept_output(self) -> RunOutput | None:
+        """Return a copy of the output with the run's result, if it has come before."""
+        # Another thread may clear the attribute, so it is read once.
+        if (kept := self._result) is None:
+            return None
+        fields: dict[str, Any] = {**marshal.loads(kept[1]), "status": kept[0]}
+        return RunOutput(RunResult.model_construct(**fields))
+
+    def check_id(self, named: str, what: str, received: Any) -> None:
+        """Raise `ResponseValidationError` if what was received names another run.
+
+        A cache or a proxy may mix up runs. Some proxies do not know the ids of outputs.
+        """
+        if not same_id(self.run_id, named):
+            reason = f"the server gave run {short(self.run_id)} the {what} of run {short(named)}"
+            raise ResponseValidationError(reason=reason, body=received.to_json())
+
+    # The errors of the run
+
+    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
+        # A long id would leave no room for the error.
+        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
+        words = f"{run} {wait.what} after {elapsed:.1f} s"
+        if wait.stopped:
+            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
+        # The Retry-After comes before the error, because a long message loses its end.
+        elif wait.held > 0:
+            words += f"; Retry-After: {wait.held:.0f} s"
+        if error is not None:
+            words += f"; last error: {error.without_request()}"
+        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
+
+    def wait_timeout(
+        self, elapsed: float, words: str, *, heard: bool, failed: bool = False
+    ) -> RunWaitTimeout:
+        """Return the error of a wait that is over. ``words`` say what has happened.
+
+        ``heard`` says that the server has responded in this wait, and ``failed`` that the last
+        request of the wait has failed.
+        """
+        # A run that was never read may have ended. So only a run that was seen pending, at a server
+        # that still responds, is said to continue.
+        pending = heard and not failed and self.status == RunStatus.PENDING
+        continues = "the run continues: " if pending else ""
+        advice = f"; {continues}wait again, or RunHandle.from_token(error.token, client)"
+        token = self._token_if_known()
+        late = RunWaitTimeout(
+            run_id=self.run_id,
+            elapsed=elapsed,
+            token=token,
+            reason=f"{one_line(words, LONGEST_OF_A_RUN - len(advice))}{advice if token else ''}",
+        )
+        # A response without an output says that the run is pending.
+        unread = RunStatus.PENDING if heard else None
+        late.last_status = unread if self.status is None else self.status
+        return late
+
+    def _token_if_known(self) -> str:
+        # A test may pass a stand-in for `runs` that has no client, and so no server.
+        return self.token() if hasattr(self.runs, "api_client") else ""
+
+    def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+        """Return the error of a question that is not answered. Its message contains ``hint``."""
+        return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
+
+    def gone(self, error: ApiException) -> RunGone:
+        """Return the error of a run for which the server responded with a 404.
+
+        The message says that the run is gone. If the server may not serve the paths of runs at all,
+        the message says that, too.
+        """
+        served = self._run is not None or self._born is not None or not is_unserved(error)
+        server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
+        return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+
+    def not_served(self, error: ApiException) -> ApiException:
+        """Change the reason of ``error``, and return ``error``.
+
+        The new reason is that the server has the run, and does not serve the path of the request.
+        """
+        error.whose = "all" if is_unserved(error) else "run"
+        error.reason = (
+            f"the server at {server_of(self.runs.api_client)} has the run and does not serve this "
+            "path: does it speak ACP 0.1, and is the base path of host right?"
+        )
+        return error
+
+    def named(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that is about the run, and return what it returns.
+
+        An exception names the run.
+        """
+        try:
+            return work(*args, **kwargs)
+        except BaseException as error:
+            self.name_in(error)
+            raise
+
+    def name_in(self, error: BaseException) -> None:
+        """Name the run in a note of an exception that ends a call.
+
+        An `ApiException` gets the id and the token of the run, too. It is left alone if it has
+        those of a run already.
+        """
+        if isinstance(error, ApiException):
+            if error.run_id is not None or error.token is not None:
+                return
+            error.run_id, error.token = self.run_id, self._token_if_known()
+            if sys.version_info < (3, 11):
+                # The note would become a warning in the log, and the attributes are enough.
+                return
+        status = "" if self.status is None else f" is {short(self.status)}"
+        named, make = self.run_id, "RunHandle"
+        if not HARMLESS_ID.fullmatch(named):
+            named, make = self.token(), "RunHandle.from_token"
+        asks = self.status == RunStatus.INTERRUPTED
+        verb, then, flag = ("answer", ".interrupts()", "--ask ") if asks else ("wait for", "", "")
+        note = one_line(
+            f"run {short(self.run_id)}{status}: {verb} it with {make}({named!r}, client){then} or "
+            f"`acp-client wait {flag}{named}`"
+        )
+        add_note(error, note)
+        self.noted = note
+
+    # Its span
+
+    def open_span(self) -> None:
+        """Begin a span for the run, if the client is instrumented and the run has no span."""
+        observer = self.runs.api_client.rest_client.observer
+        if observer is not None and self.span is None:
+            span = observer.run(self.agent_id or "", self.thread_id or "", linked=self.traceparent)
+            self.keep_span(span)
+
+    def keep_span(self, span: RunSpan) -> None:
+        """Use a span for the run from now on."""
+        span.started(self.run_id)
+        self.span, self.traceparent = span, span.traceparent
+
+    def end_span(self, outcome: object) -> None:
+        """End the span of the run, if there is a span, with the outcome of a wait.
+
+        The outcome is a result, a `RunOutput`, an exception, one word such as "cancelled", or "" if
+        there is none. A wait that asked once and got no output leaves the span open. If the span
+        has ended and the run has not, the next wait begins a new span.
+        """
+        if self.span is not None and not self.span.end(outcome):
+            self.span = None
+
+    def in_span(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that waits for the run, and return what it returns.
+
+        If the client is instrumented, the requests of the call belong to the span of the run. After
+        the call, `end_span` gets what the function returned or raised. An exception names the run.
+        """
+        if self.runs.api_client.rest_client.observer is not None:
+            self.open_span()
+        if self.span is None:
+            return self.named(work, *args, **kwargs)
+        try:
+            with self.span.active():
+                outcome = self.named(work, *args, **kwargs)
+        except BaseException as error:
+            self.end_span(error)
+            raise
+        self.end_span(outcome)
+        return outcome
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_contact": None, "span": None}
+
+
+def add_note(error: BaseException, note: str, instead_of: str = "") -> None:
+    """Add a note to an exception, once. If the exception has the note ``instead_of``, replace it.
+
+    Before Python 3.11 exceptions have no notes. There the note becomes a warning in the log.
+    """
+    if sys.version_info >= (3, 11):
+        notes: list[str] = getattr(error, "__notes__", [])
+        error.__notes__ = [*(each for each in notes if each not in (note, instead_of)), note]
+    else:
+        _log.warning("%s: %s", type(error).__name__, note)

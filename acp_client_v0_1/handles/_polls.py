@@ -1,0 +1,128 @@
+"""Waiting for the output of one run, by long polls, or by reading the run.
+
+Strategy: a `Polls` chooses each request of one wait, and `Wait.perform` repeats it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+from acp_client_v0_1._errors import short
+from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
+from acp_client_v0_1.handles._known import KnownRun
+from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._wait import Wait, decided
+from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models.run_status import RunStatus
+
+
+class Polls:
+    """The requests of one wait for an output: long polls, or reading the run.
+
+    After a poll without output, the next poll follows
+
+    - at once, if the server held the poll for the full window;
+    - after a backoff, if the server ended the poll early by a 204 (without the backoff, a server
+      that ignores windows would be asked in a hot loop);
+    - after the ``Retry-After`` of the 204, if it has one;
+    - with a shorter window, if a proxy or the server cut the poll by an error.
+
+    If the server does not serve the output of a pending run, the run is read instead, until it is
+    no longer pending.
+    """
+
+    # How many requests in a row have ended without an output before their window was over. Reading
+    # a pending run counts as well.
+    _early = 0
+
+    def __init__(
+        self,
+        run: KnownRun,
+        after_refusal: Callable[[ApiException, Wait], RunOutput | None],
+        wait: Wait,
+        window: int | None = None,
+    ) -> None:
+        # A wait that asks once has the window 0, because some servers hold a request without a
+        # window for ever.
+        window = timing().window if window is None else window
+        self._window = Window(0 if wait.caller.once else window)
+        self._run, self.wait, self._after_refusal = run, wait, after_refusal
+        # Whether the next request reads the run. Otherwise it asks for the output.
+        self._reads_run = "output" in wait.contact.health.lacks
+        # A wait that asks once uses the client's own retries.
+        self._runs = run.runs if wait.caller.once else wait.contact.runs
+
+    def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
+        """Send the next request. The window of a poll is at most ``most`` seconds.
+
+        Return the output. If there is none yet, return a `Pause`, or None if the wait asks once.
+        """
+        known, wait = self._run, self.wait
+        if self._reads_run:
+            seconds = min(limit, timing().quick)
+            run = known.note(self._runs.get_run(known.run_id, _request_timeout=seconds))
+            if run.status == RunStatus.PENDING:
+                return None if wait.caller.once else self._count_early()
+            self._reads_run = False
+            wait.take_turn()
+            limit = wait.limit(limit)
+        return self._poll(limit, min(self._window.seconds, most))
+
+    def _poll(self, limit: float, window: int) -> RunOutput | Pause | None:
+        clock, wait, run, total = timing(), self.wait, self._run, None
+        began = clock.now()
+        if limit < math.inf:
+            margin = max(clock.round_trip, wait.contact.margin)
+            window, total = fitted(window, limit, margin)
+        try:
+            # A 204 may ask for a pause, see `Contact.runs`.
+            output: Any = self._runs.get_run_output(
+                run.run_id, block_timeout=window, _request_timeout=total
+            )
+        except ApiException as error:
+            took = clock.now() - began
+            if poll_ran(window, took) and failure_of(error).cut:
+                self._window.shorten(window, took, clock.now())
+            if wait.caller.once and isinstance(error, ApiTimeoutError) and error.sent:
+                # The server held the request in spite of the window of 0. So there is no output
+                # yet.
+                words = f"run {short(run.run_id)} has no output yet"
+                raise decided(run.wait_timeout(0.0, words, heard=False)) from error
+            raise
+        if isinstance(output, Pause):
+            wait.turns.hold(clock.now() + output.seconds)
+            return Pause(0.0)
+        if output is not None or wait.caller.once:
+            return run.checked_output(cast("RunOutput | None", output))
+        if not was_full(window, clock.now() - began):
+            return self._count_early()
+        self._early = 0
+        self._window.lengthen(clock.now())
+        return Pause(0.0)
+
+    def _count_early(self) -> Pause:
+        self._early += 1
+        return Pause(backoff(self._early - 1, *timing().early))
+
+    def probe(self, error: ApiException) -> RunOutput | Pause | None:
+        """Find out how to go on after a refused request. This is a ``probe`` of `Wait.perform`.
+
+        If there is an output, return it. If there is no output yet, return None if the wait asks
+        once, and otherwise a `Pause`.
+        """
+        wait = self.wait
+        output = self._after_refusal(error, wait)
+        if output is not None or wait.caller.once:
+            return output
+        # Only a pending run is read instead of its output. A status that is not in the contract may
+        # stay the same after the run has ended. Then only the output shows the end.
+        self._reads_run = self._run.status == RunStatus.PENDING
+        if self._reads_run and is_unserved(error):
+            wait.contact.health.lacks.add("output")
+        # The run and its output may disagree. Without a pause, this would be a hot loop.
+        return Pause(timing().probe) if self._reads_run else self._count_early()

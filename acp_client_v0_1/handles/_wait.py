@@ -1,0 +1,505 @@
+"""The loop that repeats the requests of agents and runs: it sends, asks the rules, pauses, probes.
+
+`_rules` decides whether a request is sent again, and `_timing` has the pauses.
+
+These loops repeat a request after a failure:
+
+- `rest`: the attempts of one call;
+- `Wait.perform`, here: every action on agents and runs;
+- `events.RunEvents`: the streams of one run, and the reading of each stream;
+- `batch._parking`: the search for the runs of a batch that have ended;
+- `batch._executors`: at the end, the search for runs that worker processes still create.
+
+Other loops send the next request after a response: `batch._workers` and `batch._executors` send the
+next long poll of a run, and `_answering` asks again if a run and its output disagree.
+
+Strategy: a `Wait` is the budget of one caller: its deadline, the event ``stop``, and its failures
+in a row. A client has one `Health`, which keeps what all requests have shown about the server. A
+call, or a batch, has one `Turns`.
+
+Invariants: no pause lasts beyond the deadline. Each pause ends within a moment once ``stop`` is
+set. No request of a call is sent before the end of a ``Retry-After`` that the call, or its batch,
+got. All requests of a call share its deadline. The request of a create, resume or delete may take
+only a part of the time until the deadline. If the response is lost, the rest of the time is for
+finding out whether the request was carried out.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+
+from acp_client_v0_1._errors import package_logger, short
+from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.retry import RetryPolicy, failure_of, retry_after
+from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
+from acp_client_v0_1.handles._health import Action, Health, Turns
+from acp_client_v0_1.handles._rules import (
+    CHANGES,
+    IN_BATCH,
+    WITH_TIMEOUT,
+    WITHOUT_TIMEOUT,
+    Caller,
+    Known,
+    Pause,
+    Probe,
+    Raise,
+    Whose,
+    decide,
+)
+from acp_client_v0_1.handles._timing import timing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from acp_client_v0_1._http.observer import RunSpan
+    from acp_client_v0_1.api_client import ApiClient
+
+T = TypeVar("T")
+
+LateError = Callable[["Wait", ApiException | None], BaseException]
+"""Makes the error of a wait that is over, from the wait and its last failure, if it had any."""
+
+_log = package_logger("acp_client_v0_1.handles")
+
+_NOTHING: AbstractContextManager[object] = nullcontext()
+
+
+class _StopSet(Exception):
+    """The caller's ``stop`` was set during a request."""
+
+
+class RequestedRun(Protocol):
+    """The run that a request is about: the part of a `RunCore` that this module uses."""
+
+    run_id: str
+    span: RunSpan | None
+
+    def age(self) -> float:
+        """Seconds since the run was created, or infinity if that is not known."""
+
+    def gone(self, error: ApiException) -> ApiException:
+        """The error of a run that the server does not know."""
+
+
+class Contact(NamedTuple):
+    """How the waits of a handle, an agent or a batch reach their server."""
+
+    # These operations do not retry by themselves. If a 204 has a ``Retry-After``, they return a
+    # `Pause` instead of None.
+    runs: RunsApi
+    # The transport, which knows whether its address was ever reached (`reached`).
+    rest: Any
+    health: Health
+    # How many times the client would retry a single call that could not be sent.
+    retries: float = 0
+    # A long poll may take this many seconds beyond its window.
+    margin: float = 10.0
+    # The turns that the calls of a batch share. Any other call has its own.
+    turns: Turns | None = None
+
+    @classmethod
+    def of(cls, runs: RunsApi, turns: Turns | None = None) -> Contact:
+        """Return the contact for the client of ``runs``. A test's stand-in may have no client."""
+        client = getattr(runs, "api_client", None)
+        rest = getattr(client, "rest_client", None)
+        if client is None or rest is None:
+            return cls(runs, SimpleNamespace(reached=True), Health(), turns=turns)
+        policy: RetryPolicy = client.retries or rest.policy
+        once = RunsApi(client.with_options(retries=0))
+        once.api_client.on_empty = _asked_pause
+        health = health_of(client)
+        retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
+        return cls(once, rest, health, retries, margin, turns)
+
+
+def health_of(client: ApiClient) -> Health:
+    """Return what the calls of a client have learnt about its server."""
+    learnt = client.rest_client.learnt
+    health: Health = learnt.get("health") or learnt.setdefault("health", Health())
+    return health
+
+
+def _asked_pause(headers: Mapping[str, str]) -> Pause | None:
+    """Return the pause that a 204 asks for, or None."""
+    seconds = retry_after(headers)
+    return Pause(seconds) if seconds else None
+
+
+def decided(error: BaseException, whose: Whose = "run") -> BaseException:
+    """Note whose failure an error is, for a batch and for an outer `perform`, and return it."""
+    if isinstance(error, ApiException):
+        error.whose = whose
+    return error
+
+
+def no_probe(error: ApiException) -> NoReturn:
+    raise decided(error)
+
+
+@dataclass(slots=True)
+class _Ticks:
+    """Calls ``on_tick`` with the seconds elapsed, at least every ``every`` seconds of a wait."""
+
+    on_tick: Callable[[float], object]
+    every: float
+    due: float
+
+
+class Wait:
+    """The budget of one caller: how long it waits, and what stops it.
+
+    Args:
+        contact: How to reach the server.
+        timeout: Seconds; by default there is no limit.
+        stop: Ends the wait when set.
+        caller: By default this depends on the contact and on whether there is a timeout.
+        turns: By default these are the turns of the batch, or new turns.
+        late: Makes the error of a wait that is over. By default, this error is the last failure,
+            or else the error that holds the call, or else an ApiTimeoutError.
+    """
+
+    # These defaults are attributes of the class, because most waits never set most of them.
+
+    # The message of the late error says "run … {what} after … s".
+    what: str = "has no output"
+    # Whether the server has responded to a request of this wait since the timeout began.
+    heard: bool = False
+    # The number of failures in a row, and the time of the first of them.
+    _failures = 0
+    _since = math.inf
+    _ticks: _Ticks | None = None
+
+    def __init__(
+        self,
+        contact: Contact,
+        timeout: float | None = None,
+        *,
+        stop: threading.Event | None = None,
+        caller: Caller | None = None,
+        turns: Turns | None = None,
+        late: LateError | None = None,
+    ) -> None:
+        if caller is None:
+            alone = WITHOUT_TIMEOUT if timeout is None else WITH_TIMEOUT
+            caller = alone if contact.turns is None else IN_BATCH
+        self.contact = contact
+        self.caller: Caller = caller
+        self.turns: Turns = turns or contact.turns or Turns()
+        self.stop = stop
+        self._late = late
+        self._timeout = math.inf if timeout is None else timeout
+        self.began: float = timing().now()
+        # The deadline, or infinity.
+        self.ends: float = self.began + self._timeout
+
+    def part(
+        self,
+        seconds: float = math.inf,
+        *,
+        caller: Caller | None = None,
+        late: LateError | None = None,
+    ) -> Wait:
+        """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
+        return Wait(
+            self.contact,
+            max(0.001, min(seconds, self.remaining())),
+            stop=self.stop,
+            caller=caller or self.caller,
+            turns=self.turns,
+            late=late or self._late,
+        )
+
+    def rearm(self) -> None:
+        """Let the timeout begin again now. The count of failures in a row continues."""
+        self.began, self.heard = timing().now(), False
+        self.ends = self.began + self._timeout
+
+    def forget_failures(self) -> None:
+        """Let the count of failures in a row begin again: a request has worked meanwhile."""
+        self._failures, self._since = 0, math.inf
+
+    def watch(self, on_tick: Callable[[float], object] | None = None, every: float = 0.0) -> None:
+        """From now on, check ``stop`` and call ``on_tick`` also during a request.
+
+        ``on_tick`` gets the seconds elapsed, at least every ``every`` seconds of the wait.
+        """
+        self.caller = replace(self.caller, watched=True)
+        if on_tick is not None:
+            self._ticks = _Ticks(on_tick, every, self.began + every)
+
+    # The time
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the wait began."""
+        return timing().now() - self.began
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, from 0 to infinity."""
+        return max(0.0, self.ends - timing().now())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` is set."""
+        return self.stop is not None and self.stop.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Whether the deadline has passed, or ``stop`` is set."""
+        return self.stopped or timing().now() >= self.ends
+
+    @property
+    def least_left(self) -> float:
+        """After a pause, no request begins with less than these seconds left."""
+        return min(timing().least_left, self._timeout / 4)
+
+    @property
+    def held(self) -> float:
+        """How many seconds a ``Retry-After`` still holds the call, or 0."""
+        return max(0.0, self.turns.held_until - timing().now())
+
+    def limit(self, longest: float, action: Action = "look") -> float:
+        """Return how many seconds the next request may take, above 0 and at most ``longest``.
+
+        A create, resume or delete may take only a part of the time until the deadline. If the
+        response is lost, the rest of the time is for finding out whether the request was carried
+        out.
+        """
+        left = self.ends - timing().now()
+        if action in CHANGES and left < math.inf:
+            left = max(left - timing().search, left / 2, min(left, self.least_left))
+        return max(0.001, min(longest, left))
+
+    def late_error(self, error: ApiException | None = None) -> BaseException:
+        """Return the error of a wait that is over. ``error`` is the last failure, if any.
+
+        If the late error is new, its cause is the last failure, or else the error that holds the
+        call.
+        """
+        cause = error or (self.turns.held_by if self.held else None)
+        if self._late is None and cause is not None:
+            return cause
+        words = f"out of time after {self.elapsed:.1f} s"
+        late = self._late(self, error) if self._late else ApiTimeoutError(reason=words)
+        late.__cause__ = cause
+        return late
+
+    def pause(self, seconds: float, error: ApiException | None = None) -> None:
+        """Sleep for some seconds, or less, to leave time for one more request.
+
+        If it is already too late for another request, sleep at most until the deadline. If the
+        deadline has passed after the sleep, or ``stop`` is set, raise `late_error`.
+        """
+        to_go = self.ends - self.least_left - timing().now()
+        self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
+        if self.over:
+            raise decided(self.late_error(error))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for some seconds, or until ``stop`` is set."""
+        clock = timing()
+        until = clock.now() + seconds
+        while (left := until - clock.now()) > 0:
+            if clock.sleep(min(left, self._until_tick()), self.stop):
+                return
+            self._tick()
+
+    def take_turn(self, error: ApiException | None = None) -> None:
+        """Wait until the next request may begin. ``error`` is the last failure, if any.
+
+        Raise an error if the wait ends before that, or if a ``Retry-After`` lasts for longer than
+        failures are survived.
+        """
+        clock, turns = timing(), self.turns
+        while not self.stopped:
+            now, era = clock.now(), turns.era
+            held, survives = turns.held_until - now, self.caller.survives
+            if held > min(self.ends - now, survives):
+                if held > survives > 0 and turns.held_by is not None:
+                    raise decided(turns.held_by, "all")
+                raise decided(self.late_error(error))
+            # Near the deadline, it is better to send a request out of turn than not at all.
+            turn = min(turns.next_turn(now), self.ends - self.least_left)
+            self.sleep(max(turn - now, held))
+            # A hold or a slower pace that began meanwhile makes the turn void. Otherwise all waits
+            # would send their requests at the moment at which the hold ends.
+            if turns.era == era and not self.stopped:
+                return
+        raise decided(self.late_error(error))
+
+    def _tick(self, *, now: bool = False) -> None:
+        """Call ``on_tick`` if it is due. With ``now``, call it in any case."""
+        ticks, moment = self._ticks, timing().now()
+        if ticks is not None and (now or moment >= ticks.due):
+            ticks.due = moment + ticks.every
+            ticks.on_tick(moment - self.began)
+
+    def _until_tick(self) -> float:
+        """Seconds until ``on_tick`` is due, above 0."""
+        return math.inf if self._ticks is None else max(0.001, self._ticks.due - timing().now())
+
+    def _watching(self) -> AbstractContextManager[object]:
+        first = min(timing().tick, self._until_tick())
+        return Interruptible(self._watch, first) if self.caller.watched else _NOTHING
+
+    def _watch(self) -> float:
+        """Check `stop` and tick. Return the seconds until the next call of this function.
+
+        This is called at intervals while a request waits for its response.
+        """
+        if self.stopped:
+            raise _StopSet
+        self._tick()
+        return min(math.inf if self.stop is None else timing().tick, self._until_tick())
+
+    # The loop
+
+    def perform(
+        self,
+        action: Action,
+        send: Callable[[float], T | Pause],
+        run: RequestedRun | None = None,
+        *,
+        longest: float | None = None,
+        probe: Callable[[ApiException], T | Pause] = no_probe,
+    ) -> T:
+        """Send a request until it succeeds, or until the rules say to raise its error.
+
+        - ``send`` gets the seconds that the request may take, at most ``longest``. If ``send``
+          returns a `Pause`, it is called again after the pause. Any other value is returned.
+        - ``probe`` gets the error if the rules say `Probe`. If ``probe`` returns a `Pause`, the
+          request is sent again after the pause. Any other value is returned. Without a ``probe``,
+          the error is raised.
+        """
+        longest = timing().quick if longest is None else longest
+        error: ApiException | None = None
+        value: T | Pause = Pause(0.0)
+        while True:
+            try:
+                value = self.send(action, send, longest, run, error)
+                self._failures, self._since, self.heard, error = 0, math.inf, True, None
+                if not isinstance(value, Pause):
+                    return value
+            except ApiException as failure:
+                # An inner `perform` has decided about its error. It is no failure of this request.
+                if failure.whose:
+                    raise
+                error = failure
+            except _StopSet:
+                raise decided(self.late_error(error))  # noqa: B904 - it has its cause
+            # `on_tick` runs outside the `except`, so that its errors are not chained to `error`.
+            self._tick(now=True)
+            if error is not None:
+                if self.stopped:
+                    raise decided(self.late_error(error))
+                decision = self.judge(action, error, run)
+                value = decision if isinstance(decision, Pause) else probe(error)
+            if not isinstance(value, Pause):
+                return value
+            self.pause(value.seconds, error)
+
+    def send(
+        self,
+        action: Action,
+        send: Callable[[float], T],
+        longest: float,
+        run: RequestedRun | None = None,
+        error: ApiException | None = None,
+    ) -> T:
+        """Send one request in its turn, and note what its outcome shows about the server.
+
+        ``error`` is the last failure, if any.
+        """
+        turns, health = self.turns, self.contact.health
+        if turns.era or (self.stop is not None and self.stop.is_set()):
+            self.take_turn(error)
+        era = turns.era
+        try:
+            span = None if run is None else run.span
+            if span is None and not self.caller.watched:
+                value = send(longest if self.ends == math.inf else self.limit(longest, action))
+            else:
+                with _NOTHING if span is None else span.active(), self._watching():
+                    value = send(self.limit(longest, action))
+        except ApiException as failed:
+            if not failed.whose:
+                turns.failed(failure_of(failed), failed, era, timing().now())
+            raise
+        if turns.interval:
+            turns.succeeded()
+        if health.outage is not None or health.fails:
+            words = health.succeeded(action, timing().now())
+            if words:
+                _log.warning(words)
+        return value
+
+    def judge(
+        self,
+        action: Action,
+        error: ApiException,
+        run: RequestedRun | None = None,
+        *,
+        probed: bool = False,
+    ) -> Pause | Probe:
+        """Count a failure, and return what the rules say about it, or raise an error.
+
+        If a probe shows that the whole server fails, it may call this again for the same failure,
+        with ``probed``.
+        """
+        contact, failure, now = self.contact, failure_of(error), timing().now()
+        if failure.kind == "lost":
+            # A connection was made, so the address is a server's.
+            contact.rest.reached = True
+        since = min(self._since, now)
+        known = Known(
+            now=now,
+            last=self.ends - self.least_left,
+            failures=self._failures,
+            since=since,
+            reached=contact.rest.reached,
+            retries=contact.retries if self.caller.outages else 0,
+            probed=probed,
+            age=math.inf if run is None else run.age(),
+        )
+        decision = decide(action, failure, contact.health, self.caller, known)
+        if isinstance(decision, Raise):
+            raise self._final(decision, error, run, now - since)
+        if isinstance(decision, Probe):
+            if action in CHANGES and failure.kind == "lost":
+                contact.health.failed(action, now)
+            return decision
+        if failure.kind != "missing":
+            self._failures, self._since = self._failures + 1, since
+        if decision.outage and not failure.full_pool:
+            outage = contact.health.failed(action, now)
+            if contact.health.warns(outage, failure, now, now + decision.seconds):
+                # In a batch, other runs go on after the deadline of this wait.
+                ends = math.inf if self.caller.shared else self.ends
+                seconds = min(ends, since + self.caller.survives) - now
+                who = action if run is None else f"run {short(run.run_id)}: {action}"
+                _log.warning("%s: %s; asking again for up to %.3g s", who, error, seconds)
+        return decision
+
+    def _final(
+        self, decision: Raise, error: ApiException, run: RequestedRun | None, lasted: float
+    ) -> BaseException:
+        """Return the error of a wait that gives up, ``lasted`` seconds after its first failure."""
+        if not self.caller.shared:
+            self.contact.health.forget_warning()
+        if decision.why == "gone" and run is not None:
+            gone = run.gone(error)
+            gone.__cause__ = error
+            return decided(gone)
+        if decision.why in ("late", "over") and self._failures:
+            # The message of the error says how many requests failed, and for how long.
+            error.attempts, error.elapsed = 1 + self._failures, lasted
+        if decision.why == "late":
+            return decided(self.late_error(error))
+        return decided(error, decision.whose)
