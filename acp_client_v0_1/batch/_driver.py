@@ -85,7 +85,7 @@ class RunDriver:
         self._owners: dict[str, str] = {}
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
-        self.contact = Contact.of(agent.runs, Turns(paced=True))
+        self.contact = Contact.of(agent.runs, Turns.of_batch())
         self._blame = Blame(self.contact, self.stop, Stopped, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached

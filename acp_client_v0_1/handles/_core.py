@@ -119,7 +119,7 @@ class RunCore(KnownRun):
         A wait that asks once raises `RunWaitTimeout` if there is no output yet. If the result has
         come before, nothing is sent.
         """
-        if (kept := self.kept_output()) is not None:
+        if self._result is not None and (kept := self.kept_output()) is not None:
             return kept
         polls = Polls(self, self.output_after_refusal, wait, window)
         received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)

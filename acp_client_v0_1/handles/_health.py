@@ -105,10 +105,16 @@ class Turns:
     held_by: ApiException | None = None
     # A hold and each slower pace begin an era. A turn of an earlier era counts no more.
     era: int = 0
+    # Whether the turns are of a batch.
+    paced: bool = False
     _next = -math.inf
 
-    def __init__(self, *, paced: bool = False) -> None:
-        self._paced = paced
+    @classmethod
+    def of_batch(cls) -> Turns:
+        """Return the turns of a batch."""
+        turns = cls()
+        turns.paced = True
+        return turns
 
     def next_turn(self, now: float) -> float:
         """Reserve the next turn, and return the time at which it begins."""
@@ -131,7 +137,7 @@ class Turns:
     def failed(self, failure: Failure, error: ApiException, era: int, now: float) -> None:
         """Obey a ``Retry-After``, and keep below a limit. The request was sent in ``era``."""
         at_this_pace = era == self.era
-        if self._paced and failure.limits and at_this_pace:
+        if self.paced and failure.limits and at_this_pace:
             first, longest = timing().pace
             self.interval = min(max(first, 2 * self.interval), longest)
             self._next = now + self.interval

@@ -114,7 +114,7 @@ class Contact(NamedTuple):
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
         once.api_client.on_empty = _asked_pause
-        health = health_of(client)
+        health = rest.learnt.get("health") or health_of(client)
         retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
         return cls(once, rest, health, retries, margin, turns)
 

@@ -515,19 +515,26 @@ class AgentHandle(Notebook):
                 return made if new or not create.unclear else asked_for(made, creation)
 
             make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
-            agent = f"{server_of(self.runs.api_client)} {self.agent_id}"
-            token = "" if new else client_token_of(creation)
-            if not reuse and _earlier_creates.has(agent, token):
-                warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
-            try:
-                core = self._explained(make)
-            except RunStartAmbiguous:
-                # Of the package's errors, only this error leaves open whether there is a run.
-                _earlier_creates.add(agent, token)
-                raise
-            _earlier_creates.add(agent, token)
+            core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         return core, not found and (new or not create.unclear)
+
+    def _start_by_token(
+        self, creation: RunCreate, make: Callable[[], RunCore], reuse: bool
+    ) -> RunCore:
+        """Start a run with a client token of the user, and remember the token."""
+        agent = f"{server_of(self.runs.api_client)} {self.agent_id}"
+        token = client_token_of(creation)
+        if not reuse and _earlier_creates.has(agent, token):
+            warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
+        try:
+            core = self._explained(make)
+        except RunStartAmbiguous:
+            # Of the package's errors, only this error leaves open whether there is a run.
+            _earlier_creates.add(agent, token)
+            raise
+        _earlier_creates.add(agent, token)
+        return core
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs of this agent with the client token, and return them, oldest first.
@@ -605,10 +612,9 @@ class _EarlierCreates:
         self._lock = threading.Lock()
 
     def add(self, agent: str, client_token: str) -> None:
-        """Note a create of a run. "" stands for a client token that nobody can use again."""
+        """Note a create of a run of an agent."""
         with self._lock:
-            if client_token:
-                self._tokens[agent, client_token] = None
+            self._tokens[agent, client_token] = None
             if len(self._tokens) > _MOST_TOKENS:
                 self._tokens.popitem(last=False)
 

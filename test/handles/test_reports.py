@@ -458,7 +458,7 @@ def test_what_is_logged_of_an_outage(
 ) -> None:
     clock.now = 0.0
     set_timing(backoff=(0.0, 0.0))
-    contact = Contact.of(RunsApi(client), Turns(paced=True))
+    contact = Contact.of(RunsApi(client), Turns.of_batch())
     for at, operation, status in steps:
         clock.now = at
         if status == 200:

@@ -500,7 +500,7 @@ def limited(turns: Turns, era: int, now: float = 0.0, status: int = 429) -> floa
 
 
 def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
-    turns = Turns(paced=True)
+    turns = Turns.of_batch()
     assert [turns.next_turn(9.0), turns.next_turn(9.0)] == [9.0, 9.0]
     for interval in (0.05, 0.1, 0.2, 0.4, 0.5):
         era = turns.era

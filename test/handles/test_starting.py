@@ -159,7 +159,7 @@ def test_a_search_of_a_batch_that_is_stopped_does_not_begin_again(serve: Serve) 
     server, client = serve(response(b"", 502))
     stop = threading.Event()
     stop.set()
-    wait = Wait(Contact.of(RunsApi(client), Turns(paced=True)), stop=stop)
+    wait = Wait(Contact.of(RunsApi(client), Turns.of_batch()), stop=stop)
     with pytest.raises(RunStartAmbiguous):
         starting.Search(RunToken(server.url, client_token="t"), wait).run()
     assert server.requests == []
@@ -289,7 +289,7 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) 
     assert not failure.value.searched  # so a batch starts no second run, nor searches again
     known = RunToken(server.url, agent="a", client_token="t")
     with pytest.raises(RunStartAmbiguous):
-        wait = Wait(Contact.of(RunsApi(client), Turns(paced=True)))
+        wait = Wait(Contact.of(RunsApi(client), Turns.of_batch()))
         starting.Search(known, wait).run()
     # Its token is none of this agent's business, so `reuse` makes a run.
     with pytest.raises(RunStartAmbiguous), pytest.warns(UserWarning, match="was given to an ear"):

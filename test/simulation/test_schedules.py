@@ -333,7 +333,7 @@ def test_an_outage_that_follows_another_has_its_own_time(every: float, shared: b
     with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         core = handle._core
-        contact = Contact.of(core.runs, Turns(paced=True) if shared else None)
+        contact = Contact.of(core.runs, Turns.of_batch() if shared else None)
         wait = Wait(contact)
         core.output(wait)
         assert (wait._failures, wait._since, contact.health.outage) == (0, math.inf, None)

@@ -28,7 +28,7 @@ class Serve(Protocol):
 def a_contact(runs: Any = None, *, reached: bool = True, batch: bool = False) -> Contact:
     """A contact of a call or of a batch, whose client does not retry."""
     runs = RunsApi() if runs is None else runs
-    turns = Turns(paced=True) if batch else None
+    turns = Turns.of_batch() if batch else None
     return Contact(runs, SimpleNamespace(reached=reached), Health(), turns=turns)
 
 
