@@ -58,15 +58,15 @@ if TYPE_CHECKING:
 _MOST_POSTS = 3
 
 
-class Stopped(Exception):
+class BatchEnded(Exception):
     """The batch has ended, and its tasks are left as they are."""
 
 
 class RunDriver:
     """Drives the tasks of a batch to their outcomes. Threads can share a driver.
 
-    Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`. An
-    error of one run becomes the outcome of its task.
+    Its methods raise the errors of the journal, an error that all runs would get, and `BatchEnded`.
+    An error of one run becomes the outcome of its task.
     """
 
     # Speed: other code runs between two requests of a run, and fills the caches of the CPU. So each
@@ -86,7 +86,7 @@ class RunDriver:
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
         self.contact = Contact.of(agent.runs, Turns.of_batch())
-        self._blame = Blame(self.contact, self.stop, Stopped, plan.served)
+        self._blame = Blame(self.contact, self.stop, BatchEnded, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
 
@@ -103,7 +103,7 @@ class RunDriver:
 
     def _wait(self) -> Wait:
         """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
-        return Wait(self.contact, stop=self.stop, late=Stopped)
+        return Wait(self.contact, stop=self.stop, late=BatchEnded)
 
     def _new_polls(self, task: Task) -> Polls:
         """Start the timeout for a task's next output, and return the polls for this output."""
@@ -164,7 +164,7 @@ class RunDriver:
 
     def _output_fails(self, task: Task) -> bool:
         """Ask once for the output that has failed in an earlier call. Return whether it fails."""
-        wait = Wait(self.contact, stop=self.stop, caller=LAST_TRY, late=Stopped)
+        wait = Wait(self.contact, stop=self.stop, caller=LAST_TRY, late=BatchEnded)
         try:
             self._receive(task, self.core(task).output_now(wait))
         except ApiException:
@@ -325,7 +325,7 @@ class RunDriver:
     def _fail(self, task: Task, error: OpenApiException) -> None:
         """Make an error the outcome of a task. If all runs would get the error, raise it."""
         if self.stop.is_set():
-            raise Stopped from error
+            raise BatchEnded from error
         if isinstance(error, ApiException):
             if error.whose == "all":
                 raise error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag, Inbox
-from acp_client_v0_1.batch._driver import RunDriver, Stopped
+from acp_client_v0_1.batch._driver import BatchEnded, RunDriver
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
@@ -153,7 +153,7 @@ class Workers:
             self._calls.append(calls)
             try:
                 work(calls)
-            except Stopped:
+            except BatchEnded:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised by `take`
                 self._ended.put(error)

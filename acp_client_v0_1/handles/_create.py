@@ -266,13 +266,17 @@ class SearchProbe:
         return Pause(0.0)
 
 
+def _at_once() -> None:
+    """Wait for no turn: the requests are of no batch."""
+
+
 def find_by_token(
     runs: RunsApi,
     client_token: str,
     agent_id: str | None = None,
     *,
     timeout: float | None = None,
-    turn: Callable[[], object] = int,
+    turn: Callable[[], object] = _at_once,
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 

