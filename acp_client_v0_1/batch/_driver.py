@@ -296,6 +296,7 @@ class RunDriver:
         """End a task with its output, or answer the question. None means no output yet."""
         if output is None:
             return
+        self._blame.served = task.run_id
         result = output.actual_instance
         outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
         if outcome is not None:
@@ -352,8 +353,6 @@ class RunDriver:
         """End a task with its outcome, and record the outcome."""
         task.outcome = outcome
         self._owners.pop(task.run_id, None)
-        if isinstance(outcome, dict):
-            self._blame.served = task.run_id
         if task.core is not None:
             task.core.end_span(outcome)
         if self._journal is not None:

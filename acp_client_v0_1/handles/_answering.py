@@ -288,8 +288,11 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         # Before the answer is sent again, the run is read. The run may ask something else now,
         # because another process has answered, or because our answer arrived and its response was
         # lost.
-        if sent and _has_moved_on(core.read(wait.part()), question):
-            return bool(lost)
+        if sent:
+            if _has_moved_on(core.read(wait.part()), question):
+                return bool(lost)
+            # The look has used the turn of this request.
+            wait.take_turn()
         sent = True
         core.note_changed(wait.contact.runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True

@@ -173,6 +173,7 @@ class Search:
 
     def _send(self, limit: float) -> list[Run] | Pause:
         part, known, clock = self._part, self._known, timing()
+        began = clock.now()
         agent_id = known.agent or None
         failed: ApiException | None = None
         found: list[Run] = []
@@ -190,10 +191,12 @@ class Search:
             raise failed
         if found:
             return found
-        if clock.now() >= self._ends:
+        # A search that began early shows little: a read replica may not have had the run yet. So
+        # the last search begins at the end.
+        if began >= self._ends:
             raise decided(self._ambiguous())
-        pause, self._delay = Pause(self._delay), min(2 * self._delay, clock.search_backoff[1])
-        return pause
+        delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
+        return Pause(max(0.0, min(delay, self._ends - clock.now())))
 
     def _ambiguous(self, error: ApiException | None = None) -> RunStartAmbiguous:
         """Return the error of a search that is over. ``error`` is its last failure."""
@@ -326,9 +329,9 @@ def _search_pages(
         limit = None if ends == math.inf else max(0.001, ends - timing().now())
         try:
             page = runs.search_runs(request, _request_timeout=limit)
-        except ApiException:
-            # An earlier page had the run, so this error does not matter.
-            if found:
+        except ApiException as error:
+            # If an earlier page had the run, the error matters only if the server asks for a pause.
+            if found and not failure_of(error).retry_after:
                 break
             raise
         matching = [run for run in page if client_token_of(run.creation) == client_token]

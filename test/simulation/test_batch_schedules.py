@@ -7,7 +7,6 @@ import math
 import os
 import random
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from simulation.batches import (
     Limit,
     Trouble,
 )
-from simulation.world import Fault, Schedule, Sent, World
+from simulation.world import READABLE, Fault, Schedule, Sent, World
 
 from acp_client_v0_1 import BatchItem, PendingInterrupt, RunCreate
 from acp_client_v0_1.batch._journal import Journal
@@ -98,6 +97,53 @@ def again_and_again(
 # Schedules with a name --------------------------------------------------------------------------
 
 
+def test_a_run_that_always_fails_costs_one_item(tmp_path: Path) -> None:
+    """It ends no batch, neither this call nor the next one, and is not asked again."""
+    for number, fault in enumerate(FAULTS):
+        for ordered in (False, True):
+            case = f"{fault}, {ordered=}"
+            world = BatchWorld(random.Random(number), Trouble(fault, (OUTPUT,), of=3))
+            journal = new_journal(tmp_path)
+            calls = [world.map(range(12), journal, ordered=ordered, concurrency=4)]
+            world.idle(5.0, journal)
+            world.restart()
+            calls.append(world.map(range(12), journal, ordered=ordered, concurrency=4))
+            for call in calls:
+                assert call.error is None, case
+                assert call.results() == [n for n in range(12) if n != 3], case
+                assert isinstance(call.errors()[3], ApiException), case
+                # It is asked for an outage, and once more after another run was.
+                assert call.took <= OUTAGE + 3 * NO_RESPONSE, case
+            assert calls[0].took >= OUTAGE - BACKOFF, case
+            assert calls[1].requests == 0, case
+            assert set(world.made().values()) == {1}, case
+
+
+def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_error() -> None:
+    """Their outputs are served, so they show that the server works."""
+    world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), of=1))
+    world.plan["ends_in"] = "error"
+    call = world.map(range(4), concurrency=2)
+    assert call.error is None
+    assert {n: type(error) for n, error in call.errors().items()} == {
+        **dict.fromkeys((0, 2, 3), RunFailed),
+        1: ServiceException,
+    }
+
+
+def test_a_run_whose_output_failed_is_asked_once_more_by_retry_failed(tmp_path: Path) -> None:
+    for mended in (True, False):
+        world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), of=1))
+        journal = new_journal(tmp_path)
+        world.map(range(3), journal, concurrency=2)
+        world.idle(60.0, journal)
+        if mended:
+            world.recover()
+        call = world.map(range(3), journal, retry_failed=True)
+        assert call.results() == ([0, 1, 2] if mended else [0, 2]), mended
+        assert world.made() == {0: 1, 1: 1 if mended else 2, 2: 1}, mended
+
+
 def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(
     tmp_path: Path,
 ) -> None:
@@ -109,7 +155,8 @@ def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(
 
 def test_operations_that_fail_for_all_runs_lose_nothing(tmp_path: Path) -> None:
     """They fail for ten outages, and then all results come, of the same runs."""
-    for number, names in enumerate(((OUTPUT,), (LOOK,), (SEARCH,), (CREATE,), ALL)):
+    alone = ((OUTPUT,), (LOOK,), (SEARCH,), (CREATE,))
+    for number, names in enumerate((*alone, (CREATE, SEARCH), ALL)):
         trouble = Trouble(Fault("status", 500), names, begins=1.5, lasts=10 * OUTAGE)
         world = BatchWorld(random.Random(number), trouble)
         for call in again_and_again(world, 8, tmp_path, idle=60.0, concurrency=3):
@@ -148,9 +195,84 @@ def test_an_error_that_all_runs_would_get_ends_the_batch_at_once(tmp_path: Path)
 
 def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path: Path) -> None:
     """40 runs take 80 requests, which the server takes in 16 seconds."""
-    world = BatchWorld(random.Random(0), limit=Limit(5.0, Fault("limited")))
-    assert len(again_and_again(world, 40, tmp_path)) == 1
-    assert world.now - world.began <= 2 * 16
+    for fault in (Fault("limited"), Fault("status", 503)):
+        took: list[float] = []
+        for number in range(5):
+            world = BatchWorld(random.Random(number), limit=Limit(5.0, fault))
+            calls = again_and_again(world, 40, tmp_path)
+            assert len(calls) == 1, fault
+            took.append(calls[0].took)
+        assert sorted(took)[2] <= 2 * 16, (fault, took)
+        assert max(took) <= 2.5 * 16, (fault, took)
+
+
+def test_a_server_that_limits_requests_gets_the_answers_to_questions_too() -> None:
+    """The look at a run and the answer to its question each take a turn."""
+    for concurrency in (1, 2, 8):
+        for step in (1.0, 2.0):
+            world = BatchWorld(random.Random(0), limit=Limit(5.0, Fault("limited")))
+            world.plan.update(questions=1, step=step)
+            call = world.map(range(8), concurrency=concurrency, on_interrupt=answer)
+            assert call.results() == list(range(8)), (concurrency, step)
+            assert call.took < 60, (concurrency, step)
+
+
+def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(
+    tmp_path: Path,
+) -> None:
+    for number, fault in enumerate((Fault("limited"), Fault("status", 503))):
+        world = BatchWorld(
+            random.Random(number),
+            Trouble(Fault("status", 500), (SEARCH,)),
+            limit=Limit(5.0, fault),
+        )
+        call = world.map(range(40))
+        refused = sum(one.name == CREATE and one.fault == "status" for one in world.sent)
+        assert call.error is None, fault
+        assert len(call.items) == 40, fault
+        assert len(call.errors()) <= refused, fault
+        assert all(isinstance(each, RunStartAmbiguous) for each in call.errors().values()), fault
+        assert sorted(world.made().elements()) == call.results(), fault
+        assert call.took <= 4 * 16, fault
+
+
+def test_a_create_is_unclear_if_its_response_is_the_first_one_and_breaks_off() -> None:
+    world = BatchWorld(random.Random(0), schedule=Schedule({0: Fault("unreadable")}))
+    call = world.map(range(3), concurrency=1)
+    assert call.results() == [0, 1, 2]
+    assert set(world.made().values()) == {1}
+
+
+def test_a_search_waits_as_long_as_the_server_asks_and_then_searches() -> None:
+    """Also if that is longer than the search may take: two seconds after a 503."""
+    for concurrency in (1, 3):
+        world = BatchWorld(
+            random.Random(0),
+            Trouble(Fault("status", 503), (CREATE,), lasts=0.005),
+            Trouble(Fault("limited", retry_after=5.0), (SEARCH,), lasts=0.5),
+        )
+        call = world.map(range(3), concurrency=concurrency)
+        assert call.results() == [0, 1, 2], concurrency
+        assert set(world.made().values()) == {1}, concurrency
+        assert not world.violations, concurrency
+
+
+def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run() -> None:
+    """The look at the agent, which follows, hangs for all the time of the search."""
+    faults = {2: Fault("unreadable"), 3: Fault("stale", lag=0.4), 4: Fault("hang")}
+    world = BatchWorld(random.Random(0), schedule=Schedule(faults))
+    assert world.map(range(2), concurrency=1).results() == [0, 1]
+    assert world.made() == {0: 1, 1: 1}
+
+
+def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before() -> None:
+    """A server that ignores the metadata is read page by page."""
+    faults = {0: Fault("lost after"), 2: Fault("limited", retry_after=3.0)}
+    world = BatchWorld(random.Random(0), schedule=Schedule(faults))
+    world.ignores_metadata = True
+    world.add("stranger", RunCreate(agent_id="agent"))
+    assert world.map(range(3), concurrency=1).results() == [0, 1, 2]
+    assert not world.violations
 
 
 # Random schedules -------------------------------------------------------------------------------
@@ -159,12 +281,17 @@ Troubles = tuple[Trouble, ...]
 
 
 def drawn_troubles(rng: random.Random, count: int) -> Troubles:
-    """Draw what fails for a time: some operations for all, or the output of one run."""
-    names = rng.choice((ALL, (OUTPUT,), (LOOK,), (SEARCH,), (CREATE,), (CREATE, SEARCH)))
-    begins, lasts = rng.choice((0.0, 0.5, 3.0)), rng.choice((5.0, 30.0, 100.0))
-    of = rng.randrange(count) if names == (OUTPUT,) and rng.random() < 0.5 else None
-    fault = rng.choice((*FAULTS, Fault("status", 503)))
-    return (Trouble(fault, names, of, begins, lasts),) if rng.random() < 0.3 else ()
+    """Draw what fails for a time: some operations for all, and the output of one run."""
+    found: list[Trouble] = []
+    if rng.random() < 0.3:
+        names = rng.choice((ALL, (OUTPUT,), (LOOK,), (SEARCH,), (CREATE,), (CREATE, SEARCH)))
+        begins, lasts = rng.choice((0.0, 0.5, 3.0)), rng.choice((5.0, 30.0, 100.0, 400.0, 1000.0))
+        fault = rng.choice((*FAULTS, Fault("status", 503)))
+        found.append(Trouble(fault, names, None, begins, lasts))
+    if rng.random() < 0.2:
+        lasts = rng.choice((100.0, 310.0, math.inf))
+        found.append(Trouble(rng.choice(FAULTS), (OUTPUT,), rng.randrange(count), lasts=lasts))
+    return tuple(found)
 
 
 class Play:
@@ -193,19 +320,17 @@ class Play:
         if self.journal is not None:
             self.journal.unlink(missing_ok=True)
         self.schedule, self.troubles = Schedule.drawn(rng), drawn_troubles(rng, self.count)
-        for number, fault in self.schedule.faults.items():
-            short = fault.retry_after and 1.0
-            self.schedule.faults[number] = replace(fault, retry_after=short, lag=0.0)
         schedule, troubles = fewer or (self.schedule, self.troubles)
         world = self.world = BatchWorld(rng, *troubles, schedule=schedule)
+        world.ignores_metadata = rng.random() < 0.2
         if rng.random() < 0.1:
-            world.limit = Limit(5.0, Fault("limited"))
+            world.limit = Limit(5.0, rng.choice((Fault("limited"), Fault("status", 503))))
         elif rng.random() < 0.1:
             world.cut = rng.choice((2.0, 20.0)), rng.choice((502, 503, 504))
         for number in range(self.count):
             step = rng.choice((0.0, 0.05, 0.3, 2.0, 45.0))
             ends_in = rng.choice((*("success",) * 6, "error", "timeout"))
-            questions = 0 if world.limit is not None else rng.choice((0, 0, 0, 1))
+            questions = rng.choice((0, 0, 0, 1))
             world.plans[number] = {"step": step, "ends_in": ends_in, "questions": questions}
 
     def over(self) -> None:
@@ -236,8 +361,8 @@ class Play:
         for stranger in strangers:
             check(stranger.deleted_at > world.now, "the run of somebody else was deleted")
         # What the end of a batch deletes takes no turn.
-        early = [one for one in world.violations if one.partition(" was")[0] in (CREATE, OUTPUT)]
-        check(not early or self.options["on_stop"] == "cancel", f"{early}")
+        early = world.violations and self.options["on_stop"] == "leave"
+        check(not early, f"{world.violations}")
 
     def is_over(self, calls: list[Call]) -> bool:
         """Tell whether no input has an outcome that another call may change."""
@@ -263,11 +388,15 @@ class Play:
             else:
                 self.check_error(item, calls)
         if isinstance(call.error, ApiException):
-            self.check_raised(call.error, sent)
+            self.check_raised(call.error, calls, sent)
         elif call.error is not None:
             check(self.interrupt_after < math.inf, repr(call.error))
         late = call.took - self.longest()
         check(late <= 0, f"{call.took:.0f} s, {late:.0f} s too long: {call}")
+
+    def poisoned(self) -> set[int]:
+        """Return the inputs whose outputs fail for longer than an outage."""
+        return {each.of for each in self.troubles if each.of is not None and each.lasts > OUTAGE}
 
     def check_error(self, item: BatchItem, calls: list[Call]) -> None:
         """Check that the error of an item has a reason."""
@@ -283,14 +412,28 @@ class Play:
             check(any(one.name == ANSWER and one.fault for one in self.world.sent), f"{error}")
         elif isinstance(error, RunWaitTimeout):
             check(self.options["timeout"] is not None, f"out of time without a timeout: {error}")
+        elif item.index in self.poisoned():
+            early = calls[-1].took < OUTAGE - BACKOFF and len(calls) == 1
+            check(not early, f"too early: {error!r}")
         else:
             check(isinstance(error, RunGone) and deletes, f"an item has failed: {error!r}")
 
-    def check_raised(self, error: ApiException, sent: set[tuple[str, str]]) -> None:
-        """Check that an error had to end the batch. No outage is long enough."""
-        # Perhaps the address is wrong.
-        silent = all(fault == "refused" for _, fault in sent)
-        check(silent, f"next() raised {error!r}")
+    def check_raised(
+        self, error: ApiException, calls: list[Call], sent: set[tuple[str, str]]
+    ) -> None:
+        """Check that an error had to end the batch."""
+        world = self.world
+        answered = any(fault in READABLE for _, fault in sent)
+        odd = {fault for name, fault in sent if name != CREATE or fault == "refused"}
+        if odd & {"refused", "unreadable"} and not answered:
+            return  # perhaps a wrong address
+        down = any(each.of is None and each.lasts > OUTAGE for each in self.troubles)
+        done = {item.index for call in calls for item in call.items if item.ok} | world.served
+        recently = world.now - NO_RESPONSE - BACKOFF
+        lost = any(at > recently and n not in self.poisoned() for at, n in world.failed)
+        alone = self.poisoned() and (lost or not done - self.poisoned())
+        check(down or bool(alone), f"next() raised {error!r}")
+        check(calls[-1].took >= OUTAGE - BACKOFF, f"too early: {error!r}")
 
     def longest(self) -> float:
         """Return how long a call may take: all runs after each other, and each fault alone."""

@@ -40,6 +40,8 @@ FAULTS = (
     *("refused", "lost before", "lost after", "status", "limited", "unreadable", "stale", "cut"),
     "hang",  # the response never comes
 )
+# The kinds of faults whose responses show that the address is right; "" is none.
+READABLE = frozenset(("", "status", "limited", "stale", "cut"))
 STATUSES = (408, 500, 502, 503, 504, 520, 524, 598)
 
 
@@ -224,9 +226,10 @@ class World:
         if fault is None and limit is not None and limit < ROUND_TRIP:
             fault = Fault("hang", carried_out=True)
         until = self.now + (NO_LIMIT if limit is None else limit)
-        self.sent.append(Sent(name, self.now, until, "" if fault is None else fault.kind))
+        kind = "" if fault is None else fault.kind
+        self.sent.append(Sent(name, self.now, until, kind))
         self.respond_at(self.now + (ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)))
-        self.rest.reached = self.rest.reached or fault is None or fault.kind != "refused"
+        self.rest.reached = self.rest.reached or kind in READABLE
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)
         carried_out = fault.kind in ("lost after", "unreadable") or (
