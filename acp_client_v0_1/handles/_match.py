@@ -8,12 +8,15 @@ only if both are known, and no server would write the one for the other:
 
 - *Ids* may have other letters (upper or lower case), and a UUID may lack its dashes. An empty id,
   or an id of zeros, is not known.
-- *The agent* may be addressed by its name, and its runs may carry its id. A run has two ids of its
-  agent, its own and the one of its create. A UUID is compared with the first of them that is known.
-  A name is compared with both, and one that is equal, or is a UUID, is enough.
-- *The client token* may have other letters, or be masked, or be missing.
+- *The agent* and *the thread* may be addressed by a name, and a run may carry the id, or the other
+  way round. A run has two ids of each, its own and the one of its create. One that is equal is
+  enough, and a UUID cannot be compared with a name.
+- *The client token* may have other letters, or be masked, or be missing. If the response to a
+  create shows the client token, it is the response to this create.
 - *Input and config* may have keys, nulls and defaults that the server adds. An input that the
-  server returns as empty, or not at all, is not known.
+  server returns as empty, or not at all, is not known. Many servers write an input in their own
+  way: they leave out keys, or convert texts and large numbers. So these values count only where the
+  client token does not show whose the run is.
 
 The other fields of a create are not compared: servers change them. Many name threads of their own.
 
@@ -47,38 +50,37 @@ def plain_id(identifier: str) -> str:
     return (digits if _UUID.fullmatch(digits) else text) if digits.strip("0") else ""
 
 
-def same_id(asked: str, *named: str | None) -> bool:
-    """Tell whether one of the ids ``named`` is that of what was asked for, or none is known."""
-    known = [each for each in named if each and plain_id(each)]
-    return asked in known or not known or plain_id(asked) in map(plain_id, known)
+def same_id(asked: str, named: str) -> bool:
+    """Tell whether ``named`` is the id of what was asked for, or is not known."""
+    return plain_id(named) in ("", plain_id(asked))
 
 
-def same_agent(asked: str, *named: str) -> bool:
-    """Tell whether the agent that was asked for may be the one with the ids ``named``."""
-    known = [each for each in named if plain_id(each)]
-    if _UUID.fullmatch(plain_id(asked)):
-        return same_id(asked, *known[:1])
-    return same_id(asked, *known) or any(_UUID.fullmatch(plain_id(each)) for each in known)
+def same_alias(asked: str, *named: str | None) -> bool:
+    """Tell whether ``named`` may be the ids of what was asked for by an id, or by a name.
+
+    One that is equal is enough. A UUID cannot be compared with a name.
+    """
+    ours, known = plain_id(asked), {plain_id(each) for each in named if each} - {""}
+    has_uuid = any(map(_UUID.fullmatch, known))
+    return not known or ours in known or has_uuid is not bool(_UUID.fullmatch(ours))
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
     """Tell whether a run may be of an agent. None matches every run."""
-    if agent_id is None or agent_id == run.agent_id:
-        return True
-    return same_agent(agent_id, run.agent_id, run.creation.agent_id)
+    # The comparison of the texts is quick.
+    same = agent_id in (None, run.agent_id)
+    return same or same_alias(agent_id or "", run.agent_id, run.creation.agent_id)
 
 
 def is_on(run: Run, thread_id: str) -> bool:
     """Tell whether a run may be on a thread of ACP. The thread of its create counts, too."""
-    return same_id(thread_id, run.thread_id, run.creation.thread_id)
+    return same_alias(thread_id, run.thread_id, run.creation.thread_id)
 
 
 def carries(run: Run, client_token: str) -> bool | None:
     """Tell whether a run carries a client token. Return None if the server does not show that."""
-    found = client_token_of(run.creation).strip().lower()
-    if found == client_token.lower():
-        return True
-    return None if _MASKED.fullmatch(found) else False
+    found, token = client_token_of(run.creation).strip().lower(), client_token.strip().lower()
+    return found == token or (None if _MASKED.fullmatch(found) else False)
 
 
 def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
@@ -93,14 +95,21 @@ def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
 def differences(run: Run, asked: RunCreate) -> list[str]:
     """Return in what a run differs from the run that was asked for. If in nothing, it is that run.
 
-    The result has some of the names "agent_id", "client_token", "input" and "config".
+    The result has some of the names "agent_id", "client_token", "input" and "config". A run that
+    shows the client token is that run, however its server writes the input.
     """
-    made, token = run.creation, client_token_of(asked)
-    other = [] if is_of(run, asked.agent_id) else ["agent_id"]
-    if token and carries(run, token) is False:
-        other.append("client_token")
+    token = client_token_of(asked)
+    marked = carries(run, token) if token else None
+    other = ["client_token"] if marked is False else []
+    if not is_of(run, asked.agent_id):
+        other.append("agent_id")
+    return other if marked else other + _other_values(run, asked)
+
+
+def _other_values(run: Run, asked: RunCreate) -> list[str]:
+    other: list[str] = []
     for name in ("input", "config"):
-        found, wanted = getattr(made, name), getattr(asked, name)
+        found, wanted = getattr(run.creation, name), getattr(asked, name)
         # Most servers return what they got, and the comparison of the texts is quick.
         same = not found or to_json(found) == to_json(wanted)
         if not (same or _has(found, to_jsonable_python(wanted))):
@@ -116,9 +125,9 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
     server does not return what a run was created with, the run is used, with a warning.
     """
     ours = [run for run in found if is_of(run, asked.agent_id)]
-    fits = [run for run in ours if not differences(run, asked)]
+    fits = [run for run in ours if not _other_values(run, asked)]
     if ours and not fits:
-        run_id, other = short(ours[0].run_id), " and ".join(differences(ours[0], asked))
+        run_id, other = short(ours[0].run_id), " and ".join(_other_values(ours[0], asked))
         raise ApiValueError(
             f"client_token is of run {run_id}, which was created with another {other}: use another "
             f"client_token, or RunHandle({run_id!r}, client)"

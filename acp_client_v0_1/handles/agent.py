@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create, NoAgent, SearchProbe, find_by_token
 from acp_client_v0_1.handles._known import add_note, received_id
-from acp_client_v0_1.handles._match import asked_for, is_of, same_agent
+from acp_client_v0_1.handles._match import asked_for, is_of, same_alias
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
@@ -633,7 +633,7 @@ _earlier_creates = _EarlierCreates()
 def _read_agent(agents: AgentsApi, agent_id: str, **options: Any) -> Agent:
     """Read an agent. Raise `ResponseValidationError` if the response is about another agent."""
     agent = agents.get_agent_by_id(agent_id, **options)
-    if not same_agent(agent_id, agent.agent_id):
+    if not same_alias(agent_id, agent.agent_id):
         named = f"agent {short(agent_id)} the record of agent {short(agent.agent_id)}"
         raise ResponseValidationError(reason=f"the server gave {named}", body=agent.to_json())
     return agent
