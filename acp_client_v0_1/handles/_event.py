@@ -85,8 +85,8 @@ class EventDecoder:
         self.after_gap: RunEvent | None = None
         # Whether the last event was an update, or None before the first event.
         self.custom: bool | None = None
-        # The last result that was delivered.
-        self.result: RunResult | None = None
+        # The text of the last event, if it was a result.
+        self._result = ""
         self._core = core
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()
@@ -100,10 +100,7 @@ class EventDecoder:
         name, text, event_id = raw
         if name not in _NAMES:
             return None
-        try:
-            payload = self._validate(text)
-        except ValidationError as error:
-            payload = surrogates.read_again(error, self._validate, text)
+        payload = self._payload(text)
         # `root` is what `actual_instance` returns, without a call for each event.
         data = payload.root
         if data.run_id != self._core.run_id:
@@ -113,9 +110,9 @@ class EventDecoder:
             self.custom = False
             if not memory.take_result(event_id, text):
                 return None
-            self.result = data
+            self._result = text
             return RunEvent(event_id, data)
-        self.custom = True
+        self.custom, self._result = True, ""
         verdict = memory.take(event_id, text)
         if verdict is True:
             return RunEvent(event_id, data)
@@ -127,6 +124,18 @@ class EventDecoder:
             raise gap
         return event
 
+    def _payload(self, text: str) -> StreamEventPayload:
+        try:
+            return self._validate(text)
+        except ValidationError as error:
+            return surrogates.read_again(error, self._validate, text)
+
+    @property
+    def result(self) -> RunResult | None:
+        """The last event, if it was a result. This is a copy, as callers may change the event."""
+        data = self._payload(self._result).root if self._result else None
+        return data if isinstance(data, RunResult) else None
+
     def _note_gap(self, gap: Gap) -> StreamGap:
         error = StreamGap(run_id=self._core.run_id, token=self._core.token(), **gap._asdict())
         self.gaps.append(error)
@@ -137,6 +146,7 @@ class EventDecoder:
 
         Before the first update, and in mode ``result``, every such event counts as new.
         """
+        self._result = ""
         if not self.custom:
             self.memory.last_id = error.event_id
             return True

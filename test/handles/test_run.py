@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import json
@@ -57,6 +58,7 @@ from acp_client_v0_1 import (
     RunTimedOut,
     RunWaitTimeout,
     ServiceException,
+    StreamDecodeError,
     TooManyRequestsException,
 )
 from acp_client_v0_1._http.dial import dial
@@ -828,6 +830,43 @@ def test_a_result_that_came_once_is_given_again(serve: Serve, first: int) -> Non
     assert replies.asked == []
     # A run with a result has ended, so it is not cancelled.
     assert run.cancel() is False and replies.asked == ["look"]
+
+
+RESULTS = [
+    b'data: {"type": "result", "run_id": "r", "status": "pending", "result": {"ok": %d}}\n\n' % n
+    for n in (0, 1)
+]
+
+
+@pytest.mark.parametrize("later", [NOTHING, NOT_FOUND])
+def test_the_last_result_of_a_stream_is_kept(replying: Any, later: bytes) -> None:
+    stream = response(b"".join(RESULTS), content_type="text/event-stream")
+    replies, run = replying(run_json("success"), stream=stream, output=later)
+    for event in run.events():
+        event.result["ok"] = "changed by the caller"
+    for again in READERS[-1:] + READERS:
+        replies.asked.clear()
+        assert again(run) == {"ok": 1} and replies.asked.count("output") <= 1
+    assert run.output().actual_instance.status == "success"
+    # The server may have a newer result than its stream had.
+    replies.replies["output"] = output_json(result={"ok": 2}), NOTHING
+    replies.asked.clear()
+    assert run.result() == run.result() == {"ok": 2} and replies.asked == ["output"]
+    replies.otherwise = run_json("interrupted")
+    assert run.refresh() and run._core.kept_output() is None
+
+
+@pytest.mark.parametrize("last", [b"{}", RESULTS[1][6:-2].replace(b"result", b"custom")])
+def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: bytes) -> None:
+    update = last.replace(b"}}", b'}, "update": {}}')
+    stream = response(RESULTS[1] + b"data: %b\n\n" % update, content_type="text/event-stream")
+    _, run = replying(run_json("success"), stream=stream, output=NOTHING)
+    events = run.events()
+    while events.ended_by is None:
+        with contextlib.suppress(StreamDecodeError):
+            next(events, None)
+    with pytest.raises(RunWaitTimeout):
+        run.result(timeout=0)
 
 
 @pytest.mark.parametrize("status", ["interrupted", "error", "timeout"])
