@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from inspect import currentframe
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 from typing_extensions import TypedDict
 
@@ -137,21 +138,10 @@ class ApiKeyError(_ArgumentError, KeyError):
     """A key is missing; also a ``KeyError``."""
 
 
-class _HttpResponse(Protocol):
-    """What a response must have to become an error. More is optional."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def headers(self) -> Any: ...
-
-
 class ResponseFields(TypedDict, total=False):
     """The fields of the response, for errors whose constructors take further arguments."""
 
-    http_resp: _HttpResponse | None
+    http_resp: Any
     status: int | None
     headers: Mapping[str, str] | None
     body: str | None
@@ -202,7 +192,7 @@ class ApiException(OpenApiException):
         self,
         status: int | None = None,
         reason: str | None = None,
-        http_resp: _HttpResponse | None = None,
+        http_resp: Any = None,
         *,
         body: str | None = None,
         data: Any = None,
@@ -234,9 +224,7 @@ class ApiException(OpenApiException):
             ApiException._by_status[status] = cls
 
     @classmethod
-    def from_response(
-        cls, *, http_resp: _HttpResponse, body: str | None, data: Any
-    ) -> ApiException:
+    def from_response(cls, *, http_resp: Any, body: str | None, data: Any) -> ApiException:
         """Return the error for a response. The status of the response decides the error's class.
 
         ``body`` is the response's body as text, and ``data`` is the parsed body.
@@ -366,24 +354,22 @@ class Notebook:
         return f"<code>{escape(repr(self))}</code>"
 
 
-class _Logger(logging.Logger):
-    """Writes records of one line each, whatever a server sent."""
-
-    def handle(self, record: logging.LogRecord) -> None:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                each if isinstance(each, (int, float)) else one_line(each) for each in record.args
-            )
-        # If stderr is closed, `logging` raises this while it reports that it cannot write there.
-        with suppress(ValueError):
-            super().handle(record)
-
-
 def package_logger(name: str) -> logging.Logger:
     """Return a logger whose records are one line each. A closed stderr ends no call."""
     logger = logging.getLogger(name)
-    logger.__class__ = _Logger
+    # The class of the logger stays as it is: `logging.setLoggerClass` may have chosen it.
+    vars(logger)["handle"] = partial(_handle, partial(type(logger).handle, logger))
     return logger
+
+
+def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each if isinstance(each, (int, float)) else one_line(each) for each in record.args
+        )
+    # If stderr is closed, `logging` raises this while it reports that it cannot write there.
+    with suppress(ValueError):
+        handle(record)
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

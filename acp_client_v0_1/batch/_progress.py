@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,32 +34,6 @@ class BatchCounts:
 OnProgress = Callable[[BatchCounts], object]
 
 
-class _Stderr:
-    """Standard error for a bar. What cannot be written is dropped.
-
-    Stderr may be None, closed, on a full disk, or without a reader. That must not end a batch.
-    """
-
-    # Whether tqdm has begun a bar here.
-    begun = False
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-    def flush(self) -> None:
-        """Do nothing, because `write` has done it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-    def __eq__(self, other: object) -> bool:
-        # If the file of a bar is stderr, tqdm takes the bar off the terminal for other lines. But
-        # before it begins the bar, it would flush stderr itself.
-        return self.begun and other is sys.stderr
-
-
 class Progress:
     """Passes the counts to a function. With True, it shows them in a tqdm bar on standard error."""
 
@@ -72,9 +45,10 @@ class Progress:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
             # Without `miniters`, tqdm would draw the bar again only when another run has ended. So
             # the seconds of an outage would not be seen.
-            stderr = _Stderr()
-            self._bar = tqdm(unit="run", miniters=0, file=stderr)
-            stderr.begun = True
+            # With `delay`, the first drawing is the one below.
+            if not getattr(sys.stderr, "closed", sys.stderr is None):
+                self._bar = tqdm(unit="run", miniters=0, delay=1e-9)
+                self._draw(self._bar.refresh)
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float) -> None:
@@ -90,6 +64,7 @@ class Progress:
             return
         if self._function is not None:
             self._function(counts)
+        if self._bar is None:
             return
         self._bar.total = counts.total
         words: dict[str, object] = {"in flight": counts.in_flight, "failed": counts.failed}
@@ -98,9 +73,19 @@ class Progress:
         if outage >= 1:
             words["server fails for"] = f"{int(outage)} s"
         self._bar.set_postfix(words, refresh=False)
-        self._bar.update(counts.done + counts.failed - self._bar.n)
+        self._draw(self._bar.update, counts.done + counts.failed - self._bar.n)
+
+    def _draw(self, draw: Callable[..., object], *args: int) -> None:
+        """Draw the bar. If stderr cannot be written, show no bar from now on.
+
+        Stderr may be closed, on a full disk, or without a reader. That must not end a batch.
+        """
+        try:
+            draw(*args)
+        except (OSError, ValueError):
+            self._bar.disable, self._bar = True, None
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
-            self._bar.close()
+            self._draw(self._bar.close)

@@ -28,8 +28,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic_core import to_json, to_jsonable_python
-
 from acp_client_v0_1._errors import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
@@ -87,8 +85,8 @@ def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
     """Raise an error if a run carries another client token. With ``shown``, it must carry this."""
     mark = carries(run, client_token) if client_token else True
     if mark is False or (shown and not mark):
-        words = f"run {short(run.run_id)} does not carry the client token {short(client_token)}"
-        reason = f"{words}: it may be somebody else's, and is left alone"
+        words = f"does not carry the client token {short(client_token)}: it may be somebody else's"
+        reason = f"run {short(run.run_id)} {words}, and is left alone"
         raise ResponseValidationError(reason=reason, body=run.to_json())
 
 
@@ -107,14 +105,9 @@ def differences(run: Run, asked: RunCreate) -> list[str]:
 
 
 def _other_values(run: Run, asked: RunCreate) -> list[str]:
-    other: list[str] = []
-    for name in ("input", "config"):
-        found, wanted = getattr(run.creation, name), getattr(asked, name)
-        # Most servers return what they got, and the comparison of the texts is quick.
-        same = not found or to_json(found) == to_json(wanted)
-        if not (same or _has(found, to_jsonable_python(wanted))):
-            other.append(name)
-    return other
+    made, wanted = run.creation, asked.to_dict("json")
+    pairs = {name: (getattr(made, name), wanted.get(name)) for name in ("input", "config")}
+    return [name for name, pair in pairs.items() if pair[0] and not _has(*pair)]
 
 
 def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:

@@ -105,19 +105,16 @@ def decode_token(text: object) -> RunToken:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
     try:
         known: Any = json.loads(content)
-        values = {name: known.get(name, "") for name in RunToken.__slots__}
-    except (AttributeError, ValueError, RecursionError) as error:
-        raise TokenError("the token holds no JSON object") from error
-    for name, value in values.items():
-        if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
-            raise TokenError(f"the token cannot be used: its {name} must not be {value!r:.30}")
-    token = RunToken(**values)
+        token = RunToken(**{name: known.get(name, "") for name in RunToken.__slots__})
+        for name in RunToken.__slots__:
+            value: object = getattr(token, name)
+            if not (isinstance(value, str) and _FIELD_FORMS.get(name, _ANY).fullmatch(value)):
+                raise ValueError(f"its {name} must not be {value!r:.30}")
+        identifier("run", token.run or "unknown")
+    except (AttributeError, RecursionError, ValueError) as error:
+        raise TokenError(f"the token cannot be used: {error}") from error
     if not token.server or not (token.run or token.client_token) or is_token(token.run):
         raise TokenError("the token cannot be used: it has no server, or no run id that fits")
-    try:
-        identifier("run", token.run or "unknown")
-    except ApiValueError as error:
-        raise TokenError(f"the token cannot be used: {error}") from error
     return token
 
 
