@@ -29,7 +29,7 @@ from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
 from acp_client_v0_1.handles._create import Create, Search
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._match import check_mark, differences
+from acp_client_v0_1.handles._match import check_mark, differences, plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import LAST_TRY, READS_OF_A_RUN, Pause
@@ -180,7 +180,8 @@ class RunDriver:
         run_id, token = task.run_id, task.client_token
         if self._owners.setdefault(run_id, token) != token:
             self._shared.add(run_id)
-        if run_id in self._shared:
+        # Processes cannot compare their run ids. So there an id of zeros counts as shared.
+        if run_id in self._shared or not (self.plan.one_process or plain_id(run_id)):
             task.run_id = ""
             why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
             known = RunToken(self.plan.server, agent=self.plan.agent_id, client_token=token)

@@ -65,6 +65,8 @@ class Plan:
     server_reached: bool = False
     # A run of an earlier call whose output was fetched, or "".
     served: str = ""
+    # If False, other processes may have open runs of the batch.
+    one_process: bool = True
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._operation import identifier
-from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:

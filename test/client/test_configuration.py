@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from acp_client_v0_1 import AgentHandle, ApiClient, RunHandle, RunsApi
+from acp_client_v0_1 import AgentHandle, ApiClient, RunHandle, RunsApi, _errors
 from acp_client_v0_1.configuration import Configuration, _environment
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -424,6 +424,17 @@ def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, 
         package_logger.propagate = True
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("DEBUG hello")
+
+
+def test_a_logger_of_a_class_of_its_own_stays_one(monkeypatch, caplog):
+    class Chatty(logging.getLoggerClass()):
+        def chat(self, words):
+            self.warning("%s", words)
+
+    monkeypatch.setattr(logging.getLogger().manager, "loggerClass", Chatty)
+    for _ in range(2):
+        _errors.package_logger("acp_client_v0_1.of_a_test").chat("a\nb")
+    assert caplog.messages == ["a b"] * 2
 
 
 def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypatch):

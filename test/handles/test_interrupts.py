@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -141,15 +142,21 @@ def test_an_answer_may_be_refused(approval: AgentHandle) -> None:
     assert run.result(timeout=30)["approved"] is False
 
 
+@dataclass(frozen=True)
+class Refusal(Exception):
+    why: str
+
+
+@pytest.mark.parametrize("kind", [KeyError, Refusal])
 def test_what_the_callback_raises_propagates(
-    three: AgentHandle, caplog: pytest.LogCaptureFixture
+    three: AgentHandle, caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
     run = three.start()
 
     def refuse(question: PendingInterrupt) -> dict[str, Any]:
-        raise KeyError("no")
+        raise kind("no")
 
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(kind) as caught:
         run.drive(refuse)
     (note,) = getattr(caught.value, "__notes__", caplog.messages)
     assert f"answer it with RunHandle('{run.run_id}', client).interrupts() or `acp-" in note

@@ -280,11 +280,12 @@ def test_a_history_has_no_runs_of_another_thread(serve: Serve) -> None:
         {"thread_id": "own", "creation": {"agent_id": "a", "thread_id": "t1"}},
         {},
         {"creation": {"agent_id": "a", "thread_id": "t2"}},
+        {"thread_id": str(UUID(int=7))},
     ]
     runs = [a_run(run_id=f"r{n}", **fields) for n, fields in enumerate(threads)]
     server, client = serve(response(json.dumps(runs).encode()))
     history = AgentHandle("a", client).conversation("t1").history()
-    assert [run.run_id for run, _ in history] == ["r1", "r2", "r3"]
+    assert [run.run_id for run, _ in history] == ["r1", "r2", "r3", "r5"]
     assert len(server.requests) == 1
 
 

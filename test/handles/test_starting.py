@@ -327,6 +327,7 @@ def test_a_server_may_write_the_client_token_in_another_way_or_not(serve: Serve,
     assert again.client_token == "order-1"
 
 
+TOKEN = {"acp-client-token": "nightly "}
 # The agent that is asked for, and the fields of the run that its create is answered with.
 WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     "the agent in other letters, without dashes": (
@@ -341,6 +342,11 @@ WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
         "a",
         {"creation": {"agent_id": "a", "input": {"x": [1.0, {"y": None, "z": 1}], "d": 2}}},
     ),
+    "a name, and not its id": (COUNTER, {"agent_id": "n", "creation": {"agent_id": "n"}}),
+    "the token, and a converted input": (
+        "a",
+        {"creation": {"agent_id": "a", "metadata": TOKEN, "input": {"x": "1"}}},
+    ),
 }
 
 
@@ -351,7 +357,8 @@ def test_a_server_may_write_a_run_in_another_way(serve: Serve, written: str) -> 
     replies = Replies(create=run_json(**fields))
     _, client = serve(replies)
     given = {"x": (1, {"y": None})}
-    assert AgentHandle(agent_id, client).start(given, config={"e": 1}).run_id == "r"
+    options: Any = {"config": {"e": 1}, "client_token": "Nightly\n"}
+    assert AgentHandle(agent_id, client).start(given, **options).run_id == "r"
     assert replies.asked == ["create"]
 
 
