@@ -104,7 +104,7 @@ class Continuity:
         self._result: int | None = None
         # Whether the present connection has sent no result yet. Between two connections, this is
         # True. Before the first connection, it is False.
-        self._no_result_yet = False
+        self.no_result_yet = False
         # Whether a connection has ended while it was not known whether the run had ended.
         self.cut = False
         # Whether the next update has to be compared with the remembered updates. This is True for a
@@ -120,7 +120,7 @@ class Continuity:
         """
         self._expected = None
         self.cut = self.cut or cut
-        self.judging = self._no_result_yet = True
+        self.judging = self.no_result_yet = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
@@ -165,8 +165,8 @@ class Continuity:
         this result counted as new each time, the pauses between our connections would not grow.
         """
         result = hash(text)
-        again = self._no_result_yet and result == self._result
-        self.last_id, self._result, self._no_result_yet = event_id, result, False
+        again = self.no_result_yet and result == self._result
+        self.last_id, self._result, self.no_result_yet = event_id, result, False
         if not again:
             self.delivered += 1
         return not again

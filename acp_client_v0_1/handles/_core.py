@@ -120,7 +120,11 @@ class RunCore(KnownRun):
         come before, nothing is sent.
         """
         if self._result is not None and (kept := self.kept_output()) is not None:
-            return kept
+            # If the server gives an output once, the stream has had it.
+            if not self._streamed or (newer := self.output_now(wait, lambda _: None)) is None:
+                return kept
+            self.keep_output(newer)
+            return newer
         polls = Polls(self, self.output_after_refusal, wait, window)
         received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if received is None:

@@ -117,6 +117,9 @@ class KnownRun:
     # The output with the run's result: its status, and its other fields in the format of `marshal`,
     # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
     _result: tuple[RunStatus, bytes] | None = None
+    # Whether the result came as the last event of a stream. The server may have a newer one, so it
+    # is asked first.
+    _streamed = False
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
@@ -244,13 +247,19 @@ class KnownRun:
             self.check_id(named, "output", output)
         return output
 
+    def keep_streamed(self, result: RunResult | None) -> None:
+        """Keep the last event of the stream of a run in status success, if it is a result."""
+        if result is not None and self._result is None:
+            self.keep_output(RunOutput(result.model_copy(update={"status": RunStatus.SUCCESS})))
+            self._streamed = True
+
     def keep_output(self, output: RunOutput) -> None:
         """Keep an output that was received, if it has the run's result."""
         if isinstance(result := output.actual_instance, RunResult):
-            self._outcome, extra = RunStatus.SUCCESS, result.model_extra or {}
+            self._outcome, self._streamed = RunStatus.SUCCESS, False
             # A test's stand-in may return a value that JSON does not have. It is not kept.
             with suppress(ValueError):
-                fields = {**vars(result), **extra, "status": None}
+                fields = {**vars(result), **(result.model_extra or {}), "status": None}
                 # Every version of Python can read the version 2 of the format, also in a pickle.
                 self._result = result.status, marshal.dumps(fields, 2)
 
@@ -432,6 +441,8 @@ def add_note(error: BaseException, note: str, instead_of: str = "") -> None:
     """
     if sys.version_info >= (3, 11):
         notes: list[str] = getattr(error, "__notes__", [])
-        error.__notes__ = [*(each for each in notes if each not in (note, instead_of)), note]
+        kept = [each for each in notes if each not in (note, instead_of)]
+        # A frozen dataclass may be an exception, too.
+        vars(error)["__notes__"] = [*kept, note]
     else:
         _log.warning("%s: %s", type(error).__name__, note)

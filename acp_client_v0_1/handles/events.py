@@ -40,7 +40,6 @@ from acp_client_v0_1.handles._rules import BESIDE, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.streaming_mode import StreamingMode
@@ -489,9 +488,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         stale = self._decoder.custom is False and memory.cut
         if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
-        elif status == RunStatus.SUCCESS and (result := self._decoder.result) is not None:
-            final = result.model_copy(update={"status": status})
-            self._core.keep_output(RunOutput(final), streamed=True)
+        # An earlier connection may have had a result from before a question.
+        elif status == RunStatus.SUCCESS and not memory.no_result_yet:
+            self._core.keep_streamed(self._decoder.result)
         self._end(status.value)
 
     def _end(self, how: str) -> None:

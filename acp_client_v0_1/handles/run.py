@@ -49,10 +49,11 @@ class RunHandle(Notebook):
 
     A handle keeps the result of its run once `result`, `output`, `drive` or the polling of `events`
     has received it. Then `result`, `output` and `done` send nothing, and need no server. Each call
-    gives a copy of its own. The handle needs the memory of the result's text, also when it is
-    pickled. Only the result of a run that has succeeded is kept: a server may try a run again that
-    has failed, and a question may get its answer from somebody else. `delete`, or a `refresh` that
-    shows another end or a question, drops the result.
+    gives a copy of its own. If the result came only as the last event of a stream, the server is
+    asked once, and the result counts if the server has no output. The handle needs the memory of
+    the result's text, also when it is pickled. Only the result of a run that has succeeded is kept:
+    a server may try a run again that has failed, and a question may get its answer from somebody
+    else. `delete`, or a `refresh` that shows another end or a question, drops the result.
 
     A note of each exception that ends a call names the run, and an `ApiException` has the run's
     ``run_id`` and ``token``. Before Python 3.11, a warning in the log has the note of any other

@@ -870,6 +870,16 @@ def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: b
         run.result(timeout=0)
 
 
+def test_a_result_from_before_a_question_is_not_kept(replying: Any, set_timing: SetTiming) -> None:
+    set_timing(probe=0.01, human=0.01)
+    first, second = (response(part, content_type="text/event-stream") for part in (RESULTS[1], b""))
+    looks = tuple(map(run_json, ("interrupted", "pending", "success")))
+    _, run = replying(look=looks, stream=(first, second), output=NOTHING)
+    assert [event.result for event in run.events(through_interrupts=True)] == [{"ok": 1}]
+    with pytest.raises(RunWaitTimeout):
+        run.result(timeout=0)
+
+
 @pytest.mark.parametrize("status", ["interrupted", "error", "timeout"])
 def test_a_kept_result_is_dropped_once_the_server_says_otherwise(
     replying: Any, status: str
