@@ -31,7 +31,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from typing_extensions import Self, Unpack
@@ -124,7 +124,7 @@ class BatchOptions(RunOptions, total=False):
     connect: Connect | None
 
 
-class Batch:
+class Batch(Notebook):
     """An iterator over the items of many inputs, and a context manager.
 
     `AgentHandle.map` makes a batch, and describes the arguments.
@@ -246,11 +246,6 @@ class Batch:
         total = "" if counts.total is None else f" of {counts.total}"
         words = f"{counts.done} done, {counts.failed} failed, {counts.in_flight} in flight"
         return f"<Batch: {words}{total}>"
-
-    def _repr_html_(self) -> str:
-        counts = {name: n for name, n in asdict(self.counts).items() if n is not None}
-        rows = (f"<tr><th>{name.replace('_', ' ')}<td>{n}</tr>" for name, n in counts.items())
-        return f"<table>{''.join(rows)}</table>"
 
     # Iterating
 
