@@ -28,6 +28,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic_core import to_jsonable_python
+
 from acp_client_v0_1._errors import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
@@ -105,9 +107,12 @@ def differences(run: Run, asked: RunCreate) -> list[str]:
 
 
 def _other_values(run: Run, asked: RunCreate) -> list[str]:
-    made, wanted = run.creation, asked.to_dict("json")
-    pairs = {name: (getattr(made, name), wanted.get(name)) for name in ("input", "config")}
-    return [name for name, pair in pairs.items() if pair[0] and not _has(*pair)]
+    other: list[str] = []
+    for name in ("input", "config"):
+        found = getattr(run.creation, name)
+        if found and not _has(found, to_jsonable_python(getattr(asked, name))):
+            other.append(name)
+    return other
 
 
 def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
