@@ -45,7 +45,7 @@ from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._known import add_note
-from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
+from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
@@ -104,26 +104,6 @@ class BatchItem(Notebook):
         return self.outcome
 
 
-class BatchOptions(RunOptions, total=False):
-    """The options of `AgentHandle.map`, which describes them."""
-
-    key: Callable[[Any], str] | None
-    concurrency: int
-    ordered: bool
-    timeout: float | None
-    on_interrupt: OnInterrupt | None
-    check: bool
-    journal: str | os.PathLike[str] | None
-    retry_failed: bool
-    unclear: Literal["raise", "start"]
-    on_stop: Literal["leave", "cancel"]
-    durable: bool
-    progress: OnProgress | bool | None
-    total: int | None
-    executor: Executor | None
-    connect: Connect | None
-
-
 class Batch(Notebook):
     """An iterator over the items of many inputs, and a context manager.
 
@@ -139,6 +119,7 @@ class Batch(Notebook):
     A process that is forked after the first ``next()`` cannot continue the batch of its parent.
     """
 
+    @showing(RunOptions)
     def __init__(
         self,
         agent: AgentHandle,

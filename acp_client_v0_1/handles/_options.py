@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import signature
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from typing_extensions import TypedDict
@@ -19,6 +19,8 @@ from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 __all__ = ["RunOptions"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class RunOptions(TypedDict, total=False):
@@ -37,6 +39,28 @@ class RunOptions(TypedDict, total=False):
     streaming: StreamingMode | str | None
 
 
+def showing(options: Any, **defaults: Any) -> Callable[[F], F]:
+    """Let a function show its options, which a type checker reads from ``**options: Unpack[...]``.
+
+    So `help` lists them, and a notebook completes their names. ``options`` is the TypedDict. An
+    option without a default among ``defaults`` is None by default.
+    """
+
+    def shown(function: F) -> F:
+        own = signature(function)
+        parameters = [*own.parameters.values()][:-1]
+        for name, kind in options.__annotations__.items():
+            # The annotation of a field is its text, as the module does not evaluate annotations.
+            words, default = getattr(kind, "__forward_arg__", kind), defaults.get(name)
+            parameters.append(
+                Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=words)
+            )
+        vars(function)["__signature__"] = own.replace(parameters=parameters)
+        return function
+
+    return shown
+
+
 def given_options(
     caller: Callable[..., Any], options: RunOptions, called: str = "", **others: Any
 ) -> dict[str, Any]:
@@ -47,9 +71,8 @@ def given_options(
     """
     if options:
         for name in options.keys() - RunOptions.__optional_keys__:
-            known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
             wrong = f"{called or caller.__qualname__}() got an unexpected keyword argument {name!r}"
-            raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
+            raise ApiTypeError(f"{wrong}{did_you_mean(name, signature(caller).parameters)}")
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     given = {name: value for name, value in {**others, **options}.items() if value is not None}
     for name in ("input", "config", "metadata"):

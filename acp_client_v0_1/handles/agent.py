@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from typing_extensions import Self, Unpack
 
@@ -32,7 +33,7 @@ from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create, NoAgent, SearchProbe, find_by_token
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._match import asked_for, is_of, same_alias
-from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
+from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
@@ -49,10 +50,11 @@ from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import LARGEST_PAGE, iter_agents
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from uuid import UUID
 
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.batch import Batch, BatchOptions
+    from acp_client_v0_1.batch import Batch, BatchCounts
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.streaming_mode import StreamingMode
 
-__all__ = ["AgentHandle"]
+__all__ = ["AgentHandle", "BatchOptions"]
 
 T = TypeVar("T")
 
@@ -69,6 +71,26 @@ _SHOWN = 3
 # How many client tokens are remembered.
 _MOST_TOKENS = 1000
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
+
+
+class BatchOptions(RunOptions, total=False):
+    """The options of `AgentHandle.map`, which describes them."""
+
+    key: Callable[[Any], str] | None
+    concurrency: int
+    ordered: bool
+    timeout: float | None
+    on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None
+    check: bool
+    journal: str | os.PathLike[str] | None
+    retry_failed: bool
+    unclear: Literal["raise", "start"]
+    on_stop: Literal["leave", "cancel"]
+    durable: bool
+    progress: Callable[[BatchCounts], object] | bool | None
+    total: int | None
+    executor: Executor | None
+    connect: Callable[[], ApiClient] | None
 
 
 class AgentHandle(Notebook):
@@ -237,6 +259,7 @@ class AgentHandle(Notebook):
         """
         check_values(self.descriptor(), input, config)
 
+    @showing(RunOptions)
     def start(
         self,
         input: JsonObject | None = None,
@@ -289,6 +312,7 @@ class AgentHandle(Notebook):
         core, _ = self._start(creation, self._wait(timeout), new=new, reuse=reuse, check=check)
         return handle_of(RunHandle, core)
 
+    @showing(RunOptions)
     def run(
         self,
         input: JsonObject | None = None,
@@ -395,6 +419,16 @@ class AgentHandle(Notebook):
         thread_id = None if thread_id is None else identifier("thread_id", thread_id)
         return Conversation(self.start, self.runs.api_client, thread_id)
 
+    @showing(
+        BatchOptions,
+        concurrency=8,
+        ordered=False,
+        check=False,
+        retry_failed=False,
+        unclear="raise",
+        on_stop="leave",
+        durable=False,
+    )
     def map(self, inputs: Iterable[JsonObject | None], **options: Unpack[BatchOptions]) -> Batch:
         """Run the agent on many inputs, many at a time.
 

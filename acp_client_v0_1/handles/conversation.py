@@ -12,12 +12,12 @@ from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._match import is_on
+from acp_client_v0_1.handles._options import RunOptions, showing
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.handles._options import RunOptions
     from acp_client_v0_1.handles._schemas import JsonObject
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
@@ -50,6 +50,7 @@ class Conversation:
             "conversation: wait for that call, or use a conversation for each thread"
         )
 
+    @showing(RunOptions)
     def start(
         self,
         input: JsonObject | None = None,
@@ -90,6 +91,7 @@ class Conversation:
             raise error
         return handle
 
+    @showing(RunOptions)
     def run(
         self,
         input: JsonObject | None = None,
