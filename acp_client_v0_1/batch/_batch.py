@@ -46,6 +46,7 @@ from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
+from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
@@ -102,6 +103,21 @@ class BatchItem(Notebook):
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the item as the command prints it, without its input.
+
+        It has ``index``, ``key``, ``run_id``, ``status``, and the ``result`` or what took its
+        place, as docs/reference/command-output.md describes it.
+        """
+        about = {"index": self.index, "key": self.key, "run_id": self.run_id}
+        if isinstance(self.outcome, Exception):
+            return about | outcome_of(self.outcome) | {"run_id": self.run_id}
+        return about | {"status": "success", "result": self.outcome}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON. Raise ``ValueError`` if it has NaN or infinity."""
+        return json_line(self.to_dict())
 
 
 class Batch(Notebook):

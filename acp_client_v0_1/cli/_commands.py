@@ -79,7 +79,7 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     handle = _start(options, client, left)
 
     def print_event(event: acp.RunEvent) -> None:
-        output.one(_event(event), event.id)
+        output.one(event.to_dict(), event.id)
 
     with followed(handle, options, cancel=options.cancel_on_exit):
         with shown(handle, options):
@@ -113,7 +113,7 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     handle = one_run(options.run, client)
     how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
     with followed(handle, options), handle.events(**how) as events:
-        output.many(map(_event, events), "id")
+        output.many((event.to_dict() for event in events), "id")
         if events.ended_by != "success":
             handle.result(timeout=0)
         if events.complete is None:
@@ -311,15 +311,9 @@ def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:
     return found.to_dict(mode="json")
 
 
-def _event(event: acp.RunEvent) -> dict[str, Any]:
-    gap = None if event.gap is None else {"kind": event.gap.kind, "missing": event.gap.missing}
-    fields = {"id": event.id, "update": event.update, "result": event.result, "gap": gap}
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _item(item: acp.BatchItem) -> dict[str, Any]:
-    fields: dict[str, Any] = {"index": item.index, "key": item.key, "run_id": item.run_id}
     try:
-        return fields | {"status": "success", "result": item.result()}
+        item.result()
     except acp.OpenApiException as error:
-        return fields | {**document(error), "run_id": item.run_id}
+        return item.to_dict() | document(error) | {"run_id": item.run_id}
+    return item.to_dict()

@@ -16,27 +16,28 @@ from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
 from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
+from acp_client_v0_1.handles._records import outcome_of
 
 # The errors that a command may end with. Any other is a bug.
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
 
-# For each class of error: the exit status, the run's status as data, and the command to try next.
+# For each class of error: the exit status, and the command to try next.
 # The first class that fits decides. If it has no exit status, `status_of` asks the retry rules of a
 # single call whether trying later may help.
 _Errors: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
-_ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
-    (acp.RunWaitTimeout, 3, "pending", "wait"),
-    ((acp.RunInterrupted, acp.InterruptLimit), 4, "interrupted", "wait --ask"),
-    (acp.RunTimedOut, 6, "timeout", ""),
-    (acp.RunFailed, 5, "error", ""),
-    (acp.RunGone, 7, "gone", ""),
-    (acp.RunStartAmbiguous, 8, None, "show"),
-    ((acp.ResumeAmbiguous, acp.StaleInterrupt), None, None, "show"),
-    (acp.StreamGap, 9, None, "stream --on-gap mark"),
-    ((acp.ApiTypeError, acp.ApiValueError, ValidationError, WrongUsage), 2, None, ""),
+_ENDINGS: tuple[tuple[_Errors, int | None, str], ...] = (
+    (acp.RunWaitTimeout, 3, "wait"),
+    ((acp.RunInterrupted, acp.InterruptLimit), 4, "wait --ask"),
+    (acp.RunTimedOut, 6, ""),
+    (acp.RunFailed, 5, ""),
+    (acp.RunGone, 7, ""),
+    (acp.RunStartAmbiguous, 8, "show"),
+    ((acp.ResumeAmbiguous, acp.StaleInterrupt), None, "show"),
+    (acp.StreamGap, 9, "stream --on-gap mark"),
+    ((acp.ApiTypeError, acp.ApiValueError, ValidationError, WrongUsage), 2, ""),
     # Trying later does not mend these three.
-    ((acp.NameResolutionException, acp.TLSException, acp.ProtocolException), 1, None, ""),
-    (Exception, None, None, ""),
+    ((acp.NameResolutionException, acp.TLSException, acp.ProtocolException), 1, ""),
+    (Exception, None, ""),
 )
 
 
@@ -50,20 +51,9 @@ def status_of(error: Exception) -> int:
 
 
 def document(error: Exception) -> dict[str, Any]:
-    """Return, as data, how a run ended without a result: ``run_id``, ``status``, and details."""
-    _, status, _ = _ending(error)
-    if isinstance(error, acp.RunWaitTimeout) and error.last_status != status:
-        # The server has not said that the run is pending.
-        status = None
-    ending = {"run_id": getattr(error, "run_id", None) or None, "status": status}
-    if isinstance(error, acp.RunFailed):
-        return ending | {"errcode": error.errcode, "description": error.description}
-    if isinstance(error, acp.RunInterrupted):
-        interrupt = {"type": error.interrupt.type, "payload": error.interrupt.payload}
-        return ending | {"interrupt": interrupt}
-    if isinstance(error, acp.RunStartAmbiguous):
-        return ending | {"token": error.token}
-    return ending if status else ending | {"error": _words(error)}
+    """Return, as data, how a run ended without a result, in the words of a shell."""
+    ending = outcome_of(error)
+    return ending | {"error": _words(error)} if "error" in ending else ending
 
 
 def report(error: Exception, output: Output, options: Namespace) -> int:
@@ -78,7 +68,7 @@ def report(error: Exception, output: Output, options: Namespace) -> int:
         ending = document(error) | end
         output.one(ending, ending["run_id"])
     notice(f"{PROGRAM}: {_words(error)}{words}")
-    _, _, step = _ending(error)
+    _, step = _ending(error)
     if step and not end and getattr(error, "token", ""):
         if HARMLESS_ID.fullmatch(after := getattr(error, "last_event_id", "")):
             step += f" --from {after}"
@@ -99,7 +89,7 @@ def to_copy(step: str, run: Any, options: Namespace) -> str:
     return shlex.join([*words, name])
 
 
-def _ending(error: Exception) -> tuple[int | None, str | None, str]:
+def _ending(error: Exception) -> tuple[int | None, str]:
     return next(ending[1:] for ending in _ENDINGS if isinstance(error, ending[0]))
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1._schema import surrogates
 from acp_client_v0_1.handles._continuity import Continuity, Gap
+from acp_client_v0_1.handles._records import json_line
 from acp_client_v0_1.handles.errors import StreamGap
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_result import RunResult
@@ -70,6 +71,19 @@ class RunEvent(Notebook):
         """The result so far, or the final one, unless the event is an update."""
         data = self.data
         return data.result if isinstance(data, RunResult) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as the command prints it: ``id``, and what there is of the others.
+
+        The others are ``update``, ``result`` and ``gap``, which has ``kind`` and ``missing``.
+        """
+        gap = None if self.gap is None else {"kind": self.gap.kind, "missing": self.gap.missing}
+        fields = {"id": self.id, "update": self.update, "result": self.result, "gap": gap}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON. Raise ``ValueError`` if it has NaN or infinity."""
+        return json_line(self.to_dict())
 
 
 class EventDecoder:

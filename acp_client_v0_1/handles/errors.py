@@ -94,7 +94,7 @@ class RunFailed(_RunProblem):
         sure: Whether a read showed a final status. If not, the status is ``error`` or ``timeout``.
     """
 
-    # The status of a run whose failure is an error of this class.
+    # The status of a run that ends a wait by an error of this class; see `_records`.
     status_name = "error"
 
     def __init__(
@@ -136,6 +136,8 @@ class RunInterrupted(_RunProblem):
         hint: Words that the message adds.
     """
 
+    status_name = "interrupted"
+
     def __init__(
         self, *, run_id: str, token: str, interrupt: PendingInterrupt, hint: str = ""
     ) -> None:
@@ -155,6 +157,8 @@ class RunGone(_RunProblem):
         server: The origin and the base path of the server.
         served: Whether the server is known to serve runs under this path.
     """
+
+    status_name = "gone"
 
     def __init__(self, *, run_id: str, token: str, server: str, served: bool = True) -> None:
         what = (
@@ -240,6 +244,8 @@ class InterruptLimit(_RunProblem):
         limit: How many answers the callback gave. An answer counts even if it was not sent, because
             its question was not open any more.
     """
+
+    status_name = "interrupted"
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
         reason = (
