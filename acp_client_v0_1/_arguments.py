@@ -139,7 +139,7 @@ _RULES: dict[str, Rule] = {
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
     "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
-    "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
+    "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),
     "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),

@@ -42,23 +42,23 @@ class RunOptions(TypedDict, total=False):
 def showing(options: Any, **defaults: Any) -> Callable[[F], F]:
     """Let a function show its options, which a type checker reads from ``**options: Unpack[...]``.
 
-    So `help` lists them, and a notebook completes their names. ``options`` is the TypedDict. An
-    option without a default among ``defaults`` is None by default.
+    So `help` lists them, and a notebook completes their names. ``options`` is the TypedDict. By
+    default, an option that is not in ``defaults`` is None, or False if it is a flag.
     """
 
-    def shown(function: F) -> F:
+    def decorated(function: F) -> F:
         own = signature(function)
-        parameters = [*own.parameters.values()][:-1]
+        *parameters, _ = own.parameters.values()
         for name, kind in options.__annotations__.items():
-            # The annotation of a field is its text, as the module does not evaluate annotations.
-            words, default = getattr(kind, "__forward_arg__", kind), defaults.get(name)
-            parameters.append(
-                Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=words)
-            )
+            # The module does not evaluate its annotations, so a field has the text of its type.
+            words: str = kind.__forward_arg__
+            default = defaults.get(name, False if words == "bool" else None)
+            shown = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=words)
+            parameters.append(shown)
         vars(function)["__signature__"] = own.replace(parameters=parameters)
         return function
 
-    return shown
+    return decorated
 
 
 def given_options(

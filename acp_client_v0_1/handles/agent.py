@@ -419,16 +419,7 @@ class AgentHandle(Notebook):
         thread_id = None if thread_id is None else identifier("thread_id", thread_id)
         return Conversation(self.start, self.runs.api_client, thread_id)
 
-    @showing(
-        BatchOptions,
-        concurrency=8,
-        ordered=False,
-        check=False,
-        retry_failed=False,
-        unclear="raise",
-        on_stop="leave",
-        durable=False,
-    )
+    @showing(BatchOptions, concurrency=8, unclear="raise", on_stop="leave")
     def map(self, inputs: Iterable[JsonObject | None], **options: Unpack[BatchOptions]) -> Batch:
         """Run the agent on many inputs, many at a time.
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -43,8 +43,12 @@ from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.thread import Thread
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api_client import ApiClient
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
@@ -57,6 +61,12 @@ LARGEST_PAGE = 1000
 # `most_pages` is large because a server may send small pages.
 _AVERAGE_PAGE = 100
 OnDrift = Literal["raise", "continue"]
+
+
+class _Agent(Protocol):
+    """An AgentHandle, whose module imports this one."""
+
+    agent_id: str
 
 
 class _Kind(NamedTuple):
@@ -83,9 +93,12 @@ _log = package_logger(__name__)
 
 
 def iter_runs(
-    runs_api: RunsApi,
+    runs_api: RunsApi | ApiClient,
     request: RunSearchRequest | Mapping[str, Any] | None = None,
     *,
+    agent: _Agent | None = None,
+    status: RunStatus | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Run]:
     """Return an iterator over every run that matches, once, in the order of the server.
@@ -97,23 +110,30 @@ def iter_runs(
     for each run.
 
     Args:
-        runs_api: The operations that search.
+        runs_api: The client, or its operations on runs.
         request: Which runs; None for all. Its ``limit``, 1000 if not set, is the size of a page.
             A limit of 1 counts as 2. Its ``offset`` is the offset of the first run.
+        agent: Only runs of this agent, an `AgentHandle`. This condition and the next two override
+            those of the request.
+        status: Only runs in this status, such as "error".
+        metadata: Only runs that have all of these keys and values.
         on_drift: What to do if records moved, so that some may be left out: "raise" a
             `SearchDrift`, or "continue" with the records that there are.
 
     Raises:
-        ApiTypeError: ``runs_api`` is not a RunsApi, or ``request`` neither a RunSearchRequest nor
-            a dict.
-        ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
+        ApiTypeError: ``runs_api`` is no client and no RunsApi, ``agent`` not an AgentHandle, or
+            ``request`` neither a RunSearchRequest nor a dict.
+        ApiValueError: A condition does not fit, or ``on_drift`` is not one of the two.
     """
-    check_arguments("runs_api", runs_api=runs_api)
-    return _every(runs_api.search_runs, _RUNS, request, on_drift)
+    search = _operations(RunsApi, "runs_api", runs_api).search_runs
+    check_arguments(agent=agent)
+    agent_id = None if agent is None else agent.agent_id
+    conditions = {"agent_id": agent_id, "status": status, "metadata": metadata}
+    return _every(search, _RUNS, request, on_drift, conditions)
 
 
 def iter_agents(
-    agents_api: AgentsApi,
+    agents_api: AgentsApi | ApiClient,
     request: AgentSearchRequest | Mapping[str, Any] | None = None,
     *,
     on_drift: OnDrift = "raise",
@@ -123,22 +143,22 @@ def iter_agents(
     A search that does not end raises `ApiException` after 1,000 pages or 100,000 agents.
 
     Args:
-        agents_api: The operations that search.
+        agents_api: The client, or its operations on agents.
         request: Which agents; None for all. Its ``limit``, 1000 if not set, is the size of a page.
             A limit of 1 counts as 2.
         on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:
-        ApiTypeError: ``agents_api`` is not an AgentsApi, or ``request`` neither an
+        ApiTypeError: ``agents_api`` is no client and no AgentsApi, or ``request`` neither an
             AgentSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    check_arguments("agents_api", agents_api=agents_api)
-    return _every(agents_api.search_agents, _AGENTS, request, on_drift)
+    search = _operations(AgentsApi, "agents_api", agents_api).search_agents
+    return _every(search, _AGENTS, request, on_drift, {})
 
 
 def iter_threads(
-    threads_api: ThreadsApi,
+    threads_api: ThreadsApi | ApiClient,
     request: ThreadSearchRequest | Mapping[str, Any] | None = None,
     *,
     on_drift: OnDrift = "raise",
@@ -146,18 +166,25 @@ def iter_threads(
     """Return an iterator over every thread that matches, once, as `iter_runs` does.
 
     Args:
-        threads_api: The operations that search.
+        threads_api: The client, or its operations on threads.
         request: Which threads; None for all. Its ``limit``, 1000 if not set, is the size of a page.
             A limit of 1 counts as 2.
         on_drift: "raise" or "continue", as for `iter_runs`.
 
     Raises:
-        ApiTypeError: ``threads_api`` is not a ThreadsApi, or ``request`` neither a
+        ApiTypeError: ``threads_api`` is no client and no ThreadsApi, or ``request`` neither a
             ThreadSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    check_arguments("threads_api", threads_api=threads_api)
-    return _every(threads_api.search_threads, _THREADS, request, on_drift)
+    search = _operations(ThreadsApi, "threads_api", threads_api).search_threads
+    return _every(search, _THREADS, request, on_drift, {})
+
+
+def _operations(kind: Callable[[Any], T], name: str, given: T | ApiClient) -> T:
+    """Return the operations of a client, or those that were given."""
+    operations: Any = kind(given) if hasattr(given, "rest_client") else given
+    check_arguments(name, **{name: operations})
+    return cast(T, operations)
 
 
 def _matches(request: Mapping[str, Any], record: object, attributes: Mapping[str, str]) -> bool:
@@ -190,7 +217,11 @@ def _matching(records: Iterator[T], request: Mapping[str, Any], kind: _Kind) -> 
 
 
 def _every(
-    search: Search[T], kind: _Kind, request: BaseModel | Mapping[str, Any] | None, on_drift: OnDrift
+    search: Search[T],
+    kind: _Kind,
+    request: BaseModel | Mapping[str, Any] | None,
+    on_drift: OnDrift,
+    conditions: Mapping[str, Any],
 ) -> Iterator[T]:
     """Check the arguments of a search, and return its iterator."""
     if request is None or isinstance(request, Mapping):
@@ -198,7 +229,9 @@ def _every(
     if not isinstance(request, kind.model):
         raise wrong_type("request", f"a dict or {kind.model.__name__}", request)
     check_arguments("on_drift", on_drift=on_drift)
-    fields = {name: getattr(request, name) for name in request.model_fields_set}
+    given = {name: value for name, value in conditions.items() if value is not None}
+    asked = [request, constructed("the search", kind.model, given)]
+    fields = {name: getattr(each, name) for each in asked for name in each.model_fields_set}
     return _matching(_records(search, kind, fields, on_drift == "raise"), fields, kind)
 
 

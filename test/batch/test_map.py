@@ -224,6 +224,25 @@ def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: L
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert str(items[3].outcome).startswith("input 3 must be a JSON object (dict), not str; is it")
     assert str(items[4].outcome) == "input 4: keys must be str, got int 1"
+    records = [item.to_dict() for item in items]
+    assert [record["status"] for record in records] == [
+        "success",
+        "error",
+        "interrupted",
+        None,
+        None,
+    ]
+    assert [record["index"] for record in records] == [0, 1, 2, 3, 4]
+    assert records[2]["run_id"] == items[2].run_id and "type" in records[2]["interrupt"]
+    assert records[4] == {
+        "index": 4, "key": "4", "run_id": "", "status": None, "error": str(items[4].error),
+    }  # fmt: skip
+    assert [json.loads(item.to_json()) for item in items] == records
+    strange = BatchItem(0, "ß", "r", {}, {"half": "\ud800"})
+    assert strange.to_json().encode().startswith('{"index":0,"key":"ß"'.encode())
+    assert json.loads(strange.to_json()) == strange.to_dict()
+    with pytest.raises(ValueError, match="not JSON"):
+        BatchItem(0, "0", "r", {}, {"n": float("nan")}).to_json()
 
 
 def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:

@@ -32,7 +32,17 @@ from support.commands import (
 from support.forks import run_in_fork
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import ApiException, doctor
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiException,
+    Configuration,
+    RunEvent,
+    RunHandle,
+    RunResult,
+    StreamGap,
+    doctor,
+)
 from acp_client_v0_1.cli._arguments import _COMMANDS
 from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer, Quirks
@@ -217,6 +227,12 @@ def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) 
     assert [event["update"]["count"] for event in events if "update" in event] == [1, 2, 3]
     rest = lines(inside(server, "stream", token, "--from", events[0]["id"]))
     assert rest == events[1:]
+    client = ApiClient(Configuration(host=server.url, api_key={"x-api-key": KEY}))
+    with client, RunHandle.from_token(token, client).events() as found:
+        assert "".join(f"{event.to_json()}\n" for event in found) == done.stdout
+    gap = StreamGap(run_id="r", token="t", kind="lost", missing=2, last_event_id="1")
+    event = RunEvent("4", RunResult(type="result", run_id="r", status="success", result={}), gap)
+    assert event.to_dict() == {"id": "4", "result": {}, "gap": {"kind": "lost", "missing": 2}}
 
 
 def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
@@ -302,8 +318,15 @@ def test_search_pages_through_all_that_match(server: LocalServer, inside: Inside
 
 def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"n": 1}\n\n{"n": 2}\n', "utf-8")
-    items = lines(acp(server, "batch", "echo", "in.jsonl", "--ordered", cwd=tmp_path))
-    assert [(item["index"], item["result"]) for item in items] == [(0, {"n": 1}), (1, {"n": 2})]
+    named = ("in.jsonl", "--ordered", "--journal", "journal")
+    done = acp(server, "batch", "echo", *named, cwd=tmp_path)
+    found = [(item["index"], item["result"]) for item in lines(done)]
+    assert found == [(0, {"n": 1}), (1, {"n": 2})]
+    client = ApiClient(Configuration(host=server.url, api_key={"x-api-key": KEY}))
+    again = AgentHandle.find("echo", client).map(
+        [{"n": 1}, {"n": 2}], ordered=True, journal=tmp_path / "journal"
+    )
+    assert "".join(f"{item.to_json()}\n" for item in again) == done.stdout
     done = acp(server, "batch", "echo", "-", "--results", "out.jsonl", stdin='{"n": 3}\n',
                cwd=tmp_path)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")

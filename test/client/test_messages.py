@@ -853,7 +853,7 @@ HANDLES: Rows = {
         "must be a dict or AgentSearchRequest, not str": lambda: iter_agents(
             AgentsApi(offline()), "echo"
         ),
-        "agents_api must be an AgentsApi, not ApiClient; AgentsApi": lambda: iter_agents(offline()),
+        "agents_api must be an AgentsApi, not str; AgentsApi": lambda: iter_agents("echo"),
         "runs_api must be a RunsApi, not AgentsApi": lambda: iter_runs(AgentsApi(offline())),
         "threads_api must be a ThreadsApi, not RunsApi": lambda: iter_threads(RunsApi(offline())),
         "must be a RunsApi, not ApiClient": lambda: wait_for_run_output(offline(), "r1"),
@@ -895,11 +895,17 @@ HANDLES: Rows = {
         "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
         "must be an iterable of dicts, not dict; pass [input] for one": lambda: agent().map({}),
         "AgentHandle.map() got ... 'concurency'; did you mean 'con": lambda: map_with(concurency=2),
-        "agent must be an AgentHandle, not str; its map() makes a Batch": lambda: Batch("echo", []),
+        "agent must be an AgentHandle, not str; AgentHandle.get(agent, client) is one": (
+            lambda: Batch("echo", []),
+            lambda: iter_runs(offline(), agent="echo"),
+        ),
     },
     ApiValueError: {
         "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
         "after is a token, not the id": lambda: run().events(after=run().token()),
+        "the search.status: Input should be 'pending', 'error'": lambda: iter_runs(
+            offline(), status="failed"
+        ),
         "request.statuss: unknown field 'statuss' ... did you mean 'status'?": lambda: iter_runs(
             RunsApi(offline()), {"statuss": "pending"}
         ),

@@ -249,6 +249,25 @@ def test_which_run_a_search_asked_for(
     assert bool(list(iter_runs(Everything(), request_))) is matches
 
 
+def test_keywords_are_conditions_beside_those_of_the_request(client: ApiClient) -> None:
+    counter, failing = (AgentHandle.find(name, client) for name in ("counter", "failing"))
+    for agent, given in ((counter, {"count": 1}), (failing, {"description": "no luck"})):
+        agent.start(given, metadata={"of": "me"}).output(30)
+    mine = {"metadata": {"of": "me"}}
+    for conditions, found in (
+        ({}, ["error", "success"]),
+        ({"agent": counter}, ["success"]),
+        ({"status": "error", "agent": failing}, ["error"]),
+        ({"status": RunStatus.ERROR, "agent": counter}, []),
+        ({"metadata": {"of": "others"}}, []),
+    ):
+        listed = [run.status.value for run in iter_runs(client, mine, **conditions)]
+        assert sorted(listed) == found, conditions
+    assert len(list(iter_runs(client, **mine, status="error"))) == 1
+    assert {agent.agent_id for agent in iter_agents(client)} >= {counter.agent_id}
+    assert list(iter_threads(client, {"metadata": {"of": "nobody"}})) == []
+
+
 def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """What it returns all the same would be taken for what was asked for, and deleted."""
     _, client = serve(Quirks(search_metadata="ignored"))

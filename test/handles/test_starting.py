@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import pydoc
 import threading
+from inspect import Parameter, signature
 from typing import Any
 
 import pytest
@@ -17,7 +19,10 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiException,
     ApiValueError,
+    Batch,
+    BatchOptions,
     Configuration,
+    Conversation,
     NotFoundException,
     Run,
     RunCreate,
@@ -587,6 +592,32 @@ def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: Agen
         assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
         assert creation.metadata is not None and creation.metadata["b"] == 2
         assert creation.streaming == "custom"
+
+
+def test_each_option_stands_in_the_signature_with_its_default() -> None:
+    """So help lists it, and a notebook completes its name. Subclasses and pickles are as before."""
+    for method in (
+        *(AgentHandle.start, AgentHandle.run, Conversation.start, Conversation.run),
+        *(AgentHandle.map, Batch),
+    ):
+        shown = dict(signature(method).parameters)
+        names = {*RunOptions.__optional_keys__}
+        if method in (AgentHandle.map, Batch):
+            names = {*BatchOptions.__optional_keys__}
+        assert names <= shown.keys() and "options" not in shown
+        for name in names:
+            own = signature(Batch if "inputs" in shown else method).parameters[name]
+            assert own.kind is Parameter.KEYWORD_ONLY and shown[name].default == own.default, name
+    assert signature(AgentHandle.start).parameters["streaming"].annotation.endswith("str | None")
+    assert "streaming: " in pydoc.plain(pydoc.render_doc(AgentHandle.map))
+
+    class Mine(AgentHandle):
+        def start(self, input: Any = None, **options: Any) -> RunHandle:
+            return super().start(input, **options)
+
+    assert "streaming" in signature(Mine(COUNTER).map).parameters
+    assert "streaming" not in signature(Mine.start).parameters
+    assert pickle.loads(pickle.dumps(AgentHandle.map)) is AgentHandle.map
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
