@@ -57,6 +57,11 @@ class ApiClient(DropInClient):
     Use it as a context manager, or call `close`, so that its connections are closed. A pickle of it
     holds its configuration and headers **with the credentials** in plain text, and no connection.
 
+    Example:
+        >>> with ApiClient(Configuration(host="http://127.0.0.1:8000")) as client:
+        ...     AgentHandle.find("echo", client).run({"message": "Hello"}, timeout=60)
+        {'message': 'Hello'}
+
     Attributes:
         configuration: Where and how requests are sent.
         default_headers: Headers of every request. Credentials and the headers of a call override

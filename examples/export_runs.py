@@ -19,8 +19,6 @@ from acp_client_v0_1 import (
     ApiClient,
     Configuration,
     OpenApiException,
-    RunsApi,
-    RunSearchRequest,
     RunStatus,
     iter_runs,
 )
@@ -48,8 +46,7 @@ def main() -> None:
             agent.run({"number": number}, timeout=60)
 
         # 1,000 runs a request; until there are no more.
-        wanted = RunSearchRequest(agent_id=agent.agent_id, status=options.status, limit=1000)
-        for run in iter_runs(RunsApi(client), wanted):
+        for run in iter_runs(client, agent=agent, status=options.status):
             print(run.to_json())
 
 

@@ -128,6 +128,10 @@ class AgentHandle(Notebook):
     ) -> Self:
         """Return the handle of the agent with a name.
 
+        Example:
+            >>> AgentHandle.find("counter", client).agent.metadata.ref.version
+            '1.0.0'
+
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
@@ -277,6 +281,11 @@ class AgentHandle(Notebook):
         create. If the response is lost, the run is searched for by the client token, for
         at most 10 seconds, and within ``timeout``.
 
+        Example:
+            >>> run = counter.start({"count": 3}, metadata={"job": "nightly"})
+            >>> run.result(timeout=60)
+            {'count': 3, 'of': 3}
+
         Args:
             input: The agent's input, in its own schema.
             thread_id: The thread to run on.
@@ -329,7 +338,7 @@ class AgentHandle(Notebook):
         """Run the agent and return its result, in the agent's own schema.
 
         Example:
-            >>> counter = AgentHandle.find("counter")
+            >>> counter = AgentHandle.find("counter", client)
             >>> counter.run({"count": 3}, timeout=60)
             {'count': 3, 'of': 3}
 
@@ -409,6 +418,11 @@ class AgentHandle(Notebook):
     def conversation(self, thread_id: str | None = None) -> Conversation:
         """Return a conversation with the agent: runs on one thread of ACP. There is no I/O.
 
+        Example:
+            >>> talk = echo.conversation()
+            >>> [talk.run({"say": word}, timeout=60)["say"] for word in ("Hello", "again")]
+            ['Hello', 'again']
+
         Args:
             thread_id: The id of the thread to continue. By default the first run makes a thread.
 
@@ -439,6 +453,12 @@ class AgentHandle(Notebook):
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;
         - after Ctrl-C, a `KeyboardInterrupt` whose message says how many runs are still in flight.
+
+        Example:
+            >>> for item in counter.map([{"count": 1}, {"count": 2}], ordered=True):
+            ...     print(item.result() if item.ok else item.error)
+            {'count': 1, 'of': 1}
+            {'count': 2, 'of': 2}
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates. Each is

@@ -145,6 +145,11 @@ class RunHandle(Notebook):
         its run is searched for, for up to 10 seconds. The handle's `events` begin after the last
         event that the token names.
 
+        Example:
+            >>> token = counter.start({"count": 2}).token()
+            >>> RunHandle.from_token(token, client).result(timeout=60)
+            {'count': 2, 'of': 2}
+
         Args:
             token: The text that `token`, or the ``token`` of an error, gave.
             api_client: A client of the token's server; the default client if None.
@@ -320,6 +325,11 @@ class RunHandle(Notebook):
 
         A result that the handle has is returned at once.
 
+        Example:
+            >>> run = counter.start({"count": 3})
+            >>> run.result(timeout=60)
+            {'count': 3, 'of': 3}
+
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as `output` calls it.
@@ -351,6 +361,11 @@ class RunHandle(Notebook):
 
         The iterator survives connections that break and servers that restart. Each call returns
         another iterator.
+
+        Example:
+            >>> run = counter.start({"count": 2}, streaming="custom")
+            >>> [event.update["count"] for event in run.events() if event.update]
+            [1, 2]
 
         Args:
             on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
@@ -416,6 +431,11 @@ class RunHandle(Notebook):
         max_interrupts: int = 1000,
     ) -> dict[str, Any]:
         """Answer each question of the run by a callback, and return the run's result.
+
+        Example:
+            >>> run = approval.start({"action": "deploy"})
+            >>> run.drive(lambda question: {"approved": True}, timeout=60)["approved"]
+            True
 
         Args:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to

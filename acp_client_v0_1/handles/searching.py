@@ -109,6 +109,11 @@ def iter_runs(
     or a million runs. The iterator keeps the current page, and the ids of all runs, about 120 bytes
     for each run.
 
+    Example:
+        >>> for run in iter_runs(client, status="error", metadata={"job": "nightly"}):
+        ...     print(RunHandle.of(run, client).failure().description)
+        no luck
+
     Args:
         runs_api: The client, or its operations on runs.
         request: Which runs; None for all. Its ``limit``, 1000 if not set, is the size of a page.

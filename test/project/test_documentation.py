@@ -15,6 +15,7 @@ http://127.0.0.1:8000, http://localhost:8000 and http://localhost, and ACP_HOST 
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import os
 import re
@@ -29,7 +30,16 @@ import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
 from support.timing import SetTiming
 
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, JournalMismatch, __version__
+import acp_client_v0_1
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    Configuration,
+    JournalMismatch,
+    RunHandle,
+    __version__,
+    iter_runs,
+)
 from acp_client_v0_1.testing import LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -131,6 +141,48 @@ def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader
         with pytest.raises(JournalMismatch):
             reader.run(other)
     assert finished and Path("out.csv").read_text("utf-8") == finished
+
+
+@pytest.mark.guides
+def test_the_recipe_of_yesterdays_failed_runs_writes_their_reasons(reader: Reader) -> None:
+    blocks = blocks_to_follow(ROOT / "docs" / "guides" / "searching.md")
+    (block,) = (each for each in blocks if "failed.csv" in each.source)
+    assert len([line for line in block.source.splitlines() if line]) <= 8
+    today = replace(block, source=block.source.replace("days=1", "days=0"))
+    with ApiClient(Configuration(host=reader.host)) as client:
+        run = AgentHandle.find("failing", client).start({"description": "no luck"})
+        run.output(10)
+        reader.module.__dict__.update(client=client, iter_runs=iter_runs, RunHandle=RunHandle)
+        for each, rows in ((block, []), (today, [run.run_id])):
+            reader.run(each)
+            written = Path("failed.csv").read_text("utf-8").splitlines()
+            assert [row.partition(",")[0] for row in written] == rows
+            assert all(row.endswith("no luck") for row in written)
+
+
+@pytest.mark.guides
+def test_the_examples_of_docstrings_print_what_they_say(reader: Reader) -> None:
+    known = {name: getattr(acp_client_v0_1, name) for name in acp_client_v0_1.__all__}
+    texts = {
+        value.__qualname__: HOST.sub(reader.host, value.__doc__)
+        for owner in known.values()
+        for value in (owner, *(vars(owner).values() if isinstance(owner, type) else ()))
+        for value in [getattr(value, "__func__", value)]
+        if str(getattr(value, "__module__", "")).startswith("acp_client_v0_1")
+        if ">>>" in (value.__doc__ or "")
+    }
+    assert len(texts) >= 10
+    said = io.StringIO()
+    with ApiClient(Configuration(host=reader.host)) as client:
+        for name in ("approval", "counter", "echo", "failing"):
+            known[name] = AgentHandle.find(name, client)
+        marked = {"job": "nightly"}
+        known["failing"].start({"description": "no luck"}, metadata=marked).output(10)
+        for name, text in texts.items():
+            given = {**known, "client": client}
+            example = doctest.DocTestParser().get_doctest(text, given, name, None, None)
+            doctest.DocTestRunner().run(example, out=said.write)
+    assert said.getvalue() == ""
 
 
 @pytest.mark.guides
