@@ -274,6 +274,10 @@ STYLE = """\
 .md-search__button:disabled::after { display: none; }
 
 @media (max-width: 44.9em) {
+  /* The button that copies stands above the code, which is as wide as the page. */
+  .md-typeset pre:has(> .md-code__nav) > code { padding-top: 1.9rem; }
+  .md-typeset .language-text pre > code { padding-top: .525rem !important; }
+
   /* Nothing lies over code; the menu has the page's contents, too. */
   .md-sidebar-button { display: none !important; }
 

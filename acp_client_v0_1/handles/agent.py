@@ -420,8 +420,8 @@ class AgentHandle(Notebook):
 
         Example:
             >>> talk = echo.conversation()
-            >>> [talk.run({"say": word}, timeout=60)["say"] for word in ("Hello", "again")]
-            ['Hello', 'again']
+            >>> talk.run({"say": "Hello"}, timeout=60)
+            {'say': 'Hello'}
 
         Args:
             thread_id: The id of the thread to continue. By default the first run makes a thread.

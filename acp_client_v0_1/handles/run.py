@@ -363,9 +363,10 @@ class RunHandle(Notebook):
         another iterator.
 
         Example:
-            >>> run = counter.start({"count": 2}, streaming="custom")
-            >>> [event.update["count"] for event in run.events() if event.update]
-            [1, 2]
+            >>> for event in counter.start({"count": 2}, streaming="custom").events():
+            ...     print(event.update)
+            {'count': 1, 'of': 2}
+            {'count': 2, 'of': 2}
 
         Args:
             on_gap: What to do where updates are lost, or may be. "raise" raises a `StreamGap`,
