@@ -35,7 +35,7 @@ from typing import Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 
-# A thread that waits for a slot looks again after this many seconds.
+# A thread that waits for another one looks again after this many seconds.
 _POLL_INTERVAL = 0.2
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ class Inbox(Generic[T]):
     This is not a `queue.SimpleQueue`. On CPython 3.10 to 3.12, a timed ``get`` of that queue waits
     for ever if a signal arrives at the moment at which its time runs out. ``acquire`` of a lock has
     no such fault. The lock is a signal here, and guards nothing: if it is released, an item may
-    have arrived. So an interrupt may leave it in any state.
+    have arrived. If an interrupt ends `put` before the signal, `get` finds the item at its next
+    look. So an interrupt may leave the lock in any state.
     """
 
     __slots__ = ("_arrived", "_items")
@@ -67,9 +68,8 @@ class Inbox(Generic[T]):
         """Return the next item. Return None if none comes within ``seconds``."""
         deadline = Deadline.after(seconds)
         while not self._items:
-            # A lock takes -1 for no limit.
-            limit = -1 if seconds is None else min(deadline.remaining(), threading.TIMEOUT_MAX)
-            if not self._arrived.acquire(timeout=limit):
+            limit = min(deadline.remaining(), _POLL_INTERVAL)
+            if not self._arrived.acquire(timeout=limit) and deadline.expired:
                 return None
         return self._items.popleft()
 

@@ -163,3 +163,17 @@ def test_an_interrupt_anywhere_in_a_flag() -> None:
     use()
     files = [str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(use, files, check) > 50
+
+
+def test_an_item_is_found_wherever_an_interrupt_ends_its_put() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        for number in range(1, 1000):
+            inbox = slots.Inbox[int]()
+            found = threads.submit(inbox.get, 20)
+            assert eventually(found.running)
+            done = interrupted(lambda inbox=inbox: inbox.put(1), number, THE_POOL) is None
+            if not inbox._items and not found.done():
+                inbox.put(1)
+            assert found.result(timeout=10) == 1
+            if done:
+                break
