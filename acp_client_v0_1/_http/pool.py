@@ -15,8 +15,7 @@ Invariants: there is no lock. A slot is taken only while an attempt references i
 connection is idle, or used by one attempt or response, or closed. If all calls are quick, at most
 ``connection_pool_maxsize`` sockets of a pool are open, and one more for each call inside a call. A
 process never uses a connection of its parent. The client's certificate, ``tls_server_name`` and
-``assert_hostname`` belong to the
-configured origin, and are not used after a cross-origin redirect.
+``assert_hostname`` belong to the configured origin, and are not used after a cross-origin redirect.
 """
 
 from __future__ import annotations
@@ -213,7 +212,8 @@ class Pools:
         if is_own and settings.tls_server_name is not None:
             arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
         if is_own and settings.verify_ssl and settings.assert_hostname is not True:
-            arguments["assert_hostname"] = settings.assert_hostname
+            name = settings.assert_hostname
+            arguments["assert_hostname"] = _asserted(settings.ssl_context, name)
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
             return Pool(lambda: kind(origin.host, origin.port, **arguments), self._maxsize, None)
@@ -226,10 +226,11 @@ class Pools:
             context = self._context(with_identity=False)
         # urllib3 asks only whether there is a proxy. The address is that of the connection.
         arguments["proxy"] = Url(proxy.scheme)
-        arguments["proxy_config"] = ProxyConfig(context, False, None, None)
+        asserted = _asserted(self._configuration.proxy_ssl_context)
+        arguments["proxy_config"] = ProxyConfig(context, False, asserted, None)
         tunnel = origin.scheme == "https"
         if not tunnel and proxy.scheme == "https":
-            arguments["ssl_context"] = context
+            arguments |= {"ssl_context": context, "assert_hostname": asserted}
         kind = SecureConnection if "ssl_context" in arguments else Connection
 
         def make() -> Connection:
@@ -239,3 +240,11 @@ class Pools:
             return connection
 
         return Pool(make, self._maxsize, None if tunnel else headers)
+
+
+def _asserted(own: ssl.SSLContext | None, name: str | bool | None = None) -> Any:
+    """Return the name that urllib3 compares with that of the certificate, or False for none.
+
+    urllib3 does that even if the context of the user's, ``own``, does not check the name.
+    """
+    return False if own is not None and not own.check_hostname else name

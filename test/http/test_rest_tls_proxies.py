@@ -518,6 +518,19 @@ def test_a_context_of_the_users_own_decides_for_the_configured_origin(certificat
     assert own.check_hostname and own.verify_mode == ssl.CERT_REQUIRED
 
 
+def test_a_context_that_checks_no_name_decides_for_its_server(certificates):
+    own = ssl.create_default_context(cafile=certificates.ca_file)
+    own.check_hostname = False
+    other = certificates.server("acp.invalid")
+    with SocketServer(FINE, ssl_context=other) as secure, rest_client(ssl_context=own) as client:
+        assert client.request("GET", secure.url).status == 200
+        with HttpProxy(ssl_context=other) as proxy, SocketServer(FINE) as plain:
+            settings = {"proxy": proxy.url, "proxy_ssl_context": own, "ssl_context": own}
+            with rest_client(**settings) as client:
+                for server in (plain, secure):
+                    assert client.request("GET", server.url).status == 200
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
