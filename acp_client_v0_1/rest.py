@@ -159,11 +159,10 @@ class RESTClientObject:
         while True:
             number, started = counter.retries + 1, time.monotonic()
             try:
-                response = (
-                    self._attempt(call)
-                    if observer is None
-                    else observer.attempt(call, counter.retries + call.hops, self._attempt)
-                )
+                if observer is None:
+                    response = self._attempt(call)
+                else:
+                    response = observer.attempt(call, counter.retries + call.hops, self._attempt)
             except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -230,7 +229,7 @@ class RESTClientObject:
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
-                call.hide_credential(response.headers)
+                response.headers = call.without_credential(response.headers)
             if not call.stream:
                 response.read()
             return response

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin
 
+from urllib3 import HTTPHeaderDict
 from urllib3.filepost import encode_multipart_formdata
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -100,8 +101,8 @@ class Call:
                 text = text.replace(secret, "***")
         return text
 
-    def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Hide the credential in the headers of a response, because the server may echo it.
+    def without_credential(self, headers: HTTPHeaderDict) -> HTTPHeaderDict:
+        """Return the headers of a response without the credential, which the server may echo.
 
         Only for a call that has a credential.
 
@@ -111,11 +112,14 @@ class Call:
         pair = unquote_plus(self.credential)
         value = pair.partition("=")[2]
         secret = value if len(value) >= _SHORTEST_SECRET else pair
-        for name in set(headers):
+        kept = HTTPHeaderDict()
+        for name, value in headers.items():
             if name.lower() in ("location", "content-location"):
-                headers[name] = _without_credential(headers[name], pair, secret)
-            elif _shows(headers[name], secret):
-                headers[name] = "***"
+                value = _without_credential(value, pair, secret)
+            elif _shows(value, secret):
+                value = "***"
+            kept.add(name, value)
+        return kept
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""

@@ -17,7 +17,12 @@ from acp_client_v0_1 import RunsApi
 from acp_client_v0_1._http.headers import RequestAuth
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    OpenApiException,
+    ProtocolException,
+)
 from acp_client_v0_1.rest import RESTClientObject
 
 SECRET = "planted-5ecret"
@@ -212,6 +217,16 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, e
             received.close()
     assert [request.path for request in server.requests] == [f"/?{credential}"] * 2
     assert SECRET not in caplog.text
+
+
+def test_hiding_a_query_credential_keeps_the_targets_of_a_redirect_apart():
+    script = head(307, content_length="0", location="/a").replace(b"\r\n\r\n", b"\r\nLocation: ")
+    with (
+        talking(script + b"/b\r\n\r\n", response(b'"a"')) as (client, server),
+        pytest.raises(ProtocolException, match="a redirect to several targets"),
+    ):
+        client.request("GET", server.url, credential=f"key={SECRET}")
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("secret", [SECRET, f"{SECRET}/+", "8letters", "7letter"])
