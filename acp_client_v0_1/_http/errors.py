@@ -79,13 +79,15 @@ def public_error(
     refused = not reading and _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
     sent = sent and not refused
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
-    kind = ConnectionException if connection_broke(cause) else next(kinds)
+    # The alert may come together with the end of the connection.
+    kind = ConnectionException if connection_broke(cause) and not refused else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
         reason = _description_of(cause)
         plain = connected and call.target.origin.scheme == "http"
-        if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
+        no_head = kind is ConnectionException or isinstance(cause, http.client.BadStatusLine)
+        if plain and not reading and no_head:
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind

@@ -11,6 +11,7 @@ import functools
 import re
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,8 +26,9 @@ _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 # This matches the host and the port of a URL, as far as their brackets go.
 _HOST = re.compile(r"[^][]*|\[[^][]*\](:.*)?")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
-# IDNA 2003, which Python's codec implements, replaces these characters, or leaves them out. IDNA
-# 2008 (RFC 5891), by which browsers go, keeps them. So each of the two finds another domain.
+# Python's codec implements IDNA 2003, and the package idna IDNA 2008 (RFC 5891), by which browsers
+# go. For some names, each of the two finds another domain. IDNA 2003 replaces these characters, or
+# leaves them out.
 _DEVIATIONS = re.compile("[ßς\u200c\u200d]")
 
 
@@ -145,15 +147,15 @@ def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
     try:
         if not host or _FORBIDDEN.search(host) or ("%" in host and not is_address):
             raise UnicodeError("empty, or with a space, a control character or a percent sign")
-        if _DEVIATIONS.search(host):
+        if not host.isascii() and find_spec("idna"):
             encoded: bytes = import_module("idna").encode(host, uts46=True)
+        elif _DEVIATIONS.search(host):
+            words = "has a host name with ß, ς or a joiner: write it as xn--…, or install idna"
+            raise ApiValueError(f"{name} {words}")
         else:
             # The codec refuses labels that DNS cannot have, such as one of 64 characters.
             encoded = (host.replace("%25", "%", 1) if is_address else host).encode("idna")
         return encoded.decode("ascii")
-    except ImportError:
-        words = "has a host name with ß, ς or a joiner: write it as xn--…, or install idna"
-        raise ApiValueError(f"{name} {words}") from None
     except UnicodeError as error:
         # The UnicodeError may hold the host name, so it is not always chained.
         shown, cause = (f": {host!r:.80}", error) if quotable else ("", None)

@@ -139,6 +139,11 @@ def test_tls_is_not_thought_of_where_http_was_spoken_before() -> None:
         with pytest.raises(ConnectionException) as failure:
             client.request("POST", server.url, body=b"")
         assert "TLS" not in str(failure.value) and server.connections == 2
+    # A head that came is HTTP, too, whatever is wrong with it.
+    for fault in (head(transfer_encoding="x"), b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"):
+        with talking(fault) as (client, server), pytest.raises(ProtocolException) as refused:
+            client.request("GET", server.url)
+        assert "TLS" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +155,8 @@ def test_a_name_that_idna_2003_would_change_is_that_of_idna_2008_or_refused(
     pytest.importorskip("idna")
     host = parse_target(f"http://{label}.example/").origin.host
     assert host == f"xn--{label.encode('punycode').decode()}.example"
+    # Python's codec keeps the lower case of Cherokee, and domains have the upper case.
+    assert parse_target("http://\u13a0\u13a1.example").origin.host == "xn--58dc.example"
     monkeypatch.setitem(sys.modules, "idna", None)
     for setting in ("host", "proxy"):
         with pytest.raises(ApiValueError, match=f"{setting} has .* write it as xn--"):
