@@ -85,9 +85,8 @@ def public_error(
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
         reason = _description_of(cause)
-        plain = connected and call.target.origin.scheme == "http"
-        no_head = kind is ConnectionException or isinstance(cause, http.client.BadStatusLine)
-        if plain and not reading and no_head:
+        plain = connected and not reading and call.target.origin.scheme == "http"
+        if plain and (kind is ConnectionException or isinstance(cause, http.client.BadStatusLine)):
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind

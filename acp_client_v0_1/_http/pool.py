@@ -212,8 +212,7 @@ class Pools:
         if is_own and settings.tls_server_name is not None:
             arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
         if is_own and settings.verify_ssl and settings.assert_hostname is not True:
-            name = settings.assert_hostname
-            arguments["assert_hostname"] = _asserted(settings.ssl_context, name)
+            arguments["assert_hostname"] = _asserted(settings.ssl_context, settings.assert_hostname)
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
             return Pool(lambda: kind(origin.host, origin.port, **arguments), self._maxsize, None)

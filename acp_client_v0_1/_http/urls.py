@@ -148,14 +148,14 @@ def ascii_host(host: str, name: str, *, quotable: bool = True) -> str:
         if not host or _FORBIDDEN.search(host) or ("%" in host and not is_address):
             raise UnicodeError("empty, or with a space, a control character or a percent sign")
         if not host.isascii() and find_spec("idna"):
-            encoded: bytes = import_module("idna").encode(host, uts46=True)
+            host = import_module("idna").encode(host, uts46=True).decode("ascii")
         elif _DEVIATIONS.search(host):
             words = "has a host name with ß, ς or a joiner: write it as xn--…, or install idna"
             raise ApiValueError(f"{name} {words}")
-        else:
-            # The codec refuses labels that DNS cannot have, such as one of 64 characters.
-            encoded = (host.replace("%25", "%", 1) if is_address else host).encode("idna")
-        return encoded.decode("ascii")
+        elif is_address:
+            host = host.replace("%25", "%", 1)
+        # The codec refuses labels that DNS cannot have, such as one of 64 characters.
+        return host.encode("idna").decode("ascii")
     except UnicodeError as error:
         # The UnicodeError may hold the host name, so it is not always chained.
         shown, cause = (f": {host!r:.80}", error) if quotable else ("", None)
