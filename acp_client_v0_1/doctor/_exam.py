@@ -47,7 +47,6 @@ class Answer(NamedTuple):
 
     took: float = 0.0
     data: Any = None
-    headers: Any = None
     status: int | None = None
     error: acp.ApiException | None = None
 
@@ -82,8 +81,6 @@ class Exam:
     until: float = 0.0
     # How many requests were sent again.
     repeats: int = 0
-    # The media types of responses.
-    types: set[str] = field(default_factory=set[str])
     findings: dict[str, Finding] = field(default_factory=dict[str, Finding])
     # The client token of each create that may have made a run, and the run if it is known.
     runs: dict[str, acp.Run | None] = field(default_factory=dict[str, Any])
@@ -97,13 +94,10 @@ class Exam:
         is_fault = how in ("differs", "missing")
         words = _words.WORDS[name] if is_fault else _words.MEANINGS[how]
         meaning, _, advice = words.partition("; ")
-        setting = _words.SETTINGS.get(name, "") if is_fault else ""
         # A finding that is noted again moves to the end, so that the order is that of the probes.
         self.findings.pop(name, None)
         line = one_line(seen, 240)
-        self.findings[name] = Finding(
-            self.section, name, how, line, meaning, advice, setting, quirk
-        )
+        self.findings[name] = Finding(self.section, name, how, line, meaning, advice, quirk)
 
     def habit(self, name: str, quirk: str, value: object, usual: object, seen: str = "") -> None:
         """Note the value of a field of `Quirks`, and what was ``seen`` if it is not the usual."""
@@ -147,9 +141,8 @@ class Exam:
         try:
             got = send(*values, _request_timeout=seconds, **options)
         except acp.ApiException as error:
-            return Answer(monotonic() - began, None, error.headers or {}, error.status, error)
-        self.types.add(got.headers.get("content-type", "").partition(";")[0])
-        return Answer(monotonic() - began, got.data, got.headers, got.status_code)
+            return Answer(monotonic() - began, None, error.status, error)
+        return Answer(monotonic() - began, got.data, got.status_code)
 
     def _repeated(self, send: Callable[[], Answer]) -> Answer:
         answer = send()
@@ -164,6 +157,14 @@ class Exam:
             sleep(seconds)
             answer = send()
         return answer
+
+    def start_run(self, **options: Any) -> acp.Run:
+        """Start a run of the agent, or raise the error of the last try."""
+        answer = self.start(**options)
+        if answer.error is not None:
+            raise answer.error
+        run: acp.Run = answer.data
+        return run
 
     def start(self, **options: Any) -> Answer:
         """Start a run, of the agent by default, and again after a failure that passes.
@@ -211,24 +212,29 @@ class Exam:
                 unclear += 1
                 continue
             if run is not None and run.run_id not in gone:
-                gone[run.run_id] = self._delete(run.run_id, token)
+                gone[run.run_id] = self._delete(run.run_id)
         left = [run_id for run_id, is_gone in gone.items() if not is_gone]
+        if unclear:
+            left.insert(0, f"what {unclear} creates made, whose responses were lost")
         if self.runs:
             all_gone = f"{len(self.made)} runs were started, and all are deleted"
             self.note("clean-up", ", ".join(left) or all_gone, not left)
-        if unclear:
-            seen = f"{unclear} got no clear response, and no run of theirs can be searched for"
-            self.note("lost creates", seen, False)
-            left.append("a create without a clear response")
         if left:
             logger = package_logger("acp_client_v0_1.doctor")
             logger.warning("not deleted by the doctor: %s", ", ".join(left))
 
-    def _delete(self, run_id: str, token: str) -> bool:
+    def is_ours(self, run: acp.Run) -> bool:
+        """Tell whether a run that was read is of a create of this examination.
+
+        A server that keeps no metadata has returned the run's id to our own create.
+        """
+        return client_token_of(run.creation) in ("", *self.runs)
+
+    def _delete(self, run_id: str) -> bool:
         """Delete a run unless it is somebody else's, and return whether it is gone."""
         with suppress(acp.OpenApiException):
             before = self.ask("get_run", run_id).data
-            if before is not None and not is_ours(before, token):
+            if before is not None and not self.is_ours(before):
                 return False
             if is_done(self.ask("delete_run", run_id).error):
                 return True
@@ -237,14 +243,6 @@ class Exam:
             if after is not None and after.status == 404:
                 return before is not None or not is_unserved(after)
         return False
-
-
-def is_ours(run: acp.Run, token: str) -> bool:
-    """Tell whether a run that was read is of a create.
-
-    A server that keeps no metadata has returned the run's id to our own create.
-    """
-    return client_token_of(run.creation) in ("", token)
 
 
 def is_done(error: acp.ApiException | None) -> bool:

@@ -18,7 +18,6 @@ from uuid import uuid4
 import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import instance_of
 from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.retry import date_of
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.doctor import _exam, _runs
@@ -31,7 +30,7 @@ _QUICK = {"name": "ping", "limit": 1}  # some servers require a name
 
 
 def _way(exam: Exam) -> None:
-    """Connect, time five quick requests, and read the server's clock."""
+    """Connect, and look at the way there."""
     conf = exam.client.configuration
     proxy = proxy_for(parse_target(conf.host).origin, conf.proxy, conf.no_proxy, {})
     exam.note("proxy", proxy or "none is used")
@@ -47,13 +46,6 @@ def _way(exam: Exam) -> None:
         address = "{}:{}".format(*sock.getpeername())  # of IPv6, more follows
     exam.note("connection", f"{address}, HTTP/{raw.version / 10}", raw.version > 10)
     raw.release_conn()
-    answers: list[Answer] = []
-    while len(answers) < 5 and sum(each.took for each in answers) < 5 * _exam.SECOND:
-        answers.append(exam.ask("search_agents", _QUICK, again=False))
-    took, last = sorted(each.took for each in answers)[len(answers) // 2], answers[-1]
-    exam.note("time of a request", f"{took:.3f} s, the median of {len(answers)}", took < 1)
-    if date := date_of(last.headers.get("date")):
-        exam.note("clock", f"{date - time():+.1f} s from yours", abs(date - time()) < 5 + last.took)
 
 
 def _access(exam: Exam) -> None:
@@ -64,10 +56,10 @@ def _access(exam: Exam) -> None:
     sent += [f"{name} by default" for name in exam.client.default_headers if name != "User-Agent"]
     sent += [f"as {name} has it" for name in os.environ if os.environ[name] in secrets]
     seen = ", ".join(sent) or "no credentials are sent"
-    wanted = answer.headers.get("www-authenticate", "nothing by name")
-    refused = answer.status in (401, 403)
-    asks = f"{answer.status}, and it asks for {wanted}; " if refused else ""
-    exam.note("access", asks + seen, "missing" if asks else "works")
+    if answer.error and answer.status in (401, 403):
+        wanted = (answer.error.headers or {}).get("www-authenticate", "nothing by name")
+        seen = f"{answer.status}, and it asks for {wanted}; {seen}"
+    exam.note("access", seen, "missing" if answer.status in (401, 403) else "works")
     # nginx asks for a client certificate by a page.
     if answer.status == 400 and "SSL certificate" in str(answer.error and answer.error.body):
         exam.note("client certificate", answer.error, "missing")
@@ -81,7 +73,7 @@ def _agents(exam: Exam) -> None:
         exam.habit("list of agents", "agents_by_name", page.status != 200, False, "by name only")
     if wanted := exam.name or (page.data and page.data[0].agent_id):
         exam.agent = acp.AgentHandle.get(wanted, exam.client.with_options(timeout=8, retries=3))
-    agent_id, name = exam.agent.agent_id if exam.agent else str(uuid4()), ""
+    agent_id = exam.agent.agent_id if exam.agent else str(uuid4())
     for operation in ("get_agent_by_id", "get_acp_descriptor_by_id"):
         answer = exam.ask(operation, agent_id)
         # A server that says so in its own words does not have the agent that was named.
@@ -91,22 +83,14 @@ def _agents(exam: Exam) -> None:
         if absent:
             return exam.note("agents", answer.error, "missing")
         exam.specs = getattr(answer.data, "specs", None)
-        name = answer.data.metadata.ref.name if answer.data else name
-    if name and searches:
-        answer = exam.ask("search_agents", {"name": name})
-        found = {each.metadata.ref.name for each in answer.data or ()}
-        if exam.judge("search by name", answer.error, seen=f"names found: {len(found)}"):
-            exam.note("search by name", f"names found: {len(found)}", found == {name})
     if exam.specs:
         _schemas(exam)
     return None
 
 
 def _schemas(exam: Exam) -> None:
-    can = exam.specs.capabilities
-    exam.modes = tuple(mode for mode in exam.modes if getattr(can.streaming, mode, False))
-    able = [each for each in ("threads", "interrupts", "callbacks") if getattr(can, each)]
-    exam.note("capabilities", f"streams {' '.join(exam.modes) or 'none'}; {' '.join(able)}")
+    able = exam.specs.capabilities.streaming
+    exam.modes = tuple(mode for mode in exam.modes if getattr(able, mode, False))
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -135,7 +119,7 @@ def _operations(exam: Exam) -> None:
 
 
 def _forms(exam: Exam) -> None:
-    """See the form of errors, of ids, of JSON and of runs."""
+    """See the form of errors, of ids and of runs."""
     if exam.made:
         state = exam.ask("get_run_threadstate", exam.made[0].run_id)
         exam.judge("get_run_threadstate", state.error, known=False)
@@ -160,8 +144,6 @@ def _errors(exam: Exam) -> None:
             exam.habit("ids", "only_uuids", odd != 404, False, f"{odd} without a UUID")
     if 400 in (odd, exam.ask("search_agents", _QUICK, _content_type="text/plain").status):
         exam.habit("invalid requests", "invalid", 400, 422)
-    kind = "text/plain" if "text/plain" in exam.types else "application/json"
-    exam.habit("JSON", "media_type", kind, "application/json")
 
 
 class _Probe(NamedTuple):

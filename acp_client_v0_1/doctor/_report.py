@@ -14,20 +14,6 @@ from acp_client_v0_1.handles._rules import is_unserved
 
 Verdict: TypeAlias = Literal["works", "differs", "missing", "limited", "not tried"]
 
-_MAP = "agent.map(inputs, "
-# Each promise of the guides, and the findings that it needs.
-_PROMISES = {
-    "exactly one run for a start": {"create_run", "metadata", "search_runs", "run ids"},
-    "streams that continue after a cut": {"get_run_stream", "events in time", "replay"},
-    "thousands of runs in flight": {
-        "long poll",
-        "rate of requests",
-        "time of a request",
-        "run ids",
-    },
-    "answers to questions": {"resume_run", "questions"},
-}
-
 
 class Operations(acp.RunsApi, acp.AgentsApi, acp.ThreadsApi):
     """All operations."""
@@ -50,7 +36,6 @@ class Finding:
         seen: What was seen.
         meaning: What it means for a script.
         advice: What to do about it, or "".
-        setting: A setting to change, as code, or "".
         quirk: The field of `acp_client_v0_1.testing.Quirks` that imitates it, as text, such as
             ``pending_output="404"``, or "".
     """
@@ -61,7 +46,6 @@ class Finding:
     seen: str
     meaning: str
     advice: str
-    setting: str
     quirk: str
 
     def __str__(self) -> str:
@@ -82,8 +66,6 @@ class Report:
             agent.
         outcome: The status in words, such as "this does not look like ACP 0.1".
         findings: All findings.
-        promises: Each promise of the guides: "holds", "not tried", or "broken by" some findings.
-        settings: At most three settings to change, as code.
     """
 
     server: str
@@ -91,8 +73,6 @@ class Report:
     status: int
     outcome: str
     findings: tuple[Finding, ...]
-    promises: dict[str, str]
-    settings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON. Its ``version`` grows when a member changes its meaning."""
@@ -103,8 +83,6 @@ class Report:
         lines = [f"{self.server}{agent}: {self.outcome}"]
         for section, findings in groupby(self.findings, lambda each: each.section):
             lines += ["", section, *map(str, findings)]
-        lines += ["", "6. Promises", *(f"  {name}: {kept}" for name, kept in self.promises.items())]
-        lines += ["", "7. Settings", *(f"  {each}" for each in self.settings or ["none"])]
         return "\n".join(lines)
 
 
@@ -114,10 +92,7 @@ def report_of(
     """Judge a server by what was found."""
     verdicts: dict[str, Verdict] = {each.name: each.verdict for each in found}
     status, outcome = outcome_of(verdicts, bool(agent), looks_like_acp)
-    # At a server of another protocol, only the way there can be improved.
-    useful = found if looks_like_acp else tuple(each for each in found if each.section < "3")
-    settings = _settings(useful)
-    return Report(server, agent, status, outcome, found, _promises(verdicts), settings)
+    return Report(server, agent, status, outcome, found)
 
 
 def passes(error: Exception | None) -> bool:
@@ -177,23 +152,3 @@ def outcome_of(found: Mapping[str, Verdict], agent: bool, looks_like_acp: bool) 
         (True, 0, "all works"),
     )
     return next((status, words) for holds, status, words in rows if holds)
-
-
-def _promises(found: Mapping[str, Verdict]) -> dict[str, str]:
-    held = dict[str, str]()
-    for promise, parts in _PROMISES.items():
-        lost = ", ".join(sorted(one for one in parts if found.get(one) in ("differs", "missing")))
-        works = all(found.get(one) == "works" for one in parts)
-        held[promise] = f"broken by {lost}" if lost else "holds" if works else "not tried"
-    return held
-
-
-def _settings(found: tuple[Finding, ...]) -> tuple[str, ...]:
-    """Name at most three settings. All that `map` needs is one of them, so that none is missed."""
-    settings = dict.fromkeys(each.setting for each in found if each.setting)
-    arguments = [each.removeprefix(_MAP)[:-1].split(", ") for each in settings if _MAP in each]
-    # Of several numbers of runs at once, the least one serves all.
-    needed = sorted({one for each in arguments for one in each}, key=lambda one: (len(one), one))
-    merged = {one.partition("=")[0]: one for one in reversed(needed)}.values()
-    whole = f"{_MAP}{', '.join(sorted(merged))})"
-    return tuple(dict.fromkeys(whole if _MAP in each else each for each in settings))[:3]

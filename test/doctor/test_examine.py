@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class Case:
     agent: str | None = None
     input: Any = None
     config: Any = None
-    settings: tuple[str, ...] = ()  # some of them
+    advice: tuple[str, ...] = ()  # some of it
     unlike: str = ""
     runs: int | None = None  # how many creates the server sees
     left: int = 0  # how many runs stay at the server
@@ -161,13 +160,11 @@ HABITS_OF_PROXY = {
     "errors": "differs: text",
     "ids": "differs: 400",
     "invalid requests": "differs: 400",
-    "JSON": "differs: text/plain",
     "metadata": "differs: none",
     "status": "differs: empty",
     "output while pending": "differs: 404",
     "times": "differs: year 1",
     "thread ids": "differs: there is no such thread",
-    "body of a delete": "differs: none",
     "unknown agent": "differs: 200",
 }
 WORKS = {"create_run": "works: a run was started", "clean-up": "works"}
@@ -244,12 +241,12 @@ CASES = {
     ),
     "a client without a certificate at nginx": Case(
         UNUSABLE, {"client certificate": "missing: POST"}, routes=routed({}, NO_CERTIFICATE),
-        agent=NOBODY, settings=('Configuration(cert_file="client.pem", key_file="client.key")',),
+        agent=NOBODY, advice=("set cert_file and key_file",),
         unlike="without an id", runs=0,
     ),
     "creates without a response that made runs": Case(
         NOT_RUN,
-        {"create_run": "limited", "lost creates": "differs: 3 got no clear response",
+        {"create_run": "limited", "clean-up": "differs: what 3 creates made, whose",
          "search_runs": "missing: 501"} | MANY,
         (always(**CREATE, status=504, carried_out=True),), Quirks(lacks={"search_runs": 501}),
         agent=SLOW_AGENT_ID, runs=3, left=3,
@@ -268,6 +265,11 @@ CASES = {
         (always(method="DELETE", path="/runs/*", status=200, **PAGE),),
         agent=COUNTER_AGENT_ID, input=COUNTING, left=3,
     ),
+    "runs of one id, of which later ones are refused": Case(
+        "something differs", {"run ids": "differs", "later runs": "limited", "clean-up": "works"}
+        | MANY, spared(2, status=429), Quirks(one_run_id=True),
+        agent=COUNTER_AGENT_ID, input=COUNTING,
+    ),
     "a DELETE that is carried out and answers a page": Case(
         "something differs", {"delete_run": "differs: DELETE", "clean-up": "works"},
         (always(method="DELETE", path="/runs/*", status=200, carried_out=True, **PAGE),),
@@ -279,7 +281,7 @@ CASES = {
         agent=COUNTER_AGENT_ID, input={"interval": 0},
     ),
     "a DELETE that is not carried out": Case(
-        "something differs", {"after a delete": "differs: 200", "body of a delete": "differs"},
+        "something differs", {"after a delete": "differs: 200"},
         (Fault(method="DELETE", path="/runs/*", status=204),),
         agent=COUNTER_AGENT_ID, input=COUNTING,
     ),
@@ -330,7 +332,7 @@ CASES = {
         spared(1, status=422), agent=COUNTER_AGENT_ID,
     ),
     "a second stream that fails": Case(
-        "something differs", {"replay": "differs: 0 of 4 events after the first"},
+        "something differs", {"replay": "differs: 0 events after the first"},
         (Fault(path="/runs/*/stream", times=2), Fault(path="/runs/*/stream", status=500)),
         agent=COUNTER_AGENT_ID, input=COUNTING,
     ),
@@ -385,13 +387,12 @@ CASES = {
         | {"output again": "differs: it is gone", "run ids": "differs: 4 runs, different ids: 1"},
         quirks=replace(PROXY, output_once=True, one_run_id=True),
         agent=SLOW_AGENT_ID, input={"seconds": 0.5},
-        settings=('agent.map(inputs, concurrency=1, journal="runs.jsonl")',),
-        unlike=r"map\(inputs, journal",
+        advice=("use map(…, concurrency=1)", "use map(…, journal=…)"),
     ),
     "an output that can be fetched once": Case(
         "something differs", {"output again": "differs: it is gone"},
         quirks=Quirks(output_once=True), agent=ECHO_AGENT_ID,
-        settings=('agent.map(inputs, journal="runs.jsonl")',),
+        advice=("or use map(…, journal=…)",),
     ),
     "an agent that requires a config": Case(
         "it does not run the agent",
@@ -411,20 +412,13 @@ CASES = {
         "something differs", {"long poll": "differs: 1."},
         (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, delay=1, status=504)),
         agent=SLOW_AGENT_ID, input={"seconds": 2.5},
-        settings=("agent.map(inputs, concurrency=16)",),
+        advice=("use map(…, concurrency=16)",),
     ),
     "a long poll that is refused for now": Case(
         "some requests were refused for now: try later",
         {"long poll": "limited: 0.0 s of 4 s, then GET"},
         (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, status=503)),
         agent=SLOW_AGENT_ID, input={"seconds": 0.5},
-    ),
-    "a search that ignores the name": Case(
-        "something differs", {"search by name": "differs: names found: 2"},
-        (always(path="/agents/search", status=200,
-                body=[AGENT | {"agent_id": ECHO_AGENT_ID},
-                      AGENT | {"metadata": {"ref": REF | {"name": "b"}, "description": ""}}]),
-        ),
     ),
     "an agent that asks": Case("all works", {"questions": "works"}, agent=APPROVAL_AGENT_ID),
 }  # fmt: skip
@@ -459,12 +453,12 @@ def test_the_report_says_what_was_seen_and_no_more(case: Case) -> None:
     assert set(faults(report)) == {
         name for name, words in case.says.items() if not words.startswith(("works", "not tried"))
     }, str(report)
-    assert set(case.settings) <= {*report.settings}
+    assert all(each in str(report) for each in case.advice)
     assert not (case.unlike and re.search(case.unlike, str(report))), str(report)
     assert case.runs in (None, len(creates)) and len(creates) <= 7
     assert len(left) == case.left, str(report)
-    named = {one.name for one in report.findings}
-    assert "lost creates" in named or all(run_id in str(report) for run_id in left)
+    lost = "responses were lost" in str(report)
+    assert lost or all(run_id in str(report) for run_id in left)
     assert str(report).replace("\n", "").isprintable()
 
 
@@ -507,7 +501,6 @@ def test_a_proxy_that_holds_streams_back_is_found() -> None:
     with LocalServer() as server, SocketServer(handler=serve) as proxy:
         report = examined(proxy.url, COUNTER_AGENT_ID, COUNTING)
     assert set(faults(report)) == {"events in time"}, str(report)
-    assert report.promises["streams that continue after a cut"] == "broken by events in time"
 
 
 def test_a_proxy_in_use_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,32 +515,6 @@ def test_a_proxy_in_use_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch
         assert found(report, "proxy").seen == "none is used"
         report = examined(server.url, proxy=proxy.url, no_proxy="127.0.0.1")
         assert found(report, "proxy").seen == "none is used"
-
-
-@pytest.mark.parametrize(
-    ("delays", "ahead", "time_of_a_request", "clock"),
-    [
-        ([0.0, 0.1, 0.5, 0.6, 0.3, 0.0], 3.0, r"works: 0\.3", "works: [+-]"),
-        ([0.0, 1.2, 1.2, 1.2, 1.2, 1.2], 60, r"differs: 1\.\d+ s, the median of 5", "differs: [+]"),
-        (
-            [0.0, 4.8, 0.4, 0.0, 0.0, 0.0],
-            -3600,
-            r"differs: 4\.\d+ s, the median of 2",
-            "differs: -",
-        ),
-    ],
-)
-def test_the_median_of_some_requests_and_the_clock_of_the_server(
-    delays: list[float], ahead: float, time_of_a_request: str, clock: str
-) -> None:
-    def respond(_: Request) -> list[Any]:
-        delay = delays[len(server.requests) - 1] if len(server.requests) <= len(delays) else 0.0
-        return [delay, response(b"[]", date=formatdate(time.time() + ahead, usegmt=True))]
-
-    with SocketServer(handler=serve_each(respond)) as server:
-        report = examined(server.url)
-    assert re.match(time_of_a_request, lines_of(report, "time of a request")[0])
-    assert re.match(clock, lines_of(report, "clock")[0])
 
 
 @pytest.fixture(scope="module")
@@ -586,7 +553,7 @@ def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_ver
     with over_tls(authority, "acp.invalid") as server:
         report, unverified = examined(server.url, **trust), examined(server.url, verify_ssl=False)
     assert list(faults(report)) == ["TLS"] and "127.0.0.1" in found(report, "TLS").seen
-    assert (report.status, report.settings) == (1, ('Configuration(ssl_ca_cert="ca.pem")',))
+    assert report.status == 1 and "or set ssl_ca_cert" in str(report)
     assert faults(unverified)["TLS"].endswith(" by nobody, 0 days left")
     assert unverified.status == 11
 
@@ -602,8 +569,7 @@ def test_a_server_that_asks_for_a_clients_certificate_does_not_ask_for_its_ca(
         report = examined(server.url, ECHO_AGENT_ID, **trust)
         assert server.requests == []
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["client certificate"])
-    assert report.settings == ('Configuration(cert_file="client.pem", key_file="client.key")',)
-    assert "name its CA" not in str(report)
+    assert "set cert_file and key_file" in str(report) and "ssl_ca_cert" not in str(report)
 
 
 def test_a_server_that_does_not_speak_tls_has_no_certificate_to_renew() -> None:
@@ -617,7 +583,7 @@ def test_a_server_that_is_away_cannot_be_used() -> None:
     report = examined(f"http://127.0.0.1:{free_port()}")
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["connection"])
     assert "cannot connect" in found(report, "connection").seen
-    assert report.settings == ('Configuration(host="https://…")',)
+    assert "check host=" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -659,8 +625,8 @@ def test_credentials_are_named_with_their_source_and_never_shown(
     ("fault", "agent", "input", "quirks", "name", "words"),
     [
         # Each request takes two of the doctor's seconds.
-        (always(delay=0.4), COUNTER_AGENT_ID, COUNTING, {}, "time of a request", "the median of "),
-        (always(delay=0.4), None, None, {}, "time of a request", "the median of "),
+        (always(delay=0.4), COUNTER_AGENT_ID, COUNTING, {}, "connection", "127.0.0.1"),
+        (always(delay=0.4), None, None, {}, "connection", "127.0.0.1"),
         (always(**CREATE, cut="stall"), COUNTER_AGENT_ID, {}, {}, "create_run", "limited: POST"),
         *(
             (Fault(), SLOW_AGENT_ID, {"seconds": 60}, {"pending_output": how}, *wanted)
@@ -695,8 +661,15 @@ def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_second
 def test_of_a_stream_of_many_events_some_are_kept() -> None:
     with LocalServer() as server:
         report = examined(server.url, COUNTER_AGENT_ID, {"count": 11_000, "interval": 0})
-    seen = re.fullmatch(r"\d+ of (\d+) events after the first", found(report, "replay").seen)
-    assert seen and 2 < int(seen[1]) < 10_000
+    assert lines_of(report, "replay") == ["works: 10000 events after the first"]
+
+
+def test_a_stream_that_goes_on_while_it_is_opened_again_repeats_nothing(
+    short_seconds: None,
+) -> None:
+    with LocalServer() as server:
+        report = examined(server.url, COUNTER_AGENT_ID, {"count": 32, "interval": 0.05})
+    assert found(report, "replay").verdict == "works"
 
 
 # What stays behind
@@ -755,7 +728,6 @@ POST /agents/search {"limit":10,"offset":0}
 POST /agents/search {"name":"counter","limit":1000,"offset":0}
 GET /agents/A
 GET /agents/A/descriptor
-POST /agents/search {"name":"counter","limit":10,"offset":0}
 POST /threads/search {"limit":1,"offset":0}
 POST /runs/search {"limit":1,"offset":0}
 GET /threads/T/state
@@ -788,14 +760,7 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
         server.clear_requests()
         report = examine(client, "counter", {"count": 4, "interval": 0.5})
         requests = server.requests
-    assert (report.status, report.outcome, report.settings) == (0, "all works", ())
-    assert report.promises == {
-        "exactly one run for a start": "holds",
-        "streams that continue after a cut": "holds",
-        "thousands of runs in flight": "holds",
-        "answers to questions": "not tried",
-    }
-    assert re.search(r"\n6\. Promises\n(  .*: .*\n){4}\n7\. Settings\n  none$", str(report))
+    assert (report.status, report.outcome) == (0, "all works")
     assert {one.name for one in report.findings if one.verdict != "works"} == {"webhooks, restarts"}
     assert found(report, "clean-up").seen == "3 runs were started, and all are deleted"
     names = {COUNTER_AGENT_ID: "A", thread.thread_id: "T"}
@@ -824,16 +789,13 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
         assert finding["meaning"] and (sound or finding["advice"]), finding
         words = f"\n{'':13}{finding['meaning']}; {finding['advice']}"
         assert (words in str(report)) is not sound, finding
-    wanted = {one["setting"] for one in written["findings"] if one["verdict"] == "differs"}
-    assert len(written["settings"]) == 3 < len(wanted)
-    assert all(setting in str(report) for setting in report.settings)
 
 
 def test_every_finding_that_can_differ_has_its_words() -> None:
     sources = [one.read_text("utf-8") for one in Path(doctor.__file__ or "").parent.glob("_*.py")]
     named = set(re.findall(r'(?:exam|self)\.(?:note|habit|judge)\(\s*"([^"]+)"', "".join(sources)))
     named |= {probe.name for probe in _probes._PROBES} | {*_exam.READS}
-    assert len(named) > 50 and named - {"proxy", "capabilities"} == {*_words.WORDS}
+    assert len(named) > 50 and named - {"proxy"} == {*_words.WORDS}
 
 
 def test_the_words_are_there_without_docstrings_and_the_module_is_a_command() -> None:
