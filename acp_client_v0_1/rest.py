@@ -47,6 +47,12 @@ RESTResponseType = RawResponse
 
 _log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
+_NO_HOST = "no host was set (Configuration(host=…) or ACP_HOST)"
+_NOT_READ = "Configuration() does not read ACP_HOST: use Configuration.from_env()"
+_READ_EARLIER = (
+    "ACP_HOST was set after this client had read the environment: make another client, or call "
+    "Configuration.set_default(None) and ApiClient.set_default(None)"
+)
 # These become attributes of each log record. An attribute that does not apply is None.
 _FACTS = ("status", "attempt", "seconds")
 
@@ -201,9 +207,8 @@ class RESTClientObject:
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]
         if settings.host_is_default and origin == parse_target(settings.host).origin:
-            unread = "Configuration() does not read ACP_HOST: use Configuration.from_env()"
-            hint = "no host was set (Configuration(host=…) or ACP_HOST)"
-            hints.append(unread if os.environ.get("ACP_HOST") else hint)
+            hint = _READ_EARLIER if settings.from_environment else _NOT_READ
+            hints.append(hint if os.environ.get("ACP_HOST") else _NO_HOST)
         if call.cross_origin:
             hints.append(f"a redirect of {settings.host} led there")
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):

@@ -123,7 +123,8 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
 @functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
-        raise ApiValueError(f"{name} must not contain user information; set username and password")
+        hint = "; set username and password" if name == "host" else ""
+        raise ApiValueError(f"{name} must not contain user information{hint}")
     shown = f"{base!r:.80}" if quotable else "it"
     lacking = f"{name} must be a URL such as http://localhost:8000; {shown} lacks"
     if "://" not in base:

@@ -37,6 +37,7 @@ import time
 import weakref
 import zlib
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -365,8 +366,7 @@ class Journal:
 
     def _load(self) -> None:
         """Index the lines, cut off a torn last line, and write the header of a new file."""
-        self._check_start()
-        offset = 0
+        offset = start = self._check_start()
         for number, line in enumerate(self._reader, start=1):
             if not line.endswith(b"\n"):
                 os.ftruncate(self._fd, offset)
@@ -381,14 +381,20 @@ class Journal:
             except _UNEXPECTED as error:
                 raise self._damage(number, error) from error
             offset += len(line)
-        if offset == 0:
+        if offset == start:
             self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:
                 _sync_folder(self.path.parent)
 
-    def _check_start(self) -> None:
-        """Raise `JournalError` if the file cannot be read, or does not begin as a journal does."""
+    def _check_start(self) -> int:
+        """Set the reader to the first line, and return the offset of that line.
+
+        Raise `JournalError` if the file cannot be read, or does not begin as a journal does.
+        """
         try:
+            # An editor may have written a byte order mark.
+            offset = len(BOM_UTF8) * self._reader.peek().startswith(BOM_UTF8)
+            self._reader.seek(offset)
             start = self._reader.peek()[: len(_HEADER_START)]
         except OSError as error:
             # Linux opens /proc/self/mem as a regular file.
@@ -398,6 +404,7 @@ class Journal:
             raise JournalError(
                 f"{self.path} is not a journal of a batch; choose another name for the journal"
             )
+        return offset
 
     def _take_header(self, line: bytes) -> None:
         record = decode_line(line)

@@ -25,6 +25,7 @@ from acp_client_v0_1._version import __version__
 PROGRAM = "acp-client"
 
 _IN_QUOTES = '; write JSON in quotes, as \'{"key": "value"}\', or pass @FILE'
+_STRAIGHT = "; its quotes are typographic, as a word processor writes them: use \" and '"
 
 _ABOUT = """\
 Run the agents of an ACP 0.1 server: start a run, wait for its result or stream it,
@@ -107,12 +108,18 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _object(argument: str) -> dict[str, Any]:
+    content = content_of(argument)
     try:
-        return parsed_object(content_of(argument))
+        return parsed_object(content)
     except ValueError as error:
-        # A shell without quotes around the text has taken its quotes away.
-        is_bare = "not JSON:" in str(error) and not re.match(r"\s*\{\s*[\"'}]", argument)
-        raise ValueError(f"{error}{_IN_QUOTES if is_bare else ''}") from error
+        if argument == "-" or argument.startswith("@"):
+            raise ValueError(f"{argument[1:] or 'stdin'} is {error}") from error
+        hint = ""
+        if "not JSON:" in str(error):
+            # A shell without quotes around the text has taken its quotes away.
+            is_bare = not re.match(r"\s*\{\s*[\"'}]", argument)
+            hint = _STRAIGHT if re.search("[\u2018-\u201e]", argument) else _IN_QUOTES * is_bare
+        raise ValueError(f"{error}{hint}") from error
 
 
 def _number(
@@ -275,6 +282,7 @@ _ELSEWHERE = {
     "set ACP_TOKEN": "--token",
     "set ACP_API_KEY, or pass --api-key-env to serve": "--api-key",
     "set ACP_VERIFY_SSL=false": "--insecure",
+    "there are scripts for bash, zsh and fish": "powershell pwsh cmd csh tcsh",
 }
 
 
@@ -300,16 +308,20 @@ class _Parser(argparse.ArgumentParser):
         from acp_client_v0_1._errors import did_you_mean
 
         top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
-        known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
+        takes = _TAKES.get(self.prog.rpartition(" ")[2], "").split()
+        known = ["--help", *([one for one in takes if one[0] == "-"] or top.split())]
         # The help lists the commands. CPython 3.15 adds a suggestion of its own.
-        message = re.sub(r"(?<=COMMAND: )(.*?['\"]),? (maybe|\(choose) .*", r"\1", message)
+        message = re.sub(r"((?:COMMAND|shell): .*?['\"]),? (maybe|\(choose) .*", r"\1", message)
         for word in takewhile("--".__ne__, self.words):
-            name, is_option = word.partition("=")[0], word.startswith("--")
-            if name in known or not (is_option or f"COMMAND: invalid choice: {word!r}" in message):
+            name, is_option = word.partition("=")[0], word.startswith("-") and word != "-"
+            if name in known or not (is_option or message.endswith(f"invalid choice: {word!r}")):
                 continue
-            advice = (f"; {use}" for use, names in _ELSEWHERE.items() if name in names.split())
+            advice = [f"; {use}" for use, names in _ELSEWHERE.items() if name in names.split()]
+            place = "input" if name in ("-d", "--data", "--json") else name.lstrip("-")
+            if is_option and place in takes:
+                advice = [f"; write {place.upper()} without {name}"]
             # The dashes make all options alike.
-            hint = next(advice, "") or did_you_mean(name, known, 0.76 if is_option else 0.66)
+            hint = "".join(advice) or did_you_mean(name, known, 0.76 if is_option else 0.66)
             if hint:
                 # The message may be about another word, and a value may be a credential.
                 super().error((f"unrecognized arguments: {name}" if is_option else message) + hint)
@@ -330,7 +342,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             options.input = unknown.pop(0)
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
-        hint = _IN_QUOTES if unknown[-1].endswith("}") else ""
+        hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else ""
         options.parser.error(f"unrecognized arguments: {' '.join(unknown):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:
         options.parser.error("only one argument can be -, which stands for stdin")

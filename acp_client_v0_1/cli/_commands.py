@@ -240,14 +240,12 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def serve(options: Namespace, output: Output) -> int:
-    from acp_client_v0_1.testing.__main__ import main as serve_until_signal
+    from acp_client_v0_1.testing.__main__ import serve as serve_until_signal
 
-    arguments = [f"--host={options.bind}", f"--port={options.port}"]
-    if options.api_key_env is not None:
-        if not os.environ.get(options.api_key_env):
-            raise WrongUsage(f"--api-key-env: the variable {options.api_key_env} is not set")
-        arguments.append(f"--api-key-env={options.api_key_env}")
-    return serve_until_signal(arguments)
+    try:
+        return serve_until_signal(options.bind, options.port, api_key_env=options.api_key_env)
+    except ValueError as error:
+        raise WrongUsage(str(error).replace("host:", "--bind:", 1)) from error
 
 
 def completion(options: Namespace, output: Output) -> None:

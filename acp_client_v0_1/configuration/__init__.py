@@ -111,6 +111,8 @@ class Configuration(ConfigurationReport):
     """
 
     _default: ClassVar[Configuration | None] = None
+    # True if `from_env` has made the configuration.
+    from_environment: bool = False
     # These settings are not arguments.
     refresh_api_key_hook: Callable[[Configuration], None] | None = None
     temp_folder_path: str | None = None
@@ -238,7 +240,9 @@ class Configuration(ConfigurationReport):
             ApiTypeError: ``prefix`` or an override has the wrong type.
         """
         check_arguments("prefix", prefix=prefix)
-        return cls(**_environment.settings(prefix, overrides))
+        made = cls(**_environment.settings(prefix, overrides))
+        made.from_environment = True
+        return made
 
     @classmethod
     def set_default(cls, default: Configuration | None) -> None:

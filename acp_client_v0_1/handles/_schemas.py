@@ -91,8 +91,8 @@ class _Dataclass(Protocol):
 
 # What a caller may pass by mistake, and what to pass instead.
 _NOT_INPUTS = {
-    "Run": "run.creation.input",
-    "RunCreate": "create.input",
+    "Run": "run.creation.{}",
+    "RunCreate": "create.{}",
     "BatchItem": "item.result()",
     "RunEvent": "event.result or event.update",
 }
@@ -132,7 +132,8 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
         return {**value}
     for kind in type(value).__mro__:
         if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
-            advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__]}"
+            field = name if name in ("config", "metadata") else "input"
+            advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__].format(field)}"
             raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
     if isinstance(value, BaseModel):
         try:

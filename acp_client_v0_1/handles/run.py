@@ -517,8 +517,12 @@ class RunHandle(Notebook):
                 answer may have been used.
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
+            ApiValueError: ``to`` is a question of another run.
         """
         check_arguments(to=to, timeout=timeout, stop=stop)
+        if to is not None and to.run_id != self.run_id:
+            here = short(self.run_id)
+            raise ApiValueError(f"to is a question of run {short(to.run_id)}, not of run {here}")
         wait = self._core.wait(timeout, stop, what="was not answered")
         self._core.named(answer_run, self._core, body, to, wait)
 

@@ -19,27 +19,33 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit status (1 if the port is taken)."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    keys = dict(options.api_key)
-    if options.api_key_env is not None:
-        keys["x-api-key"] = os.environ.get(options.api_key_env, "")
-        if not keys["x-api-key"]:
-            parser.error(f"--api-key-env: no environment variable {options.api_key_env} is set")
     try:
-        server = LocalServer(
-            host=options.host,
-            port=options.port,
-            api_key=keys,
-            base_path=options.base_path,
-            allowed_hosts=options.allowed_host,
-        )
-        server.start()
+        return serve(**vars(parser.parse_args(arguments)))
     except ValueError as error:
         parser.error(str(error))
+
+
+def serve(
+    host: str,
+    port: int,
+    *,
+    api_key: Iterable[tuple[str, str]] = (),
+    api_key_env: str | None = None,
+    **others: Any,
+) -> int:
+    """Do the same as `main`. Raise a ValueError that names an argument if it cannot be used."""
+    keys = dict(api_key)
+    if api_key_env is not None:
+        keys["x-api-key"] = os.environ.get(api_key_env, "")
+        if not keys["x-api-key"]:
+            raise ValueError(f"--api-key-env: the variable {api_key_env} is not set")
+    try:
+        server = LocalServer(host=host, port=port, api_key=keys, **others)
+        server.start()
     except OSError as error:
         # Python adds the address, which stands before the reason already.
         reason = (error.strerror or str(error)).partition(" (while ")[0]
-        address = f"{options.host}:{options.port}"
+        address = f"{host}:{port}"
         hint = "; --port takes another, 0 any" if error.errno in (EACCES, EADDRINUSE) else ""
         sys.stderr.write(f"cannot listen at {address}: {reason}{hint}\n")
         return 1
@@ -71,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     help = "environment variable with the key that each request must have in x-api-key"
     add("--api-key-env", metavar="NAME", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
-    add("--allowed-host", metavar="NAME", help=help, **several)
+    add("--allowed-host", dest="allowed_hosts", metavar="NAME", help=help, **several)
     return parser
 
 

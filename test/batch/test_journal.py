@@ -17,6 +17,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from codecs import BOM_UTF8
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,17 @@ def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
         path.write_bytes(header[:length])
         opened(path).close()
         assert path.read_bytes() == header
+
+
+def test_a_byte_order_mark_of_an_editor_is_read_past(path: Path) -> None:
+    whole = written(path)
+    expected = entries(path, 0, 1, 2, 4)
+    for content in (whole + b"torn", whole[:9]):
+        path.write_bytes(BOM_UTF8 + content)
+        found = entries(path, 0, 1, 2, 4)
+        assert found == (expected if content > whole else [None] * 4)
+        opened(path).close()
+        assert path.read_bytes().count(BOM_UTF8) == 1
 
 
 STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}

@@ -490,7 +490,11 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
         ("run echo {} --token=t", "arguments: --token; set ACP_TOKEN"),
         ("run echo --answer x", "arguments: --answer; use resume, or --answer-command CMD"),
         ("run echo --header=x", "unrecognized arguments: --header=x"),
-        ("run echo --input {}", "arguments: --input; did you mean 'input'?"),
+        ("run echo --input {}", "arguments: --input; write INPUT without --input"),
+        ("run echo -d {}", "unrecognized arguments: -d; write INPUT without -d"),
+        ("run --agent=echo {}", "unrecognized arguments: --agent; write AGENT without --agent"),
+        ("run echo --imput {}", "unrecognized arguments: --imput {}"),
+        ("completion pwsh", "invalid choice: 'pwsh'; there are scripts for bash, zsh and fish"),
         ("batch a f --workers 3", "; batch has --concurrency"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
@@ -552,7 +556,11 @@ WRONG = [
     ("run echo {message: x}", "unrecognized arguments: x}; write JSON in quotes"),
     ("""run echo '{"a":1}}'""", "argument INPUT: not JSON: Extra data at column 8\n"),
     ("resume - -", "only one argument can be -, which stands for stdin\n"),
-    ("run echo -", "argument INPUT: empty, and a JSON object is needed\n"),
+    ("run echo -", "argument INPUT: stdin is empty, and a JSON object is needed\n"),
+    ("run echo @csv", "INPUT: csv is not JSON: Extra data: line 2 column 1 (char 3)\n"),
+    ("run echo \u2018{\u201cn\u201d:1}\u2019", "; its quotes are typographic, as"),
+    ("run echo '{\u201cn\u201d:1}'", "; its quotes are typographic, as"),
+    ("serve --bind 0.0.0.0:8000", "acp-client: --bind: '0.0.0.0:8000' is not a host name without"),
     ("run echo @", "cannot read @: No such file or directory"),
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
     ("run echo @/proc/self/mem", "argument INPUT: "),  # on Linux, it can be opened, not read
@@ -649,11 +657,10 @@ def test_the_words_of_an_agent_are_left_as_they_are(
 
 
 def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed: list[str] = []
-    monkeypatch.setattr(serving, "main", lambda arguments: passed.extend(arguments) or 0)
-    given = ("--port=0", "--api-key-env=KEY")
-    assert inside("", "serve", *given, KEY="x").returncode == 0
-    assert passed == ["--host=127.0.0.1", "--port=0", "--api-key-env=KEY"]
+    passed: list[Any] = []
+    monkeypatch.setattr(serving, "serve", lambda *given, **more: passed.append((given, more)))
+    assert inside("", "serve", "--port=0", "--api-key-env=KEY").returncode == 0
+    assert passed == [(("127.0.0.1", 0), {"api_key_env": "KEY"})]
 
 
 # What is passed on

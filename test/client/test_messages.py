@@ -193,11 +193,11 @@ def without_room() -> None:
     "cannot connect to http://localhost",
     "no host was set (Configuration(host=…) or ACP_HOST)",
 )
-def no_host_at_all() -> None:
+def no_host_at_all(configuration: Configuration | None = None) -> None:
     # Nothing listens on port 80 here; if something does, no request of this test is for it.
     default = "acp_client_v0_1.configuration._DEFAULT_HOST"
     with patch(default, f"http://localhost:{free_port()}"):
-        calling(get, retries=False)
+        get(ApiClient(configuration or Configuration(retries=False)).with_options(retries=0))
 
 
 def offline() -> ApiClient:
@@ -562,6 +562,12 @@ CALLS: Rows = {
         "Configuration() does not read ACP_HOST: use Configuration.from_env": lambda: (
             from_environment({"ACP_HOST": "http://acp.example"}, no_host_at_all)
         ),
+        "ACP_HOST was set after this client had read the environment: make another": lambda: (
+            from_environment(
+                {"ACP_HOST": "http://acp.example"},
+                partial(no_host_at_all, Configuration.from_env()),
+            )
+        ),
     },
     acp.ProxyException: {
         f"the proxy does not connect ... {BY} ... {WHOSE}": lambda: get_run(proxy=dead_proxy()),
@@ -825,6 +831,7 @@ each(VARIABLES, from_environment)
 
 # Agents and runs, and a name where an id belongs
 CREATE: Any = RunCreate(agent_id="a", input={})
+QUESTION = acp.PendingInterrupt("approval", {}, "r2", datetime(2026, 1, 2))
 ONE: Any = {"on_pending": lambda one: None}
 HANDLES: Rows = {
     acp.AgentLookupError: {
@@ -867,6 +874,9 @@ HANDLES: Rows = {
         ),
         "run_id must be a str, not RunHandle: pass its run_id": lambda: RunHandle(run()),
         "own object, not a RunCreate: pass create.input": lambda: agent().start(CREATE),
+        "config must be the agent's own object, not a RunCreate: pass create.config": lambda: (
+            agent().start({}, config=CREATE)
+        ),
         "run must be a Run, not RunHandle; for an id, use": lambda: RunHandle.of(run()),
         "thread_id must be a str, not int": lambda: agent().conversation(5),
         "agent_id must be a str, not int": lambda: RunHandle.find("token", offline(), agent_id=5),
@@ -902,6 +912,10 @@ HANDLES: Rows = {
     },
     ApiValueError: {
         "run_id is a token, not an id: use RunHandle.from_token": lambda: RunHandle(run().token()),
+        "to is a question of run r2, not of run r": lambda: run().resume({}, to=QUESTION),
+        "a question that was pickled or made by hand has no connection to its run": lambda: (
+            QUESTION.answer({})
+        ),
         "after is a token, not the id": lambda: run().events(after=run().token()),
         "the search.status: Input should be 'pending', 'error'": lambda: iter_runs(
             offline(), status="failed"

@@ -253,7 +253,7 @@ NO_PLACE = "^cannot listen at {}$"
     [
         ("--api-key secret", 2, "argument --api-key: write it as NAME=VALUE"),
         ("--allowed-host a:1", 2, "allowed_hosts: 'a:1' is not"),
-        ("--api-key-env NO_SUCH_KEY", 2, "--api-key-env: no environment variable NO_SUCH_KEY"),
+        ("--api-key-env NO_SUCH_KEY", 2, "--api-key-env: the variable NO_SUCH_KEY is not set"),
         ("--port {port}", 1, NO_PLACE.format("127.0.0.1:{port}: Address already in use; --port.+")),
         ("--host 192.0.2.1", 1, NO_PLACE.format("192.0.2.1:0: Cannot assign requested address")),
         ("--host no..name", 1, NO_PLACE.format("no..name:0: (?!Unknown error)[^();]+")),

@@ -66,6 +66,12 @@ def test_what_cannot_be_reached_is_recorded(call: Any, webhook: str, error: str)
     assert error in str(delivery.error)
 
 
+def test_user_information_is_refused_without_advice_about_settings(call: Any) -> None:
+    refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": "http://me:p@h/"})
+    assert "must not contain user information" in str(refused.body), refused.body
+    assert "set username" not in str(refused.body)
+
+
 @pytest.mark.parametrize("key", [None, ("x-api-key", "k")])
 def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
     serve: Any, receiver: SocketServer, key: tuple[str, str] | None
