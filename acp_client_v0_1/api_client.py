@@ -29,7 +29,7 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.configuration._checks import checked
+from acp_client_v0_1.configuration._checks import NoSettings, checked
 from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -51,7 +51,7 @@ CallOptions = tuple[
 _log = package_logger(__name__)
 
 
-class ApiClient(DropInClient):
+class ApiClient(NoSettings, DropInClient):
     """Sends the operations of the API classes. Threads can share it.
 
     Use it as a context manager, or call `close`, so that its connections are closed. A pickle of it

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
-from acp_client_v0_1._errors import Notebook
+from acp_client_v0_1._errors import Notebook, warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
@@ -226,6 +226,8 @@ class Batch(Notebook):
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
         self._key, self._concurrency, self._ordered = key, concurrency, ordered
+        # The index of the first input of each key, until two inputs have one key.
+        self._indexes: dict[str, int] | None = None if key is None else {}
         self._retry_failed = retry_failed
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
@@ -332,6 +334,11 @@ class Batch(Notebook):
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
+        if self._indexes is not None and index < 100_000:
+            first = self._indexes.setdefault(key, index)
+            if first != index:
+                warn_caller(f"the inputs {first} and {index} have the same key, {key!r:.60}")
+                self._indexes = None
         task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         try:
             # The caller may change the input from now on.

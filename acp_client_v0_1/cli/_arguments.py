@@ -88,7 +88,7 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
     if not text or text.isspace():
         raise ValueError("empty, and a JSON object is needed")
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
     except RecursionError as error:
@@ -105,6 +105,15 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r:.60} twice")
+    return value
 
 
 def _object(argument: str) -> dict[str, Any]:
@@ -350,15 +359,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # The texts are read after argparse, so that an unknown option is named first. Otherwise
     # `run echo --api-key KEY` would complain about INPUT.
-    for read, names in _READERS.items():
-        for name in names.split():
-            text = getattr(options, name, None)
-            if isinstance(text, str):
-                try:
-                    setattr(options, name, read(text))
-                except (OSError, ValueError) as error:
-                    shown = name.upper() if name in takes else f"--{name}"
-                    options.parser.error(f"argument {shown}: {error}")
+    readers = {name: read for read, names in _READERS.items() for name in names.split()}
+    for name, text in list(vars(options).items()):
+        try:
+            # A shell makes "" of a variable that is not set. Only an event may be after "".
+            if text == "" and name != "after":
+                raise ValueError("it is empty: is a variable not set?")
+            if isinstance(text, str) and name in readers:
+                setattr(options, name, readers[name](text))
+        except (OSError, ValueError) as error:
+            shown = name.upper() if name in takes else f"--{name.replace('_', '-')}"
+            options.parser.error(f"argument {shown}: {error}")
     return options
 
 

@@ -19,7 +19,7 @@ from acp_client_v0_1._arguments import imported
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of, seconds_left
 from acp_client_v0_1.cli._outcomes import EXPECTED, document, to_copy
-from acp_client_v0_1.cli._output import Output, notice, outline, text_of
+from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
 from acp_client_v0_1.handles._match import is_on
@@ -281,6 +281,8 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
     cancelled.
     """
     agent = acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
+    if options.input is None:
+        notice_unread()
     new = None if options.reuse else os.urandom(16).hex()
     if options.client_token is None:
         options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new

@@ -68,8 +68,8 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     rows = csv.reader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     try:
         names = next(rows, list[str]())
-        if len({*names}) < len(names):
-            raise csv.Error("it has a name twice")
+        if len({*names, ""}) <= len(names):
+            raise csv.Error("it has a name twice, or an empty one")
         for row in filter(None, rows):
             if len(row) != len(names):
                 raise csv.Error("it does not have one value for each name of the first line")

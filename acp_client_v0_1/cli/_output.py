@@ -264,6 +264,17 @@ def notice(text: str) -> None:
         sys.stderr.write(printable(" ".join(text.split())) + "\n")
 
 
+def notice_unread() -> None:
+    """Print a notice if stdin is a file or a pipe with data, which the command does not read."""
+    with contextlib.suppress(ImportError, OSError):
+        # Windows lacks these modules.
+        from fcntl import ioctl
+        from termios import FIONREAD
+
+        if not os.isatty(0) and any(ioctl(0, FIONREAD, bytes(4))):
+            notice("stdin was not read, as INPUT was not given: - stands for stdin")
+
+
 def in_shell_words(text: str) -> str:
     """Replace the advice for callers in Python by advice for a shell.
 

@@ -41,6 +41,8 @@ class Results(io.FileIO):
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format in ("json", "text"):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
+        if options.results == "-":
+            raise WrongUsage("--results names a file; without it, results are printed")
         # Results may be private, so only the owner may read a file that is made here.
         try:
             super().__init__(options.results, "a", opener=partial(os.open, mode=0o600))

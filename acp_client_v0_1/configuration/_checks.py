@@ -12,14 +12,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
-from typing import Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 from acp_client_v0_1._arguments import check_arguments, instance_of, wrong_type
 from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
 P = ParamSpec("P")
 
@@ -64,6 +64,21 @@ def meant(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about a setting that does not exist."""
     hints = (f"; use {hint}" for hint, names in _OTHER_NAMES.items() if name in names.split())
     return next(hints, did_you_mean(name, known))
+
+
+class NoSettings:
+    """Refuses settings as attributes of a client or a handle, where nothing would read them."""
+
+    if not TYPE_CHECKING:
+        # A type checker that sees `__setattr__` would take any name for an attribute.
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            kind = type(self)
+            # A subclass of the user's may have such attributes of its own.
+            if name in _SETTINGS and kind.__module__.startswith("acp_client_v0_1."):
+                use = "with_options(…) of the client, or its Configuration"
+                raise ApiAttributeError(f"{kind.__name__} has no setting {name!r}; use {use}")
+            super().__setattr__(name, value)
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
@@ -186,3 +201,4 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "total_timeout": lambda name, value: checked_total(value, name),
     "verify_ssl": instance_of("True or False", int, or_none=False),
 }
+_SETTINGS = {"headers", "host", *_CHECKS}

@@ -21,6 +21,7 @@ from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -93,7 +94,7 @@ class BatchOptions(RunOptions, total=False):
     connect: Callable[[], ApiClient] | None
 
 
-class AgentHandle(Notebook):
+class AgentHandle(NoSettings, Notebook):
     """The handle of an agent. Making a handle does no I/O.
 
     Args:

@@ -158,10 +158,14 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
         The last event shows this. Before the first event, the create of the run shows it.
         """
-        core, custom = self._core, self._decoder.custom
+        custom = self._decoder.custom
+        return self._streams == StreamingMode.CUSTOM if custom is None else custom
+
+    @property
+    def _streams(self) -> StreamingMode | None:
+        core = self._core
         creation = core.creation or (None if core.run is None else core.run.creation)
-        expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
-        return expected if custom is None else custom
+        return None if creation is None else creation.streaming
 
     def __iter__(self) -> Self:
         if self._over or self._closing.is_set():
@@ -483,7 +487,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """
         self._drop_stream()
         memory = self._decoder.memory
-        nothing = not memory.delivered and not self.last_event_id
+        # The result of a run that does not stream has no id, so it is after no id.
+        nothing = not memory.delivered and not (self.last_event_id and self._streams)
         # After a cut, the run may have a newer result than the last one that came.
         stale = self._decoder.custom is False and memory.cut
         if (nothing or stale) and status == RunStatus.SUCCESS:

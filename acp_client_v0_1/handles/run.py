@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
 from acp_client_v0_1._errors import Notebook, short
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.configuration._checks import NoSettings
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._answering import (
     Interrupts,
     Questions,
@@ -25,6 +27,7 @@ from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Search, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._match import is_of
+from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 
-class RunHandle(Notebook):
+class RunHandle(NoSettings, Notebook):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 
     A handle keeps the result of its run once `result`, `output`, `drive` or the polling of `events`
@@ -191,6 +194,9 @@ class RunHandle(Notebook):
     ) -> Self | None:
         """Search once for the run with a client token, and return its handle, or None.
 
+        If there is no run, and ``agent_id`` is no UUID, the agent is read as well: its name would
+        find no run, and look as if there was none.
+
         If several runs have the client token, the handle is of the oldest, and its `duplicates`
         names the others.
 
@@ -201,14 +207,26 @@ class RunHandle(Notebook):
                 search by metadata, the search is quicker with the id.
 
         Raises:
+            NotFoundException: The server has no agent with this ``agent_id``.
             ApiException: The search failed.
             ApiTypeError: ``client_token`` or ``agent_id`` is not a str.
-            ApiValueError: ``client_token`` or ``agent_id`` is empty.
+            ApiValueError: ``client_token`` or ``agent_id`` is empty, or ``client_token`` is the
+                token of a run.
         """
         check_arguments("client_token", client_token=client_token)
+        if is_token(client_token):
+            raise ApiValueError("client_token is the token of a run: use RunHandle.from_token")
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = [run for run in find_by_token(runs, client_token, agent_id) if is_of(run, agent_id)]
+        if not found and agent_id is not None and not UUID_FORM.fullmatch(agent_id):
+            try:
+                AgentsApi(runs.api_client).get_agent_by_id(agent_id)
+            except ApiException as error:
+                # No other failure shows whether the server has the agent.
+                if isinstance(error, NotFoundException) and not is_unserved(error):
+                    explain_id(agent_id, error)
+                    raise
         return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:

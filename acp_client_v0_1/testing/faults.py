@@ -202,6 +202,10 @@ def _check_values(fault: Fault) -> None:
     kind = (fault.method or "").upper().replace("HEAD", "GET")
     known = {path for method, path in OPERATIONS.values() if method.startswith(kind)}
     path, after = fault.path, fault.retry_after
+    if not known:
+        raise ValueError(f"method: no operation of ACP 0.1 has {kind}")
+    if found := re.search("/([:<][^/]+)", path or ""):
+        raise ValueError(f"path: write * for a segment, not {found[1]}")
     # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it.
     if path is not None and not any(_fits(path, one) or _fits(one, path) for one in known):
         raise ValueError(f"path: ACP 0.1 has no {kind or 'path'} {path}{did_you_mean(path, known)}")
@@ -221,6 +225,8 @@ def _check_together(fault: Fault) -> None:
     """Refuse fields that do nothing because of another field, or because one is missing."""
     given = {one.name for one in fields(fault) if getattr(fault, one.name) not in (one.default, {})}
     limits = [name for name in _LIMITS if name in given]
+    if fault.times is None and given <= {"method", "path", "times", "share"}:
+        raise ValueError("times: None with nothing to do would keep later faults from their turn")
     if len(limits) > 1:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
     if limits and "cut" not in given:

@@ -181,6 +181,8 @@ class LocalServer:
         known = [field.name for field in dataclasses.fields(AgentDefinition)]
         for name in fields.keys() - set(known):
             raise TypeError(f"register: an agent has no {name!r}, but {', '.join(known[1:])}")
+        for name in (name for name, value in fields.items() if value == ""):
+            raise ValueError(f"{name}: must not be empty")
         if isinstance(agent, AgentDefinition):
             definition = dataclasses.replace(agent, **fields)
         else:

@@ -334,6 +334,9 @@ def test_key_names_an_item(agent: AgentHandle) -> None:
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
     with pytest.raises(ApiTypeError, match="key must return a str, not int"):
         list(agent.map(numbers(3), key=lambda value: value["n"]))
+    with pytest.warns(UserWarning, match="inputs 0 and 1 have the same key, 'a'") as warned:
+        assert len(list(agent.map(numbers(3), key=lambda value: "a"))) == 3
+    assert len(warned) == 1
 
 
 # Questions

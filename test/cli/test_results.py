@@ -126,6 +126,7 @@ def test_two_batches_may_share_a_file(batch: Callable[..., int]) -> None:
     assert [item["result"]["name"] for item in read()] == ["a", "b"]
 
 
+@pytest.mark.filterwarnings("ignore:the inputs 0 and 1 have the same key")
 def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_them(
     batch: Callable[..., int],
 ) -> None:

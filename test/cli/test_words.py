@@ -314,9 +314,12 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     assert ("the same command continues" if journal else "pass --journal") in err
 
 
-def test_an_empty_client_token_sends_none(server: LocalServer, inside: Inside) -> None:
-    inside(server, "start", "echo", "{}", "--client-token", "")
-    assert not server.runs[0]["creation"].get("metadata")
+def test_data_on_stdin_that_is_not_read_is_one_line(server: LocalServer) -> None:
+    said = "stdin was not read, as INPUT was not given: - stands for stdin\n"
+    for command in ("run echo", "start echo --format id"):
+        assert acp(server, *command.split(), stdin='{"n": 1}').stderr == said
+        assert acp(server, *command.split(), stdin="").stderr == ""
+    assert acp(server, "run", "echo", "{}", stdin='{"n": 1}').stderr == ""
 
 
 @pytest.mark.parametrize("given", ["start", "run", CANCEL, f"{CANCEL} --client-token earlier"])
@@ -530,6 +533,8 @@ FILES = {
     "few.csv": b"a,b\n1,2\n3\n",
     "many.csv": b"a,b\n1,2,3\n",
     "same.csv": b"a,a\n1,2\n",
+    "noname.csv": b"a,\n1,2\n",
+    "twice": b'{"a": 1, "a": 2}\n',
     "quoted.csv": b'a,b\n"1"2,3\n',
     "latin.csv": b"a,b\n\xff,3\n",
     "comma": b'{"a": 1 "b", 2}\n',
@@ -565,8 +570,8 @@ WRONG = [
     ("run echo @nowhere.json", "cannot read nowhere.json: No such file or directory\n"),
     ("run echo @/proc/self/mem", "argument INPUT: "),  # on Linux, it can be opened, not read
     ("run echo @in\0put", "put: embedded null byte\n"),
-    ("run echo {} --thread ''", "argument --thread: the id or name '' is empty, or has"),
-    ("search --agent ''", "argument --agent: the id or name '' is empty, or has"),
+    ("run echo {} --thread ''", "argument --thread: it is empty"),
+    ("search --agent ''", "argument --agent: it is empty"),
     ("start echo {} --reuse", "pass --client-token"),
     ("run approval {} --ask --answer-command true", "exclude each other"),
     ("wait acprun1.damaged", "token"),
@@ -605,7 +610,26 @@ WRONG = [
     ("batch echo csv", "line 2 of csv is not JSON: Expecting value at column 1\n"),
     ("batch echo few.csv", f"line 3 of few.csv {UNEVEN}"),
     ("batch echo many.csv", f"line 2 of many.csv {UNEVEN}"),
-    ("batch echo same.csv", "line 1 of same.csv is not CSV: it has a name twice\n"),
+    (
+        "batch echo same.csv",
+        "line 1 of same.csv is not CSV: it has a name twice, or an empty one\n",
+    ),
+    ("batch echo noname.csv", "line 1 of noname.csv is not CSV: it has a name twice, or an empty"),
+    ("batch echo twice", "line 1 of twice is not JSON: an object has the key 'a' twice\n"),
+    (
+        """run echo '{"o": {"a": 1, "a": 2}}'""",
+        "INPUT: not JSON: an object has the key 'a' twice\n",
+    ),
+    ("batch echo in --results -", "--results names a file; without it, results are printed\n"),
+    *(
+        (f"batch echo in {option} ''", f"argument {option}: it is empty: is a variable not set?")
+        for option in ("--results", "--journal", "--key", "--answer-command", "--host", "--config")
+    ),
+    (
+        "start echo --client-token ''",
+        "argument --client-token: it is empty: is a variable not set?",
+    ),
+    ("batch echo ''", "argument FILE: it is empty: is a variable not set?"),
     ("batch echo quoted.csv", "line 2 of quoted.csv is not CSV: ',' expected after '\"'"),
     ("batch echo latin.csv", "line 2 of latin.csv is not CSV: 'utf-8' codec can't decode byte"),
     ("batch echo pretty", "at column 2; write each object in one line, as jq -c . does\n"),

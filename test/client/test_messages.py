@@ -757,6 +757,22 @@ ASSIGNED: Rows = {
 }
 each(ASSIGNED, lambda settings: assign(**settings))
 
+# What is assigned to a client or a handle
+UNREAD: Rows = {
+    AttributeError: {
+        f"{kind} has no setting '{name}'; use with_options(…) of the client": (
+            lambda make=make, name=name: setattr(make(), name, 5)
+        )
+        for kind, make in (
+            ("ApiClient", lambda: offline()),
+            ("AgentHandle", lambda: agent()),
+            ("RunHandle", lambda: run()),
+        )
+        for name in ("timeout", "retries", "headers", "verify_ssl")
+    },
+}
+each(UNREAD)
+
 # Bodies
 BODIES: Rows = {
     ApiTypeError: {
@@ -846,6 +862,7 @@ HANDLES: Rows = {
             lambda: of_a_name(lambda echo: echo.check(input={})),
             lambda: of_a_name(lambda echo: echo.conversation().run({})),
             lambda: of_a_name(lambda echo: list(echo.map([{}]))),
+            lambda: of_a_name(lambda echo: RunHandle.find("t", echo.runs.api_client, agent_id="a")),
         ),
     },
     ApiTypeError: {
@@ -915,6 +932,9 @@ HANDLES: Rows = {
         "to is a question of run r2, not of run r": lambda: run().resume({}, to=QUESTION),
         "a question that was pickled or made by hand has no connection to its run": lambda: (
             QUESTION.answer({})
+        ),
+        "client_token is the token of a run: use RunHandle.from_token": lambda: RunHandle.find(
+            run().token(), offline()
         ),
         "after is a token, not the id": lambda: run().events(after=run().token()),
         "the search.status: Input should be 'pending', 'error'": lambda: iter_runs(

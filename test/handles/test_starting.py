@@ -467,7 +467,8 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(
 ) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(of_create(status=500, times=None))
-    server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
+    if search:
+        server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
     with pytest.raises(NotFoundException, match="/agents/99999999"):
         AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
     # With metadata and without, and not again until a server cannot search.
@@ -556,7 +557,8 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any, agents: Any
 ) -> None:
     set_timing(backoff=(0.01, 0.02))
-    server.faults.add(Fault(path="/agents/*", status=agents, times=None))
+    if agents:
+        server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
     for searches in (12, 4):  # by metadata, and by agent alone; remembered the second time
         server.clear_requests()
