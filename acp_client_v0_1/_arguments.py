@@ -15,11 +15,14 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from inspect import iscoroutinefunction, signature
-from typing import Any
+from functools import wraps
+from inspect import iscoroutinefunction, isfunction, signature
+from typing import Any, TypeVar
 from uuid import UUID
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+T = TypeVar("T")
 
 Rule = tuple[str, Callable[[Any], bool]]
 """What an argument must be, and whether a value is that."""
@@ -173,6 +176,25 @@ _RULES: dict[str, Rule] = {
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
 }
+
+
+def of_instances(cls: type[T]) -> type[T]:
+    """Let the public methods of a class say so if they are called of the class itself."""
+    for name, method in list(vars(cls).items()):
+        if isfunction(method) and name[0] != "_":
+            setattr(cls, name, _of_instance(cls, method))
+    return cls
+
+
+def _of_instance(cls: type, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not args or not isinstance(args[0], cls):
+            words = f"is called of a handle, and not of the class {cls.__name__}"
+            raise ApiTypeError(f"{method.__qualname__}() {words}: make one first")
+        return method(*args, **options)
+
+    return checked
 
 
 def explain_id(agent_id: str, error: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from acp_client_v0_1._arguments import OneThread, check_arguments
+from acp_client_v0_1._arguments import OneThread, check_arguments, of_instances
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 
+@of_instances
 class Conversation:
     """Runs on one thread of ACP, from `AgentHandle.conversation`.
 

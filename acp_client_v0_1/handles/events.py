@@ -158,14 +158,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
         The last event shows this. Before the first event, the create of the run shows it.
         """
-        custom = self._decoder.custom
-        return self._streams == StreamingMode.CUSTOM if custom is None else custom
-
-    @property
-    def _streams(self) -> StreamingMode | None:
-        core = self._core
+        core, custom = self._core, self._decoder.custom
         creation = core.creation or (None if core.run is None else core.run.creation)
-        return None if creation is None else creation.streaming
+        expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
+        return expected if custom is None else custom
 
     def __iter__(self) -> Self:
         if self._over or self._closing.is_set():
@@ -488,7 +484,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._drop_stream()
         memory = self._decoder.memory
         # The result of a run that does not stream has no id, so it is after no id.
-        nothing = not memory.delivered and not (self.last_event_id and self._streams)
+        run = self._core.run
+        alone = run is not None and run.creation.streaming is None
+        nothing = not memory.delivered and (alone or not self.last_event_id)
         # After a cut, the run may have a newer result than the last one that came.
         stale = self._decoder.custom is False and memory.cut
         if (nothing or stale) and status == RunStatus.SUCCESS:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, of_instances
 from acp_client_v0_1._errors import Notebook, short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 
+@of_instances
 class RunHandle(NoSettings, Notebook):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 

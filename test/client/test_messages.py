@@ -23,6 +23,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from inspect import isfunction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -772,6 +773,18 @@ UNREAD: Rows = {
     },
 }
 each(UNREAD)
+
+# A method that is called of the class
+KINDS: tuple[type[Any], ...] = (AgentHandle, RunHandle, acp.Conversation)
+OF_CLASSES: Rows = {
+    ApiTypeError: {
+        f"{kind.__name__}.{name}() is called of a handle, and not of the class": partial(method, {})
+        for kind in KINDS
+        for name, method in vars(kind).items()
+        if name[0] != "_" and isfunction(method)
+    },
+}
+each(OF_CLASSES)
 
 # Bodies
 BODIES: Rows = {

@@ -414,7 +414,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "path: .* did you mean '/runs/\\*/output", {"path": "/runs/*/outputs"}),
         (ValueError, "method: no operation of ACP 0.1 has PUT", {"method": "put"}),
         (ValueError, "path: ACP 0.1 has no DELETE /runs", {"path": "/runs", "method": "DELETE"}),
-        (ValueError, r"path: write \* for a segment, not :id", {"path": "/runs/:id/output"}),
+        (ValueError, r"path: .* did you mean '/runs/\*/output", {"path": "/runs/:id/output"}),
         (ValueError, "times: None with nothing to do", {"times": None, "path": "/runs"}),
         (ValueError, "after_events", {"cut": "close", "after_events": 2, "path": "/runs"}),
         (ValueError, "after_events", {"cut": "close", "after_events": 2, "method": "POST"}),

@@ -242,7 +242,7 @@ def test_a_mistake_with_a_server_that_runs_changes_nothing(call: Any) -> None:
         server.faults.add(500)
     with pytest.raises(TypeError, match=r"no 'input_schema', but name, .*, input, "):
         server.register(agent, input_schema={})
-    with pytest.raises(ValueError, match="^name: must not be empty$"):
+    with pytest.raises(ValueError, match=r"^name: must not be empty$"):
         server.register(agent, name="")
     assert call("GET", f"/agents/{ECHO_AGENT_ID}").status == 200
     assert (len(server.faults), len(server.agents)) == (0, len(BUILTIN_AGENTS))
