@@ -417,9 +417,10 @@ class Journal:
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:
+                # Of the config, the file has a digest, which would tell nobody anything.
+                of = "another config" if name == "config" else f"the {name} {theirs}, not {ours}"
                 raise JournalMismatch(
-                    f"the journal {self.path} is of the {name} {theirs}, not {ours}; "
-                    "use another file for another batch"
+                    f"the journal {self.path} is of {of}; use another file for another batch"
                 )
         self.header = found
 

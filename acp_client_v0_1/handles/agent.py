@@ -67,8 +67,6 @@ __all__ = ["AgentHandle", "BatchOptions"]
 
 T = TypeVar("T")
 
-# How many agents an error names at most.
-_SHOWN = 3
 # How many client tokens are remembered.
 _MOST_TOKENS = 1000
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
@@ -692,22 +690,24 @@ def _lookup_error(
     """Return the error of a lookup. ``named`` are the agents that the error names."""
     refs = {agent.agent_id: agent.metadata.ref for agent in named}
     candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
-    quoted, listed, after = f"{name!r:.60}", candidates, ""
+    quoted, listed, after = f"{name!r:.60}", sorted({ref.name for ref in refs.values()}), ""
     before = f"no agent is called {quoted}; the server has "
     versions = [ref.version for ref in refs.values() if ref.name == name]
-    close = get_close_matches(name, {ref.name for ref in refs.values()})
+    close = get_close_matches(name, listed)
     if several:
         choice = "pass version=, or use its id" if len({*versions}) > 1 else "use an id"
-        before, after = f"several agents are called {quoted}: ", f"; {choice}"
+        before, listed = f"several agents are called {quoted}: ", candidates
+        after = f"; {choice}"
     elif versions:
         before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
     elif close:
         before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
-        listed = sorted(listed, key=lambda each: not each.startswith(f"{close[0]} "))
     elif name in refs or UUID_FORM.fullmatch(name):
         after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
-    if len(listed) > _SHOWN:
-        after = f" and {len(listed) - _SHOWN} more{after}"
-    shown = ", ".join(listed[:_SHOWN]) or "no agent that could be listed"
-    shown = one_line(shown, LONGEST_OF_A_RUN - len(before) - len(after))
-    return AgentLookupError(name=name, candidates=candidates, reason=f"{before}{shown}{after}")
+    room, more, count = LONGEST_OF_A_RUN - len(before) - len(after), "", len(listed)
+    while len(listed) > 1 and len(", ".join(listed)) + len(more) > room:
+        listed = listed[:-1]
+        more = f" and {count - len(listed)} more"
+    shown = one_line(", ".join(listed) or "no agent that could be listed", room - len(more))
+    reason = f"{before}{shown}{more}{after}"
+    return AgentLookupError(name=name, candidates=candidates, reason=reason)

@@ -201,7 +201,8 @@ def test_another_agent_server_or_config_is_a_mismatch(path: Path) -> None:
     before = written(path)
     for field in ("agent", "server", "config"):
         other = dataclasses.replace(HEADER, **{field: "other"}, batch="another")
-        with pytest.raises(JournalMismatch, match=f"{field}.*other.*use another file") as caught:
+        words = "is of another config" if field == "config" else f"of the {field} .*, not other"
+        with pytest.raises(JournalMismatch, match=f"{words}; use another file") as caught:
             opened(path, other)
         assert caught.value.index is None
         assert path.read_bytes() == before

@@ -7,6 +7,7 @@ near the end have the rows whose mistake is one expression; ` ... ` stands betwe
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import io
 import json
@@ -1067,6 +1068,45 @@ def test_a_message_says_what_to_do(
     for phrase in phrases:
         assert message.count(phrase) == 1, message
     assert any(re.search(pattern, message) for pattern in PATTERNS), "not on the page of messages"
+
+
+def raised() -> set[str]:
+    """The messages of the errors of agents, runs and batches, with `…` for a value in them."""
+    found: set[str] = set()
+    package = Path(acp.__file__).parent
+    for path in (*package.glob("handles/*.py"), *package.glob("batch/*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Raise(exc=ast.Call(func=kind) as call) if hasattr(acp, ast.unparse(kind)):
+                    values = [*call.args, *(each.value for each in call.keywords)]
+                case ast.Assign(targets=[ast.Name(id="reason")], value=value):
+                    values = [value]
+                case (
+                    ast.keyword(arg="what", value=value)
+                    | ast.Call(func=ast.Attribute(attr="wait_timeout"), args=[_, value])
+                ):
+                    values = [value]
+                case _:
+                    values = []
+            values = [each for each in values if isinstance(each, ast.Constant | ast.JoinedStr)]
+            found |= {re.sub(r"\{[^{}]*\}", "…", ast.unparse(value)[1:]) for value in values}
+    return {
+        text.strip("f'\"") for text in found if len(re.findall("[a-z]{2,} [a-z]{2,}", text)) > 1
+    }
+
+
+def test_each_error_and_each_message_of_runs_is_on_the_page_of_messages() -> None:
+    page = (DOCS / "reference" / "messages.md").read_text("utf-8")
+    classes = {
+        name
+        for name in dir(acp)
+        if isinstance(getattr(acp, name), type)
+        and issubclass(getattr(acp, name), acp.OpenApiException)
+    }
+    assert {name for name in classes if f"`{name}`" not in page} == set()
+    texts = raised()
+    assert len(texts) > 40
+    assert [text for text in texts if not any(re.search(each, text) for each in PATTERNS)] == []
 
 
 def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:

@@ -110,9 +110,9 @@ OTHER_WAY = r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nobody", rf"no agent is called 'nobody'; the server has .*counter 1\.0\.0 \({COUNTER}\)"),
+        ("nobody", "'nobody'; the server has approval, counter, echo, failing, slow$"),
         ("ecko", "did you mean 'echo'"),
-        ("slo", r"did you mean 'slow'\? The server has slow 1\.0\.0 "),  # which comes last
+        ("slo", r"did you mean 'slow'\? The server has approval, counter, "),
         (COUNTER, OTHER_WAY),
         (f"9{COUNTER[1:]}", OTHER_WAY),
     ],
@@ -127,13 +127,13 @@ def test_a_lookup_that_fails_names_what_there_is(client: ApiClient, name: str, w
 
 
 @pytest.mark.parametrize("name", ["nobody", "an-agent-with-a-very-long-name-number-7", COUNTER])
-def test_a_lookup_of_many_agents_names_three_and_stays_short(
+def test_a_lookup_of_many_agents_names_those_that_fit_and_stays_short(
     server: LocalServer, client: ApiClient, name: str
 ) -> None:
     for number in range(20):
         long = f"an-agent-with-a-very-long-name-number-{number:02}"
         server.register(lambda input, config, context: {}, name=long, version="1.0.0-beta.1")
-    with pytest.raises(AgentLookupError, match="and 22 more") as caught:
+    with pytest.raises(AgentLookupError, match=r"number-\d\d and \d+ more") as caught:
         AgentHandle.find(name, client)
     assert len(str(caught.value)) <= 240 and len(caught.value.candidates) == 25
 
