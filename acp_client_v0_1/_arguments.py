@@ -133,7 +133,7 @@ _LEAST: dict[str, float] = {
     "every": 0.001,
 }
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("client_token", "name", "prefix", "streaming", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
@@ -169,6 +169,7 @@ _RULES: dict[str, Rule] = {
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),
     # An asyncio.Event, whose wait() takes nothing, would fail in the middle of a pause.
     "stop": ("a threading.Event or None", lambda it: _has("is_set")(it) and _takes(1)(it.wait)),
+    "streaming": ('a str, "result" or "custom"', _is(str)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
     "timeout": ("a number of seconds or None", _is(int | float)),
@@ -180,21 +181,21 @@ _RULES: dict[str, Rule] = {
 
 def of_instances(cls: type[T]) -> type[T]:
     """Let the public methods of a class say so if they are called of the class itself."""
+
+    def checked(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            if args and isinstance(args[0], cls):
+                return method(*args, **options)
+            words = f"is called of a handle, and not of the class {cls.__name__}: make one first"
+            raise ApiTypeError(f"{method.__qualname__}() {words}")
+
+        return call
+
     for name, method in list(vars(cls).items()):
         if isfunction(method) and name[0] != "_":
-            setattr(cls, name, _of_instance(cls, method))
+            setattr(cls, name, checked(method))
     return cls
-
-
-def _of_instance(cls: type, method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def checked(*args: Any, **options: Any) -> Any:
-        if not args or not isinstance(args[0], cls):
-            words = f"is called of a handle, and not of the class {cls.__name__}"
-            raise ApiTypeError(f"{method.__qualname__}() {words}: make one first")
-        return method(*args, **options)
-
-    return checked
 
 
 def explain_id(agent_id: str, error: Any) -> None:

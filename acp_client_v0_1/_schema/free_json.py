@@ -138,13 +138,15 @@ def _fault_of_keys(keys: Iterable[object], place: str) -> str | None:
 
 def _fault_of_scalar(value: object, place: str) -> str | None:
     if isinstance(value, float) and not isfinite(value):
-        return f"{place}: {value} is not a JSON number"
+        return f"{place}: {value} is not a JSON number{'; pass None' * (value != value)}"
     if isinstance(value, str) and _LONE.search(value):
         return f"{place}: {value!r:.60} is not valid Unicode"
     # pandas.NaT is a datetime that does not equal itself.
     if isinstance(value, _WRITTEN) and value == value:
         return None
     advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
+    if isinstance(value, _WRITTEN):
+        advice = "pass None"
     if hasattr(value, "item"):
         advice = "pass its .item(), or .tolist() of an array"
     # A type of another package is named with it: numpy.bool is no bool.

@@ -226,8 +226,8 @@ class Batch(Notebook):
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
         self._key, self._concurrency, self._ordered = key, concurrency, ordered
-        # The index of the first input of each key, until two inputs have one key.
-        self._indexes: dict[str, int] | None = None if key is None else {}
+        # The first input of each key. So many inputs are compared, until two have the same key.
+        self._first_indexes, self._compared = dict[str, int](), 0 if key is None else 100_000
         self._retry_failed = retry_failed
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
@@ -334,11 +334,10 @@ class Batch(Notebook):
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
-        if self._indexes is not None and index < 100_000:
-            first = self._indexes.setdefault(key, index)
-            if first != index:
-                warn_caller(f"the inputs {first} and {index} have the same key, {key!r:.60}")
-                self._indexes = None
+        first = self._first_indexes.setdefault(key, index) if index < self._compared else index
+        if first != index:
+            warn_caller(f"the inputs {first} and {index} have the same key, {key!r:.60}")
+            self._compared = 0
         task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         try:
             # The caller may change the input from now on.

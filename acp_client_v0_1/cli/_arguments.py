@@ -15,6 +15,7 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
@@ -108,11 +109,9 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(members)
-    if len(value) < len(members):
+    if len(value := dict(members)) < len(members):
         names = [name for name, _ in members]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the key {twice!r:.60} twice")
+        raise ValueError(f"an object has the key {Counter(names).most_common(1)[0][0]!r:.60} twice")
     return value
 
 
@@ -121,14 +120,13 @@ def _object(argument: str) -> dict[str, Any]:
     try:
         return parsed_object(content)
     except ValueError as error:
-        if argument == "-" or argument.startswith("@"):
-            raise ValueError(f"{argument[1:] or 'stdin'} is {error}") from error
+        place = f"{argument[1:] or 'stdin'} is " if argument == "-" or argument[:1] == "@" else ""
         hint = ""
-        if "not JSON:" in str(error):
+        if not place and "not JSON:" in str(error):
             # A shell without quotes around the text has taken its quotes away.
             is_bare = not re.match(r"\s*\{\s*[\"'}]", argument)
             hint = _STRAIGHT if re.search("[\u2018-\u201e]", argument) else _IN_QUOTES * is_bare
-        raise ValueError(f"{error}{hint}") from error
+        raise ValueError(f"{place}{error}{hint}") from error
 
 
 def _number(
@@ -287,7 +285,7 @@ _ELSEWHERE = {
     "use --bind": "--host",
     "use --debug": "--verbose",
     "batch has --concurrency": "--workers --jobs --parallel --threads",
-    "batch has --results": "--out --output",
+    "use --format; batch has --results": "--out --output",
     "set ACP_TOKEN": "--token",
     "set ACP_API_KEY, or pass --api-key-env to serve": "--api-key",
     "set ACP_VERIFY_SSL=false": "--insecure",

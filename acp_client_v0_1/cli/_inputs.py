@@ -157,7 +157,7 @@ def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] |
         ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
     if ran.returncode:
         notice(f"the answer command ended with status {ran.returncode}")
-    elif ran.stdout.strip():
+    else:
         try:
             return parsed_object(ran.stdout)
         except ValueError as error:

@@ -72,7 +72,10 @@ def given_options(
     if options:
         for name in options.keys() - RunOptions.__optional_keys__:
             wrong = f"{called or caller.__qualname__}() got an unexpected keyword argument {name!r}"
-            raise ApiTypeError(f"{wrong}{did_you_mean(name, signature(caller).parameters)}")
+            has_input = others.get("input") is not None
+            field = "" if has_input else "; the fields of an input go into one dict"
+            meant = did_you_mean(name, signature(caller).parameters)
+            raise ApiTypeError(f"{wrong}{meant or field}")
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     given = {name: value for name, value in {**others, **options}.items() if value is not None}
     for name in ("input", "config", "metadata"):

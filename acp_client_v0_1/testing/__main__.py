@@ -25,17 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
 
 
-def serve(
-    host: str,
-    port: int,
-    *,
-    api_key: Iterable[tuple[str, str]] = (),
-    api_key_env: str | None = None,
-    **others: Any,
-) -> int:
+def serve(host: str, port: int, api_key: Any = (), api_key_env: str = "", **others: Any) -> int:
     """Do the same as `main`. Raise a ValueError that names an argument if it cannot be used."""
     keys = dict(api_key)
-    if api_key_env is not None:
+    if api_key_env:
         keys["x-api-key"] = os.environ.get(api_key_env, "")
         if not keys["x-api-key"]:
             raise ValueError(f"--api-key-env: the variable {api_key_env} is not set")
@@ -75,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     help = "header that each request must have, such as x-api-key=secret; may be repeated"
     add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
     help = "environment variable with the key that each request must have in x-api-key"
-    add("--api-key-env", metavar="NAME", help=help)
+    add("--api-key-env", default="", metavar="NAME", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
     add("--allowed-host", dest="allowed_hosts", metavar="NAME", help=help, **several)
     return parser

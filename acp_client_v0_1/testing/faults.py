@@ -206,8 +206,8 @@ def _check_values(fault: Fault) -> None:
         raise ValueError(f"method: no operation of ACP 0.1 has {kind}")
     # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it. But
     # ":id" and "<id>" are another notation for a star.
-    of_one = path is not None and not re.search("/[:<]", path)
-    if path and not any(_fits(path, one) or (of_one and _fits(one, path)) for one in known):
+    starred = re.sub("/[:<][^/]+", "/", path or "")
+    if path is not None and not any(_fits(path, one) or _fits(one, starred) for one in known):
         raise ValueError(f"path: ACP 0.1 has no {kind or 'path'} {path}{did_you_mean(path, known)}")
     if isinstance(after, str) and retry_after({"retry-after": after}) is None:
         raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")

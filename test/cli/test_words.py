@@ -211,7 +211,7 @@ def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Insi
         ("echo no", "what the answer command printed is not JSON"),
         ("echo [1]", "what the answer command printed is not a JSON object"),
         ("false", "the answer command ended with status 1"),
-        ("true", "nobody answers"),
+        ("true", "what the answer command printed is empty, and a JSON object is needed"),
     ):
         done = inside(server, "run", "approval", "{}", "--answer-command", command)
         assert data(done, 4)["run_id"] and words in done.stderr
@@ -498,6 +498,7 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
         ("run --agent=echo {}", "unrecognized arguments: --agent; write AGENT without --agent"),
         ("run echo --imput {}", "unrecognized arguments: --imput {}"),
         ("completion pwsh", "invalid choice: 'pwsh'; there are scripts for bash, zsh and fish"),
+        ("agents --output json", "arguments: --output; use --format; batch has --results"),
         ("batch a f --workers 3", "; batch has --concurrency"),
         ("agents --zzz", "unrecognized arguments: --zzz"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
@@ -684,7 +685,7 @@ def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyP
     passed: list[Any] = []
     monkeypatch.setattr(serving, "serve", lambda *given, **more: passed.append((given, more)))
     assert inside("", "serve", "--port=0", "--api-key-env=KEY").returncode == 0
-    assert passed == [(("127.0.0.1", 0), {"api_key_env": "KEY"})]
+    assert passed == [(("127.0.0.1", 0, (), "KEY"), {})]
 
 
 # What is passed on

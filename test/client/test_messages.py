@@ -818,13 +818,16 @@ INPUTS: Rows = {
         "input['x'][0]: bytes is not JSON; decode it to a str": {"x": [b"x"]},
         "input['x']: set is not JSON; pass a list": {"x": {1, 2}},
         "['x'][0]: mappingproxy is not JSON; pass a dict, a list": {"x": [MappingProxyType({})]},
-        "input['x']: nan is not a JSON number": {"x": float("nan"), "y": "NaN"},
+        "input['x']: nan is not a JSON number; pass None": {"x": float("nan"), "y": "NaN"},
         "input['x']: keys must be str, got int 1": {"x": {1: 2}},
         "input['y'].input['x']: bytes is not": {"y": RunCreate(agent_id="b", input={"x": b"x"})},
         "input['x'][0]: object is not JSON; pass a dict, a list": {"x": [object()]},
         "input['x']: numpy.bool is not JSON; pass its .item(), or": {"x": of_numpy("bool")},
         "numpy.ndarray is not JSON; pass its .item(), or .tolist() of": {"x": of_numpy("ndarray")},
-        "input['a'][0]: pandas.Missing is not JSON": {"a": [Missing(2026, 1, 2)], "b": object()},
+        "input['a'][0]: pandas.Missing is not JSON; pass None": {
+            "a": [Missing(2026, 1, 2)],
+            "b": object(),
+        },
         "input['x'][0]: object is not JSON": {"x": [Choice.OBJECT]},
         r"input: the key '\ud800' is not valid Unicode": {"\ud800": 1},
         r"input['x']: '\ud800' is not valid Unicode": {"x": "\ud800"},
@@ -931,6 +934,7 @@ HANDLES: Rows = {
         "stop must be ... : pass an instance, not the": lambda: output(stop=threading.Event),
         "to must be a PendingInterrupt or None, not dict": lambda: run().resume({}, to={}),
         "start() got ... 'confg'; did you mean 'config'": lambda: agent().start({}, confg={}),
+        "'message'; the fields of an input go into one dict": lambda: agent().run(message="Hi"),
         "run() got an unexpected keyword argument 'ordered'": lambda: agent().run({}, ordered=True),
         'of dicts: pass frame.to_dict("records")': lambda: agent().map(frame("to_dict")),
         "an iterable of dicts: pass frame.to_dicts()": lambda: agent().map(frame("to_dicts")),
@@ -985,6 +989,7 @@ each(HANDLES)
 STARTS: Rows = {
     ApiTypeError: {
         "webhook must be a str, not int": {"webhook": 5},
+        'streaming must be a str, "result" or "custom", not bool': {"streaming": True},
     },
     ApiValueError: {
         "webhook must not be empty": {"webhook": ""},
