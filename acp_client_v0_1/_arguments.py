@@ -200,9 +200,8 @@ def of_instances(cls: type[T]) -> type[T]:
 
 def explain_id(agent_id: str, error: Any) -> None:
     """Say in the error of a missing agent that its name may stand where its id belongs."""
-    hint = " (AgentHandle takes an id: for a name, use AgentHandle.find, or get for either)"
-    if not UUID_FORM.fullmatch(agent_id) and hint not in error.reason:
-        error.reason += hint
+    if not UUID_FORM.fullmatch(agent_id):
+        error.hint = "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either"
 
 
 def imported(module: str, what: str, extra: str) -> Any:

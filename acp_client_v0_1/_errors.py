@@ -79,6 +79,9 @@ class OpenApiException(Exception):
 
     __module__ = _PUBLIC_HOME
 
+    hint: str = ""
+    """What a caller in Python can do next. It is "" if the message alone says that."""
+
     def __init__(self, *args: object) -> None:
         super().__init__(*(one_line(each) if isinstance(each, str) else each for each in args))
 
@@ -91,17 +94,27 @@ class OpenApiException(Exception):
         # The default would call the constructor with `args`, which fits no constructor here.
         return rebuild_error, (type(self), self.args, dict(self.__dict__))
 
+    def without(self, *names: str) -> str:
+        """Return the message without what attributes say, such as ``hint``."""
+        other = copy(self)
+        for name in names:
+            setattr(other, name, "")
+        return str(other)
+
 
 class _ArgumentError(OpenApiException):
     """An argument or setting cannot be used. ``path_to_item`` leads to it, outermost first."""
 
-    def __init__(self, msg: str, path_to_item: Sequence[int | str] | None = None) -> None:
+    def __init__(
+        self, msg: str, path_to_item: Sequence[int | str] | None = None, *, hint: str = ""
+    ) -> None:
         self.path_to_item = path_to_item
+        self.hint = one_line(hint, 120)
         super().__init__(f"{msg} at {render_path(path_to_item)}" if path_to_item else msg)
 
     def __str__(self) -> str:
         # KeyError's own method would add quotation marks.
-        return str(self.args[0])
+        return "; ".join(filter(None, (str(self.args[0]), self.hint)))
 
 
 class ApiTypeError(_ArgumentError, TypeError):
@@ -241,18 +254,12 @@ class ApiException(OpenApiException):
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
-        notes = "; ".join(("", *self._notes()))
+        notes = "; ".join(("", *self._notes(), *filter(None, [self.hint])))
         # The request and the status stand first, so only the end of a quotation is cut.
         return one_line(line, max(LONGEST_OF_A_RUN - len(notes), 120)) + notes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
-
-    def without_request(self) -> str:
-        """Return the message without the method and the path of the request."""
-        quoted = copy(self)
-        quoted.method = quoted.url = None
-        return str(quoted)
 
     def _request(self) -> str:
         """Name the request by its method and path, as far as they are known."""

@@ -205,6 +205,7 @@ class RunWaitTimeout(ApiException, TimeoutError):
     ) -> None:
         late = f"run {short(run_id)} has no output after {elapsed:.1f} s"
         super().__init__(reason=reason or late)
+        self.hint = "wait again, or RunHandle.from_token(error.token, client)" if token else ""
         self.run_id: str = run_id  # pyright: ignore[reportIncompatibleVariableOverride]
         self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
         self.elapsed = elapsed

@@ -53,7 +53,7 @@ _NO_IDENTITY = re.compile("ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
 # What helps against a certificate that is refused, by OpenSSL's code of the reason (X509_V_ERR_…).
 _REMEDIES = {
     **dict.fromkeys((9, 10), "; renew it, or correct the clock of this machine"),
-    **dict.fromkeys(range(18, 22), "; no trusted CA issued it: set ssl_ca_cert to its CA's file"),
+    **dict.fromkeys(range(18, 22), "; no trusted CA issued it: set ssl_ca_cert (ACP_CA_CERT)"),
     **dict.fromkeys((62, 64), "; write its name in {}"),
     # From Python 3.13 on, the rules of RFC 5280 are checked strictly (VERIFY_X509_STRICT).
     **dict.fromkeys(range(80, 95), "; set ssl_context to one without VERIFY_X509_STRICT"),

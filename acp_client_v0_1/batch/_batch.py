@@ -167,7 +167,7 @@ class Batch(Notebook):
         check_arguments(ordered=ordered, check=check, retry_failed=retry_failed, durable=durable)
         check_arguments(timeout=timeout, journal=journal, progress=progress)
         if timeout == 0:
-            raise ApiValueError("timeout must be above 0 seconds: a run of a batch takes some time")
+            raise ApiValueError("the timeout must be above 0 seconds: a run takes some time")
         if executor is None and connect is not None:
             raise ApiValueError("connect is for the processes of an executor: pass executor=")
         if journal is None and (retry_failed or durable):
@@ -181,7 +181,7 @@ class Batch(Notebook):
         if check and executor is None:
             # With an executor, this process does not check the inputs. The worker processes check
             # them, and may have other packages than this process.
-            imported("jsonschema_rs", "check=True", "validation")
+            imported("jsonschema_rs", "a check by the schema", "validation")
         # 32 random hex digits, with two uses:
         # - The client token of a new run consists of the first 20 digits and the index of the
         #   input.
@@ -420,9 +420,9 @@ class Batch(Notebook):
         if unknown:
             said += f", and {unknown} more may have been started"
         if self._owned.journal is not None:
-            said += f": the same call continues with the journal {self._owned.journal.path}"
+            said += f": do the same again to continue with the journal {self._owned.journal.path}"
         elif left or unknown:
-            said += " on the server: pass journal= to map() to be able to continue with them"
+            said += " on the server: with a journal, the same again would continue with them"
         if isinstance(error, KeyboardInterrupt):
             if error.args:
                 add_note(error, said)

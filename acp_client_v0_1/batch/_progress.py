@@ -42,7 +42,7 @@ class Progress:
         self._bar: Any = None
         self._function = shown if callable(shown) else None
         if shown is True:
-            tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
+            tqdm = imported("tqdm.auto", "a progress bar", "cli").tqdm
             # Without `miniters`, tqdm would draw the bar again only when another run has ended. So
             # the seconds of an outage would not be seen.
             # With `delay`, the first drawing is the one below.

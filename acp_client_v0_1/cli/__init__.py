@@ -13,7 +13,7 @@ from argparse import Namespace
 from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
-from acp_client_v0_1.cli._output import STOP, Output, Stderr, drop_stdout, in_shell_words, notice
+from acp_client_v0_1.cli._output import STOP, Output, Stderr, drop_stdout, notice
 
 __all__ = ["main"]
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         # From here on, a further signal ends the process with this status.
         STOP.ending = True
         name = {1: "SIGHUP", signal.SIGTERM: "SIGTERM"}.get(STOP.number, "Ctrl-C")
-        notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
+        notice(f"{PROGRAM}: {str(interrupt) or f'stopped by {name}'}")
         return 128 + STOP.number
 
 

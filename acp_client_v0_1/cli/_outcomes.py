@@ -15,7 +15,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
-from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
+from acp_client_v0_1.cli._output import TOKEN, Output, notice
 from acp_client_v0_1.handles._records import outcome_of
 
 # The errors that a command may end with. Any other is a bug.
@@ -100,7 +100,8 @@ def _words(error: Exception) -> str:
         return f"{error}; {error.run_id} is a file: write {at} for the token in it"
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
-    return in_shell_words(str(error))
+    words = error.without("hint") if isinstance(error, acp.OpenApiException) else str(error)
+    return f"{words}, and nobody answers" if isinstance(error, acp.RunInterrupted) else words
 
 
 def show_warnings(*, debug: bool) -> None:
@@ -118,11 +119,11 @@ def show_warnings(*, debug: bool) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             if record.msg != self.last:
                 # All runs of a command meet the same outage. It is reported once.
-                notice(f"{PROGRAM}: {in_shell_words(record.getMessage())}")
+                notice(f"{PROGRAM}: {record.getMessage()}")
             self.last = record.msg
 
     def show(message: Warning | str, *rest: object, **more: object) -> None:
-        notice(f"{PROGRAM}: {in_shell_words(str(message))}")
+        notice(f"{PROGRAM}: {message}")
 
     logging.getLogger("acp_client_v0_1").addHandler(Lines(logging.WARNING))
     warnings.showwarning = show

@@ -24,28 +24,6 @@ from unicodedata import category, east_asian_width
 # The token of a run begins like this.
 TOKEN = re.compile(r"acprun[0-9]+\.")
 
-# Each row has a pattern for the advice to callers in Python, and the same advice for a shell.
-_IN_PYTHON = {
-    r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
-    r"\bset ssl_ca_cert to": "set ACP_CA_CERT to",
-    "pass version=, or use its id": "use an id",
-    "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
-    r"attach by RunHandle\(run_id\)": "use the run's id",
-    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?', client\)": "",
-    r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
-    # The line after the error says what to do next.
-    r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
-    r"; (?:iterate on|(?:call|continue by|search by) RunHandle\b).*": "",
-    r"(?:, and on_interrupt gave None)?: answer it by error\..*": ", and nobody answers",
-    "the run may have been started or not": "unclear whether the run was started",
-    "the same call continues": "the same command continues",
-    r"so that events\(\) gives the result alone": "so that only the result comes",
-    r"\b(journal|progress)=(?:True)?": r"--\1",
-    r"\bcheck=(?:True)? needs": "--check needs",
-    r"\btimeout must be above 0": "--timeout must be above 0",
-    r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
-}
-
 # White space, and the joiners of letters and emoji. `str.isprintable` is False for these
 # characters, but a terminal shows them as they are meant.
 _HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
@@ -273,16 +251,6 @@ def notice_unread() -> None:
 
         if not os.isatty(0) and any(ioctl(0, FIONREAD, bytes(4))):
             notice("stdin was not read, as INPUT was not given: - stands for stdin")
-
-
-def in_shell_words(text: str) -> str:
-    """Replace the advice for callers in Python by advice for a shell.
-
-    A server may have sent the text, so the time is linear in its length.
-    """
-    for python, here in _IN_PYTHON.items():
-        text = re.sub(python, here, text)
-    return text
 
 
 @contextlib.contextmanager

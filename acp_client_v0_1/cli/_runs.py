@@ -19,7 +19,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
-from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice
+from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, notice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -146,7 +146,7 @@ def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) ->
         try:
             cancelled = run.cancel()
         except (acp.ApiException, KeyboardInterrupt) as failure:
-            why = in_shell_words(str(failure)) or "stopped by a signal"
+            why = str(failure) or "stopped by a signal"
             notice(f"the run was not cancelled: {why}; {to_copy('cancel', run, options)}")
             raise error from None
         if not cancelled:

@@ -98,7 +98,9 @@ class Questions:
         answer = self.on_interrupt(question)
         # The callback may call `question.answer` or `RunHandle.resume`. Both note the answer.
         if answer is None and core.answered != question:
-            raise core.interrupted(question, ", and on_interrupt gave None")
+            error = core.interrupted(question)
+            error.hint = f"on_interrupt gave None: {error.hint}"
+            raise error
         return None if answer is None else dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any] | None) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
+from acp_client_v0_1._errors import HARMLESS_ID, one_line, package_logger, short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -292,7 +292,7 @@ class KnownRun:
         elif wait.held > 0:
             words += f"; Retry-After: {wait.held:.0f} s"
         if error is not None:
-            words += f"; last error: {error.without_request()}"
+            words += f"; last error: {error.without('method', 'url')}"
         return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
 
     def wait_timeout(
@@ -306,15 +306,11 @@ class KnownRun:
         # A run that was never read may have ended. So only a run that was seen pending, at a server
         # that still responds, is said to continue.
         pending = heard and not failed and self.status == RunStatus.PENDING
-        continues = "the run continues: " if pending else ""
-        advice = f"; {continues}wait again, or RunHandle.from_token(error.token, client)"
-        token = self._token_if_known()
         late = RunWaitTimeout(
-            run_id=self.run_id,
-            elapsed=elapsed,
-            token=token,
-            reason=f"{one_line(words, LONGEST_OF_A_RUN - len(advice))}{advice if token else ''}",
+            run_id=self.run_id, elapsed=elapsed, token=self._token_if_known(), reason=words
         )
+        if pending and late.hint:
+            late.hint = f"the run continues: {late.hint}"
         # A response without an output says that the run is pending.
         unread = RunStatus.PENDING if heard else None
         late.last_status = unread if self.status is None else self.status

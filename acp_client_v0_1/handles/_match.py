@@ -127,13 +127,13 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
     if ours and not fits:
         run_id, other = short(ours[0].run_id), " and ".join(_other_values(ours[0], asked))
         raise ApiValueError(
-            f"client_token is of run {run_id}, which was created with another {other}: use another "
-            f"client_token, or RunHandle({run_id!r}, client)"
+            f"the client token is of run {run_id}, which was created with another {other}",
+            hint=f"use another client_token, or RunHandle({run_id!r}, client)",
         )
     made = fits[0].creation if fits else asked
     if (asked.input and not made.input) or (asked.config and not made.config):
         warn_caller(
-            f"run {short(fits[0].run_id)} was found by its client_token, and the server does not "
+            f"run {short(fits[0].run_id)} was found by its client token, and the server does not "
             "return what it was created with: the run is used as it is"
         )
     return fits

@@ -204,7 +204,7 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
 
     ``what`` is "input" or "config". A value that does not fit raises `SchemaMismatch`.
     """
-    package = imported("jsonschema_rs", "check=", "validation")
+    package = imported("jsonschema_rs", "a check by the schema", "validation")
     try:
         faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:

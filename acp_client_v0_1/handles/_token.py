@@ -95,7 +95,8 @@ def decode_token(text: object) -> RunToken:
     if int(beginning[1]) != _VERSION:
         raise TokenError(
             f"the token is of version {int(beginning[1])}, and this package reads version "
-            f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
+            f"{_VERSION}: upgrade acp-client-v0-1, or use the run's id",
+            hint="attach by RunHandle(run_id)",
         )
     form = _TOKEN_FORM.fullmatch(text)
     # The decoder accepts superfluous padding, so it is always added.

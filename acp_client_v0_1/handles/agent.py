@@ -156,7 +156,7 @@ class AgentHandle(NoSettings, Notebook):
             page = agents.search_agents({**request, "limit": LARGEST_PAGE})
         except ApiException as error:
             if failure_of(error).kind == "lacks":
-                error.reason = f"{error.reason} (without searches, use AgentHandle(agent_id))"
+                error.hint = "without searches, use AgentHandle(agent_id)"
             raise
         found = [each for each in page if each.metadata.ref.name == name]
         found = [each for each in found if version in (None, each.metadata.ref.version)]
@@ -317,7 +317,7 @@ class AgentHandle(NoSettings, Notebook):
         given = given_options(AgentHandle.start, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
-            raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
+            raise ApiValueError("the timeout must be above 0 seconds: a start sends a request")
         core, _ = self._start(creation, self._wait(timeout), new=new, reuse=reuse, check=check)
         return handle_of(RunHandle, core)
 
@@ -408,7 +408,7 @@ class AgentHandle(NoSettings, Notebook):
                 error.token = ""
             if isinstance(error, RunWaitTimeout):
                 late = f"run {short(error.run_id)} has no output after {wait.elapsed:.1f} s; {note}"
-                error.reason, error.elapsed = late, wait.elapsed
+                error.reason, error.hint, error.elapsed = late, "", wait.elapsed
             else:
                 # An earlier note may say how to wait for the run, which is gone once it is
                 # cancelled.
@@ -521,7 +521,7 @@ class AgentHandle(NoSettings, Notebook):
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
         if reuse and not own:
-            raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
+            raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
         token = new_client_token() if own is None else own
@@ -598,7 +598,7 @@ class AgentHandle(NoSettings, Notebook):
         if known is not None and not getattr(known.specs.capabilities.streaming, mode.value, False):
             warn_caller(
                 f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
-                f"{mode.value} is not true, so that events() gives the result alone"
+                f"{mode.value} is not true, so that only the result comes"
             )
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
@@ -630,7 +630,7 @@ class AgentHandle(NoSettings, Notebook):
             cancelled = core.named(core.cancel, wait)
         except (ApiException, NoAgent) as error:
             failure = error.error if isinstance(error, NoAgent) else error
-            return False, f"the run could not be cancelled: {failure.without_request()}"
+            return False, f"the run could not be cancelled: {failure.without('method', 'url')}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -690,24 +690,25 @@ def _lookup_error(
     """Return the error of a lookup. ``named`` are the agents that the error names."""
     refs = {agent.agent_id: agent.metadata.ref for agent in named}
     candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
-    quoted, listed, after = f"{name!r:.60}", sorted({ref.name for ref in refs.values()}), ""
+    quoted, listed = f"{name!r:.60}", sorted({ref.name for ref in refs.values()})
+    after, hint = "", ""
     before = f"no agent is called {quoted}; the server has "
     versions = [ref.version for ref in refs.values() if ref.name == name]
     close = get_close_matches(name, listed)
     if several:
-        choice = "pass version=, or use its id" if len({*versions}) > 1 else "use an id"
         before, listed = f"several agents are called {quoted}: ", candidates
-        after = f"; {choice}"
+        after, hint = "; use an id", "or pass version=" if len({*versions}) > 1 else ""
     elif versions:
         before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
     elif close:
         before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
     elif name in refs or UUID_FORM.fullmatch(name):
-        after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
-    room, more, count = LONGEST_OF_A_RUN - len(before) - len(after), "", len(listed)
+        hint = "for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
+    room = LONGEST_OF_A_RUN - len(f"{before}{after}; {hint}")
+    more, count = "", len(listed)
     while len(listed) > 1 and len(", ".join(listed)) + len(more) > room:
         listed = listed[:-1]
         more = f" and {count - len(listed)} more"
     shown = one_line(", ".join(listed) or "no agent that could be listed", room - len(more))
     reason = f"{before}{shown}{more}{after}"
-    return AgentLookupError(name=name, candidates=candidates, reason=reason)
+    return AgentLookupError(name=name, candidates=candidates, reason=reason, hint=hint)

@@ -66,13 +66,15 @@ class _RunProblem(ApiException):
     """The base of the errors about a run.
 
     Args:
-        reason: What happened, and what to do next.
+        reason: What happened.
         run_id: The run.
         token: The token for `RunHandle.from_token`.
+        hint: What to do next.
     """
 
-    def __init__(self, reason: str, *, run_id: str, token: str) -> None:
+    def __init__(self, reason: str, *, run_id: str, token: str, hint: str = "") -> None:
         super().__init__(reason=reason)
+        self.hint = hint
         self.run_id: str = run_id  # pyright: ignore[reportIncompatibleVariableOverride]
         self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -141,12 +143,12 @@ class RunInterrupted(_RunProblem):
     def __init__(
         self, *, run_id: str, token: str, interrupt: PendingInterrupt, hint: str = ""
     ) -> None:
-        reason = (
-            f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}: answer it by "
-            "error.interrupt.answer(body) or RunHandle.drive; AgentHandle.run(on_interrupt=) "
-            "answers while it waits"
+        reason = f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}"
+        advice = (
+            "answer it by error.interrupt.answer(body) or RunHandle.drive; "
+            "AgentHandle.run(on_interrupt=) answers while it waits"
         )
-        super().__init__(reason, run_id=run_id, token=token)
+        super().__init__(reason, run_id=run_id, token=token, hint=advice)
         self.interrupt = interrupt
 
 
@@ -186,13 +188,13 @@ class RunStartAmbiguous(ApiException):
     """
 
     def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
-        hint = (
+        why = one_line(why, LONGEST_WHY)
+        super().__init__(reason=f"the run may have been started or not: {why}")
+        self.hint = (
             "search by RunHandle.from_token(error.token, client) before you start another"
             if client_token
             else 'it was created with client_token="", so it cannot be searched for'
         )
-        reason = f"the run may have been started or not: {one_line(why, LONGEST_WHY)}; {hint}"
-        super().__init__(reason=reason)
         self.token: str = token  # pyright: ignore[reportIncompatibleVariableOverride]
         self.client_token = client_token
         self.searched = searched
@@ -215,10 +217,10 @@ class ResumeAmbiguous(_RunProblem):
         often = "once" if times == 1 else "twice"
         reason = (
             f"run {short(run_id)} may or may not have got the answer, which was sent {often}: "
-            f"{one_line(why, 56)}; call RunHandle.refresh() later, and answer again if it is "
-            "still interrupted"
+            f"{one_line(why, 56)}"
         )
-        super().__init__(reason, run_id=run_id, token=token)
+        hint = "call RunHandle.refresh() later, and answer again if it is still interrupted"
+        super().__init__(reason, run_id=run_id, token=token, hint=hint)
 
 
 class StaleInterrupt(_RunProblem):
@@ -232,9 +234,8 @@ class StaleInterrupt(_RunProblem):
     """
 
     def __init__(self, *, run_id: str, token: str, now: str) -> None:
-        run = f"run {short(run_id)}"
-        reason = f"the answer to {run} was not used: {now}; see RunHandle.interrupts()"
-        super().__init__(reason, run_id=run_id, token=token)
+        reason = f"the answer to run {short(run_id)} was not used: {now}"
+        super().__init__(reason, run_id=run_id, token=token, hint="see RunHandle.interrupts()")
 
 
 class InterruptLimit(_RunProblem):
@@ -248,11 +249,9 @@ class InterruptLimit(_RunProblem):
     status_name = "interrupted"
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
-        reason = (
-            f"run {short(run_id)} asks again after {limit} answers of on_interrupt; "
-            "continue by RunHandle.drive with a larger max_interrupts, or cancel() it"
-        )
-        super().__init__(reason, run_id=run_id, token=token)
+        reason = f"run {short(run_id)} asks again after {limit} answers"
+        hint = "continue by RunHandle.drive with a larger max_interrupts, or cancel() it"
+        super().__init__(reason, run_id=run_id, token=token, hint=hint)
         self.limit = limit
 
 
@@ -283,9 +282,10 @@ class StreamGap(_RunProblem):
         }[kind]
         reason = (
             f"the stream of run {short(run_id)} was broken after event {short(last_event_id)!r}: "
-            f'{what}; iterate on, or pass on_gap="mark" to get event.gap instead'
+            f"{what}"
         )
-        super().__init__(reason, run_id=run_id, token=token)
+        hint = 'iterate on, or pass on_gap="mark" to get event.gap instead'
+        super().__init__(reason, run_id=run_id, token=token, hint=hint)
         self.kind = kind
         self.missing = missing
         self.last_event_id = last_event_id
@@ -300,11 +300,9 @@ class SearchDrift(ApiException):
     """
 
     def __init__(self, *, offset: int, why: str) -> None:
-        reason = (
-            f"the search changed while it was read, at offset {offset}: {why}; "
-            'search again, or pass on_drift="continue" to take what there is'
-        )
+        reason = f"the search changed while it was read, at offset {offset}: {why}; search again"
         super().__init__(reason=reason)
+        self.hint = 'or pass on_drift="continue" to take what there is'
         self.offset = offset
 
 
@@ -315,11 +313,15 @@ class AgentLookupError(ApiException, LookupError):
         name: The name that was searched for.
         candidates: The agents that the server has, or those with the name, each as
             "name version (agent id)".
-        reason: What happened, and what to do next.
+        reason: What happened.
+        hint: What to do next.
     """
 
-    def __init__(self, *, name: str, candidates: Sequence[str], reason: str) -> None:
+    def __init__(
+        self, *, name: str, candidates: Sequence[str], reason: str, hint: str = ""
+    ) -> None:
         super().__init__(reason=reason)
+        self.hint = one_line(hint, 120)
         self.name = name
         self.candidates: tuple[str, ...] = tuple(candidates)
 

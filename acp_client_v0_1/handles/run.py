@@ -178,8 +178,8 @@ class RunHandle(NoSettings, Notebook):
         server = server_of(runs.api_client)
         if known.server != server:
             raise TokenError(
-                f"the token is of a run at {short(known.server)}, and the client is of {server}: "
-                "pass an ApiClient of the token's server"
+                f"the token is of a run at {short(known.server)}, and host (ACP_HOST) is {server}",
+                hint="pass an ApiClient of the token's server",
             )
         if known.run:
             handle = cls(known.run, runs.api_client)

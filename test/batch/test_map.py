@@ -639,7 +639,7 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
         raise KeyboardInterrupt
 
     said = "^stopped after 2 of 2 drawn inputs; 0 runs are still in flight"
-    for journal, more in ((None, "$"), (path, ": the same call continues with the journal")):
+    for journal, more in ((None, "$"), (path, ": do the same again to continue with the journal")):
         with pytest.raises(KeyboardInterrupt, match=said + more):
             list(agent.map(until_interrupted(), concurrency=1, journal=journal))
     words = "stopped after 0 of 0 drawn inputs; 0 runs are still in flight$"
@@ -650,7 +650,7 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
     assert mine.value.args == ("mine",)
     if sys.version_info >= (3, 11):
         assert mine.value.__notes__[0].startswith("stopped after 0 of 0")
-    words = "; 1 run is still in flight on the server: pass journal= to map"
+    words = "; 1 run is still in flight on the server: with a journal, the same again would"
     # The long run comes first, so that both inputs are drawn before the first item is there.
     inputs = [{"n": 0, "seconds": 30}, {"n": 1}]
     with pytest.raises(KeyboardInterrupt, match=words), agent.map(inputs) as batch:

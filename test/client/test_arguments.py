@@ -199,7 +199,7 @@ def test_only_what_is_no_uuid_may_be_a_name_for_an_id() -> None:
         error = NotFoundException(404, "no such agent")
         explain_id(agent_id, error)
         explain_id(agent_id, error)
-        assert str(error.reason).count("AgentHandle takes an id") == hinted
+        assert str(error).count("AgentHandle takes an id") == hinted
 
 
 def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None:

@@ -342,7 +342,10 @@ def continue_a_batch(
                 next(second)
 
 
-@mistake(ApiValueError, "check=True needs the package jsonschema-rs: pip install 'acp-client-v0-1[")
+@mistake(
+    ApiValueError,
+    "a check by the schema needs the package jsonschema-rs: pip install 'acp-client-v0-1[",
+)
 def a_package_that_is_missing() -> None:
     with pytest.MonkeyPatch.context() as modules:
         modules.setitem(sys.modules, "jsonschema_rs", None)
@@ -549,7 +552,7 @@ CALLS: Rows = {
         ),
     },
     acp.TLSException: {
-        "its certificate is refused:  ... ; no trusted CA issued it: set ssl_ca_cert to": over_tls,
+        "its certificate is refused:  ... ; no trusted CA issued it: set ssl_ca_cert (ACP_": over_tls,
         "its certificate is refused: Hostname mismatch ... ; write its name in host, or set tls_": (
             lambda: over_tls(lambda url: url.replace("127.0.0.1", "localhost"), trusted=True)
         ),
@@ -977,7 +980,7 @@ HANDLES: Rows = {
         "cannot be used: its run must not be 7": lambda: RunHandle.from_token(NO_RUN_ID),
     },
     acp.ApiException: {
-        "(without searches, use AgentHandle(agent_id))": (
+        "; without searches, use AgentHandle(agent_id)": (
             lambda: served(find, response(b'"no"', 501, "No")),
             lambda: served(find, response(b'"no"', 405, "No")),
         )
@@ -1036,7 +1039,7 @@ BATCHES: Rows = {
     ApiValueError: {
         "total must be at least 0, not -1": {"total": -1},
         "durable is for the lines of a journal: pass journal=": {"durable": True},
-        "timeout must be above 0 seconds: a run of a batch takes some": {"timeout": 0},
+        "the timeout must be above 0 seconds: a run takes some": {"timeout": 0},
         "journal must not be empty": {"journal": ""},
     },
 }

@@ -143,7 +143,9 @@ def test_several_agents_of_that_name(
 ) -> None:
     for version in ("2.0.0", "3.0.0"):
         server.register(lambda input, config, context: {}, name="counter", version=version)
-    with pytest.raises(AgentLookupError, match=r"several .*\.0 \(\S+\); pass version=") as caught:
+    with pytest.raises(
+        AgentLookupError, match=r"several .*\.0 \(\S+\); use an id; or pass version="
+    ) as caught:
         AgentHandle.find("counter", client)
     versions = [text.split(" (")[0] for text in caught.value.candidates]
     assert versions == ["counter 1.0.0", "counter 2.0.0", "counter 3.0.0"]
@@ -181,7 +183,7 @@ def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHand
             with pytest.raises(ApiTypeError, match=f"{name} must be (True or False|a str)"):
                 call(**{name: wrong})
     for call, token in ((counter.start, ""), (counter.start, None), (counter.run, None)):
-        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
+        with pytest.raises(ApiValueError, match="reuse needs a client token; pass"):
             call(reuse=True, client_token=token)
     number: Any = uuid.uuid4()  # which no search would find, as a server gives it back as a str
     for call in (counter.start, counter.run, RunHandle.find):

@@ -86,7 +86,7 @@ def test_iterating_over_the_questions(three: AgentHandle) -> None:
     run = three.start()
     unanswered = run.interrupts()
     next(unanswered)
-    with pytest.raises(RunInterrupted, match=", which is not answered yet: answer it by"):
+    with pytest.raises(RunInterrupted, match=", which is not answered yet; answer it by"):
         next(unanswered)
     questions = run.interrupts(timeout=30)
     for number, question in enumerate(questions):
@@ -199,7 +199,7 @@ def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(
 
     _, client = serve(Replies(output=QUESTION, look=look))
     run = RunHandle("r", client)
-    with pytest.raises(InterruptLimit, match="asks again after 5 answers of on_interrupt; "):
+    with pytest.raises(InterruptLimit, match="asks again after 5 answers; "):
         run.drive(lambda _: {"n": next(asked)}, max_interrupts=5)
     assert next(asked) == 5 and clock.pauses == [1.0] * 5
     # A callback that takes its time is not stopped by the timeout.

@@ -375,7 +375,7 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
     slow = AgentHandle(SLOW, counter.runs.api_client)
     slow.start({"seconds": 0}, client_token="nightly")
     first = counter.start({"count": 1}, client_token="nightly")
-    words = f"client_token is of run {first.run_id}, which was created with another input: use an"
+    words = f"client token is of run {first.run_id}, which was created with another input; use an"
     for options in (
         {"client_token": "nightly", "reuse": True},
         {"client_token": "nightly"},
