@@ -349,18 +349,6 @@ def warn_caller(message: str, kind: type[Warning] = UserWarning) -> None:
     warnings.warn(one_line(message), kind, stacklevel=level)
 
 
-class Notebook:
-    """Lets a notebook show an object by its repr."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        # The module is slow to import, and only a notebook needs it.
-        from html import escape
-
-        return f"<code>{escape(repr(self))}</code>"
-
-
 def package_logger(name: str) -> logging.Logger:
     """Return a logger whose records are one line each. A closed stderr ends no call."""
     logger = logging.getLogger(name)

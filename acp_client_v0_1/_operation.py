@@ -14,10 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from types import GenericAlias
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
-from urllib.parse import quote, quote_plus, unquote
+from typing import Any, Generic, Literal, TypeVar, cast
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -25,7 +23,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._errors import one_line
-from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
+from acp_client_v0_1._schema import Conversions, any_null
 from acp_client_v0_1._schema.free_json import JsonCopy, is_plain, not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -46,13 +44,11 @@ class Parameter:
     # The name is the same in Python and on the wire.
     name: str
     place: Literal["path", "query", "body"]
-    # This is ``str``, ``int``, ``bool`` or ``datetime``, or ``dict`` for a free JSON object. For an
-    # enum, a model or a list, this is a function that returns the type, so that the type loads on
-    # first use.
+    # This is ``str`` in a path, ``int`` in a query, and ``dict`` for a free JSON object. For a
+    # model, this is a function that returns the type, so that the type loads on first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
-    maximum: int | None = None
     # If True, the value is the poll window, in seconds.
     block_window: bool = False
 
@@ -98,11 +94,13 @@ class Operation(Generic[T_co]):
             if value is None and not parameter.required:
                 continue
             if parameter.place == "path":
-                text = _parameter_text(parameter, _loaded(parameter.type), value)
+                # Identifiers are UUIDs by the public contract.
+                text = str(value) if isinstance(value, UUID) else value
                 segment = path_segment(parameter.name, text, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
-                query += _query_fields(parameter, value)
+                # Each query parameter of the contract is an integer.
+                query.append(f"{parameter.name}={_integer(parameter, value)}")
                 if parameter.block_window:
                     window = value
             else:
@@ -135,42 +133,8 @@ def identifier(name: str, value: object) -> str:
     return str.__str__(cast("str", text))
 
 
-def _query_fields(parameter: Parameter, value: Any) -> list[str]:
-    name, kind, values = parameter.name, _loaded(parameter.type), [value]
-    if isinstance(kind, GenericAlias):
-        given: object = value
-        if not isinstance(given, (list, tuple)):
-            raise wrong_type(name, "a list", given)
-        # The name is repeated for each item of a list. This is OpenAPI's default (form, exploded).
-        (kind,), values = get_args(kind), list(value)
-    texts = [_parameter_text(parameter, kind, each) for each in values]
-    return [f"{name}={text if _UNRESERVED.fullmatch(text) else quote_plus(text)}" for text in texts]
-
-
 def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
     return kind if isinstance(kind, type) else kind()
-
-
-def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str:
-    """Write the value of a path or query parameter as text. Refuse a value of a wrong type."""
-    name = parameter.name
-    if kind is int:
-        return str(_integer(parameter, value))
-    if kind is str and isinstance(value, UUID):
-        # Identifiers are UUIDs by the public contract.
-        return str(value)
-    if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
-        try:
-            value = kind(value)
-        except ValueError as error:
-            listed = ", ".join(repr(member.value) for member in kind)
-            raise ApiValueError(f"{name} must be one of {listed}, not {value!r}") from error
-    if not isinstance(value, kind):
-        raise wrong_type(name, f"a {kind.__name__}", value)
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    # str() of a member of a caller's own enum would be the member's name.
-    return ("true" if value else "false") if kind is bool else str.__str__(cast("str", value))
 
 
 def _integer(parameter: Parameter, value: object) -> int:
@@ -178,9 +142,8 @@ def _integer(parameter: Parameter, value: object) -> int:
         raise wrong_type(parameter.name, "an int", value)
     if parameter.minimum is not None and value < parameter.minimum:
         raise ApiValueError(f"{parameter.name} must be at least {parameter.minimum}, not {value}")
-    largest = _LARGEST if parameter.maximum is None else parameter.maximum
-    if value > largest:
-        raise ApiValueError(f"{parameter.name} must be at most {largest}")
+    if value > _LARGEST:
+        raise ApiValueError(f"{parameter.name} must be at most {_LARGEST}")
     return value
 
 

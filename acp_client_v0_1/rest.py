@@ -117,7 +117,7 @@ class RESTClientObject:
             url: The absolute URL.
             headers: The headers, credentials included.
             body: Bytes or text to send as they are, or an object to send as JSON.
-            post_params: Form fields to send instead of a body.
+            post_params: Must be empty: the protocol has no forms.
             _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default
                 the configured timeout.
             safe: The request changes nothing, so it can be sent again.
@@ -137,6 +137,8 @@ class RESTClientObject:
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
+        if post_params:
+            raise ApiValueError("post_params: the protocol has no forms")
         timeout = _request_timeout
         if not isinstance(timeout, Timeout):
             settings = self._configuration
@@ -148,7 +150,7 @@ class RESTClientObject:
             method=method.upper(),
             target=parse_target(url),
             headers=sent_headers,
-            body=encode_body(sent_headers, body, post_params),
+            body=encode_body(sent_headers, body),
             safe=safe,
             stream=stream,
             timeout=timeout,

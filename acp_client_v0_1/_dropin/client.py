@@ -38,7 +38,7 @@ from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, Respo
 
 Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
-"""What ``param_serialize`` returns: method, URL, headers, body and form fields."""
+"""What ``param_serialize`` returns: method, URL, headers, body and an empty list of form fields."""
 
 _DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
 _PLAIN_TYPES: dict[str, Any] = {
@@ -78,7 +78,7 @@ class DropInClient:
         _host: str | None = None,
         _request_auth: Mapping[str, Any] | None = None,
     ) -> RequestSerialized:
-        """Return method, URL, headers, content and form fields of a request for `call_api`.
+        """Return method, URL, headers, content and no form fields of a request for `call_api`.
 
         Args:
             method: The HTTP method.
@@ -87,19 +87,19 @@ class DropInClient:
             query_params: Values for the query.
             header_params: Headers, which override default headers and credentials.
             body: The content: a model, or a value that JSON can hold.
-            post_params: Form fields, instead of a body.
-            files: Must be empty: the protocol has no uploads.
+            post_params: Must be empty, as ``files``: the protocol has neither forms nor uploads.
+            files: Must be empty.
             auth_settings: Not used: the protocol declares no security schemes.
             collection_formats: The format of each list, as for `parameters_to_tuples`.
             _host: URL of another host. It gets neither the configured credentials nor the cookie.
             _request_auth: As for `update_params_for_auth`. Errors show it if it is in the query.
 
         Raises:
-            ApiValueError: A value cannot be part of a request, or ``files`` is not empty.
+            ApiValueError: A value cannot be part of a request, or there are forms or files.
             ApiTypeError: A path parameter is None, or a header is neither a str nor a number.
         """
-        if files:
-            raise ApiValueError("files: the protocol has no uploads")
+        if files or post_params:
+            raise ApiValueError("files, post_params: the protocol has neither forms nor uploads")
         own_host = _host is None or self.configuration.ignore_operation_servers
         cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
         extra = {
@@ -123,8 +123,7 @@ class DropInClient:
         url = (self.configuration.host if own_host else _host or "") + resource_path
         if query:
             url += "?" + self.parameters_to_url_query(query, collection_formats)
-        fields = self._pairs(post_params, collection_formats)
-        return method, url, headers, self.sanitize_for_serialization(body), fields
+        return method, url, headers, self.sanitize_for_serialization(body), []
 
     def call_api(
         self,

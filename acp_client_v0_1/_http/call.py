@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlencode, urljoin
+from urllib.parse import quote, unquote_plus, urljoin
 
 from urllib3 import HTTPHeaderDict
-from urllib3.filepost import encode_multipart_formdata
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.headers import utf8
@@ -188,24 +187,11 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
     return failure
 
 
-def encode_body(
-    headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
-) -> bytes | None:
+def encode_body(headers: dict[str, str], body: Any) -> bytes | None:
     """Encode a request's body. Bytes and text are sent as they are, any other object as JSON.
 
-    The ``Content-Type`` in ``headers`` decides how form fields are encoded. This function changes
-    ``headers`` in two cases:
-
-    * JSON or a form without a ``Content-Type`` gets one.
-    * The ``Content-Type`` of a multipart form is replaced, because it has to name the boundary.
+    JSON without a ``Content-Type`` gets one in ``headers``.
     """
-    if post_params:
-        if body is not None:
-            raise ApiValueError("body cannot be used together with post_params")
-        try:
-            return _encode_form(headers, post_params)
-        except (TypeError, ValueError) as error:
-            raise ApiValueError(f"post_params cannot be sent as a form: {error}") from error
     if body is None or isinstance(body, bytes):
         return body
     if isinstance(body, str):
@@ -216,17 +202,3 @@ def encode_body(
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ApiValueError(f"body cannot be sent as JSON: {error}") from error
-
-
-def _encode_form(headers: dict[str, str], fields: Sequence[tuple[str, Any]]) -> bytes:
-    kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
-    if not kind.lower().startswith("multipart/form-data"):
-        if not kind:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        return urlencode(fields).encode("ascii")
-    body, content_type = encode_multipart_formdata(fields)
-    for name in [name for name in headers if name.lower() == "content-type"]:
-        del headers[name]
-    # This content type names the boundary between the fields.
-    headers["Content-Type"] = content_type
-    return body

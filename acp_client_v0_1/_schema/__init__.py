@@ -230,17 +230,6 @@ class Model(Conversions):
             if field is not None and field.description is None:
                 field.description = text
 
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Describe the model without the lines of its fields, which have their own descriptions."""
-        described = handler(core)
-        schema = handler.resolve_ref_schema(described)
-        if "description" in schema:
-            schema["description"] = schema["description"].partition("\n\nAttributes:")[0]
-        return described
-
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign a validated value, refusing names that the model does not have."""
         known = name in type(self).model_fields or name in (self.model_extra or ())

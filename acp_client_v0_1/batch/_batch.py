@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
-from acp_client_v0_1._errors import Notebook, warn_caller
+from acp_client_v0_1._errors import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem(Notebook):
+class BatchItem:
     """One input's outcome.
 
     Attributes:
@@ -120,7 +120,7 @@ class BatchItem(Notebook):
         return json_line(self.to_dict())
 
 
-class Batch(Notebook):
+class Batch:
     """An iterator over the items of many inputs, and a context manager.
 
     `AgentHandle.map` makes a batch, and describes the arguments.
@@ -420,7 +420,7 @@ class Batch(Notebook):
         if unknown:
             said += f", and {unknown} more may have been started"
         if self._owned.journal is not None:
-            said += f": do the same again to continue with the journal {self._owned.journal.path}"
+            said += f": the same again continues with the journal {self._owned.journal.path}"
         elif left or unknown:
             said += " on the server: with a journal, the same again would continue with them"
         if isinstance(error, KeyboardInterrupt):

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, ClassVar, NoReturn, cast
@@ -164,7 +164,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "input": _value("INPUT", "a JSON object, @FILE or -", nargs="?"),
     "body": _value("BODY", "the answer: a JSON object, @FILE or -"),
     "file": _value("FILE", "inputs as JSON Lines, or CSV in a file NAME.csv; - for stdin"),
-    "shell": _choice("a shell, or agents for the names to complete", "bash zsh fish agents"),
+    "shell": _choice("the shell", "bash zsh fish"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice("print only this schema", "input output config thread_state interrupts"),
@@ -272,25 +272,6 @@ _TAKES = {
 _TRUE = ("1", "true", "yes", "on")
 # The default formats. A command that is not listed here prints JSON by default.
 _FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
-# What to use for the commands and options that other programs have. No option takes a credential,
-# because the list of processes would show it.
-_ELSEWHERE = {
-    "use show": "status get",
-    "use wait, or stream": "result events logs watch",
-    "use resume, or --answer-command CMD": "answer --answer",
-    "use cancel": "stop",
-    "use agents": "list",
-    "use batch": "map",
-    "use --host": "--url --server",
-    "use --bind": "--host",
-    "use --debug": "--verbose",
-    "batch has --concurrency": "--workers --jobs --parallel --threads",
-    "use --format; batch has --results": "--out --output",
-    "set ACP_TOKEN": "--token",
-    "set ACP_API_KEY, or pass --api-key-env to serve": "--api-key",
-    "set ACP_VERIFY_SSL=false": "--insecure",
-    "there are scripts for bash, zsh and fish": "powershell pwsh cmd csh tcsh",
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -323,12 +304,12 @@ class _Parser(argparse.ArgumentParser):
             name, is_option = word.partition("=")[0], word.startswith("-") and word != "-"
             if name in known or not (is_option or message.endswith(f"invalid choice: {word!r}")):
                 continue
-            advice = [f"; {use}" for use, names in _ELSEWHERE.items() if name in names.split()]
             place = "input" if name in ("-d", "--data", "--json") else name.lstrip("-")
             if is_option and place in takes:
-                advice = [f"; write {place.upper()} without {name}"]
-            # The dashes make all options alike.
-            hint = "".join(advice) or did_you_mean(name, known, 0.76 if is_option else 0.66)
+                hint = f"; write {place.upper()} without {name}"
+            else:
+                # The dashes make all options alike.
+                hint = did_you_mean(name, known, 0.76 if is_option else 0.66)
             if hint:
                 # The message may be about another word, and a value may be a credential.
                 super().error((f"unrecognized arguments: {name}" if is_option else message) + hint)
@@ -350,7 +331,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
         hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else ""
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown):.100}{hint}")
+        # The value of an option may be a credential.
+        named = [word.partition("=")[0] for word in unknown if word[:1] == "-"] or unknown
+        options.parser.error(f"unrecognized arguments: {' '.join(named):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:
         options.parser.error("only one argument can be -, which stands for stdin")
     # A word that is neither true nor false counts as false here. `Configuration` refuses it later.
@@ -371,8 +354,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Build the parser. ``agent_names`` maps a shell to its code that completes an agent's name."""
+def parser() -> argparse.ArgumentParser:
+    """Build the parser, with a parser for each command."""
     # A part of the name of an option may be meant for another: --answer for --answer-command.
     how: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     top = _Parser(PROGRAM, None, _ABOUT, _NOTES, **how)
@@ -391,8 +374,6 @@ def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentPar
         for argument in _TAKES[name].split():
             # A default would replace what was given before the command.
             more: dict[str, Any] = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
-            action: Any = command.add_argument(argument, **_ARGUMENTS[argument], **more)
-            if agent_names and argument in ("agent", "--agent"):
-                action.complete = agent_names
+            command.add_argument(argument, **_ARGUMENTS[argument], **more)
         command.set_defaults(command=name, parser=command, format=_FORMATS.get(name, "json"))
     return top

@@ -18,7 +18,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import imported
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of, seconds_left
-from acp_client_v0_1.cli._outcomes import EXPECTED, document, to_copy
+from acp_client_v0_1.cli._outcomes import document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
@@ -28,8 +28,6 @@ from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_to
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
 _PING = 10.0
-# A shell that completes the name of an agent waits at most this many seconds for the names.
-_COMPLETION = 0.5
 # `AgentHandle.start` and `AgentHandle.map` have arguments with the names of these options, and with
 # the names of the `RunOptions`.
 _PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
@@ -249,24 +247,8 @@ def serve(options: Namespace, output: Output) -> int:
 
 
 def completion(options: Namespace, output: Output) -> None:
-    """Print the completion script of a shell, or the names of agents, for such a script."""
-    if options.shell == "agents":
-        with contextlib.suppress(*EXPECTED), client_of(options) as client:
-            agents = acp.AgentsApi(client.with_options(retries=0))
-            found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
-            # A shell would expand some names. In this format they are left out.
-            for name in sorted({agent.metadata.ref.name for agent in found}):
-                Output("id").one(None, name)
-        return
     shtab = imported("shtab", "completion", "cli")
-    ask = f"{PROGRAM} completion agents 2>/dev/null"
-    scripts = {
-        "bash": f'_acp_client_agents() {{ compgen -W "$({ask})" -- "$1"; }}',
-        "zsh": f'_acp_client_agents() {{ compadd -- ${{(f)"$({ask})"}}; }}',
-    }
-    for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
-    top = parser(for_agents)
-    Output("text").one(shtab.complete(top, options.shell, preamble=scripts.get(options.shell, "")))
+    Output("text").one(shtab.complete(parser(), options.shell))
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:

@@ -29,10 +29,6 @@ TOKEN = re.compile(r"acprun[0-9]+\.")
 _HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
 # A cell of a table has at most this many characters: one long name must not widen every row.
 _CELL = 200
-# The colours of a status on a terminal: green, red, yellow, blue. `_STATUS` finds the status in
-# JSON, in a line of text, and at the beginning of a table's row.
-_COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted": 33, "pending": 34}
-_STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
 # Signals within this many seconds count as one, because timeout(1) sends two.
 _AGAIN = 1.0
 # A signal waits at most this many seconds until the reader of stdout takes more of a record.
@@ -131,8 +127,6 @@ class Output:
         self.refused = False
         self._form = form
         self._file = sys.stdout.buffer if file is None else file
-        may_colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        self._has_colours = may_colour and self._file.isatty()
         self._may_truncate = file is not None and file.seekable()
         is_indented = form == "json" and self._file.isatty()
         style: dict[str, Any] = {"indent": 2} if is_indented else {"separators": (",", ":")}
@@ -206,8 +200,6 @@ class Output:
         return ""
 
     def _write(self, text: str) -> None:
-        if self._has_colours:
-            text = _STATUS.sub(_coloured, text)
         # JSON is UTF-8, whatever the locale says.
         left = text.encode()
         with STOP, beside_bars() if self._file.isatty() else contextlib.nullcontext():
@@ -271,10 +263,6 @@ def _for_person(value: Any, between: str = "\n") -> str:
         texts = (f"{name}: {text_of(one)}" for name, one in cast("dict[str, Any]", value).items())
         return between.join(text.replace("\n", "\n  ") for text in texts)
     return text_of(value)
-
-
-def _coloured(status: re.Match[str]) -> str:
-    return f"{status[1]}\x1b[{_COLOURS[status[2]]}m{status[2]}\x1b[0m"
 
 
 def outline(value: Any, before: str = "\n") -> str:

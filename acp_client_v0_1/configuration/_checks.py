@@ -37,9 +37,6 @@ _OTHER_NAMES = {
     "it as an attribute": "logger_file logger_format refresh_api_key_hook",
 }
 
-# The integers of a socket option fit into a C int.
-_C_INT = 2**31
-
 
 def checked(setting: str, value: Any) -> Any:
     """Return the value to store for a setting, or raise `ApiTypeError` or `ApiValueError`."""
@@ -121,22 +118,6 @@ def _bearer_token(name: str, value: Any) -> Any:
     return value
 
 
-def _socket_options(name: str, value: Any) -> Any:
-    given: object = value
-    listed = isinstance(given, (list, tuple)) and all(map(_is_option, value))
-    if value is not None and not listed:
-        raise ApiTypeError(f"{name} must be a list of (level, name, value), as sockets take them")
-    return value
-
-
-def _is_option(option: object) -> bool:
-    match option:
-        case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
-            return all(-_C_INT <= each < _C_INT for each in option if isinstance(each, int))
-        case _:
-            return False
-
-
 def _proxy(name: str, value: Any) -> Any:
     if _TEXT(name, value):
         # An empty text means that no proxy is used.
@@ -197,7 +178,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "proxy_headers": _headers,
     "retries": _retries,
     "server_index": instance_of("an integer", int),
-    "socket_options": _socket_options,
+    "socket_options": instance_of("a list of (level, name, value)", list | tuple),
     "total_timeout": lambda name, value: checked_total(value, name),
     "verify_ssl": instance_of("True or False", int, or_none=False),
 }

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1._schema import surrogates
 from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles._records import json_line
@@ -43,7 +42,7 @@ def _payload_validator() -> Callable[[str], StreamEventPayload]:
 
 # The class is not frozen: making a frozen instance takes twice as long, and each event makes one.
 @dataclass(slots=True)
-class RunEvent(Notebook):
+class RunEvent:
     """One event of a run.
 
     Attributes:

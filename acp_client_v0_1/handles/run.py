@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, of_instances
-from acp_client_v0_1._errors import Notebook, short
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -48,7 +48,7 @@ __all__ = ["RunHandle"]
 
 
 @of_instances
-class RunHandle(NoSettings, Notebook):
+class RunHandle(NoSettings):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 
     A handle keeps the result of its run once `result`, `output`, `drive` or the polling of `events`

@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
 
 
-def serve(host: str, port: int, api_key: Any = (), api_key_env: str = "", **others: Any) -> int:
+def serve(host: str, port: int, api_key_env: str = "", **others: Any) -> int:
     """Do the same as `main`. Raise a ValueError that names an argument if it cannot be used."""
-    keys = dict(api_key)
+    keys: dict[str, str] = {}
     if api_key_env:
         keys["x-api-key"] = os.environ.get(api_key_env, "")
         if not keys["x-api-key"]:
@@ -64,21 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
     add("--base-path", default="", metavar="PATH", help="path of the server, such as /acp/v0")
-    several: dict[str, Any] = {"action": "append", "default": []}
-    help = "header that each request must have, such as x-api-key=secret; may be repeated"
-    add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
     help = "environment variable with the key that each request must have in x-api-key"
     add("--api-key-env", default="", metavar="NAME", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
+    several: dict[str, Any] = {"action": "append", "default": []}
     add("--allowed-host", dest="allowed_hosts", metavar="NAME", help=help, **several)
     return parser
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError("write it as NAME=VALUE")
-    return name, value
 
 
 def _greeting(server: LocalServer, keys: Iterable[str]) -> str:

@@ -639,7 +639,7 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
         raise KeyboardInterrupt
 
     said = "^stopped after 2 of 2 drawn inputs; 0 runs are still in flight"
-    for journal, more in ((None, "$"), (path, ": do the same again to continue with the journal")):
+    for journal, more in ((None, "$"), (path, ": the same again continues with the journal")):
         with pytest.raises(KeyboardInterrupt, match=said + more):
             list(agent.map(until_interrupted(), concurrency=1, journal=journal))
     words = "stopped after 0 of 0 drawn inputs; 0 runs are still in flight$"
@@ -871,6 +871,6 @@ def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
         wait_for(lambda: len(server.runs) == 1)
         raise KeyboardInterrupt
 
-    words = "; 0 runs are still in flight, and 1 more may have been started on the server: pass j"
+    words = "; 0 runs are still in flight, and 1 more may have been started on the server: with a"
     with pytest.raises(KeyboardInterrupt, match=words):
         next(agent.map(inputs(), concurrency=concurrency))

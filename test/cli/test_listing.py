@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.commands import KEY, SECONDS, Inside, acp, data, in_shell, on_terminal, rows_of
+from support.commands import KEY, SECONDS, Inside, acp, data, on_terminal, rows_of
 from support.proxies import HttpProxy
 from support.socket_server import STALL, SocketServer, response
 
@@ -76,17 +76,13 @@ def test_ping(server: LocalServer, inside: Inside) -> None:
 
 
 def test_a_quick_command_sends_one_request(inside: Inside) -> None:
-    for command, wanted, status in (
-        ("ping", {"name": "ping", "limit": 1, "offset": 0}, 10),
-        ("completion agents", {"limit": 1000, "offset": 0}, 0),  # the most that it may return
-    ):
-        with SocketServer(response(b"[]")) as server:
-            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == 0
-            (sent,) = server.requests
-            assert json.loads(sent.body) == wanted
-        with SocketServer(response(b'"busy"', 503)) as server:
-            assert inside(server, *command.split(), ACP_RETRIES="3").returncode == status
-            assert len(server.requests) == 1
+    with SocketServer(response(b"[]")) as server:
+        assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
+        (sent,) = server.requests
+        assert json.loads(sent.body) == {"name": "ping", "limit": 1, "offset": 0}
+    with SocketServer(response(b'"busy"', 503)) as server:
+        assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
+        assert len(server.requests) == 1
 
 
 def test_a_quick_request_has_a_limit_of_its_own(
@@ -101,8 +97,7 @@ def test_a_quick_request_has_a_limit_of_its_own(
     monkeypatch.setattr(AgentsApi, "search_agents", search)
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
     assert data(inside("http://127.0.0.1:9", "ping"))["milliseconds"] == 12.3
-    assert inside("http://127.0.0.1:9", "completion", "agents").returncode == 0
-    assert given == [10, 0.5]
+    assert given == [10]
 
 
 def test_10_is_for_what_may_pass(inside: Inside) -> None:
@@ -355,24 +350,3 @@ def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(
 
 
 # Completion
-
-
-def test_completion_knows_the_names_of_agents(folder: Path) -> None:
-    hostile = described("a$(touch executed)", "evaluated by compgen -W")
-    script = (
-        'acp-client() { acp "$@"; }\n'
-        'eval "$(acp-client completion bash)"\n'
-        "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
-        "_shtab_acp_client\n"
-        'printf "%s\\n" "${COMPREPLY[@]}"\n'
-    )
-    with LocalServer(api_key={"x-api-key": KEY}, agents=[*BUILTIN_AGENTS, hostile]) as server:
-        done = in_shell(server, script)
-    assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
-    assert list(folder.iterdir()) == []
-
-
-def test_completion_is_silent_where_the_server_is_away(inside: Inside) -> None:
-    for host in ("http://127.0.0.1:9", "nonsense"):
-        done = inside(host, "completion", "agents", ACP_RETRIES="3")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

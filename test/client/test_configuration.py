@@ -70,7 +70,7 @@ WRONG_TYPES = {
     "api_key": ["secret", {5: "secret"}],
     "password": [b"secret"],
     "server_index": ["0"],
-    "socket_options": ["x", ["x"], [(1, 2)], [(1, 2, "3")], [(1, 2, 2**31)], [(1, ~(2**31), 2)]],
+    "socket_options": ["x", 5],
     "connection_pool_maxsize": ["4", True],
     "retries": ["3", 1.5, True, [3]],
 }
@@ -266,10 +266,9 @@ UNUSABLE = {
     "MAX_RESPONSE_BYTES": ["0"],
     "VERIFY_SSL": ["perhaps"],
     "DEBUG": ["2"],
-    "API_KEY": ["a\nb", "secret€"],
+    "API_KEY": ["a\nb"],
     "API_KEY_HEADER": ["x key"],
     "PROXY": ["user:secret@127.0.0.1:3128", "ftp://user:secret@127.0.0.1"],
-    "TOKEN": ["secret€"],
     "KEY_FILE": ["/key.pem"],  # without ACP_CERT_FILE
 }
 

@@ -254,7 +254,7 @@ def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:
         purpose = schema["description"]
         assert str(inspect.getdoc(model)).partition("\n\nAttributes:")[0] == purpose
         if not issubclass(model, OpenEnum):
-            assert model.model_json_schema()["description"] == purpose
+            assert model.model_json_schema()["description"].startswith(purpose)
         assert "__init__" not in vars(model) and vars(Model)["__init__"].__doc__ is None
         for field, declared in schema.get("properties", {}).items():
             assert model.model_fields[field].description == declared["description"]
@@ -282,7 +282,6 @@ def test_a_subclass_has_the_descriptions_of_its_fields() -> None:
     assert fields["tag"].description == "What the run is for."
     assert Tagged.model_json_schema()["properties"]["agent_id"]["minLength"] == 1
     assert fields["owner"].description == "Whose it is."
-    assert Tagged.model_json_schema()["description"] == "A run with a tag."
 
 
 def test_an_output_says_where_its_attributes_are() -> None:

@@ -236,11 +236,11 @@ def test_a_mistake_with_a_server_that_runs_changes_nothing(call: Any) -> None:
         server.restart("0.1")
     with pytest.raises(ValueError, match=r"^pause: Input should be greater than or equal to 0"):
         server.restart(-1)
-    with pytest.raises(AttributeError, match=r"server\.faults\.add\(Fault\(…\)\)"):
+    with pytest.raises(AttributeError, match="faults"):
         server.faults = [Fault(status=500)]
     with pytest.raises(TypeError, match=r"^add: each must be of type Fault, not int"):
         server.faults.add(500)
-    with pytest.raises(TypeError, match=r"no 'input_schema', but name, .*, input, "):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'input_schema'"):
         server.register(agent, input_schema={})
     with pytest.raises(ValueError, match=r"^name: must not be empty$"):
         server.register(agent, name="")
@@ -256,7 +256,7 @@ def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> 
     assert (defaults.pop("host"), defaults.pop("port")) == ("127.0.0.1", 8000)
     assert not any(defaults.values())
     usage = " ".join(parser.format_usage().split())
-    names = "[--base-path PATH] [--api-key NAME=VALUE] [--api-key-env NAME] [--allowed-host NAME]"
+    names = "[--base-path PATH] [--api-key-env NAME] [--allowed-host NAME]"
     command = "usage: python -m acp_client_v0_1.testing [-h]"
     assert usage == f"{command} [--host HOST] [--port PORT] {names}"
 
