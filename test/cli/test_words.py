@@ -588,7 +588,7 @@ WRONG = [
     ("serve --port 65536", "argument --port: a number from 0 to 65535 is needed, not 65536"),
     ("serve --port -1", "argument --port: a number from 0 to 65535 is needed, not -1"),
     ("serve --api-key-env=NOT_SET", "the variable NOT_SET is not set"),
-    ("agents --status x", "unrecognized arguments: --status x"),
+    ("agents --status x", "unrecognized arguments: --status\n"),
     ("completion bash --format id", "unrecognized arguments: --format"),
     ("agents --host nonsense", "host"),
     ("""agents --host '"http://127.0.0.1:9"'""", "stands in quotation marks; remove them"),

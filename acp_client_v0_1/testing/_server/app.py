@@ -24,6 +24,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from acp_client_v0_1._arguments import UUID_FORM
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.models import (
     AgentSearchRequest,
     RunCreate,
@@ -46,7 +47,6 @@ from acp_client_v0_1.testing._server.validation import (
 )
 from acp_client_v0_1.testing._values import OPERATIONS
 from acp_client_v0_1.testing.agents import JsonObject
-from acp_client_v0_1.testing.webhooks import webhook_target
 
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
@@ -148,7 +148,7 @@ class Application:
         for name in {"agent_id", "thread_id"} & creation.keys():
             self._check_id(creation[name])
         try:
-            webhook_target(creation.get("webhook", "http://localhost"))
+            parse_target(creation.get("webhook", "http://localhost"), "it")
         except ValueError as error:
             raise Refusal(422, f"webhook: {error}") from error
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
