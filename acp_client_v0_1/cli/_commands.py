@@ -241,7 +241,7 @@ def serve(options: Namespace, output: Output) -> int:
     from acp_client_v0_1.testing.__main__ import serve as serve_until_signal
 
     try:
-        return serve_until_signal(options.bind, options.port, (), options.api_key_env or "")
+        return serve_until_signal(options.bind, options.port, options.api_key_env or "")
     except ValueError as error:
         raise WrongUsage(str(error).replace("host:", "--bind:", 1)) from error
 

@@ -696,7 +696,7 @@ def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyP
     passed: list[Any] = []
     monkeypatch.setattr(serving, "serve", lambda *given, **more: passed.append((given, more)))
     assert inside("", "serve", "--port=0", "--api-key-env=KEY").returncode == 0
-    assert passed == [(("127.0.0.1", 0, (), "KEY"), {})]
+    assert passed == [(("127.0.0.1", 0, "KEY"), {})]
 
 
 # What is passed on

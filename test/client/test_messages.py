@@ -1085,7 +1085,9 @@ def raised() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
                 case ast.Raise(exc=ast.Call(func=kind) as call) if hasattr(acp, ast.unparse(kind)):
-                    values = [*call.args, *(each.value for each in call.keywords)]
+                    # A hint is no message.
+                    more = [each.value for each in call.keywords if each.arg != "hint"]
+                    values = [*call.args, *more]
                 case ast.Assign(targets=[ast.Name(id="reason")], value=value):
                     values = [value]
                 case (
