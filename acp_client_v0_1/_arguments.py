@@ -52,7 +52,7 @@ def check_arguments(*required: str, **given: Any) -> None:
             raise ApiValueError(f"{name} must not be empty")
 
 
-def seconds_of(value: float, name: str) -> float:
+def seconds_of(value: Any, name: str) -> float:
     """Return a number of seconds as a float. Raise `ApiValueError` if it is too large for one."""
     try:
         return float(value)

@@ -377,7 +377,9 @@ class Batch:
         else:
             self._failed += 1
         self._duplicates += task.duplicates
-        given = dict(task.input) if isinstance(task.input, dict) else task.input
+        given: Any = task.input
+        if isinstance(given, dict):
+            given = dict(cast("dict[str, Any]", given))
         self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, given, outcome)
 
     # Progress

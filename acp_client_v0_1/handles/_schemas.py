@@ -107,7 +107,8 @@ def dict_of(name: str, value: object) -> JsonCopy:
     The caller may change the object at any time. So the object becomes JSON text here, once, and
     what is sent, digested and shown comes of this text.
     """
-    given = value if type(value) is dict else _mapping_of(name, value)
+    is_plain = type(value) is dict
+    given = cast("dict[str, Any]", value) if is_plain else _mapping_of(name, value)
     with suppress(ValueError):
         copy = JsonCopy(to_json(given))
         # JSON can hold the object if the copy is equal. A copy of a set, for example, is a list.

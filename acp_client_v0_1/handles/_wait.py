@@ -83,9 +83,11 @@ class RequestedRun(Protocol):
 
     def age(self) -> float:
         """Seconds since the run was created, or infinity if that is not known."""
+        ...
 
     def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
+        ...
 
 
 class Contact(NamedTuple):

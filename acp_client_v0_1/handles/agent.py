@@ -548,11 +548,10 @@ class AgentHandle(NoSettings):
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config)
-        found = self._reused(creation, wait) if reuse else []
+        found, create = self._reused(creation, wait) if reuse else [], Create(creation, wait)
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
-            create = Create(creation, wait)
 
             def post() -> list[Run]:
                 made = create.run()
