@@ -109,7 +109,7 @@ class _ArgumentError(OpenApiException):
         self, msg: str, path_to_item: Sequence[int | str] | None = None, *, hint: str = ""
     ) -> None:
         self.path_to_item = path_to_item
-        self.hint = one_line(hint, 120)
+        self.hint: str = one_line(hint, 120)
         super().__init__(f"{msg} at {render_path(path_to_item)}" if path_to_item else msg)
 
     def __str__(self) -> str:

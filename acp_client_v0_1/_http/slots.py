@@ -85,7 +85,7 @@ class Slot:
 
     def __init__(self) -> None:
         # The thread that entered the line with this slot.
-        self.thread = threading.get_ident()
+        self.thread: int = threading.get_ident()
         # An item in this queue wakes the owner. None means that the owner does not wait.
         self.wake: Inbox[bool] | None = None
 

@@ -48,10 +48,12 @@ class RunCore(KnownRun):
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
-        if self.agent_descriptor is None:
+        descriptor = self.agent_descriptor
+        if descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            self.agent_descriptor = cached_descriptor(self.runs.api_client, agent_id)
-        return self.named(self.agent_descriptor.get)
+            descriptor = cached_descriptor(self.runs.api_client, agent_id)
+            vars(self)["agent_descriptor"] = descriptor
+        return self.named(descriptor.get)
 
     def wait(
         self,

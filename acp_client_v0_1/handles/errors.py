@@ -321,7 +321,7 @@ class AgentLookupError(ApiException, LookupError):
         self, *, name: str, candidates: Sequence[str], reason: str, hint: str = ""
     ) -> None:
         super().__init__(reason=reason)
-        self.hint = one_line(hint, 120)
+        self.hint: str = one_line(hint, 120)
         self.name = name
         self.candidates: tuple[str, ...] = tuple(candidates)
 
