@@ -196,7 +196,9 @@ def test_a_pool_that_is_shut_down_is_an_error_of_the_batch(agent: AgentHandle) -
         next(agent.map(numbers(1), executor=pool))
 
 
-def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: Executor) -> None:
+def test_a_task_that_the_executor_cancels_says_so_and_is_run_by_the_next_call(
+    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
+) -> None:
     class Cancelling(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
             future: Future[Any] = Future()
@@ -204,9 +206,11 @@ def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: E
             return future
 
     with Cancelling(1) as pool:
-        (item,) = agent.map(numbers(1), executor=pool)
+        (item,) = agent.map(numbers(1), executor=pool, journal=path)
     assert type(item.outcome) is ApiException
     assert str(item.outcome) == "the executor cancelled the task"
+    (item,) = agent.map(numbers(1), executor=threads, journal=path)
+    assert item.ok and len(creates(server)) == 1
 
 
 def test_a_future_is_dropped_once_its_outcome_is_taken(

@@ -25,7 +25,7 @@ from acp_client_v0_1.cli import _inputs, _runs
 from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.cli._output import Output, outline
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
-from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
+from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS, ECHO_AGENT_ID
 
 
 @pytest.fixture
@@ -314,7 +314,9 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         shown = inside(server, "agents", "--format", "text", COLUMNS=str(columns)).stdout
         whole = inside(server, "agents", "--format", "text", COLUMNS="").stdout
         width = {"COLUMNS": str(columns)}
-        assert inside(server, "start", "echo", "{}", "--thread", "t1").returncode in (0, 1)
+        with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+            thread = ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID}).thread_id
+        assert inside(server, "start", "echo", "{}", "--thread", thread).returncode == 0
         runs = inside(server, "search", "--format", "text", **width).stdout
         threads = inside(server, "threads", "--format", "text", **width).stdout
     head, *rows = shown.splitlines()
@@ -329,6 +331,7 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
     assert "two lines \\u001b[31m and a tab ." in whole
     assert f"  {'Name ' * 40}…\n" in whole  # the most of one cell
     for table in (runs, threads):
+        assert table.count("\n") == 2, table
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 
 

@@ -193,6 +193,8 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> Non
         ("<!doctype html>", True),
         ("404 page not found", True),
         ("no matching operation was found\n", True),
+        ("\r\n 404 page not found", True),
+        ("\n <html>", True),
         ({"detail": "Not Found"}, True),
         ({"error": "x"}, True),
         (["x"], True),

@@ -586,6 +586,20 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("output", "polls"), [([1.2, SUCCESS], 1), (([8.0, output_json(result={})], SUCCESS), 2)]
+)
+def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeout(
+    serve: Serve, set_timing: SetTiming, output: Any, polls: int
+) -> None:
+    set_timing(window=1)
+    replies = Replies(output=output)
+    run = RunHandle("r", serve(replies, timeout=1, block_margin=2)[1])
+    assert run.result() == {"ok": 1}
+    assert replies.asked.count("output") == polls
+
+
+@pytest.mark.slow
 def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
 

@@ -235,6 +235,8 @@ def test_how_much_memory_the_faults_of_a_value_may_take(
 TEXT = {"a": "x" * 200_000}
 NUMBERS = {"a": list(range(30_000))}
 NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
+LONG = "y" * 150
+MISSING = [f"n{n}" for n in range(500)]
 
 
 @pytest.mark.parametrize(
@@ -251,11 +253,18 @@ NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
             TEXT,
         ),
         ({"propertyNames": {"pattern": "^z"}}, NAMES),
+        # Each fault quotes the value of the keyword.
+        *(
+            ({"additionalProperties": {"allOf": [{keyword: words}] * 6}}, NAMES)
+            for keyword, words in (("const", LONG), ("enum", [LONG]), ("pattern", LONG))
+        ),
+        # Each name that is missing is a fault with a copy of the value.
+        ({"dependencies": {"a": MISSING}}, TEXT),
+        ({"dependentRequired": {"a": MISSING}}, TEXT),
     ],
-    ids=["allOf", "required", "many items", "references", "names of members"],
 )
 def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
-    """Each of these takes gigabytes if its faults are listed."""
+    """If the faults of one of these were listed, they would take up to gigabytes."""
     assert not _schemas._can_be_listed(schema, value)
     words = "input: the faults are not listed, as they could fill the memory"
     with pytest.raises(SchemaMismatch, match=words) as caught:

@@ -132,6 +132,19 @@ def test_a_signals_handler_may_close_what_it_interrupts_and_look_what_is_left(
         assert eventually(lambda: server.still_open == 0)
 
 
+def test_an_error_of_a_signals_handler_closes_the_connection() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    with stream_of(STALL) as (stream, server):
+        with pytest.raises(Stop), alarm(stop):
+            next(stream)
+        assert stream.closed and eventually(lambda: server.still_open == 0)
+
+
 @pytest.mark.slow
 def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
     number, interrupted = 0, True
