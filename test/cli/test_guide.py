@@ -60,6 +60,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         yield run
 
 
+# On a busy machine, the twenty processes take minutes to start one after the other.
+@pytest.mark.timeout(600)
 def test_the_guide_runs_as_printed(shell: Shell) -> None:
     assert len(stories()) > 8
     for block, printed in stories():

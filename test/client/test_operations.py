@@ -9,7 +9,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from inspect import Parameter, signature, unwrap
-from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -19,8 +18,7 @@ from support.socket_server import Gate, Request, SocketServer, response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, ApiResponse, EventStream, exceptions, rest
-from acp_client_v0_1._variants import with_http_info
+from acp_client_v0_1 import ApiClient, ApiResponse, EventStream, RunsApi, exceptions, rest
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
@@ -151,23 +149,13 @@ def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: st
 
 
 def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_method() -> None:
-    """As those of the operations, which are made when their modules are loaded."""
-
-    def get(self: Any, run_id: str, limit: int = 3) -> str:
-        return str(self.api_client.call("get", (run_id, limit)))
-
-    def get_with_http_info() -> None:
-        """Get it, with its status."""
-
-    variant: Any = with_http_info(get)(get_with_http_info)
-    assert (variant.__name__, variant.__doc__) == ("get_with_http_info", "Get it, with its status.")
+    variant: Any = RunsApi.get_run_with_http_info
+    assert variant.__name__ == "get_run_with_http_info"
+    assert variant.__doc__ == "Do the same as `get_run`, returning status and headers as well."
     assert unwrap(variant).__code__.co_name == variant.__name__  # which tracebacks show
-    assert signature(variant).parameters == signature(get).parameters
-    assert variant.__annotations__["return"] == ApiResponse["str"]
-    api = SimpleNamespace(api_client=SimpleNamespace(call_with_http_info=lambda *given: given))
-    assert variant(api, "r") == "('get', ('r', 3))"
-    with pytest.raises(TypeError, match=r"get_with_http_info\(\) got an unexpected keyword"):
-        variant(api, "r", no_such=1)
+    assert signature(variant).parameters == signature(RunsApi.get_run).parameters
+    with pytest.raises(TypeError, match=r"get_run_with_http_info\(\) got an unexpected keyword"):
+        variant(RunsApi(), "r", no_such=1)
 
 
 BODIES = {

@@ -658,7 +658,9 @@ def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_second
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["access"])
 
 
-def test_of_a_stream_of_many_events_some_are_kept() -> None:
+def test_of_a_stream_of_many_events_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine, the second stream may take longer to begin than a person would wait.
+    monkeypatch.setattr(_exam, "SECOND", 5.0)
     with LocalServer() as server:
         report = examined(server.url, COUNTER_AGENT_ID, {"count": 11_000, "interval": 0})
     assert lines_of(report, "replay") == ["works: 10000 events after the first"]

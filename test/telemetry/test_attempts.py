@@ -15,8 +15,7 @@ from support.examples import RUN
 from support.socket_server import CLOSE, RESET, SocketServer, head, response
 from support.spans import Spans, attributes, scripted, traceparent_of
 
-from acp_client_v0_1 import ApiException, instrument
-from acp_client_v0_1._version import __version__
+from acp_client_v0_1 import ApiException, __version__, instrument
 
 OK = response(json.dumps(RUN).encode())
 BUSY = response(b'"busy"', 503)
