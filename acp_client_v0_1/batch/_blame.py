@@ -8,13 +8,13 @@ stays open. So one run that always fails costs one item, and an outage costs non
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._rules import LAST_TRY
-from acp_client_v0_1.handles._wait import Contact, LateError, Wait
+from acp_client_v0_1.handles._rules import LAST_TRY, Caller
+from acp_client_v0_1.handles._wait import Wait
 
 if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 class Blame:
     """Finds out whose failure an error is, for the runs of one batch."""
 
-    def __init__(
-        self, contact: Contact, stop: threading.Event, late: LateError, served: str
-    ) -> None:
-        self._contact, self._stop, self._late = contact, stop, late
-        # The id of a run whose requests have worked, in this call or an earlier one, or "".
+    def __init__(self, wait: Callable[[Caller], Wait], served: str) -> None:
+        self._wait = wait
+        # The id of a run that has ended, in this call or an earlier one, and whose output the
+        # server has served, or "".
         self.served: str = served
 
     def last_try(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
@@ -36,11 +35,10 @@ class Blame:
 
         Return what the server returned, or raise the error, whose `whose` is "run" or "all".
         """
-        other = RunCore(core.runs, self.served, self._contact)
         try:
-            if self.served in ("", core.run_id):
+            if not self.served:
                 raise error
-            self._send(other, error)
+            self._send(RunCore(core.runs, self.served), error)
         except ApiException:
             error.whose = "all"
             raise error from None
@@ -53,5 +51,5 @@ class Blame:
 
     def _send(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
         """Send the request of ``error`` for a run, again only if the server limits requests."""
-        wait = Wait(self._contact, stop=self._stop, caller=LAST_TRY, late=self._late)
+        wait = self._wait(LAST_TRY)
         return core.read(wait) if error.whose == "look" else core.output_now(wait)

@@ -32,12 +32,12 @@ from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._match import check_mark, differences, plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import LAST_TRY, READS_OF_A_RUN, Pause
+from acp_client_v0_1.handles._rules import IN_BATCH, LAST_TRY, READS_OF_A_RUN, Caller, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles._wait import Contact, Wait
-from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_output import RunOutput
@@ -86,7 +86,7 @@ class RunDriver:
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
         self.contact = Contact.of(agent.runs, Turns.of_batch())
-        self._blame = Blame(self.contact, self.stop, BatchEnded, plan.served)
+        self._blame = Blame(self._wait, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
 
@@ -101,9 +101,9 @@ class RunDriver:
             task.core.open_span()
         return task.core
 
-    def _wait(self) -> Wait:
+    def _wait(self, caller: Caller = IN_BATCH) -> Wait:
         """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
-        return Wait(self.contact, stop=self.stop, late=BatchEnded)
+        return Wait(self.contact, stop=self.stop, caller=caller, late=BatchEnded)
 
     def _new_polls(self, task: Task) -> Polls:
         """Start the timeout for a task's next output, and return the polls for this output."""
@@ -164,10 +164,11 @@ class RunDriver:
 
     def _output_fails(self, task: Task) -> bool:
         """Ask once for the output that has failed in an earlier call. Return whether it fails."""
-        wait = Wait(self.contact, stop=self.stop, caller=LAST_TRY, late=BatchEnded)
         try:
-            self._receive(task, self.core(task).output_now(wait))
-        except ApiException:
+            self._receive(task, self.core(task).output_now(self._wait(LAST_TRY)))
+        except ApiException as error:
+            if error.whose == "all":
+                raise
             return True
         return False
 
@@ -297,7 +298,6 @@ class RunDriver:
         """End a task with its output, or answer the question. None means no output yet."""
         if output is None:
             return
-        self._blame.served = task.run_id
         result = output.actual_instance
         outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
         if outcome is not None:
@@ -342,16 +342,22 @@ class RunDriver:
         """Send a request once more that has failed for an outage, if the server serves others."""
         try:
             received = self._blame.last_try(self.core(task), error)
-            if task.polls is not None:
-                task.polls.wait.forget_failures()
-            if isinstance(received, RunOutput):
-                self._receive(task, received)
         except ApiException as last:
             task.final = last.whose == "run"
             self._fail(task, last)
+            return
+        if task.polls is not None:
+            task.polls.wait.forget_failures()
+        try:
+            if isinstance(received, RunOutput):
+                self._receive(task, received)
+        except OpenApiException as other:
+            self._fail(task, other)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:
         """End a task with its outcome, and record the outcome."""
+        if isinstance(outcome, (dict, RunFailed)):
+            self._blame.served = task.run_id
         task.outcome = outcome
         self._owners.pop(task.run_id, None)
         if task.core is not None:

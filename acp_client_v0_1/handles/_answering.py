@@ -309,10 +309,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
             # again when that other run ends. `send` finds out.
             return Pause(timing().human)
         lost.append(error)
-        arrived = _find_out_if_arrived(core, question, wait)
-        if not arrived and len(lost) > 1:
-            raise error
-        return arrived or Pause(0.0)
+        return _arrived(core, question, wait, lost) or Pause(0.0)
 
     try:
         arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
@@ -334,11 +331,14 @@ def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:
     return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
-def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
+def _arrived(
+    core: RunCore, question: PendingInterrupt, wait: Wait, lost: list[ApiException]
+) -> bool:
     """Find out whether an answer arrived although its response was lost.
 
-    Read the run until it has moved on, and return True. Return False if it has not moved on five
-    seconds after the first read.
+    Read the run until it has moved on, and return True. If it has not moved on five seconds after
+    the first read, return False after the first answer, and raise the last error of ``lost`` after
+    the second one.
     """
     clock = timing()
     # When the run was first read.
@@ -350,7 +350,10 @@ def _find_out_if_arrived(core: RunCore, question: PendingInterrupt, wait: Wait) 
         over = clock.now() - since >= clock.unchanged
         return None if over or _has_moved_on(run, question) else clock.probe
 
-    return _has_moved_on(core.read(wait, next_pause), question)
+    arrived = _has_moved_on(core.read(wait, next_pause), question)
+    if not arrived and len(lost) > 1:
+        raise lost[-1]
+    return arrived
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:

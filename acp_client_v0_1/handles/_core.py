@@ -146,7 +146,8 @@ class RunCore(KnownRun):
 
         def send(limit: float) -> RunOutput | None:
             # The window is 0, because some servers hold a request without a window for ever.
-            return self.checked_output(runs.get_run_output(self.run_id, 0, _request_timeout=limit))
+            output = runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+            return self.checked_output(output, wait)
 
         return wait.perform("output", send, self, probe=probe)
 

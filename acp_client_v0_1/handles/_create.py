@@ -29,7 +29,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._match import differences, is_of
-from acp_client_v0_1.handles._rules import Pause, is_unserved
+from acp_client_v0_1.handles._rules import Pause, Probe, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
@@ -50,13 +50,6 @@ _PAGE = 1000
 _PAGES = 10
 # `Health.lacks` contains this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
-
-
-class NoAgent(Exception):
-    """The server does not know the agent."""
-
-    def __init__(self, error: NotFoundException) -> None:
-        self.error = error
 
 
 class Create:
@@ -154,21 +147,19 @@ class Search:
             raise self._ambiguous() from failure
         try:
             if self._known.client_token:
-                probe = SearchProbe(part, agent_id)
-                return part.perform("search", self._send, probe=probe)
+                return search(part, agent_id, self._send)
             if not wait.held:
                 server_works(part, agent_id)
             raise self._ambiguous()
-        except NoAgent as missing:
-            raise missing.error from failure
         except RunStartAmbiguous as error:
             raise error from failure or error.__cause__
         except ApiException as error:
             # If this process has not sent the create, there is no other error to report. A search
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
-            if denied or (wait.caller.shared and error.whose == "all"):
-                raise
+            no_agent = isinstance(error, NotFoundException)
+            if error.whose == "all" and (denied or no_agent or wait.caller.shared):
+                raise error from failure
             raise self._ambiguous(error) from failure or error
 
     def _send(self, limit: float) -> list[Run] | Pause:
@@ -229,15 +220,16 @@ def server_works(wait: Wait, agent_id: str) -> bool:
     - If the request succeeds, or fails with a status that is no sign of an outage, such as 405,
       return True.
     - If the request fails with a sign of an outage, such as a 502 or a timeout, return False.
-    - If the server does not know the agent, raise `NoAgent`. Then the agent has no runs.
+    - If the server does not know the agent, raise the 404. Then the agent has no runs, and the
+      error is one of all runs.
     """
     read = AgentsApi(wait.contact.runs.api_client).get_agent_by_id
     try:
         wait.send("describe", lambda limit: read(agent_id, _request_timeout=limit), timing().quick)
     except NotFoundException as error:
         if not is_unserved(error):
-            error.whose = "all"
-            raise NoAgent(error) from error
+            decided(error, "all")
+            raise
     except ApiException as error:
         if error.whose:
             raise
@@ -245,28 +237,29 @@ def server_works(wait: Wait, agent_id: str) -> bool:
     return True
 
 
-class SearchProbe:
-    """Finds out why a search has failed. This is a ``probe`` of `Wait.perform`.
+def search(wait: Wait, agent_id: str, send: Callable[[float], list[Run] | Pause]) -> list[Run]:
+    """Search by ``send`` until it returns runs. If it fails, find out why.
 
     - If the server is down, or limits requests, the rules decide: a pause, or an error.
     - If the server works although the search has failed, an outage may just have ended. So the
       first time, the search is sent again.
     - The second time, the server is taken not to support searches, and the error is raised.
     """
+    failed_alone = False
 
-    def __init__(self, wait: Wait, agent_id: str) -> None:
-        self._wait, self._agent_id = wait, agent_id
-        self._failed_alone = False
-
-    def __call__(self, error: ApiException) -> Pause:
-        if not server_works(self._wait, self._agent_id):
-            decision = self._wait.judge("search", error, probed=True)
-            return decision if isinstance(decision, Pause) else Pause(0.0)
-        if self._failed_alone:
-            self._wait.contact.health.fails.add("search")
+    def probe(error: ApiException) -> Pause:
+        nonlocal failed_alone
+        decision: Pause | Probe = Pause(0.0)
+        if not server_works(wait, agent_id):
+            decision = wait.judge("search", error, probed=True)
+        elif failed_alone:
+            wait.contact.health.fails.add("search")
             raise error
-        self._failed_alone = True
-        return Pause(0.0)
+        else:
+            failed_alone = True
+        return decision if isinstance(decision, Pause) else Pause(0.0)
+
+    return wait.perform("search", send, probe=probe)
 
 
 def _at_once() -> None:

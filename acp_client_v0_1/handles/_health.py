@@ -1,12 +1,15 @@
 """What the calls of a client have learnt about its server, and the turns of a call or a batch.
 
-Invariants: no I/O, no thread, and no clock: each method gets the time. Nothing is logged here. The
-methods say what the caller has to log.
+Invariants: no I/O and no clock: each method gets the time. Nothing is logged here. The methods say
+what the caller has to log. Threads may share all of it.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Literal, NamedTuple
 
 from acp_client_v0_1._http.retry import Failure
@@ -102,32 +105,45 @@ class Turns:
     interval: float = 0.0
     # No request begins before this time, which the response with this error has asked for.
     held_until: float = -math.inf
-    held_by: ApiException | None = None
+    _held_by: ApiException | None = None
     # A hold and each slower pace begin an era. A turn of an earlier era counts no more.
     era: int = 0
     # Whether the turns are of a batch.
     paced: bool = False
+    # The runs of a batch share their turns. A hold that began at the same moment as a longer one
+    # would shorten it without the lock.
+    _lock: AbstractContextManager[object] = nullcontext()
     _next = -math.inf
 
     @classmethod
     def of_batch(cls) -> Turns:
         """Return the turns of a batch."""
         turns = cls()
-        turns.paced = True
+        turns.paced, turns._lock = True, threading.Lock()
         return turns
 
     def next_turn(self, now: float) -> float:
         """Reserve the next turn, and return the time at which it begins."""
-        turn = max(now, self._next, self.held_until)
-        self._next = turn + self.interval
+        with self._lock:
+            turn = max(now, self._next, self.held_until)
+            self._next = turn + self.interval
         return turn
 
-    def hold(self, until: float, error: ApiException | None = None) -> None:
-        """Let no request begin before a time."""
-        if until > self.held_until:
-            self.held_until, self.held_by = until, error
-            self._next = until
-            self.era += 1
+    def hold(self, until: float, error: ApiException) -> None:
+        """Let no request begin before a time, which the response with this error has asked for."""
+        with self._lock:
+            if until > self.held_until:
+                self._held_by, self.held_until, self._next = error, until, until
+                self.era += 1
+
+    def asked_by(self) -> ApiException:
+        """Return a copy of the error that asked for the last hold.
+
+        Several threads may raise it, and whoever raises an error notes in it whose failure it is.
+        """
+        error = copy(self._held_by or ApiException())
+        error.whose = ""
+        return error
 
     def succeeded(self) -> None:
         """Shorten the time between two requests, after a response that is no limit."""
@@ -136,12 +152,13 @@ class Turns:
 
     def failed(self, failure: Failure, error: ApiException, era: int, now: float) -> None:
         """Obey a ``Retry-After``, and keep below a limit. The request was sent in ``era``."""
-        at_this_pace = era == self.era
-        if self.paced and failure.limits and at_this_pace:
-            first, longest = timing().pace
-            self.interval = min(max(first, 2 * self.interval), longest)
-            self._next = now + self.interval
-            self.era += 1
+        if self.paced and failure.limits:
+            with self._lock:
+                if era == self.era:
+                    first, longest = timing().pace
+                    self.interval = min(max(first, 2 * self.interval), longest)
+                    self._next = now + self.interval
+                    self.era += 1
         elif error.status is not None and not failure.limits:
             self.succeeded()
         if failure.retry_after:

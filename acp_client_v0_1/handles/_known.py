@@ -17,7 +17,7 @@ from __future__ import annotations
 import marshal
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -239,8 +239,16 @@ class KnownRun:
         # as young until the clock catches up.
         return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
-    def checked_output(self, output: RunOutput | None) -> RunOutput | None:
-        """Return the output, or raise `ResponseValidationError` if it names another run."""
+    def checked_output(
+        self, output: RunOutput | Mapping[str, str] | None, wait: Wait
+    ) -> RunOutput | None:
+        """Return the output, or raise `ResponseValidationError` if it names another run.
+
+        None, and the headers of a 204, mean that there is no output yet.
+        """
+        if isinstance(output, Mapping):
+            wait.obey(output)
+            return None
         named = getattr(output and output.actual_instance, "run_id", "")
         # This comparison is only for speed.
         if named != self.run_id:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, cast
 
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
@@ -29,7 +28,7 @@ class Polls:
     - at once, if the server held the poll for the full window;
     - after a backoff, if the server ended the poll early by a 204 (without the backoff, a server
       that ignores windows would be asked in a hot loop);
-    - after the ``Retry-After`` of the 204, if it has one;
+    - in any case after the ``Retry-After`` of the 204, if it has one;
     - with a shorter window, if a proxy or the server cut the poll by an error.
 
     If the server does not serve the output of a pending run, the run is read instead, until it is
@@ -80,8 +79,7 @@ class Polls:
             margin = max(clock.round_trip, wait.contact.margin)
             window, total = fitted(window, limit, margin)
         try:
-            # A 204 may ask for a pause, see `Contact.runs`.
-            output: Any = self._runs.get_run_output(
+            output = self._runs.get_run_output(
                 run.run_id, block_timeout=window, _request_timeout=total
             )
         except ApiException as error:
@@ -94,11 +92,9 @@ class Polls:
                 words = f"run {short(run.run_id)} has no output yet"
                 raise decided(run.wait_timeout(0.0, words, heard=False)) from error
             raise
-        if isinstance(output, Pause):
-            wait.turns.hold(clock.now() + output.seconds)
-            return Pause(0.0)
+        output = run.checked_output(output, wait)
         if output is not None or wait.caller.once:
-            return run.checked_output(cast("RunOutput | None", output))
+            return output
         if not was_full(window, clock.now() - began):
             return self._count_early()
         self._early = 0

@@ -34,6 +34,8 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
+from urllib3 import HTTPHeaderDict
+
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import RetryPolicy, failure_of, retry_after
@@ -93,8 +95,8 @@ class RequestedRun(Protocol):
 class Contact(NamedTuple):
     """How the waits of a handle, an agent or a batch reach their server."""
 
-    # These operations do not retry by themselves. If a 204 has a ``Retry-After``, they return a
-    # `Pause` instead of None.
+    # These operations do not retry by themselves. If there is no output yet, they return the
+    # headers of the 204 instead of None.
     runs: RunsApi
     # The transport, which knows whether its address was ever reached (`reached`).
     rest: Any
@@ -115,8 +117,8 @@ class Contact(NamedTuple):
             return cls(runs, SimpleNamespace(reached=True), Health(), turns=turns)
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
-        once.api_client.on_empty = _asked_pause
-        health = rest.learnt.get("health") or health_of(client)
+        once.api_client.on_empty = HTTPHeaderDict
+        health = health_of(client)
         retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
         return cls(once, rest, health, retries, margin, turns)
 
@@ -126,12 +128,6 @@ def health_of(client: ApiClient) -> Health:
     learnt = client.rest_client.learnt
     health: Health = learnt.get("health") or learnt.setdefault("health", Health())
     return health
-
-
-def _asked_pause(headers: Mapping[str, str]) -> Pause | None:
-    """Return the pause that a 204 asks for, or None."""
-    seconds = retry_after(headers)
-    return Pause(seconds) if seconds else None
 
 
 def decided(error: BaseException, whose: Whose = "run") -> BaseException:
@@ -285,7 +281,7 @@ class Wait:
         If the late error is new, its cause is the last failure, or else the error that holds the
         call.
         """
-        cause = error or (self.turns.held_by if self.held else None)
+        cause = error or (self.turns.asked_by() if self.held else None)
         if self._late is None and cause is not None:
             return cause
         words = f"out of time after {self.elapsed:.1f} s"
@@ -324,8 +320,10 @@ class Wait:
             now, era = clock.now(), turns.era
             held, survives = turns.held_until - now, self.caller.survives
             if held > min(self.ends - now, survives):
-                if held > survives > 0 and turns.held_by is not None:
-                    raise decided(turns.held_by, "all")
+                asked = turns.asked_by()
+                # A 204 is no failure. Alone, the call that it holds is late.
+                if held > survives > 0 and (self.caller.shared or asked.status != 204):
+                    raise decided(asked, "all")
                 raise decided(self.late_error(error))
             # Near the deadline, it is better to send a request out of turn than not at all.
             turn = min(turns.next_turn(now), self.ends - self.least_left)
@@ -336,12 +334,24 @@ class Wait:
                 return
         raise decided(self.late_error(error))
 
+    def obey(self, headers: Mapping[str, str]) -> None:
+        """Begin no request before the end of the ``Retry-After`` of a 204, if it has one."""
+        if seconds := retry_after(headers):
+            reason = f"there is no output yet; Retry-After: {seconds:.0f} s"
+            error = ApiException(204, reason, headers=headers)
+            self.turns.hold(timing().now() + seconds, error)
+
     def _tick(self, *, now: bool = False) -> None:
         """Call ``on_tick`` if it is due. With ``now``, call it in any case."""
         ticks, moment = self._ticks, timing().now()
         if ticks is not None and (now or moment >= ticks.due):
             ticks.due = moment + ticks.every
-            ticks.on_tick(moment - self.began)
+            try:
+                ticks.on_tick(moment - self.began)
+            except ApiException as error:
+                # It is no failure of the request during which it was raised.
+                decided(error)
+                raise
 
     def _until_tick(self) -> float:
         """Seconds until ``on_tick`` is due, above 0."""

@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
-from acp_client_v0_1.handles._create import Create, NoAgent, SearchProbe, find_by_token
+from acp_client_v0_1.handles._create import Create, find_by_token, search
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._match import asked_for, is_of, same_alias
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
@@ -586,10 +586,7 @@ class AgentHandle(NoSettings):
         Runs of other agents with the client token are left out. Raise `ApiValueError` if this agent
         has such runs, and each of them has another input or config.
         """
-        try:
-            return asked_for(self._search(client_token_of(creation), wait), creation)
-        except NoAgent as missing:
-            raise missing.error from None
+        return asked_for(self._search(client_token_of(creation), wait), creation)
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
@@ -602,10 +599,9 @@ class AgentHandle(NoSettings):
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
         """Search for the runs with a client token. Some may be of other agents."""
-        find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        probe = SearchProbe(wait, self.agent_id)
-        find = partial(find, turn=wait.take_turn)
-        return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
+        runs, agent_id, turn = wait.contact.runs, self.agent_id, wait.take_turn
+        find = partial(find_by_token, runs, client_token, agent_id, turn=turn)
+        return search(wait, agent_id, lambda limit: find(timeout=limit))
 
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
@@ -627,9 +623,8 @@ class AgentHandle(NoSettings):
                     return False, "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.named(core.cancel, wait)
-        except (ApiException, NoAgent) as error:
-            failure = error.error if isinstance(error, NoAgent) else error
-            return False, f"the run could not be cancelled: {failure.without('method', 'url')}"
+        except ApiException as error:
+            return False, f"the run could not be cancelled: {error.without('method', 'url')}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:

@@ -296,6 +296,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
         # A 204 has no body, so its connection is free already.
         if stream is None or stream.status == 204:
+            self._wait.obey({} if stream is None else stream.headers)
             for error in refused:
                 if failure_of(error).kind == "unreadable":
                     # The server has a stream, and its next response will probably be the same.

@@ -199,6 +199,15 @@ def test_nothing_is_lost_if_the_outputs_of_all_runs_fail(
     assert runs_by_input(server).total() == 12
 
 
+def test_a_long_pause_that_a_204_asks_for_ends_the_batch(
+    server: LocalServer, agent: AgentHandle, executor: Executor | None
+) -> None:
+    fault = Fault(path="/runs/*/output", status=204, headers={"Retry-After": "400"})
+    server.faults.add(fault)
+    with pytest.raises(ApiException, match="no output yet; Retry-After: 400 s"):
+        list(agent.map(numbers(6), concurrency=2, executor=executor))
+
+
 def test_a_create_whose_response_breaks_off_is_searched_for_by_a_new_client(
     server: LocalServer, agent: AgentHandle
 ) -> None:

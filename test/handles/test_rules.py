@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from support.serving import Clock, a_contact
@@ -591,6 +592,19 @@ def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock: Clock) -> 
         limited.turns.failed(failure_of(answer(429, 7)), answer(429, 7), 0, clock.now)
         other.perform("look", lambda limit: None)
         assert clock.pauses == pauses
+
+
+def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock: Clock) -> None:
+    """Threads of a batch raise it at once, and each notes in it whose failure it is."""
+    contact, first = a_contact(batch=True), answer(429, 400)
+    raised: list[ApiException] = []
+    for caller in (IN_BATCH, BESIDE, IN_BATCH):
+        with pytest.raises(ApiException) as caught:
+            Wait(contact, caller=caller).perform("look", Mock(side_effect=[first]))
+        raised.append(caught.value)
+    assert [error.whose for error in raised] == ["all", "run", "all"]
+    assert len({id(error) for error in raised}) == 3
+    assert {str(error) for error in raised} == {str(first)}
 
 
 @pytest.mark.parametrize(

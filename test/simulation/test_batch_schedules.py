@@ -131,6 +131,17 @@ def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_e
     }
 
 
+def test_a_run_that_fails_after_its_question_is_compared_with_one_that_has_ended(
+    tmp_path: Path,
+) -> None:
+    """Its own output, which was the question, shows nothing about the server."""
+    world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), 1, begins=60.0))
+    world.plans[1] = {"step": 40.0, "questions": 1, "ends_in": "success"}
+    call = world.map(range(2), new_journal(tmp_path), concurrency=2, on_interrupt=answer)
+    assert call.error is None
+    assert (call.results(), [*call.errors()]) == ([0], [1])
+
+
 def test_a_run_whose_output_failed_is_asked_once_more_by_retry_failed(tmp_path: Path) -> None:
     for mended in (True, False):
         world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), of=1))
