@@ -22,11 +22,7 @@ from acp_client_v0_1._errors import AMBIGUOUS, one_line, short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    NotFoundException,
-    ResponseValidationError,
-)
+from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError
 from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._match import differences, is_of
 from acp_client_v0_1.handles._rules import Pause, Probe, is_unserved

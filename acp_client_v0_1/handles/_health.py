@@ -42,7 +42,7 @@ class Health:
     failures does not depend on it.
     """
 
-    # The present outage, if there is one. Other threads replace it, so each method reads it once.
+    # The present outage, or None. Any thread may replace it, so each method reads it only once.
     outage: Outage | None = None
     # Until this time, a new outage is logged only once it has lasted for `Timing.quiet` seconds. If
     # a single run always fails while others work, each of its failures begins an outage, and the
@@ -61,7 +61,8 @@ class Health:
         outage, self.outage = self.outage, None
         if outage is None or not outage.logged:
             return ""
-        # If only streams and searches have failed, the success of another action ends no outage.
+        # If only streams or searches have failed, the server did not fail, and now succeeds with
+        # another action. So there is no end of an outage to log.
         if action not in outage.actions and outage.actions <= DISPENSABLE:
             return ""
         lasted = now - outage.since

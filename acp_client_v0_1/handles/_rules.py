@@ -51,15 +51,15 @@ def is_unserved(error: ApiException) -> bool:
 class Caller:
     """Who waits for a request. The parts of a call keep the caller of the call."""
 
-    # For how many times `Timing.outage` failures are survived: 0, 1, or infinity, which means that
-    # only the deadline ends the wait. With 0, the client's own retries do not apply either.
+    # Failures are survived for this many times `Timing.outage`. If it is 0, the first failure ends
+    # the wait, without the client's own retries. If it is infinity, only the deadline ends it.
     outages: float = math.inf
     # Whether the caller has others beside it: it is a run of a batch. Then an error may be of all
     # runs, and a search for a run is repeated until it has worked.
     shared: bool = False
     # Whether the caller wants one request. It is sent again only if the server limits requests.
     once: bool = False
-    # Whether the caller is called, or can stop the wait, also while a request is under way.
+    # Whether ``stop`` is checked, and ``on_tick`` called, also during a request.
     watched: bool = False
 
     @property
@@ -84,7 +84,8 @@ class Known(NamedTuple):
     now: float
     # The last moment at which the wait begins a request.
     last: float = math.inf
-    # The failures in a row before this failure, and when they began. It is infinity for the first.
+    # The failures in a row before this failure, and the time of the first of them. If there are
+    # none, this time is infinity.
     failures: int = 0
     since: float = math.inf
     # Whether there is a sign that the address is right. If there is none, a failure gets only as
@@ -161,8 +162,8 @@ def decide(
 
 def _after_no_response(action: Action, failure: Failure, caller: Caller, known: Known) -> Decision:
     """Decide after a request that was not sent or was limited, or an unreadable response."""
-    # Either shows a wrong address if nothing else shows that the address is right. Then there are
-    # only as many retries as the client makes for a single call, or as the deadline allows.
+    # As long as nothing shows that the address is right, such a failure is taken for a sign of a
+    # wrong address. Then the request is retried as often as a single call, and not for an outage.
     limited = failure.kind == "limited" or failure.full_pool
     wrong_address = not (known.reached or limited)
     few_retries = wrong_address or (action == "describe" and failure.kind == "unreadable")
@@ -248,8 +249,9 @@ class Window:
     held the poll for that long.
 
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
-    - After a full window, the next window is twice as long, as long as it stays below three
-      quarters of the longest window that was cut, of the last cuts in a row.
+    - After a full window, the next window is twice as long, unless it would reach three quarters
+      of the longest window that was cut. A cut that follows a full window replaces this longest
+      window, and a cut that follows another cut can only raise it.
     - Ten minutes after the last cut, a window of the first length is tried again.
 
     Example: a poll of 30 seconds is cut after 7, so the next window is 5, and then 10. If this one
