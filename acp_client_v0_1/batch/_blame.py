@@ -1,9 +1,10 @@
 """Whose failure it is, if a request about one run of a batch has failed for an outage.
 
 Strategy: the same request is sent once for a run that has ended, and whose output the server has
-served before. If the server serves it again, the failed request is sent once more, and only its failure is an outcome of the run. If
-the server does not serve it, or if there is no such run, the error ends the batch, and the run
-stays open. So one run that always fails costs one item, and an outage costs none.
+served before. If the server serves it again, the failed request is sent once more, and only its
+failure is an outcome of the run. If the server does not serve it, or if there is no such run, the
+error ends the batch, and the run stays open. So one run that always fails costs one item, and an
+outage costs none.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError
 from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._match import differences, is_of
-from acp_client_v0_1.handles._rules import Pause, Probe, is_unserved
+from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
@@ -245,15 +245,14 @@ def search(wait: Wait, agent_id: str, send: Callable[[float], list[Run] | Pause]
 
     def probe(error: ApiException) -> Pause:
         nonlocal failed_alone
-        decision: Pause | Probe = Pause(0.0)
         if not server_works(wait, agent_id):
             decision = wait.judge("search", error, probed=True)
-        elif failed_alone:
+            return decision if isinstance(decision, Pause) else Pause(0.0)
+        if failed_alone:
             wait.contact.health.fails.add("search")
             raise error
-        else:
-            failed_alone = True
-        return decision if isinstance(decision, Pause) else Pause(0.0)
+        failed_alone = True
+        return Pause(0.0)
 
     return wait.perform("search", send, probe=probe)
 

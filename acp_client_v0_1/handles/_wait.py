@@ -118,9 +118,8 @@ class Contact(NamedTuple):
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
         once.api_client.on_empty = HTTPHeaderDict
-        health = health_of(client)
         retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
-        return cls(once, rest, health, retries, margin, turns)
+        return cls(once, rest, health_of(client), retries, margin, turns)
 
 
 def health_of(client: ApiClient) -> Health:
