@@ -156,8 +156,8 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
-    fields = () if kind is dict else value
-    known = {field: part.text for field, part in fields if type(part) is JsonCopy}
+    fields = {} if kind is dict else vars(cast("BaseModel", value))
+    known = {field: part.text for field, part in fields.items() if type(part) is JsonCopy}
     try:
         content = _encoded(value, known)
         plain = is_plain(value)

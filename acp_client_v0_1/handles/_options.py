@@ -89,6 +89,9 @@ def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     # A constructor would keep another copy of a `JsonCopy`, without the text.
     copies = {name: value for name, value in given.items() if type(value) is JsonCopy}
     try:
-        return RunCreate(agent_id=agent_id, **given).model_copy(update=copies)
+        creation = RunCreate(agent_id=agent_id, **given)
+        # The values have been checked, and the create is new, so it need not be copied.
+        vars(creation).update(copies)
+        return creation
     except ValidationError as error:
         raise ApiValueError(faults_of(error)) from error
