@@ -2,8 +2,8 @@
 
 The site shows README.md, as its start page, and docs/. They are copied to build/site-pages and
 changed there where only GitHub shows them well: links to files that are no pages, and top-level
-headings after the first. Only the reference exists on the site alone: the generator fills it from
-the docstrings.
+headings after the first. The reference of the public names exists on the site alone: the generator
+fills it from the docstrings.
 
 The index of the search is rewritten after the build. docs/reference/words.md has the words that
 people type, and each of them becomes an entry that leads to the right section. Guides come before
@@ -89,11 +89,12 @@ def collect() -> None:
         _write(_place(page), _for_the_site(page))
     reference = PAGES / "reference"
     for page_name, (title, names) in REFERENCE.items():
-        text = _reference(title, (f"{PACKAGE}.{name}" for name in names))
-        _write(reference / f"{page_name}.md", text)
+        text = _directives(f"{PACKAGE}.{name}" for name in names)
+        _write(reference / f"{page_name}.md", f"# {title}\n\n{text}")
     testing = (name for name in public_names() if name.startswith(f"{PACKAGE}.testing."))
-    _write(reference / "testing.md", _reference("Testing", testing))
-    _write(reference / "errors.md", _errors())
+    _write(reference / "testing.md", f"# Testing\n\n{_directives(testing)}")
+    with (reference / "errors.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{_errors()}")
     _write(PAGES / "site.css", STYLE)
     _write(PAGES / "site.js", SCRIPT)
 
@@ -141,14 +142,14 @@ def _for_the_site(page: Path) -> str:
     return outside_code(page.read_text("utf-8"), changed)
 
 
-def _reference(title: str, names: Iterable[str], options: str = "") -> str:
-    """A page of the reference: a directive for each name."""
+def _directives(names: Iterable[str], options: str = "") -> str:
+    """A directive for each name, of which the generator makes its part of the reference."""
     chosen = f"    options: {{{options}}}\n" if options else ""
-    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{chosen}" for name in names)
+    return "\n".join(f"::: {name}\n{chosen}" for name in names)
 
 
 def _errors() -> str:
-    """The page of the errors, in the order in which the tree is drawn."""
+    """The end of the page of the errors, in the order in which the tree is drawn."""
     tree = str(exceptions.__doc__)
     names = [
         name
@@ -157,7 +158,7 @@ def _errors() -> str:
     ]
     names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
     # How an error is built is of no interest, what it is, is.
-    return _reference("Errors", names, "merge_init_into_class: false, show_bases: true")
+    return _directives(names, "merge_init_into_class: false, show_bases: true")
 
 
 def _is_error(value: Any) -> bool:

@@ -62,7 +62,9 @@ class Configuration(ConfigurationReport):
         ignore_operation_servers: Send requests to ``host`` even if a script names another.
         ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
         retries: The maximum number of retries of a request (3), ``False`` for none, or a
-            ``urllib3.Retry`` for the details.
+            ``urllib3.Retry``, of which ``total``, ``connect``, ``read``, ``status``,
+            ``status_forcelist``, ``backoff_factor``, ``backoff_max`` and
+            ``respect_retry_after_header`` are used.
         ca_cert_data: Certificates to trust, as PEM (text or bytes) or DER (bytes).
         cert_file: File of the client's certificate (PEM), for mutual TLS.
         key_file: File of the client's key (PEM), if it is not in ``cert_file``.

@@ -445,10 +445,9 @@ class AgentHandle(NoSettings):
         The ``next()`` of the batch raises
 
         - any exception that ``inputs`` raises;
-        - an error that all runs would get: 401, 403, a wrong address, no such agent, no descriptor
-          to ``check`` by, a ``Retry-After`` of more than 300 seconds, an outage of 300 seconds
-          which the request for another run confirms, or what ``connect`` raises. But an `OSError`
-          of ``connect`` is the error of one item;
+        - an error that all runs would get, such as 401, a wrong address, or an outage of 300
+          seconds which the request for another run confirms. The guide to batches lists them;
+        - what ``connect`` raises, but for an `OSError`: this is the error of one item;
         - `JournalError` if the journal is locked, damaged, of another batch, or cannot be used as a
           file;
         - `JournalMismatch` if an input differs from the same input in the journal;

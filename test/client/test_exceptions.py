@@ -94,7 +94,7 @@ def test_the_tree_at_the_top_of_the_file_is_the_tree_of_the_classes():
         assert parent == (bases[0].__name__ if bases else None), name
 
 
-def test_the_tables_of_the_guide_say_of_each_error_what_its_docstring_says():
+def test_the_list_of_errors_says_of_each_what_its_docstring_says():
     words = dict.fromkeys(re.findall(r"\w+", exceptions.__doc__))
     tree = [name for name in words if name in exceptions.__all__]
     public = {name: getattr(acp, name) for name in acp.__all__ if name not in tree}
@@ -105,7 +105,7 @@ def test_the_tables_of_the_guide_say_of_each_error_what_its_docstring_says():
         for name in listed:
             summary = inspect.getdoc(getattr(acp, name)).partition("\n")[0]
             rows.append(f"| `{name}` | {summary.removesuffix('.').replace('``', '`')} |")
-        page = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
+        page = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
         section = page.read_text("utf-8").partition(f"{heading}\n")[2]
         table = section.partition("| exception | when |\n|---|---|\n")[2].partition("\n\n")[0]
         assert table == "\n".join(rows)
