@@ -93,8 +93,8 @@ def collect() -> None:
         _write(reference / f"{page_name}.md", f"# {title}\n\n{text}")
     testing = (name for name in public_names() if name.startswith(f"{PACKAGE}.testing."))
     _write(reference / "testing.md", f"# Testing\n\n{_directives(testing)}")
-    with (reference / "errors.md").open("a", encoding="utf-8") as page:
-        page.write(f"\n{_errors()}")
+    listed = (reference / "errors.md").read_text("utf-8")
+    _write(reference / "errors.md", f"{listed}\n{_errors()}")
     _write(PAGES / "site.css", STYLE)
     _write(PAGES / "site.js", SCRIPT)
 
