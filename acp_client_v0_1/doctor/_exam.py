@@ -201,7 +201,10 @@ class Exam:
         return None if handle is None else handle.run
 
     def clean_up(self) -> None:
-        """Delete the runs of this examination, and say which may be left."""
+        """Delete the runs of this examination, and say which may be left.
+
+        A create that got no clear response counts, if no search shows whether it made a run.
+        """
         self.section, self.until = "5. Runs", monotonic() + 10 * SECOND
         # By its id: whether a run is gone. A server may give all runs one id.
         gone, unclear = dict[str, bool](), 0
