@@ -115,10 +115,8 @@ def resolve_timeout(
     ``block_window`` is the time for which the server may hold a long poll, or None for other calls.
     """
     if request_timeout is None:
-        timeout = Timeout.of(default, "Configuration.timeout")
-        if isinstance(default, (tuple, list)):
-            timeout = Timeout(total, timeout.connect, timeout.read)
-        return timeout if block_window is None else _widened(timeout, block_window, margin)
+        limits: Any = tuple(default) if isinstance(default, list) else default
+        return _configured(limits, total, block_window, margin)
     timeout = Timeout.of(request_timeout)
     if block_window is None:
         return timeout
@@ -157,7 +155,16 @@ def _parsed(value: float | tuple[float | None, ...] | None, name: str) -> Timeou
     return Timeout(total=_seconds(value, name))
 
 
-def _widened(timeout: Timeout, block_window: float, margin: float) -> Timeout:
+# The settings rarely change, and each call needs its timeouts.
+@functools.lru_cache(maxsize=64)
+def _configured(
+    default: RequestTimeout, total: float | None, block_window: float | None, margin: float
+) -> Timeout:
+    timeout = Timeout.of(default, "Configuration.timeout")
+    if isinstance(default, tuple):
+        timeout = Timeout(total, timeout.connect, timeout.read)
+    if block_window is None:
+        return timeout
     enough = block_window + margin
 
     def longer(limit: float | None) -> float | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Annotated, Any, cast, get_args, get_origin
 
@@ -41,8 +41,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 @cache
-def _adapter_of(operation: Operation[Any]) -> TypeAdapter[Any]:
-    return _adapter(operation.returns())
+def _validator_of(operation: Operation[Any]) -> Callable[[bytes], Any]:
+    # The validator's own method: the adapter's would be another call of Python for each response.
+    return _adapter(operation.returns()).validator.validate_json
 
 
 def validate(content: bytes | str, kind: Any) -> Any:
@@ -53,7 +54,7 @@ def validate(content: bytes | str, kind: Any) -> Any:
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     content = response.data or b""
     try:
-        return read_json(_adapter_of(operation).validate_json, content)
+        return read_json(_validator_of(operation), content)
     except ValidationError as error:
         reason = _explanation(response, content, operation.returns(), error)
         raise _with_body(ResponseValidationError, response, content, reason) from error

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote
 from uuid import UUID
 
@@ -28,8 +28,13 @@ from acp_client_v0_1._schema.free_json import JsonCopy, is_plain, not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
-# RFC 3986, section 2.3, lists the unreserved characters.
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+# RFC 3986, section 2.3, lists the unreserved characters. A segment of them is sent as it is, unless
+# a URL parser would remove it.
+_UNRESERVED = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]+")
+
+# pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it writes
+# U+FFFD for a lone surrogate. `not_json` refuses all of these.
+_ODD = re.compile(rb"NaN|Infinity|\xef\xbf\xbd")
 
 # Servers can read no larger integer.
 _LARGEST = 2**63 - 1
@@ -53,8 +58,7 @@ class Parameter:
     block_window: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BoundArguments:
+class BoundArguments(NamedTuple):
     """The arguments of one call, checked and encoded for the request."""
 
     # The target is the path and the query, relative to the host.
@@ -112,10 +116,12 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
     """Encode one path segment (RFC 3986, section 3.3), or refuse a value that changes the path."""
     if not isinstance(value, str):
         raise wrong_type(name, "a str", value)
+    if _UNRESERVED.fullmatch(value):
+        return value
     if not value:
         raise ApiValueError(f"{name} must not be empty")
     try:
-        segment = value if _UNRESERVED.fullmatch(value) else quote(value, safe=safe_chars)
+        segment = quote(value, safe=safe_chars)
     except UnicodeEncodeError as error:
         raise ApiValueError(f"{name} must be valid Unicode: {error}") from error
     # A URL parser removes the segment "." from a path, and also ".." with the segment before it. A
@@ -133,10 +139,6 @@ def identifier(name: str, value: object) -> str:
     return str.__str__(cast("str", text))
 
 
-def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
-    return kind if isinstance(kind, type) else kind()
-
-
 def _integer(parameter: Parameter, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(parameter.name, "an int", value)
@@ -149,14 +151,15 @@ def _integer(parameter: Parameter, value: object) -> int:
 
 def content_of(parameter: Parameter, value: Any) -> bytes:
     """Encode a body as JSON. The value is a model, a mapping of its fields, or a free mapping."""
-    name, kind = parameter.name, _loaded(parameter.type)
+    name = parameter.name
+    kind: Any = parameter.type if isinstance(parameter.type, type) else parameter.type()
     given: object = value
-    if kind is not dict and isinstance(given, Mapping):
+    if kind is not dict and not isinstance(value, kind) and isinstance(given, Mapping):
         value = constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
-    fields = {} if kind is dict else vars(cast("BaseModel", value))
+    fields: dict[str, Any] = {} if kind is dict else vars(value)
     known = {field: part.text for field, part in fields.items() if type(part) is JsonCopy}
     try:
         content = _encoded(value, known)
@@ -165,11 +168,8 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
     except ValueError as error:
         why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
-    # pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it
-    # writes U+FFFD for a lone surrogate. `not_json` refuses all of these. pydantic-core goes first,
-    # because it refuses a structure that contains itself.
-    thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
-    if (thorough or not plain) and (fault := not_json(value)):
+    # pydantic-core goes first, because it refuses a structure that contains itself.
+    if (not plain or _ODD.search(content)) and (fault := not_json(value)):
         raise ApiValueError(_placed(name, fault))
     # A model that has a `JsonCopy` has an id, too.
     texts = [b',"%b":%b' % (field.encode(), text) for field, text in known.items()]
@@ -208,15 +208,16 @@ def _encoded(value: object, known: Mapping[str, bytes]) -> bytes:
     """Encode a body, without the fields whose texts are ``known``."""
     if isinstance(value, Conversions) and any_null(value):
         return to_json(value.to_dict())
+    excluded = {*known} or None
     try:
-        return to_json(value, exclude_none=True, exclude={*known})
+        return to_json(value, exclude_none=True, exclude=excluded)
     except PydanticSerializationError:
         # A model is built on first use. Another thread may have built the validator of the model,
         # but not yet its serializer. If the model is complete, `model_rebuild` does nothing, and
         # the second `to_json` raises the same error.
         if isinstance(value, BaseModel):
             type(value).model_rebuild()
-        return to_json(value, exclude_none=True, exclude={*known})
+        return to_json(value, exclude_none=True, exclude=excluded)
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:

@@ -161,11 +161,12 @@ class RESTClientObject:
         return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
-        began = time.monotonic()
+        began = 0.0
         counter = RetryCounter(policy)
         observer = self.observer
         while True:
             number, started = counter.retries + 1, time.monotonic()
+            began = began or started
             try:
                 if observer is None:
                     response = self._attempt(call)
@@ -182,12 +183,13 @@ class RESTClientObject:
                     failure.attempts, failure.elapsed = number, time.monotonic() - began
                     raise
             else:
-                took = time.monotonic() - started
-                status = response.status
-                outcome = f"returned {status}"
+                ended, status = time.monotonic(), response.status
+                response.attempts, response.elapsed = number, ended - began
+                if status < 300 and not _log.isEnabledFor(logging.DEBUG):
+                    return response
+                took, outcome = ended - started, f"returned {status}"
                 facts = {"attempt": number, "seconds": took, "status": status}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
-                response.attempts, response.elapsed = number, time.monotonic() - began
                 if status < 300:
                     return response
                 if moved := _moved(call, response):

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _PORTS = {"http": 80, "https": 443}
-# This matches a URL in two groups: the scheme with the authority, and the path with the query.
-_AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
 # A host that ends in one of these has the path of an operation.
 _OPERATION = re.compile(r"/runs\Z|/(agents|runs|threads)/search\Z")
 _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 # This matches the host and the port of a URL, as far as their brackets go.
 _HOST = re.compile(r"[^][]*|\[[^][]*\](:.*)?")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_NO = r"\x00-\x20\x7f\\"
+_FORBIDDEN = re.compile(f"[{_NO}]")
+# This matches a URL in two groups: the scheme with the authority, and the path with the query.
+_URL = re.compile(f"([^/?#{_NO}]*//[^/?#{_NO}]*)([^#{_NO}]*)(?:#[^{_NO}]*)?")
 # Python's codec implements IDNA 2003, and the package idna IDNA 2008 (RFC 5891), by which browsers
 # go. For some names, each of the two finds another domain. IDNA 2003 replaces these characters, or
 # leaves them out.
@@ -39,11 +41,12 @@ class Origin:
     scheme: str
     host: str
     port: int
+    # The value of the ``Host`` header of each request: no default port, and no zone of an IPv6
+    # address.
+    authority: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def authority(self) -> str:
-        """The value of the ``Host`` header: no default port, and no zone of an IPv6 address."""
-        return self._authority(self.host.partition("%")[0])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "authority", self._authority(self.host.partition("%")[0]))
 
     def _authority(self, host: str) -> str:
         host = f"[{host}]" if ":" in host else host
@@ -54,8 +57,7 @@ class Origin:
         return f"{self.scheme}://{self._authority(self.host.replace('%', '%25'))}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The target of a request: an origin, and the path with its query."""
 
     origin: Origin
@@ -85,9 +87,9 @@ def checked_host(host: object) -> str:
 
 def parse_target(url: str, name: str = "url") -> Target:
     """Split an absolute URL into its origin and path. Errors call the URL ``name``."""
-    if _FORBIDDEN.search(url):
+    split = _URL.fullmatch(url)
+    if split is None and _FORBIDDEN.search(url):
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
-    split = _AUTHORITY.match(url)
     base, path = split.groups() if split else (url, "")
     # If a password contains a slash, the "@" after the user information is in the path. So errors
     # quote nothing of a URL that has an "@" anywhere.

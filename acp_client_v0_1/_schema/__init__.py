@@ -340,10 +340,12 @@ def any_null(model: BaseModel) -> bool:
 
 def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
     """Yield the path, in the dumped model, to each unknown field that is null."""
-    yield from (
-        (name,) for name, value in (model.__pydantic_extra__ or {}).items() if value is None
-    )
+    if extra := model.__pydantic_extra__:
+        yield from ((name,) for name, value in extra.items() if value is None)
     for name, value in model.__dict__.items():
+        if value is None or isinstance(value, (str, dict)):
+            # The check for a model calls Python code, which these values of most fields spare.
+            continue
         if isinstance(value, BaseModel):
             yield from (_key(model, name) + place for place in _nulls(value))
         elif isinstance(value, list):

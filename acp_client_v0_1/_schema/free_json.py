@@ -61,7 +61,13 @@ def is_plain(value: object) -> bool:
 
     This does not look for floats that are not finite, nor for lone surrogates.
     """
-    return all(_is_plain(part) for _, part in _parts(value))
+    parts: Iterable[Any] = (value,)
+    if isinstance(value, BaseModel):
+        parts = (*vars(value).values(), *(value.__pydantic_extra__ or {}).values())
+    for part in parts:  # noqa: SIM110 - a generator takes twice as long
+        if type(part) not in _PLAIN and not _is_plain(part):
+            return False
+    return True
 
 
 def not_json(value: object, levels: int = _DEEPEST) -> str | None:
@@ -73,10 +79,8 @@ def not_json(value: object, levels: int = _DEEPEST) -> str | None:
     return _fault(value, "", levels + isinstance(value, BaseModel))
 
 
-def _parts(value: object) -> Iterable[tuple[str, object]]:
-    """Return the free objects of a model's fields, or the mapping itself, with their places."""
-    if not isinstance(value, BaseModel):
-        return (("", value),)
+def _parts(value: BaseModel) -> Iterable[tuple[str, object]]:
+    """Return the free objects of a model's fields, with their places."""
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     return ((f".{name}", part) for name, part in fields.items() if type(part) not in _PLAIN)
 
