@@ -113,7 +113,10 @@ class EventDecoder:
         name, text, event_id = raw
         if name not in _NAMES:
             return None
-        payload = self._payload(text)
+        try:
+            payload = self._validate(text)
+        except ValidationError as error:
+            payload = surrogates.read_again(error, self._validate, text)
         # `root` is what `actual_instance` returns, without a call for each event.
         data = payload.root
         if data.run_id != self._core.run_id:
@@ -137,16 +140,10 @@ class EventDecoder:
             raise gap
         return event
 
-    def _payload(self, text: str) -> StreamEventPayload:
-        try:
-            return self._validate(text)
-        except ValidationError as error:
-            return surrogates.read_again(error, self._validate, text)
-
     @property
     def result(self) -> RunResult | None:
         """The last event, if it was a result. This is a copy, as callers may change the event."""
-        data = self._payload(self._result).root if self._result else None
+        data = surrogates.read_json(self._validate, self._result).root if self._result else None
         return data if isinstance(data, RunResult) else None
 
     def _note_gap(self, gap: Gap) -> StreamGap:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1._errors import short, warn_caller
+from acp_client_v0_1._schema.free_json import JsonCopy
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
 
@@ -79,7 +80,11 @@ def is_on(run: Run, thread_id: str) -> bool:
 
 def carries(run: Run, client_token: str) -> bool | None:
     """Tell whether a run carries a client token. Return None if the server does not show that."""
-    found, token = client_token_of(run.creation).strip().lower(), client_token.strip().lower()
+    found = client_token_of(run.creation)
+    if not found or found == client_token:
+        # An exact token needs no further look, and most servers return that, or none.
+        return bool(found) or None
+    found, token = found.strip().lower(), client_token.strip().lower()
     return found == token or (None if _MASKED.fullmatch(found) else False)
 
 
@@ -109,8 +114,10 @@ def differences(run: Run, asked: RunCreate) -> list[str]:
 def _other_values(run: Run, asked: RunCreate) -> list[str]:
     other: list[str] = []
     for name in ("input", "config"):
-        found = getattr(run.creation, name)
-        if found and not _has(found, to_jsonable_python(getattr(asked, name))):
+        found, wanted = getattr(run.creation, name), getattr(asked, name)
+        if found and type(wanted) is not JsonCopy:
+            wanted = to_jsonable_python(wanted)
+        if found and not _has(found, wanted):
             other.append(name)
     return other
 
@@ -141,6 +148,8 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
 
 def _has(found: Any, wanted: Any) -> bool:
     """Tell whether ``found`` contains ``wanted``. A server may add keys and nulls of its own."""
+    if isinstance(wanted, str):
+        return bool(found == wanted)
     if isinstance(wanted, dict):
         parts = cast("dict[str, Any]", wanted)
         members = cast("dict[str, Any]", found) if isinstance(found, dict) else {}

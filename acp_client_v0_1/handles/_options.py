@@ -12,7 +12,6 @@ from typing_extensions import TypedDict
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._operation import faults_of
-from acp_client_v0_1._schema.free_json import JsonCopy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.models.run_create import RunCreate
@@ -86,12 +85,12 @@ def given_options(
 
 def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     """Make a create from its fields."""
-    # A constructor would keep another copy of a `JsonCopy`, without the text.
-    copies = {name: value for name, value in given.items() if type(value) is JsonCopy}
+    # The free objects have been checked. Validation would copy them again, without the text of a
+    # `JsonCopy`.
+    free = {name: value for name, value in given.items() if isinstance(value, dict)}
     try:
-        creation = RunCreate(agent_id=agent_id, **given)
-        # The values have been checked, and the create is new, so it need not be copied.
-        vars(creation).update(copies)
-        return creation
+        creation = RunCreate.model_validate({**given, **dict.fromkeys(free), "agent_id": agent_id})
     except ValidationError as error:
         raise ApiValueError(faults_of(error)) from error
+    vars(creation).update(free)
+    return creation

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from inspect import iscoroutine
@@ -107,14 +106,15 @@ def dict_of(name: str, value: object) -> JsonCopy:
     The caller may change the object at any time. So the object becomes JSON text here, once, and
     what is sent, digested and shown comes of this text.
     """
-    is_plain = type(value) is dict
-    given = cast("dict[str, Any]", value) if is_plain else _mapping_of(name, value)
-    with suppress(ValueError):
+    given: Any = value if type(value) is dict else _mapping_of(name, value)
+    try:
         copy = JsonCopy(to_json(given))
-        # JSON can hold the object if the copy is equal. A copy of a set, for example, is a list.
-        # The copy of an infinite number is equal, though.
-        if copy == given and b"Infinity" not in copy.text:
-            return copy
+    except ValueError:
+        copy = None
+    # JSON can hold the object if the copy is equal. A copy of a set, for example, is a list. The
+    # copy of an infinite number is equal, though.
+    if copy is not None and copy == given and b"Infinity" not in copy.text:
+        return copy
     text = content_of(Parameter(name, "body", dict), given)
     try:
         return JsonCopy(text)
