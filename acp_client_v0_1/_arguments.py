@@ -41,9 +41,6 @@ def check_arguments(*required: str, **given: Any) -> None:
                 # The argument is one of several words.
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
-        if value is True or value is False:
-            # No other rule is about a flag.
-            continue
         unit, least = "", _LEAST.get(name)
         if name in ("block_timeout", "every", "timeout"):
             unit = " seconds"
@@ -149,7 +146,7 @@ _RULES: dict[str, Rule] = {
     "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
-    "every": ("a number of seconds", _is(int | float)),
+    "every": ("a number of seconds", _is((int, float))),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     "function": ("a function agent(input, config, context)", _takes(3)),
     # A number would be the descriptor of a file, and 1 is standard output.
@@ -175,7 +172,7 @@ _RULES: dict[str, Rule] = {
     "streaming": ('a str, "result" or "custom"', _is(str)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
-    "timeout": ("a number of seconds or None", _is(int | float)),
+    "timeout": ("a number of seconds or None", _is((int, float))),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),

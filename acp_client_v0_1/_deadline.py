@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 from acp_client_v0_1._arguments import seconds_of, wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -37,8 +36,7 @@ class NothingYet(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Timeout:
+class Timeout(NamedTuple):
     """The timeouts of one call, in seconds. None means no limit."""
 
     # The total covers the whole call: its attempts, its backoff and the body or stream.
@@ -64,8 +62,7 @@ class Timeout:
         return _parsed(limits if pair else value, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The point in time at which a call has to be done."""
 
     # The time of the monotonic clock, in seconds. None means that there is no deadline.
@@ -126,7 +123,7 @@ def resolve_timeout(
                 f"_request_timeout={request_timeout!r} is too short for "
                 f"block_timeout={block_window:g}: the server may take that long to respond"
             )
-    return replace(timeout, window=block_window)
+    return timeout._replace(window=block_window)
 
 
 def checked_total(value: object, name: str) -> float | None:
@@ -161,16 +158,13 @@ def _configured(
     default: RequestTimeout, total: float | None, block_window: float | None, margin: float
 ) -> Timeout:
     timeout = Timeout.of(default, "Configuration.timeout")
-    if isinstance(default, tuple):
-        timeout = Timeout(total, timeout.connect, timeout.read)
-    if block_window is None:
-        return timeout
-    enough = block_window + margin
+    total = total if isinstance(default, tuple) else timeout.total
+    enough = 0.0 if block_window is None else block_window + margin
 
     def longer(limit: float | None) -> float | None:
         return None if limit is None or enough > _LONGEST else max(limit, enough)
 
-    return Timeout(longer(timeout.total), timeout.connect, longer(timeout.read), block_window)
+    return Timeout(longer(total), timeout.connect, longer(timeout.read), block_window)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

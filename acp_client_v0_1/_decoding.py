@@ -35,26 +35,21 @@ _SEARCHED = 10_000
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _validator(kind: Any) -> Callable[[bytes | str], Any]:
     bounded: Any = Annotated[kind, FailFast()] if get_origin(kind) is list else kind
-    return TypeAdapter[Any](bounded)
-
-
-@cache
-def _validator_of(operation: Operation[Any]) -> Callable[[bytes], Any]:
-    # The validator's own method: the adapter's would be another call of Python for each response.
-    return _adapter(operation.returns()).validator.validate_json
+    # The adapter's own method would be another call of Python for each response.
+    return TypeAdapter[Any](bounded).validator.validate_json
 
 
 def validate(content: bytes | str, kind: Any) -> Any:
     """Decode JSON text (RFC 8259) as a type, or raise `pydantic.ValidationError`."""
-    return read_json(_adapter(kind).validate_json, content)
+    return read_json(_validator(kind), content)
 
 
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     content = response.data or b""
     try:
-        return read_json(_validator_of(operation), content)
+        return validate(content, operation.returns())
     except ValidationError as error:
         reason = _explanation(response, content, operation.returns(), error)
         raise _with_body(ResponseValidationError, response, content, reason) from error

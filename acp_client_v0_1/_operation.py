@@ -24,7 +24,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, any_null
-from acp_client_v0_1._schema.free_json import JsonCopy, is_plain, not_json
+from acp_client_v0_1._schema.free_json import is_plain, not_json, parts_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
@@ -133,10 +133,10 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
 
 def identifier(name: str, value: object) -> str:
     """Return an id, a str or a UUID, as text. Refuse an id that cannot be a path segment."""
-    text = str(value) if isinstance(value, UUID) else value
+    text: Any = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
     # A member of a caller's own enum would print as its name.
-    return str.__str__(cast("str", text))
+    return str.__str__(text)
 
 
 def _integer(parameter: Parameter, value: object) -> int:
@@ -159,11 +159,12 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a dict or {kind.__name__}"
         raise wrong_type(name, expected, value)
-    fields: dict[str, Any] = {} if kind is dict else vars(value)
-    known = {field: part.text for field, part in fields.items() if type(part) is JsonCopy}
+    texts, others = parts_of(value)
+    # Only the fields of this package's models have their names on the wire.
+    known = {} if kind is dict else texts
     try:
         content = _encoded(value, known)
-        plain = is_plain(value)
+        plain = all(map(is_plain, others.values()))
         body = content if plain else _encoded(_with_nulls(value), known)
     except ValueError as error:
         why = not_json(value) or f" cannot be written as JSON: {error}"
@@ -172,8 +173,8 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
     if (not plain or _ODD.search(content)) and (fault := not_json(value)):
         raise ApiValueError(_placed(name, fault))
     # A model that has a `JsonCopy` has an id, too.
-    texts = [b',"%b":%b' % (field.encode(), text) for field, text in known.items()]
-    return b"%b%b}" % (body[:-1], b"".join(texts)) if texts else body
+    added = [b',"%b":%b' % (field.encode(), text) for field, text in known.items()]
+    return b"%b%b}" % (body[:-1], b"".join(added)) if added else body
 
 
 def _placed(name: str, fault: str) -> str:

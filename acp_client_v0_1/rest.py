@@ -161,12 +161,11 @@ class RESTClientObject:
         return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
-        began = 0.0
+        began = time.monotonic()
         counter = RetryCounter(policy)
         observer = self.observer
         while True:
             number, started = counter.retries + 1, time.monotonic()
-            began = began or started
             try:
                 if observer is None:
                     response = self._attempt(call)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from urllib3 import HTTPHeaderDict
 
@@ -78,8 +78,7 @@ class BadFraming(http.client.HTTPException):
     """The framing of the body is not valid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A status line and headers. The version is 10 or 11, as in http.client."""
 
     version: int

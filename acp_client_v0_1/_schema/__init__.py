@@ -338,20 +338,21 @@ def any_null(model: BaseModel) -> bool:
     return next(_nulls(model), None) is not None
 
 
+_FLAT = frozenset({str, dict, type(None)})
+
+
 def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
     """Yield the path, in the dumped model, to each unknown field that is null."""
     if extra := model.__pydantic_extra__:
         yield from ((name,) for name, value in extra.items() if value is None)
     for name, value in model.__dict__.items():
-        if value is None or isinstance(value, (str, dict)):
-            # The check for a model calls Python code, which these values of most fields spare.
-            continue
-        if isinstance(value, BaseModel):
-            yield from (_key(model, name) + place for place in _nulls(value))
-        elif isinstance(value, list):
+        if isinstance(value, list):
             for index, item in enumerate(cast("list[object]", value)):
                 if isinstance(item, BaseModel):
                     yield from ((*_key(model, name), index, *place) for place in _nulls(item))
+        # The check for a model calls Python code, which most values do not need.
+        elif type(value) not in _FLAT and isinstance(value, BaseModel):
+            yield from (_key(model, name) + place for place in _nulls(value))
 
 
 def _key(model: BaseModel, name: str) -> tuple[str, ...]:

@@ -139,7 +139,7 @@ class KnownRun:
         run = made[0]
         core = cls(runs, received_id("run_id", run), contact)
         core.note(run)
-        core.duplicates = tuple(run.run_id for run in made[1:])
+        core.duplicates = tuple([run.run_id for run in made[1:]])
         return core
 
     # The state of the run
@@ -265,13 +265,11 @@ class KnownRun:
         """Keep an output that was received, if it has the run's result."""
         if isinstance(result := output.actual_instance, RunResult):
             self._outcome, self._streamed = RunStatus.SUCCESS, False
-            fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
-            try:
+            # A test's stand-in may return a value that JSON does not have. It is not kept.
+            with suppress(ValueError):
+                fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
                 # Every version of Python can read the version 2 of the format, also in a pickle.
                 self._result = result.status, marshal.dumps(fields, 2)
-            except ValueError:
-                # A test's stand-in may return a value that JSON does not have. It is not kept.
-                self._result = None
 
     def kept_output(self) -> RunOutput | None:
         """Return a copy of the output with the run's result, if it has come before."""

@@ -26,12 +26,9 @@ Invariants: no I/O.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, cast
-
-from pydantic_core import to_jsonable_python
+from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._errors import short, warn_caller
-from acp_client_v0_1._schema.free_json import JsonCopy
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
 
@@ -40,8 +37,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
 
 _UUID = re.compile("[0-9a-f]{32}")
-# A client token of one of these forms is masked or missing.
-_MASKED = re.compile(r".*([*•…<\[]|\.\.\.).*|(.)\2{2,}|redacted|masked|hidden|", re.DOTALL)
+# A client token of one of these forms is masked.
+_MASKED = re.compile(r".*([*•…<\[]|\.\.\.).*|(.)\2{2,}|redacted|masked|hidden", re.DOTALL)
 
 
 def plain_id(identifier: str) -> str:
@@ -80,12 +77,8 @@ def is_on(run: Run, thread_id: str) -> bool:
 
 def carries(run: Run, client_token: str) -> bool | None:
     """Tell whether a run carries a client token. Return None if the server does not show that."""
-    found = client_token_of(run.creation)
-    if not found or found == client_token:
-        # An exact token needs no further look, and most servers return that, or none.
-        return bool(found) or None
-    found, token = found.strip().lower(), client_token.strip().lower()
-    return found == token or (None if _MASKED.fullmatch(found) else False)
+    found, token = client_token_of(run.creation).strip().lower(), client_token.strip().lower()
+    return found == token or (None if not found or _MASKED.fullmatch(found) else False)
 
 
 def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
@@ -114,10 +107,8 @@ def differences(run: Run, asked: RunCreate) -> list[str]:
 def _other_values(run: Run, asked: RunCreate) -> list[str]:
     other: list[str] = []
     for name in ("input", "config"):
-        found, wanted = getattr(run.creation, name), getattr(asked, name)
-        if found and type(wanted) is not JsonCopy:
-            wanted = to_jsonable_python(wanted)
-        if found and not _has(found, wanted):
+        found = getattr(run.creation, name)
+        if found and not _has(found, getattr(asked, name)):
             other.append(name)
     return other
 
@@ -148,14 +139,13 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
 
 def _has(found: Any, wanted: Any) -> bool:
     """Tell whether ``found`` contains ``wanted``. A server may add keys and nulls of its own."""
-    if isinstance(wanted, str):
-        return bool(found == wanted)
     if isinstance(wanted, dict):
-        parts = cast("dict[str, Any]", wanted)
-        members = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-        return all(_has(members.get(key), part) for key, part in parts.items())
+        members: dict[str, Any] = found if isinstance(found, dict) else {}
+        parts: dict[str, Any] = wanted
+        return all(map(_has, map(members.get, parts), parts.values()))
     if isinstance(wanted, list) and isinstance(found, list):
-        values, items = cast("list[object]", found), cast("list[object]", wanted)
+        values: list[object] = found
+        items: list[object] = wanted
         return len(values) == len(items) and all(map(_has, values, items))
     # Python takes 1 and True for the same.
     same_kind = isinstance(found, bool) == isinstance(wanted, bool)

@@ -76,10 +76,11 @@ def given_options(
             meant = did_you_mean(name, signature(caller).parameters)
             raise ApiTypeError(f"{wrong}{meant or field}")
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
-    given = {name: value for name, value in {**others, **options}.items() if value is not None}
-    for name in ("input", "config", "metadata"):
-        if name in given:
-            given[name] = dict_of(name, given[name])
+    given: dict[str, Any] = {}
+    for name, value in {**others, **options}.items():
+        if value is not None:
+            is_free = name in ("input", "config", "metadata")
+            given[name] = dict_of(name, value) if is_free else value
     return given
 
 
@@ -88,8 +89,10 @@ def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     # The free objects have been checked. Validation would copy them again, without the text of a
     # `JsonCopy`.
     free = {name: value for name, value in given.items() if isinstance(value, dict)}
+    fields = {**given, **dict.fromkeys(free), "agent_id": agent_id}
     try:
-        creation = RunCreate.model_validate({**given, **dict.fromkeys(free), "agent_id": agent_id})
+        # The constructor does the same, after a check for unknown names.
+        creation: RunCreate = RunCreate.__pydantic_validator__.validate_python(fields)
     except ValidationError as error:
         raise ApiValueError(faults_of(error)) from error
     vars(creation).update(free)

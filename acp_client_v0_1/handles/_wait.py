@@ -71,6 +71,7 @@ LateError = Callable[["Wait", ApiException | None], BaseException]
 _log = package_logger("acp_client_v0_1.handles")
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
+_AT_ONCE = Pause(0.0)
 
 
 class _StopSet(Exception):
@@ -391,7 +392,7 @@ class Wait:
         """
         longest = timing().quick if longest is None else longest
         error: ApiException | None = None
-        value: T | Pause = Pause(0.0)
+        value: T | Pause = _AT_ONCE
         while True:
             try:
                 value = self.send(action, send, longest, run, error)

@@ -105,9 +105,9 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
 @pytest.mark.parametrize(
     ("call", "contents", "most"),
     [
-        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 83),
-        (lambda client: RunHandle("r1", client).result(), (RESULT,), 132),
-        (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 285),
+        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 76),
+        (lambda client: RunHandle("r1", client).result(), (RESULT,), 119),
+        (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 253),
     ],
     ids=["get_run", "a handle and its result", "an agent and its run"],
 )
