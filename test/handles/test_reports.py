@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from support.inside import Contact, Wait
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import SetTiming
@@ -45,7 +46,6 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles._health import Action, Turns
 from acp_client_v0_1.handles._rules import Pause
-from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"

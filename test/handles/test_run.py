@@ -20,6 +20,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 import pytest
+from support.inside import Contact, Wait
 from support.serving import (
     NOTHING,
     QUESTION,
@@ -65,7 +66,6 @@ from acp_client_v0_1._http.dial import dial
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
-from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.testing import Fault, LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)

@@ -10,6 +10,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import pytest
+from support.inside import Contact, Wait, earlier_creates
 from support.serving import Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, response
 from support.timing import SetTiming
@@ -38,8 +39,6 @@ from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
-from acp_client_v0_1.handles._wait import Contact, Wait
-from acp_client_v0_1.handles.agent import _earlier_creates
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -205,7 +204,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
     assert warned[0].filename == __file__
     for number in range(1000):  # are remembered
-        _earlier_creates.add("s", str(number))
+        earlier_creates.add("s", str(number))
     counter.start({"count": 1}, client_token="order-7")
 
 

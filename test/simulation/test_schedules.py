@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, World, client_of
+from support.inside import Contact, Wait
 from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,

@@ -17,9 +17,9 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from support.inside import NothingYet, RetryPolicy
+
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
-from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.retry import RetryPolicy
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
