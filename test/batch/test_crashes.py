@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import random
@@ -102,6 +103,25 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
     assert {name: header[name] for name in told} == told and len(creates(server)) == 3
     with pytest.raises(JournalMismatch, match="config"):
         next(agent.map(numbers(8), journal=path))
+
+
+def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(
+    agent: AgentHandle, path: Path
+) -> None:
+    values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
+    orders: list[Any] = [{"a": 1, "b": [1, 2]}, {"b": [1, 2], "a": 1}]
+    # As in the files of earlier releases.
+    known = {
+        "23973d1d6998215803cee676533c2ca5": {"a": [1, "b"], "c": None},
+        "139f9efc281b46c38a4ff96b24aa405e": {"day": datetime.date(2026, 1, 2)},
+    }
+    inputs = [*known.values(), *orders, *({"v": value} for value in values)]
+    list(agent.map(inputs, journal=path))
+    lines = map(json.loads, path.read_bytes().splitlines())
+    digests = {line["starting"]: line["input"] for line in lines if "starting" in line}
+    first, second, one, other, *rest = [digests[index] for index in range(len(inputs))]
+    assert [first, second] == [*known] and one == other
+    assert len({first, second, one, *rest}) == len(inputs) - 1
 
 
 def test_a_failure_is_kept_until_it_is_to_be_tried_again(

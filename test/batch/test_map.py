@@ -19,7 +19,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,10 +53,6 @@ from acp_client_v0_1 import (
     RunTimedOut,
     SchemaMismatch,
 )
-from acp_client_v0_1.batch import _workers
-from acp_client_v0_1.batch._progress import Progress
-from acp_client_v0_1.batch._tasks import Task
-from acp_client_v0_1.batch._workers import cancel_runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -438,51 +433,33 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
     assert batch.counts.total == 1
 
 
-@pytest.mark.parametrize(("duplicates", "outage"), [(0, 0.0), (2, 1.0)])
-def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
-    capsys: pytest.CaptureFixture[str], duplicates: int, outage: float
+def test_a_bar_is_drawn_a_few_times_a_second(
+    agent: AgentHandle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(True)
-    progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
-    progress.close()
+    inputs: Any = ["is no JSON object"] * 500
+    assert len(list(agent.map(inputs, progress=True))) == 500
     shown = capsys.readouterr().err
-    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown and "run" in shown
-    assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
-    assert ("server fails for=1 s" in shown) is ("fails for" in shown) is bool(outage)
-
-
-def test_a_bar_is_drawn_a_few_times_a_second(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(True)
-    for number in range(500):
-        progress.tell(BatchCounts(500, 500, 500 - number, number, 0, 0), 0.0)
-    progress.close()
-    shown = capsys.readouterr().err
-    assert shown.count("\r") < 100 and "fails for" not in shown
-
-
-def test_a_function_is_called_only_with_counts_that_have_changed() -> None:
-    told: list[BatchCounts] = []
-    progress = Progress(told.append)
-    one, two = BatchCounts(2, 2, 1, 1, 0, 0), BatchCounts(2, 2, 0, 2, 0, 0)
-    for counts, outage in ((one, 0.0), (one, 1.5), (one, 2.5), (two, 3.5)):
-        progress.tell(counts, outage)
-    assert told == [one, two]
+    assert shown.count("\r") < 100 and "failed=500" in shown
 
 
 @pytest.mark.slow
-def test_a_batch_tells_the_bar_for_how_long_the_server_fails(
+@pytest.mark.parametrize("bar", [True, False], ids=["a bar", "a function"])
+def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(
     agent: AgentHandle,
     server: LocalServer,
     set_timing: SetTiming,
     capsys: pytest.CaptureFixture[str],
+    bar: bool,
 ) -> None:
     set_timing(backoff=(0.05, 0.1), search=0.5)
-    with agent.map(numbers(2), concurrency=1, progress=True) as batch:
+    told: list[BatchCounts] = []
+    with agent.map(numbers(2), concurrency=1, progress=bar or told.append) as batch:
         next(batch)
         server.faults.add(Fault(status=502, times=None))
         with beside(server.faults.clear, after=2.5):
             assert next(batch).ok
-    assert re.search(r"server fails for=[1-9] s", capsys.readouterr().err)
+    assert bool(re.search(r"server fails for=[1-9] s", capsys.readouterr().err)) is bar
+    assert len(set(told)) == len(told) and bool(told) is not bar
 
 
 def test_progress_true_draws_a_bar(
@@ -492,7 +469,7 @@ def test_progress_true_draws_a_bar(
     list(batch)
     drawn = capsys.readouterr()
     assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
-    assert "fails for" not in drawn.err and drawn.err.endswith("\n")
+    assert not re.search("fails for|duplicates", drawn.err) and drawn.err.endswith("\n")
     list(agent.map(numbers(3), progress=False))
     assert capsys.readouterr().err == ""
 
@@ -675,25 +652,6 @@ def test_a_run_that_cannot_be_deleted_is_counted(
         wait_for(lambda: len(pending(agent)) == 1)
         raise KeyboardInterrupt
     assert sum("could not be deleted" in words for words in caplog.messages) == 1
-
-
-def test_deleting_many_runs_has_a_limit_of_time(
-    monkeypatch: pytest.MonkeyPatch, set_timing: SetTiming
-) -> None:
-    """Each takes ten seconds, one after the other: what is begun within thirty is done."""
-    now, cancelled = [0.0], list[object]()
-    set_timing(now=lambda: now[0], cancel=10)
-    monkeypatch.setattr(_workers, "_CROWD_WORKERS", 1)
-
-    def cancel(wait: object) -> bool:
-        now[0] += 10
-        cancelled.append(wait)
-        return True
-
-    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, stop, what: (seconds, what))
-    tasks = [Task(n, "", {}, "") for n in range(6)]
-    left = cancel_runs({task: [core] for task in tasks}, None)
-    assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])
 
 
 def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.moments import Moment
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import SetTiming
 from support.transport import eventually
@@ -28,7 +29,6 @@ from acp_client_v0_1 import (
     EventTooLarge,
     ForbiddenException,
     ResponseValidationError,
-    Run,
     RunEvent,
     RunGone,
     RunHandle,
@@ -37,7 +37,7 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     StreamGap,
 )
-from acp_client_v0_1.handles import _continuity, _event
+from acp_client_v0_1.handles._continuity import Continuity
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
@@ -124,7 +124,7 @@ def sse(*updates: tuple[str, Any]) -> bytes:
     return b"".join(event_of("custom", event_id, update=update) for event_id, update in updates)
 
 
-DECODING = [str(_event.__file__), str(_continuity.__file__)]
+DECODING = [inspect.getsourcefile(each) for each in (RunEvent, Continuity)]
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -539,7 +539,7 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
     ],
 )
 def test_how_long_a_stream_may_be_silent(
-    client: ApiClient,
+    replying: Any,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     timeout: float | None,
@@ -550,12 +550,11 @@ def test_how_long_a_stream_may_be_silent(
 ) -> None:
     """Until the run is checked, and a moment after its end; the connection is kept longer."""
     asked: list[Any] = []
-    events = RunHandle("r", client).events(timeout=timeout, after="3")
+    _, run = replying(run_json("success"))
+    events = run.events(timeout=timeout, after="3")
     events._next_check = clock.now + check
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
     events._await_events(reader)
-    over = Run.from_dict(a_run("success"))
-    monkeypatch.setattr(events._core, "read", lambda wait: over)
     events._check_run(reader)
     monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)

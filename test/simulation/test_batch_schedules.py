@@ -15,6 +15,7 @@ from simulation.batches import (
     ALL,
     ANSWER,
     CREATE,
+    DELETE,
     LOOK,
     OUTPUT,
     SEARCH,
@@ -25,7 +26,7 @@ from simulation.batches import (
 )
 from simulation.world import READABLE, Fault, Schedule, Sent, World
 
-from acp_client_v0_1 import BatchItem, PendingInterrupt, RunCreate
+from acp_client_v0_1 import BatchItem, InterruptLimit, PendingInterrupt, RunCreate
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunFailed, RunGone, RunStartAmbiguous
@@ -226,6 +227,36 @@ def test_a_server_that_limits_requests_gets_the_answers_to_questions_too() -> No
             call = world.map(range(8), concurrency=concurrency, on_interrupt=answer)
             assert call.results() == list(range(8)), (concurrency, step)
             assert call.took < 60, (concurrency, step)
+
+
+def test_a_search_for_a_lost_create_does_not_begin_again_after_ctrl_c() -> None:
+    lost = Trouble(Fault("lost after"), (CREATE,)), Trouble(Fault("status", 502), (SEARCH,))
+    world = BatchWorld(random.Random(0), *lost)
+    pressed = world.threads.interrupt_at = world.now + 3.0
+    call = world.map(range(3))
+    searches = [one.at for one in world.sent if one.name == SEARCH]
+    assert isinstance(call.error, KeyboardInterrupt)
+    assert len(searches) > 3 and max(searches) <= pressed
+
+
+def test_deleting_many_runs_at_the_end_has_a_limit_of_time() -> None:
+    """Each run takes ten seconds, in two DELETEs: none begins after thirty."""
+    world = BatchWorld(random.Random(0), Trouble(Fault("hang"), (DELETE,)))
+    world.plan["step"] = 1000.0
+    world.plans[0] = {"step": 0.0}
+    call = world.map(range(150), most=1, concurrency=150, on_stop="cancel")
+    begun = [one.at for one in world.sent if one.name == DELETE]
+    assert 2 * 24 < len(begun) < 2 * 149
+    assert 20 < max(begun) - min(begun) <= 30 and call.took < 45
+
+
+def test_a_run_of_a_batch_has_a_thousand_questions_at_most() -> None:
+    world = BatchWorld(random.Random(0))
+    world.plan.update(questions=1001, step=0.0)
+    call = world.map(range(1), on_interrupt=answer)
+    assert isinstance(call.errors()[0], InterruptLimit)
+    (run,) = world.runs.values()
+    assert len(run.answers) == 1000
 
 
 def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(
