@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -649,19 +650,18 @@ def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None
     assert warned[0].filename == __file__
 
 
-def test_ctrl_c_and_then_on(counter: AgentHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = counter.start({"count": 3, "interval": 0.3}, streaming="custom")
-    events = run.events()
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+def test_ctrl_c_and_then_on(serve: Serve) -> None:
+    def press(_: object) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    first = [STREAMING + sse(EVENTS[0]), gate := Gate(), press, STALL]
+    events = Scripted(serve, first, STREAMING + sse(*EVENTS[:3]) + chunk(b"")).run.events()
     assert next(events).id == "1"
-    with monkeypatch.context() as patch:
-
-        def interrupted(*args: object, **kwargs: object) -> bytes:
-            raise KeyboardInterrupt
-
-        patch.setattr(type(events._reader.response), "read_available", interrupted)  # type: ignore[union-attr]
-        with pytest.raises(KeyboardInterrupt):
-            next(events)
-    assert numbers(events) == [2, 3]
+    threading.Timer(0.2, gate.open).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+    assert [event.update for event in events] == UPDATES[1:3]
     assert events.complete is True
 
 
