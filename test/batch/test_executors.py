@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from support.batches import answer, beside, creates, numbers, runs_by_input, wait_for
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -452,11 +452,11 @@ def test_a_batch_on_dask_that_loses_a_worker(
     assert sorted(item.run_id for item in again) == sorted(item.run_id for item in items)
 
 
+@using(outage=2.0, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
 def test_a_search_that_the_server_limits_is_followed_by_no_create(
-    server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
+    server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
     """A limit is never of one run, so it ends the batch once it has lasted for an outage."""
-    set_timing(outage=2.0, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
 
     def inputs() -> Iterator[dict[str, Any]]:
         server.faults.add(Fault(path="/runs/*/output", block="never", times=None))

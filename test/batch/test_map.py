@@ -36,7 +36,7 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -444,14 +444,10 @@ def test_a_bar_is_drawn_a_few_times_a_second(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bar", [True, False], ids=["a bar", "a function"])
+@using(backoff=(0.05, 0.1), search=0.5)
 def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(
-    agent: AgentHandle,
-    server: LocalServer,
-    set_timing: SetTiming,
-    capsys: pytest.CaptureFixture[str],
-    bar: bool,
+    agent: AgentHandle, server: LocalServer, capsys: pytest.CaptureFixture[str], bar: bool
 ) -> None:
-    set_timing(backoff=(0.05, 0.1), search=0.5)
     told: list[BatchCounts] = []
     with agent.map(numbers(2), concurrency=1, progress=bar or told.append) as batch:
         next(batch)
@@ -556,10 +552,10 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
 
 
 @pytest.mark.slow
+@using(pace=(30, 30))
 def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+    agent: AgentHandle, server: LocalServer
 ) -> None:
-    set_timing(pace=(30, 30))
     server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
     batch = agent.map(numbers(6), concurrency=2)
     with beside(batch.close, after=1.5):
@@ -637,14 +633,10 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"cut": "stall"}], ids=str)
+@using(cancel=0.5)
 def test_a_run_that_cannot_be_deleted_is_counted(
-    agent: AgentHandle,
-    server: LocalServer,
-    set_timing: SetTiming,
-    caplog: pytest.LogCaptureFixture,
-    fault: dict[str, Any],
+    agent: AgentHandle, server: LocalServer, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
 ) -> None:
-    set_timing(cancel=0.5)
     server.faults.add(Fault(method="DELETE", times=None, **fault))
     batch = agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel")
     with pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight"), batch:
@@ -817,11 +809,11 @@ def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [2, 40])
+@using(grace=0.2)
 def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
+    agent: AgentHandle, server: LocalServer, concurrency: int
 ) -> None:
     """The server has made the run, and its response is slow."""
-    set_timing(grace=0.2)
     server.faults.add(Fault(method="POST", path="/runs", after_wire_bytes=0, cut="stall", times=1))
 
     def inputs() -> Iterator[dict[str, Any]]:

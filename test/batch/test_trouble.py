@@ -26,7 +26,7 @@ from support.batches import (
 )
 from support.moments import Interrupt, Moment, files_of
 from support.socket_server import Request, SocketServer, response, serve_each
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -45,36 +45,6 @@ from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 pytestmark = pytest.mark.load
 
 
-@pytest.mark.parametrize(
-    "path, status, posts",
-    [
-        ("/runs", 429, 31),
-        ("/runs", 503, 31),  # which is looked for afterwards
-        ("/runs/*/output", 502, 30),
-        ("/runs/search", 503, 30),  # for the create whose response is lost
-    ],
-)
-def test_nothing_overtakes_a_retry_after_and_no_item_fails(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    path: str,
-    status: int,
-    posts: int,
-) -> None:
-    set_timing(search=0.5 if path == "/runs" else 10)
-    fault = Fault(path=path, status=status, retry_after=2, times=1)
-    lost = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
-    server.faults.add(lost if path == "/runs/search" else Fault(path=path, times=5), fault)
-    items = list(agent.map(numbers(30), concurrency=4))
-    assert len([item.result() for item in items]) == 30
-    times = [request.time for request in server.requests]
-    limited = next(request.time for request in server.requests if request.fault is fault)
-    # What was under way in the other threads arrives within a moment.
-    assert [at - limited for at in times if limited + 1 < at < limited + 1.9] == []
-    assert len(creates(server)) == posts
-
-
 # What is wrong with all runs
 
 
@@ -90,17 +60,16 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
         *(("/agents/*/descriptor", status, None) for status in (401, 404, 422, 503)),
     ],
 )
+@using(outage=0.3, backoff=(0.05, 0.1))
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
-    set_timing: SetTiming,
     path: Path,
     executor: Executor | None,
     where: str | None,
     status: int,
     asked: int | None,
 ) -> None:
-    set_timing(outage=0.3, backoff=(0.05, 0.1))
     inputs = [*numbers(5), {"n": 5, "fail": True}]
     described = str(where).endswith("/descriptor")  # which is read once
     if not described:
@@ -124,15 +93,10 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
 
 
 @pytest.mark.parametrize("ordered", [False, True], ids=["as they end", "ordered"])
+@using(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
 def test_one_run_whose_output_always_fails_costs_one_item(
-    server: LocalServer,
-    agent: AgentHandle,
-    executor: Executor | None,
-    set_timing: SetTiming,
-    path: Path,
-    ordered: bool,
+    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path, ordered: bool
 ) -> None:
-    set_timing(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
     # No poll is held, so the next one finds the fault.
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     bad = list[str]()
@@ -162,30 +126,6 @@ def test_one_run_whose_output_always_fails_costs_one_item(
     assert outputs.count(f"/runs/{bad[0]}/output") == 1
 
 
-def test_nothing_is_lost_if_the_outputs_of_all_runs_fail(
-    server: LocalServer,
-    agent: AgentHandle,
-    executor: Executor | None,
-    set_timing: SetTiming,
-    path: Path,
-) -> None:
-    """The server serves everything else, and another run, which has worked, shows the outage."""
-    set_timing(outage=0.5, backoff=(0.05, 0.1))
-    options: Any = {"journal": path, "executor": executor}
-    server.faults.add(Fault(path="/runs/*/output", times=3))  # are served
-    server.faults.add(Fault(path="/runs/*/output", status=500, times=None))
-    items = list[BatchItem]()
-    for _ in range(2):
-        with pytest.raises(ServiceException):
-            for item in agent.map(numbers(12), concurrency=2, **options):
-                items.append(item)
-    assert len({item.index for item in items}) == 3 and all(item.ok for item in items)
-    server.faults.clear()
-    items = list(agent.map(numbers(12), ordered=True, **options))
-    assert [item.result()["n"] for item in items] == list(range(12))
-    assert runs_by_input(server).total() == 12
-
-
 def test_a_long_pause_that_a_204_asks_for_ends_the_batch(
     server: LocalServer, agent: AgentHandle, executor: Executor | None
 ) -> None:
@@ -193,16 +133,6 @@ def test_a_long_pause_that_a_204_asks_for_ends_the_batch(
     server.faults.add(fault)
     with pytest.raises(ApiException, match="no output yet; Retry-After: 400 s"):
         list(agent.map(numbers(6), concurrency=2, executor=executor))
-
-
-def test_a_create_whose_response_breaks_off_is_searched_for_by_a_new_client(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    """It is the first response that the client gets, and shows no more than that."""
-    raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"
-    server.faults.add(Fault(method="POST", path="/runs", raw=raw, late=0.05))
-    (item,) = agent.map(numbers(1))
-    assert item.ok and len(creates(server)) == runs_by_input(server).total() == 1
 
 
 def test_a_wrong_address_is_raised(path: Path) -> None:
@@ -214,10 +144,10 @@ def test_a_wrong_address_is_raised(path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
+@using(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
 def test_an_agent_that_is_not_there_is_raised(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, path: Path, fails: bool
+    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
 ) -> None:
-    set_timing(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
@@ -237,15 +167,10 @@ def test_an_agent_that_is_not_there_is_raised(
     ("lost", "unclear", "posts"),
     [(1, "raise", 2), (2, "raise", 3), (3, "raise", 3), (3, "start", 4)],
 )
+@using(search=0.3)
 def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    lost: int,
-    unclear: Any,
-    posts: int,
+    server: LocalServer, agent: AgentHandle, lost: int, unclear: Any, posts: int
 ) -> None:
-    set_timing(search=0.3)
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1), unclear=unclear)
     assert isinstance(item.outcome, dict if posts > lost else RunStartAmbiguous)
@@ -320,10 +245,10 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
             assert len([item.result() for item in batch]) == 60
 
 
+@using(search=0.3)
 def test_a_create_that_is_answered_with_another_run_does_not_get_its_result(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+    server: LocalServer, agent: AgentHandle
 ) -> None:
-    set_timing(search=0.3)
     run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": -1}})
     body = run.to_dict(mode="json")
     server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=1))
@@ -435,10 +360,10 @@ def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_lef
     assert path.read_bytes().count(b'"starting"') == 3  # the next call makes one run again
 
 
+@using(threads=60)
 def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
-    agent: AgentHandle, path: Path, set_timing: SetTiming
+    agent: AgentHandle, path: Path
 ) -> None:
-    set_timing(threads=60)
     files = files_of("batch/_batch", "batch/_workers", "_http/slots")
 
     def interrupt() -> None:
@@ -457,10 +382,8 @@ def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_loc
         thread.submit(interrupt).result()
 
 
-def test_ctrl_c_while_the_server_says_nothing(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(threads=60)
+@using(threads=60)
+def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(cut="stall", times=None))
     pressed: list[float] = []
 
@@ -475,106 +398,10 @@ def test_ctrl_c_while_the_server_says_nothing(
     assert threads_of_batches() == []
 
 
-def test_a_server_that_goes_away_after_a_create_is_an_outage(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    """Only the search for the lost create finds it away, and for longer than a search may take."""
-    set_timing(search=0.4, least_left=0.05, backoff=(0.05, 0.1))
-    server.faults.add(
-        Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
-        Fault(path="/runs/search", cut="stall", times=1),
-    )
-
-    def restart() -> None:
-        wait_for(lambda: len(server.requests) == 2)
-        server.restart(pause=1)
-
-    with beside(restart):
-        (item,) = agent.map([{"n": 0}])
-    assert item.ok and len(creates(server)) == 1
-
-
-def test_one_run_without_an_output_ends_no_batch(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
+@using(young=0)
+def test_one_run_without_an_output_ends_no_batch(server: LocalServer, agent: AgentHandle) -> None:
     """The server serves the outputs of other runs."""
-    set_timing(young=0)
     gone = Fault(path="/runs/*/output", status=404, body="it has no output", delay=0.5, times=2)
     server.faults.add(gone)
     (error,) = [item.error for item in agent.map(numbers(4), concurrency=1) if not item.ok]
     assert isinstance(error, NotFoundException)
-
-
-def test_a_server_that_limits_is_asked_slowly(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(pace=(0.3, 0.3))
-    server.faults.add(Fault(status=429, times=1))
-    items = list(agent.map(numbers(8), concurrency=8))
-    assert [item.error for item in items if not item.ok] == []
-    times = [request.time for request in server.requests]
-    # The first eight may be sent before there are turns.
-    gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
-    assert gaps[len(gaps) // 2] > 0.2
-
-
-@pytest.mark.parametrize("searches", [200, 500])
-def test_every_request_of_a_batch_takes_a_turn(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, searches: int
-) -> None:
-    """The searches for a create that was limited, and the look at its agent, too."""
-    set_timing(pace=(0.3, 0.3), recovery=1.0, young=0.5, backoff=(0.05, 0.1))
-    server.faults.add(Fault(method="POST", path="/runs", status=503, times=1))
-    if searches == 500:
-        server.faults.add(Fault(path="/runs/search", status=500, times=None))
-    (item,) = agent.map(numbers(1))
-    assert isinstance(item.outcome, dict if searches == 200 else RunStartAmbiguous)
-    times = [request.time for request in server.requests]
-    assert len(times) > 4
-    # A request may arrive late, and then the next one follows it closely.
-    assert (times[-1] - times[0]) / (len(times) - 1) > 0.25
-
-
-def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(pace=(8.0, 8.0))
-    server.faults.add(Fault(path="/runs/*/output", status=503, delay=1.1, times=1))
-    items = list(agent.map(numbers(2), concurrency=1))
-    assert [item.error for item in items if not item.ok] == []
-    times = [request.time for request in server.requests]
-    assert max(after - before for before, after in itertools.pairwise(times)) < 5
-
-
-def test_no_item_is_unclear_while_the_server_fails_for_all(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, path: Path
-) -> None:
-    """A proxy whose server is away answers 502 for longer than the search for a run takes."""
-    set_timing(search=0.3, backoff=(0.02, 0.1))
-    gone = Fault(status=502, times=None)
-    items: list[BatchItem] = []
-    with agent.map(numbers(30, seconds=0.05), concurrency=8, journal=path) as batch:
-        items.append(next(batch))
-        server.faults.add(gone)
-        began = time.monotonic()
-        with beside(server.faults.clear, after=1.0):
-            items.extend(batch)
-    assert time.monotonic() - began > 1.0
-    assert [item.error for item in items if not item.ok] == []
-    assert runs_by_input(server).total() == 30
-    assert [words for words in caplog.messages if "asking again" in words]  # said at once
-
-
-def test_searches_that_hang_end_with_the_outage(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    """Nothing but lost creates, and searches that take all of their time: not for ever."""
-    set_timing(search=0.3, quick=0.3, outage=1.5)
-    server.faults.add(
-        Fault(method="POST", path="/runs", cut="close", times=None),
-        Fault(path="/runs/search", cut="stall", times=None),
-        Fault(path="/agents/*", cut="stall", times=None),
-    )
-    batch = agent.map(numbers(4))
-    with beside(batch.close, after=20), pytest.raises(ApiException):
-        next(batch)

@@ -19,7 +19,7 @@ import pytest
 from support.moments import Moment
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
-from support.timing import SetTiming
+from support.timing import using
 from support.transport import eventually
 
 from acp_client_v0_1 import (
@@ -223,12 +223,10 @@ def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
-def test_a_stream_that_is_refused_is_opened_again(
-    serve: Serve, set_timing: SetTiming, status: int
-) -> None:
+@using(backoff=(0.01, 0.02))
+def test_a_stream_that_is_refused_is_opened_again(serve: Serve, status: int) -> None:
     refused = response(b'"not now"', status, retry_after="0")
     scripted = Scripted(serve, refused, refused, STREAMING + sse(*EVENTS[:2]) + chunk(b""))
-    set_timing(backoff=(0.01, 0.02))
     scripted.run._core.note_created()
     events = scripted.run.events()
     assert [event.update for event in events] == UPDATES[:2]
@@ -291,10 +289,10 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 @pytest.mark.slow
+@using(stream_backoff=(0.001, 4.0))
 def test_empty_streams_are_opened_again_and_then_polled(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    set_timing(stream_backoff=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
@@ -317,9 +315,9 @@ def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: C
 
 
 @pytest.mark.slow
-def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
+@using(silence=0.6)
+def test_comments_alone_after_the_end(serve: Serve) -> None:
     """Every 15 s by default, which a test cannot wait for."""
-    set_timing(silence=0.6)
     _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
     run = AgentHandle.find("counter", client).start({"count": 2}, streaming="custom")
     # A caller whose patience for each event is shorter gets there as well.
@@ -343,11 +341,11 @@ def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, st
 
 
 @pytest.mark.parametrize("status", [401, 403])
+@using(least_silence=0.1)
 def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    replying: Any, set_timing: SetTiming, status: int
+    replying: Any, status: int
 ) -> None:
     """Credentials that have expired, and are renewed before the next ``next()``."""
-    set_timing(least_silence=0.1)
     gate = Gate()
     stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
     replies, run = replying(stream=stream, look=(response(b'"no"', status), streamed("success")))
@@ -363,10 +361,8 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_run_is_looked_at(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(silence=0.3)
+@using(silence=0.3)
+def test_the_deadline_holds_while_the_run_is_looked_at(replying: Any) -> None:
     replies, run = replying([STALL], stream=COMMENTS)
     with run.events(timeout=2) as events:
         began = time.monotonic()
@@ -376,8 +372,8 @@ def test_the_deadline_holds_while_the_run_is_looked_at(
         assert replies.asked == ["stream", "look"]
 
 
-def test_deleted_while_only_comments_come(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(silence=0.3)
+@using(silence=0.3)
+def test_deleted_while_only_comments_come(replying: Any) -> None:
     replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
     with run.events() as events:
         with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
@@ -454,11 +450,9 @@ def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_the_iteration_or_not(
-    server: LocalServer, client: ApiClient, set_timing: SetTiming
-) -> None:
+@using(human=0.1)
+def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
     """A human takes longer than an event may, and the next stream takes a while as well."""
-    set_timing(human=0.1)
 
     def agent(input: Any, config: Any, context: Any) -> Any:
         yield {"count": 1}
@@ -481,9 +475,9 @@ def test_an_interrupt_ends_the_iteration_or_not(
     assert (through.ended_by, through.complete) == ("success", True)
 
 
-def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTiming) -> None:
+@using(silence=0.3)
+def test_a_slow_reader_gets_every_event(counter: AgentHandle) -> None:
     """The run ends while its reader is busy for longer than the time between two looks."""
-    set_timing(silence=0.3)
     run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
     events = run.events()
     first = next(events)
@@ -597,15 +591,13 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
-def test_close_from_another_thread_ends_the_wait_for_an_answer(
-    replying: Any, set_timing: SetTiming
-) -> None:
+@using(human=0.01)
+def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) -> None:
     def look() -> bytes:
         if replies.asked.count("look") == 3:
             events.close()
         return run_json("interrupted")
 
-    set_timing(human=0.01)
     replies, run = replying(stream=NOTHING, look=look)
     events = run.events(through_interrupts=True)
     assert list(events) == []
@@ -675,10 +667,10 @@ def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentH
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
+@using(stream_backoff=(0.02, 0.5))
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
-    serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
+    serve: Serve, streaming: Any, ids: Any
 ) -> None:
-    set_timing(stream_backoff=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
@@ -755,16 +747,14 @@ def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentH
     assert time.monotonic() - began < 8
 
 
-def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+@using(silence=0.2, least_silence=0.1, probe=0.01)
+def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve: Serve) -> None:
     def seen(reply: bytes) -> Any:
         return lambda: left.append(first is not None and first.closed) or reply
 
     left: list[bool] = []
     looks = (streamed("interrupted"), seen(streamed()), streamed("success"))
     _, client = serve(Replies(stream=COMMENTS, look=looks, output=seen(SUCCESS)))
-    set_timing(silence=0.2, least_silence=0.1, probe=0.01)
     events = RunHandle("r", client).events(through_interrupts=True)
     events._connect()
     first = events._reader
@@ -787,9 +777,9 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
     assert events.ended_by == status
 
 
-def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:
+@using(stream_backoff=(0.001, 4.0))
+def test_streams_that_end_after_the_result_so_far(serve: Serve) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
-    set_timing(stream_backoff=(0.001, 4.0))
     scripted = Scripted(serve, *[STREAMING + so_far(1) + chunk(b"")] * 50)
     assert [event.result for event in scripted.run.events()] == [{"count": 1}, {"ok": 1}]
     assert scripted.opened < 10
@@ -807,11 +797,11 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
 
 @pytest.mark.parametrize("last", [[], [{"ok": 1}]], ids=["not seen", "seen"])
 @pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
+@using(silence=0.3)
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    serve: Serve, silent: Any, set_timing: SetTiming, last: list[Any]
+    serve: Serve, silent: Any, last: list[Any]
 ) -> None:
     """It is handed out once."""
-    set_timing(silence=0.3)
     seen = b"".join(event_of("result", result=result) for result in last)
     first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
     events = Scripted(serve, first, silent).run.events()
@@ -819,26 +809,24 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     assert (events.complete, events.gaps) == (True, [])
 
 
-def test_retry_after_is_not_overtaken_on_the_way_down(
-    replying: Any, set_timing: SetTiming, clock: Clock
-) -> None:
+@using(refusals=2)
+def test_retry_after_is_not_overtaken_on_the_way_down(replying: Any, clock: Clock) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
     busy = response(b'"busy"', 504, retry_after="1")
     replies, run = replying(streamed(), stream=busy, output=SUCCESS)
-    set_timing(refusals=2)
     assert [event.result for event in run.events()] == [{"ok": 1}]
     assert replies.asked == ["stream", "stream", "look", "output"]
     assert clock.pauses == pytest.approx([1, 1])
 
 
+@using(backoff=(0.01, 0.02))
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = response(b"Not implemented", 500)
     works = STREAMING + sse(EVENTS[0]) + chunk(b"")
     replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
     _, client = serve(replies)
-    set_timing(backoff=(0.01, 0.02))
     for streams in (5, 6, 7):
         events = RunHandle("r", client).events(timeout=30)
         assert [(event.result, event.update) for event in events] == [({"ok": 1}, None)]
@@ -868,9 +856,9 @@ def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int
     assert (len(asked), updates) == (questions, UPDATES[:2])
 
 
-def test_the_last_event_may_come_while_the_run_is_read(serve: Serve, set_timing: SetTiming) -> None:
+@using(silence=0.4, least_silence=0.3)
+def test_the_last_event_may_come_while_the_run_is_read(serve: Serve) -> None:
     """The read run has ended, and the stream that brings its last event stays open."""
-    set_timing(silence=0.4, least_silence=0.3)
     looked = threading.Event()
 
     def look() -> Any:

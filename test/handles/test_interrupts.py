@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, STALL, response
-from support.timing import SetTiming
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -306,17 +306,16 @@ def test_drive_asks_again_if_another_answered_first(three: AgentHandle, counts: 
     ids=["no failure", "a lost response", "502", "did not arrive", "429"],
 )
 @pytest.mark.parametrize("same", [False, True])
+@using(unchanged=0.5)
 def test_each_question_gets_its_answer_once(
     server: LocalServer,
     client: ApiClient,
     counts: Any,
-    set_timing: SetTiming,
     fault: dict[str, Any],
     sent: list[int],
     same: bool,
 ) -> None:
     """Even the same question again gets the next answer."""
-    set_timing(unchanged=0.5)
     agent = AgentHandle(server.register(quiz(3, same=same), name="asks"), client)
     server.faults.add(Fault(method="POST", path="/runs/*", **fault))
     assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
@@ -347,11 +346,11 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     ],
     ids=["it is sent twice", "the look is denied", "it fails", "the next", "the next, for long"],
 )
+@using(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
 def test_a_resume_without_response_is_ambiguous(
-    replying: Any, set_timing: SetTiming, later: list[bytes], timeout: float | None, times: str
+    replying: Any, later: list[bytes], timeout: float | None, times: str
 ) -> None:
     """Not the error of the look alone, by which the answer was not sent."""
-    set_timing(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
     replies, run = replying(output=QUESTION, look=(ASKS, *later), resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match=f"which was sent {times}.*refresh.* later") as caught:
         run.resume({"value": 1}, timeout=timeout)
@@ -422,11 +421,11 @@ def test_an_answer_is_not_sent_again_after_what_a_look_shows(
 
 
 @pytest.mark.parametrize(("unchanged", "resumes"), [(2, 1), (3, 2)], ids=["a look", "a conflict"])
+@using(unchanged=0.0)
 def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(
-    replying: Any, set_timing: SetTiming, unchanged: int, resumes: int
+    replying: Any, unchanged: int, resumes: int
 ) -> None:
     """Even if the time of the run stands still."""
-    set_timing(unchanged=0.0)
     looks = (*[ASKS] * unchanged, run_json(updated="01.5"))
     answers = ([CLOSE], response(b'"busy"', 409))
     replies, run = replying(output=QUESTION, look=looks, resume=answers)
@@ -473,10 +472,8 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
             call()
 
 
-def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(replying: Any) -> None:
     outputs = (QUESTION, [STALL], response(b"", 404), QUESTION)
     _, run = replying(ASKS, output=outputs)
     assert next(run.interrupts()).type == "ask"
@@ -539,15 +536,15 @@ def test_a_question_that_was_answered_is_not_asked_again(
 
 
 @pytest.mark.parametrize("pickled", [False, True])
+@using(probe=50)
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
-    serve: Serve, pickled: bool, set_timing: SetTiming, clock: Clock
+    serve: Serve, pickled: bool, clock: Clock
 ) -> None:
     asking = Asking(serve, 10_000)
     run = asking.run
     next(run.interrupts()).answer({"to": "q0"})
     if pickled:
         run = pickle.loads(pickle.dumps(run))
-    set_timing(probe=50)
     with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
         run.result()
     assert sum(clock.pauses) == 350  # the first look after more than 300

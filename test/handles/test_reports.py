@@ -18,7 +18,7 @@ import pytest
 from support.inside import Contact, Wait
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
 from support.socket_server import STALL, SocketServer, response, serve_each
-from support.timing import SetTiming
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -448,16 +448,15 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
 
 
 @pytest.mark.parametrize(("steps", "said"), OUTAGES.values(), ids=OUTAGES)
+@using(backoff=(0.0, 0.0))
 def test_what_is_logged_of_an_outage(
     client: ApiClient,
-    set_timing: SetTiming,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
     steps: list[Step],
     said: list[str],
 ) -> None:
     clock.now = 0.0
-    set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client), Turns.of_batch())
     for at, operation, status in steps:
         clock.now = at
@@ -473,11 +472,11 @@ def test_what_is_logged_of_an_outage(
     assert all("asking again" in words for words in caplog.messages if words != ends)
 
 
+@using(backoff=(0.0, 0.0))
 def test_each_call_in_a_long_outage_says_that_it_waits(
-    client: ApiClient, set_timing: SetTiming, clock: Clock, caplog: pytest.LogCaptureFixture
+    client: ApiClient, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server is away for an hour, and a second call begins after the first has given up."""
-    set_timing(backoff=(0.0, 0.0))
     contact = Contact.of(RunsApi(client))
     failure = ApiException(status=502, reason="away")
     for begins in (0.0, 3000.0):

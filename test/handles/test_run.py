@@ -34,7 +34,7 @@ from support.serving import (
     run_json,
 )
 from support.socket_server import CLOSE, STALL, Connection, response
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 from support.transport import eventually, free_port
 from urllib3.util import Retry
 
@@ -112,8 +112,8 @@ def test_a_run_is_done_once_it_has_ended(serve: Serve, status: str) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_timeout_of_zero_looks_once(serve: Serve) -> None:
     # At last, the server holds each poll.
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0)
@@ -129,9 +129,9 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
     assert replies.asked == ["create", "output", "output", "output"]
 
 
-def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> None:
+@using(quick=0.6, change=0.6)
+def test_a_quick_request_is_bounded(replying: Any) -> None:
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
-    set_timing(quick=0.6, change=0.6)
     held_once = ([STALL], run_json())
     replies, run = replying(look=held_once, delete=held_once)
     assert run.cancel() and replies.asked.count("delete") == 2
@@ -140,10 +140,8 @@ def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> Non
     assert run.result() == {"ok": 1}
 
 
-def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying: Any) -> None:
     slow = [0.8, run_json("interrupted", updated="01.5")]
     looks = (slow, slow[1])
     replies, run = replying(create=slow, look=looks, output=QUESTION, resume=slow, delete=slow)
@@ -173,11 +171,9 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
             wait(every=timeout)
 
 
-def test_progress_and_stop_during_one_long_poll(
-    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
-) -> None:
+@using(tick=60)
+def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: AgentHandle) -> None:
     run = slow.start({"seconds": 30})
-    set_timing(tick=60)
     seen: list[RunStatus] = []
     stop = threading.Event()
 
@@ -192,8 +188,8 @@ def test_progress_and_stop_during_one_long_poll(
     assert [request.method for request in server.requests] == ["POST", "GET"]
 
 
-def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
+@using(backoff=(0.05, 0.05), early=(0.05, 0.05))
+def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any) -> None:
     stop = threading.Event()
 
     def held() -> Any:
@@ -303,9 +299,9 @@ def test_a_change_counts_although_its_response_names_another_run(replying: Any) 
 
 
 @pytest.mark.slow
-def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: SetTiming) -> None:
+@using(outage=0.5, backoff=(0.02, 0.05))
+def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve) -> None:
     """After five minutes, which a test cannot wait for. The error says how long they lasted."""
-    set_timing(outage=0.5, backoff=(0.02, 0.05))
     server, client = serve(response(b'"busy"', 503))
     for name in ("result", "events", "drive", "resume", "cancel"):
         server.requests.clear()
@@ -314,9 +310,9 @@ def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: S
         assert len(server.requests) > 3
 
 
-def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> None:
+@using(least_left=0.1, backoff=(0.02, 0.02))
+def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
     """Somebody was there, so it is no wrong address."""
-    set_timing(least_left=0.1, backoff=(0.02, 0.02))
 
     def go_away(connection: Connection) -> None:
         threading.Thread(target=connection.server.stop).start()
@@ -563,10 +559,10 @@ def test_no_request_overtakes_a_pause_that_is_too_long(replying: Any, status: in
     assert (caught.value.status, replies.asked) == (status, ["delete"])
 
 
+@using(backoff=(0.05, 0.1))
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    set_timing(backoff=(0.05, 0.1))
     _, client = serve(*[response(b'"busy"', 503)] * 3, SUCCESS)
     told: list[object] = []
     run = RunHandle("r", client)
@@ -599,9 +595,9 @@ def test_a_run_that_travels_keeps_its_age(
     assert client.rest_client.reached
 
 
-def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetTiming) -> None:
+@using(quick=0.3)
+def test_done_and_refresh_do_not_wait_for_silence(serve: Serve) -> None:
     """A refresh is limited as its client is."""
-    set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
     with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
         RunHandle("r", client.with_options(timeout=60)).done()
@@ -614,10 +610,10 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
 @pytest.mark.parametrize(
     ("output", "polls"), [([1.2, SUCCESS], 1), (([8.0, output_json(result={})], SUCCESS), 2)]
 )
+@using(window=1)
 def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeout(
-    serve: Serve, set_timing: SetTiming, output: Any, polls: int
+    serve: Serve, output: Any, polls: int
 ) -> None:
-    set_timing(window=1)
     replies = Replies(output=output)
     run = RunHandle("r", serve(replies, timeout=1, block_margin=2)[1])
     assert run.result() == {"ok": 1}
@@ -782,8 +778,8 @@ def test_a_retry_after_of_one_call_holds_no_other(replying: Any, clock: Clock) -
     assert run.result(timeout=5) == {"ok": 1} and clock.pauses == []
 
 
-def test_a_pause_leaves_time_for_a_look(serve: Serve, set_timing: SetTiming, clock: Clock) -> None:
-    set_timing(early=(10.0, 10.0))
+@using(early=(10.0, 10.0))
+def test_a_pause_leaves_time_for_a_look(serve: Serve, clock: Clock) -> None:
     _, client = serve(Replies(output=(NOTHING, SUCCESS)))
     run, told = RunHandle("r", client), list[float]()
     run.result(timeout=2, on_pending=lambda elapsed, status: told.append(elapsed), every=0.6)
@@ -913,8 +909,8 @@ def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: b
         run.result(timeout=0)
 
 
-def test_a_result_from_before_a_question_is_not_kept(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(probe=0.01, human=0.01)
+@using(probe=0.01, human=0.01)
+def test_a_result_from_before_a_question_is_not_kept(replying: Any) -> None:
     first, second = (response(part, content_type="text/event-stream") for part in (RESULTS[1], b""))
     looks = tuple(map(run_json, ("interrupted", "pending", "success")))
     _, run = replying(look=looks, stream=(first, second), output=NOTHING)

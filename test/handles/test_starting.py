@@ -15,7 +15,7 @@ from support.batches import beside, wait_for
 from support.inside import earlier_creates
 from support.serving import Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, response
-from support.timing import SetTiming
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -124,10 +124,10 @@ def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> 
     assert asked == [(1000 * page, 1000, max(0.001, 4 - page / 2)) for page in range(10)]
 
 
+@using(search=0.5)
 def test_a_create_that_was_never_carried_out(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
+    server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    set_timing(search=0.5)
     server.faults.add(of_create(cut="reset"))
     words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
     with pytest.raises(RunStartAmbiguous, match=words) as caught:
@@ -138,8 +138,8 @@ def test_a_create_that_was_never_carried_out(
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
-def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(search=0.2)
+@using(search=0.2)
+def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve) -> None:
     replies = Replies(create=[CLOSE], search=response(b"[]"))
     _, client = serve(replies)
     with pytest.raises(RunStartAmbiguous) as caught:
@@ -266,9 +266,9 @@ def test_no_credential_is_in_an_error_a_token_or_a_representation(
     assert "s3cret" not in "".join(shown)
 
 
-def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) -> None:
+@using(search=0.3)
+def test_a_run_of_another_agent_is_nobodys(serve: Serve) -> None:
     """The server searches by metadata alone, and another agent has used the client token."""
-    set_timing(search=0.3)
     run = a_run(agent_id="b", creation={**MARKED, "agent_id": "b"})
     # Nor does it say whether the agent "a" is there.
     refused = response(b'"no"', status=405)
@@ -392,12 +392,12 @@ def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
     ],
     ids=["408", "502", "503", "504", "of a search", "of the look at the agent"],
 )
+@using(outage=0.5)
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(
-    serve: Serve, set_timing: SetTiming, clock: Clock, replies: dict[str, Any]
+    serve: Serve, clock: Clock, replies: dict[str, Any]
 ) -> None:
     """Also for longer than an outage would be survived, where a deadline leaves the time."""
     _, client = serve(Replies(**{"create": [CLOSE], "search": FOUND, **replies}))
-    set_timing(outage=0.5)
     assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
     assert sum(clock.pauses) == pytest.approx(1.0)
 
@@ -531,10 +531,10 @@ def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> N
 
 
 @pytest.mark.parametrize("agents", [None, 405])
+@using(backoff=(0.01, 0.02))
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any, agents: Any
+    server: LocalServer, counter: AgentHandle, counts: Any, agents: Any
 ) -> None:
-    set_timing(backoff=(0.01, 0.02))
     if agents:
         server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
 import random
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulation.batches import (
+    AGENT,
     ALL,
     ANSWER,
     CREATE,
@@ -25,6 +28,7 @@ from simulation.batches import (
     Trouble,
 )
 from simulation.world import READABLE, Fault, Schedule, Sent, World
+from support.timing import using
 
 from acp_client_v0_1 import BatchItem, InterruptLimit, PendingInterrupt, RunCreate
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
@@ -284,18 +288,53 @@ def test_a_create_is_unclear_if_its_response_is_the_first_one_and_breaks_off() -
     assert set(world.made().values()) == {1}
 
 
-def test_a_search_waits_as_long_as_the_server_asks_and_then_searches() -> None:
-    """Also if that is longer than the search may take: two seconds after a 503."""
-    for concurrency in (1, 3):
-        world = BatchWorld(
-            random.Random(0),
-            Trouble(Fault("status", 503), (CREATE,), lasts=0.005),
-            Trouble(Fault("limited", retry_after=5.0), (SEARCH,), lasts=0.5),
-        )
-        call = world.map(range(3), concurrency=concurrency)
-        assert call.results() == [0, 1, 2], concurrency
-        assert set(world.made().values()) == {1}, concurrency
-        assert not world.violations, concurrency
+def test_nothing_overtakes_a_retry_after_and_no_item_fails() -> None:
+    """Also if a search waits for longer than it may take: two seconds after a 503."""
+    for name, fault, retry_after in (
+        (CREATE, Fault("limited"), 2.0),
+        (CREATE, Fault("status", 503), 2.0),
+        (OUTPUT, Fault("status", 502), 2.0),
+        (SEARCH, Fault("limited"), 5.0),
+    ):
+        for concurrency in (1, 3):
+            world = BatchWorld(
+                random.Random(0),
+                Trouble(replace(fault, retry_after=retry_after), (name,), lasts=0.5),
+                Trouble(Fault("status", 503), (CREATE,), lasts=0.005),
+            )
+            call = world.map(range(8), concurrency=concurrency)
+            assert call.results() == list(range(8)), (name, fault, concurrency)
+            assert set(world.made().values()) == {1}, (name, fault, concurrency)
+            assert not world.violations, (name, fault, concurrency)
+
+
+def test_every_request_of_a_batch_takes_a_turn() -> None:
+    """The searches for a create that was limited, and the look at its agent, too."""
+    limited = Trouble(Fault("status", 503), (CREATE,), lasts=0.005)
+    for troubles in ([], [Trouble(Fault("status", 500), (SEARCH,))]):
+        world = BatchWorld(random.Random(0), limited, *troubles)
+        with using(pace=(0.3, 0.3), recovery=1.0, young=0.5):
+            assert len(world.map(range(1)).items) == 1
+        times = [one.at for one in world.sent]
+        gaps = [after - before for before, after in itertools.pairwise(times)]
+        assert len(times) > 3 and min(gaps) > 0.29, (troubles, gaps)
+
+
+def test_a_server_that_goes_away_after_a_create_is_an_outage() -> None:
+    """Only the search for the lost create finds it away, and for longer than a search may take."""
+    away = Trouble(Fault("refused"), begins=0.005, lasts=60.0)
+    world = BatchWorld(random.Random(0), away, schedule=Schedule({0: Fault("lost after")}))
+    world.rest.reached = True  # by an earlier call
+    call = world.map(range(3), concurrency=1)
+    assert (call.results(), world.made()) == ([0, 1, 2], {0: 1, 1: 1, 2: 1})
+
+
+def test_searches_that_hang_end_with_the_outage() -> None:
+    """Nothing but lost creates, and searches that take all of their time: not for ever."""
+    hangs = Trouble(Fault("hang"), (SEARCH, AGENT))
+    world = BatchWorld(random.Random(0), Trouble(Fault("lost before"), (CREATE,)), hangs)
+    call = world.map(range(4))
+    assert isinstance(call.error, ApiException) and call.took < OUTAGE + NO_RESPONSE
 
 
 def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._errors import warn_caller
 from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, failure_of
 from acp_client_v0_1._http.slots import Inbox
 from acp_client_v0_1.handles._wait import Contact, Wait
@@ -17,4 +18,5 @@ __all__ = [
     "Wait",
     "earlier_creates",
     "failure_of",
+    "warn_caller",
 ]
