@@ -314,17 +314,19 @@ def test_runs_that_move_during_a_search_keep_no_duplicate_from_being_counted(
     assert batch.counts.duplicates >= 999
 
 
+@pytest.mark.parametrize("count", [0, 3])
 def test_on_stop_cancel_asks_for_the_open_runs_only(
-    server: LocalServer, agent: AgentHandle, threads: Executor
+    server: LocalServer, agent: AgentHandle, threads: Executor, count: int
 ) -> None:
-    inputs = [*numbers(30), *({"n": n, "seconds": 30} for n in range(30, 33))]
+    inputs = [*numbers(30), *({"n": n, "seconds": 30} for n in range(30, 30 + count))]
     with agent.map(inputs, executor=threads, on_stop="cancel") as batch:
         for _ in range(30):
             next(batch)
-        wait_for(lambda: len(creates(server)) == 33)
+        wait_for(lambda: len(creates(server)) == 30 + count)
         server.clear_requests()
     looks = [one for one in server.requests if one.method == "GET" and "output" not in one.path]
-    assert len(looks) == 3
+    searches = [one for one in server.requests if one.path == "/runs/search"]
+    assert len(looks) == count and bool(searches) is bool(count)
     assert {run["status"] for run in server.runs} == {"success"}
 
 
@@ -517,18 +519,6 @@ def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
     (item,) = agent.map([{"n": 0, "seconds": 3}], journal=path)
     assert item.result()["n"] == 0
     assert len(creates(server)) == (2 if fails else 3)
-
-
-def test_the_end_of_a_batch_without_runs_in_flight_searches_for_none_to_delete(
-    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
-) -> None:
-    with agent.map(numbers(2), executor=threads, on_stop="cancel") as batch:
-        for _ in range(2):
-            next(batch)
-        server.faults.add(Fault(path="/runs/search", status=405, times=None))
-        before = len(server.requests)
-    assert len(server.requests) == before
-    assert not any("could not be deleted" in words for words in caplog.messages)
 
 
 def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(

@@ -6,7 +6,6 @@ import itertools
 import json
 import pickle
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -276,23 +275,6 @@ def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
         RunHandle("nobody", counter.runs.api_client).resume({})
 
 
-def test_drive_asks_again_if_another_answered_first(three: AgentHandle, counts: Any) -> None:
-    run = three.start()
-    other = RunHandle(run.run_id, three.runs.api_client)
-    asked: list[str] = []
-
-    def slowly(question: PendingInterrupt) -> dict[str, Any]:
-        asked.append(question.payload["words"])
-        if len(asked) == 1:
-            other.resume({"value": "by another"})
-            next(other.interrupts(timeout=30))
-        return {"value": len(asked)}
-
-    assert run.drive(slowly, timeout=30) == {"answers": ["by another", 2, 3]}
-    assert asked == ["question 0", "question 1", "question 2"]
-    assert len(counts.resumes) == 3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "sent"),
@@ -359,15 +341,6 @@ def test_a_resume_without_response_is_ambiguous(
     cause = caught.value.__cause__
     # tblib, which Dask uses, would not end.
     assert cause is None or getattr(cause.__context__, "__cause__", None) is not cause
-
-
-@pytest.mark.slow
-def test_a_resume_without_response_at_the_deadline(serve: Serve) -> None:
-    _, client = serve(Replies(ASKS, output=QUESTION, resume=[STALL]))
-    began = time.monotonic()
-    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, timeout=1)
-    assert time.monotonic() - began < 5
 
 
 def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:

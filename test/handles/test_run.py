@@ -213,20 +213,6 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert (contact.rest.reached, contact.retries, contact.turns) == (True, 0, None)
 
 
-@pytest.mark.slow
-def test_retry_after_of_a_204_is_honoured_and_not_shortened(serve: Serve) -> None:
-    def later(seconds: str) -> bytes:
-        return response(status=204, content_type="", retry_after=seconds)
-
-    server, client = serve(later("1"), SUCCESS, later("60"))
-    began = time.monotonic()
-    assert RunHandle("r", client).result() == {"ok": 1}
-    assert time.monotonic() - began >= 1
-    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
-        RunHandle("r", client).result(timeout=30)
-    assert len(server.requests) == 3
-
-
 @pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
 def test_an_output_may_name_no_run_or_its_run_in_other_letters(serve: Serve, named: str) -> None:
     _, client = serve(output_json(run_id=named))
@@ -523,14 +509,18 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(
     assert (len(server.requests), clock.pauses) == (1, [])
 
 
+@pytest.mark.parametrize("before", [(), (response(status=405), run_json("success"))])
 def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
-    serve: Serve, clock: Clock
+    serve: Serve, clock: Clock, before: tuple[bytes, ...]
 ) -> None:
-    """Here it is the second request for the output, after the run was read."""
-    waits = response(status=204, retry_after="3")
-    _, client = serve(response(status=405), run_json("success"), waits, SUCCESS)
+    """It may be the second request for the output, after the run was read. No pause is cut."""
+    waits = [response(status=204, retry_after=seconds) for seconds in ("3", "60")]
+    server, client = serve(*before, waits[0], SUCCESS, waits[1])
     assert RunHandle("r", client).result() == {"ok": 1}
     assert sum(clock.pauses) == pytest.approx(3.0)
+    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+        RunHandle("r", client).result(timeout=30)
+    assert len(server.requests) == len(before) + 3
 
 
 def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(
@@ -706,18 +696,6 @@ def test_a_server_that_never_answered_is_a_wrong_address(
     assert attempts == [("127.0.0.1", port)] * connects
 
 
-@pytest.mark.slow
-def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(replying: Any) -> None:
-    def look() -> bytes:
-        resumed = "resume" in replies.asked
-        return run_json("success") if resumed else run_json("interrupted", updated="01.5")
-
-    replies, run = replying(output=(QUESTION, SUCCESS), look=look, resume=[STALL])
-    run.resume({"yes": True}, timeout=2)
-    assert run.result(timeout=30) == {"ok": 1}
-    assert replies.asked.count("resume") == 1
-
-
 # What a status and a time may be
 
 
@@ -769,13 +747,6 @@ def test_a_retry_after_beyond_the_deadline_ends_a_wait_with_the_id_and_the_token
     with pytest.raises(RunWaitTimeout, match=rf"^run r {words} after .*Retry-After: 400 s; ") as e:
         call(run, None)
     assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, run._core.runs.api_client)
-
-
-def test_a_retry_after_of_one_call_holds_no_other(replying: Any, clock: Clock) -> None:
-    _, run = replying(output=(response(b"", 503, retry_after="400"), SUCCESS))
-    with pytest.raises(RunWaitTimeout):
-        run.result(timeout=5)
-    assert run.result(timeout=5) == {"ok": 1} and clock.pauses == []
 
 
 @using(early=(10.0, 10.0))

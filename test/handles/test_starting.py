@@ -6,7 +6,6 @@ import json
 import pickle
 import pydoc
 import signal
-import threading
 from inspect import Parameter, signature
 from typing import Any
 
@@ -35,7 +34,6 @@ from acp_client_v0_1 import (
     RunStartAmbiguous,
     RunWaitTimeout,
     ServiceException,
-    TooManyRequestsException,
 )
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -375,14 +373,6 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
     assert again.result() == {"count": 2, "of": 2} and again.duplicates == ()
 
 
-def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
-    replies = Replies(create=response(b'"busy"', 429))
-    _, client = serve(replies)
-    with pytest.raises(TooManyRequestsException) as caught:
-        AgentHandle("a", client).start(timeout=0.5)
-    assert set(replies.asked) == {"create"} and caught.value.__cause__ is None
-
-
 @pytest.mark.parametrize(
     "replies",
     [
@@ -465,15 +455,6 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     server.faults.add(Fault(path="/agents/*", status=404, body={"detail": "Not Found"}))
     assert counter.start({"count": 1}).run_id
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
-
-
-@pytest.mark.slow
-def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
-    """Nothing was sent, so the run is created when the server is there again."""
-    counter.start({"count": 1})
-    server.stop()
-    threading.Timer(0.6, server.restart).start()
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
 def test_a_run_of_an_earlier_page_is_kept(serve: Serve) -> None:
