@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from support.batches import (
-    answer,
     beside,
     creates,
     numbers,
@@ -208,16 +207,6 @@ def test_many_runs_on_few_threads_and_connections(server: LocalServer, agent: Ag
     assert runs_by_input(server).total() == len(creates(server)) == CROWD
 
 
-@SEARCHES
-def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
-    # The twelve runs of 60 s keep all that hold long polls busy for a while.
-    kinds = ({}, {"fail": True}, {"ask": 2}, {"seconds": 60}, {})
-    inputs = [{"n": n, **kinds[n % 5]} for n in range(60)]
-    items = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=6, ordered=True)
-    kinds_of_outcomes = [type(item.outcome).__name__ for item in items]
-    assert kinds_of_outcomes == 12 * ["dict", "RunFailed", "dict", "RunWaitTimeout", "dict"]
-
-
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
     """A run that has ended gets a poll of one second, all others get polls of two."""
     times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
@@ -243,17 +232,6 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
         batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
         with beside(batch.close, after=20):
             assert len([item.result() for item in batch]) == 60
-
-
-@using(search=0.3)
-def test_a_create_that_is_answered_with_another_run_does_not_get_its_result(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": -1}})
-    body = run.to_dict(mode="json")
-    server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=1))
-    items = list(agent.map(numbers(4), ordered=True))
-    assert [item.result()["n"] for item in items] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("open_items", "processes"), [(1, False), (3, False), (1, True)])

@@ -314,19 +314,6 @@ def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: C
     assert (scripted.opened, scripted.asked.count("look")) == (6, 0)
 
 
-@pytest.mark.slow
-@using(silence=0.6)
-def test_comments_alone_after_the_end(serve: Serve) -> None:
-    """Every 15 s by default, which a test cannot wait for."""
-    _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
-    run = AgentHandle.find("counter", client).start({"count": 2}, streaming="custom")
-    # A caller whose patience for each event is shorter gets there as well.
-    for timeout in (None, 0.25):
-        events = run.events(timeout=timeout)
-        assert numbers(patiently(events)) == [1, 2]
-        assert (events.ended_by, events.complete) == ("success", True)
-
-
 @pytest.mark.parametrize("status", [400, 503])
 def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, status: int) -> None:
     stream = [STREAMING + sse(*EVENTS[:2]), STALL]
@@ -473,18 +460,6 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
     threading.Timer(2.0, answer).start()
     assert numbers(through) == [2]
     assert (through.ended_by, through.complete) == ("success", True)
-
-
-@using(silence=0.3)
-def test_a_slow_reader_gets_every_event(counter: AgentHandle) -> None:
-    """The run ends while its reader is busy for longer than the time between two looks."""
-    run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
-    events = run.events()
-    first = next(events)
-    run.result(timeout=30)
-    time.sleep(0.4)
-    assert numbers([first, *events]) == [1, 2, 3, 4]
-    assert events.complete is True
 
 
 def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:

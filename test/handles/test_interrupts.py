@@ -35,7 +35,7 @@ from acp_client_v0_1 import (
     UnauthorizedException,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer
+from acp_client_v0_1.testing import Interrupt, InterruptSpec, LocalServer
 
 ASKS = run_json("interrupted", updated="01.5")
 BUSY = response(b'"busy"', 503)
@@ -273,35 +273,6 @@ def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
     assert counts.resumes == []
     with pytest.raises(RunGone):
         RunHandle("nobody", counter.runs.api_client).resume({})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "sent"),
-    [
-        ({}, [0, 1, 2]),
-        ({"cut": "close", "after_wire_bytes": 0}, [0, 1, 2]),
-        ({"status": 502, "late": 0.01}, [0, 1, 2]),
-        ({"cut": "close"}, [0, 0, 1, 2]),
-        ({"status": 429, "retry_after": 0.2, "times": 2}, [0, 0, 0, 1, 2]),
-    ],
-    ids=["no failure", "a lost response", "502", "did not arrive", "429"],
-)
-@pytest.mark.parametrize("same", [False, True])
-@using(unchanged=0.5)
-def test_each_question_gets_its_answer_once(
-    server: LocalServer,
-    client: ApiClient,
-    counts: Any,
-    fault: dict[str, Any],
-    sent: list[int],
-    same: bool,
-) -> None:
-    """Even the same question again gets the next answer."""
-    agent = AgentHandle(server.register(quiz(3, same=same), name="asks"), client)
-    server.faults.add(Fault(method="POST", path="/runs/*", **fault))
-    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": number} for number in sent]
 
 
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])

@@ -284,18 +284,6 @@ def test_a_change_counts_although_its_response_names_another_run(replying: Any) 
     assert run.cancel()
 
 
-@pytest.mark.slow
-@using(outage=0.5, backoff=(0.02, 0.05))
-def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve) -> None:
-    """After five minutes, which a test cannot wait for. The error says how long they lasted."""
-    server, client = serve(response(b'"busy"', 503))
-    for name in ("result", "events", "drive", "resume", "cancel"):
-        server.requests.clear()
-        with pytest.raises(ServiceException, match=r"after \d+ attempts in \d+\.\d s"):
-            call(name, client)
-        assert len(server.requests) > 3
-
-
 @using(least_left=0.1, backoff=(0.02, 0.02))
 def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
     """Somebody was there, so it is no wrong address."""
@@ -610,21 +598,6 @@ def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeou
     assert replies.asked.count("output") == polls
 
 
-@pytest.mark.slow
-def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
-    """The run has ended when it is looked at, and then its output does not come."""
-
-    def slowly() -> bytes:
-        time.sleep(1)
-        return run_json("success")
-
-    server, client = serve(Replies(output=(NOT_FOUND, [STALL]), look=(run_json(), slowly)))
-    with pytest.raises(RunWaitTimeout):
-        RunHandle("r", client).result(timeout=2)
-    # The look took a second of the two, so no window of a second fits any more.
-    assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
-
-
 @pytest.mark.parametrize(
     ("asked", "beside", "whose"),
     [(5, False, "run"), (5, True, "run"), (301, True, "run"), (301, False, "all")],
@@ -729,24 +702,6 @@ def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -
     assert run.result() == {"ok": 1}
     assert replies.asked == ["output", "look", "look", "look", "output", "output"]
     assert clock.pauses == pytest.approx([0.25, 0.2, 0.4])
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda run, asked: run.result(timeout=5), "has no output"),
-        (lambda run, asked: list(run.events(timeout=5)), "has no event"),
-        (lambda run, asked: run.resume({}, timeout=5), "was not answered"),
-    ],
-)
-def test_a_retry_after_beyond_the_deadline_ends_a_wait_with_the_id_and_the_token(
-    replying: Any, clock: Clock, call: Callable[[RunHandle, Any], object], words: str
-) -> None:
-    later = response(b"", 503, retry_after="400")
-    _, run = replying(later, stream=later, output=later)
-    with pytest.raises(RunWaitTimeout, match=rf"^run r {words} after .*Retry-After: 400 s; ") as e:
-        call(run, None)
-    assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, run._core.runs.api_client)
 
 
 @using(early=(10.0, 10.0))

@@ -36,7 +36,7 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
-from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import Fault, LocalServer
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 SLOW = "55555555-5555-4555-8555-555555555555"
@@ -89,20 +89,6 @@ def test_a_start_makes_one_run(
     assert (run.duplicates, counts.creates, len(server.runs)) == ((), creates, 1)
     # Only a create without a clear response is searched for.
     assert (counts.of("POST", "/search") > 0) is (creates == 1)
-
-
-@pytest.mark.parametrize("habit", ["ignored", "fails"])
-def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> None:
-    server, client = serve(Quirks(search_metadata=habit), retries=0)
-    counter = AgentHandle(COUNTER, client)
-    for _ in range(3):
-        counter.start({"count": 1})
-    server.faults.add(LOST)
-    run = counter.start({"count": 2, "interval": 0})
-    assert run.result(timeout=30) == {"count": 2, "of": 2}
-    found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
-    assert found is not None and (found.run_id, found.duplicates) == (run.run_id, ())
-    assert RunHandle.find("nobody's", api_client=client) is None
 
 
 def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> None:
