@@ -17,14 +17,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import given as given_any
-from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.batches import (
     answer,
@@ -98,14 +96,6 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text("aé☃", max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner),
-    max_leaves=6,
-)
-OBJECTS = st.dictionaries(st.sampled_from("pqr"), VALUES, max_size=3)
-
-
 def spoil(value: Any) -> None:
     """Change all that can be changed in a value, as deep as it goes."""
     for inner in [*value.values()] if isinstance(value, dict) else [*value]:
@@ -117,63 +107,46 @@ def spoil(value: Any) -> None:
         value.append("spoilt")
 
 
-@given_any(inputs=st.lists(OBJECTS, min_size=1, max_size=5), config=OBJECTS, data=st.data())
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+DEEP: dict[str, Any] = {"p": {"x": [1, None, {"y": "é"}]}, "q": [[], {}]}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
 def test_what_a_caller_changes_after_the_call_changes_nothing(
-    agent: AgentHandle,
-    server: LocalServer,
-    threads: Executor,
-    tmp_path: Path,
-    inputs: list[dict[str, Any]],
-    config: dict[str, Any],
-    data: st.DataObject,
+    agent: AgentHandle, server: LocalServer, executor: Executor | None, path: Path, concurrency: int
 ) -> None:
     """Results, items and journal are of the values at the call, whatever changes and when."""
-    path = tmp_path / f"{len(server.requests)}.jsonl"
-    inputs = [{**each, "n": n, "ask": 1} for n, each in enumerate(inputs)]
-    later = json.loads(json.dumps(inputs))
+    inputs = [{**deepcopy(DEEP), "n": n, "ask": 1} for n in range(3)]
+    later, config, metadata = deepcopy(inputs), deepcopy(DEEP), deepcopy(DEEP)
     shared: dict[str, Any] = {}
-    ours, known = json.loads(json.dumps([config, config])), json.loads(json.dumps(config))
 
     def changing() -> Iterator[dict[str, Any]]:
         for each in inputs:
             shared.clear()
-            shared.update(json.loads(json.dumps(each)))
+            shared.update(each)
             yield shared
             spoil(shared)
 
     def reply(question: PendingInterrupt) -> dict[str, Any]:
-        spoil(ours[0])
+        spoil(config)
         spoil(question.payload)
-        question.payload["is"] = known
+        question.payload["is"] = DEEP
         return question.payload
 
-    before = len(creates(server))
-    batch = agent.map(
-        changing(),
-        config=ours[0],
-        metadata=ours[1],
-        journal=path,
-        on_interrupt=reply,
-        concurrency=data.draw(st.integers(1, 4)),
-        executor=data.draw(st.sampled_from([None, threads])),
-    )
-    spoil(ours)
+    options: Any = {"concurrency": concurrency, "executor": executor, "on_interrupt": reply}
+    batch = agent.map(changing(), config=config, metadata=metadata, journal=path, **options)
+    spoil(config)
+    spoil(metadata)
     items = sorted(batch, key=lambda item: item.index)
-    answers = [{"number": 0, "n": "spoilt", "is": known}]
-    expected = [{"n": n, "answers": answers, **known} for n in range(len(inputs))]
+    answers = [{"number": 0, "n": "spoilt", "is": DEEP}]
+    expected = [{"n": n, "answers": answers, **DEEP} for n in range(3)]
     assert [item.input for item in items] == later
     assert [item.result() for item in items] == expected
-    made = sorted(creates(server)[before:], key=lambda body: body["input"]["n"])
+    made = sorted(creates(server), key=lambda body: body["input"]["n"])
     assert [body["input"] for body in made] == later
-    assert all(body.get("config") == known for body in made)
-    assert all(body["metadata"].items() >= known.items() for body in made)
-    again = agent.map(later, config=known, journal=path, ordered=True)
-    assert [item.outcome for item in again] == expected and len(creates(server)) == before + len(
-        made
-    )
+    assert all(body["config"] == DEEP for body in made)
+    assert all(body["metadata"].items() >= DEEP.items() for body in made)
+    again = agent.map(later, config=DEEP, journal=path, ordered=True)
+    assert [item.outcome for item in again] == expected and len(creates(server)) == 3
 
 
 def test_what_was_given_is_sent_though_it_changes_during_a_pause(

@@ -27,7 +27,7 @@ from simulation.batches import (
     Limit,
     Trouble,
 )
-from simulation.world import READABLE, Fault, Schedule, Sent, World
+from simulation.world import READABLE, Fault, Schedule, Sent, World, check, fewest
 from support.timing import using
 
 from acp_client_v0_1 import BatchItem, InterruptLimit, PendingInterrupt, RunCreate
@@ -62,11 +62,6 @@ def no_log_of_the_outages(package_logger: logging.Logger) -> None:
 @pytest.fixture(autouse=True)
 def the_same_backoffs() -> None:
     random.seed(0)
-
-
-def check(true: bool, words: str) -> None:
-    if not true:
-        raise AssertionError(words)
 
 
 def answer(question: PendingInterrupt) -> dict[str, Any]:
@@ -562,14 +557,14 @@ def shortest(seed: int, folder: Path) -> tuple[Schedule, Troubles]:
     schedule, troubles = drawn.schedule, drawn.troubles
     if play(seed, folder, (Schedule(schedule.faults), troubles)):
         schedule = Schedule(schedule.faults)
-    for trouble in troubles:
-        fewer = tuple(each for each in troubles if each is not trouble)
-        troubles = fewer if play(seed, folder, (schedule, fewer)) else troubles
-    for number in list(schedule.faults):
-        faults = {key: fault for key, fault in schedule.faults.items() if key != number}
-        if play(seed, folder, (Schedule(faults, schedule.storm), troubles)):
-            schedule = Schedule(faults, schedule.storm)
-    return schedule, troubles
+    few = fewest(
+        dict(enumerate(troubles)), lambda some: play(seed, folder, (schedule, (*some.values(),)))
+    )
+    troubles, storm = (*few.values(),), schedule.storm
+    faults = fewest(
+        schedule.faults, lambda some: play(seed, folder, (Schedule(some, storm), troubles))
+    )
+    return Schedule(faults, storm), troubles
 
 
 def test_a_seed_is_always_played_alike(tmp_path: Path) -> None:
@@ -617,6 +612,5 @@ def test_every_schedule_of_faults_keeps_the_promises_of_a_batch(part: int, tmp_p
     for seed in range(part, BATCHES, PARTS):
         if wrong := play(seed, tmp_path):
             schedule, troubles = shortest(seed, tmp_path)
-            faults = "\n".join(f"  request {n}: {f}" for n, f in schedule.faults.items())
-            times = "\n".join(f"  {each}" for each in (schedule.storm, *troubles) if each)
-            pytest.fail(f"seed {seed}: {wrong}\n{times}\n{faults}")
+            times = "\n".join(f"  {each}" for each in troubles)
+            pytest.fail(f"seed {seed}: {wrong}\n{times}\n{schedule}")
