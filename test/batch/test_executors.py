@@ -462,7 +462,7 @@ def test_a_search_that_the_server_limits_is_followed_by_no_create(
 
     def inputs() -> Iterator[dict[str, Any]]:
         server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
-        yield {"n": 0, "seconds": 10}
+        yield {"n": 0, "seconds": 5}
         wait_for(lambda: len(creates(server)) == 1)
         server.faults.add(Fault(path="/runs/search", status=429, times=None))
         yield {"n": 1}

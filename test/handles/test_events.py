@@ -222,17 +222,6 @@ def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
     assert events.complete is None
 
 
-@pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
-@using(backoff=(0.01, 0.02))
-def test_a_stream_that_is_refused_is_opened_again(serve: Serve, status: int) -> None:
-    refused = response(b'"not now"', status, retry_after="0")
-    scripted = Scripted(serve, refused, refused, STREAMING + sse(*EVENTS[:2]) + chunk(b""))
-    scripted.run._core.note_created()
-    events = scripted.run.events()
-    assert [event.update for event in events] == UPDATES[:2]
-    assert (events.complete, scripted.opened) == (True, 3)
-
-
 NO_STREAM = {
     "204": NOTHING,
     "404": response(b'"not found"', 404),
@@ -368,19 +357,6 @@ def test_deleted_while_only_comments_come(replying: Any) -> None:
         assert (events.ended_by, events.complete) == ("gone", None)
         assert events._reader is not None and events._reader.closed
         assert replies.asked == ["stream", "look"] and next(events, None) is None
-
-
-@pytest.mark.slow
-def test_the_timeout_is_for_each_event(serve: Serve) -> None:
-    gate = Gate()
-    first, second, third, fourth = map(sse, EVENTS[:4])
-    script = [STREAMING + first, 0.8, second, 0.8, third, gate, fourth + chunk(b"")]
-    events = Scripted(serve, script).run.events(timeout=1.5)
-    assert [next(events).id for _ in range(3)] == ["1", "2", "3"]
-    with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; wait again"):
-        next(events)
-    gate.open()
-    assert next(events).id == "4"
 
 
 def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) -> None:
