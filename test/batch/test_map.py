@@ -412,7 +412,7 @@ def test_a_bar_is_drawn_a_few_times_a_second(
     inputs: Any = ["is no JSON object"] * 500
     assert len(list(agent.map(inputs, progress=True))) == 500
     shown = capsys.readouterr().err
-    assert shown.count("\r") < 100 and "failed=500" in shown
+    assert shown.count("\r") < 250 and "failed=500" in shown
 
 
 @pytest.mark.slow

@@ -293,7 +293,7 @@ def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
 
     _, client = serve([go_away, STALL], retries=0)
     with pytest.raises(RunWaitTimeout, match="cannot connect"):
-        RunHandle("r", client).result(timeout=0.7)
+        RunHandle("r", client).result(timeout=2)
 
 
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
@@ -637,7 +637,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(
     of_an_agent = name.startswith(("run", "start"))
     with pytest.raises((ApiException, TimeoutError) if of_an_agent else RunWaitTimeout):
         call(name, client, 0.6)
-    assert time.monotonic() - began < 0.6 + 1.5
+    assert time.monotonic() - began < 0.6 + 4
 
 
 @pytest.mark.slow
