@@ -170,9 +170,11 @@ def test_what_was_given_is_sent_though_it_changes_during_a_pause(
         assert sent["metadata"]["x"] == known["x"]
 
 
+OF_EACH_KIND: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
+
+
 def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: LocalServer) -> None:
-    inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
-    items = list(agent.map(inputs, ordered=True))
+    items = list(agent.map(OF_EACH_KIND, ordered=True))
     assert items[0].result()["n"] == 0
     kinds = [RunFailed, RunInterrupted, ApiTypeError, ApiValueError]
     assert items[0].ok and items[0].error is None
@@ -192,14 +194,13 @@ def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: L
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert str(items[3].outcome).startswith("input 3 must be a JSON object (dict), not str; is it")
     assert str(items[4].outcome) == "input 4: keys must be str, got int 1"
+
+
+def test_an_item_is_a_record_of_json(agent: AgentHandle) -> None:
+    items = list(agent.map(OF_EACH_KIND, ordered=True))
     records = [item.to_dict() for item in items]
-    assert [record["status"] for record in records] == [
-        "success",
-        "error",
-        "interrupted",
-        None,
-        None,
-    ]
+    statuses = ["success", "error", "interrupted", None, None]
+    assert [record["status"] for record in records] == statuses
     assert [record["index"] for record in records] == [0, 1, 2, 3, 4]
     assert records[2]["run_id"] == items[2].run_id and "type" in records[2]["interrupt"]
     assert records[4] == {
