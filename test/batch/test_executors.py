@@ -434,9 +434,11 @@ def dask(in_environment: None) -> Iterator[Any]:
 
         cluster = LocalCluster(2, threads_per_worker=4, dashboard_address=None, memory_limit=0)
         with cluster, Client(cluster) as client:
+            client.wait_for_workers(2)
             yield client
 
 
+@pytest.mark.timeout(300)  # a busy machine starts workers slowly
 def test_a_batch_on_dask_that_loses_a_worker(
     server: LocalServer, agent: AgentHandle, dask: Any, path: Path
 ) -> None:
