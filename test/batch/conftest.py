@@ -10,7 +10,6 @@ import pytest
 from support.batches import obedient
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
-from acp_client_v0_1.batch import _executors
 from acp_client_v0_1.testing import LocalServer, Quirks
 
 
@@ -35,13 +34,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers of an executor find the server."""
     monkeypatch.setenv("ACP_HOST", server.url)
-    yield
-    for client, _ in _executors._clients.values():
-        client.close()
-    _executors._clients.clear()
 
 
 @pytest.fixture

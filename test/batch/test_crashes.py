@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from support.batches import (
     runs_by_input,
     wait_for,
 )
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -104,6 +105,25 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
         next(agent.map(numbers(8), journal=path))
 
 
+def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(
+    agent: AgentHandle, path: Path
+) -> None:
+    values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
+    orders: list[Any] = [{"a": 1, "b": [1, 2]}, {"b": [1, 2], "a": 1}]
+    # As in the files of earlier releases.
+    known = {
+        "23973d1d6998215803cee676533c2ca5": {"a": [1, "b"], "c": None},
+        "139f9efc281b46c38a4ff96b24aa405e": {"day": datetime.date(2026, 1, 2)},
+    }
+    inputs = [*known.values(), *orders, *({"v": value} for value in values)]
+    list(agent.map(inputs, journal=path))
+    lines = map(json.loads, path.read_bytes().splitlines())
+    digests = {line["starting"]: line["input"] for line in lines if "starting" in line}
+    first, second, one, other, *rest = [digests[index] for index in range(len(inputs))]
+    assert [first, second] == [*known] and one == other
+    assert len({first, second, one, *rest}) == len(inputs) - 1
+
+
 def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
@@ -146,10 +166,10 @@ def test_what_did_not_end_is_attached_to(
 
 
 @pytest.mark.parametrize("ahead", [0, 3600])  # if a file server has another clock
+@using(young=0.3)
 def test_a_create_that_did_not_arrive_is_sent_by_the_next_call(
-    agent: AgentHandle, server: LocalServer, path: Path, set_timing: SetTiming, ahead: int
+    agent: AgentHandle, server: LocalServer, path: Path, ahead: int
 ) -> None:
-    set_timing(young=0.3)
     (item,) = agent.map([{"n": 0}], journal=path)
     agent.runs.delete_run(item.run_id)  # as if its create had never arrived
     _keep_lines(path, 2)
@@ -210,14 +230,10 @@ def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_dele
 
 
 @pytest.mark.parametrize("search", [{"status": 405}, {"status": 500}, {"cut": "stall"}], ids=str)
+@using(search=0.5, quick=0.5)
 def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
-    agent: AgentHandle,
-    server: LocalServer,
-    path: Path,
-    set_timing: SetTiming,
-    search: dict[str, Any],
+    agent: AgentHandle, server: LocalServer, path: Path, search: dict[str, Any]
 ) -> None:
-    set_timing(search=0.5, quick=0.5)
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", times=None, **search))
@@ -236,10 +252,10 @@ def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
     assert item.result()["n"] == 0 and item.run_id == first.run_id and len(creates(server)) == 1
 
 
+@using(search=0.5)
 def test_an_unclear_start_may_be_started_again(
-    agent: AgentHandle, server: LocalServer, path: Path, set_timing: SetTiming
+    agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
-    set_timing(search=0.5)
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", status=401, times=1))

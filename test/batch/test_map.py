@@ -17,15 +17,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import given as given_any
-from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.batches import (
     answer,
@@ -37,7 +34,7 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -54,10 +51,6 @@ from acp_client_v0_1 import (
     RunTimedOut,
     SchemaMismatch,
 )
-from acp_client_v0_1.batch import _workers
-from acp_client_v0_1.batch._progress import Progress
-from acp_client_v0_1.batch._tasks import Task
-from acp_client_v0_1.batch._workers import cancel_runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -103,14 +96,6 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text("aé☃", max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner),
-    max_leaves=6,
-)
-OBJECTS = st.dictionaries(st.sampled_from("pqr"), VALUES, max_size=3)
-
-
 def spoil(value: Any) -> None:
     """Change all that can be changed in a value, as deep as it goes."""
     for inner in [*value.values()] if isinstance(value, dict) else [*value]:
@@ -122,63 +107,46 @@ def spoil(value: Any) -> None:
         value.append("spoilt")
 
 
-@given_any(inputs=st.lists(OBJECTS, min_size=1, max_size=5), config=OBJECTS, data=st.data())
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+DEEP: dict[str, Any] = {"p": {"x": [1, None, {"y": "é"}]}, "q": [[], {}]}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
 def test_what_a_caller_changes_after_the_call_changes_nothing(
-    agent: AgentHandle,
-    server: LocalServer,
-    threads: Executor,
-    tmp_path: Path,
-    inputs: list[dict[str, Any]],
-    config: dict[str, Any],
-    data: st.DataObject,
+    agent: AgentHandle, server: LocalServer, executor: Executor | None, path: Path, concurrency: int
 ) -> None:
     """Results, items and journal are of the values at the call, whatever changes and when."""
-    path = tmp_path / f"{len(server.requests)}.jsonl"
-    inputs = [{**each, "n": n, "ask": 1} for n, each in enumerate(inputs)]
-    later = json.loads(json.dumps(inputs))
+    inputs = [{**deepcopy(DEEP), "n": n, "ask": 1} for n in range(3)]
+    later, config, metadata = deepcopy(inputs), deepcopy(DEEP), deepcopy(DEEP)
     shared: dict[str, Any] = {}
-    ours, known = json.loads(json.dumps([config, config])), json.loads(json.dumps(config))
 
     def changing() -> Iterator[dict[str, Any]]:
         for each in inputs:
             shared.clear()
-            shared.update(json.loads(json.dumps(each)))
+            shared.update(each)
             yield shared
             spoil(shared)
 
     def reply(question: PendingInterrupt) -> dict[str, Any]:
-        spoil(ours[0])
+        spoil(config)
         spoil(question.payload)
-        question.payload["is"] = known
+        question.payload["is"] = DEEP
         return question.payload
 
-    before = len(creates(server))
-    batch = agent.map(
-        changing(),
-        config=ours[0],
-        metadata=ours[1],
-        journal=path,
-        on_interrupt=reply,
-        concurrency=data.draw(st.integers(1, 4)),
-        executor=data.draw(st.sampled_from([None, threads])),
-    )
-    spoil(ours)
+    options: Any = {"concurrency": concurrency, "executor": executor, "on_interrupt": reply}
+    batch = agent.map(changing(), config=config, metadata=metadata, journal=path, **options)
+    spoil(config)
+    spoil(metadata)
     items = sorted(batch, key=lambda item: item.index)
-    answers = [{"number": 0, "n": "spoilt", "is": known}]
-    expected = [{"n": n, "answers": answers, **known} for n in range(len(inputs))]
+    answers = [{"number": 0, "n": "spoilt", "is": DEEP}]
+    expected = [{"n": n, "answers": answers, **DEEP} for n in range(3)]
     assert [item.input for item in items] == later
     assert [item.result() for item in items] == expected
-    made = sorted(creates(server)[before:], key=lambda body: body["input"]["n"])
+    made = sorted(creates(server), key=lambda body: body["input"]["n"])
     assert [body["input"] for body in made] == later
-    assert all(body.get("config") == known for body in made)
-    assert all(body["metadata"].items() >= known.items() for body in made)
-    again = agent.map(later, config=known, journal=path, ordered=True)
-    assert [item.outcome for item in again] == expected and len(creates(server)) == before + len(
-        made
-    )
+    assert all(body["config"] == DEEP for body in made)
+    assert all(body["metadata"].items() >= DEEP.items() for body in made)
+    again = agent.map(later, config=DEEP, journal=path, ordered=True)
+    assert [item.outcome for item in again] == expected and len(creates(server)) == 3
 
 
 def test_what_was_given_is_sent_though_it_changes_during_a_pause(
@@ -202,9 +170,11 @@ def test_what_was_given_is_sent_though_it_changes_during_a_pause(
         assert sent["metadata"]["x"] == known["x"]
 
 
+OF_EACH_KIND: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
+
+
 def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: LocalServer) -> None:
-    inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
-    items = list(agent.map(inputs, ordered=True))
+    items = list(agent.map(OF_EACH_KIND, ordered=True))
     assert items[0].result()["n"] == 0
     kinds = [RunFailed, RunInterrupted, ApiTypeError, ApiValueError]
     assert items[0].ok and items[0].error is None
@@ -224,14 +194,13 @@ def test_failures_are_values_and_each_item_pickles(agent: AgentHandle, server: L
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert str(items[3].outcome).startswith("input 3 must be a JSON object (dict), not str; is it")
     assert str(items[4].outcome) == "input 4: keys must be str, got int 1"
+
+
+def test_an_item_is_a_record_of_json(agent: AgentHandle) -> None:
+    items = list(agent.map(OF_EACH_KIND, ordered=True))
     records = [item.to_dict() for item in items]
-    assert [record["status"] for record in records] == [
-        "success",
-        "error",
-        "interrupted",
-        None,
-        None,
-    ]
+    statuses = ["success", "error", "interrupted", None, None]
+    assert [record["status"] for record in records] == statuses
     assert [record["index"] for record in records] == [0, 1, 2, 3, 4]
     assert records[2]["run_id"] == items[2].run_id and "type" in records[2]["interrupt"]
     assert records[4] == {
@@ -438,51 +407,29 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
     assert batch.counts.total == 1
 
 
-@pytest.mark.parametrize(("duplicates", "outage"), [(0, 0.0), (2, 1.0)])
-def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
-    capsys: pytest.CaptureFixture[str], duplicates: int, outage: float
+def test_a_bar_is_drawn_a_few_times_a_second(
+    agent: AgentHandle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(True)
-    progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
-    progress.close()
+    inputs: Any = ["is no JSON object"] * 500
+    assert len(list(agent.map(inputs, progress=True))) == 500
     shown = capsys.readouterr().err
-    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown and "run" in shown
-    assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
-    assert ("server fails for=1 s" in shown) is ("fails for" in shown) is bool(outage)
-
-
-def test_a_bar_is_drawn_a_few_times_a_second(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(True)
-    for number in range(500):
-        progress.tell(BatchCounts(500, 500, 500 - number, number, 0, 0), 0.0)
-    progress.close()
-    shown = capsys.readouterr().err
-    assert shown.count("\r") < 100 and "fails for" not in shown
-
-
-def test_a_function_is_called_only_with_counts_that_have_changed() -> None:
-    told: list[BatchCounts] = []
-    progress = Progress(told.append)
-    one, two = BatchCounts(2, 2, 1, 1, 0, 0), BatchCounts(2, 2, 0, 2, 0, 0)
-    for counts, outage in ((one, 0.0), (one, 1.5), (one, 2.5), (two, 3.5)):
-        progress.tell(counts, outage)
-    assert told == [one, two]
+    assert shown.count("\r") < 250 and "failed=500" in shown
 
 
 @pytest.mark.slow
-def test_a_batch_tells_the_bar_for_how_long_the_server_fails(
-    agent: AgentHandle,
-    server: LocalServer,
-    set_timing: SetTiming,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("bar", [True, False], ids=["a bar", "a function"])
+@using(backoff=(0.05, 0.1), search=0.5)
+def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(
+    agent: AgentHandle, server: LocalServer, capsys: pytest.CaptureFixture[str], bar: bool
 ) -> None:
-    set_timing(backoff=(0.05, 0.1), search=0.5)
-    with agent.map(numbers(2), concurrency=1, progress=True) as batch:
+    told: list[BatchCounts] = []
+    with agent.map(numbers(2), concurrency=1, progress=bar or told.append) as batch:
         next(batch)
         server.faults.add(Fault(status=502, times=None))
         with beside(server.faults.clear, after=2.5):
             assert next(batch).ok
-    assert re.search(r"server fails for=[1-9] s", capsys.readouterr().err)
+    assert bool(re.search(r"server fails for=[1-9] s", capsys.readouterr().err)) is bar
+    assert len(set(told)) == len(told) and bool(told) is not bar
 
 
 def test_progress_true_draws_a_bar(
@@ -492,7 +439,7 @@ def test_progress_true_draws_a_bar(
     list(batch)
     drawn = capsys.readouterr()
     assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
-    assert "fails for" not in drawn.err and drawn.err.endswith("\n")
+    assert not re.search("fails for|duplicates", drawn.err) and drawn.err.endswith("\n")
     list(agent.map(numbers(3), progress=False))
     assert capsys.readouterr().err == ""
 
@@ -579,10 +526,10 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
 
 
 @pytest.mark.slow
+@using(pace=(30, 30))
 def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+    agent: AgentHandle, server: LocalServer
 ) -> None:
-    set_timing(pace=(30, 30))
     server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
     batch = agent.map(numbers(6), concurrency=2)
     with beside(batch.close, after=1.5):
@@ -660,14 +607,10 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"cut": "stall"}], ids=str)
+@using(cancel=0.5)
 def test_a_run_that_cannot_be_deleted_is_counted(
-    agent: AgentHandle,
-    server: LocalServer,
-    set_timing: SetTiming,
-    caplog: pytest.LogCaptureFixture,
-    fault: dict[str, Any],
+    agent: AgentHandle, server: LocalServer, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
 ) -> None:
-    set_timing(cancel=0.5)
     server.faults.add(Fault(method="DELETE", times=None, **fault))
     batch = agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel")
     with pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight"), batch:
@@ -675,25 +618,6 @@ def test_a_run_that_cannot_be_deleted_is_counted(
         wait_for(lambda: len(pending(agent)) == 1)
         raise KeyboardInterrupt
     assert sum("could not be deleted" in words for words in caplog.messages) == 1
-
-
-def test_deleting_many_runs_has_a_limit_of_time(
-    monkeypatch: pytest.MonkeyPatch, set_timing: SetTiming
-) -> None:
-    """Each takes ten seconds, one after the other: what is begun within thirty is done."""
-    now, cancelled = [0.0], list[object]()
-    set_timing(now=lambda: now[0], cancel=10)
-    monkeypatch.setattr(_workers, "_CROWD_WORKERS", 1)
-
-    def cancel(wait: object) -> bool:
-        now[0] += 10
-        cancelled.append(wait)
-        return True
-
-    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, stop, what: (seconds, what))
-    tasks = [Task(n, "", {}, "") for n in range(6)]
-    left = cancel_runs({task: [core] for task in tasks}, None)
-    assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])
 
 
 def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:
@@ -859,11 +783,11 @@ def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [2, 40])
+@using(grace=0.2)
 def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
+    agent: AgentHandle, server: LocalServer, concurrency: int
 ) -> None:
     """The server has made the run, and its response is slow."""
-    set_timing(grace=0.2)
     server.faults.add(Fault(method="POST", path="/runs", after_wire_bytes=0, cut="stall", times=1))
 
     def inputs() -> Iterator[dict[str, Any]]:

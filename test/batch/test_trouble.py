@@ -9,16 +9,13 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.batches import (
-    answer,
     beside,
     creates,
     numbers,
@@ -26,10 +23,9 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
-from support.moments import Interrupt, Moment
-from support.serving import a_contact
+from support.moments import Interrupt, Moment, files_of
 from support.socket_server import Request, SocketServer, response, serve_each
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -39,53 +35,13 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
-    ResponseValidationError,
     RunFailed,
     RunStartAmbiguous,
-    RunWaitTimeout,
     ServiceException,
 )
-from acp_client_v0_1._http import slots
-from acp_client_v0_1._http.retry import failure_of
-from acp_client_v0_1.batch import _batch, _workers
-from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._parking import ParkedRuns
-from acp_client_v0_1.batch._tasks import Plan, Task
-from acp_client_v0_1.models.run import Run
-from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.load
-
-
-@pytest.mark.parametrize(
-    "path, status, posts",
-    [
-        ("/runs", 429, 31),
-        ("/runs", 503, 31),  # which is looked for afterwards
-        ("/runs/*/output", 502, 30),
-        ("/runs/search", 503, 30),  # for the create whose response is lost
-    ],
-)
-def test_nothing_overtakes_a_retry_after_and_no_item_fails(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    path: str,
-    status: int,
-    posts: int,
-) -> None:
-    set_timing(search=0.5 if path == "/runs" else 10)
-    fault = Fault(path=path, status=status, retry_after=2, times=1)
-    lost = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
-    server.faults.add(lost if path == "/runs/search" else Fault(path=path, times=5), fault)
-    items = list(agent.map(numbers(30), concurrency=4))
-    assert len([item.result() for item in items]) == 30
-    times = [request.time for request in server.requests]
-    limited = next(request.time for request in server.requests if request.fault is fault)
-    # What was under way in the other threads arrives within a moment.
-    assert [at - limited for at in times if limited + 1 < at < limited + 1.9] == []
-    assert len(creates(server)) == posts
 
 
 # What is wrong with all runs
@@ -103,17 +59,16 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails(
         *(("/agents/*/descriptor", status, None) for status in (401, 404, 422, 503)),
     ],
 )
+@using(outage=0.3, backoff=(0.05, 0.1))
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
-    set_timing: SetTiming,
     path: Path,
     executor: Executor | None,
     where: str | None,
     status: int,
     asked: int | None,
 ) -> None:
-    set_timing(outage=0.3, backoff=(0.05, 0.1))
     inputs = [*numbers(5), {"n": 5, "fail": True}]
     described = str(where).endswith("/descriptor")  # which is read once
     if not described:
@@ -137,15 +92,10 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
 
 
 @pytest.mark.parametrize("ordered", [False, True], ids=["as they end", "ordered"])
+@using(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
 def test_one_run_whose_output_always_fails_costs_one_item(
-    server: LocalServer,
-    agent: AgentHandle,
-    executor: Executor | None,
-    set_timing: SetTiming,
-    path: Path,
-    ordered: bool,
+    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path, ordered: bool
 ) -> None:
-    set_timing(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
     # No poll is held, so the next one finds the fault.
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     bad = list[str]()
@@ -175,30 +125,6 @@ def test_one_run_whose_output_always_fails_costs_one_item(
     assert outputs.count(f"/runs/{bad[0]}/output") == 1
 
 
-def test_nothing_is_lost_if_the_outputs_of_all_runs_fail(
-    server: LocalServer,
-    agent: AgentHandle,
-    executor: Executor | None,
-    set_timing: SetTiming,
-    path: Path,
-) -> None:
-    """The server serves everything else, and another run, which has worked, shows the outage."""
-    set_timing(outage=0.5, backoff=(0.05, 0.1))
-    options: Any = {"journal": path, "executor": executor}
-    server.faults.add(Fault(path="/runs/*/output", times=3))  # are served
-    server.faults.add(Fault(path="/runs/*/output", status=500, times=None))
-    items = list[BatchItem]()
-    for _ in range(2):
-        with pytest.raises(ServiceException):
-            for item in agent.map(numbers(12), concurrency=2, **options):
-                items.append(item)
-    assert len({item.index for item in items}) == 3 and all(item.ok for item in items)
-    server.faults.clear()
-    items = list(agent.map(numbers(12), ordered=True, **options))
-    assert [item.result()["n"] for item in items] == list(range(12))
-    assert runs_by_input(server).total() == 12
-
-
 def test_a_long_pause_that_a_204_asks_for_ends_the_batch(
     server: LocalServer, agent: AgentHandle, executor: Executor | None
 ) -> None:
@@ -206,16 +132,6 @@ def test_a_long_pause_that_a_204_asks_for_ends_the_batch(
     server.faults.add(fault)
     with pytest.raises(ApiException, match="no output yet; Retry-After: 400 s"):
         list(agent.map(numbers(6), concurrency=2, executor=executor))
-
-
-def test_a_create_whose_response_breaks_off_is_searched_for_by_a_new_client(
-    server: LocalServer, agent: AgentHandle
-) -> None:
-    """It is the first response that the client gets, and shows no more than that."""
-    raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"
-    server.faults.add(Fault(method="POST", path="/runs", raw=raw, late=0.05))
-    (item,) = agent.map(numbers(1))
-    assert item.ok and len(creates(server)) == runs_by_input(server).total() == 1
 
 
 def test_a_wrong_address_is_raised(path: Path) -> None:
@@ -227,10 +143,10 @@ def test_a_wrong_address_is_raised(path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
+@using(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
 def test_an_agent_that_is_not_there_is_raised(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, path: Path, fails: bool
+    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
 ) -> None:
-    set_timing(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
@@ -246,252 +162,14 @@ def test_an_agent_that_is_not_there_is_raised(
     assert creates(server) == []
 
 
-class Searched:
-    """A driver of runs that nobody waits for, whose clock moves with the pauses between searches.
-
-    A search says that the runs of the page are pending.
-    """
-
-    def __init__(self) -> None:
-        self.now, self.ends, self.pauses = 0.0, 0.3, list[tuple[float, float]]()
-        self.page: list[Run] = []
-        self.search: Callable[[Any], list[Run]] = lambda request: self.page
-        runs = SimpleNamespace(
-            search_runs=lambda request, *, _request_timeout: self.search(request)
-        )
-        self.contact = a_contact(runs, batch=True)
-        self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
-        self.stop = self
-
-    def wait(self, pause: float) -> bool:
-        self.pauses.append((self.now, pause))
-        self.now += pause
-        return self.now > self.ends
-
-    def is_set(self) -> bool:
-        return False
-
-    def lists(self, *names: str) -> None:
-        self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in names]
-
-    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> ParkedRuns:
-        """Return the runs: for twelve a thread holds long polls, and the others are parked."""
-        unattended = ParkedRuns(self, put_back)  # type: ignore[arg-type]
-        for number in range(12 + parked):
-            unattended.enter(task(number, run_id=f"r{number}"))
-        return unattended
-
-
-def task(index: int, **more: Any) -> Task:
-    return Task(index, "", {}, "", **more)
-
-
-@pytest.fixture
-def searched(set_timing: SetTiming) -> Searched:
-    made = Searched()
-    set_timing(now=lambda: made.now)
-    return made
-
-
-def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
-    searched: Searched,
-) -> None:
-    put_back, searched.ends = Counter[int](), 9.9
-
-    def worker(task: Task) -> None:
-        put_back[task.index] += 1
-        unattended.note(task, hit=False)
-        unattended.enter(task)
-
-    unattended = searched.runs(worker)
-    unattended.search()
-    assert len(put_back) == 20
-    # Two seconds each; then so many were wrong that searches are given up.
-    assert max(put_back.values()) <= 5 and sum(put_back.values()) < 130
-
-
-@pytest.mark.parametrize("takes", [0, 2])
-def test_the_pauses_grow_with_the_age_of_the_runs_and_the_time_that_searches_take(
-    searched: Searched, takes: float
-) -> None:
-    """A search takes no more than a fifth of the time."""
-
-    def search(request: object) -> list[Run]:
-        searched.now += takes
-        return searched.page
-
-    searched.lists(*(f"r{number}" for number in range(32)))
-    searched.search, searched.ends = search, 300
-    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
-    for now, pause in searched.pauses[1:]:
-        assert pause == pytest.approx(min(10, max(0.2, 4 * takes, 0.1 * now)))
-    assert 10 < len(searched.pauses) < 100
-
-
-def test_the_pauses_follow_what_the_searches_find(searched: Searched) -> None:
-    """Longer by half while no old run has ended, half as long once one has."""
-    put_back = list[int]()
-    unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
-    searched.now, searched.ends = 1000.0, 1060
-
-    def search(request: object) -> list[Run]:
-        number = len(searched.pauses)
-        return searched.page[: 2 if number < 5 else 1 if number < 7 else 0]
-
-    searched.lists("r12", "r13")
-    searched.search = search
-    unattended.search()
-    pauses = [pause for _, pause in searched.pauses]
-    grow = [0.2 * 1.5**n for n in range(5)]
-    halved = grow[-1] / 2
-    assert pauses[:8] == pytest.approx([*grow, halved, 1.5 * halved, 0.75 * halved])
-    assert pauses[8:] and set(pauses[8:]) == {0.2}  # nothing is parked any more
-    assert put_back == [13, 12]
-
-
-def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched: Searched) -> None:
-    unattended = searched.runs(lambda task: None, parked=2)
-    ended, pending = task(0, outcome={}), task(1)
-    taken = [unattended.exchange(task) for task in (pending, ended, ended)]
-    assert [task and task.index for task in taken] == [12, 13, 1]
-    assert unattended.exchange(pending) is pending
-    assert unattended.exchange(ended) is None
-    # So there is room for one worker more, and no other.
-    assert [unattended.enter(task(n)) for n in (20, 21)] == [True, False]
-
-
-def test_long_polls_are_short_while_others_wait_for_their_turn(searched: Searched) -> None:
-    unattended = searched.runs(lambda task: None, parked=1)
-    assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 2, 2]
-
-    def refuse(request: object) -> list[Run]:
-        raise ApiException(status=403)
-
-    searched.search = refuse
-    unattended.search()
-    assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 1, 1]
-    # Without searches, more workers poll.
-    assert sum(unattended.enter(task(n)) for n in range(40, 50)) == 8
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["the first", "as before"])
-@pytest.mark.parametrize(
-    "failure",
-    [
-        ApiException(status=503),
-        ApiException(status=429),
-        ResponseValidationError(status=200, reason="no JSON"),
-        TimeoutError("the batch has ended"),
-    ],
-    ids=str,
-)
-def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
-    searched: Searched, set_timing: SetTiming, failure: Exception, before: bool
-) -> None:
-    put_back, searched.ends = list[int](), 100
-    set_timing(sleep=lambda seconds, stop: pytest.fail("it paused"))
-    unattended = searched.runs(lambda task: put_back.append(task.index), parked=1)
-
-    def search(request: object) -> list[Run]:
-        if len(searched.pauses) < 3:
-            raise failure
-        return []
-
-    if before:
-        searched.contact.health.fails.add("search")
-    searched.search = search
-    unattended.search()
-    assert put_back == [12] and unattended.window(500) == 2
-
-
-@pytest.mark.parametrize(
-    ("hits", "mistakes", "searches"),
-    [(0, 100, True), (0, 101, False), (150, 150, True), (150, 151, False)],
-)
-def test_searches_that_are_wrong_more_often_than_right_are_given_up(
-    searched: Searched, hits: int, mistakes: int, searches: bool
-) -> None:
-    count = itertools.count()
-    searched.search = lambda request: [next(count)][1:]
-    unattended = searched.runs(lambda task: None, parked=1)
-    for hit in (*hits * [True], *mistakes * [False]):
-        unattended.note(task(0), hit=hit)
-    unattended.search()
-    assert unattended.window(500) == (2 if searches else 1) and next(count) == 1
-
-
-@pytest.mark.parametrize(("parked", "pages"), [(20, 10), (899, 10), (900, 11), (1800, 12)])
-def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batch(
-    searched: Searched, set_timing: SetTiming, parked: int, pages: int
-) -> None:
-    """A server that pages without end, and limits requests."""
-    requests, slept = list[Any](), list[float]()
-
-    def search(request: Any) -> list[Run]:
-        requests.append(request)
-        return 1000 * searched.page
-
-    def sleep(seconds: float, stop: object) -> bool:
-        assert stop is searched  # the end of the batch ends the pause
-        slept.append(seconds)
-        searched.now += seconds
-        return False
-
-    set_timing(sleep=sleep, pace=(0.4, 0.4))
-    searched.lists("another")
-    searched.search = search
-    turns, limit = searched.contact.turns, ApiException(status=429)
-    assert turns is not None
-    turns.failed(failure_of(limit), limit, 0, 0.0)
-    unattended = searched.runs(lambda task: pytest.fail("no search has ended"), parked=parked)
-    unattended.search()
-    assert [request["offset"] for request in requests] == [900 * n for n in range(pages)]
-    same = {"agent_id": "a", "status": "pending", "metadata": {"acp-batch": "b"}, "limit": 1000}
-    assert all(request == {**same, "offset": request["offset"]} for request in requests)
-    # The first page waits for the rest of its turn.
-    assert len(slept) == pages and all(0.19 < seconds < 0.41 for seconds in slept)
-    assert unattended.window(500) == 1  # so it is of no use
-
-
-def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched: Searched) -> None:
-    """It is still pending."""
-    put_back, searched.ends = list[float](), 3
-    wait = SimpleNamespace(remaining=lambda: 1.0 - searched.now)
-    unattended = searched.runs(lambda task: put_back.append(searched.now), parked=0)
-    unattended.enter(task(12, run_id="r12", polls=SimpleNamespace(wait=wait)))
-    searched.lists("r12")
-    unattended.search()
-    assert put_back == [pytest.approx(1.1, abs=0.2)]
-
-
-def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
-    searched: Searched,
-) -> None:
-    put_back = list[int]()
-    unattended = searched.runs(lambda task: put_back.append(task.index))
-
-    def search(request: object) -> list[Run]:
-        unattended.exchange(task(0, outcome={}))  # which takes the oldest
-        return []
-
-    searched.search = search
-    unattended.search()
-    assert put_back == list(range(13, 32))
-
-
 @pytest.mark.parametrize(
     ("lost", "unclear", "posts"),
     [(1, "raise", 2), (2, "raise", 3), (3, "raise", 3), (3, "start", 4)],
 )
+@using(search=0.3)
 def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
-    server: LocalServer,
-    agent: AgentHandle,
-    set_timing: SetTiming,
-    lost: int,
-    unclear: Any,
-    posts: int,
+    server: LocalServer, agent: AgentHandle, lost: int, unclear: Any, posts: int
 ) -> None:
-    set_timing(search=0.3)
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1), unclear=unclear)
     assert isinstance(item.outcome, dict if posts > lost else RunStartAmbiguous)
@@ -529,48 +207,6 @@ def test_many_runs_on_few_threads_and_connections(server: LocalServer, agent: Ag
     assert runs_by_input(server).total() == len(creates(server)) == CROWD
 
 
-@SEARCHES
-def test_many_runs_fail_ask_and_run_out_of_time(agent: AgentHandle) -> None:
-    # The twelve runs of 60 s keep all that hold long polls busy for a while.
-    kinds = ({}, {"fail": True}, {"ask": 2}, {"seconds": 60}, {})
-    inputs = [{"n": n, **kinds[n % 5]} for n in range(60)]
-    items = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=6, ordered=True)
-    kinds_of_outcomes = [type(item.outcome).__name__ for item in items]
-    assert kinds_of_outcomes == 12 * ["dict", "RunFailed", "dict", "RunWaitTimeout", "dict"]
-
-
-def driver_of(agent: AgentHandle) -> RunDriver:
-    plan = Plan(
-        agent.agent_id, call_id="c", agent=None, server="", batch_mark="b", options={}, timeout=9.0,
-        check=False, unclear="raise", on_interrupt=answer,
-    )  # fmt: skip
-    return RunDriver(plan, agent)
-
-
-@pytest.mark.parametrize(
-    ("value", "hits"), [({}, [True]), ({"ask": 1}, [True, True]), ({"seconds": 60}, [False])]
-)
-def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
-    agent: AgentHandle, value: dict[str, Any], hits: list[bool]
-) -> None:
-    started, driver = Task(0, "", value, "t"), driver_of(agent)
-    driver.start(started)
-    assert [driver.poll(started, 9 if hits[-1] else 1) for _ in hits] == hits
-    assert (started.outcome is not None, started.polling) == (hits[-1], False)
-
-
-def test_the_time_of_a_run_begins_with_its_create_and_ends_without_a_request(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    started, driver, now = task(0), driver_of(agent), [0.0]
-    set_timing(now=lambda: now[0])
-    driver.start(started)
-    assert started.polls is not None and started.polls.wait.remaining() == 9
-    now[0] = 8.99  # too late for a response
-    assert driver.poll(started, 1) and isinstance(started.outcome, RunWaitTimeout)
-    assert len(server.requests) == 1
-
-
 def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
     """A run that has ended gets a poll of one second, all others get polls of two."""
     times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
@@ -596,17 +232,6 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
         batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
         with beside(batch.close, after=20):
             assert len([item.result() for item in batch]) == 60
-
-
-def test_a_create_that_is_answered_with_another_run_does_not_get_its_result(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(search=0.3)
-    run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": -1}})
-    body = run.to_dict(mode="json")
-    server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=1))
-    items = list(agent.map(numbers(4), ordered=True))
-    assert [item.result()["n"] for item in items] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("open_items", "processes"), [(1, False), (3, False), (1, True)])
@@ -713,11 +338,11 @@ def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_lef
     assert path.read_bytes().count(b'"starting"') == 3  # the next call makes one run again
 
 
+@using(threads=60)
 def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
-    agent: AgentHandle, path: Path, set_timing: SetTiming
+    agent: AgentHandle, path: Path
 ) -> None:
-    set_timing(threads=60)
-    files = [module.__file__ for module in (_batch, _workers, slots)]
+    files = files_of("batch/_batch", "batch/_workers", "_http/slots")
 
     def interrupt() -> None:
         for number in range(1, 400, 4):
@@ -735,10 +360,8 @@ def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_loc
         thread.submit(interrupt).result()
 
 
-def test_ctrl_c_while_the_server_says_nothing(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(threads=60)
+@using(threads=60)
+def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(cut="stall", times=None))
     pressed: list[float] = []
 
@@ -753,106 +376,10 @@ def test_ctrl_c_while_the_server_says_nothing(
     assert threads_of_batches() == []
 
 
-def test_a_server_that_goes_away_after_a_create_is_an_outage(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    """Only the search for the lost create finds it away, and for longer than a search may take."""
-    set_timing(search=0.4, least_left=0.05, backoff=(0.05, 0.1))
-    server.faults.add(
-        Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0, times=1),
-        Fault(path="/runs/search", cut="stall", times=1),
-    )
-
-    def restart() -> None:
-        wait_for(lambda: len(server.requests) == 2)
-        server.restart(pause=1)
-
-    with beside(restart):
-        (item,) = agent.map([{"n": 0}])
-    assert item.ok and len(creates(server)) == 1
-
-
-def test_one_run_without_an_output_ends_no_batch(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
+@using(young=0)
+def test_one_run_without_an_output_ends_no_batch(server: LocalServer, agent: AgentHandle) -> None:
     """The server serves the outputs of other runs."""
-    set_timing(young=0)
     gone = Fault(path="/runs/*/output", status=404, body="it has no output", delay=0.5, times=2)
     server.faults.add(gone)
     (error,) = [item.error for item in agent.map(numbers(4), concurrency=1) if not item.ok]
     assert isinstance(error, NotFoundException)
-
-
-def test_a_server_that_limits_is_asked_slowly(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(pace=(0.3, 0.3))
-    server.faults.add(Fault(status=429, times=1))
-    items = list(agent.map(numbers(8), concurrency=8))
-    assert [item.error for item in items if not item.ok] == []
-    times = [request.time for request in server.requests]
-    # The first eight may be sent before there are turns.
-    gaps = sorted(after - before for before, after in itertools.pairwise(times[9:]))
-    assert gaps[len(gaps) // 2] > 0.2
-
-
-@pytest.mark.parametrize("searches", [200, 500])
-def test_every_request_of_a_batch_takes_a_turn(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, searches: int
-) -> None:
-    """The searches for a create that was limited, and the look at its agent, too."""
-    set_timing(pace=(0.3, 0.3), recovery=1.0, young=0.5, backoff=(0.05, 0.1))
-    server.faults.add(Fault(method="POST", path="/runs", status=503, times=1))
-    if searches == 500:
-        server.faults.add(Fault(path="/runs/search", status=500, times=None))
-    (item,) = agent.map(numbers(1))
-    assert isinstance(item.outcome, dict if searches == 200 else RunStartAmbiguous)
-    times = [request.time for request in server.requests]
-    assert len(times) > 4
-    # A request may arrive late, and then the next one follows it closely.
-    assert (times[-1] - times[0]) / (len(times) - 1) > 0.25
-
-
-def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(pace=(8.0, 8.0))
-    server.faults.add(Fault(path="/runs/*/output", status=503, delay=1.1, times=1))
-    items = list(agent.map(numbers(2), concurrency=1))
-    assert [item.error for item in items if not item.ok] == []
-    times = [request.time for request in server.requests]
-    assert max(after - before for before, after in itertools.pairwise(times)) < 5
-
-
-def test_no_item_is_unclear_while_the_server_fails_for_all(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, path: Path
-) -> None:
-    """A proxy whose server is away answers 502 for longer than the search for a run takes."""
-    set_timing(search=0.3, backoff=(0.02, 0.1))
-    gone = Fault(status=502, times=None)
-    items: list[BatchItem] = []
-    with agent.map(numbers(30, seconds=0.05), concurrency=8, journal=path) as batch:
-        items.append(next(batch))
-        server.faults.add(gone)
-        began = time.monotonic()
-        with beside(server.faults.clear, after=1.0):
-            items.extend(batch)
-    assert time.monotonic() - began > 1.0
-    assert [item.error for item in items if not item.ok] == []
-    assert runs_by_input(server).total() == 30
-    assert [words for words in caplog.messages if "asking again" in words]  # said at once
-
-
-def test_searches_that_hang_end_with_the_outage(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    """Nothing but lost creates, and searches that take all of their time: not for ever."""
-    set_timing(search=0.3, quick=0.3, outage=1.5)
-    server.faults.add(
-        Fault(method="POST", path="/runs", cut="close", times=None),
-        Fault(path="/runs/search", cut="stall", times=None),
-        Fault(path="/agents/*", cut="stall", times=None),
-    )
-    batch = agent.map(numbers(4))
-    with beside(batch.close, after=20), pytest.raises(ApiException):
-        next(batch)

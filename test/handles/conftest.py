@@ -8,19 +8,19 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from support.inside import earlier_creates
 from support.serving import Clock, Replies, Serve
 from support.socket_server import SocketServer, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle, RunsApi
-from acp_client_v0_1.handles.agent import _earlier_creates
 from acp_client_v0_1.testing import LocalServer, Quirks
 
 
 @pytest.fixture(autouse=True)
 def no_earlier_creates() -> None:
     """A server of an earlier test may have had the same port, and a run with the same token."""
-    _earlier_creates.clear()
+    earlier_creates.clear()
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -15,9 +17,9 @@ from typing import Any
 
 import pytest
 from support.moments import Moment
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
 from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
-from support.timing import SetTiming
+from support.timing import using
 from support.transport import eventually
 
 from acp_client_v0_1 import (
@@ -28,7 +30,6 @@ from acp_client_v0_1 import (
     EventTooLarge,
     ForbiddenException,
     ResponseValidationError,
-    Run,
     RunEvent,
     RunGone,
     RunHandle,
@@ -37,7 +38,7 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     StreamGap,
 )
-from acp_client_v0_1.handles import _continuity, _event
+from acp_client_v0_1.handles._continuity import Continuity
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
@@ -124,7 +125,7 @@ def sse(*updates: tuple[str, Any]) -> bytes:
     return b"".join(event_of("custom", event_id, update=update) for event_id, update in updates)
 
 
-DECODING = [str(_event.__file__), str(_continuity.__file__)]
+DECODING = [inspect.getsourcefile(each) for each in (RunEvent, Continuity)]
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -221,19 +222,6 @@ def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
     assert events.complete is None
 
 
-@pytest.mark.parametrize("status", [404, 408, 429, 503])  # a read replica may send 404
-def test_a_stream_that_is_refused_is_opened_again(
-    serve: Serve, set_timing: SetTiming, status: int
-) -> None:
-    refused = response(b'"not now"', status, retry_after="0")
-    scripted = Scripted(serve, refused, refused, STREAMING + sse(*EVENTS[:2]) + chunk(b""))
-    set_timing(backoff=(0.01, 0.02))
-    scripted.run._core.note_created()
-    events = scripted.run.events()
-    assert [event.update for event in events] == UPDATES[:2]
-    assert (events.complete, scripted.opened) == (True, 3)
-
-
 NO_STREAM = {
     "204": NOTHING,
     "404": response(b'"not found"', 404),
@@ -290,10 +278,10 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 @pytest.mark.slow
+@using(stream_backoff=(0.001, 4.0))
 def test_empty_streams_are_opened_again_and_then_polled(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    set_timing(stream_backoff=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
@@ -315,19 +303,6 @@ def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: C
     assert (scripted.opened, scripted.asked.count("look")) == (6, 0)
 
 
-@pytest.mark.slow
-def test_comments_alone_after_the_end(serve: Serve, set_timing: SetTiming) -> None:
-    """Every 15 s by default, which a test cannot wait for."""
-    set_timing(silence=0.6)
-    _, client = serve(LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1))
-    run = AgentHandle.find("counter", client).start({"count": 2}, streaming="custom")
-    # A caller whose patience for each event is shorter gets there as well.
-    for timeout in (None, 0.25):
-        events = run.events(timeout=timeout)
-        assert numbers(patiently(events)) == [1, 2]
-        assert (events.ended_by, events.complete) == ("success", True)
-
-
 @pytest.mark.parametrize("status", [400, 503])
 def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, status: int) -> None:
     stream = [STREAMING + sse(*EVENTS[:2]), STALL]
@@ -342,11 +317,11 @@ def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, st
 
 
 @pytest.mark.parametrize("status", [401, 403])
+@using(least_silence=0.1)
 def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    replying: Any, set_timing: SetTiming, status: int
+    replying: Any, status: int
 ) -> None:
     """Credentials that have expired, and are renewed before the next ``next()``."""
-    set_timing(least_silence=0.1)
     gate = Gate()
     stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
     replies, run = replying(stream=stream, look=(response(b'"no"', status), streamed("success")))
@@ -362,10 +337,8 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 
 @pytest.mark.slow
-def test_the_deadline_holds_while_the_run_is_looked_at(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(silence=0.3)
+@using(silence=0.3)
+def test_the_deadline_holds_while_the_run_is_looked_at(replying: Any) -> None:
     replies, run = replying([STALL], stream=COMMENTS)
     with run.events(timeout=2) as events:
         began = time.monotonic()
@@ -375,8 +348,8 @@ def test_the_deadline_holds_while_the_run_is_looked_at(
         assert replies.asked == ["stream", "look"]
 
 
-def test_deleted_while_only_comments_come(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(silence=0.3)
+@using(silence=0.3)
+def test_deleted_while_only_comments_come(replying: Any) -> None:
     replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
     with run.events() as events:
         with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
@@ -384,19 +357,6 @@ def test_deleted_while_only_comments_come(replying: Any, set_timing: SetTiming) 
         assert (events.ended_by, events.complete) == ("gone", None)
         assert events._reader is not None and events._reader.closed
         assert replies.asked == ["stream", "look"] and next(events, None) is None
-
-
-@pytest.mark.slow
-def test_the_timeout_is_for_each_event(serve: Serve) -> None:
-    gate = Gate()
-    first, second, third, fourth = map(sse, EVENTS[:4])
-    script = [STREAMING + first, 0.8, second, 0.8, third, gate, fourth + chunk(b"")]
-    events = Scripted(serve, script).run.events(timeout=1.5)
-    assert [next(events).id for _ in range(3)] == ["1", "2", "3"]
-    with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; wait again"):
-        next(events)
-    gate.open()
-    assert next(events).id == "4"
 
 
 def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) -> None:
@@ -453,11 +413,9 @@ def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_the_iteration_or_not(
-    server: LocalServer, client: ApiClient, set_timing: SetTiming
-) -> None:
+@using(human=0.1)
+def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
     """A human takes longer than an event may, and the next stream takes a while as well."""
-    set_timing(human=0.1)
 
     def agent(input: Any, config: Any, context: Any) -> Any:
         yield {"count": 1}
@@ -478,18 +436,6 @@ def test_an_interrupt_ends_the_iteration_or_not(
     threading.Timer(2.0, answer).start()
     assert numbers(through) == [2]
     assert (through.ended_by, through.complete) == ("success", True)
-
-
-def test_a_slow_reader_gets_every_event(counter: AgentHandle, set_timing: SetTiming) -> None:
-    """The run ends while its reader is busy for longer than the time between two looks."""
-    set_timing(silence=0.3)
-    run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
-    events = run.events()
-    first = next(events)
-    run.result(timeout=30)
-    time.sleep(0.4)
-    assert numbers([first, *events]) == [1, 2, 3, 4]
-    assert events.complete is True
 
 
 def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
@@ -539,7 +485,7 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
     ],
 )
 def test_how_long_a_stream_may_be_silent(
-    client: ApiClient,
+    replying: Any,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     timeout: float | None,
@@ -550,12 +496,11 @@ def test_how_long_a_stream_may_be_silent(
 ) -> None:
     """Until the run is checked, and a moment after its end; the connection is kept longer."""
     asked: list[Any] = []
-    events = RunHandle("r", client).events(timeout=timeout, after="3")
+    _, run = replying(run_json("success"))
+    events = run.events(timeout=timeout, after="3")
     events._next_check = clock.now + check
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
     events._await_events(reader)
-    over = Run.from_dict(a_run("success"))
-    monkeypatch.setattr(events._core, "read", lambda wait: over)
     events._check_run(reader)
     monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
@@ -597,15 +542,13 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
             list(each)
 
 
-def test_close_from_another_thread_ends_the_wait_for_an_answer(
-    replying: Any, set_timing: SetTiming
-) -> None:
+@using(human=0.01)
+def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) -> None:
     def look() -> bytes:
         if replies.asked.count("look") == 3:
             events.close()
         return run_json("interrupted")
 
-    set_timing(human=0.01)
     replies, run = replying(stream=NOTHING, look=look)
     events = run.events(through_interrupts=True)
     assert list(events) == []
@@ -650,19 +593,18 @@ def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None
     assert warned[0].filename == __file__
 
 
-def test_ctrl_c_and_then_on(counter: AgentHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = counter.start({"count": 3, "interval": 0.3}, streaming="custom")
-    events = run.events()
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+def test_ctrl_c_and_then_on(serve: Serve) -> None:
+    def press(_: object) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    first = [STREAMING + sse(EVENTS[0]), gate := Gate(), press, STALL]
+    events = Scripted(serve, first, STREAMING + sse(*EVENTS[:3]) + chunk(b"")).run.events()
     assert next(events).id == "1"
-    with monkeypatch.context() as patch:
-
-        def interrupted(*args: object, **kwargs: object) -> bytes:
-            raise KeyboardInterrupt
-
-        patch.setattr(type(events._reader.response), "read_available", interrupted)  # type: ignore[union-attr]
-        with pytest.raises(KeyboardInterrupt):
-            next(events)
-    assert numbers(events) == [2, 3]
+    threading.Timer(0.2, gate.open).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+    assert [event.update for event in events] == UPDATES[1:3]
     assert events.complete is True
 
 
@@ -676,10 +618,10 @@ def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentH
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
+@using(stream_backoff=(0.02, 0.5))
 def test_a_server_that_breaks_every_stream_off_after_a_replay(
-    serve: Serve, set_timing: SetTiming, streaming: Any, ids: Any
+    serve: Serve, streaming: Any, ids: Any
 ) -> None:
-    set_timing(stream_backoff=(0.02, 0.5))
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
@@ -726,19 +668,6 @@ def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(ser
     assert len(server.requests) == 2
 
 
-def test_the_deadline_holds_for_the_result_without_events(serve: Serve, clock: Clock) -> None:
-    def look_for_a_second() -> bytes:
-        clock.now += 1
-        return streamed("success")
-
-    end = STREAMING + chunk(b"")
-    _, client = serve(Replies(stream=end, output=[STALL], look=look_for_a_second))
-    began = time.monotonic()
-    with pytest.raises(RunWaitTimeout):
-        next(RunHandle("r", client).events(timeout=1))
-    assert time.monotonic() - began < 4
-
-
 @pytest.mark.slow
 def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentHandle) -> None:
     """Also where it takes a moment to open the stream."""
@@ -756,16 +685,14 @@ def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentH
     assert time.monotonic() - began < 8
 
 
-def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(
-    serve: Serve, set_timing: SetTiming
-) -> None:
+@using(silence=0.2, least_silence=0.1, probe=0.01)
+def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve: Serve) -> None:
     def seen(reply: bytes) -> Any:
         return lambda: left.append(first is not None and first.closed) or reply
 
     left: list[bool] = []
     looks = (streamed("interrupted"), seen(streamed()), streamed("success"))
     _, client = serve(Replies(stream=COMMENTS, look=looks, output=seen(SUCCESS)))
-    set_timing(silence=0.2, least_silence=0.1, probe=0.01)
     events = RunHandle("r", client).events(through_interrupts=True)
     events._connect()
     first = events._reader
@@ -788,9 +715,9 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
     assert events.ended_by == status
 
 
-def test_streams_that_end_after_the_result_so_far(serve: Serve, set_timing: SetTiming) -> None:
+@using(stream_backoff=(0.001, 4.0))
+def test_streams_that_end_after_the_result_so_far(serve: Serve) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
-    set_timing(stream_backoff=(0.001, 4.0))
     scripted = Scripted(serve, *[STREAMING + so_far(1) + chunk(b"")] * 50)
     assert [event.result for event in scripted.run.events()] == [{"count": 1}, {"ok": 1}]
     assert scripted.opened < 10
@@ -808,11 +735,11 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
 
 @pytest.mark.parametrize("last", [[], [{"ok": 1}]], ids=["not seen", "seen"])
 @pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
+@using(silence=0.3)
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    serve: Serve, silent: Any, set_timing: SetTiming, last: list[Any]
+    serve: Serve, silent: Any, last: list[Any]
 ) -> None:
     """It is handed out once."""
-    set_timing(silence=0.3)
     seen = b"".join(event_of("result", result=result) for result in last)
     first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
     events = Scripted(serve, first, silent).run.events()
@@ -820,26 +747,24 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     assert (events.complete, events.gaps) == (True, [])
 
 
-def test_retry_after_is_not_overtaken_on_the_way_down(
-    replying: Any, set_timing: SetTiming, clock: Clock
-) -> None:
+@using(refusals=2)
+def test_retry_after_is_not_overtaken_on_the_way_down(replying: Any, clock: Clock) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
     busy = response(b'"busy"', 504, retry_after="1")
     replies, run = replying(streamed(), stream=busy, output=SUCCESS)
-    set_timing(refusals=2)
     assert [event.result for event in run.events()] == [{"ok": 1}]
     assert replies.asked == ["stream", "stream", "look", "output"]
     assert clock.pauses == pytest.approx([1, 1])
 
 
+@using(backoff=(0.01, 0.02))
 def test_a_stream_that_always_fails_is_refused_once_the_next_time(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = response(b"Not implemented", 500)
     works = STREAMING + sse(EVENTS[0]) + chunk(b"")
     replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
     _, client = serve(replies)
-    set_timing(backoff=(0.01, 0.02))
     for streams in (5, 6, 7):
         events = RunHandle("r", client).events(timeout=30)
         assert [(event.result, event.update) for event in events] == [({"ok": 1}, None)]
@@ -869,9 +794,9 @@ def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int
     assert (len(asked), updates) == (questions, UPDATES[:2])
 
 
-def test_the_last_event_may_come_while_the_run_is_read(serve: Serve, set_timing: SetTiming) -> None:
+@using(silence=0.4, least_silence=0.3)
+def test_the_last_event_may_come_while_the_run_is_read(serve: Serve) -> None:
     """The read run has ended, and the stream that brings its last event stays open."""
-    set_timing(silence=0.4, least_silence=0.3)
     looked = threading.Event()
 
     def look() -> Any:

@@ -6,7 +6,6 @@ import itertools
 import json
 import pickle
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, STALL, response
-from support.timing import SetTiming
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -36,7 +35,7 @@ from acp_client_v0_1 import (
     UnauthorizedException,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer
+from acp_client_v0_1.testing import Interrupt, InterruptSpec, LocalServer
 
 ASKS = run_json("interrupted", updated="01.5")
 BUSY = response(b'"busy"', 503)
@@ -276,53 +275,6 @@ def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
         RunHandle("nobody", counter.runs.api_client).resume({})
 
 
-def test_drive_asks_again_if_another_answered_first(three: AgentHandle, counts: Any) -> None:
-    run = three.start()
-    other = RunHandle(run.run_id, three.runs.api_client)
-    asked: list[str] = []
-
-    def slowly(question: PendingInterrupt) -> dict[str, Any]:
-        asked.append(question.payload["words"])
-        if len(asked) == 1:
-            other.resume({"value": "by another"})
-            next(other.interrupts(timeout=30))
-        return {"value": len(asked)}
-
-    assert run.drive(slowly, timeout=30) == {"answers": ["by another", 2, 3]}
-    assert asked == ["question 0", "question 1", "question 2"]
-    assert len(counts.resumes) == 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "sent"),
-    [
-        ({}, [0, 1, 2]),
-        ({"cut": "close", "after_wire_bytes": 0}, [0, 1, 2]),
-        ({"status": 502, "late": 0.01}, [0, 1, 2]),
-        ({"cut": "close"}, [0, 0, 1, 2]),
-        ({"status": 429, "retry_after": 0.2, "times": 2}, [0, 0, 0, 1, 2]),
-    ],
-    ids=["no failure", "a lost response", "502", "did not arrive", "429"],
-)
-@pytest.mark.parametrize("same", [False, True])
-def test_each_question_gets_its_answer_once(
-    server: LocalServer,
-    client: ApiClient,
-    counts: Any,
-    set_timing: SetTiming,
-    fault: dict[str, Any],
-    sent: list[int],
-    same: bool,
-) -> None:
-    """Even the same question again gets the next answer."""
-    set_timing(unchanged=0.5)
-    agent = AgentHandle(server.register(quiz(3, same=same), name="asks"), client)
-    server.faults.add(Fault(method="POST", path="/runs/*", **fault))
-    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
-    assert counts.resumes == [{"value": number} for number in sent]
-
-
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])
 def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     replying: Any, clock: Clock, later: str
@@ -347,11 +299,11 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     ],
     ids=["it is sent twice", "the look is denied", "it fails", "the next", "the next, for long"],
 )
+@using(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
 def test_a_resume_without_response_is_ambiguous(
-    replying: Any, set_timing: SetTiming, later: list[bytes], timeout: float | None, times: str
+    replying: Any, later: list[bytes], timeout: float | None, times: str
 ) -> None:
     """Not the error of the look alone, by which the answer was not sent."""
-    set_timing(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
     replies, run = replying(output=QUESTION, look=(ASKS, *later), resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match=f"which was sent {times}.*refresh.* later") as caught:
         run.resume({"value": 1}, timeout=timeout)
@@ -360,15 +312,6 @@ def test_a_resume_without_response_is_ambiguous(
     cause = caught.value.__cause__
     # tblib, which Dask uses, would not end.
     assert cause is None or getattr(cause.__context__, "__cause__", None) is not cause
-
-
-@pytest.mark.slow
-def test_a_resume_without_response_at_the_deadline(serve: Serve) -> None:
-    _, client = serve(Replies(ASKS, output=QUESTION, resume=[STALL]))
-    began = time.monotonic()
-    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
-        RunHandle("r", client).resume({"value": 1}, timeout=1)
-    assert time.monotonic() - began < 5
 
 
 def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:
@@ -422,11 +365,11 @@ def test_an_answer_is_not_sent_again_after_what_a_look_shows(
 
 
 @pytest.mark.parametrize(("unchanged", "resumes"), [(2, 1), (3, 2)], ids=["a look", "a conflict"])
+@using(unchanged=0.0)
 def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(
-    replying: Any, set_timing: SetTiming, unchanged: int, resumes: int
+    replying: Any, unchanged: int, resumes: int
 ) -> None:
     """Even if the time of the run stands still."""
-    set_timing(unchanged=0.0)
     looks = (*[ASKS] * unchanged, run_json(updated="01.5"))
     answers = ([CLOSE], response(b'"busy"', 409))
     replies, run = replying(output=QUESTION, look=looks, resume=answers)
@@ -473,10 +416,8 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
             call()
 
 
-def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(replying: Any) -> None:
     outputs = (QUESTION, [STALL], response(b"", 404), QUESTION)
     _, run = replying(ASKS, output=outputs)
     assert next(run.interrupts()).type == "ask"
@@ -539,15 +480,15 @@ def test_a_question_that_was_answered_is_not_asked_again(
 
 
 @pytest.mark.parametrize("pickled", [False, True])
+@using(probe=50)
 def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
-    serve: Serve, pickled: bool, set_timing: SetTiming, clock: Clock
+    serve: Serve, pickled: bool, clock: Clock
 ) -> None:
     asking = Asking(serve, 10_000)
     run = asking.run
     next(run.interrupts()).answer({"to": "q0"})
     if pickled:
         run = pickle.loads(pickle.dumps(run))
-    set_timing(probe=50)
     with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
         run.result()
     assert sum(clock.pauses) == 350  # the first look after more than 300

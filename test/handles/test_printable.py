@@ -23,7 +23,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
-from support.serving import Serve, a_run
+from support.inside import warn_caller
+from support.serving import Serve, a_run, check
 from support.socket_server import SocketServer, response
 
 import acp_client_v0_1
@@ -45,9 +46,6 @@ from acp_client_v0_1 import (
     RunStatus,
     SchemaMismatch,
 )
-from acp_client_v0_1._errors import warn_caller
-from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._schemas import check_value
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.rest import RESTResponse
@@ -184,11 +182,12 @@ def unstarted(kind: type[Any], **attributes: Any) -> Any:
 
 
 def objects(client: ApiClient) -> Iterator[object]:
-    core = RunCore(RunsApi(client), HOSTILE)
-    yield unstarted(RunHandle, _core=core)
-    core = RunCore(RunsApi(client), HOSTILE)
+    run = RunHandle("r", client)
+    core = run._core
+    core.run_id = HOSTILE  # which no call takes
+    yield run
     core.note(run_of(HOSTILE))
-    yield unstarted(RunHandle, _core=core)
+    yield run
     handle = AgentHandle("agent", client)
     handle._agent.note(agent_of())
     vars(handle)["agent_id"] = HOSTILE
@@ -265,7 +264,7 @@ def test_what_is_said_of_a_schema_is_one_short_line(schema: Any) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            check_value("input", {"a": "b" * 1_000_000}, schema)
+            check("input", {"a": "b" * 1_000_000}, schema)
         except ApiValueError as error:
             check_line(str(error))
             for _, words in error.faults if isinstance(error, SchemaMismatch) else ():

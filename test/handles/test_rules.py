@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
+from support.inside import RetryCounter, RetryPolicy, Wait, failure_of
 from support.serving import Clock, a_contact
 from support.timing import SetTiming
 from support.transport import a_call
@@ -28,7 +29,6 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._health import Action, Health, Turns
 from acp_client_v0_1.handles._rules import (
@@ -50,7 +50,6 @@ from acp_client_v0_1.handles._rules import (
     was_full,
 )
 from acp_client_v0_1.handles._timing import Timing
-from acp_client_v0_1.handles._wait import Wait
 
 ALL: tuple[Action, ...] = (
     *("create", "search", "describe", "look", "output", "stream", "resume", "delete"),

@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 import re
+import socket
 import threading
 import time
 import traceback
@@ -16,10 +17,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
 import pytest
+from support.inside import Contact, Wait
 from support.serving import (
     NOTHING,
     QUESTION,
@@ -33,7 +34,7 @@ from support.serving import (
     run_json,
 )
 from support.socket_server import CLOSE, STALL, Connection, response
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 from support.transport import eventually, free_port
 from urllib3.util import Retry
 
@@ -61,11 +62,8 @@ from acp_client_v0_1 import (
     StreamDecodeError,
     TooManyRequestsException,
 )
-from acp_client_v0_1._http.dial import dial
-from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
-from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.testing import Fault, LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
@@ -114,8 +112,8 @@ def test_a_run_is_done_once_it_has_ended(serve: Serve, status: str) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_timeout_of_zero_looks_once(serve: Serve) -> None:
     # At last, the server holds each poll.
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0)
@@ -131,9 +129,9 @@ def test_a_timeout_of_zero_looks_once(serve: Serve, set_timing: SetTiming) -> No
     assert replies.asked == ["create", "output", "output", "output"]
 
 
-def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> None:
+@using(quick=0.6, change=0.6)
+def test_a_quick_request_is_bounded(replying: Any) -> None:
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
-    set_timing(quick=0.6, change=0.6)
     held_once = ([STALL], run_json())
     replies, run = replying(look=held_once, delete=held_once)
     assert run.cancel() and replies.asked.count("delete") == 2
@@ -142,10 +140,8 @@ def test_a_quick_request_is_bounded(replying: Any, set_timing: SetTiming) -> Non
     assert run.result() == {"ok": 1}
 
 
-def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(
-    replying: Any, set_timing: SetTiming
-) -> None:
-    set_timing(quick=0.5)
+@using(quick=0.5)
+def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying: Any) -> None:
     slow = [0.8, run_json("interrupted", updated="01.5")]
     looks = (slow, slow[1])
     replies, run = replying(create=slow, look=looks, output=QUESTION, resume=slow, delete=slow)
@@ -175,11 +171,9 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
             wait(every=timeout)
 
 
-def test_progress_and_stop_during_one_long_poll(
-    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
-) -> None:
+@using(tick=60)
+def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: AgentHandle) -> None:
     run = slow.start({"seconds": 30})
-    set_timing(tick=60)
     seen: list[RunStatus] = []
     stop = threading.Event()
 
@@ -194,8 +188,8 @@ def test_progress_and_stop_during_one_long_poll(
     assert [request.method for request in server.requests] == ["POST", "GET"]
 
 
-def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
+@using(backoff=(0.05, 0.05), early=(0.05, 0.05))
+def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any) -> None:
     stop = threading.Event()
 
     def held() -> Any:
@@ -217,20 +211,6 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert run.refresh().status == "success"
     contact = Contact.of(run._core.runs)
     assert (contact.rest.reached, contact.retries, contact.turns) == (True, 0, None)
-
-
-@pytest.mark.slow
-def test_retry_after_of_a_204_is_honoured_and_not_shortened(serve: Serve) -> None:
-    def later(seconds: str) -> bytes:
-        return response(status=204, content_type="", retry_after=seconds)
-
-    server, client = serve(later("1"), SUCCESS, later("60"))
-    began = time.monotonic()
-    assert RunHandle("r", client).result() == {"ok": 1}
-    assert time.monotonic() - began >= 1
-    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
-        RunHandle("r", client).result(timeout=30)
-    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
@@ -304,28 +284,16 @@ def test_a_change_counts_although_its_response_names_another_run(replying: Any) 
     assert run.cancel()
 
 
-@pytest.mark.slow
-def test_failures_alone_end_a_wait_without_a_timeout(serve: Serve, set_timing: SetTiming) -> None:
-    """After five minutes, which a test cannot wait for. The error says how long they lasted."""
-    set_timing(outage=0.5, backoff=(0.02, 0.05))
-    server, client = serve(response(b'"busy"', 503))
-    for name in ("result", "events", "drive", "resume", "cancel"):
-        server.requests.clear()
-        with pytest.raises(ServiceException, match=r"after \d+ attempts in \d+\.\d s"):
-            call(name, client)
-        assert len(server.requests) > 3
-
-
-def test_lost_then_refused_is_an_outage(serve: Serve, set_timing: SetTiming) -> None:
+@using(least_left=0.1, backoff=(0.02, 0.02))
+def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
     """Somebody was there, so it is no wrong address."""
-    set_timing(least_left=0.1, backoff=(0.02, 0.02))
 
     def go_away(connection: Connection) -> None:
         threading.Thread(target=connection.server.stop).start()
 
     _, client = serve([go_away, STALL], retries=0)
     with pytest.raises(RunWaitTimeout, match="cannot connect"):
-        RunHandle("r", client).result(timeout=0.7)
+        RunHandle("r", client).result(timeout=2)
 
 
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
@@ -529,14 +497,18 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(
     assert (len(server.requests), clock.pauses) == (1, [])
 
 
+@pytest.mark.parametrize("before", [(), (response(status=405), run_json("success"))])
 def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
-    serve: Serve, clock: Clock
+    serve: Serve, clock: Clock, before: tuple[bytes, ...]
 ) -> None:
-    """Here it is the second request for the output, after the run was read."""
-    waits = response(status=204, retry_after="3")
-    _, client = serve(response(status=405), run_json("success"), waits, SUCCESS)
+    """It may be the second request for the output, after the run was read. No pause is cut."""
+    waits = [response(status=204, retry_after=seconds) for seconds in ("3", "60")]
+    server, client = serve(*before, waits[0], SUCCESS, waits[1])
     assert RunHandle("r", client).result() == {"ok": 1}
     assert sum(clock.pauses) == pytest.approx(3.0)
+    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+        RunHandle("r", client).result(timeout=30)
+    assert len(server.requests) == len(before) + 3
 
 
 def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(
@@ -565,10 +537,10 @@ def test_no_request_overtakes_a_pause_that_is_too_long(replying: Any, status: in
     assert (caught.value.status, replies.asked) == (status, ["delete"])
 
 
+@using(backoff=(0.05, 0.1))
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
-    serve: Serve, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    set_timing(backoff=(0.05, 0.1))
     _, client = serve(*[response(b'"busy"', 503)] * 3, SUCCESS)
     told: list[object] = []
     run = RunHandle("r", client)
@@ -601,9 +573,9 @@ def test_a_run_that_travels_keeps_its_age(
     assert client.rest_client.reached
 
 
-def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetTiming) -> None:
+@using(quick=0.3)
+def test_done_and_refresh_do_not_wait_for_silence(serve: Serve) -> None:
     """A refresh is limited as its client is."""
-    set_timing(quick=0.3)
     server, client = serve([STALL], timeout=0.5, retries=0)
     with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
         RunHandle("r", client.with_options(timeout=60)).done()
@@ -616,29 +588,14 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve, set_timing: SetT
 @pytest.mark.parametrize(
     ("output", "polls"), [([1.2, SUCCESS], 1), (([8.0, output_json(result={})], SUCCESS), 2)]
 )
+@using(window=1)
 def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeout(
-    serve: Serve, set_timing: SetTiming, output: Any, polls: int
+    serve: Serve, output: Any, polls: int
 ) -> None:
-    set_timing(window=1)
     replies = Replies(output=output)
     run = RunHandle("r", serve(replies, timeout=1, block_margin=2)[1])
     assert run.result() == {"ok": 1}
     assert replies.asked.count("output") == polls
-
-
-@pytest.mark.slow
-def test_a_wait_by_looks_keeps_its_deadline(serve: Serve) -> None:
-    """The run has ended when it is looked at, and then its output does not come."""
-
-    def slowly() -> bytes:
-        time.sleep(1)
-        return run_json("success")
-
-    server, client = serve(Replies(output=(NOT_FOUND, [STALL]), look=(run_json(), slowly)))
-    with pytest.raises(RunWaitTimeout):
-        RunHandle("r", client).result(timeout=2)
-    # The look took a second of the two, so no window of a second fits any more.
-    assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
 
 
 @pytest.mark.parametrize(
@@ -680,7 +637,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(
     of_an_agent = name.startswith(("run", "start"))
     with pytest.raises((ApiException, TimeoutError) if of_an_agent else RunWaitTimeout):
         call(name, client, 0.6)
-    assert time.monotonic() - began < 0.6 + 1.5
+    assert time.monotonic() - began < 0.6 + 4
 
 
 @pytest.mark.slow
@@ -693,29 +650,23 @@ def test_no_call_passes_its_timeout_at_a_server_that(
     ],
 )
 def test_a_server_that_never_answered_is_a_wrong_address(
-    name: str, configured: Any, view: int | None, connects: int
+    monkeypatch: pytest.MonkeyPatch, name: str, configured: Any, view: int | None, connects: int
 ) -> None:
     """It fails within the client's own retries, however long the caller would wait for a run."""
-    nobody = f"http://127.0.0.1:{free_port()}"
+    connect, attempts = socket.socket.connect, list[Any]()
+    port = free_port()
+
+    def counted(sock: socket.socket, address: Any) -> None:
+        attempts.append(address)
+        connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
     with (
-        ApiClient(Configuration(host=nobody, retries=configured)) as client,
-        patch("acp_client_v0_1._http.connection.dial", wraps=dial) as attempts,
+        ApiClient(Configuration(host=f"http://127.0.0.1:{port}", retries=configured)) as client,
         pytest.raises(ConnectionException, match="cannot connect"),
     ):
         call(name, client.with_options(retries=view))
-    assert attempts.call_count == connects
-
-
-@pytest.mark.slow
-def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived(replying: Any) -> None:
-    def look() -> bytes:
-        resumed = "resume" in replies.asked
-        return run_json("success") if resumed else run_json("interrupted", updated="01.5")
-
-    replies, run = replying(output=(QUESTION, SUCCESS), look=look, resume=[STALL])
-    run.resume({"yes": True}, timeout=2)
-    assert run.result(timeout=30) == {"ok": 1}
-    assert replies.asked.count("resume") == 1
+    assert attempts == [("127.0.0.1", port)] * connects
 
 
 # What a status and a time may be
@@ -753,33 +704,8 @@ def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -
     assert clock.pauses == pytest.approx([0.25, 0.2, 0.4])
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda run, asked: run.result(timeout=5), "has no output"),
-        (lambda run, asked: list(run.events(timeout=5)), "has no event"),
-        (lambda run, asked: run.resume({}, timeout=5), "was not answered"),
-    ],
-)
-def test_a_retry_after_beyond_the_deadline_ends_a_wait_with_the_id_and_the_token(
-    replying: Any, clock: Clock, call: Callable[[RunHandle, Any], object], words: str
-) -> None:
-    later = response(b"", 503, retry_after="400")
-    _, run = replying(later, stream=later, output=later)
-    with pytest.raises(RunWaitTimeout, match=rf"^run r {words} after .*Retry-After: 400 s; ") as e:
-        call(run, None)
-    assert e.value.run_id == "r" and RunHandle.from_token(e.value.token, run._core.runs.api_client)
-
-
-def test_a_retry_after_of_one_call_holds_no_other(replying: Any, clock: Clock) -> None:
-    _, run = replying(output=(response(b"", 503, retry_after="400"), SUCCESS))
-    with pytest.raises(RunWaitTimeout):
-        run.result(timeout=5)
-    assert run.result(timeout=5) == {"ok": 1} and clock.pauses == []
-
-
-def test_a_pause_leaves_time_for_a_look(serve: Serve, set_timing: SetTiming, clock: Clock) -> None:
-    set_timing(early=(10.0, 10.0))
+@using(early=(10.0, 10.0))
+def test_a_pause_leaves_time_for_a_look(serve: Serve, clock: Clock) -> None:
     _, client = serve(Replies(output=(NOTHING, SUCCESS)))
     run, told = RunHandle("r", client), list[float]()
     run.result(timeout=2, on_pending=lambda elapsed, status: told.append(elapsed), every=0.6)
@@ -820,7 +746,7 @@ def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None
     assert windows == ["30"] * 8 + ["12"]
 
 
-def test_the_defaults_are_as_documented(client: ApiClient) -> None:
+def test_the_defaults_are_as_documented() -> None:
     for method, name, default in (
         (RunHandle.output, "every", 30),
         (RunHandle.result, "every", 30),
@@ -829,8 +755,6 @@ def test_the_defaults_are_as_documented(client: ApiClient) -> None:
         (RunHandle.events, "through_interrupts", False),
     ):
         assert inspect.signature(method).parameters[name].default == default
-    core = RunHandle("r", client)._core
-    assert Questions(core, None, None).most == 1000  # of a batch, as of `drive`
 
 
 # A result that was received is kept
@@ -911,8 +835,8 @@ def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: b
         run.result(timeout=0)
 
 
-def test_a_result_from_before_a_question_is_not_kept(replying: Any, set_timing: SetTiming) -> None:
-    set_timing(probe=0.01, human=0.01)
+@using(probe=0.01, human=0.01)
+def test_a_result_from_before_a_question_is_not_kept(replying: Any) -> None:
     first, second = (response(part, content_type="text/event-stream") for part in (RESULTS[1], b""))
     looks = tuple(map(run_json, ("interrupted", "pending", "success")))
     _, run = replying(look=looks, stream=(first, second), output=NOTHING)

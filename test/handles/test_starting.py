@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 import pydoc
+import signal
 import threading
 from inspect import Parameter, signature
 from typing import Any
 
 import pytest
+from support.batches import beside, wait_for
+from support.inside import earlier_creates
 from support.serving import Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, response
-from support.timing import SetTiming
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -32,15 +35,9 @@ from acp_client_v0_1 import (
     RunStartAmbiguous,
     RunWaitTimeout,
     ServiceException,
-    TooManyRequestsException,
 )
-from acp_client_v0_1.handles import _create as starting
-from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
-from acp_client_v0_1.handles._wait import Contact, Wait
-from acp_client_v0_1.handles.agent import _earlier_creates
-from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import Fault, LocalServer
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 SLOW = "55555555-5555-4555-8555-555555555555"
@@ -95,39 +92,27 @@ def test_a_start_makes_one_run(
     assert (counts.of("POST", "/search") > 0) is (creates == 1)
 
 
-@pytest.mark.parametrize("habit", ["ignored", "fails"])
-def test_servers_that_cannot_search_by_metadata(serve: Serve, habit: Any) -> None:
-    server, client = serve(Quirks(search_metadata=habit), retries=0)
-    counter = AgentHandle(COUNTER, client)
-    for _ in range(3):
-        counter.start({"count": 1})
-    server.faults.add(LOST)
-    run = counter.start({"count": 2, "interval": 0})
-    assert run.result(timeout=30) == {"count": 2, "of": 2}
-    found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
-    assert found is not None and (found.run_id, found.duplicates) == (run.run_id, ())
-    assert RunHandle.find("nobody's", api_client=client) is None
-
-
 def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> None:
     run, asked = Run.from_dict(a_run()), []
 
-    class Full(RunsApi):
-        def search_runs(self, request: Any, _request_timeout: Any = None, **_: Any) -> list[Run]:
-            asked.append((request.offset, request.limit, _request_timeout))
+    class Full(ApiClient):
+        def call(self, operation: Any, arguments: Any, options: Any) -> list[Run]:
+            asked.append((arguments[0].offset, arguments[0].limit, options[0]))
             clock.now += 0.5
-            return [run] * request.limit
+            return [run] * arguments[0].limit
 
-    with pytest.raises(ApiException, match="not among the first 10000 that were found"):
-        starting.find_by_token(Full(), "nobody's", "a", timeout=4)
+    token = encode_token(RunToken("http://h", agent="a", client_token="nobody's"))
+    client = Full(Configuration(host="http://h"))
+    with pytest.raises(RunStartAmbiguous, match="not among the first 10000 that were …"):
+        RunHandle.from_token(token, client, timeout=4)
     # The time is for all pages together.
     assert asked == [(1000 * page, 1000, max(0.001, 4 - page / 2)) for page in range(10)]
 
 
+@using(search=0.5)
 def test_a_create_that_was_never_carried_out(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
+    server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    set_timing(search=0.5)
     server.faults.add(of_create(cut="reset"))
     words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
     with pytest.raises(RunStartAmbiguous, match=words) as caught:
@@ -138,8 +123,8 @@ def test_a_create_that_was_never_carried_out(
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
-def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve, set_timing: SetTiming) -> None:
-    set_timing(search=0.2)
+@using(search=0.2)
+def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve) -> None:
     replies = Replies(create=[CLOSE], search=response(b"[]"))
     _, client = serve(replies)
     with pytest.raises(RunStartAmbiguous) as caught:
@@ -158,16 +143,6 @@ def test_searches_that_find_nothing_come_less_and_less_often(serve: Serve, clock
         RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
-
-
-def test_a_search_of_a_batch_that_is_stopped_does_not_begin_again(serve: Serve) -> None:
-    server, client = serve(response(b"", 502))
-    stop = threading.Event()
-    stop.set()
-    wait = Wait(Contact.of(RunsApi(client), Turns.of_batch()), stop=stop)
-    with pytest.raises(RunStartAmbiguous):
-        starting.Search(RunToken(server.url, client_token="t"), wait).run()
-    assert server.requests == []
 
 
 def test_without_a_client_token_nothing_can_be_looked_for(
@@ -205,7 +180,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
     assert warned[0].filename == __file__
     for number in range(1000):  # are remembered
-        _earlier_creates.add("s", str(number))
+        earlier_creates.add("s", str(number))
     counter.start({"count": 1}, client_token="order-7")
 
 
@@ -218,32 +193,30 @@ def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
     with pytest.raises(RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search") as caught:
         AgentHandle("a", client).start()
     assert not caught.value.searched and replies.asked.count("create") == 1
-    wait = Wait(Contact.of(RunsApi(client)))
-    with pytest.raises(RunStartAmbiguous):
-        starting.Create(RunCreate.from_dict(MARKED), wait, posts=3).run()
-    assert replies.asked.count("create") == 2  # as a search has to find nothing before it
+    (item,) = AgentHandle("a", client).map([{}])
+    assert isinstance(item.error, RunStartAmbiguous)
+    # A batch sends a create again only after a search has found nothing.
+    assert replies.asked.count("create") == 2
     assert replies.asked.count("search") == 3  # the one by metadata is not sent again
     # Of both errors there is only as much as a line has room for.
     assert 230 <= len(str(caught.value)) <= 240
     assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 47
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
 def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(
-    counter: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
     """Ctrl-C strikes after the server has made the run, before anybody knows its id."""
-    from acp_client_v0_1.handles import agent
+    server.faults.add(of_create(cut="stall", after_wire_bytes=0))
 
-    make = agent.Create.run
+    def press() -> None:
+        wait_for(lambda: len(server.runs) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    def interrupted(create: Any) -> Any:
-        make(create)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(agent.Create, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with beside(press), pytest.raises(KeyboardInterrupt):
         counter.run({"count": 100, "interval": 1}, cancel_on_exit=True)
-    assert (counts.creates, counts.of("DELETE")) == (1, 1)
+    assert (counts.creates, counts.of("DELETE"), server.runs) == (1, 1, ())
 
 
 def test_no_credential_is_in_an_error_a_token_or_a_representation(
@@ -279,23 +252,21 @@ def test_no_credential_is_in_an_error_a_token_or_a_representation(
     assert "s3cret" not in "".join(shown)
 
 
-def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) -> None:
+@using(search=0.3)
+def test_a_run_of_another_agent_is_nobodys(serve: Serve) -> None:
     """The server searches by metadata alone, and another agent has used the client token."""
-    set_timing(search=0.3)
     run = a_run(agent_id="b", creation={**MARKED, "agent_id": "b"})
     # Nor does it say whether the agent "a" is there.
     refused = response(b'"no"', status=405)
-    server, client = serve(
+    _, client = serve(
         Replies(refused, create=[CLOSE], search=lambda: response(json.dumps([run]).encode()))
     )
     agent = AgentHandle("a", client)
     with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
         agent.start(client_token="t")
     assert not failure.value.searched  # so a batch starts no second run, nor searches again
-    known = RunToken(server.url, agent="a", client_token="t")
     with pytest.raises(RunStartAmbiguous):
-        wait = Wait(Contact.of(RunsApi(client), Turns.of_batch()))
-        starting.Search(known, wait).run()
+        RunHandle.from_token(failure.value.token, client)
     # Its token is none of this agent's business, so `reuse` makes a run.
     with pytest.raises(RunStartAmbiguous), pytest.warns(UserWarning, match="was given to an ear"):
         agent.start({"n": 2}, config={"c": 2}, client_token="t")
@@ -309,14 +280,11 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve, set_timing: SetTiming) 
     assert RunHandle.find("t", client, agent_id="b") is not None
 
 
-@pytest.mark.parametrize(
-    ("agent_id", "ours"), [("a-ID", True), ("A-NAME", True), ("b", False), (None, True)]
-)
-def test_the_agent_of_a_run_may_be_written_in_other_letters(
-    agent_id: str | None, ours: bool
-) -> None:
-    run = Run.from_dict(a_run(agent_id="A-id", creation={"agent_id": "a-Name"}))
-    assert is_of(run, agent_id) is ours
+def test_the_agent_of_a_run_may_be_written_in_other_letters(serve: Serve) -> None:
+    run = a_run(agent_id="A-id", creation={**MARKED, "agent_id": "a-Name"})
+    _, client = serve(Replies(search=response(json.dumps([run]).encode())))
+    for agent_id, ours in (("a-ID", True), ("A-NAME", True), ("b", False), (None, True)):
+        assert (RunHandle.find("t", client, agent_id=agent_id) is not None) is ours, agent_id
 
 
 TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xxxxxxx", "order...")
@@ -393,14 +361,6 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
     assert again.result() == {"count": 2, "of": 2} and again.duplicates == ()
 
 
-def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
-    replies = Replies(create=response(b'"busy"', 429))
-    _, client = serve(replies)
-    with pytest.raises(TooManyRequestsException) as caught:
-        AgentHandle("a", client).start(timeout=0.5)
-    assert set(replies.asked) == {"create"} and caught.value.__cause__ is None
-
-
 @pytest.mark.parametrize(
     "replies",
     [
@@ -410,12 +370,12 @@ def test_a_limit_near_the_deadline_is_never_maybe_started(serve: Serve) -> None:
     ],
     ids=["408", "502", "503", "504", "of a search", "of the look at the agent"],
 )
+@using(outage=0.5)
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(
-    serve: Serve, set_timing: SetTiming, clock: Clock, replies: dict[str, Any]
+    serve: Serve, clock: Clock, replies: dict[str, Any]
 ) -> None:
     """Also for longer than an outage would be survived, where a deadline leaves the time."""
     _, client = serve(Replies(**{"create": [CLOSE], "search": FOUND, **replies}))
-    set_timing(outage=0.5)
     assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
     assert sum(clock.pauses) == pytest.approx(1.0)
 
@@ -485,27 +445,14 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
 
 
-@pytest.mark.slow
-def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
-    """Nothing was sent, so the run is created when the server is there again."""
-    counter.start({"count": 1})
-    server.stop()
-    threading.Timer(0.6, server.restart).start()
-    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
-
-
-def test_a_run_of_an_earlier_page_is_kept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "_PAGE", 2)
-    server, client = serve(Quirks(search_metadata="ignored", search_order="newest"), retries=0)
-    counter = AgentHandle(COUNTER, client)
-    for _ in range(4):
-        counter.start({"count": 1})
-    server.faults.add(
-        LOST,
-        Fault(path="/runs/search"),  # the first page is let through
-        Fault(path="/runs/search", status=503, times=None),
-    )
-    assert counter.start({"count": 1}).run_id
+def test_a_run_of_an_earlier_page_is_kept(serve: Serve) -> None:
+    """The server ignores the metadata, and fails after its first page."""
+    page = [a_run(creation=MARKED), *[a_run(run_id="another")] * 999]
+    pages = (response(json.dumps(page).encode()), response(b"", 503))
+    replies = Replies(create=[CLOSE], search=pages)
+    _, client = serve(replies, retries=0)
+    assert AgentHandle("a", client).start(client_token="t").run_id == "r"
+    assert replies.asked == ["create", "search", "search"]
 
 
 def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
@@ -553,10 +500,10 @@ def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> N
 
 
 @pytest.mark.parametrize("agents", [None, 405])
+@using(backoff=(0.01, 0.02))
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
-    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any, agents: Any
+    server: LocalServer, counter: AgentHandle, counts: Any, agents: Any
 ) -> None:
-    set_timing(backoff=(0.01, 0.02))
     if agents:
         server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))

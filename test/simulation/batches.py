@@ -22,7 +22,7 @@ from acp_client_v0_1.exceptions import ApiException, ConnectionException, RunWai
 
 CREATE, SEARCH, AGENT = "POST /runs", "POST /runs/search", "GET /agents/{agent_id}"
 LOOK, OUTPUT = "GET /runs/{run_id}", "GET /runs/{run_id}/output"
-ANSWER = "POST /runs/{run_id}"
+ANSWER, DELETE = "POST /runs/{run_id}", "DELETE /runs/{run_id}"
 ALL = (CREATE, SEARCH, AGENT, LOOK, OUTPUT, ANSWER)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
 import random
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulation.batches import (
+    AGENT,
     ALL,
     ANSWER,
     CREATE,
+    DELETE,
     LOOK,
     OUTPUT,
     SEARCH,
@@ -23,10 +27,10 @@ from simulation.batches import (
     Limit,
     Trouble,
 )
-from simulation.world import READABLE, Fault, Schedule, Sent, World
+from simulation.world import READABLE, Fault, Schedule, Sent, World, check, fewest
+from support.timing import using
 
-from acp_client_v0_1 import BatchItem, PendingInterrupt, RunCreate
-from acp_client_v0_1.batch._journal import Journal
+from acp_client_v0_1 import BatchItem, InterruptLimit, PendingInterrupt, RunCreate
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunFailed, RunGone, RunStartAmbiguous
 
@@ -47,7 +51,7 @@ FAULTS = (
 )
 
 
-RESPOND = World._answer  # as it is without a mistake
+RESPOND, MAP = World._answer, BatchWorld.map  # as they are without a mistake
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +62,6 @@ def no_log_of_the_outages(package_logger: logging.Logger) -> None:
 @pytest.fixture(autouse=True)
 def the_same_backoffs() -> None:
     random.seed(0)
-
-
-def check(true: bool, words: str) -> None:
-    if not true:
-        raise AssertionError(words)
 
 
 def answer(question: PendingInterrupt) -> dict[str, Any]:
@@ -228,6 +227,36 @@ def test_a_server_that_limits_requests_gets_the_answers_to_questions_too() -> No
             assert call.took < 60, (concurrency, step)
 
 
+def test_a_search_for_a_lost_create_does_not_begin_again_after_ctrl_c() -> None:
+    lost = Trouble(Fault("lost after"), (CREATE,)), Trouble(Fault("status", 502), (SEARCH,))
+    world = BatchWorld(random.Random(0), *lost)
+    pressed = world.threads.interrupt_at = world.now + 3.0
+    call = world.map(range(3))
+    searches = [one.at for one in world.sent if one.name == SEARCH]
+    assert isinstance(call.error, KeyboardInterrupt)
+    assert len(searches) > 3 and max(searches) <= pressed
+
+
+def test_deleting_many_runs_at_the_end_has_a_limit_of_time() -> None:
+    """Each run takes ten seconds, in two DELETEs: none begins after thirty."""
+    world = BatchWorld(random.Random(0), Trouble(Fault("hang"), (DELETE,)))
+    world.plan["step"] = 1000.0
+    world.plans[0] = {"step": 0.0}
+    call = world.map(range(150), most=1, concurrency=150, on_stop="cancel")
+    begun = [one.at for one in world.sent if one.name == DELETE]
+    assert 2 * 24 < len(begun) < 2 * 149
+    assert 20 < max(begun) - min(begun) <= 30 and call.took < 45
+
+
+def test_a_run_of_a_batch_has_a_thousand_questions_at_most() -> None:
+    world = BatchWorld(random.Random(0))
+    world.plan.update(questions=1001, step=0.0)
+    call = world.map(range(1), on_interrupt=answer)
+    assert isinstance(call.errors()[0], InterruptLimit)
+    (run,) = world.runs.values()
+    assert len(run.answers) == 1000
+
+
 def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(
     tmp_path: Path,
 ) -> None:
@@ -254,18 +283,53 @@ def test_a_create_is_unclear_if_its_response_is_the_first_one_and_breaks_off() -
     assert set(world.made().values()) == {1}
 
 
-def test_a_search_waits_as_long_as_the_server_asks_and_then_searches() -> None:
-    """Also if that is longer than the search may take: two seconds after a 503."""
-    for concurrency in (1, 3):
-        world = BatchWorld(
-            random.Random(0),
-            Trouble(Fault("status", 503), (CREATE,), lasts=0.005),
-            Trouble(Fault("limited", retry_after=5.0), (SEARCH,), lasts=0.5),
-        )
-        call = world.map(range(3), concurrency=concurrency)
-        assert call.results() == [0, 1, 2], concurrency
-        assert set(world.made().values()) == {1}, concurrency
-        assert not world.violations, concurrency
+def test_nothing_overtakes_a_retry_after_and_no_item_fails() -> None:
+    """Also if a search waits for longer than it may take: two seconds after a 503."""
+    for name, fault, retry_after in (
+        (CREATE, Fault("limited"), 2.0),
+        (CREATE, Fault("status", 503), 2.0),
+        (OUTPUT, Fault("status", 502), 2.0),
+        (SEARCH, Fault("limited"), 5.0),
+    ):
+        for concurrency in (1, 3):
+            world = BatchWorld(
+                random.Random(0),
+                Trouble(replace(fault, retry_after=retry_after), (name,), lasts=0.5),
+                Trouble(Fault("status", 503), (CREATE,), lasts=0.005),
+            )
+            call = world.map(range(8), concurrency=concurrency)
+            assert call.results() == list(range(8)), (name, fault, concurrency)
+            assert set(world.made().values()) == {1}, (name, fault, concurrency)
+            assert not world.violations, (name, fault, concurrency)
+
+
+def test_every_request_of_a_batch_takes_a_turn() -> None:
+    """The searches for a create that was limited, and the look at its agent, too."""
+    limited = Trouble(Fault("status", 503), (CREATE,), lasts=0.005)
+    for troubles in ([], [Trouble(Fault("status", 500), (SEARCH,))]):
+        world = BatchWorld(random.Random(0), limited, *troubles)
+        with using(pace=(0.3, 0.3), recovery=1.0, young=0.5):
+            assert len(world.map(range(1)).items) == 1
+        times = [one.at for one in world.sent]
+        gaps = [after - before for before, after in itertools.pairwise(times)]
+        assert len(times) > 3 and min(gaps) > 0.29, (troubles, gaps)
+
+
+def test_a_server_that_goes_away_after_a_create_is_an_outage() -> None:
+    """Only the search for the lost create finds it away, and for longer than a search may take."""
+    away = Trouble(Fault("refused"), begins=0.005, lasts=60.0)
+    world = BatchWorld(random.Random(0), away, schedule=Schedule({0: Fault("lost after")}))
+    world.rest.reached = True  # by an earlier call
+    call = world.map(range(3), concurrency=1)
+    assert (call.results(), world.made()) == ([0, 1, 2], {0: 1, 1: 1, 2: 1})
+
+
+def test_searches_that_hang_end_with_the_outage() -> None:
+    """Nothing but lost creates, and searches that take all of their time: not for ever."""
+    hangs = Trouble(Fault("hang"), (SEARCH, AGENT))
+    world = BatchWorld(random.Random(0), Trouble(Fault("lost before"), (CREATE,)), hangs)
+    call = world.map(range(4))
+    assert isinstance(call.error, ApiException) and call.took < OUTAGE + NO_RESPONSE
 
 
 def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run() -> None:
@@ -493,14 +557,14 @@ def shortest(seed: int, folder: Path) -> tuple[Schedule, Troubles]:
     schedule, troubles = drawn.schedule, drawn.troubles
     if play(seed, folder, (Schedule(schedule.faults), troubles)):
         schedule = Schedule(schedule.faults)
-    for trouble in troubles:
-        fewer = tuple(each for each in troubles if each is not trouble)
-        troubles = fewer if play(seed, folder, (schedule, fewer)) else troubles
-    for number in list(schedule.faults):
-        faults = {key: fault for key, fault in schedule.faults.items() if key != number}
-        if play(seed, folder, (Schedule(faults, schedule.storm), troubles)):
-            schedule = Schedule(faults, schedule.storm)
-    return schedule, troubles
+    few = fewest(
+        dict(enumerate(troubles)), lambda some: play(seed, folder, (schedule, (*some.values(),)))
+    )
+    troubles, storm = (*few.values(),), schedule.storm
+    faults = fewest(
+        schedule.faults, lambda some: play(seed, folder, (Schedule(some, storm), troubles))
+    )
+    return Schedule(faults, storm), troubles
 
 
 def test_a_seed_is_always_played_alike(tmp_path: Path) -> None:
@@ -514,12 +578,19 @@ def test_a_seed_is_always_played_alike(tmp_path: Path) -> None:
         assert sent[0] == sent[1], seed
 
 
+def without_outcomes(world: BatchWorld, inputs: Any, journal: Path | None, **more: Any) -> Call:
+    if journal is not None and journal.exists():
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join(line for line in lines if not line.startswith(b'{"done"')))
+    return MAP(world, inputs, journal, **more)
+
+
 @pytest.mark.parametrize(
     ("place", "name", "mistake", "words"),
     [
         (BatchWorld, "result", lambda *_: {"n": 0}, "another result"),
         (World, "_answer", lambda *a: [] if a[1] == SEARCH else RESPOND(*a), "two runs of"),
-        (Journal, "ended", lambda *_: None, "requests when all was done"),
+        (BatchWorld, "map", without_outcomes, "requests when all was done"),
     ],
     ids=["another result", "a search that finds nothing", "a journal without outcomes"],
 )
@@ -541,6 +612,5 @@ def test_every_schedule_of_faults_keeps_the_promises_of_a_batch(part: int, tmp_p
     for seed in range(part, BATCHES, PARTS):
         if wrong := play(seed, tmp_path):
             schedule, troubles = shortest(seed, tmp_path)
-            faults = "\n".join(f"  request {n}: {f}" for n, f in schedule.faults.items())
-            times = "\n".join(f"  {each}" for each in (schedule.storm, *troubles) if each)
-            pytest.fail(f"seed {seed}: {wrong}\n{times}\n{faults}")
+            times = "\n".join(f"  {each}" for each in troubles)
+            pytest.fail(f"seed {seed}: {wrong}\n{times}\n{schedule}")

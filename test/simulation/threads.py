@@ -23,8 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-
-from acp_client_v0_1._http.slots import Inbox
+from support.inside import Inbox
 
 GET, START, JOIN, QUEUE = (
     Inbox.get,

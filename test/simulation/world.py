@@ -11,15 +11,15 @@ import json
 import math
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from support.inside import NothingYet, RetryPolicy
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
-from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.retry import RetryPolicy
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -29,6 +29,8 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_status import RunStatus
+
+T = TypeVar("T")
 
 HOST = "http://simulated"
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -164,6 +166,23 @@ class Schedule:
         if self.storm is not None and self.storm.hits(number, since):
             return self.storm.fault
         return self.faults.get(number)
+
+    def __str__(self) -> str:
+        storm = [] if self.storm is None else [f"  {self.storm}"]
+        return "\n".join([*storm, *(f"  request {n}: {fault}" for n, fault in self.faults.items())])
+
+
+def check(true: bool, words: str) -> None:
+    if not true:
+        raise AssertionError(words)
+
+
+def fewest(given: dict[int, T], fails: Callable[[dict[int, T]], object]) -> dict[int, T]:
+    """Drop what a failure does not need."""
+    for key in list(given):
+        fewer = {other: each for other, each in given.items() if other != key}
+        given = fewer if fails(fewer) else given
+    return given
 
 
 class World:

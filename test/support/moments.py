@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import acp_client_v0_1
+
+
+def files_of(*paths: str) -> list[str]:
+    """The files of the package at some paths, such as ``batch/*``."""
+    package = Path(acp_client_v0_1.__file__).parent
+    found = [path for each in paths for path in package.glob(f"{each}.py")]
+    return [str(path) for path in found]
 
 
 class Interrupt(BaseException):

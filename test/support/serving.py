@@ -7,10 +7,10 @@ import threading
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from acp_client_v0_1 import ApiClient, RunsApi
+from acp_client_v0_1 import AgentHandle, ApiClient, RunsApi
 from acp_client_v0_1.handles._health import Health, Turns
-from acp_client_v0_1.handles._wait import Contact
 from support.examples import RUN
+from support.inside import Contact
 from support.socket_server import Request, response
 from support.timing import SetTiming
 
@@ -30,6 +30,14 @@ def a_contact(runs: Any = None, *, reached: bool = True, batch: bool = False) ->
     runs = RunsApi() if runs is None else runs
     turns = Turns.of_batch() if batch else None
     return Contact(runs, SimpleNamespace(reached=reached), Health(), turns=turns)
+
+
+def check(what: str, value: dict[str, Any], schema: Any) -> None:
+    """Check a value against the schema of an agent, as `AgentHandle.check` does."""
+    specs = SimpleNamespace(input=schema, config=schema)
+    described = SimpleNamespace(specs=specs, model_copy=lambda deep: described)
+    client: Any = SimpleNamespace(call=lambda operation, arguments, options: described)
+    AgentHandle("a", client).check(**{what: value})
 
 
 class Replies:

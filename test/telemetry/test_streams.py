@@ -10,12 +10,12 @@ from itertools import islice
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from support.inside import NothingYet
 from support.socket_server import RESET, STALL, chunk, head, response
 from support.spans import Spans, attributes, scripted
 from support.transport import eventually
 
 from acp_client_v0_1 import AgentHandle, ApiClient, NotFoundException, RunHandle, StreamInterrupted
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault, LocalServer
 
 OPEN = "GET /runs/{run_id}/stream"
