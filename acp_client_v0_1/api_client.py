@@ -136,7 +136,7 @@ class ApiClient(NoSettings, DropInClient):
         retries: int | Retry | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a view of this client whose calls have other options. It costs about 1 µs.
+        """Return a view of this client whose calls have other options. It costs a few µs.
 
         The view shares connections, configuration and default headers with this client, and has
         this client's cookie of the moment. A view can be used wherever a client can, for example by
