@@ -443,13 +443,17 @@ def test_serve_runs_a_server(tmp_path: Path) -> None:
     assert ended(process).returncode == 0
 
 
-def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalServer) -> None:
-    command = ["-m", "acp_client_v0_1", "show", "nothing", "--debug"]
-    done = run_in_fork(command, env=environment(server.url))
+@pytest.mark.parametrize("word", ["--debug", "true", " 1", "ON", "false", "0", ""])
+def test_debug_shows_requests_and_tracebacks_without_credentials(
+    server: LocalServer, word: str
+) -> None:
+    before, option = (["--debug"], "") if word == "--debug" else ([], word)
+    command, shown = ["-m", "acp_client_v0_1", "show", "nothing", *before], word not in "false0"
+    done = run_in_fork(command, env={**environment(server.url), "ACP_DEBUG": option})
     assert done.returncode == 7
-    assert "Traceback" in done.stderr
-    assert re.search(r"(?m)^acp_client_v0_1\.\S+: .*GET /runs/nothing", done.stderr)
-    assert KEY not in done.stderr
+    assert ("Traceback" in done.stderr) is shown
+    logged = re.search(r"(?m)^acp_client_v0_1\.\S+: .*GET /runs/nothing", done.stderr)
+    assert bool(logged) is shown and KEY not in done.stderr
 
 
 def test_a_sound_server_ends_with_0_and_text_or_json_with_its_version(
