@@ -12,6 +12,17 @@ import time
 import weakref
 
 import pytest
+from support.parts import (
+    Deadline,
+    Inbox,
+    Interruptible,
+    NothingYet,
+    Slot,
+    Slots,
+    Timeout,
+    dial,
+    resolve_timeout,
+)
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
 from support.transport import (
@@ -25,10 +36,6 @@ from support.transport import (
     talking,
 )
 
-from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._http import dial
-from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiTypeError,

@@ -17,16 +17,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.parts import LOWER_ERRORS, parse_target, public_error, redirected
+from support.parts import connection as connections
 from support.socket_server import CLOSE, STALL, SocketServer, head, response
 from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from acp_client_v0_1._http import connection as connections
-from acp_client_v0_1._http.call import redirected
-from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
-from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,

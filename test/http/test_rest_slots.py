@@ -15,13 +15,22 @@ from typing import Any
 
 import pytest
 from support.moments import Interrupt, Moment
+from support.parts import (
+    Deadline,
+    Flag,
+    Inbox,
+    Interruptible,
+    Slot,
+    Slots,
+    Timeout,
+    attempt,
+    incoming,
+    pool,
+    slots,
+)
 from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head, response
 from support.transport import Stopwatch, eventually, in_use, pool_of, talking
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http import attempt, incoming, pool, slots
-from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')

@@ -24,6 +24,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.parts import (
+    PIECE,
+    Attempt,
+    Deadline,
+    Interruptible,
+    Origin,
+    Timeout,
+    parse_target,
+    proxy_for,
+    tls,
+)
 from support.proxies import HttpProxy, SocksProxy
 from support.socket_server import (
     CLOSE,
@@ -39,11 +50,6 @@ from support.transport import Stopwatch, causes, eventually, free_port, rest_cli
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http import tls
-from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
-from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from support.examples import UPDATE
+from support.parts import NothingYet
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head, response
 from support.transport import Stopwatch, eventually, pool_of, serving
 
 from acp_client_v0_1 import RunsApi
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
