@@ -16,12 +16,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from support.commands import SECONDS, Inside, acp, begun, in_shell
+from support.commands import SECONDS, Inside, Output, acp, begun, in_shell
 from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
-from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
