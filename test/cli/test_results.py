@@ -197,7 +197,7 @@ def test_a_question_with_a_status_is_no_final_outcome() -> None:
     Path("out").write_bytes(line % 1)
     options = Namespace(results="out", journal="journal", format="jsonl")
     with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
-        assert list(results.after_journal([])) == []
+        assert list(results.after_journal([{}])) == [{}]
         for question in (1, 2):
             results.write(line % question)
     assert Path("out").read_bytes() == line % 1 + line % 2
