@@ -19,6 +19,7 @@ import json
 import os
 import pickle
 import re
+import socket
 import ssl
 import sys
 import tempfile
@@ -117,8 +118,8 @@ def environ(call: Callable[[], object] = Configuration.from_env, **variables: st
 
 def no_host_at_all(configuration: Configuration | None = None) -> None:
     # Nothing listens on port 80 here; if something does, no request of this test is for it.
-    default = "acp_client_v0_1.configuration._DEFAULT_HOST"
-    with patch(default, f"http://localhost:{free_port()}"):
+    nowhere = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", free_port()))
+    with patch("socket.getaddrinfo", lambda *_, **__: [nowhere]):
         get(ApiClient(configuration or Configuration(retries=False)).with_options(retries=0))
 
 
