@@ -1,4 +1,4 @@
-"""What the command says when something goes wrong: true, in its own words, in one line each.
+"""What the command says: true, in its own words, and in one line if something goes wrong.
 
 To add a row, write it in `SAID`: the line that a user types, the exit status, and the words on
 stdout or stderr, as many as are needed.
@@ -7,9 +7,10 @@ stdout or stderr, as many as are needed.
 
 The line is as in a shell, in a folder with `FILES`: variables may stand before the command, `$slow`
 is the token of a run of the agent slow, which is made for the row, `$answered` that of a run which
-has got its answer. In the words, `$run` is the id of the only run, and `$host` the server's URL.
-`faults` is what the server does wrong, `stdin` what is typed or piped into the command, and `never`
-has words that must not be there. `NEVER` has those that no row may have.
+has got its answer, and `$gone` that of a run which was deleted. In the words, `$run` is the id of
+the first run, and `$host` the server's URL. `faults` is what the server does wrong, `stdin` what is
+typed or piped into the command, and `never` has words that must not be there. `NEVER` has those
+that no row may have.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ from acp_client_v0_1 import (
     ServiceException,
     StaleInterrupt,
 )
-from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import BUILTIN_AGENTS, ECHO_AGENT_ID, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
 
 CANCEL = "run --cancel-on-exit"
@@ -115,6 +116,7 @@ FILES = {
     "utf16be": '{"n": 1}\n{"n": 2}\n'.encode("utf-16-be"),
     "names": b"acprun1.\xff\n",
     "run.token": b"acprun1.x",
+    "secret": b"[default]\naws_secret_access_key = acprun1.hidden\n",
     "few.csv": b"a,b\n1,2\n3\n",
     "many.csv": b"a,b\n1,2,3\n",
     "same.csv": b"a,a\n1,2\n",
@@ -151,10 +153,53 @@ START_CUT = (
     Fault(method="POST", path="/runs", cut="close"),
     Fault(method="POST", path="/runs/search", status=403, times=None),
 )
+AWAY = (Fault(path="/*/search", status=503),)
+HIDDEN = ("hidden",)
+STARTED = ('"run_id":"$run"', f'"agent_id":"{ECHO_AGENT_ID}"', '"thread_id":"', '"token":"acprun1.')
+COUNTING = """run counter '{"count": 2, "interval": 0}' --stream custom"""
 SLOWLY = """run slow '{"seconds": 60}'"""
 ASKING = "run approval {}"
 
 SAID = [
+    # How a run ends
+    says("""run echo '{"n":1}'""", 0, '{"n":1}\n'),
+    says("""run echo '{"a":["Ä",null],"b":true}' --format text""", 0, 'a: ["Ä", null]\nb: true\n'),
+    says(f"{COUNTING} --format jsonl", 0, '"count":1,"of":2}}', '{"count":2,"of":2}\n'),
+    says(f"{COUNTING} --format id", 0, "$run\n"),  # once, as the next command takes each for a run
+    says("wait $answered", 0, '"approved":true'),
+    says("wait $slow --timeout 0", 3, '"status":"pending"', "next: acp-client wait $run\n"),
+    says("wait $slow --timeout 0.3", 3, '"status":"pending"', "next: acp-client wait $run\n"),
+    says(f"{SLOWLY} --timeout 0", 3, '"run_id":"$run"', "has no output yet"),
+    says('run approval \'{"action": "go"}\'', 4, '"status":"interrupted"', '"action":"go"', ASK),
+    says(f"{ASKING} --ask", 4, "--ask needs a terminal", ASK),
+    says("""run failing '{"errcode": 9, "description": "no ink"}'""", 5, '"errcode":9', '"no ink"'),
+    says("""run failing '{"timeout": true}'""", 6, '"status":"timeout"'),
+    says("wait $echo $failing", 5, '"status":"success","result":{}', '"status":"error"'),
+    says("wait $gone", 7, '"status":"gone"'),
+    says("show $gone", 7),
+    says("cancel $slow", 0, '{"run_id":"$run","cancelled":true}\n'),
+    says("cancel $answered", 0, '{"run_id":"$run","cancelled":false}\n'),
+    says("delete $answered", 0, '{"run_id":"$run","deleted":true}\n'),
+    says("start echo {} --format id", 0, "$run\n"),
+    says("start echo {} --format json", 0, *STARTED),
+    # What is listed, and whether the server is there
+    says("agents", 0, *(f'"name":"{agent.name}"' for agent in BUILTIN_AGENTS)),
+    says("agents --name echo --format id", 0, f"{ECHO_AGENT_ID}\n"),
+    says("agents --name nobody", 0, "[]\n"),
+    says("history nothing", 1, "404"),
+    says("ping", 0, '"server":"$host","milliseconds":'),
+    says("ACP_API_KEY=wrong ping", 1, "401"),
+    says("ACP_HOST=http://127.0.0.1:9 ping", 10, "cannot connect"),
+    says("ACP_HOST=http://nowhere.invalid:8000 ping", 1, "nowhere.invalid"),
+    *(
+        says("agents", status, str(code), faults=(Fault(path="/agents/search", status=code),))
+        for code, status in ((408, 10), (429, 10), (503, 10), (404, 1), (501, 1))
+    ),
+    *(
+        says(f"{command} --format {form}", 10, "503", faults=AWAY)
+        for command in ("agents", "search", "threads")
+        for form in ("json", "jsonl", "text", "id")
+    ),
     # Cancelled on exit
     says(f"{SLOWLY} --timeout 1.5 --cancel-on-exit", 3, *CANCELLED, never=("next",)),
     says(f"{ASKING} --cancel-on-exit", 4, "nobody answers", *CANCELLED, never=("next",)),
@@ -235,6 +280,7 @@ SAID = [
     # What is on stdin
     says("stream -", 2, "acp-client: stdin must name one run, and names 0\n"),
     says("stream -", 2, "acp-client: stdin must name one run, and names 2\n", stdin="r1\nr2\n"),
+    says("wait -", 0, "[]\n", stdin="\n"),
     says("run echo", 0, UNREAD, stdin='{"n": 1}'),
     says("start echo --format id", 0, UNREAD, stdin='{"n": 1}'),
     says("run echo", 0, never=(UNREAD,)),
@@ -302,6 +348,12 @@ SAID = [
     says("""show '{"run_id": "r1"}'""", 2, "not JSON: print it by --format id\n"),
     says("show @names", 2, NOT_UTF_8),
     says("show run\udcff", 2, NOT_UTF_8),
+    *(
+        says(
+            f"{command} @secret", 2, "secret has no token of a run; nothing was sent", never=HIDDEN
+        )
+        for command in ("wait", "show", "cancel", "delete", "stream")
+    ),
     says("show a\x1b[31m", 2, "control or invisible"),
     says("history a\x07", 2, "control or invisible"),
     says("run e\u202echo", 2, "control or invisible"),
@@ -388,11 +440,15 @@ SAID = [
 ]
 
 
-TOKEN = re.compile(r"\$(approval|answered|failing|slow|echo)\b")
+TOKEN = re.compile(r"\$(approval|answered|failing|gone|slow|echo)\b")
 
 
 def token_of(agent: str, server: LocalServer, inside: Inside) -> str:
     """The token of a run that another process has started."""
+    if agent == "gone":
+        token = started(server, "slow", {"seconds": 60})
+        assert inside(server, "cancel", token).returncode == 0
+        return token
     if agent != "answered":
         return started(server, agent, {"seconds": 60} if agent == "slow" else {})
     token = started(server, "approval", {})
@@ -402,12 +458,13 @@ def token_of(agent: str, server: LocalServer, inside: Inside) -> str:
 
 
 @pytest.mark.parametrize("row", SAID, ids=lambda row: row.line[:40] or "nothing")
-def test_the_command_says_what_went_wrong(
+def test_a_line_ends_with_its_status_and_its_words(
     row: Row, server: LocalServer, inside: Inside, folder: Path
 ) -> None:
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     line = TOKEN.sub(lambda found: token_of(found[1], server, inside), row.line)
+    before = server.runs
     server.faults.add(*row.faults)
     first, *more = shlex.split(line.replace("$host", server.url)) or [""]
     variables = {}
@@ -421,17 +478,19 @@ def test_the_command_says_what_went_wrong(
         done = acp(server, *arguments, stdin=row.stdin, more=variables)
     said = done.stdout + done.stderr
     assert done.returncode == row.status, said
-    known = {"host": server.url, "run": server.runs[0]["run_id"] if server.runs else ""}
+    run_ids = [run["run_id"] for run in (*before, *server.runs)]
+    known = {"host": server.url, "run": run_ids[0] if run_ids else ""}
     for words in row.words:
         assert Template(words).safe_substitute(known) in said, said
     assert not NEVER.search(said) and "line 1 column" not in done.stderr
     assert [words for words in row.never if words in said] == [], said
-    assert row.status != 2 or FIRST in row.words or not done.stdout
+    assert row.status not in (1, 2, 10) or FIRST in row.words or not done.stdout
+    assert "nothing was sent" not in said or server.requests == ()
     assert max(map(len, done.stderr.splitlines()), default=0) < 400
     assert {path.name for path in folder.iterdir()} == FILES.keys()
-    # What goes wrong with a run or a server is on the page. A wrong line explains itself.
+    # What goes wrong is on the page, unless a wrong line or a bare status of a server explains it.
     ours = [each for each in done.stderr.splitlines() if each.startswith("acp-client: ")]
-    assert row.status == 2 or all(map(on_the_page_of_messages, ours)), said
+    assert row.status in (2, 10) or all(map(on_the_page_of_messages, ours)), said
     if "was cancelled" in said:
         assert "pending" not in {run["status"] for run in server.runs}
     os.fstat(0)  # the command has not closed stdin
