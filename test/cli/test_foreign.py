@@ -16,12 +16,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from support.commands import SECONDS, Inside, acp, begun, in_shell
+from support.commands import SECONDS, Inside, Output, acp, begun, in_shell
 from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
-from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
@@ -78,11 +77,6 @@ def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
-def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
-    done = acp("http://127.0.0.1:9", "wait", "-", stdin="\n")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
 @pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
@@ -113,17 +107,6 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
         assert server.requests[sent:]
         assert all(each.path.startswith(target) for each in server.requests[sent:])
     assert list(folder.iterdir()) == []
-
-
-def test_a_file_that_holds_no_token_is_not_sent(inside: Inside, tmp_path: Path) -> None:
-    secret = tmp_path / "default"
-    secret.write_text("[default]\naws_secret_access_key = acprun1.hidden\n", "utf-8")
-    with server_of([]) as server:
-        for command in ("wait", "show", "cancel", "delete", "stream"):
-            done = inside(server, command, f"@{secret}")
-            assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-            assert f"{secret} has no token of a run; nothing was sent" in done.stderr
-            assert "hidden" not in done.stderr
 
 
 def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
@@ -190,15 +173,6 @@ def test_a_signal_ends_a_command_whose_output_nobody_reads(server: LocalServer) 
     process.send_signal(signal.SIGTERM)  # once, as from timeout(1)
     assert process.wait(SECONDS) == 143
     assert process.communicate()[1].startswith("acp-client: ")
-
-
-def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
-    for command in ("agents", "search", "threads"):
-        for form in ("json", "jsonl", "text", "id"):
-            with SocketServer(response(b'"away"', 503)) as server:
-                done = inside(server, command, "--format", form)
-            assert (done.returncode, done.stdout) == (10, "")
-            assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:

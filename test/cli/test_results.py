@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import COMMAND, KEY, SECONDS, Inside, environment
+from support.commands import COMMAND, KEY, SECONDS, Inside, Results, environment
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
-from acp_client_v0_1.cli._results import Results, _digest
 from acp_client_v0_1.testing import SLOW_AGENT_ID, LocalServer
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -194,5 +193,11 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
 
 
 def test_a_question_with_a_status_is_no_final_outcome() -> None:
-    line = b'{"index":0,"status":"interrupted","interrupt":{"n":1,"status":"success","q":%d}}'
-    assert _digest(line % 1) != _digest(line % 2)
+    line = b'{"index":0,"status":"interrupted","interrupt":{"n":1,"status":"success","q":%d}}\n'
+    Path("out").write_bytes(line % 1)
+    options = Namespace(results="out", journal="journal", format="jsonl")
+    with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
+        assert list(results.after_journal([{}])) == [{}]
+        for question in (1, 2):
+            results.write(line % question)
+    assert Path("out").read_bytes() == line % 1 + line % 2

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import date
 from enum import Enum
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import pytest
@@ -22,19 +20,19 @@ from support.transport import serving
 from acp_client_v0_1 import (
     AgentHandle,
     AgentsApi,
+    ApiClient,
     Configuration,
     RunCreate,
     RunHandle,
     RunsApi,
     RunSearchRequest,
     ThreadsApi,
-    _operation,
+    iter_runs,
     models,
     wait_for_run_output,
 )
-from acp_client_v0_1._arguments import OneThread, check_arguments, explain_id
-from acp_client_v0_1._operation import Operation, Parameter
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
+from acp_client_v0_1.testing import LocalServer
 
 Call = Callable[[RunsApi], Any]
 
@@ -46,8 +44,18 @@ def with_news(value: object) -> RunCreate:
     return create
 
 
+def a_run(runs: RunsApi) -> RunHandle:
+    return RunHandle("r", runs.api_client)
+
+
+def an_agent(runs: RunsApi) -> AgentHandle:
+    return AgentHandle("a", runs.api_client)
+
+
 BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run(123), ApiTypeError, "run_id"),
+    (lambda runs: runs.get_run(b"a"), ApiTypeError, "run_id must be a str, not bytes"),
+    (lambda runs: runs.get_run(None), ApiTypeError, "run_id must be a str, not NoneType"),
     (lambda runs: runs.get_run(""), ApiValueError, "run_id"),
     (lambda runs: runs.delete_run("."), ApiValueError, "run_id"),
     *(
@@ -63,9 +71,14 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.resume_run("r", {"x": [1.0, float("-inf")]}), ApiValueError, "body"),
     (lambda runs: runs.resume_run("r", [1]), ApiTypeError, "body"),
     (lambda runs: runs.get_run_output("r", block_timeout=-1), ApiValueError, "block_timeout"),
+    (lambda runs: runs.get_run_output("r", block_timeout="7"), ApiTypeError, "an int, not str"),
     (lambda runs: runs.get_run_output("r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=10**5000), ApiValueError, "block_timeout"),
-    (lambda runs: runs.get_run_output("r", block_timeout=2**63), ApiValueError, "block_timeout"),
+    (
+        lambda runs: runs.get_run_output("r", block_timeout=2**63),
+        ApiValueError,
+        "at most 9223",
+    ),
     (lambda runs: runs.get_run_output("r", block_timeout=True), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", 10, _request_timeout=2), ApiValueError, "_request_time"),
     (lambda runs: runs.api_client.with_options(timeout=-1), ApiValueError, "timeout"),
@@ -80,10 +93,10 @@ BAD: list[tuple[Call, type[Exception], str]] = [
         for size in (10**400, 10**5000)
         for name, call in (
             ("timeout", lambda runs, **given: wait_for_run_output(runs, "r", **given)),
-            ("timeout", lambda runs, **given: RunHandle("r", runs.api_client).result(**given)),
+            ("timeout", lambda runs, **given: a_run(runs).result(**given)),
             ("block_timeout", lambda runs, **given: wait_for_run_output(runs, "r", **given)),
-            ("every", lambda runs, **given: RunHandle("r", runs.api_client).result(**given)),
-            ("timeout", lambda runs, **given: AgentHandle("a", runs.api_client).map([], **given)),
+            ("every", lambda runs, **given: a_run(runs).result(**given)),
+            ("timeout", lambda runs, **given: an_agent(runs).map([], **given)),
             ("timeout", lambda runs, **given: runs.api_client.with_options(**given)),
             ("_request_timeout", lambda runs, **given: runs.get_run("r", **given)),
             ("stream_timeout", lambda _, **given: Configuration(**given)),
@@ -94,6 +107,15 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=0), ApiValueError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: wait_for_run_output(runs, "r", block_timeout=None), ApiTypeError, "block_timeou"),
+    *(
+        (partial(call, **{name: "no"}), ApiValueError, f'{name} must be "{one}" or "{other}", not')
+        for name, one, other, call in (
+            ("on_drift", "raise", "continue", iter_runs),
+            ("on_gap", "raise", "mark", lambda runs, **no: a_run(runs).events(**no)),
+            ("on_stop", "leave", "cancel", lambda runs, **no: an_agent(runs).map([], **no)),
+            ("unclear", "raise", "start", lambda runs, **no: an_agent(runs).map([], **no)),
+        )
+    ),
     (lambda runs: AgentsApi(runs.api_client).get_agent_by_id(7), ApiTypeError, "agent_id"),
     (lambda runs: ThreadsApi(runs.api_client).get_thread(".."), ApiValueError, "thread_id"),
 ]
@@ -144,80 +166,15 @@ def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception],
     assert server.requests == []
 
 
-@pytest.mark.parametrize(
-    ("name", "least", "less"),
-    [
-        *((name, 1, 0) for name in ("block_timeout", "concurrency", "connection_pool_maxsize")),
-        *((name, 1, 0) for name in ("max_event_bytes", "max_response_bytes")),
-        *((name, 0, -1) for name in ("max_interrupts", "total", "timeout")),
-        ("every", 0.001, 0.0009),
-    ],
-)
-def test_a_number_has_its_least_value(name: str, least: float, less: float) -> None:
-    check_arguments(**{name: least})
-    with pytest.raises(ApiValueError, match=f"^{name} must be at least {least}"):
-        check_arguments(**{name: less})
-
-
-@pytest.mark.parametrize(
-    ("name", "one", "other"),
-    [
-        ("on_drift", "raise", "continue"),
-        ("on_gap", "raise", "mark"),
-        ("on_stop", "leave", "cancel"),
-        ("unclear", "raise", "start"),
-    ],
-)
-def test_a_choice_is_one_of_two_words(name: str, one: str, other: str) -> None:
-    check_arguments(**{name: one})
-    check_arguments(**{name: other})
-    with pytest.raises(ApiValueError, match=f'^{name} must be "{one}" or "{other}", not \'no\'$'):
-        check_arguments(**{name: "no"})
-
-
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("connect", 0),
-        *((name, 1) for name in ("key", "on_event", "on_interrupt", "progress")),
-        ("refresh_api_key_hook", 1),
-        ("on_pending", 2),
-    ],
-)
-def test_a_callback_takes_what_it_is_given(name: str, count: int) -> None:
-    for given, callback in enumerate((lambda: 0, lambda a: 0, lambda a, b: 0, lambda a, b, c: 0)):
-        if given == count:
-            check_arguments(**{name: callback})
-        else:
-            with pytest.raises(ApiTypeError, match=rf"^{name} must be .* and yours takes \("):
-                check_arguments(**{name: callback})
-    check_arguments(**{name: print})  # which may be called with anything
-
-
 def test_only_what_is_no_uuid_may_be_a_name_for_an_id() -> None:
     for agent_id, hinted in (("echo", True), (f"{UUID(int=5)}x", True), (str(UUID(int=5)), False)):
-        error = NotFoundException(404, "no such agent")
-        explain_id(agent_id, error)
-        explain_id(agent_id, error)
-        assert str(error).count("AgentHandle takes an id") == hinted
-
-
-def test_a_thread_may_enter_again_and_another_only_after_its_last_exit() -> None:
-    inside = OneThread("one at a time")
-
-    def enter() -> bool:
-        try:
-            with inside:
-                return True
-        except ApiValueError as refused:
-            assert str(refused) == "one at a time"
-            return False
-
-    with ThreadPoolExecutor(1) as other:
-        with inside:
-            assert enter()
-            assert not other.submit(enter).result(10)
-        assert other.submit(enter).result(10) and enter()
+        with (
+            LocalServer() as server,
+            ApiClient(Configuration(server.url)) as client,
+            pytest.raises(NotFoundException) as caught,
+        ):
+            AgentHandle(agent_id, client).run({})
+        assert str(caught.value).count("AgentHandle takes an id") == hinted
 
 
 class Theirs(BaseModel):
@@ -268,7 +225,7 @@ def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.Monk
 
     body = Late(limit=5)
     built.clear()
-    monkeypatch.setattr(_operation, "to_json", write)
+    monkeypatch.setattr("acp_client_v0_1._operation.to_json", write)
     with serving(response(b"[]")) as (server, client):
         for _ in range(2):
             assert RunsApi(client).search_runs(body) == []
@@ -276,67 +233,22 @@ def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.Monk
     assert built == [Late]
 
 
-# How `Operation.bind` writes an argument by its type. Today's contract has two types of parameters;
-# these declarations have all that a template can make.
-
-ID = UUID("3f2b8c1e-7d4a-4c55-9a3e-0d5f6b7a8c9d")
-
-FITTING: list[tuple[Any, Any, list[str]]] = [
-    (str, "a b&c=d/é", ["a b&c=d/é"]),
-    (str, ID, [str(ID)]),
-    (str, Enum("Own", {"A": "a b"}, type=str)["A"], ["a b"]),
-    (int, 7, ["7"]),
-]
-
-MISFITS: list[tuple[Any, Any, type[Exception], str]] = [
-    (str, 7, ApiTypeError, "each must be a str, not int"),
-    (str, b"a", ApiTypeError, "each must be a str, not bytes"),
-    (int, "7", ApiTypeError, "each must be an int, not str"),
-    (int, True, ApiTypeError, "each must be an int, not bool"),
-    (int, 0, ApiValueError, "each must be at least 1, not 0"),
-    (int, 2**63, ApiValueError, "each must be at most 9223372036854775807"),
-]
-
-
-def named(value: Any) -> str:
-    return str(getattr(value, "__name__", value))
-
-
-def operation(place: Any, kind: Any, **options: Any) -> Operation[Any]:
-    path = "/things/{each}" if place == "path" else "/things"
-    bounds = {"minimum": 1} if kind is int else {}
-    parameter = Parameter("each", place, kind, **bounds, **options)
-    return Operation("GET", path, (parameter,), lambda: dict)
-
-
-@pytest.mark.parametrize(("kind", "value", "sent"), FITTING, ids=named)
-def test_a_query_value_and_a_path_segment_are_written_by_their_type(
-    kind: Any, value: Any, sent: list[str]
+@pytest.mark.parametrize(
+    ("run_id", "sent"),
+    [
+        ("a b&c=d:é+", "a b&c=d:é+"),
+        (UUID(int=5), str(UUID(int=5))),
+        (Enum("Own", {"A": "a b"}, type=str)["A"], "a b"),
+    ],
+)
+def test_an_id_is_one_segment_of_a_path_and_a_number_is_a_value_of_a_query(
+    run_id: Any, sent: str
 ) -> None:
-    if kind is int:
-        target = urlsplit(operation("query", kind).bind((value,)).target)
-        assert target.path == "/things"
-        assert parse_qsl(target.query) == [("each", one) for one in sent]
-    else:
-        segment = operation("path", kind).bind((value,)).target.removeprefix("/things/")
-        assert [unquote(segment)] == sent and not set(segment) & set("/ :+&")
-
-
-@pytest.mark.parametrize(("kind", "value", "error", "words"), MISFITS, ids=named)
-def test_a_value_of_another_type_is_refused_by_name(
-    kind: Any, value: Any, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error) as caught:
-        operation("query" if kind is int else "path", kind).bind((value,))
-    assert str(caught.value).startswith(words)
-
-
-def test_an_optional_argument_may_be_none_and_a_required_one_may_not() -> None:
-    optional = operation("query", int, required=False)
-    assert optional.bind((None,)).target == "/things"
-    last = Parameter("last", "query", int)
-    both = replace(optional, parameters=(*optional.parameters, last))
-    bound = both.bind((None, 5))
-    assert (bound.target, bound.block_window) == ("/things?last=5", None)
-    with pytest.raises(ApiTypeError, match=r"each must be .*, not NoneType"):
-        operation("query", int).bind((None,))
+    with serving(response(b"", 204)) as (server, client):
+        for block_timeout in (None, 7):
+            assert RunsApi(client).get_run_output(run_id, block_timeout) is None
+        paths = [urlsplit(request.path) for request in server.requests]
+    for path in paths:
+        segment = path.path.removeprefix("/runs/").removesuffix("/output")
+        assert unquote(segment) == sent and not set(segment) & set("/ :+&")
+    assert [path.query for path in paths] == ["", "block_timeout=7"]

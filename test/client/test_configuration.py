@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from support.parts import package_logger as make_logger
 
-from acp_client_v0_1 import AgentHandle, ApiClient, RunHandle, RunsApi, _errors
-from acp_client_v0_1.configuration import Configuration, _environment
+from acp_client_v0_1 import AgentHandle, ApiClient, RunHandle, RunsApi
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 
@@ -219,7 +220,7 @@ def test_settings_from_the_environment(monkeypatch, around):
 def test_every_variable_is_in_the_guide_and_in_the_docstring():
     page = Path(__file__).parents[2] / "docs" / "guides" / "configuration.md"
     documented = set(re.findall(r"`ACP_(\w+)`", page.read_text("utf-8")))
-    assert documented == set(_environment._VARIABLES)
+    assert documented == {*ENVIRONMENT, "CA_CERT", "NO_PROXY", "TOKEN"}
     assert set(re.findall(r"\b[A-Z][A-Z_]+\b", Configuration.from_env.__doc__)) >= documented
 
 
@@ -432,7 +433,7 @@ def test_a_logger_of_a_class_of_its_own_stays_one(monkeypatch, caplog):
 
     monkeypatch.setattr(logging.getLogger().manager, "loggerClass", Chatty)
     for _ in range(2):
-        _errors.package_logger("acp_client_v0_1.of_a_test").chat("a\nb")
+        make_logger("acp_client_v0_1.of_a_test").chat("a\nb")
     assert caplog.messages == ["a b"] * 2
 
 

@@ -14,11 +14,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from support.costs import Memory
 from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
 from support.moments import Moment
+from support.parts import CREATE_RUN, OpenEnum
 from support.socket_server import response
 from support.transport import serving
 
@@ -32,11 +33,13 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
 )
-from acp_client_v0_1._schema import OpenEnum, free_json, surrogates
-from acp_client_v0_1.api.runs_api import _CREATE_RUN
 
+PACKAGE = os.path.dirname(acp_client_v0_1.__file__)
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
 STREAM = response(EVENT * 3, content_type="text/event-stream")
+DEEP = RunCreate(agent_id="a", input={"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}})
+for _ in range(190):
+    DEEP.input = {"a": DEEP.input}
 
 
 def responding(content: object) -> bytes:
@@ -84,21 +87,10 @@ assert a.RunCreate.__pydantic_validator__ is first
     printed_by(script)
 
 
-def test_plain_content_is_not_walked_by_the_slow_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(free_json, "_fault", refuse)
-    monkeypatch.setattr(surrogates, "_ESCAPE", None)
-    with pytest.raises(ValidationError):  # of JSON that does not fit, no surrogate is the reason
-        Run.from_json("{}")
-    plain: Any = {"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}}
-    for _ in range(190):
-        plain = {"a": plain}
-    assert _CREATE_RUN.bind((RunCreate(agent_id="a", input=plain, streaming="custom"),)).body
-
-
 def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
     create = RunCreate(agent_id="a", input={"question": "why?"})
-    with Moment(0, [free_json.__file__]) as moment:
-        _CREATE_RUN.bind((create,))
+    with Moment(0, [os.path.join(PACKAGE, "_schema", "free_json.py")]) as moment:
+        CREATE_RUN.bind((create,))
     assert 0 < moment.steps < 1_000  # all 197 levels would take over 3,000
 
 
@@ -106,22 +98,23 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
     ("call", "contents", "most"),
     [
         (lambda client: RunsApi(client).get_run("r1"), (RUN,), 76),
+        # Content that is plain is walked by none of the checks that are slow.
+        (lambda client: RunsApi(client).create_run(DEEP), (RUN,), 120),
         (lambda client: RunHandle("r1", client).result(), (RESULT,), 119),
         (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 253),
     ],
-    ids=["get_run", "a handle and its result", "an agent and its run"],
+    ids=["get_run", "a create", "a handle and its result", "an agent and its run"],
 )
 def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at_once(
     call: Callable[[ApiClient], object], contents: tuple[object, ...], most: int
 ) -> None:
     """A read that finds nothing, or a check made twice, would cost every user of the client."""
-    package = os.path.dirname(acp_client_v0_1.__file__)
     calls, names = 0, set[str]()
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal calls
         names.add(getattr(argument, "__name__", "") if event == "c_call" else "")
-        calls += event == "call" and frame.f_code.co_filename.startswith(package)
+        calls += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
 
     before = sys.getprofile()
     with serving(*map(responding, contents * 3)) as (_, client):
@@ -156,15 +149,15 @@ def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(
 
 def test_an_operation_is_found_by_its_identity() -> None:
     """The adapter of its response is looked up in each call; a hash of its fields takes longer."""
-    assert type(_CREATE_RUN).__hash__ is object.__hash__
+    assert type(CREATE_RUN).__hash__ is object.__hash__
 
 
 def test_encoding_makes_no_copy_of_the_content() -> None:
     """No dictionaries in between, which would take several times as much, nor another text."""
     items = [{"number": number, "text": "some words"} for number in range(3000)]
     creation = RunCreate(agent_id="a", input={"items": items})
-    content = _CREATE_RUN.bind((creation,)).body
+    content = CREATE_RUN.bind((creation,)).body
     assert content is not None
     with Memory() as memory:
-        _CREATE_RUN.bind((creation,))
+        CREATE_RUN.bind((creation,))
     assert memory.peak < 1.5 * len(content)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import urllib3.exceptions
+from support.parts import package_logger, warn_caller
 from urllib3 import HTTPHeaderDict
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import package_logger, warn_caller
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,

@@ -17,10 +17,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from support.examples import ERROR, INTERRUPT, METADATA, SPECS, UPDATE
 from support.forks import printed_by
+from support.parts import Model, OneOf, OpenEnum
 
 from acp_client_v0_1 import models
-from acp_client_v0_1._schema import Model, OpenEnum
-from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models import (
     AgentCapabilities,
     AgentSearchRequest,
@@ -558,13 +557,13 @@ def test_a_one_of_takes_one_argument() -> None:
 
 def test_a_fork_builds_a_model_although_a_thread_of_its_parent_is_building_one() -> None:
     script = """
-import os, threading, warnings
-from acp_client_v0_1 import RunCreate, _schema
+import os, sys, threading, warnings
+from acp_client_v0_1 import RunCreate
 warnings.simplefilter("ignore")  # CPython 3.12 warns of forks beside threads
 building, over = threading.Event(), threading.Event()
 
 def build():
-    with _schema._building:
+    with sys.modules[RunCreate.__mro__[1].__module__]._building:
         building.set()
         over.wait(30)
 

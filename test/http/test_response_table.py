@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 import urllib3
+from support.parts import Decoder, coding_of
 from support.socket_server import CLOSE, Connection, SocketServer
 from support.transport import rest_client
 from urllib3.exceptions import DecodeError, HTTPError
 
-from acp_client_v0_1._http.coding import Decoder, coding_of
 from acp_client_v0_1._http.parse import Closed, final_head, framing_of
 from acp_client_v0_1.exceptions import ApiException
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import math
@@ -10,8 +11,19 @@ import socket
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.parts import (
+    Deadline,
+    Inbox,
+    Interruptible,
+    NothingYet,
+    Slot,
+    Timeout,
+    dial,
+    resolve_timeout,
+)
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
 from support.transport import (
@@ -25,10 +37,6 @@ from support.transport import (
     talking,
 )
 
-from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._http import dial
-from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ApiTypeError,
@@ -210,22 +218,25 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
     def hang(*args, **options):
         begun.append(options)
-        release.wait(10)
+        release.wait(30)
         return look_up(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(dial._thread_slots, "most", 3)
-    with talking(response(b'"a"')) as (client, server):
+    with talking(response(b'"a"'), connection_pool_maxsize=70) as (client, server):
         url = f"http://localhost:{server.port}/"
-        for _ in range(6):
-            with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
-                client.request("GET", url, _request_timeout=(0.1, 5))
-            assert call.seconds < 4
-        assert begun == [{"type": socket.SOCK_STREAM}] * 3
+
+        def call(_):
+            with pytest.raises(ApiTimeoutError, match="no connection"):
+                client.request("GET", url, _request_timeout=(1, 5))
+
+        with ThreadPoolExecutor(70) as threads, Stopwatch() as calls:
+            list(threads.map(call, range(70)))
+        assert calls.seconds < 15
+        assert begun == [{"type": socket.SOCK_STREAM}] * 64
         waiting = threading.Timer(0.2, release.set)
         waiting.start()
         # Waits for a slot, and then looks up.
-        assert client.request("GET", url, _request_timeout=5).data == b'"a"'
+        assert client.request("GET", url, _request_timeout=15).data == b'"a"'
         waiting.join()
         assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
@@ -265,7 +276,7 @@ def test_an_error_of_a_look_up_makes_no_reference_cycle_even_if_nobody_waits_for
             assert eventually(lambda: not any(ref() for ref in kept), 5)
     finally:
         gc.enable()
-    monkeypatch.setattr(dial._thread, "start_new_thread", lambda run, _: run())
+    monkeypatch.setattr(_thread, "start_new_thread", lambda run, _: run())
     with pytest.raises(Failed):
         dial.in_time(fail, Deadline.after(8), print)
 
@@ -276,7 +287,7 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
 
     with rest_client() as client:
         with monkeypatch.context() as patched, pytest.raises(ConnectionException, match="thread"):
-            patched.setattr(dial._thread, "start_new_thread", start)
+            patched.setattr(_thread, "start_new_thread", start)
             client.request("GET", "http://localhost:1/", _request_timeout=1)
         assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
@@ -378,17 +389,16 @@ def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
 
 
 def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypatch):
-    started, worked, slots = [], [], Slots(1)
-    monkeypatch.setattr(dial, "_thread_slots", slots)
+    started, worked = [], []
 
     def start(run, _):
         started.append(run)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(dial._thread, "start_new_thread", start)
+        patched.setattr(_thread, "start_new_thread", start)
         dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
-    assert not slots._line
+    assert in_use(dial._thread_slots) == 0
     started[0]()
     assert not worked
 

@@ -13,20 +13,17 @@ import socket
 import ssl
 import sys
 import threading
-from types import SimpleNamespace
+import time
 from typing import Any
 
 import pytest
+from support.parts import LOWER_ERRORS, parse_target, public_error, redirected
 from support.socket_server import CLOSE, STALL, SocketServer, head, response
 from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from acp_client_v0_1._http import connection as connections
-from acp_client_v0_1._http.call import redirected
-from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
-from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -70,21 +67,15 @@ def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
         started[0].__exit__()
 
 
-def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 100.0
-    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: now))
+@pytest.mark.slow
+def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_two_seconds() -> None:
     with talking(response(b'"a"')) as (client, server):
-        client.request("GET", server.url + "/", safe=True)
-        now += 1.9
-        client.request("POST", server.url + "/", body=b"{}")
-        now += 20
-        client.request("GET", server.url + "/", safe=True)
-        assert server.connections == 1
-        now += 2.1
-        client.request("POST", server.url + "/", body=b"{}")
-        assert server.connections == 2
+        for method, connections in (("GET", 1), ("GET", 1), ("POST", 2)):
+            client.request(method, server.url, safe=method == "GET")
+            # At once, the connection would be used for any request.
+            client.request("POST", server.url, body=b"{}")
+            assert server.connections == connections
+            time.sleep(2.1)
 
 
 def early_eof() -> ssl.SSLError:

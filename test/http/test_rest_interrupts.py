@@ -13,12 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.moments import Interrupt, Moment
+from support.parts import (
+    Deadline,
+    Flag,
+    Slot,
+    Slots,
+    attempt,
+    connection,
+    dial,
+    incoming,
+    pool,
+    slots,
+)
 from support.socket_server import response
 from support.transport import eventually, in_use, pool_of, talking
-
-from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
-from acp_client_v0_1._http.slots import Flag, Slot, Slots
 
 # Where closing a socket is what was interrupted, the garbage collector does it, and says so.
 pytestmark = [

@@ -14,11 +14,10 @@ from functools import partial
 
 import pytest
 from support.costs import Memory
+from support.parts import Decoder, NothingYet
 from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, drip, head, response
 from support.transport import Stopwatch, eventually, pool_of, talking
 
-from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.coding import Decoder
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
 
 CHUNKED = head(transfer_encoding="chunked")

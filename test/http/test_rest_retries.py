@@ -10,22 +10,22 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from support.proxies import HttpProxy
-from support.socket_server import RESET, STALL, head, response
-from support.transport import Stopwatch, a_call, eventually, rest_client, talking
-from urllib3.util import Retry
-
-from acp_client_v0_1 import rest
-from acp_client_v0_1._deadline import Timeout
-from acp_client_v0_1._http.retry import (
+from support.parts import (
     RetryCounter,
     RetryPolicy,
+    Timeout,
     backoff,
     failure_of,
     failure_of_status,
     poll_ran,
     retry_after,
 )
+from support.proxies import HttpProxy
+from support.socket_server import RESET, STALL, head, response
+from support.transport import Stopwatch, a_call, eventually, rest_client, talking
+from urllib3.util import Retry
+
+from acp_client_v0_1 import rest
 from acp_client_v0_1.exceptions import ConnectionException, ProxyException
 
 BUSY = response(b'"busy"', 503)

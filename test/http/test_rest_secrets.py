@@ -8,14 +8,13 @@ import traceback
 from urllib.parse import quote
 
 import pytest
+from support.parts import RequestAuth, parse_proxy
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, head, response
 from support.transport import a_call, causes, free_port, rest_client, serving, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1 import RunsApi
-from acp_client_v0_1._http.headers import RequestAuth
-from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.forks import printed_by
+from support.parts import Interruptible, Pool
 from support.proxies import SocksProxy
 from support.socket_server import STALL, Gate, SocketServer, chunk, head, response, serve_each
 from support.transport import eventually, in_child, in_use, pool_of, rest_client, talking
 from urllib3.exceptions import ProtocolError
 
-from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ConnectionException
 from acp_client_v0_1.rest import RESTClientObject

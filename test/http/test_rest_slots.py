@@ -10,18 +10,26 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.moments import Interrupt, Moment
+from support.moments import Moment
+from support.parts import (
+    Deadline,
+    Flag,
+    Inbox,
+    Interruptible,
+    Slot,
+    Slots,
+    Timeout,
+    attempt,
+    incoming,
+    pool,
+    slots,
+)
 from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head, response
 from support.transport import Stopwatch, eventually, in_use, pool_of, talking
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http import attempt, incoming, pool, slots
-from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -173,26 +181,6 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
             thread.result()
     assert clock.seconds < 6
     assert in_use(few) == len(holders)
-
-
-def test_a_thread_that_waits_looks_again_every_fifth_of_a_second(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    few, waits = Slots(1), [0.2, 0.2, 0.05]
-    holder, slot = Slot(), Slot()
-    assert (few.enter(holder), few.enter(slot)) == (True, False)
-
-    class Waits(Inbox):  # type: ignore[type-arg]
-        def get(self, seconds: float | None = None) -> None:
-            assert seconds == waits.pop(0)
-            if not waits:
-                raise Interrupt
-
-    monkeypatch.setattr(slots, "Inbox", Waits)
-    left = iter([9.0, 8.0, 0.05])
-    deadline: Any = SimpleNamespace(remaining=lambda: next(left))
-    with pytest.raises(Interrupt):
-        few.wait(slot, deadline)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")

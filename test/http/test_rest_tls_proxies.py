@@ -24,6 +24,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.parts import (
+    PIECE,
+    Attempt,
+    Deadline,
+    Interruptible,
+    Origin,
+    Timeout,
+    parse_target,
+    proxy_for,
+    tls,
+)
 from support.proxies import HttpProxy, SocksProxy
 from support.socket_server import (
     CLOSE,
@@ -36,14 +47,8 @@ from support.socket_server import (
     response,
 )
 from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
-from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http import tls
-from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
-from acp_client_v0_1._http.proxies import proxy_for
-from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -254,16 +259,7 @@ def test_a_server_name_that_dns_cannot_have_is_refused(name):
     assert repr(name) in str(failure.value)
 
 
-def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
-    certificates, tunnel, monkeypatch
-):
-    seen, connect = [], HTTPSConnection._connect_tls_proxy
-
-    def look(connection, *arguments):
-        seen.append(connection.cert_reqs)
-        return connect(connection, *arguments)
-
-    monkeypatch.setattr(HTTPSConnection, "_connect_tls_proxy", look)
+def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
     words = "Unverified HTTPS request to 'localhost': its certificate"
     for settings in ({}, tunnel):
         with (
@@ -273,7 +269,9 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(
         ):
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
         assert warned[0].filename == __file__  # the line that makes the call
-    assert seen == [ssl.CERT_REQUIRED]  # by which urllib3 2.6 checks the proxy
+    strict = {**tunnel, "proxy_ssl_context": ssl.create_default_context()}
+    with rest_client(**strict, verify_ssl=False) as client, pytest.raises(TLSException):
+        client.request("GET", "https://localhost:1/")
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,10 @@ from acp_client_v0_1.testing import (
     Fault,
     LocalServer,
     __main__,
-    _recent,
-    _values,
-    webhooks,
 )
-from acp_client_v0_1.testing._server import engine, gate, runner, store, validation
+from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.runner import Runner
+from acp_client_v0_1.testing._server.validation import block_seconds
 
 pytest_plugins = ["pytester"]
 
@@ -163,10 +160,8 @@ def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:
     assert call.ok("POST", "/runs/search", {}) == []
 
 
-def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(
-    call: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "_CLOSE_SECONDS", 0.3)
+@pytest.mark.slow
+def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(call: Any) -> None:
     release = threading.Event()
 
     def deaf(input: Any, config: Any, context: Any) -> None:
@@ -313,10 +308,7 @@ def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -
         LocalServer().start()
 
 
-def test_a_response_that_does_not_notice_the_end_is_cancelled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(runner, "_GRACE_SECONDS", 0.2)
+def test_a_response_that_does_not_notice_the_end_is_cancelled() -> None:
     cancelled = threading.Event()
 
     async def deaf(scope: Any, receive: Any, send: Any) -> None:
@@ -334,25 +326,26 @@ def test_a_response_that_does_not_notice_the_end_is_cancelled(
     assert cancelled.is_set()
 
 
-def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
-    """A change of one shows here, as nothing else might tell for a long time."""
-    mebibytes, seconds = 1024 * 1024, 1.0
-    assert (20_000, 64 * mebibytes) == (_recent._MOST, _recent._MOST_BYTES)
-    assert (64 * mebibytes, 2 * seconds) == (gate._LARGEST_BODY, gate._LINGER_SECONDS)
-    assert (2 * seconds, 0.2) == (engine._CLOSE_SECONDS, engine._ATTEMPT_PAUSE)
-    assert (engine._EXCEPTION_ERRCODE, engine._TIMEOUT_ERRCODE) == (1, 2)
-    assert runner._SETTINGS["timeout_keep_alive"] == 60
-    assert not runner._SETTINGS["access_log"] and not runner._SETTINGS["proxy_headers"]
-    bounds = runner._START_SECONDS, runner._STOP_SECONDS, runner._GRACE_SECONDS
-    assert bounds == (10 * seconds, 5 * seconds, seconds)
-    assert (store._DELETED, _values._LEVELS) == (100, 250)
-    assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
-    defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
-    assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
-    assert (defaults["quirks"].attempts, defaults["quirks"].invalid) == (1, 422)
-    assert signature(LocalServer.restart).parameters["pause"].default == 0
-    fault = Fault(status=500)
-    assert (fault.times, fault.share, fault.delay, fault.drip, fault.lag) == (1, 1, 0, 0, 0)
+def test_a_block_timeout_is_never_longer_than_a_day() -> None:
+    assert (block_seconds(None), block_seconds("007"), block_seconds("99999")) == (0, 7, 99999)
+    assert (block_seconds("0" * 5000), block_seconds("0" * 5000 + "12345")) == (0, 12345)
+    assert block_seconds("100000") == block_seconds("9" * 10_000) == 24 * 3600
+
+
+def test_the_newest_records_are_kept_up_to_a_number_and_a_size() -> None:
+    recent, mebibyte = Recent[str](), 1024 * 1024
+    for _ in range(2):  # also once it is cleared
+        recent.add("a", 30 * mebibyte)
+        recent.add("b", 34 * mebibyte)
+        assert recent.all() == ("a", "b")
+        recent.add("c", 1)
+        assert recent.all() == ("b", "c")
+        recent.add("large", 100 * mebibyte)
+        assert recent.all() == ("large",)
+        recent.clear()
+    for number in range(20_001):
+        recent.add(str(number), 0)
+    assert (len(recent.all()), recent.all()[0]) == (20_000, "1")
 
 
 MANY = 1000

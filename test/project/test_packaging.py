@@ -11,10 +11,10 @@ import sys
 from importlib import metadata, resources
 from pathlib import Path
 
-import pytest
+from support.forks import printed_by
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, Configuration, _lazy
+from acp_client_v0_1 import ApiClient, Configuration
 
 NAME = "acp-client-v0-1"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,18 +31,17 @@ def test_the_version_is_the_installed_one_wherever_it_is_shown() -> None:
     assert footer in (ROOT / "mkdocs.yml").read_text("utf-8")
 
 
-def test_a_package_is_imported_before_its_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-
-    def fail(*names: str) -> None:
-        tried.append(names)
-        raise ImportError("broken", name="of a user")
-
-    monkeypatch.setattr(_lazy, "import_module", fail)
-    load, _ = _lazy.lazy_exports("acp_client_v0_1.streaming", {".parser": "SSEParser"})
-    with pytest.raises(ImportError, match="broken"):
-        load("SSEParser")
-    assert tried == [(".", "acp_client_v0_1.streaming")]
+def test_a_package_is_imported_before_its_modules() -> None:
+    script = """
+import importlib
+real, tried = importlib.import_module, []
+importlib.import_module = lambda *names: tried.append(names) or real(*names)
+import acp_client_v0_1
+acp_client_v0_1.SSEParser
+print(*map("".join, tried))
+"""
+    package, module = ".acp_client_v0_1.streaming", ".parseracp_client_v0_1.streaming"
+    assert printed_by(script).split()[-2:] == [package, module]
 
 
 def test_the_runtime_is_typed_and_needs_four_packages_and_no_more() -> None:

@@ -7,8 +7,8 @@ import pickle
 import time
 
 import pytest
+from support.parts import NothingYet
 
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from support.examples import UPDATE
+from support.parts import NothingYet
 from support.socket_server import CLOSE, STALL, Gate, SocketServer, chunk, head, response
 from support.transport import Stopwatch, eventually, pool_of, serving
 
 from acp_client_v0_1 import RunsApi
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -220,14 +220,12 @@ def test_an_unexpected_response_without_an_end(
     kept: str,
     status: int,
     error: type[ApiException],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 0.4)
     with streaming(steps(status), retries=False) as (runs, server):
         start = time.monotonic()
         with pytest.raises(error) as caught:
-            runs.get_run_stream("r")
-        assert time.monotonic() - start < 6
+            runs.get_run_stream("r", _request_timeout=(5, 0.4) if status == 404 else None)
+        assert time.monotonic() - start < 9
         assert (caught.value.status, len(server.requests)) == (status, 1)
         body = caught.value.body or ""
         assert body.startswith(kept)

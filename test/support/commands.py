@@ -26,6 +26,14 @@ import pytest
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.cli import main
+
+# The parts of the command that have tests of their own.
+from acp_client_v0_1.cli._inputs import count_of as count_of
+from acp_client_v0_1.cli._inputs import seconds_left as seconds_left
+from acp_client_v0_1.cli._output import Output as Output
+from acp_client_v0_1.cli._output import outline as outline
+from acp_client_v0_1.cli._results import Results as Results
+from acp_client_v0_1.cli._runs import shown as waiting_line  # noqa: F401
 from acp_client_v0_1.testing import LocalServer
 from support.forks import run_in_fork
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 RUN: dict[str, Any] = {
@@ -38,3 +41,21 @@ def event_fields(block: str) -> dict[str, Any]:
     fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.strip().splitlines())
     fields["data"] = json.loads(fields["data"])
     return fields
+
+
+def words_of_messages(text: str) -> list[str]:
+    """What the first columns of the tables of a page show as words of a message."""
+    shown = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `")]
+    return [words for first in shown for words in re.findall(r"`([^`]{8,})`", first)]
+
+
+@cache
+def _patterns() -> list[re.Pattern[str]]:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "messages.md"
+    symptoms = words_of_messages(page.read_text("utf-8"))
+    return [re.compile(".*".join(map(re.escape, each.split("…")))) for each in symptoms]
+
+
+def on_the_page_of_messages(message: str) -> bool:
+    """Whether a user who searches docs/reference/messages.md for a message finds it."""
+    return any(pattern.search(message) for pattern in _patterns())

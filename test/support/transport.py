@@ -11,13 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from acp_client_v0_1 import ApiClient
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.pool import Pool
-from acp_client_v0_1._http.slots import Slots
-from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.rest import RESTClientObject
+from support.parts import Call, Deadline, Pool, Slots, Timeout, parse_target
 from support.socket_server import SocketServer
 
 

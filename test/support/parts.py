@@ -1,0 +1,33 @@
+"""The private parts of the package that have tests of their own, each named in this file alone.
+
+Whatever a user can see is tested by public names. If one of these parts moves, this file changes.
+"""
+
+# ruff: noqa: F401
+
+from __future__ import annotations
+
+from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
+from acp_client_v0_1._errors import package_logger, warn_caller
+from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls
+from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
+from acp_client_v0_1._http.call import Call, redirected
+from acp_client_v0_1._http.coding import Decoder, coding_of
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
+from acp_client_v0_1._http.headers import RequestAuth
+from acp_client_v0_1._http.pool import Pool
+from acp_client_v0_1._http.proxies import parse_proxy, proxy_for
+from acp_client_v0_1._http.retry import (
+    RetryCounter,
+    RetryPolicy,
+    backoff,
+    failure_of,
+    failure_of_status,
+    poll_ran,
+    retry_after,
+)
+from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
+from acp_client_v0_1._http.urls import Origin, parse_target
+from acp_client_v0_1._schema import Model, OpenEnum
+from acp_client_v0_1._schema.one_of import OneOf
+from acp_client_v0_1.api.runs_api import _CREATE_RUN as CREATE_RUN
