@@ -15,18 +15,16 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import iscoroutinefunction, isfunction, signature
-from typing import Any, TypeVar
+from inspect import iscoroutinefunction, signature
+from typing import Any
 from uuid import UUID
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-T = TypeVar("T")
-
 Rule = tuple[str, Callable[[Any], bool]]
 """What an argument must be, and whether a value is that."""
 
+TOKEN_BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -50,6 +48,13 @@ def check_arguments(*required: str, **given: Any) -> None:
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
         if value == "" and (name in _FILLED or name in required):
             raise ApiValueError(f"{name} must not be empty")
+
+
+def refuse_token(name: str, value: str) -> None:
+    """Raise `ApiValueError` if a run's token was given in place of an id or another text."""
+    if TOKEN_BEGINNING.match(value):
+        hint = "use RunHandle.from_token(token, client)"
+        raise ApiValueError(f"{name} is the token of a run", hint=hint)
 
 
 def seconds_of(value: Any, name: str) -> float:
@@ -177,25 +182,6 @@ _RULES: dict[str, Rule] = {
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
 }
-
-
-def of_instances(cls: type[T]) -> type[T]:
-    """Let the public methods of a class say so if they are called of the class itself."""
-
-    def checked(method: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(method)
-        def call(*args: Any, **options: Any) -> Any:
-            if args and isinstance(args[0], cls):
-                return method(*args, **options)
-            words = f"is called of a handle, and not of the class {cls.__name__}: make one first"
-            raise ApiTypeError(f"{method.__qualname__}() {words}")
-
-        return call
-
-    for name, method in list(vars(cls).items()):
-        if isfunction(method) and name[0] != "_":
-            setattr(cls, name, checked(method))
-    return cls
 
 
 def explain_id(agent_id: str, error: Any) -> None:

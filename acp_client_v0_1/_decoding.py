@@ -95,8 +95,9 @@ def _explanation(
     beginning = content[:_SEARCHED].decode("utf-8", "replace").lstrip()
     if beginning[:1] == "<":
         named = f' titled "{title}"' if (title := html_title(beginning)) else ""
-        whose = f"does this page{named} belong to a proxy or a login?"
-        return f"HTML, not JSON, {expected}: {whose} is the base path of host right?"
+        # The first question is left where the message is quoted in another one, and cut.
+        whose = f"is the page{named} of a proxy or a login?"
+        return f"HTML, not JSON, {expected}: is the base path of host right? {whose}"
     first, *others = error.errors(include_url=False, include_input=False)[:3]
     if first["type"] == "json_invalid" and "recursion" in first["msg"]:
         return f"the JSON is nested deeper than can be read, which is about 200 levels, {expected}"
@@ -105,7 +106,8 @@ def _explanation(
         for fault in (first, *others)
     )
     newer = _NEWER if _is_of_a_later_protocol(_data(content, "")) else ""
-    return f"the response ({media_type}) does not fit the contract, {expected}: {faults}{newer}"
+    told = "" if media_type == "application/json" else f" ({media_type})"
+    return f"the response{told} does not fit the contract, {expected}: {faults}{newer}"
 
 
 def _is_of_a_later_protocol(data: Any) -> bool:

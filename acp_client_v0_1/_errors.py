@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -308,7 +308,7 @@ class ApiException(OpenApiException):
         if self.ambiguous:
             yield AMBIGUOUS
         said = by_proxy or "ACP 0.1" in str(self.reason)
-        if status == 404 and not said and self._message().lower() in ("", "not found"):
+        if status == 404 and not said and (page or self._message().lower() in ("", "not found")):
             yield _UNSERVED
 
     def _note_on_credentials(self) -> Iterator[str]:
@@ -365,18 +365,6 @@ def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogReco
     # If stderr is closed, `logging` raises this while it reports that it cannot write there.
     with suppress(ValueError):
         handle(record)
-
-
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or "".
-
-    ``cutoff`` says how alike the names must be, from 0 to 1.
-    """
-    # Only a mistake pays for this import.
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), 1, cutoff)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _without_userinfo(url: str | None) -> str | None:

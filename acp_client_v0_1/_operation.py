@@ -21,16 +21,16 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from acp_client_v0_1._arguments import wrong_type
+from acp_client_v0_1._arguments import refuse_token, wrong_type
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, any_null
 from acp_client_v0_1._schema.free_json import is_plain, not_json, parts_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
-# RFC 3986, section 2.3, lists the unreserved characters. A segment of them is sent as it is, unless
-# a URL parser would remove it.
-_UNRESERVED = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]+")
+# The unreserved characters (RFC 3986, section 2.3) but for the dot, which a token of a run has, and
+# which a URL parser may remove. A segment of these is sent as it is.
+_UNRESERVED = re.compile(r"[A-Za-z0-9_~-]+")
 
 # pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it writes
 # U+FFFD for a lone surrogate. `not_json` refuses all of these.
@@ -120,6 +120,7 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         return value
     if not value:
         raise ApiValueError(f"{name} must not be empty")
+    refuse_token(name, value)
     try:
         segment = quote(value, safe=safe_chars)
     except UnicodeEncodeError as error:

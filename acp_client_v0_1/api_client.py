@@ -25,6 +25,7 @@ from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized, with_info
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers
+from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
 from acp_client_v0_1.api_response import ApiResponse
@@ -51,6 +52,7 @@ CallOptions = tuple[
 _log = package_logger(__name__)
 
 
+@our_names
 class ApiClient(NoSettings, DropInClient):
     """Sends the operations of the API classes. Threads can share it.
 
@@ -313,6 +315,7 @@ class ApiClient(NoSettings, DropInClient):
         )
 
 
+@our_names
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
@@ -328,6 +331,10 @@ class Api:
     Attributes:
         api_client: The client that sends the operations.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        our_names(cls)
 
     def __init__(self, api_client: ApiClient | None = None) -> None:
         """Make the operations available.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -61,6 +62,6 @@ def wait_for_run_output(
     """
     check_arguments("runs_api", "block_timeout", runs_api=runs_api, block_timeout=block_timeout)
     check_arguments(on_pending=on_pending, stop=stop, timeout=timeout)
-    core = RunCore(runs_api, run_id)
+    core = RunCore(runs_api, identifier("run_id", run_id))
     wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)
     return core.named(core.output, wait, block_timeout)

@@ -96,7 +96,8 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
         absent = {setting: path for setting, path in shown.items() if not os.path.exists(path)}
         names = " and ".join(f"{setting}={path!r}" for setting, path in (absent or shown).items())
         if absent:
-            raise ApiValueError(f"{names}: there is no such file") from error
+            hint = "; ~ is not expanded" if "~" in names else ""
+            raise ApiValueError(f"{names}: there is no such file{hint}") from error
         raise ApiValueError(f"{names}: cannot be used as {expected}: {error}") from error
 
 

@@ -320,7 +320,7 @@ def _unknown_keywords(
     model: type[BaseModel], names: list[str], data: dict[str, Any]
 ) -> ValidationError:
     # Only a mistake pays for this import.
-    from acp_client_v0_1._errors import did_you_mean
+    from acp_client_v0_1._names import did_you_mean
 
     errors: list[InitErrorDetails] = []
     for name in names:

@@ -172,7 +172,7 @@ class Batch:
             raise ApiValueError("connect is for the processes of an executor: pass executor=")
         if journal is None and (retry_failed or durable):
             name = "retry_failed" if retry_failed else "durable"
-            raise ApiValueError(f"{name} is for the lines of a journal: pass journal=")
+            raise ApiValueError(f"{name} is for the lines of a journal", hint="pass journal=")
         # The import of this module would load multiprocessing, and fails in a thread that runs on
         # after the main thread. An executor of processes has imported it.
         processes = sys.modules.get("concurrent.futures.process")
@@ -190,10 +190,12 @@ class Batch:
         mark = new_client_token()
         self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
-        given = given_options(Batch, options, "AgentHandle.map")
+        given = given_options(agent.map, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
-        header = Header(agent.agent_id, server, json_digest(given.get("config")), mark)
+        config = given.get("config")
+        fields = {name: json_digest(value)[:8] for name, value in (config or {}).items()}
+        header = Header(agent.agent_id, server, json_digest(config), mark, fields)
 
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
@@ -488,12 +490,16 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
-    kind = type(inputs).__name__
-    if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):
+    # pandas' to_dict() gives a dict for each column, from the number of a row to its value.
+    columns = [*inputs.values()][:1] if isinstance(inputs, Mapping) else []
+    by_column = any(isinstance(column, Mapping) and 0 in column for column in columns)
+    if by_column or (hasattr(inputs, "to_dict") and hasattr(inputs, "columns")):
         call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; pass [input] for one")
+        hint = "; pass [input] for one" if isinstance(inputs, Mapping) else ""
+        kind = type(inputs).__name__
+        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}{hint}")
 
 
 def _check_pickles(**functions: object) -> None:

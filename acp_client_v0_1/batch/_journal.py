@@ -3,7 +3,7 @@
 Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
 and names the input by its index. Every line ends in a checksum: the CRC-32 of the bytes before it::
 
-    {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
+    {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","fields":{…},"crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
     {"started":0,"run":"…","crc":"…"}
     {"done":0,"run":"…","result":{…},"crc":"…"}
@@ -93,14 +93,16 @@ class Header:
     config: str
     # The mark in the metadata of all runs.
     batch: str
+    # The digest of each field of the config. None in a journal of an earlier release.
+    fields: dict[str, str] | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
         """Make a header from its record. Raise `ValueError` if the record is incomplete."""
-        texts = [record.get(name) for name in cls.__slots__]
-        if not all(isinstance(text, str) for text in texts):
+        known: Any = {name: record.get(name) for name in cls.__slots__}
+        if not all(isinstance(known[name], str) for name in ("agent", "server", "config", "batch")):
             raise ValueError("the header is incomplete")
-        return cls(*cast("list[str]", texts))
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,8 +419,13 @@ class Journal:
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:
-                # Of the config, the file has a digest, which would tell nobody anything.
-                of = "another config" if name == "config" else f"the {name} {theirs}, not {ours}"
+                of = f"the {name} {theirs}, not {ours}"
+                if name == "config":
+                    # The file has digests, which would tell nobody anything.
+                    of = "another config"
+                    if self.header.fields is not None and found.fields is not None:
+                        changed = self.header.fields.items() ^ found.fields.items()
+                        of += f", which differs in {', '.join(sorted(dict(changed))):.60}"
                 raise JournalMismatch(
                     f"the journal {self.path} is of {of}; use another file for another batch"
                 )

@@ -28,6 +28,13 @@ PROGRAM = "acp-client"
 _IN_QUOTES = '; write JSON in quotes, as \'{"key": "value"}\', or pass @FILE'
 _STRAIGHT = "; its quotes are typographic, as a word processor writes them: use \" and '"
 
+# How a text begins that was given for the name of a file, and what to do instead.
+_NO_FILES = {
+    "@": "; write its name without @",
+    "acprun": "; it is a token: write it without @",
+    **dict.fromkeys("{[", "; it is JSON, not the name of a file: run takes it, without @"),
+}
+
 _ABOUT = """\
 Run the agents of an ACP 0.1 server: start a run, wait for its result or stream it,
 answer its questions, pick it up from another shell, run a whole file of inputs.
@@ -59,9 +66,9 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:
         # A NUL in the name raises ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        hint = "; write its name without @" if str(path).startswith("@") else ""
-        name = "stdin" if path == 0 else path or "@"
-        raise WrongUsage(f"cannot read {name}: {reason}{hint}") from error
+        name = "stdin" if path == 0 else str(path) or "@"
+        hint = next((words for begin, words in _NO_FILES.items() if name.startswith(begin)), "")
+        raise WrongUsage(f"cannot read {name:.100}: {reason}{hint}") from error
 
 
 def content_of(argument: str) -> bytes:
@@ -292,28 +299,51 @@ class _Parser(argparse.ArgumentParser):
         return text
 
     def error(self, message: str) -> NoReturn:
-        # Only a mistake pays for this import.
-        from acp_client_v0_1._errors import did_you_mean
-
-        top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
-        takes = _TAKES.get(self.prog.rpartition(" ")[2], "").split()
-        known = ["--help", *([one for one in takes if one[0] == "-"] or top.split())]
+        top = ["--help", *_COMMANDS, *_ANYWHERE, "--version"]
+        commands = [self.prog.rpartition(" ")[2], *self.words]
+        takes = _TAKES[next((one for one in commands if one in _TAKES), "completion")].split()
+        options = [one for one in takes if one[0] == "-"]
+        known = top if self.prog == PROGRAM else ["--help", *options]
         # The help lists the commands. CPython 3.15 adds a suggestion of its own.
         message = re.sub(r"((?:COMMAND|shell): .*?['\"]),? (maybe|\(choose) .*", r"\1", message)
         for word in takewhile("--".__ne__, self.words):
             name, is_option = word.partition("=")[0], word.startswith("-") and word != "-"
             if name in known or not (is_option or message.endswith(f"invalid choice: {word!r}")):
                 continue
-            place = "input" if name in ("-d", "--data", "--json") else name.lstrip("-")
-            if is_option and place in takes:
-                hint = f"; write {place.upper()} without {name}"
-            else:
-                # The dashes make all options alike.
-                hint = did_you_mean(name, known, 0.76 if is_option else 0.66)
-            if hint:
+            if hint := _meant(name, known, takes):
                 # The message may be about another word, and a value may be a credential.
                 super().error((f"unrecognized arguments: {name}" if is_option else message) + hint)
         super().error(f"{message:.200}")
+
+
+def _meant(name: str, known: list[str], takes: list[str]) -> str:
+    """Return the end of an error about a word that is unknown here.
+
+    ``takes`` has the arguments of the command. They are not known before the command.
+    """
+    # Only a mistake pays for these imports.
+    from acp_client_v0_1._names import closest
+    from acp_client_v0_1.configuration._environment import VARIABLES
+
+    ours: dict[str, str] = {}
+    if name[0] == "-":
+        if "--host" in takes:
+            ours |= {each.lower(): f"set ACP_{each}" for each in VARIABLES}
+        for one in takes:
+            where = f"write {one} after the command"
+            ours[_bare(one)] = where if one[0] == "-" else f"write {one.upper()} without {name}"
+    # No command is the server, or the host.
+    alike = [one for one in known if one not in _ANYWHERE or name[0] == "-"]
+    ours |= {_bare(one): f"did you mean {one!r}?" for one in alike}
+    bare, cutoff = _bare(name), 0.7 if name[0] == "-" else 0.66
+    # What looks like an option that begins with --no is the opposite of it.
+    exact = bare in ours or bare.startswith("no_")
+    meant = bare if exact else closest(bare, ours, cutoff, advice=False)
+    return f"; {ours[meant]}" if meant in ours else ""
+
+
+def _bare(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -43,8 +43,10 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
             names = [line.strip(" \t\r") for line in text.split("\n")]
             yield from (_run(name, client) for name in names if name)
         elif argument.startswith("@"):
-            if not TOKEN.match(text.strip()):
-                raise WrongUsage(f"{argument[1:]} has no token of a run; nothing was sent")
+            is_token = TOKEN.match(text.strip())
+            if not is_token or len(text.split()) > 1:
+                what = "more than one token; - reads several" if is_token else "no token of a run"
+                raise WrongUsage(f"{argument[1:]} has {what}; nothing was sent")
             yield _run(text.strip(), client)
         else:
             yield _run(text, client)

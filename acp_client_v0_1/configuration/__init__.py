@@ -22,8 +22,9 @@ from acp_client_v0_1._arguments import check_arguments, instance_of
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
+from acp_client_v0_1._names import did_you_mean, explained
 from acp_client_v0_1.configuration import _environment
-from acp_client_v0_1.configuration._checks import checked, copied, meant, only_known
+from acp_client_v0_1.configuration._checks import checked, copied
 from acp_client_v0_1.configuration._report import ConfigurationReport
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
@@ -119,7 +120,7 @@ class Configuration(ConfigurationReport):
     refresh_api_key_hook: Callable[[Configuration], None] | None = None
     temp_folder_path: str | None = None
 
-    @only_known
+    @explained
     def __init__(
         self,
         host: str | None = None,
@@ -218,7 +219,7 @@ class Configuration(ConfigurationReport):
         def __setattr__(self, name: str, value: Any) -> None:
             # A subclass may have settings of its own.
             if type(self) is Configuration and name not in _KNOWN and name[:1] != "_":
-                hint = meant(name, _KNOWN)
+                hint = did_you_mean(name, _KNOWN)
                 raise ApiAttributeError(f"Configuration has no setting {name!r}{hint}")
             super().__setattr__(name, checked(name, value))
 

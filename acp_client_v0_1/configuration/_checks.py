@@ -9,58 +9,23 @@ Invariant: an error names the setting, and does not show a value that may be a s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from inspect import signature
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._arguments import check_arguments, instance_of, wrong_type
 from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
-from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
-P = ParamSpec("P")
-
 # Headers that carry a key usually have these names, which are no keys themselves.
 _KEY_HEADERS = frozenset(("x-api-key", "api-key", "apikey", "x-auth-token", "authorization"))
-# Other clients have these names for settings. Without a row, the most similar setting might be a
-# wrong one: `headers` looks like `proxy_headers`, which would give a key to the proxy.
-_OTHER_NAMES = {
-    'host="http://host:8000"': "base_url endpoint hostname port server url",
-    'access_token="…"': "auth bearer bearer_token token",
-    'ssl_ca_cert="ca.pem"': "ca ca_bundle ca_cert ca_cert_file ca_file cafile",
-    "verify_ssl=False": "insecure",
-    "timeout=(connect, read)": "connect_timeout read_timeout request_timeout",
-    "with_options(headers=…) of the client": "default_headers extra_headers headers user_agent",
-    "it as an attribute": "logger_file logger_format refresh_api_key_hook",
-}
 
 
 def checked(setting: str, value: Any) -> Any:
     """Return the value to store for a setting, or raise `ApiTypeError` or `ApiValueError`."""
     check = _CHECKS.get(setting)
     return value if check is None else check(setting, value)
-
-
-def only_known(init: Callable[P, None]) -> Callable[P, None]:
-    """Make a constructor suggest the argument that an unknown keyword may have meant."""
-    known = signature(init).parameters
-
-    @wraps(init)
-    def checked_init(*args: P.args, **kwargs: P.kwargs) -> None:
-        for name in kwargs.keys() - known.keys():
-            raise ApiTypeError(f"Configuration has no argument {name!r}{meant(name, known)}")
-        init(*args, **kwargs)
-
-    return checked_init
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about a setting that does not exist."""
-    hints = (f"; use {hint}" for hint, names in _OTHER_NAMES.items() if name in names.split())
-    return next(hints, did_you_mean(name, known))
 
 
 class NoSettings:
@@ -75,6 +40,8 @@ class NoSettings:
             if name in _SETTINGS and kind.__module__.startswith("acp_client_v0_1."):
                 use = "with_options(…) of the client, or its Configuration"
                 raise ApiAttributeError(f"{kind.__name__} has no setting {name!r}; use {use}")
+            if name == "configuration":
+                check_arguments(name, configuration=value)
             super().__setattr__(name, value)
 
 
@@ -149,6 +116,14 @@ def _ruled(name: str, value: Any) -> Any:
     return value
 
 
+def _pem_file(name: str, value: Any) -> Any:
+    if value is not None and "-----BEGIN" in os.fsdecode(_PATH(name, value)):
+        # The text is not quoted, as it may be a key.
+        inline = ", or the text as ca_cert_data" if name == "ssl_ca_cert" else ""
+        raise ApiValueError(f"{name} must be the path of a file of certificates or a key{inline}")
+    return value
+
+
 def _log_file(name: str, value: Any) -> Any:
     if _PATH(name, value) and not os.path.isdir(folder := os.path.dirname(os.path.abspath(value))):
         raise ApiValueError(f"{name} cannot be opened: there is no folder {os.fsdecode(folder)}")
@@ -164,7 +139,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("no_proxy", "password", "tls_server_name", "username"), _TEXT),
     **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _PLAIN_TEXT),
     **dict.fromkeys(("client_side_validation", "debug", "ignore_operation_servers"), _FLAG),
-    **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _PATH),
+    **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _pem_file),
     **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes", "max_response_bytes"), _ruled),
     **dict.fromkeys(("proxy_ssl_context", "refresh_api_key_hook", "ssl_context"), _ruled),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
@@ -182,4 +157,4 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "total_timeout": lambda name, value: checked_total(value, name),
     "verify_ssl": instance_of("True or False", int, or_none=False),
 }
-_SETTINGS = {"headers", "host", *_CHECKS}
+_SETTINGS = {"base_url", "headers", "host", "max_retries", "retry", *_CHECKS}

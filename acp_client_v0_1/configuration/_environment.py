@@ -26,7 +26,7 @@ _FALSE = ("0", "false", "no", "off")
 def settings(prefix: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``Configuration``, with the overrides."""
     found: dict[str, Any] = {}
-    for suffix, argument in _VARIABLES.items():
+    for suffix, argument in VARIABLES.items():
         # A password may begin or end with a space, but a file that it comes from has a line end.
         around = "\r\n" if argument == "password" else None
         text = os.environ.get(prefix + suffix, "").strip(around)
@@ -34,7 +34,8 @@ def settings(prefix: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
             header = found.get("api_key_header", "x-api-key")
             found[argument] = _parsed(argument, text, prefix + suffix, header)
     if prefix != "ACP_" and not found and "host" not in overrides:
-        hint = "" if prefix.endswith("_") else f", and a prefix ends in its underscore: {prefix}_"
+        is_whole = prefix.endswith("_") or not prefix.isidentifier()
+        hint = "" if is_whole else f", and a prefix ends in its underscore: {prefix}_"
         warnings.warn(f"no variable such as {prefix}HOST is set{hint}", stacklevel=3)
     if found.pop("api_key_header", None) and "api_key" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
@@ -117,7 +118,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 # Each variable stands for an argument. If both names of one are set, the name further down in this
 # table counts. The header of the key is read before the key.
-_VARIABLES = {
+VARIABLES = {
     "TOKEN": "access_token",
     "CA_CERT": "ssl_ca_cert",
     **{argument.upper(): argument for argument in _PARSERS},

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from acp_client_v0_1._arguments import check_arguments
-from acp_client_v0_1._errors import did_you_mean
+from acp_client_v0_1._names import unexpected
 from acp_client_v0_1._operation import faults_of
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.streaming_mode import StreamingMode
@@ -60,21 +60,16 @@ def showing(options: Any, **defaults: Any) -> Callable[[F], F]:
     return decorated
 
 
-def given_options(
-    caller: Callable[..., Any], options: RunOptions, called: str = "", **others: Any
-) -> dict[str, Any]:
+def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any) -> dict[str, Any]:
     """Check the options that a caller got as keywords. Return the fields that are not None.
 
-    ``called`` is what the user has called, if that is not the caller. ``others`` are the other
-    fields of the create, which the caller takes as arguments of its own.
+    ``others`` are the other fields of the create, which the caller takes as arguments of its own.
     """
     if options:
         for name in options.keys() - RunOptions.__optional_keys__:
-            wrong = f"{called or caller.__qualname__}() got an unexpected keyword argument {name!r}"
-            has_input = others.get("input") is not None
-            field = "" if has_input else "; the fields of an input go into one dict"
-            meant = did_you_mean(name, signature(caller).parameters)
-            raise ApiTypeError(f"{wrong}{meant or field}")
+            lacks_input = "input" in others and others["input"] is None
+            field = f'; the input is one dict: {{"{name:.20}": …}}' if lacks_input else ""
+            raise unexpected(caller, name, field)
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     given: dict[str, Any] = {}
     for name, value in {**others, **options}.items():

@@ -143,7 +143,13 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    hint = "; is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+    # Series of pandas have the first of these methods, and named tuples the second.
+    method = next((name for name in ("to_dict", "_asdict") if hasattr(value, name)), "")
+    hint = f"; pass its {method}()" if method else ""
+    if isinstance(value, str):
+        hint = "; is it JSON text? Then pass json.loads(…)"
+    if isinstance(value, tuple) and any(hasattr(part, "to_dict") for part in value):
+        hint = '; for the rows of a frame, pass frame.to_dict("records")'
     if iscoroutine(value):
         # Python warns of a coroutine that was neither awaited nor closed.
         value.close()

@@ -23,6 +23,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.handles.errors import TokenError
 
@@ -37,7 +38,6 @@ _VERSION = 1
 # The length of a base64 text without padding is never one more than a multiple of four.
 _BASE64 = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?={0,2}"
 _TOKEN_FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
-_BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,13 @@ def encode_token(token: RunToken) -> str:
     return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
 
 
-def is_token(text: str) -> bool:
-    """Return whether a text begins as a token does."""
-    return _BEGINNING.match(text) is not None
-
-
 def decode_token(text: object) -> RunToken:
     """Read a token, or raise `TokenError`."""
     if not isinstance(text, str):
         hint = ": call run.token()" if callable(text) else ""
         raise TokenError(f"a token must be a str, not {type(text).__name__}{hint}")
     text = text.strip()
-    beginning = _BEGINNING.match(text)
+    beginning = TOKEN_BEGINNING.match(text)
     if beginning is None:
         raise TokenError("this is not the token of a run: it must begin with acprun1.")
     if int(beginning[1]) != _VERSION:
@@ -113,7 +108,7 @@ def decode_token(text: object) -> RunToken:
         identifier("run", token.run or "unknown")
     except (AttributeError, RecursionError, ValueError) as error:
         raise TokenError(f"the token cannot be used: {error}") from error
-    if not token.server or not (token.run or token.client_token) or is_token(token.run):
+    if not token.server or not (token.run or token.client_token):
         raise TokenError("the token cannot be used: it has no server, or no run id that fits")
     return token
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, of_instances
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, refuse_token
 from acp_client_v0_1._errors import short
+from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -28,7 +29,7 @@ from acp_client_v0_1.handles._create import Search, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._token import decode_token, is_token, server_of
+from acp_client_v0_1.handles._token import decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 
-@of_instances
+@our_names
 class RunHandle(NoSettings):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 
@@ -73,12 +74,7 @@ class RunHandle(NoSettings):
     """
 
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
-        run_id = identifier("run_id", run_id)
-        if is_token(run_id):
-            raise ApiValueError(
-                "run_id is a token, not an id: use RunHandle.from_token(token, client)"
-            )
-        self._core = RunCore(RunsApi(api_client), run_id)
+        self._core = RunCore(RunsApi(api_client), identifier("run_id", run_id))
 
     @property
     def run_id(self) -> str:
@@ -215,8 +211,7 @@ class RunHandle(NoSettings):
                 token of a run.
         """
         check_arguments("client_token", client_token=client_token)
-        if is_token(client_token):
-            raise ApiValueError("client_token is the token of a run: use RunHandle.from_token")
+        refuse_token("client_token", client_token)
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = [run for run in find_by_token(runs, client_token, agent_id) if is_of(run, agent_id)]
@@ -406,10 +401,7 @@ class RunHandle(NoSettings):
         """
         check_arguments("on_gap", on_gap=on_gap, through_interrupts=through_interrupts)
         check_arguments(timeout=timeout, after=after)
-        if is_token(after or ""):
-            raise ApiValueError(
-                "after is a token, not the id of an event: use RunHandle.from_token"
-            )
+        refuse_token("after", after or "")
         return RunEvents(
             self._core,
             raise_gaps=on_gap == "raise",

@@ -27,7 +27,7 @@ from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._arguments import check_arguments, wrong_type
-from acp_client_v0_1._errors import did_you_mean
+from acp_client_v0_1._names import did_you_mean
 from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_copy
 from acp_client_v0_1.testing.context import AgentContext
 

@@ -21,8 +21,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1._names import did_you_mean
 from acp_client_v0_1.testing._values import (
     OPERATIONS,
     Seconds,
@@ -208,7 +208,8 @@ def _check_values(fault: Fault) -> None:
     # ":id" and "<id>" are another notation for a star.
     starred = re.sub("/[:<][^/]+", "/", path or "")
     if path is not None and not any(_fits(path, one) or _fits(one, starred) for one in known):
-        raise ValueError(f"path: ACP 0.1 has no {kind or 'path'} {path}{did_you_mean(path, known)}")
+        meant = did_you_mean("/" + path.lstrip("/"), known)
+        raise ValueError(f"path: ACP 0.1 has no {kind or 'path'} {path}{meant}")
     if isinstance(after, str) and retry_after({"retry-after": after}) is None:
         raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")
     check_header("redirect", "Location", fault.redirect or "")

@@ -116,6 +116,7 @@ FILES = {
     "utf16be": '{"n": 1}\n{"n": 2}\n'.encode("utf-16-be"),
     "names": b"acprun1.\xff\n",
     "run.token": b"acprun1.x",
+    "two.tokens": b"acprun1.x\nacprun1.y\n",
     "secret": b"[default]\naws_secret_access_key = acprun1.hidden\n",
     "few.csv": b"a,b\n1,2\n3\n",
     "many.csv": b"a,b\n1,2,3\n",
@@ -294,12 +295,27 @@ SAID = [
     says(f"{'x' * 300} echo", 2, f"argument COMMAND: invalid choice: '{'x' * 165}\n"),
     says("--versoin", 2, "unrecognized arguments: --versoin; did you mean '--version'?\n"),
     # It must not be taken for --client-token: that is sent in the metadata of a run.
-    says("run echo {} --token=t", 2, "unrecognized arguments: --token\n"),
-    says("run echo --header=x --password y", 2, "unrecognized arguments: --header --password\n"),
+    says("run echo {} --token=t", 2, "unrecognized arguments: --token; set ACP_TOKEN\n"),
+    says("run echo --header=x --password y", 2, "arguments: --password; set ACP_PASSWORD\n"),
+    # What other programs have
+    says("agents --output json", 2, "arguments: --output; did you mean '--format'?\n"),
+    says("--output json agents", 2, "arguments: --output; write --format after the command\n"),
+    says("--timeout 5 run echo {}", 2, "arguments: --timeout; write --timeout after the command\n"),
+    says("--url http://h run echo", 2, "arguments: --url; did you mean '--host'?\n"),
+    says("batch a f --workers=4", 2, "arguments: --workers; did you mean '--concurrency'?\n"),
+    says("batch a f -o x", 2, "unrecognized arguments: -o; did you mean '--results'?\n"),
+    says(
+        "start echo --idempotency-key k", 2, "--idempotency-key; did you mean '--client-token'?\n"
+    ),
+    says("serve --host h", 2, "unrecognized arguments: --host; did you mean '--bind'?\n"),
+    says("status r1", 2, "invalid choice: 'status'; did you mean 'show'?\n"),
+    says("map a f", 2, "invalid choice: 'map'; did you mean 'batch'?\n"),
+    says("runs", 2, "invalid choice: 'runs'; did you mean 'search'?\n"),
+    says("server", 2, "argument COMMAND: invalid choice: 'server'; did you mean 'serve'?\n"),
     says("run echo --input {}", 2, "arguments: --input; write INPUT without --input\n"),
     says("run echo -d {}", 2, "unrecognized arguments: -d; write INPUT without -d\n"),
     says("run --agent=echo {}", 2, "arguments: --agent; write AGENT without --agent\n"),
-    says("run echo --imput {}", 2, "unrecognized arguments: --imput\n"),
+    says("run echo --imput {}", 2, "arguments: --imput; write INPUT without --imput\n"),
     # CPython 3.14 takes the value of an unknown option for INPUT.
     says("run echo --zzz x", 2, ": --zzz", never=("did you mean",)),
     says("completion pwsh", 2, "invalid choice: 'pwsh'\n"),
@@ -343,6 +359,13 @@ SAID = [
     says("start echo {} --reuse", 2, "reuse needs a client token"),
     says("run approval {} --ask --answer-command true", 2, "exclude each other"),
     says("wait acprun1.damaged", 2, "token"),
+    says("wait @two.tokens", 2, "two.tokens has more than one token; - reads several; nothing was"),
+    says("wait @acprun1.e30.00000000", 2, "; it is a token: write it without @\n"),
+    says(
+        """batch echo '{"n":1}'""",
+        2,
+        "; it is JSON, not the name of a file: run takes it, without @\n",
+    ),
     says("wait acprun9.e30.00000000", 2, "version 9", "use the run's id"),
     says("wait ''", 2, "the id or name '' is empty, or has"),
     says("""show '{"run_id": "r1"}'""", 2, "not JSON: print it by --format id\n"),
@@ -436,7 +459,7 @@ SAID = [
     says("batch echo in --results out --format text", 2, "--results needs --format jsonl"),
     says("batch echo in --results none/such", 2, "none/such cannot be opened: No such file or"),
     says("batch echo in --timeout 0", 2, "acp-client: the timeout must be above 0 seconds: a run"),
-    says("batch echo in --retry-failed", 2, "retry_failed is for the lines of a"),
+    says("batch echo in --retry-failed", 2, "retry_failed is for the lines of a journal\n"),
 ]
 
 

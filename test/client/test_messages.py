@@ -383,6 +383,7 @@ def continue_a_batch(
     host: str = "127.0.0.1",
     ended: bool = True,
     version: int = 1,
+    config: Any = None,
 ) -> None:
     """Make a batch of one input, and call another one with its journal."""
     with tempfile.TemporaryDirectory() as folder, LocalServer() as server:
@@ -394,7 +395,8 @@ def continue_a_batch(
                 first.close()
             if version > 1:
                 Path(folder, "j").write_bytes(encode_line({"acp-journal": version}))
-            with AgentHandle(agent_id, other).map([{"n": n}], journal=f"{folder}/j") as second:
+            again = AgentHandle(agent_id, other)
+            with again.map([{"n": n}], journal=f"{folder}/j", config=config) as second:
                 next(second)
 
 
@@ -406,6 +408,9 @@ QUESTION = acp.PendingInterrupt("approval", {}, "r2", datetime(2026, 1, 2))
 NO_RUN_ID = "acprun1.eyJzZXJ2ZXIiOiJodHRwOi8vaCIsInJ1biI6N30.ef8aff75"
 NAN, DECIMAL = float("nan"), Decimal("1.10")
 FIELDS = ("agent_id", "thread_id", "webhook", "input", "config")
+
+TEAPOT = response(b"<title>Page missing - Shop</title>", 404, "Not Found", "text/html")
+SERIES: Any = type("Series", (), {"to_dict": None})()
 
 # Words that several messages have
 NOTHING_MADE = "; no run was made or changed"
@@ -424,19 +429,19 @@ MISTAKES: dict[type[BaseException], list[tuple[Any, ...]]] = {}
 MISTAKES[ApiTypeError] = [
     # Settings
     (lambda: Configuration(debug="false"), "debug must be True or False, not str"),
-    (lambda: Configuration(base_url="http://h"), "'base_url'; use host=\"http://host:8000\""),
-    (lambda: Configuration(token="5ecret"), "has no argument 'token'; use access_token=\"…\""),
-    (lambda: Configuration(headers={"x-key": "5"}), "'headers'; use with_options(headers=…) of"),
+    (lambda: Configuration(base_url="http://h"), "Configuration() got", "; did you mean 'host'?"),
+    (lambda: Configuration(token="5ecret"), "argument 'token'; did you mean 'access_token'?"),
+    (lambda: Configuration(headers={"x-key": "5"}), "'headers'; use ApiClient.with_options("),
     (lambda: Configuration(hostname="h"), "'hostname'; use host=\"http://host:8000\""),
-    (lambda: Configuration(cafile="ca.pem"), "'cafile'; use ssl_ca_cert=\"ca.pem\""),
-    (lambda: Configuration(read_timeout=3), "'read_timeout'; use timeout=(connect, read)"),
-    (lambda: Configuration(logger_file="log"), "'logger_file'; use it as an attribute"),
+    (lambda: Configuration(cafile="ca.pem"), "'cafile'; did you mean 'ssl_ca_cert'?"),
+    (lambda: Configuration(read_timeout=3), "; use Configuration(timeout=(connect, read))"),
+    (lambda: Configuration(logger_file="log"), "; use Configuration's attribute of that"),
     (
         lambda: Configuration(api_key="5ecret"),
         'must be a dict, not str; write api_key={"x-api-key": "…"}',
     ),
-    (lambda: Configuration(hots="h"), "has no argument 'hots'; did you mean 'host'?"),
-    (lambda: Configuration.from_env(tiemout=3), "no argument 'tiemout'; did you mean 'timeout'"),
+    (lambda: Configuration(hots="h"), "Configuration() got", "'hots'; did you mean 'host'?"),
+    (lambda: Configuration.from_env(tiemout=3), "argument 'tiemout'; did you mean 'timeout'"),
     (lambda: Configuration.set_default("http://h"), "default must be a Configuration, not str"),
     (lambda: ApiClient.set_default(Configuration()), "must be an ApiClient, not Configuration"),
     (lambda: acp.SSEParser().feed("x"), "chunk must be bytes, not str; encode() a str"),
@@ -453,7 +458,7 @@ MISTAKES[ApiTypeError] = [
     ),
     # A method that is called of the class
     *(
-        (partial(method, {}), f"{kind.__name__}.{name}() is called of a handle, and not of the")
+        (partial(method, {}), f"{kind.__name__}.{name}() is called of an instance")
         for kind in (AgentHandle, RunHandle, acp.Conversation)
         for name, method in vars(kind).items()
         if name[0] != "_" and isfunction(method)
@@ -499,7 +504,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: run().output(stop=threading.Event), "stop must be", ": pass an instance, not the"),
     (lambda: run().resume({}, to={}), "to must be a PendingInterrupt or None, not dict"),
     (lambda: agent().start({}, confg={}), "start() got", "'confg'; did you mean 'config'"),
-    (lambda: agent().run(message="Hi"), "'message'; the fields of an input go into one dict"),
+    (lambda: agent().run(message="Hi"), '; the input is one dict: {"message": …}'),
     (lambda: agent().run({}, ordered=True), "run() got an unexpected keyword argument 'ordered'"),
     (lambda: agent().map(frame("to_dict")), 'of dicts: pass frame.to_dict("records")'),
     (lambda: agent().map(frame("to_dicts")), "an iterable of dicts: pass frame.to_dicts()"),
@@ -536,12 +541,54 @@ MISTAKES[ApiTypeError] = [
     (lambda: agent().map([], executor=type("ThreadPool", (), {})()), "Executor(), not ThreadPool"),
     (lambda: agent().map([], progress=two), "takes the counts, and yours takes (first"),
     (lambda: agent().map([], key=two), "takes an input and gives its name, and yours takes (first"),
+    # What other clients call it
+    (lambda: agent().map([], workers=4), "map() got", "'workers'; did you mean 'concurrency'?"),
+    (lambda: agent().map([], on_error="skip"), "'on_error'; use RunFailed, which run() raises and"),
+    (lambda: agent().run({}, on_error="skip"), "'on_error'; use RunFailed, which run() raises and"),
+    (lambda: agent().start({}, idempotency_key="k"), "did you mean 'client_token'?"),
+    (
+        lambda: agent().conversation().run({}, idempotency_key="k"),
+        "'idempotency_key'; did you mean 'client_token'?",
+    ),
+    (lambda: agent().map([], idempotency_key="k"), "did you mean 'journal'?"),
+    (
+        lambda: RunsApi(offline()).get_run("r", timeout=5),
+        "RunsApi.get_run() got",
+        "'timeout'; did you mean '_request_timeout'?",
+    ),
+    (
+        lambda: RunsApi(offline()).get_run_with_http_info("r", timeout=5),
+        "get_run_with_http_info() got",
+        "did you mean '_request_timeout'?",
+    ),
+    (lambda: RunsApi(offline()).create_run(agent_id="a"), "'agent_id'; use run_create={…}"),
+    (lambda: ApiClient(base_url=""), "ApiClient() got", "; use Configuration(host=…)"),
+    (lambda: AgentHandle.find("echo", token="5ecret"), "'token'; use Configuration(api_key=…)"),
+    (lambda: run().result(zzz=1), "RunHandle.result() got an unexpected keyword argument 'zzz'"),
+    (lambda: RunsApi.get_run("r"), "RunsApi.get_run() is called of an instance"),
+    (lambda: RunsApi(client=offline()), "Api() got", "'client'; did you mean 'api_client'?"),
+    # What looks like the right thing
+    (lambda: agent().map({"n": {0: 1, 1: 2}}), 'of dicts: pass frame.to_dict("records")'),
+    (lambda: agent().run((0, SERIES)), 'for the rows of a frame, pass frame.to_dict("records")'),
+    (lambda: agent().run(SERIES), "not Series; pass its to_dict()"),
+    (lambda: agent().map(None), "inputs must be an iterable of dicts, not NoneType"),
+    (lambda: wait_for_run_output(RunsApi(offline()), run()), "not RunHandle: pass its run_id"),
+    (
+        lambda: setattr(offline(), "configuration", "http://h"),
+        "configuration must be a Configuration, not str",
+    ),
 ]
 MISTAKES[ApiValueError] = [
     # Settings
     (lambda: first_use(ssl_ca_cert="/no.pem"), "ssl_ca_cert='/no.pem': there is no such file"),
     (lambda: first_use(cert_file=__file__, key_file="/no"), "key_file='/no': there is no such"),
     (lambda: first_use(ssl_ca_cert=__file__), ".py'", "cannot be used as a file of certificates"),
+    (lambda: first_use(ssl_ca_cert="~/ca.pem"), "there is no such file; ~ is not expanded"),
+    (
+        lambda: Configuration(cert_file="c", key_file="-----BEGIN PRIVATE KEY-----\n5ecret"),
+        "key_file must be the path of a file of certificates or a key",
+    ),
+    (lambda: Configuration(ssl_ca_cert="-----BEGIN CERTIFICATE"), "or the text as ca_cert_data"),
     (
         lambda: first_use(ca_cert_data="/etc/ca.pem"),
         "ca_cert_data is not a certificate (PEM or DER); for a file, set ssl_ca_cert",
@@ -654,11 +701,14 @@ MISTAKES[ApiValueError] = [
         "ACP_API_KEY_HEADER cannot be used: it is not the name of a header",
     ),
     # Agents and runs
-    (lambda: RunHandle(run().token()), "run_id is a token, not an id: use RunHandle.from_token"),
+    (lambda: RunHandle(run().token()), "run_id is the token of a run; use RunHandle.from"),
+    (lambda: RunsApi(offline()).get_run(run().token()), "run_id is the token of a run; use RunH"),
+    (lambda: RunsApi(offline()).get_run_output(run().token()), "run_id is the token of a run; use"),
+    (lambda: AgentHandle(run().token(), offline()), "agent_id is the token of a run"),
     (lambda: run().resume({}, to=QUESTION), "to is a question of run r2, not of run r"),
     (lambda: QUESTION.answer({}), "was pickled or made by hand has no connection to its run"),
-    (lambda: RunHandle.find(run().token(), offline()), "token of a run: use RunHandle.from_token"),
-    (lambda: run().events(after=run().token()), "after is a token, not the id"),
+    (lambda: RunHandle.find(run().token(), offline()), "token of a run; use RunHandle.from_token"),
+    (lambda: run().events(after=run().token()), "after is the token of a run; use"),
     (lambda: iter_runs(offline(), status="failed"), "search.status: Input should be 'pending'"),
     (
         lambda: iter_runs(RunsApi(offline()), {"statuss": "pending"}),
@@ -677,7 +727,7 @@ MISTAKES[ApiValueError] = [
     # Batches
     (lambda: agent().map([], total=-1), "total must be at least 0, not -1"),
     (lambda: agent().map([], concurrency=0), "concurrency must be at least 1, not 0"),
-    (lambda: agent().map([], durable=True), "durable is for the lines of a journal: pass journal="),
+    (lambda: agent().map([], durable=True), "durable is for the lines of a journal; pass journal="),
     (lambda: agent().map([], timeout=0), "the timeout must be above 0 seconds: a run takes some"),
     (lambda: agent().map([], journal=""), "journal must not be empty"),
     # Streams, and others
@@ -689,6 +739,12 @@ MISTAKES[ApiValueError] = [
     ),
 ]
 MISTAKES[AttributeError] = [
+    (lambda: run().wait(), "'RunHandle' object has no attribute 'wait'; did you mean 'result'?"),
+    (lambda: run().id, "'RunHandle' object has no attribute 'id'; did you mean 'run_id'?"),
+    (lambda: agent().invoke({}), "'AgentHandle'", "'invoke'; did you mean 'run'?"),
+    (lambda: agent().id, "'AgentHandle'", "'id'; did you mean 'agent_id'?"),
+    (lambda: offline().runs, "'ApiClient'", "'runs'; use RunsApi(client)"),
+    (lambda: RunsApi(offline()).cancel_run("r"), "'cancel_run'; did you mean 'delete_run'?"),
     (lambda: assign("tiemout", 3), "has no setting 'tiemout'; did you mean 'timeout'?"),
     (lambda: assign("zzz", 3), "Configuration has no setting 'zzz'"),
     (lambda: assign("port", 8000), "has no setting 'port'; use host=\"http://host:8000\""),
@@ -698,7 +754,7 @@ MISTAKES[AttributeError] = [
             f"has no setting '{name}'; use with_options(…) of the client",
         )
         for of in (offline(), agent(), run())
-        for name in ("timeout", "retries", "headers", "verify_ssl")
+        for name in ("timeout", "retries", "headers", "verify_ssl", "retry", "base_url")
     ),
     (
         lambda: RunOutput.from_dict({"type": "interrupt", "interrupt": {}}).result,
@@ -722,7 +778,10 @@ MISTAKES[acp.ResponseValidationError] = [
     (lambda: get_run(response(b"")), "the response is empty (0 bytes), expected a Run as JSON"),
     (lambda: get_run(response(b" \r\n")), "holds 3 bytes of white space, expected a Run"),
     (lambda: get_run(response(b"[" * 1000)), "nested deeper than can be read", "expected a Run"),
-    (lambda: get_run(response(b"{}")), "json) does not fit the contract, expected a Run: creation"),
+    (
+        lambda: get_run(response(b"{}")),
+        "response does not fit the contract, expected a Run: creation",
+    ),
     (lambda: get_run(response(b"{}")), "run_id: Field required; agent_id: Field required: {}"),
     (
         lambda: get_run(response(b'{"run":0,"output":0}')),
@@ -731,11 +790,11 @@ MISTAKES[acp.ResponseValidationError] = [
     ),
     (
         lambda: get_run(SIGN_IN),
-        'HTML, not JSON, expected a Run: does this page titled "Please sign in" belong to a proxy '
-        "or a login? is the base path of host",
+        'expected a Run: is the base path of host right? is the page titled "Please sign in" of a '
+        "proxy or a login?",
     ),
-    (lambda: get_run(LATE_TITLE), "does this page belong to"),
-    (lambda: by_proxy(WELCOME, PLAIN, result), '"Welcome"', BY, WHOSE),
+    (lambda: get_run(LATE_TITLE), "right? is the page of a proxy"),
+    (lambda: by_proxy(WELCOME, PLAIN, result), "HTML, not JSON", BY, WHOSE),
     (
         lambda: got({**RUN, "run_id": "..", "agent_id": "a"}, start),
         "run_id must not be or contain the path segment",
@@ -755,6 +814,7 @@ MISTAKES[acp.ResponseValidationError] = [
     ),
 ]
 MISTAKES[acp.NotFoundException] = [
+    (lambda: get_run(TEAPOT), "Page missing - Shop; the response names no"),
     (lambda: get_run(NOT_FOUND), "GET /runs/r1 returned 404", BASE_PATH + " does"),
     (lambda: get_run(response(b"", 404, "No")), "404 No;", BASE_PATH),
     (lambda: by_proxy(PAGE, PLAIN, start), f"404 Not Found; {BY}", WHOSE),
@@ -844,6 +904,10 @@ MISTAKES[acp.JournalMismatch] = [
         "/j is of the server http://127",
         "not http://localhost",
     ),
+    (
+        lambda: continue_a_batch(config={"a": 1, "b": 2}),
+        "is of another config, which differs in a, b; use another",
+    ),
 ]
 MISTAKES[acp.JournalLocked] = [
     (lambda: continue_a_batch(ended=False), "in use by another batch: close() it, or let it end"),
@@ -860,8 +924,8 @@ MISTAKES[acp.RunStartAmbiguous] = [
     ),
     (
         lambda: served(start_in_time, WELCOME),
-        'titled "Welcome"',
-        "the search failed, too; search by",
+        "HTML, not JSON, expected a Run: is the base path of host right?",
+        "; the search failed, too; search by",
     ),
 ]
 MISTAKES[acp.RunWaitTimeout] = [
