@@ -432,7 +432,8 @@ def dask(in_environment: None) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         from distributed import Client, LocalCluster
 
-        cluster = LocalCluster(2, threads_per_worker=4, dashboard_address=None, memory_limit=0)
+        sizes = {"n_workers": 2, "threads_per_worker": 4, "memory_limit": 0}
+        cluster = LocalCluster(dashboard_address=None, **sizes)
         with cluster, Client(cluster) as client:
             client.wait_for_workers(2)
             yield client
