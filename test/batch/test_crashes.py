@@ -24,7 +24,7 @@ from support.batches import (
     runs_by_input,
     wait_for,
 )
-from support.timing import SetTiming, using
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -58,10 +58,9 @@ def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
         return list(agent.map(numbers(INPUTS, **more), concurrency=16, journal=path))
 
 
-def test_a_batch_that_is_killed_at_any_moment_loses_nothing(
-    path: Path, set_timing: SetTiming
-) -> None:
-    set_timing(young=1.0)  # for which a create may be on its way; here it is far less
+@pytest.mark.timeout(300)
+@using(young=1.0)  # for which a create may be on its way; here it is far less
+def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
     seed = random.randrange(1_000_000)
     chance = random.Random(seed)
     for attempt in range(10):

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from support.batches import answer, beside, creates, numbers, runs_by_input, wait_for
-from support.timing import SetTiming, using
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -231,8 +231,9 @@ def test_closing_cancels_what_has_not_begun(
     assert len(creates(server)) == 8 and server.runs == ()
 
 
+@using(threads=60)  # it ends as soon as the worker has
 def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
-    server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
+    server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
     connecting, goes_on = threading.Event(), threading.Event()
 
@@ -247,7 +248,6 @@ def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
         threading.Timer(0.3, goes_on.set).start()
         raise LookupError("no more")
 
-    set_timing(threads=60)  # it ends as soon as the worker has
     batch = agent.map(inputs(), executor=threads, connect=connect, on_stop="cancel")
     began = time.monotonic()
     with pytest.raises(LookupError, match="no more"):

@@ -25,7 +25,7 @@ from support.batches import (
 )
 from support.moments import Interrupt, Moment, files_of
 from support.socket_server import Request, SocketServer, response, serve_each
-from support.timing import SetTiming, using
+from support.timing import using
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -282,10 +282,10 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(
 
 
 @pytest.mark.parametrize("concurrency", [8, 60])
+@using(grace=60, threads=60)  # a busy machine takes long to read a response
 def test_ctrl_c_ends_a_batch_at_once(
-    server: LocalServer, agent: AgentHandle, path: Path, set_timing: SetTiming, concurrency: int
+    server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
 ) -> None:
-    set_timing(grace=60, threads=60)  # a busy machine takes long to read a response
     goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:

@@ -625,10 +625,8 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
 @pytest.mark.slow
 @pytest.mark.parametrize("away", [False, True], ids=["hangs", "is away"])
 @pytest.mark.parametrize("name", TIMED)
-def test_no_call_passes_its_timeout_at_a_server_that(
-    serve: Serve, name: str, set_timing: SetTiming, away: bool
-) -> None:
-    set_timing(exit=0.3)  # for what `cancel_on_exit` adds
+@using(exit=0.3)  # for what `cancel_on_exit` adds
+def test_no_call_passes_its_timeout_at_a_server_that(serve: Serve, name: str, away: bool) -> None:
     server, client = serve([STALL])
     client.rest_client.reached = True
     if away:
