@@ -176,15 +176,18 @@ def test_a_worker_without_a_client_for_the_server_ends_the_batch(
     assert item.result()["n"] == 0
 
 
-def test_a_pool_that_breaks(agent: AgentHandle, server: LocalServer, processes: Executor) -> None:
+def test_a_pool_that_breaks(
+    agent: AgentHandle, server: LocalServer, processes: Executor, path: Path
+) -> None:
     def kill() -> None:
         wait_for(lambda: bool(creates(server)))
         for process in list(processes._processes):  # type: ignore[attr-defined]
             os.kill(process, signal.SIGKILL)
 
     with beside(kill):
-        items = list(agent.map(numbers(3, seconds=30), executor=processes))
+        items = list(agent.map(numbers(3, seconds=30), executor=processes, journal=path))
     assert [type(item.outcome) for item in items] == [BrokenProcessPool] * 3
+    assert b'"failed"' not in path.read_bytes()  # so the next call attaches to the runs
 
 
 def test_a_pool_that_is_shut_down_is_an_error_of_the_batch(agent: AgentHandle) -> None:

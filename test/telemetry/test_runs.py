@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     instrument,
 )
+from acp_client_v0_1.handles._token import decode_token, encode_token
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
     ECHO_AGENT_ID,
@@ -288,10 +290,10 @@ def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans
         handle.result(timeout=30)
     (first,) = spans.named("invoke_agent")
     for token in (handle.token(), asked.value.token):
-        attached = RunHandle.from_token(token, client)
-        assert attached._core.traceparent == traceparent_of(first)
-        assert RunHandle.from_token(attached.token(), client)._core.traceparent
-    del attached
+        again = RunHandle.from_token(token, client).token()
+        assert [decode_token(each).traceparent for each in (token, again)] == [
+            traceparent_of(first)
+        ] * 2
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
@@ -300,9 +302,8 @@ def test_a_token_with_a_useless_span_is_attached_to_without_a_link(
 ) -> None:
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     handle.result(timeout=30)
-    attached = RunHandle(handle.run_id, client)
-    attached._core.traceparent = traceparent
-    attached.result(timeout=30)
+    token = encode_token(replace(decode_token(handle.token()), traceparent=traceparent))
+    RunHandle.from_token(token, client).result(timeout=30)
     assert not spans.named("invoke_agent")[1].links
 
 
