@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.batches import answer
-from support.inside import failure_of
+from support.parts import failure_of
 from support.serving import a_contact
 from support.timing import SetTiming
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support.inside import earlier_creates
+from support.parts import earlier_creates
 from support.serving import Clock, Replies, Serve
 from support.socket_server import SocketServer, serve_each
 from support.timing import SetTiming

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
-from support.inside import warn_caller
+from support.parts import warn_caller
 from support.serving import Serve, a_run, check
 from support.socket_server import SocketServer, response
 

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.inside import Contact, Wait
+from support.parts import Contact, Wait
 from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import using

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
-from support.inside import RetryCounter, RetryPolicy, Wait, failure_of
+from support.parts import RetryCounter, RetryPolicy, Wait, failure_of
 from support.serving import Clock, a_contact
 from support.timing import SetTiming
 from support.transport import a_call

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.inside import Contact, Wait
+from support.parts import Contact, Wait
 from support.serving import (
     NOTHING,
     QUESTION,

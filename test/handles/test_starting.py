@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.batches import beside, wait_for
-from support.inside import earlier_creates
+from support.parts import earlier_creates
 from support.serving import Clock, Replies, Serve, a_run, run_json
 from support.socket_server import CLOSE, response
 from support.timing import using

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, World, check, client_of, fewest
-from support.inside import Contact, Wait
+from support.parts import Contact, Wait
 from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle

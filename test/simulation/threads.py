@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.inside import Inbox
+from support.parts import Inbox
 
 GET, START, JOIN, QUEUE = (
     Inbox.get,

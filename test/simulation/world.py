@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from support.inside import NothingYet, RetryPolicy
+from support.parts import NothingYet, RetryPolicy
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
 from acp_client_v0_1.exceptions import (

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from acp_client_v0_1 import AgentHandle, ApiClient, RunsApi
 from acp_client_v0_1.handles._health import Health, Turns
 from support.examples import RUN
-from support.inside import Contact
+from support.parts import Contact
 from support.socket_server import Request, response
 from support.timing import SetTiming
 

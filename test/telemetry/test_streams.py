@@ -10,7 +10,7 @@ from itertools import islice
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
-from support.inside import NothingYet
+from support.parts import NothingYet
 from support.socket_server import RESET, STALL, chunk, head, response
 from support.spans import Spans, attributes, scripted
 from support.transport import eventually
