@@ -397,9 +397,7 @@ SAID = [
     says("batch echo noname.csv", 2, "line 1 of noname.csv is not CSV: it has a name twice"),
     says("batch echo twice", 2, "line 1 of twice is not JSON: an object has the key 'a' twice\n"),
     says(
-        """run echo '{"o": {"a": 1, "a": 2}}'""",
-        2,
-        "not JSON: an object has the key 'a' twice\n",
+        """run echo '{"o": {"a": 1, "a": 2}}'""", 2, "not JSON: an object has the key 'a' twice\n"
     ),
     says("batch echo in --results -", 2, "--results names a file; without it, results are"),
     *(

@@ -857,10 +857,10 @@ MISTAKES[acp.JournalMismatch] = [
     ),
 ]
 MISTAKES[acp.JournalLocked] = [
-    (lambda: continue_a_batch(ended=False), "in use by another batch: close() it, or let it end"),
+    (lambda: continue_a_batch(ended=False), "in use by another batch: close() it, or let it end")
 ]
 MISTAKES[acp.JournalError] = [
-    (lambda: continue_a_batch(version=2), "/j is of version 2, which this", "install a newer"),
+    (lambda: continue_a_batch(version=2), "/j is of version 2, which this", "install a newer")
 ]
 MISTAKES[acp.RunStartAmbiguous] = [
     (
@@ -880,7 +880,7 @@ MISTAKES[acp.RunWaitTimeout] = [
         lambda: served(lambda client: result(client, 0.5), BUSY_AT_LENGTH),
         "has no output after 0.",
         "; wait again, or RunHandle.from_token(",
-    ),
+    )
 ]
 MISTAKES[acp.TLSException] = [
     (https_to_an_http_server, "cannot connect to https://127", "not speak TLS", "try http://"),
@@ -910,17 +910,17 @@ MISTAKES[acp.ConnectionException] = [
     ),
 ]
 MISTAKES[acp.NameResolutionException] = [
-    (lambda: get_run(LOGIN), "cannot connect to http://login.invalid", "; a redirect of http:"),
+    (lambda: get_run(LOGIN), "cannot connect to http://login.invalid", "; a redirect of http:")
 ]
 MISTAKES[acp.UnprocessableEntityException] = [
-    (lambda: get_run(FAULTY), "/runs/r1 returned 422", "body.f0: is required", "…"),
+    (lambda: get_run(FAULTY), "/runs/r1 returned 422", "body.f0: is required", "…")
 ]
 MISTAKES[acp.ServiceException] = [
     (lambda: get_run(BUSY_FOR_A_CENTURY), ": busy; Retry-After: Fri, 31 Dec 2100"),
     (lambda: get_run(BUSY, retries=2), "503 Busy;", "request id r-17; after 3 attempts in "),
 ]
 MISTAKES[acp.TooManyRequestsException] = [
-    (lambda: get_run(TOO_MANY, retries=3), "429 Too Many Requests; Retry-After: 3000 s"),
+    (lambda: get_run(TOO_MANY, retries=3), "429 Too Many Requests; Retry-After: 3000 s")
 ]
 MISTAKES[acp.UnauthorizedException] = [
     (lambda: redirected(result, 308), "401 Unauthorized; a redirect lost the cred", SET_HOST),
@@ -935,7 +935,7 @@ MISTAKES[acp.UnauthorizedException] = [
     ),
 ]
 MISTAKES[acp.AgentLookupError] = [
-    (lambda: find_echo(version="9"), "'echo' has no version '9'; the server has 1.0.0"),
+    (lambda: find_echo(version="9"), "'echo' has no version '9'; the server has 1.0.0")
 ]
 MISTAKES[acp.TokenError] = [
     (lambda: RunHandle.from_token(run().token), "must be a str, not method: call run.token()"),
