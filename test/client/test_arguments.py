@@ -74,11 +74,7 @@ BAD: list[tuple[Call, type[Exception], str]] = [
     (lambda runs: runs.get_run_output("r", block_timeout="7"), ApiTypeError, "an int, not str"),
     (lambda runs: runs.get_run_output("r", block_timeout=1.5), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", block_timeout=10**5000), ApiValueError, "block_timeout"),
-    (
-        lambda runs: runs.get_run_output("r", block_timeout=2**63),
-        ApiValueError,
-        "at most 9223",
-    ),
+    (lambda runs: runs.get_run_output("r", block_timeout=2**63), ApiValueError, "at most 9223"),
     (lambda runs: runs.get_run_output("r", block_timeout=True), ApiTypeError, "block_timeout"),
     (lambda runs: runs.get_run_output("r", 10, _request_timeout=2), ApiValueError, "_request_time"),
     (lambda runs: runs.api_client.with_options(timeout=-1), ApiValueError, "timeout"),

@@ -683,7 +683,7 @@ def test_without_an_agent_nothing_is_created() -> None:
         assert own.runs == ()
         sent = {(each.method, each.path) for each in own.requests}
         assert {path for method, path in sent if method != "GET"} == {
-            *("/agents/search", "/runs/search", "/threads/search"),
+            *("/agents/search", "/runs/search", "/threads/search")
         }
         assert ("GET", f"/agents/{ECHO_AGENT_ID}") in sent  # the first that it finds
 

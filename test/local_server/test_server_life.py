@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import trustme
 import urllib3
+import uvicorn
 from support.transport import eventually, in_child
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi, StreamInterrupted
@@ -300,10 +301,10 @@ def test_the_fixture_is_there_without_a_conftest_at_the_top(alone: pytest.Pytest
 
 
 def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def end_at_once(runner: Runner, sockets: object = None) -> None:
+    async def end_at_once(runner: uvicorn.Server, sockets: object = None) -> None:
         runner.should_exit = True
 
-    monkeypatch.setattr(Runner, "startup", end_at_once)
+    monkeypatch.setattr(uvicorn.Server, "startup", end_at_once)
     with pytest.raises(RuntimeError, match="the local server did not start"):
         LocalServer().start()
 

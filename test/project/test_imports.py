@@ -63,6 +63,8 @@ EVERYTHING += "".join(f"\nimport {name}" for name in MODULES)
 TRANSPORT = "urllib3 acp_client_v0_1.rest acp_client_v0_1.api_client"
 TYPED = f"{TRANSPORT} acp_client_v0_1.streaming.event_stream"
 ERRORS = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
+NAMED = "from acp_client_v0_1 import ApiClient, ApiException, Configuration, RunCreate, RunsApi"
+TRANSPORT_OF_CALLS = "urllib3 acp_client_v0_1.rest"
 HELP = "from acp_client_v0_1 import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
 RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
 
@@ -75,27 +77,27 @@ RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
         (EVERYTHING, "urllib3", " ".join(sorted(TESTING))),
         (ERRORS, "", "urllib3"),
         (f"{ERRORS}, TransportException", "urllib3", ""),
+        (NAMED, "", TRANSPORT_OF_CALLS),
+        (f"{NAMED}; ApiClient()", TRANSPORT_OF_CALLS, ""),
         (RUNS, "urllib3", "acp_client_v0_1.handles"),
         (f"{RUNS}; a.AgentHandle('a', client)", "acp_client_v0_1.handles", "jsonschema_rs"),
         (HELP, "argparse", "pydantic urllib3 ssl logging subprocess"),
     ],
     ids=[
         *("a model", "the parser", "all that is public", "errors", "an error of the transport"),
-        *("the operations", "the handles, before a check", "the help of the command"),
+        *(
+            "names alone",
+            "the first client",
+            "the operations",
+            "the handles, before a check",
+            "the help of the command",
+        ),
     ],
 )
 def test_a_name_loads_what_it_needs_and_no_more(script: str, needed: str, not_needed: str) -> None:
     loaded = loaded_by(script)
     assert set(needed.split()) <= loaded
     assert not loaded & set(not_needed.split())
-
-
-@pytest.mark.slow
-def test_the_transport_loads_with_the_first_client() -> None:
-    names = "from acp_client_v0_1 import ApiClient, ApiException, Configuration, RunCreate, RunsApi"
-    others = loaded_by("from pydantic import BaseModel")  # old typing-extensions load asyncio, ssl
-    assert not (loaded_by(names) - others) & {"urllib3", "ssl", "acp_client_v0_1.rest"}
-    assert loaded_by(f"{names}; ApiClient()") >= {"urllib3", "acp_client_v0_1.rest"}
 
 
 def test_all_and_dir_list_exactly_what_a_module_exports() -> None:

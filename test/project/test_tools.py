@@ -84,11 +84,7 @@ BOTH = ("keyword", "positional")
         (_none, _other_default, ["`b` is None"]),
         (_one, _swapped, ["requires `b`", "takes `a` as argument 0"]),
         (_one, _by_keyword, ["takes `a` as argument 0"]),
-        (
-            _catch_all,
-            _one,
-            [f"takes any variadic {each} argument" for each in BOTH],
-        ),
+        (_catch_all, _one, [f"takes any variadic {each} argument" for each in BOTH]),
     ],
 )
 def test_signatures_are_compatible_or_not(stock: Any, ours: Any, faults: list[str]) -> None:

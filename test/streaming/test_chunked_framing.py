@@ -175,14 +175,6 @@ def test_a_line_has_8_192_bytes_at_most(before: bytes, cut: int) -> None:
             framing.take(line[cut:])
 
 
-def test_a_trailer_has_100_lines_at_most() -> None:
-    for lines, fits in ((99, True), (100, False)):
-        framing = framing_of_chunks()
-        with nullcontext() if fits else pytest.raises(BadFraming, match="more than 100 lines"):
-            framing.take(b"0\r\n" + b"a: b\r\n" * lines + b"\r\n")
-        assert framing.complete is fits
-
-
 @pytest.mark.parametrize(
     ("lines", "width", "quick"),
     [(1, 1, True), (1_000, 1, True), (1, 58, True), (1, 59, False)],

@@ -216,10 +216,7 @@ UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
 )
 @pytest.mark.parametrize(("steps", "kept"), UNENDING.values(), ids=UNENDING.keys())
 def test_an_unexpected_response_without_an_end(
-    steps: Callable[[int], list[Any]],
-    kept: str,
-    status: int,
-    error: type[ApiException],
+    steps: Callable[[int], list[Any]], kept: str, status: int, error: type[ApiException]
 ) -> None:
     with streaming(steps(status), retries=False) as (runs, server):
         start = time.monotonic()
