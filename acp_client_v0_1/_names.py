@@ -113,7 +113,8 @@ def our_names(cls: type[T]) -> type[T]:
     for name, method in list(vars(cls).items()):
         if isinstance(method, classmethod):
             setattr(cls, name, classmethod(explained(method.__func__)))
-        elif isfunction(method) and (name[0] != "_" or name == "__init__"):
+        # `ApiClient.call` and its kin get no keywords, and each request passes through one of them.
+        elif isfunction(method) and (name[0] != "_" or name == "__init__") and name[:4] != "call":
             setattr(cls, name, explained(method, cls))
     setattr(cls, "__getattr__", _missing)  # noqa: B010 - a type checker would take any name
     return cls

@@ -296,6 +296,7 @@ SAID = [
     says(
         "start echo --idempotency-key k", 2, "--idempotency-key; did you mean '--client-token'?\n"
     ),
+    says("run echo {} --no-stream", 2, "unrecognized arguments: --no-stream\n"),
     says("serve --host h", 2, "unrecognized arguments: --host; did you mean '--bind'?\n"),
     says("status r1", 2, "invalid choice: 'status'; did you mean 'show'?\n"),
     says("map a f", 2, "invalid choice: 'map'; did you mean 'batch'?\n"),
