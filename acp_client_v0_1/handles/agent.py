@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -68,8 +67,10 @@ __all__ = ["AgentHandle", "BatchOptions"]
 
 T = TypeVar("T")
 
-# How many client tokens are remembered.
-_MOST_TOKENS = 1000
+# The creates of this process with a client token of the user that may have made a run: the server,
+# the agent and the token, the oldest first. A create that Ctrl-C has interrupted is not among them.
+# To append to a deque is one step, and so is to search it, so there is no lock.
+_earlier_creates = deque[tuple[str, str]](maxlen=1000)
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -570,15 +571,15 @@ class AgentHandle(NoSettings):
         """Start a run with a client token of the user, and remember the token."""
         agent = f"{server_of(self.runs.api_client)} {self.agent_id}"
         token = client_token_of(creation)
-        if not reuse and _earlier_creates.has(agent, token):
+        if not reuse and (agent, token) in _earlier_creates:
             warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
         try:
             core = self._explained(make)
         except RunStartAmbiguous:
             # Of the package's errors, only this error leaves open whether there is a run.
-            _earlier_creates.add(agent, token)
+            _earlier_creates.append((agent, token))
             raise
-        _earlier_creates.add(agent, token)
+        _earlier_creates.append((agent, token))
         return core
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
@@ -638,36 +639,6 @@ class AgentHandle(NoSettings):
     def _name(self) -> str:
         known = self._agent.latest or self._descriptor.latest
         return "" if known is None else known.metadata.ref.name
-
-
-class _EarlierCreates:
-    """The creates of this process that may have made a run: the last 1000 with a token of the user.
-
-    They are creates that have made a run, or have raised `RunStartAmbiguous`. A create that Ctrl-C
-    has interrupted may have made a run, too, and is not among them.
-    """
-
-    def __init__(self) -> None:
-        self._tokens: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def add(self, agent: str, client_token: str) -> None:
-        """Note a create of a run of an agent."""
-        with self._lock:
-            self._tokens[agent, client_token] = None
-            if len(self._tokens) > _MOST_TOKENS:
-                self._tokens.popitem(last=False)
-
-    def has(self, agent: str, client_token: str) -> bool:
-        """Tell whether there was such a create."""
-        return (agent, client_token) in self._tokens
-
-    def clear(self) -> None:
-        """Forget all creates."""
-        self._tokens.clear()
-
-
-_earlier_creates = _EarlierCreates()
 
 
 def _read_agent(agents: AgentsApi, agent_id: str, **options: Any) -> Agent:

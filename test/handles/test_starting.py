@@ -180,7 +180,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
     assert warned[0].filename == __file__
     for number in range(1000):  # are remembered
-        earlier_creates.add("s", str(number))
+        earlier_creates.append(("s", str(number)))
     counter.start({"count": 1}, client_token="order-7")
 
 
