@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_create import RunCreate
-    from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 __all__ = ["AgentHandle", "BatchOptions"]
 
@@ -544,8 +543,6 @@ class AgentHandle(NoSettings):
         client token was made for this call, or that there is none. If it is not new, a run that was
         found after a lost response may be of an earlier call.
         """
-        if creation.streaming is not None:
-            self._warn_of_streaming(creation.streaming)
         if check:
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
@@ -589,15 +586,6 @@ class AgentHandle(NoSettings):
         has such runs, and each of them has another input or config.
         """
         return asked_for(self._search(client_token_of(creation), wait), creation)
-
-    def _warn_of_streaming(self, mode: StreamingMode) -> None:
-        """Warn if the agent does not stream in this mode. The descriptor is not read for this."""
-        known = self._descriptor.latest
-        if known is not None and not getattr(known.specs.capabilities.streaming, mode.value, False):
-            warn_caller(
-                f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
-                f"{mode.value} is not true, so that only the result comes"
-            )
 
     def _search(self, client_token: str, wait: Wait) -> list[Run]:
         """Search for the runs with a client token. Some may be of other agents."""

@@ -93,20 +93,6 @@ def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> N
     assert events.complete is None
 
 
-def test_a_stream_that_the_agent_does_not_have_is_a_warning(
-    server: LocalServer, client: ApiClient
-) -> None:
-    agent_id = server.register(lambda *_: {}, name="talk", thread_state={"type": "object"})
-    agent = AgentHandle(agent_id, client)
-    agent.descriptor()
-    words = r"capabilities\.streaming\.custom is not true"
-    calls = (agent.start, agent.run, agent.conversation().start, agent.conversation().run)
-    for call in calls:
-        with pytest.warns(UserWarning, match=words) as seen:
-            call({}, streaming="custom")
-        assert seen[0].filename == __file__
-
-
 def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
     shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
     assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
