@@ -658,11 +658,8 @@ def _lookup_error(
         before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
     elif name in refs or UUID_FORM.fullmatch(name):
         hint = "for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
+    # `candidates` has the rest.
     room = LONGEST_OF_A_RUN - len(f"{before}{after}; {hint}")
-    more, count = "", len(listed)
-    while len(listed) > 1 and len(", ".join(listed)) + len(more) > room:
-        listed = listed[:-1]
-        more = f" and {count - len(listed)} more"
-    shown = one_line(", ".join(listed) or "no agent that could be listed", room - len(more))
-    reason = f"{before}{shown}{more}{after}"
+    shown = one_line(", ".join(listed) or "no agent that could be listed", room)
+    reason = f"{before}{shown}{after}"
     return AgentLookupError(name=name, candidates=candidates, reason=reason, hint=hint)
