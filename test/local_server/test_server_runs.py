@@ -190,7 +190,6 @@ class TestSearch:
         assert found(status="pending") == []
         assert found(metadata={"colour": "red"}) == [red, failed]
         assert found(metadata={"colour": "red", "size": 1}) == [red]
-        assert found(metadata={"size": 1.0}) == [red, blue]
         assert found(metadata={"size": True}) == found(metadata={"done": 1}) == []
         assert found(metadata={"done": True}) == [blue]
         assert found(metadata={"nested": {"a": [1]}}) == [failed]

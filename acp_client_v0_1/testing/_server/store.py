@@ -8,6 +8,7 @@ whenever the run changes, gets an event or is deleted; they must not block.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from acp_client_v0_1.testing._server.validation import Refusal
 from acp_client_v0_1.testing._values import check_type, json_copy
@@ -254,19 +255,6 @@ def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404)
     return records[identifier]
 
 
-def json_equal(one: Any, other: Any) -> bool:
-    """Compare two JSON values, of which 1 and true differ, unlike in Python."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        left, right = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
-        return left.keys() == right.keys() and all(json_equal(left[k], right[k]) for k in left)
-    if isinstance(one, list) and isinstance(other, list):
-        items, others = cast("list[object]", one), cast("list[object]", other)
-        return len(items) == len(others) and all(map(json_equal, items, others))
-    return bool(one == other)
-
-
 def _passes(record: Record, filters: JsonObject) -> bool:
     """Return whether a record has every wanted attribute, and every wanted key of metadata."""
     for name, wanted in filters.items():
@@ -274,6 +262,7 @@ def _passes(record: Record, filters: JsonObject) -> bool:
         if name == "metadata":
             metadata: JsonObject = present or {}
             present = {key: value for key, value in metadata.items() if key in wanted}
-        if not json_equal(present, wanted):
+        # The texts are compared, because 1 and true are equal to Python.
+        if json.dumps(present, sort_keys=True) != json.dumps(wanted, sort_keys=True):
             return False
     return True
