@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -44,13 +45,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of an operation."""
+    """One parameter of an operation, which is not in its path."""
 
     # The name is the same in Python and on the wire.
     name: str
-    place: Literal["path", "query", "body"]
-    # This is ``str`` in a path, ``int`` in a query, and ``dict`` for a free JSON object. For a
-    # model, this is a function that returns the type, so that the type loads on first use.
+    place: Literal["query", "body"]
+    # This is ``int`` in a query, and ``dict`` for a free JSON object. For a model, this is a
+    # function that returns the type, so that the type loads on first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
@@ -73,12 +74,13 @@ class Operation(Generic[T_co]):
     """One operation of the contract, whose method returns ``T_co``."""
 
     method: str
-    # The path is below the host, and has ``{name}`` for each path parameter.
+    # The path is below the host, and has ``{name}`` for each path parameter, whose value is an id.
+    # These parameters are the first in the method's signature.
     path: str
-    # The parameters are in the order of the method's signature.
-    parameters: tuple[Parameter, ...]
     # The function returns the type of a 200 response, or of an event of the stream.
     returns: Callable[[], Any]
+    # The other parameters are in the order of the method's signature.
+    parameters: tuple[Parameter, ...] = ()
     # This is the media type of the response. The body of a request is always JSON.
     accept: str = "application/json"
     # A safe operation changes nothing, so it may be retried.
@@ -94,15 +96,13 @@ class Operation(Generic[T_co]):
         query: list[str] = []
         body: bytes | None = None
         window: int | None = None
-        for parameter, value in zip(self.parameters, arguments, strict=True):
+        names = _names_in(target)
+        for name, value in zip(names, arguments, strict=False):
+            target = target.replace("{" + name + "}", path_segment(name, value, safe_chars))
+        for parameter, value in zip(self.parameters, arguments[len(names) :], strict=True):
             if value is None and not parameter.required:
                 continue
-            if parameter.place == "path":
-                # Identifiers are UUIDs by the public contract.
-                text = str(value) if isinstance(value, UUID) else value
-                segment = path_segment(parameter.name, text, safe_chars)
-                target = target.replace("{" + parameter.name + "}", segment)
-            elif parameter.place == "query":
+            if parameter.place == "query":
                 # Each query parameter of the contract is an integer.
                 query.append(f"{parameter.name}={_integer(parameter, value)}")
                 if parameter.block_window:
@@ -112,9 +112,19 @@ class Operation(Generic[T_co]):
         return BoundArguments(f"{target}?{'&'.join(query)}" if query else target, body, window)
 
 
+@cache
+def _names_in(path: str) -> list[str]:
+    return re.findall(r"{(\w+)}", path)
+
+
 def path_segment(name: str, value: object, safe_chars: str) -> str:
-    """Encode one path segment (RFC 3986, section 3.3), or refuse a value that changes the path."""
+    """Encode an id, a str or a UUID, as a path segment (RFC 3986, section 3.3).
+
+    Refuse a value that changes the path.
+    """
     if not isinstance(value, str):
+        if isinstance(value, UUID):
+            return str(value)
         raise wrong_type(name, "a str", value)
     if _UNRESERVED.fullmatch(value):
         return value
@@ -134,10 +144,9 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
 
 def identifier(name: str, value: object) -> str:
     """Return an id, a str or a UUID, as text. Refuse an id that cannot be a path segment."""
-    text: Any = str(value) if isinstance(value, UUID) else value
-    path_segment(name, text, "")
+    path_segment(name, value, "")
     # A member of a caller's own enum would print as its name.
-    return str.__str__(text)
+    return str(value) if isinstance(value, UUID) else str.__str__(cast("str", value))
 
 
 def _integer(parameter: Parameter, value: object) -> int:

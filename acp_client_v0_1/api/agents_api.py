@@ -16,25 +16,17 @@ from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 __all__ = ["AgentsApi"]
 
 _GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
-    "GET",
-    "/agents/{agent_id}/descriptor",
-    (Parameter("agent_id", "path", str),),
-    returns=lambda: models.AgentACPDescriptor,
-    safe=True,
+    "GET", "/agents/{agent_id}/descriptor", safe=True, returns=lambda: models.AgentACPDescriptor
 )
 _GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
-    "GET",
-    "/agents/{agent_id}",
-    (Parameter("agent_id", "path", str),),
-    returns=lambda: models.Agent,
-    safe=True,
+    "GET", "/agents/{agent_id}", safe=True, returns=lambda: models.Agent
 )
 _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
     "POST",
     "/agents/search",
-    (Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),
-    returns=lambda: list[models.Agent],
+    parameters=(Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),
     safe=True,
+    returns=lambda: list[models.Agent],
 )
 
 

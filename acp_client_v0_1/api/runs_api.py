@@ -18,54 +18,45 @@ __all__ = ["RunsApi"]
 _CREATE_RUN: Operation[models.Run] = Operation(
     "POST",
     "/runs",
-    (Parameter("run_create", "body", lambda: models.RunCreate),),
+    parameters=(Parameter("run_create", "body", lambda: models.RunCreate),),
     returns=lambda: models.Run,
 )
 _DELETE_RUN: Operation[models.Run] = Operation(
-    "DELETE",
-    "/runs/{run_id}",
-    (Parameter("run_id", "path", str),),
-    returns=lambda: models.Run,
+    "DELETE", "/runs/{run_id}", returns=lambda: models.Run
 )
 _GET_RUN: Operation[models.Run] = Operation(
-    "GET",
-    "/runs/{run_id}",
-    (Parameter("run_id", "path", str),),
-    returns=lambda: models.Run,
-    safe=True,
+    "GET", "/runs/{run_id}", safe=True, returns=lambda: models.Run
 )
 _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
     "GET",
     "/runs/{run_id}/output",
-    (
-        Parameter("run_id", "path", str),
+    parameters=(
         Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
     ),
-    returns=lambda: models.RunOutput,
     safe=True,
     empty_on_204=True,
+    returns=lambda: models.RunOutput,
 )
 _GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Operation(
     "GET",
     "/runs/{run_id}/stream",
-    (Parameter("run_id", "path", str),),
-    returns=lambda: models.RunOutputStream,
     accept="text/event-stream, application/json",
-    safe=True,
     streaming=True,
+    safe=True,
+    returns=lambda: models.RunOutputStream,
 )
 _RESUME_RUN: Operation[models.Run] = Operation(
     "POST",
     "/runs/{run_id}",
-    (Parameter("run_id", "path", str), Parameter("body", "body", dict)),
+    parameters=(Parameter("body", "body", dict),),
     returns=lambda: models.Run,
 )
 _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
     "POST",
     "/runs/search",
-    (Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
-    returns=lambda: list[models.Run],
+    parameters=(Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
     safe=True,
+    returns=lambda: list[models.Run],
 )
 
 

@@ -18,49 +18,30 @@ __all__ = ["ThreadsApi"]
 _CREATE_THREAD: Operation[models.Thread] = Operation(
     "POST",
     "/threads",
-    (Parameter("thread_create", "body", lambda: models.ThreadCreate),),
+    parameters=(Parameter("thread_create", "body", lambda: models.ThreadCreate),),
     returns=lambda: models.Thread,
 )
 _DELETE_THREAD: Operation[models.Thread] = Operation(
-    "DELETE",
-    "/threads/{thread_id}",
-    (Parameter("thread_id", "path", str),),
-    returns=lambda: models.Thread,
+    "DELETE", "/threads/{thread_id}", returns=lambda: models.Thread
 )
 _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
-    "GET",
-    "/runs/{run_id}/threadstate",
-    (Parameter("run_id", "path", str),),
-    returns=lambda: dict[str, Any],
-    safe=True,
+    "GET", "/runs/{run_id}/threadstate", safe=True, returns=lambda: dict[str, Any]
 )
 _GET_THREAD: Operation[models.Thread] = Operation(
-    "GET",
-    "/threads/{thread_id}",
-    (Parameter("thread_id", "path", str),),
-    returns=lambda: models.Thread,
-    safe=True,
+    "GET", "/threads/{thread_id}", safe=True, returns=lambda: models.Thread
 )
 _GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
-    "GET",
-    "/threads/{thread_id}/history",
-    (Parameter("thread_id", "path", str),),
-    returns=lambda: list[models.Run],
-    safe=True,
+    "GET", "/threads/{thread_id}/history", safe=True, returns=lambda: list[models.Run]
 )
 _GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
-    "GET",
-    "/threads/{thread_id}/state",
-    (Parameter("thread_id", "path", str),),
-    returns=lambda: dict[str, Any],
-    safe=True,
+    "GET", "/threads/{thread_id}/state", safe=True, returns=lambda: dict[str, Any]
 )
 _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
     "POST",
     "/threads/search",
-    (Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
-    returns=lambda: list[models.Thread],
+    parameters=(Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
     safe=True,
+    returns=lambda: list[models.Thread],
 )
 
 

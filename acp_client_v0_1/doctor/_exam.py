@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import acp_client_v0_1 as acp
 from acp_client_v0_1._errors import one_line, package_logger
 from acp_client_v0_1._http.retry import failure_of
-from acp_client_v0_1._operation import Operation, Parameter
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1.doctor import _report, _words
 from acp_client_v0_1.doctor._report import Finding, NotTried, Operations, Verdict
 from acp_client_v0_1.handles._rules import is_unserved
@@ -38,8 +38,7 @@ READS = [n for n in dir(Operations) if n.startswith(("get_", "search_")) and "_w
 # and `/agents/{id}`, and may have any JSON for a state.
 _ACP_ALONE = {*READS} - {"get_run", "get_agent_by_id", "get_thread_state", "get_run_threadstate"}
 # Where ACP 0.2 and later have the output of a run.
-_RUN_ID = Parameter("run_id", "path", str)
-_WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", (_RUN_ID,), lambda: dict)
+_WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", lambda: dict)
 
 
 class Answer(NamedTuple):
