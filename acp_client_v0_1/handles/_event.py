@@ -8,9 +8,8 @@ Invariants: no I/O; an update that is recognized as a replay is not handed out.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.streaming import ServerSentEvent
 
-_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
 # The contract's events are called "agent_event". An event without a name counts as "message".
 _NAMES = frozenset(("agent_event", "message"))
 
@@ -54,14 +52,10 @@ class RunEvent:
     id: str
     data: CustomRunResultUpdate | RunResult
     gap: StreamGap | None = None
-    # The run was created without ``streaming``, so this result is its only event.
-    _alone: bool = field(default=False, repr=False)
 
     @property
     def update(self) -> dict[str, Any] | None:
         """The update, in the agent's own schema, unless the event is a result."""
-        if self._alone:
-            warnings.warn(_NO_UPDATES, stacklevel=2)
         data = self.data
         return data.update if isinstance(data, CustomRunResultUpdate) else None
 

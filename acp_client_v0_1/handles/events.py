@@ -469,8 +469,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
-                plain = core.creation is not None and core.creation.streaming is None
-                self._values = iter((RunEvent("", output, _alone=plain),))
+                self._values = iter((RunEvent("", output),))
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(core.failed(output, self._wait).status_name)
