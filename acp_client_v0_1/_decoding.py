@@ -26,7 +26,7 @@ from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, Respon
 # `ApiException.data` has at most this many levels of JSON, because other code, such as pickle,
 # walks through the levels by recursion.
 _DEEPEST = 100
-# At most this many bytes of JSON are parsed for `ApiException.data`. JSON such as `[{},{},…]` takes
+# At most this many characters of JSON become `ApiException.data`. JSON such as `[{},{},…]` takes
 # 24 times its size once it is parsed.
 _MOST_DATA = 1_048_576
 _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
@@ -105,7 +105,8 @@ def _explanation(
         f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
         for fault in (first, *others)
     )
-    newer = _NEWER if _is_of_a_later_protocol(_data(content, "")) else ""
+    data = _data(content.decode("utf-8", "replace"))
+    newer = _NEWER if _is_of_a_later_protocol(data) else ""
     told = "" if media_type == "application/json" else f" ({media_type})"
     return f"the response{told} does not fit the contract, {expected}: {faults}{newer}"
 
@@ -125,26 +126,22 @@ def _named(kind: Any) -> str:
 def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, Any]:
     """Return the text and the data of a response without the credentials that it echoes."""
     # Error texts are decoded as UTF-8, whatever charset is named. Nearly all of them are ASCII.
-    text = content.decode("utf-8", "replace")
-    body = response.hidden(text)
-    return body, _data(content if body == text else body.encode(), body)
+    body = response.hidden(content.decode("utf-8", "replace"))
+    return body, _data(body)
 
 
-def _data(content: bytes, text: str) -> Any:
+def _data(text: str) -> Any:
     """Return the parsed JSON of an error's body.
 
     Return the text if the body is large, deep or not JSON, and None if the body is empty.
     """
-    if not content:
+    if not text:
         return None
-    if len(content) > _MOST_DATA:
+    if len(text) > _MOST_DATA:
         return text
-    # If json gets bytes, it finds UTF-16 by itself.
-    readings: tuple[str | bytes, ...] = (text, content)
-    for reading in readings:
-        with contextlib.suppress(ValueError, RecursionError):
-            data = json.loads(reading)
-            return text if _is_deep(data) else data
+    with contextlib.suppress(ValueError, RecursionError):
+        data = json.loads(text)
+        return text if _is_deep(data) else data
     return text
 
 

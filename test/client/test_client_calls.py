@@ -156,7 +156,6 @@ def test_a_credential_of_a_call_is_not_shown(place: str, caplog: pytest.LogCaptu
 
 
 NESTED = {levels: '{"detail":' * levels + '"no"' + "}" * levels for levels in (99, 100, 900)}
-UTF_16 = '{"detail": "é"}'.encode("utf-16-le")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,6 @@ UTF_16 = '{"detail": "é"}'.encode("utf-16-le")
     [
         *(("é\\q-".encode(), f"text/plain; charset={name}", "é\\q-", "é\\q-") for name in CHARSETS),
         (b"\xe9", "text/plain; charset=iso-8859-1", "\ufffd", "\ufffd"),
-        (UTF_16, "application/json", UTF_16.decode("utf-8", "replace"), "é"),
         (NESTED[99].encode(), "application/json", NESTED[99], json.loads(NESTED[99])["detail"]),
         (NESTED[100].encode(), "application/json", NESTED[100], NESTED[100]),
         (NESTED[900].encode(), "application/json", NESTED[900], NESTED[900]),
