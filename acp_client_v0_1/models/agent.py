@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from uuid import UUID
-
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_metadata import AgentMetadata
 
@@ -22,7 +19,3 @@ class Agent(schema.Model):
 
     agent_id: schema.Identifier
     metadata: AgentMetadata
-
-    if TYPE_CHECKING:
-
-        def __init__(self, *, agent_id: str | UUID, metadata: AgentMetadata) -> None: ...

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
+from typing import Literal
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
@@ -26,14 +25,3 @@ class CustomRunResultUpdate(schema.Model):
     run_id: schema.Identifier
     status: RunStatus
     update: schema.JsonObject
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            type: Literal["custom"] = "custom",
-            run_id: str | UUID,
-            status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
-            update: dict[str, Any],
-        ) -> None: ...

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
-from uuid import UUID
-
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_status import RunStatus
@@ -34,17 +30,3 @@ class Run(schema.Model):
     created_at: schema.Timestamp
     updated_at: schema.Timestamp
     status: RunStatus
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            creation: RunCreate,
-            run_id: str | UUID,
-            agent_id: str | UUID,
-            thread_id: str | UUID | None = None,
-            created_at: datetime,
-            updated_at: datetime,
-            status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
-        ) -> None: ...

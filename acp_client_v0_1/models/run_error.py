@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-from uuid import UUID
+from typing import Literal
 
 from acp_client_v0_1 import _schema as schema
 
@@ -25,14 +24,3 @@ class RunError(schema.Model):
     run_id: schema.Identifier
     errcode: schema.StrictInt
     description: schema.StrictStr
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            type: Literal["error"] = "error",
-            run_id: str | UUID,
-            errcode: int,
-            description: str,
-        ) -> None: ...

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["Thread"]
@@ -23,13 +20,3 @@ class Thread(schema.Model):
     thread_id: schema.Identifier
     agent_id: schema.Identifier
     metadata: schema.JsonObject | None = None
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            thread_id: str | UUID,
-            agent_id: str | UUID,
-            metadata: dict[str, Any] | None = None,
-        ) -> None: ...
