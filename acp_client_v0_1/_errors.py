@@ -21,8 +21,6 @@ from functools import partial
 from inspect import currentframe
 from typing import Any, ClassVar, cast
 
-from typing_extensions import TypedDict
-
 # A traceback shows this module for all errors.
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"
 # The description of a value that does not fit a schema has at most this many characters.
@@ -149,17 +147,6 @@ class ApiAttributeError(_ArgumentError, AttributeError):
 
 class ApiKeyError(_ArgumentError, KeyError):
     """A key is missing; also a ``KeyError``."""
-
-
-class ResponseFields(TypedDict, total=False):
-    """The fields of the response, for errors whose constructors take further arguments."""
-
-    http_resp: Any
-    status: int | None
-    headers: Mapping[str, str] | None
-    body: str | None
-    method: str | None
-    url: str | None
 
 
 class ApiException(OpenApiException):

@@ -7,10 +7,11 @@ that handles only other errors does not load urllib3.
 
 from __future__ import annotations
 
-from typing_extensions import Unpack
+from typing import Any
+
 from urllib3.exceptions import HTTPError
 
-from acp_client_v0_1._errors import ApiException, ResponseFields, one_line, short
+from acp_client_v0_1._errors import ApiException, one_line, short
 
 __all__ = ["ApiTimeoutError", "ConnectionException", "NameResolutionException"]
 __all__ += ["ProtocolException", "ProxyException", "StreamInterrupted", "TLSException"]
@@ -66,9 +67,7 @@ class StreamInterrupted(TransportException):
         response: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """
 
-    def __init__(
-        self, *, last_event_id: str, reason: str, **response: Unpack[ResponseFields]
-    ) -> None:
+    def __init__(self, *, last_event_id: str, reason: str, **response: Any) -> None:
         super().__init__(reason=reason, **response)
         self.last_event_id = last_event_id
 

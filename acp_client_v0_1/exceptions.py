@@ -43,9 +43,7 @@ path; request headers are never kept, so credentials cannot appear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-from typing_extensions import Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from acp_client_v0_1._errors import (
     ApiAttributeError,
@@ -54,7 +52,6 @@ from acp_client_v0_1._errors import (
     ApiTypeError,
     ApiValueError,
     OpenApiException,
-    ResponseFields,
     one_line,
     render_path,
     short,
@@ -132,13 +129,7 @@ class StreamDecodeError(ApiException):
     """
 
     def __init__(
-        self,
-        *,
-        event_id: str,
-        event_name: str,
-        excerpt: str,
-        reason: str,
-        **response: Unpack[ResponseFields],
+        self, *, event_id: str, event_name: str, excerpt: str, reason: str, **response: Any
     ) -> None:
         super().__init__(reason=reason, **response)
         self.event_id = event_id
@@ -161,7 +152,7 @@ class _TooLarge(ApiException):
     _before_reason: ClassVar[str] = ": "
     _what: ClassVar[str]
 
-    def __init__(self, *, limit: int, **response: Unpack[ResponseFields]) -> None:
+    def __init__(self, *, limit: int, **response: Any) -> None:
         super().__init__(reason=f"{self._what}={limit}", **response)
         self.limit = limit
 
