@@ -258,12 +258,12 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
 
 UNUSABLE = {
     "HOST": ["localhost"],
-    "TIMEOUT": ["soon", "0", "1,2,3", "1_0", "٣"],
+    "TIMEOUT": ["soon", "0", "1,2,3", "nan"],
     "STREAM_TIMEOUT": ["-1"],
     "RETRIES": ["-1", "many"],
     "BLOCK_MARGIN": ["none", "-1"],
     "CONNECTION_POOL_MAXSIZE": ["0", "1.5"],
-    "MAX_EVENT_BYTES": ["64M", "1" * 16],
+    "MAX_EVENT_BYTES": ["64M"],
     "MAX_RESPONSE_BYTES": ["0"],
     "VERIFY_SSL": ["perhaps"],
     "DEBUG": ["2"],
