@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
@@ -23,7 +22,6 @@ from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized, with_info
-from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import Operation
@@ -48,8 +46,6 @@ T = TypeVar("T")
 CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
-
-_log = package_logger(__name__)
 
 
 @our_names
@@ -297,14 +293,8 @@ class ApiClient(NoSettings, DropInClient):
         self, operation: Operation[Any], response: acp.rest.RESTResponse
     ) -> streaming.EventStream[Any]:
         body: StreamedResponse = response
-        if response.status == 204:
-            _log.info(
-                "%s %s: 204, a stream without events: the run does not stream, or Last-Event-ID "
-                "names its last event",
-                response.method,
-                urlsplit(response.url).path,
-            )
-        else:
+        # A 204 is a stream without events.
+        if response.status != 204:
             check_event_stream(response)
             if (observer := self.rest_client.observer) is not None:
                 body = observer.reading(response)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -278,12 +277,3 @@ def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
                 assert again.last_event_id == ""
     for request in server.requests[1:]:
         assert request.headers["last-event-id"].encode("latin-1") == event_id.encode()
-
-
-def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with streaming(head(204)) as (runs, _), caplog.at_level(logging.INFO, "acp_client_v0_1"):
-        assert numbers(runs.get_run_stream("r")) == []
-    (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith("GET /runs/r/stream: 204")
-    assert "the run does not stream" in message
-    assert "Last-Event-ID" in message
