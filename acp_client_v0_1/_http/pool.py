@@ -25,10 +25,10 @@ import os
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from urllib3.connection import HTTPConnection, ProxyConfig
 from urllib3.exceptions import EmptyPoolError
@@ -41,7 +41,7 @@ from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import TLSSettings, check_settings, tls_context
+from acp_client_v0_1._http.tls import check_settings, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -113,22 +113,10 @@ def _close_all(idle: deque[Connection]) -> None:
             idle.pop().close()
 
 
-class PoolSettings(TLSSettings, Protocol):
-    """The settings of a `Configuration` that this module uses."""
-
-    proxy: str | None
-    no_proxy: str | None
-    proxy_headers: dict[str, str]
-    proxy_ssl_context: ssl.SSLContext | None
-    socket_options: Sequence[tuple[int, int, int | bytes]] | None
-    tls_server_name: str | None
-    connection_pool_maxsize: int
-
-
 class Pools:
-    """The pools of a client, by origin."""
+    """The pools of a client, by origin, as its `Configuration` says."""
 
-    def __init__(self, configuration: PoolSettings) -> None:
+    def __init__(self, configuration: Any) -> None:
         check_settings(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize

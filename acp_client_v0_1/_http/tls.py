@@ -15,7 +15,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -25,20 +25,8 @@ from acp_client_v0_1.exceptions import ApiValueError
 _REPLACED = ("verify_ssl", "assert_hostname", "ssl_ca_cert", "ca_cert_data", "cert_file")
 
 
-class TLSSettings(Protocol):
-    """The settings of a `Configuration` that this module uses."""
-
-    ssl_context: ssl.SSLContext | None
-    verify_ssl: bool
-    assert_hostname: str | bool | None
-    ssl_ca_cert: str | None
-    ca_cert_data: str | bytes | None
-    cert_file: str | None
-    key_file: str | None
-
-
-def check_settings(configuration: TLSSettings) -> None:
-    """Raise `ApiValueError` if settings of TLS do not go together."""
+def check_settings(configuration: Any) -> None:
+    """Raise `ApiValueError` if settings of TLS in a `Configuration` do not go together."""
     replaced = [name for name in _REPLACED if getattr(configuration, name) not in (None, True)]
     if configuration.ssl_context is not None and replaced:
         raise ApiValueError(f"{replaced[0]} cannot be used with ssl_context: set up the context")
@@ -46,14 +34,15 @@ def check_settings(configuration: TLSSettings) -> None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
-def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
+def tls_context(configuration: Any, *, with_identity: bool) -> ssl.SSLContext:
     """Make a TLS context. It sends the client's certificate if ``with_identity`` is true.
 
     A context of the user's may hold a certificate, too, so it is used only with an identity.
     """
     check_settings(configuration)
-    if with_identity and configuration.ssl_context is not None:
-        return configuration.ssl_context
+    own: ssl.SSLContext | None = configuration.ssl_context
+    if with_identity and own is not None:
+        return own
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
     # Early versions of Python 3.10 and 3.11 set this option. With it, they take a truncated body
@@ -68,7 +57,7 @@ def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLCo
     return context
 
 
-def _load_trust(context: ssl.SSLContext, configuration: TLSSettings) -> None:
+def _load_trust(context: ssl.SSLContext, configuration: Any) -> None:
     if configuration.ssl_ca_cert is not None:
         with _named("a file of certificates (PEM)", {"ssl_ca_cert": configuration.ssl_ca_cert}):
             context.load_verify_locations(cafile=configuration.ssl_ca_cert)
