@@ -18,9 +18,9 @@ from typing import Annotated, Any, cast, get_args, get_origin
 from pydantic import FailFast, TypeAdapter, ValidationError
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._errors import html_title
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
+from acp_client_v0_1._text import SEARCHED, html_title
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
 # `ApiException.data` has at most this many levels of JSON, because other code, such as pickle,
@@ -30,8 +30,6 @@ _DEEPEST = 100
 # 24 times its size once it is parsed.
 _MOST_DATA = 1_048_576
 _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
-# A page is searched for its title up to this byte.
-_SEARCHED = 10_000
 
 
 @cache
@@ -92,7 +90,7 @@ def _explanation(
         held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"
         return f"the response {held}, {expected} as JSON"
     media_type = response.headers.get("Content-Type") or "no content type"
-    beginning = content[:_SEARCHED].decode("utf-8", "replace").lstrip()
+    beginning = content[:SEARCHED].decode("utf-8", "replace").lstrip()
     if beginning[:1] == "<":
         named = f' titled "{title}"' if (title := html_title(beginning)) else ""
         # The first question is left where the message is quoted in another one, and cut.

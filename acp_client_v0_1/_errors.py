@@ -1,36 +1,25 @@
-"""The base classes of the error tree, and the functions that write an error's message.
+"""The base classes of the error tree, and how the message of a call is written.
 
 `exceptions` is the public home of these classes and draws the tree. Classes that load later derive
 from these without loading `exceptions`. A class declares the status that it stands for:
 ``class NotFoundException(ApiException, status=404)``.
 
 Invariants: an error pickles by its attributes, so a constructor may have any arguments. `str()` of
-an error, and each log record of a `package_logger`, is one bounded, printable line, even if the
-server sent megabytes. Everything that quotes a server goes through `one_line`.
+an error is one bounded, printable line, even if the server sent megabytes. Everything that quotes a
+server goes through `one_line`.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from functools import partial
-from inspect import currentframe
 from typing import Any, ClassVar, cast
+
+from acp_client_v0_1._text import SEARCHED, html_title, one_line, short
 
 # A traceback shows this module for all errors.
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"
-# The description of a value that does not fit a schema has at most this many characters.
-LONGEST_MESSAGE = 300
-# No line has more characters than this.
-_LONGEST_LINE = 1_000
-# A text is searched for a message up to this character.
-_SEARCHED = 10_000
-# Python calls the joiners unprintable, but some scripts and emoji need them.
-_JOINERS = "\u200c\u200d"
 # This matches the scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not. A
 # redirect may lead to a URL without a scheme, such as "//user:password@host/".
 _AUTHORITY = re.compile(r"\A(//|(?:(?!://)[^?#])*://)([^/?#]*)")
@@ -39,10 +28,6 @@ LONGEST_OF_A_RUN = 240
 # This matches two URLs with a space between them: the URL of a request with http, and the same URL
 # with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
-# An id of these characters can be pasted into a command. A shell and xargs take quotes, backslashes
-# and spaces away, and may split an id that contains any of them. An id that begins with "-" or "."
-# could be taken for an option or a file.
-HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 PROXY_CREDENTIALS = "; its URL needs the right user:password@"
 _SET_HOST = "set host to a URL that begins with"
@@ -305,55 +290,6 @@ class ApiException(OpenApiException):
             yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
 
 
-# Messages: from what a server sent to one bounded, printable line.
-
-
-def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
-    """Write a text in one bounded line. Otherwise a server's message could fake a line of a log.
-
-    White space collapses. U+FFFD replaces control characters, which could recolour a terminal. A
-    text that is too long is cut, and ends in an ellipsis.
-    """
-    if text is None:
-        return ""
-    line = " ".join(str(text)[:_SEARCHED].split())
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def short(text: object) -> str:
-    """Write an id or a name in one line that leaves room for the rest of a message."""
-    return one_line(text, 100)
-
-
-def warn_caller(message: str, kind: type[Warning] = UserWarning) -> None:
-    """Warn in one line. The warning names the line that has called this package."""
-    # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.
-    frame, level = currentframe(), 1
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(one_line(message), kind, stacklevel=level)
-
-
-def package_logger(name: str) -> logging.Logger:
-    """Return a logger whose records are one line each. A closed stderr ends no call."""
-    logger = logging.getLogger(name)
-    # The class of the logger stays as it is: `logging.setLoggerClass` may have chosen it.
-    vars(logger)["handle"] = partial(_handle, partial(type(logger).handle, logger))
-    return logger
-
-
-def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            each if isinstance(each, (int, float)) else one_line(each) for each in record.args
-        )
-    # If stderr is closed, `logging` raises this while it reports that it cannot write there.
-    with suppress(ValueError):
-        handle(record)
-
-
 def _without_userinfo(url: str | None) -> str | None:
     if url is None or "@" not in url:
         return url
@@ -386,7 +322,7 @@ def _message_in(data: Any) -> str:
         items = cast("Sequence[object]", data)
         return "; ".join(_field_error(item) for item in items[:5])
     if isinstance(data, str) and data.lstrip()[:1] == "<":
-        page = data[:_SEARCHED]
+        page = data[:SEARCHED]
         return html_title(page) or one_line(re.sub(r"<[^<>]*>", " ", page))
     return one_line(data)
 
@@ -401,8 +337,3 @@ def _field_error(item: Any) -> str:
         field = place if isinstance(place, str) else None
         return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
-
-
-def html_title(text: str) -> str:
-    title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
-    return one_line(title[1]) if title else ""

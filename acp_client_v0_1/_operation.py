@@ -23,9 +23,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from acp_client_v0_1._arguments import refuse_token, wrong_type
-from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, any_null
 from acp_client_v0_1._schema.free_json import is_plain, not_json, parts_of
+from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")

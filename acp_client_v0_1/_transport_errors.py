@@ -11,7 +11,8 @@ from typing import Any
 
 from urllib3.exceptions import HTTPError
 
-from acp_client_v0_1._errors import ApiException, one_line, short
+from acp_client_v0_1._errors import ApiException
+from acp_client_v0_1._text import one_line, short
 
 __all__ = ["ApiTimeoutError", "ConnectionException", "NameResolutionException"]
 __all__ += ["ProtocolException", "ProxyException", "StreamInterrupted", "TLSException"]

@@ -52,11 +52,10 @@ from acp_client_v0_1._errors import (
     ApiTypeError,
     ApiValueError,
     OpenApiException,
-    one_line,
     render_path,
-    short,
 )
 from acp_client_v0_1._lazy import lazy_exports
+from acp_client_v0_1._text import one_line, short
 
 if TYPE_CHECKING:
     from acp_client_v0_1._transport_errors import *

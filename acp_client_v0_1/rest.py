@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
-from acp_client_v0_1._errors import PROXY_CREDENTIALS, one_line, package_logger
+from acp_client_v0_1._errors import PROXY_CREDENTIALS
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
@@ -31,6 +31,7 @@ from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target
+from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._errors import one_line, short
 from acp_client_v0_1._http.urls import parse_target
+from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.exceptions import RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted

@@ -37,7 +37,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._errors import warn_caller
 from acp_client_v0_1._http.attempt import PIECE, Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
@@ -45,6 +44,7 @@ from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, connection_broke, decrypted
+from acp_client_v0_1._text import warn_caller
 
 # Some servers close a connection that has been idle for only a few seconds. If a request is on its
 # way at that moment, the request fails, and nobody knows whether the server carried it out. So a

@@ -24,13 +24,13 @@ from typing import TypeAlias
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
 
-from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.attempt import PIECE
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import Decoder, coding_of
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import failure_of_status
+from acp_client_v0_1._text import short
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 RawResponse: TypeAlias = BaseHTTPResponse

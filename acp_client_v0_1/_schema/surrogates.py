@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
-from acp_client_v0_1._errors import one_line
+from acp_client_v0_1._text import one_line
 
 T = TypeVar("T")
 

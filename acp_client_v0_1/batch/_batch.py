@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
-from acp_client_v0_1._errors import warn_caller
+from acp_client_v0_1._text import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress

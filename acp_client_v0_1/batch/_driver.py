@@ -19,9 +19,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
+from acp_client_v0_1._text import short
 from acp_client_v0_1.batch._blame import Blame
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException

@@ -22,8 +22,8 @@ from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.slots import Inbox
+from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token

@@ -15,9 +15,9 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Literal
 
-from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag, Inbox
+from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.batch._driver import BatchEnded, RunDriver
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1._http.retry import failure_of
+from acp_client_v0_1._text import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
 from acp_client_v0_1.cli._output import TOKEN, Output, notice
 from acp_client_v0_1.handles._records import outcome_of

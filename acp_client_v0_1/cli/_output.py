@@ -184,7 +184,7 @@ class Output:
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
             # --help loads this module, too, and should not wait for the import of `logging`.
-            from acp_client_v0_1._errors import HARMLESS_ID
+            from acp_client_v0_1._text import HARMLESS_ID
 
             if HARMLESS_ID.fullmatch(id := id or ""):
                 return id

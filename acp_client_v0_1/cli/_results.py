@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
-from acp_client_v0_1._errors import HARMLESS_ID
+from acp_client_v0_1._text import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import WrongUsage
 
 # This matches the line of a final outcome, up to its status. The rest of the line does not count,

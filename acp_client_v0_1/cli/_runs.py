@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._errors import one_line
+from acp_client_v0_1._text import one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, notice

@@ -15,9 +15,9 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._errors import one_line, package_logger
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import Operation
+from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.doctor import _report, _words
 from acp_client_v0_1.doctor._report import Finding, NotTried, Operations, Verdict
 from acp_client_v0_1.handles._rules import is_unserved

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.retry import failure_of
+from acp_client_v0_1._text import one_line
 from acp_client_v0_1.handles._rules import is_unserved
 
 Verdict: TypeAlias = Literal["works", "differs", "missing", "limited", "not tried"]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._text import short
 from acp_client_v0_1.exceptions import ApiException, NotFoundException
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun
 from acp_client_v0_1.handles._match import check_mark

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from acp_client_v0_1._errors import AMBIGUOUS, one_line, short
+from acp_client_v0_1._errors import AMBIGUOUS
 from acp_client_v0_1._http.retry import failure_of
+from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._errors import HARMLESS_ID, one_line, package_logger, short
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,

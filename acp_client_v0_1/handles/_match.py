@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1._errors import short, warn_caller
+from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
 

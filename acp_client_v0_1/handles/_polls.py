@@ -9,8 +9,8 @@ import math
 import sys
 from collections.abc import Callable
 
-from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
+from acp_client_v0_1._text import short
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 from acp_client_v0_1.handles._known import KnownRun
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full

@@ -27,9 +27,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from acp_client_v0_1._arguments import imported, wrong_type
-from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line, warn_caller
 from acp_client_v0_1._operation import Parameter, content_of
 from acp_client_v0_1._schema.free_json import JsonCopy
+from acp_client_v0_1._text import one_line, warn_caller
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -47,6 +47,8 @@ _Fault = tuple[list[str | int], str]
 # If a schema has references or an "unevaluated…", the check of one value takes at most this many
 # steps.
 _MOST_STEPS = 200_000
+# The description of a value that does not fit a schema has at most this many characters.
+_LONGEST_MESSAGE = 300
 # The faults of one value are listed if they are estimated to take at most this many bytes. The
 # package makes all faults at once, each with a copy of the part that does not fit: 4,000 faults of
 # a value of 200 KB take 3 GB. The estimate may be too low: in measurements, faults took up to 5
@@ -215,7 +217,7 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     try:
         faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
-        why = one_line(error, LONGEST_MESSAGE)
+        why = one_line(error, _LONGEST_MESSAGE)
         warn_caller(f"{what} was not checked: the agent's schema cannot be used: {why}")
         return
     except (TypeError, ValueError) as error:
@@ -277,7 +279,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
         return
     if _can_be_listed(schema, value):
         for fault in validator.iter_errors(value):
-            yield list(fault.instance_path), one_line(fault.message, LONGEST_MESSAGE)
+            yield list(fault.instance_path), one_line(fault.message, _LONGEST_MESSAGE)
     else:
         yield [], "the faults are not listed, as they could fill the memory"
 
@@ -405,4 +407,4 @@ def _referred(schema: Mapping[str, Any], reference: str) -> Any:
 
 def _path(what: str, steps: list[str | int]) -> str:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return one_line(what + path, LONGEST_MESSAGE)
+    return one_line(what + path, _LONGEST_MESSAGE)

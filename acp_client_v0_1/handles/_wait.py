@@ -36,9 +36,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from urllib3 import HTTPHeaderDict
 
-from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import RetryPolicy, failure_of, retry_after
+from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 from acp_client_v0_1.handles._health import Action, Health, Turns

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, short, warn_caller
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1._text import one_line, short, warn_caller
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Unpack
 
 from acp_client_v0_1._arguments import OneThread, check_arguments
-from acp_client_v0_1._errors import short
 from acp_client_v0_1._names import our_names
+from acp_client_v0_1._text import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._match import is_on

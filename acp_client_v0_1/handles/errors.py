@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from acp_client_v0_1._errors import one_line, short
+from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:

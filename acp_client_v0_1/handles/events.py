@@ -24,9 +24,9 @@ from typing_extensions import Self
 
 from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of
 from acp_client_v0_1._http.slots import Flag
+from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, refuse_token
-from acp_client_v0_1._errors import short
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1._text import short
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import OneThread
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._text import short
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.streaming._reader import EventReader
 from acp_client_v0_1.streaming.event import ServerSentEvent

@@ -8,7 +8,6 @@ Whatever a user can see is tested by public names. If one of these parts moves, 
 from __future__ import annotations
 
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._errors import package_logger, warn_caller
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.call import Call, redirected
@@ -30,6 +29,7 @@ from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
 from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1._schema import Model, OpenEnum
 from acp_client_v0_1._schema.one_of import OneOf
+from acp_client_v0_1._text import package_logger, warn_caller
 from acp_client_v0_1.api.runs_api import _CREATE_RUN as CREATE_RUN
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import _earlier_creates as earlier_creates
