@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard, cast
 
 from acp_client_v0_1._arguments import seconds_of, wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -112,7 +112,7 @@ def resolve_timeout(
     ``block_window`` is the time for which the server may hold a long poll, or None for other calls.
     """
     if request_timeout is None:
-        limits: Any = tuple(default) if isinstance(default, list) else default
+        limits = tuple(cast("list[object]", default)) if isinstance(default, list) else default
         return _configured(limits, total, block_window, margin)
     timeout = Timeout.of(request_timeout)
     if block_window is None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import isfunction, signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from acp_client_v0_1._errors import ApiAttributeError, ApiTypeError
 
@@ -112,7 +112,8 @@ def our_names(cls: type[T]) -> type[T]:
     """Let a class name what was meant by an unknown attribute, or by a keyword of its methods."""
     for name, method in list(vars(cls).items()):
         if isinstance(method, classmethod):
-            setattr(cls, name, classmethod(explained(method.__func__)))
+            function = cast("classmethod[Any, ..., Any]", method).__func__
+            setattr(cls, name, classmethod(explained(function)))
         # `ApiClient.call` and its kin get no keywords, and each request passes through one of them.
         elif isfunction(method) and (name[0] != "_" or name == "__init__") and name[:4] != "call":
             setattr(cls, name, explained(method, cls))

@@ -47,7 +47,7 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundExce
 from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._records import json_line, outcome_of
-from acp_client_v0_1.handles._schemas import dict_of, json_digest
+from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch, RunFailed, RunGone
@@ -193,7 +193,7 @@ class Batch:
         given = given_options(agent.map, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
-        config = given.get("config")
+        config: dict[str, Any] | None = given.get("config")
         fields = {name: json_digest(value)[:8] for name, value in (config or {}).items()}
         header = Header(agent.agent_id, server, json_digest(config), mark, fields)
 
@@ -490,15 +490,15 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
     # pandas' to_dict() gives a dict for each column, from the number of a row to its value.
-    columns = [*inputs.values()][:1] if isinstance(inputs, Mapping) else []
+    columns = members_of(inputs).values()
     by_column = any(isinstance(column, Mapping) and 0 in column for column in columns)
     if by_column or (hasattr(inputs, "to_dict") and hasattr(inputs, "columns")):
         call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         hint = "; pass [input] for one" if isinstance(inputs, Mapping) else ""
-        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}{hint}")
 
 

@@ -26,7 +26,7 @@ Invariants: no I/O.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
@@ -140,12 +140,11 @@ def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
 def _has(found: Any, wanted: Any) -> bool:
     """Tell whether ``found`` contains ``wanted``. A server may add keys and nulls of its own."""
     if isinstance(wanted, dict):
-        members: dict[str, Any] = found if isinstance(found, dict) else {}
-        parts: dict[str, Any] = wanted
+        members = cast("dict[str, Any]", found if isinstance(found, dict) else {})
+        parts = cast("dict[str, Any]", wanted)
         return all(map(_has, map(members.get, parts), parts.values()))
     if isinstance(wanted, list) and isinstance(found, list):
-        values: list[object] = found
-        items: list[object] = wanted
+        values, items = cast("list[object]", found), cast("list[object]", wanted)
         return len(values) == len(items) and all(map(_has, values, items))
     # Python takes 1 and True for the same.
     same_kind = isinstance(found, bool) == isinstance(wanted, bool)

@@ -21,6 +21,9 @@ __all__ = ["RunOptions"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# The free objects of a create.
+_FREE = {"input", "config", "metadata"}
+
 
 class RunOptions(TypedDict, total=False):
     """The options of a create: the optional fields of `RunCreate`, apart from input and thread.
@@ -74,7 +77,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
     given: dict[str, Any] = {}
     for name, value in {**others, **options}.items():
         if value is not None:
-            is_free = name in ("input", "config", "metadata")
+            is_free = name in _FREE
             given[name] = dict_of(name, value) if is_free else value
     return given
 
@@ -83,7 +86,7 @@ def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     """Make a create from its fields."""
     # The free objects have been checked. Validation would copy them again, without the text of a
     # `JsonCopy`.
-    free = {name: value for name, value in given.items() if isinstance(value, dict)}
+    free = {name: given[name] for name in _FREE & given.keys()}
     fields = {**given, **dict.fromkeys(free), "agent_id": agent_id}
     try:
         # The constructor does the same, after a check for unknown names.

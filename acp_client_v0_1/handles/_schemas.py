@@ -108,7 +108,7 @@ def dict_of(name: str, value: object) -> JsonCopy:
     The caller may change the object at any time. So the object becomes JSON text here, once, and
     what is sent, digested and shown comes of this text.
     """
-    given: Any = value if type(value) is dict else _mapping_of(name, value)
+    given = cast("dict[str, Any]", value) if type(value) is dict else _mapping_of(name, value)
     try:
         copy = JsonCopy(to_json(given))
     except ValueError:
@@ -150,7 +150,7 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
     hint = f"; pass its {method}()" if method else ""
     if isinstance(value, str):
         hint = "; is it JSON text? Then pass json.loads(…)"
-    if isinstance(value, tuple) and any(hasattr(part, "to_dict") for part in value):
+    if any(hasattr(part, "to_dict") for part in _list(value)):
         hint = '; for the rows of a frame, pass frame.to_dict("records")'
     if iscoroutine(value):
         # Python warns of a coroutine that was neither awaited nor closed.
@@ -286,17 +286,17 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
 
 def _patterns(node: object) -> int:
     """Count the patterns that a part of a schema has itself."""
-    part = _object(node)
-    return len(_object(part.get("patternProperties"))) + ("pattern" in part)
+    part = members_of(node)
+    return len(members_of(part.get("patternProperties"))) + ("pattern" in part)
 
 
 def _matched(node: object, at: object) -> int:
     """Count the characters that the patterns of a part of a schema are matched against."""
-    part = _object(node)
-    of_names = len(_object(part.get("patternProperties")))
-    of_names += sum(map(_patterns, _nodes(_object(part.get("propertyNames")))))
+    part = members_of(node)
+    of_names = len(members_of(part.get("patternProperties")))
+    of_names += sum(map(_patterns, _nodes(members_of(part.get("propertyNames")))))
     text = len(at) if "pattern" in part and isinstance(at, str) else 0
-    return text + of_names * sum(map(len, _object(at)))
+    return text + of_names * sum(map(len, members_of(at)))
 
 
 def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -306,7 +306,7 @@ def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         node = pending.pop()
         if isinstance(node, Mapping):
             yield cast("Mapping[str, Any]", node)
-        pending += [*_object(node).values(), *_list(node)]
+        pending += [*members_of(node).values(), *_list(node)]
 
 
 def _refuse(uri: str) -> Any:
@@ -322,7 +322,7 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
     for count, (node, _) in enumerate(_steps(schema, pending)):
         if count == _MOST_STEPS:
             raise _UnusableSchema(f"its check takes more than {_MOST_STEPS:,} steps")
-        if node is not schema and not {"$id", "id"}.isdisjoint(_object(node)):
+        if node is not schema and not {"$id", "id"}.isdisjoint(members_of(node)):
             raise _UnusableSchema("a part of it has an $id of its own")
 
 
@@ -333,7 +333,7 @@ def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):
-        node = _object(part)
+        node = members_of(part)
         quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
         # `copies` estimates how many faults this step can have. Each fault has a copy of `at`, the
         # part of the value. If there is no fault, `_size` is not called, because it writes the
@@ -361,29 +361,30 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
         node, at = pending.pop()
         yield node, at
         in_place = [(each, at) for each in _list(node)]
-        for keyword, below in _object(node).items():
+        for keyword, below in members_of(node).items():
             if keyword in _REFERENCES:
                 in_place.append((_referred(schema, str(below)), at))
             elif keyword == "properties":
-                members = _object(at)
-                pending += [(s, members[k]) for k, s in _object(below).items() if k in members]
+                members = members_of(at)
+                pending += [(s, members[k]) for k, s in members_of(below).items() if k in members]
             elif keyword in _OF_CHILDREN:
-                inner = list(_object(below).values()) if keyword == "patternProperties" else below
-                children = [*_object(at).values(), *_list(at)]
+                inner = [*members_of(below).values()] if keyword == "patternProperties" else below
+                children = [*members_of(at).values(), *_list(at)]
                 if keyword == "propertyNames":
                     # For each name that does not fit, the package makes a fault with a copy of the
                     # whole object. Here the view `items()` stands for this copy: the view has a
                     # repr of about the same length, and `_steps` finds no members or items in it.
-                    children = [_object(at).items()] * len(_object(at))
+                    children = [members_of(at).items()] * len(members_of(at))
                 pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:
                 in_place.append((below, at))
             elif keyword in ("dependentSchemas", "dependencies"):
-                in_place.append((list(_object(below).values()), at))
-        pending += in_place if _UNEVALUATED.isdisjoint(_object(node)) else in_place * 3
+                in_place.append((list(members_of(below).values()), at))
+        pending += in_place if _UNEVALUATED.isdisjoint(members_of(node)) else in_place * 3
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def members_of(value: Any) -> Mapping[str, Any]:
+    """Return a value that is a mapping, or else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
@@ -397,7 +398,7 @@ def _referred(schema: Mapping[str, Any], reference: str) -> Any:
     try:
         for step in unquote(reference).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
-            part = _object(part)[name] if name in _object(part) else _list(part)[int(name)]
+            part = members_of(part)[name] if name in members_of(part) else _list(part)[int(name)]
     except (IndexError, ValueError):
         part = None
     if part is None or reference.partition("/")[0] != "#":
