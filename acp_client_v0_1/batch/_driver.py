@@ -27,7 +27,7 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
-from acp_client_v0_1.handles._create import Create, Search
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._match import check_mark, differences, plain_id
 from acp_client_v0_1.handles._options import creation_of
@@ -206,7 +206,7 @@ class RunDriver:
         creation = creation_of(plan.agent_id, given)
 
         def find_or_create() -> list[Run]:
-            if search_first and (found := self._find(task)):
+            if search_first and (found := self._find(task, creation)):
                 return found
             try:
                 return Create(creation, self._wait(), posts=_MOST_POSTS).run()
@@ -223,18 +223,17 @@ class RunDriver:
         if self._journal is not None:
             self._journal.started(task)
 
-    def _find(self, task: Task) -> list[Run]:
+    def _find(self, task: Task, creation: RunCreate) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created.
 
         Return the run and its duplicates, or an empty list if the run is to be created.
         """
         plan, clock = self.plan, timing()
-        known = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
         # If the earlier process was killed, its create may still be on its way. So for some
         # seconds, a search that found nothing is repeated.
         young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
-            return Search(known, self._wait(), longest=max(0.0, young)).run()
+            return Create(creation, self._wait()).search(max(0.0, young))
         except RunStartAmbiguous as error:
             # The create follows all the same in two cases:
             # - The caller accepts a second run.

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from acp_client_v0_1._text import short
-from acp_client_v0_1.exceptions import ApiException, NotFoundException
-from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun
+from acp_client_v0_1._text import one_line, short
+from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
+from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._match import check_mark
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
@@ -42,6 +42,27 @@ OnPending = Callable[[float, RunStatus], object]
 
 class RunCore(KnownRun):
     """One run, and the requests that reach it."""
+
+    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self._contact = contact
+
+    @classmethod
+    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
+        """Return the core of ``made[0]``.
+
+        The other runs are newer and have the same client token. Their ids become the `duplicates`
+        of the core.
+        """
+        run = made[0]
+        core = cls(runs, received_id("run_id", run), contact)
+        core.note(run)
+        core.duplicates = tuple([run.run_id for run in made[1:]])
+        return core
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_contact": None, "span": None}
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
@@ -72,12 +93,22 @@ class RunCore(KnownRun):
             timeout, caller = timing().quick, ONCE
         wait = Wait(contact, timeout, stop=stop, caller=caller, late=self._late_error)
         wait.what = what
-        tick = None if on_pending is None else partial(self._report, on_pending)
-        # A batch interrupts the requests of its threads itself, so its requests need not check
-        # `stop`.
-        if tick is not None or (stop is not None and not wait.caller.shared):
-            wait.watch(tick, every)
+        if on_pending is not None:
+            wait.watch(partial(self._report, on_pending), every)
         return wait
+
+    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
+        # A long id would leave no room for the error.
+        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
+        words = f"{run} {wait.what} after {elapsed:.1f} s"
+        if wait.stopped:
+            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
+        # The Retry-After comes before the error, because a long message loses its end.
+        elif wait.held > 0:
+            words += f"; Retry-After: {wait.held:.0f} s"
+        if error is not None:
+            words += f"; last error: {error.without('method', 'url')}"
+        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
 
     def _report(self, on_pending: OnPending, elapsed: float) -> None:
         on_pending(elapsed, self.status or RunStatus.PENDING)
@@ -144,7 +175,7 @@ class RunCore(KnownRun):
         def send(limit: float) -> RunOutput | None:
             # The window is 0, because some servers hold a request without a window for ever.
             output = runs.get_run_output(self.run_id, 0, _request_timeout=limit)
-            return self.checked_output(output, wait)
+            return self.checked_output(output, wait.obey)
 
         return wait.perform("output", send, self, probe=probe)
 

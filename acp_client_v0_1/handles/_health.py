@@ -137,13 +137,13 @@ class Turns:
                 self._held_by, self.held_until, self._next = error, until, until
                 self.era += 1
 
-    def asked_by(self) -> ApiException:
-        """Return a copy of the error that asked for the last hold.
+    def asked_by(self, whose: str = "") -> ApiException:
+        """Return a copy of the error that asked for the last hold, as an error of ``whose``.
 
         Several threads may raise it, and whoever raises an error notes in it whose failure it is.
         """
         error = copy(self._held_by or ApiException())
-        error.whose = ""
+        error.whose = whose
         return error
 
     def succeeded(self) -> None:

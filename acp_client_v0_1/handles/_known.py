@@ -22,8 +22,6 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from typing_extensions import Self
-
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short
 from acp_client_v0_1.exceptions import (
@@ -36,7 +34,6 @@ from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
-from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunGone, RunInterrupted
 from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
@@ -87,6 +84,9 @@ def utc(moment: datetime) -> datetime:
 class KnownRun:
     """What is known of one run, and how errors and spans name it."""
 
+    runs: RunsApi
+    run_id: str
+
     # These defaults are attributes of the class, because most runs never set most of them.
 
     # The token that the handle was made from, or an empty one.
@@ -123,24 +123,6 @@ class KnownRun:
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
-
-    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
-        self.runs = runs
-        self.run_id = run_id
-        self._contact = contact
-
-    @classmethod
-    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> Self:
-        """Return the core of ``made[0]``.
-
-        The other runs are newer and have the same client token. Their ids become the `duplicates`
-        of the core.
-        """
-        run = made[0]
-        core = cls(runs, received_id("run_id", run), contact)
-        core.note(run)
-        core.duplicates = tuple([run.run_id for run in made[1:]])
-        return core
 
     # The state of the run
 
@@ -240,14 +222,16 @@ class KnownRun:
         return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
     def checked_output(
-        self, output: RunOutput | Mapping[str, str] | None, wait: Wait
+        self,
+        output: RunOutput | Mapping[str, str] | None,
+        obey: Callable[[Mapping[str, str]], object],
     ) -> RunOutput | None:
         """Return the output, or raise `ResponseValidationError` if it names another run.
 
-        None, and the headers of a 204, mean that there is no output yet.
+        None, and the headers of a 204, mean that there is no output yet. ``obey`` gets the headers.
         """
         if isinstance(output, Mapping):
-            wait.obey(output)
+            obey(output)
             return None
         named = getattr(output and output.actual_instance, "run_id", "")
         # This comparison is only for speed.
@@ -290,19 +274,6 @@ class KnownRun:
 
     # The errors of the run
 
-    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
-        # A long id would leave no room for the error.
-        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
-        words = f"{run} {wait.what} after {elapsed:.1f} s"
-        if wait.stopped:
-            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
-        # The Retry-After comes before the error, because a long message loses its end.
-        elif wait.held > 0:
-            words += f"; Retry-After: {wait.held:.0f} s"
-        if error is not None:
-            words += f"; last error: {error.without('method', 'url')}"
-        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
-
     def wait_timeout(
         self, elapsed: float, words: str, *, heard: bool, failed: bool = False
     ) -> RunWaitTimeout:
@@ -340,7 +311,9 @@ class KnownRun:
         """
         served = self._run is not None or self._born is not None or not is_unserved(error)
         server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
-        return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+        gone = RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+        gone.__cause__, gone.whose = error, "run"
+        return gone
 
     def not_served(self, error: ApiException) -> ApiException:
         """Change the reason of ``error``, and return ``error``.
@@ -433,9 +406,6 @@ class KnownRun:
             raise
         self.end_span(outcome)
         return outcome
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_contact": None, "span": None}
 
 
 def add_note(error: BaseException, note: str, instead_of: str = "") -> None:

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Callable
 
 from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
-from acp_client_v0_1._text import short
-from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._known import KnownRun
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._wait import Wait, decided
+from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -86,13 +85,8 @@ class Polls:
             took = clock.now() - began
             if poll_ran(window, took) and failure_of(error).cut:
                 self._window.shorten(window, took, clock.now())
-            if wait.caller.once and isinstance(error, ApiTimeoutError) and error.sent:
-                # The server held the request in spite of the window of 0. So there is no output
-                # yet.
-                words = f"run {short(run.run_id)} has no output yet"
-                raise decided(run.wait_timeout(0.0, words, heard=False)) from error
             raise
-        output = run.checked_output(output, wait)
+        output = run.checked_output(output, wait.obey)
         if output is not None or wait.caller.once:
             return output
         if not was_full(window, clock.now() - began):

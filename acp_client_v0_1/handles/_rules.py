@@ -59,8 +59,6 @@ class Caller:
     shared: bool = False
     # Whether the caller wants one request. It is sent again only if the server limits requests.
     once: bool = False
-    # Whether ``stop`` is checked, and ``on_tick`` called, also during a request.
-    watched: bool = False
 
     @property
     def survives(self) -> float:
@@ -92,8 +90,6 @@ class Known(NamedTuple):
     # many retries as the client itself makes.
     reached: bool = True
     retries: float = 3
-    # Whether a request of another action has just shown that the whole server fails.
-    probed: bool = False
     # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf
 
@@ -147,9 +143,7 @@ def decide(
     if kind == "denied":
         return Raise(whose="all")
     if kind in ("lost", "unreadable", "oversized", "moved") and action in CHANGES:
-        # In a batch, nobody searches for hours.
-        too_long = caller.shared and (failure.retry_after or 0.0) > caller.survives
-        return Raise(whose="all") if too_long else Probe()
+        return Probe()
     if kind in ("unsent", "limited") or (kind == "unreadable" and action != "stream"):
         return _after_no_response(action, failure, caller, known)
     if kind == "lost":
@@ -180,9 +174,9 @@ def _after_loss(
     action: Action, failure: Failure, health: Health, caller: Caller, known: Known
 ) -> Decision:
     fails_often = action in health.fails or known.failures + 1 >= timing().refusals
-    # True if the reason for the failure is known: the whole server fails, or it asks for a pause.
-    explained = known.probed or (action == "search" and failure.retry_after)
-    if fails_often and action in DISPENSABLE and not explained:
+    # If the server asks for a pause, this is why a search fails.
+    asks = action == "search" and failure.retry_after
+    if fails_often and action in DISPENSABLE and not asks:
         return Probe()
     return _pause(action, failure, caller, known)
 

@@ -41,7 +41,6 @@ from acp_client_v0_1.handles._rules import (
     Decision,
     Known,
     Pause,
-    Probe,
     Raise,
     Window,
     decide,
@@ -255,12 +254,8 @@ DECISIONS: dict[str, Case] = {
         [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)],
         "probe",
     ),
-    # In the last case, the server is away: a probe has failed, too.
     "an optional operation that has failed a few times": Case(
-        OPTIONAL,
-        LOST_READS,
-        [*(but(failures=failures) for failures in range(4)), but(failures=9, probed=True)],
-        "outage",
+        OPTIONAL, LOST_READS, [but(failures=failures) for failures in range(4)], "outage"
     ),
     "an optional operation that the server may lack": Case(
         OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=OPTIONAL)], "probe"
@@ -379,12 +374,21 @@ WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable
     ),
     "a server that is away": ("all", ALL, AWAY, [OVER]),
     "a limit": ("all", ALL, [answer(429)], [OVER]),
-    "a Retry-After beyond the outage": ("all", ALL, [answer(503, 301), answer(429, 301)], [BATCH]),
+    "a limit for longer than an outage": ("all", ALL, [answer(429, 301)], [BATCH]),
+    "a Retry-After beyond the outage": ("all", READS, [answer(503, 301)], [BATCH]),
     "an agent, or creates, that are not there": (
         *("all", ("create",), map(answer, (404, 405, 501)), [BATCH]),
     ),
     "a server without runs": ("all", ("look",), [answer(405), answer(501)], [BATCH]),
-    "an outage of a search or a descriptor": ("all", ("search", "describe"), LOST_READS, [OVER]),
+    # After more failures, a search asks first whether the server fails, too, and then counts as
+    # the request that has shown it.
+    "an outage of a search": (
+        "all",
+        ("search",),
+        LOST_READS,
+        [but(IN_BATCH, failures=3, since=699.0)],
+    ),
+    "an outage of a descriptor": ("all", ("describe",), LOST_READS, [OVER]),
     # Another run shows it.
     "an outage of a run": ("unclear", ("look", "output"), [*LOST_READS, UNREADABLE], [OVER]),
     "a refusal": ("run", ("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER]),
@@ -399,9 +403,7 @@ WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable
 def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row: Any) -> None:
     whose, actions, errors, situations = row
     for action, error, situation in itertools.product(actions, list(errors), situations):
-        # A search that has failed often asks first whether the whole server fails.
-        known = situation.known._replace(probed=action == "search")
-        decision = situation._replace(known=known).decide(action, error)
+        decision = situation.decide(action, error)
         assert isinstance(decision, Raise), (action, error, situation)
         assert decision.whose == (action if whose == "unclear" else whose), (action, error)
 
@@ -411,7 +413,7 @@ def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clo
     contact = a_contact(reached=reached)
     wait = Wait(contact)
     assert isinstance(wait.judge("look", FULL_POOL), Pause)
-    assert wait.judge("resume", answer(409)) == Probe()
+    assert wait.judge("resume", answer(409), probe=lambda _: "probed") == "probed"
     assert contact.health.outage is None
 
 
@@ -486,9 +488,8 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
     )  # fmt: skip
     assert chosen == TIMING
     assert Known(5.0) == Known(
-        now=5.0, last=math.inf, failures=0, since=math.inf, reached=True, retries=3, probed=False,
-        age=math.inf,
-    )  # fmt: skip
+        now=5.0, last=math.inf, failures=0, since=math.inf, reached=True, retries=3, age=math.inf
+    )
     callers = (WITH_TIMEOUT, WITHOUT_TIMEOUT, IN_BATCH, BESIDE, ONCE)
     assert [each.survives for each in callers] == [math.inf, 300, 300, 0, 0]
     assert [each.shared for each in callers] == [False, False, True, False, False]
@@ -634,8 +635,11 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     contact, now = a_contact(), [0.0]
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
-    watches = (wait.caller.watched, wait._watch(), stopped._watch())
+    watches = (wait.watched, wait._watch(), stopped._watch())
     assert watches == (False, math.inf, TIMING.tick)
+    assert [stopped.watched, Wait(a_contact(batch=True), stop=threading.Event()).watched] == [
+        *(True, False)
+    ]
     assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 
@@ -643,7 +647,7 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
         now[0] = max(7.0, elapsed)
 
     wait.watch(told_slowly, 2.0)
-    watches = (wait.caller.watched, wait.part(9).caller.watched, wait._watch())
+    watches = (wait.watched, wait.part(9).watched, wait._watch())
     assert watches == (True, True, 2.0)
     now[0] = 2.0
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already
