@@ -37,7 +37,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import RetryPolicy, failure_of, retry_after
+from acp_client_v0_1._http.retry import failure_of, limit_of, policy_of, retry_after
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
@@ -95,12 +95,12 @@ class Contact(NamedTuple):
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
             return cls(runs, SimpleNamespace(reached=True), Health(), turns=turns)
-        policy: RetryPolicy = client.retries or rest.policy
+        policy = rest.policy if client.retries is None else policy_of(client.retries)
         once = RunsApi(client.with_options(retries=0))
         once.api_client.on_empty = HTTPHeaderDict
         health = rest.learnt.get("health") or rest.learnt.setdefault("health", Health())
-        retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
-        return cls(once, rest, health, retries, margin, turns)
+        retries = min(limit_of(policy.total), limit_of(policy.connect))
+        return cls(once, rest, health, retries, client.configuration.block_margin, turns)
 
 
 def no_probe(error: ApiException) -> NoReturn:

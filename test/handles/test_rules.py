@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
-from support.parts import RetryCounter, RetryPolicy, Wait, failure_of
+from support.parts import RetryCounter, Wait, failure_of, policy_of
 from support.serving import Clock, a_contact
 from support.timing import SetTiming
 from support.transport import a_call
@@ -178,7 +178,9 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
     for status in range(300, 600):
         error = answer(status)
-        repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        repeated = (
+            RetryCounter(policy_of(None)).after_response(a_call(), status, {}, 0.1) is not None
+        )
         paused = isinstance(NOW.decide("look", error), Pause)
         passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status

@@ -18,10 +18,11 @@ from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.proxies import parse_proxy, proxy_for
 from acp_client_v0_1._http.retry import (
     RetryCounter,
-    RetryPolicy,
     backoff,
     failure_of,
     failure_of_status,
+    limit_of,
+    policy_of,
     poll_ran,
     retry_after,
 )
