@@ -138,7 +138,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
             return outcome
         if wait.caller.once:
             # The output was an interrupt, and its question has been answered since.
-            raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet", heard=True)
+            raise wait.late_error()
 
 
 class Interrupts(Iterator[PendingInterrupt]):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acp_client_v0_1._text import one_line, short
+from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._match import check_mark
@@ -108,7 +108,16 @@ class RunCore(KnownRun):
             words += f"; Retry-After: {wait.held:.0f} s"
         if error is not None:
             words += f"; last error: {error.without('method', 'url')}"
-        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
+        token = self._token_if_known()
+        late = RunWaitTimeout(run_id=self.run_id, elapsed=elapsed, token=token, reason=words)
+        # A run that was never read may have ended. So only a run that was seen pending, at a server
+        # that still responds, is said to continue.
+        if wait.heard and error is None and self.status == RunStatus.PENDING and late.hint:
+            late.hint = f"the run continues: {late.hint}"
+        # A response without an output says that the run is pending.
+        unread = RunStatus.PENDING if wait.heard else None
+        late.last_status = unread if self.status is None else self.status
+        return late
 
     def _report(self, on_pending: OnPending, elapsed: float) -> None:
         on_pending(elapsed, self.status or RunStatus.PENDING)
@@ -158,7 +167,7 @@ class RunCore(KnownRun):
         polls = Polls(self, self.output_after_refusal, wait, window)
         received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if received is None:
-            raise self.wait_timeout(0.0, f"run {short(self.run_id)} has no output yet", heard=True)
+            raise wait.late_error()
         self.keep_output(received)
         return received
 

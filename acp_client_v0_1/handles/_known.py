@@ -28,7 +28,6 @@ from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
     ResponseValidationError,
-    RunWaitTimeout,
 )
 from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
@@ -273,27 +272,6 @@ class KnownRun:
             raise ResponseValidationError(reason=reason, body=received.to_json())
 
     # The errors of the run
-
-    def wait_timeout(
-        self, elapsed: float, words: str, *, heard: bool, failed: bool = False
-    ) -> RunWaitTimeout:
-        """Return the error of a wait that is over. ``words`` say what has happened.
-
-        ``heard`` says that the server has responded in this wait, and ``failed`` that the last
-        request of the wait has failed.
-        """
-        # A run that was never read may have ended. So only a run that was seen pending, at a server
-        # that still responds, is said to continue.
-        pending = heard and not failed and self.status == RunStatus.PENDING
-        late = RunWaitTimeout(
-            run_id=self.run_id, elapsed=elapsed, token=self._token_if_known(), reason=words
-        )
-        if pending and late.hint:
-            late.hint = f"the run continues: {late.hint}"
-        # A response without an output says that the run is pending.
-        unread = RunStatus.PENDING if heard else None
-        late.last_status = unread if self.status is None else self.status
-        return late
 
     def _token_if_known(self) -> str:
         # A test may pass a stand-in for `runs` that has no client, and so no server.

@@ -225,10 +225,7 @@ def _pause(
         return over
     if asked > to_go:
         return Raise("late")
-    if failure.kind == "missing":
-        seconds = timing().young_pause
-    else:
-        seconds = backoff(known.failures, *timing().backoff) * (0.5 + random.random() / 2)
+    seconds = backoff(known.failures, *timing().backoff) * (0.5 + random.random() / 2)
     once = caller.once and not (asked or failure.limits)
     if outage and (once or seconds > left):
         return over

@@ -65,8 +65,6 @@ class Timing:
 
     # For this long after a create, a 404 may come from a replica that does not have the run yet.
     young: float = 2.0
-    # After such a 404, the request is sent again after this pause.
-    young_pause: float = 0.1
 
     # The pace of a batch at a server that limits requests
 

@@ -446,8 +446,7 @@ class Wait:
             if action in CHANGES and failure.kind == "lost":
                 contact.health.failed(action, now)
             return probe(error)
-        if failure.kind != "missing":
-            self._failures, self._since = self._failures + 1, since
+        self._failures, self._since = self._failures + 1, since
         if decision.outage and not failure.full_pool:
             outage = contact.health.failed(action, now)
             if contact.health.warns(outage, failure, now, now + decision.seconds):

@@ -353,7 +353,6 @@ def test_what_is_decided(case: Case) -> None:
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
             assert decision.seconds <= known.last - known.now + 1e-6
-            assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
@@ -482,7 +481,7 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
         quick=10, change=60, least_left=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
-        warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
+        warnings=60, refusals=5, young=2, pace=(0.05, 0.5), recovery=0.97,
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), cut_memory=600, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
         least_silence=0.5, beyond=0.2, stream_backoff=(0.1, 4), kept=300, short_window=2,
