@@ -266,11 +266,7 @@ class RunDriver:
 
         def send(limit: float) -> RunOutput | None:
             nonlocal pause
-            task.polling = True
-            try:
-                output = polls.send(limit, window)
-            finally:
-                task.polling = False
+            output = polls.send(limit, window)
             # If `send` returned the `Pause`, `perform` would pause and call `send` again. So `send`
             # returns None. Then `poll` pauses and returns, and the worker may take another task.
             if isinstance(output, Pause):

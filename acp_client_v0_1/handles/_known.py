@@ -33,7 +33,7 @@ from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
-from acp_client_v0_1.handles.errors import RunGone, RunInterrupted
+from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
@@ -276,10 +276,6 @@ class KnownRun:
     def _token_if_known(self) -> str:
         # A test may pass a stand-in for `runs` that has no client, and so no server.
         return self.token() if hasattr(self.runs, "api_client") else ""
-
-    def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Return the error of a question that is not answered. Its message contains ``hint``."""
-        return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self, error: ApiException) -> RunGone:
         """Return the error of a run for which the server responded with a 404.
