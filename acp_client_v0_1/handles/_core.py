@@ -97,9 +97,9 @@ class RunCore(KnownRun):
             wait.watch(partial(self._report, on_pending), every)
         return wait
 
-    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
+    def _late_error(self, wait: Wait) -> RunWaitTimeout:
         # A long id would leave no room for the error.
-        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
+        run, elapsed, error = f"run {one_line(self.run_id, 40)}", wait.elapsed, wait.error
         words = f"{run} {wait.what} after {elapsed:.1f} s"
         if wait.stopped:
             words = f"waiting for {run} was stopped after {elapsed:.1f} s"

@@ -117,7 +117,7 @@ class Create:
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends = clock.now() + longest
         seconds = math.inf if wait.caller.shared else longest
-        self._part = wait.part(seconds, late=lambda _, error: self._ambiguous(error))
+        self._part = wait.part(seconds, late=lambda _: self._ambiguous())
         self._delay, self._seen = clock.search_backoff[0], None
         # A create may have failed because the server does not have the agent. This is checked once.
         self._checked = failure is None
@@ -135,8 +135,7 @@ class Create:
             no_agent = isinstance(error, NotFoundException)
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
-            # After a ``Retry-After`` that is too long, there is no time to search.
-            raise self._ambiguous(None if wait.held else error) from failure or error
+            raise self._ambiguous() from failure or error
 
     def find(self) -> list[Run]:
         """Search until a search has worked. Return the runs with the client token, oldest first.
@@ -168,12 +167,13 @@ class Create:
         # A search that began early shows little: a read replica may not have had the run yet. So
         # the last search begins at the end.
         if began >= self._ends:
+            self._part.forget_failures()
             raise self._part.late_error()
         delay, self._delay = self._delay, min(2 * self._delay, timing().search_backoff[1])
         return Pause(max(0.0, min(delay, self._ends - timing().now())))
 
     def _check_agent(self) -> None:
-        if not (self._checked or self._part.over):
+        if not self._checked:
             self._checked = True
             self._server_works()
 
@@ -217,11 +217,11 @@ class Create:
             return not failure_of(error).is_outage
         return True
 
-    def _ambiguous(self, error: ApiException | None = None) -> RunStartAmbiguous:
-        """Return the error of a search that is over. ``error`` is its last failure."""
+    def _ambiguous(self) -> RunStartAmbiguous:
+        """Return the error of a search that is over."""
         client_token, agent_id = client_token_of(self._creation), self._creation.agent_id
         server = server_of(self._wait.contact.runs.api_client)
-        failure, seen = self._failure, self._seen
+        failure, error, seen = self._failure, self._part.error, self._seen
         why = "no run with its client token is there yet"
         if error is not None:
             # If both errors are alike, quote only the first.

@@ -68,19 +68,15 @@ class Health:
         lasted = now - outage.since
         return f"the server answers again, after {outage.failures} failures in {lasted:.1f} s"
 
-    def failed(self, action: Action, now: float) -> Outage:
-        """Note a failure, which may be the first one of an outage, and return the outage."""
-        outage = self.outage or Outage(now)
-        actions = outage.actions | {action}
-        self.outage = outage._replace(failures=outage.failures + 1, actions=actions)
-        return self.outage
+    def failed(self, action: Action, failure: Failure, now: float, again: float) -> bool:
+        """Note a failure, which may be the first one of an outage. Return whether to log it.
 
-    def warns(self, outage: Outage, failure: Failure, now: float, again: float) -> bool:
-        """Tell whether to log a failure, after which a request is sent at the time ``again``.
-
-        The first failure of an outage is logged. A limit is logged only if it lasts.
+        After the failure, a request is sent at the time ``again``. The first failure of an outage
+        is logged. A limit is logged only if it lasts.
         """
-        quiet = timing().quiet
+        outage = self.outage or Outage(now)
+        actions, quiet = outage.actions | {action}, timing().quiet
+        self.outage = outage = outage._replace(failures=outage.failures + 1, actions=actions)
         brief = failure.kind == "limited" and again - outage.since <= quiet
         if outage.logged or brief or (now - outage.since <= quiet and now < self._quiet_until):
             return False

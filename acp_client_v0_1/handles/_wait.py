@@ -59,8 +59,8 @@ from acp_client_v0_1.handles._timing import timing
 
 T = TypeVar("T")
 
-LateError = Callable[["Wait", ApiException | None], BaseException]
-"""Makes the error of a wait that is over, from the wait and its last failure, if it had any."""
+LateError = Callable[["Wait"], BaseException]
+"""Makes the error of a wait that is over."""
 
 _log = package_logger("acp_client_v0_1.handles")
 
@@ -126,9 +126,10 @@ class Wait:
     what: str = "has no output"
     # Whether the server has responded to a request of this wait since the timeout began.
     heard: bool = False
-    # The number of failures in a row, and the time of the first of them.
+    # The failures in a row: their number, the time of the first one, and the error of the last one.
     _failures = 0
     _since = math.inf
+    error: ApiException | None = None
     # Called with the seconds elapsed when it is due, and then at least every ``_every`` seconds.
     _on_tick: Callable[[float], object] | None = None
     _every = _due = math.inf
@@ -182,7 +183,7 @@ class Wait:
 
     def forget_failures(self) -> None:
         """Let the count of failures in a row begin again: a request has worked meanwhile."""
-        self._failures, self._since = 0, math.inf
+        self._failures, self._since, self.error = 0, math.inf, None
 
     def watch(self, on_tick: Callable[[float], object], every: float) -> None:
         """Call ``on_tick`` from now on, also during a request.
@@ -209,11 +210,6 @@ class Wait:
         return self.stop is not None and self.stop.is_set()
 
     @property
-    def over(self) -> bool:
-        """Whether the deadline has passed, or ``stop`` is set."""
-        return self.stopped or timing().now() >= self.ends
-
-    @property
     def least_left(self) -> float:
         """After a pause, no request begins with less than these seconds left."""
         return min(timing().least_left, self._timeout / 4)
@@ -235,16 +231,16 @@ class Wait:
             left = max(left - timing().search, left / 2, min(left, self.least_left))
         return max(0.001, min(longest, left))
 
-    def late_error(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over. ``error`` is the last failure, if any.
+    def late_error(self) -> BaseException:
+        """Return the error of a wait that is over.
 
         If the late error is new, its cause is the last failure, or else the error that holds the
         call.
         """
         late: BaseException | None
-        cause = error or (self.turns.asked_by() if self.held else None)
+        cause = self.error or (self.turns.asked_by() if self.held else None)
         if self._late is not None:
-            late = self._late(self, error)
+            late = self._late(self)
             late.__cause__ = cause
         else:
             late = cause or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
@@ -252,7 +248,7 @@ class Wait:
             late.whose = "run"
         return late
 
-    def pause(self, seconds: float, error: ApiException | None = None) -> None:
+    def pause(self, seconds: float) -> None:
         """Sleep for some seconds, or less, to leave time for one more request.
 
         If it is already too late for another request, sleep at most until the deadline. If the
@@ -260,8 +256,8 @@ class Wait:
         """
         to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
-        if self.over:
-            raise self.late_error(error)
+        if self.stopped or timing().now() >= self.ends:
+            raise self.late_error()
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until ``stop`` is set."""
@@ -272,8 +268,8 @@ class Wait:
                 return
             self._tick()
 
-    def take_turn(self, error: ApiException | None = None) -> None:
-        """Wait until the next request may begin. ``error`` is the last failure, if any.
+    def take_turn(self) -> None:
+        """Wait until the next request may begin.
 
         Raise an error if the wait ends before that, or if a ``Retry-After`` lasts for longer than
         failures are survived.
@@ -295,7 +291,7 @@ class Wait:
             # would send their requests at the moment at which the hold ends.
             if turns.era == era and not self.stopped:
                 return
-        raise self.late_error(error)
+        raise self.late_error()
 
     def obey(self, headers: Mapping[str, str]) -> None:
         """Begin no request before the end of the ``Retry-After`` of a 204, if it has one."""
@@ -354,30 +350,29 @@ class Wait:
           the error is raised.
         """
         longest = timing().quick if longest is None else longest
-        error: ApiException | None = None
         value: T | Pause = _AT_ONCE
         while True:
             try:
-                value = self.send(action, send, longest, run, error)
-                self._failures, self._since, self.heard, error = 0, math.inf, True, None
+                value = self.send(action, send, longest, run)
+                self._failures, self._since, self.heard, self.error = 0, math.inf, True, None
                 if not isinstance(value, Pause):
                     return value
             except ApiException as failure:
                 # An inner `perform` has decided about its error. It is no failure of this request.
                 if failure.whose:
                     raise
-                error = failure
+                self.error = failure
             except _StopSet:
-                raise self.late_error(error)  # noqa: B904 - it has its cause
+                raise self.late_error()  # noqa: B904 - it has its cause
             # `on_tick` runs outside the `except`, so that its errors are not chained to `error`.
             self._tick(now=True)
-            if error is not None:
+            if self.error is not None:
                 if self.stopped:
-                    raise self.late_error(error)
-                value = self.judge(action, error, run, probe)
+                    raise self.late_error()
+                value = self.judge(action, self.error, run, probe)
             if not isinstance(value, Pause):
                 return value
-            self.pause(value.seconds, error)
+            self.pause(value.seconds)
 
     def send(
         self,
@@ -385,15 +380,11 @@ class Wait:
         send: Callable[[float], T],
         longest: float,
         run: KnownRun | None = None,
-        error: ApiException | None = None,
     ) -> T:
-        """Send one request in its turn, and note what its outcome shows about the server.
-
-        ``error`` is the last failure, if any.
-        """
+        """Send one request in its turn, and note what its outcome shows about the server."""
         turns, health = self.turns, self.contact.health
         if turns.era or (self.stop is not None and self.stop.is_set()):
-            self.take_turn(error)
+            self.take_turn()
         era = turns.era
         try:
             span = None if run is None else run.span
@@ -443,18 +434,15 @@ class Wait:
         if isinstance(decision, Raise):
             raise self._final(decision, error, run, now - since)
         if isinstance(decision, Probe):
-            if action in CHANGES and failure.kind == "lost":
-                contact.health.failed(action, now)
             return probe(error)
         self._failures, self._since = self._failures + 1, since
-        if decision.outage and not failure.full_pool:
-            outage = contact.health.failed(action, now)
-            if contact.health.warns(outage, failure, now, now + decision.seconds):
-                # In a batch, other runs go on after the deadline of this wait.
-                ends = math.inf if self.caller.shared else self.ends
-                seconds = min(ends, since + self.caller.survives) - now
-                who = action if run is None else f"run {short(run.run_id)}: {action}"
-                _log.warning("%s: %s; asking again for up to %.3g s", who, error, seconds)
+        outage = decision.outage and not failure.full_pool
+        if outage and contact.health.failed(action, failure, now, now + decision.seconds):
+            # In a batch, other runs go on after the deadline of this wait.
+            ends = math.inf if self.caller.shared else self.ends
+            seconds = min(ends, since + self.caller.survives) - now
+            who = action if run is None else f"run {short(run.run_id)}: {action}"
+            _log.warning("%s: %s; asking again for up to %.3g s", who, error, seconds)
         return decision
 
     def _final(
@@ -469,6 +457,6 @@ class Wait:
             # The message of the error says how many requests failed, and for how long.
             error.attempts, error.elapsed = 1 + self._failures, lasted
         if decision.why == "late":
-            return self.late_error(error)
+            return self.late_error()
         error.whose = decision.whose
         return error

@@ -340,9 +340,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         may look like a replayed result.
         """
         self._note_end()
+        self._wait.error = error
         # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff), error)
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
         if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status

@@ -567,7 +567,7 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
         stop.set()
         raise answer(401)
 
-    wait = Wait(a_contact(), stop=stop, late=lambda *_: late)
+    wait = Wait(a_contact(), stop=stop, late=lambda _: late)
     with pytest.raises(TimeoutError) as caught:
         wait.part(60).perform("look", denied)
     assert caught.value is late

@@ -611,7 +611,7 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
     assert contact.turns is not None
     contact.turns.hold(clock.now + asked, limited)
     with pytest.raises(ApiException) as caught:
-        wait = Wait(contact, 4.0, caller=BESIDE if beside else None, late=lambda *_: late)
+        wait = Wait(contact, 4.0, caller=BESIDE if beside else None, late=lambda _: late)
         wait.perform("search", lambda limit: None)
     assert str(caught.value) == str(limited if whose == "all" else late)
     assert caught.value.whose == whose
