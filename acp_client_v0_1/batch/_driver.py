@@ -109,7 +109,7 @@ class RunDriver:
         """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
         wait = core.wait(self.plan.timeout, self.stop)
-        task.polls = Polls(core, core.output_after_refusal, wait)
+        task.polls = Polls(core, wait)
         return task.polls
 
     # Starting

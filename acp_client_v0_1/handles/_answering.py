@@ -34,6 +34,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._known import FINAL, utc
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
@@ -134,7 +135,7 @@ class Questions:
 def next_outcome(core: RunCore, wait: Wait) -> Outcome:
     """Wait for the run's result or its next question, or raise its `RunFailed`."""
     while True:
-        outcome = outcome_of(core, core.output(wait), wait)
+        outcome = outcome_of(core, Polls(core, wait).output(), wait)
         if outcome is not None:
             return outcome
         if wait.caller.once:

@@ -11,14 +11,12 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._match import check_mark
-from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -66,12 +64,10 @@ class RunCore(KnownRun):
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
-        descriptor = self.agent_descriptor
-        if descriptor is None:
+        if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            descriptor = cached_descriptor(self.runs.api_client, agent_id)
-            vars(self)["agent_descriptor"] = descriptor
-        return self.named(descriptor.get)
+            self.agent_descriptor = cached_descriptor(self.runs.api_client, agent_id)
+        return self.named(self.agent_descriptor.get)
 
     def wait(
         self,
@@ -94,7 +90,8 @@ class RunCore(KnownRun):
         wait = Wait(contact, timeout, stop=stop, caller=caller, late=self._late_error)
         wait.what = what
         if on_pending is not None:
-            wait.watch(partial(self._report, on_pending), every)
+            # The status is read at each call.
+            wait.watch(lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING), every)
         return wait
 
     def _late_error(self, wait: Wait) -> RunWaitTimeout:
@@ -119,9 +116,6 @@ class RunCore(KnownRun):
         late.last_status = unread if self.status is None else self.status
         return late
 
-    def _report(self, on_pending: OnPending, elapsed: float) -> None:
-        on_pending(elapsed, self.status or RunStatus.PENDING)
-
     def refresh(self, timeout: float | None = None) -> Run:
         """Read the run once. The client's own retries apply, and by default its own timeouts."""
         wait = self.wait(timeout, caller=BESIDE, what="was not read")
@@ -134,7 +128,7 @@ class RunCore(KnownRun):
 
     def done(self) -> bool:
         """Return whether the run has ended. If its result has come, nothing is sent."""
-        if self._result is not None:
+        if self.kept is not None:
             return True
         return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
 
@@ -151,25 +145,6 @@ class RunCore(KnownRun):
             return run if seconds is None else Pause(seconds)
 
         return wait.perform("look", send, self)
-
-    def output(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output and return it. `Polls` describes the requests.
-
-        A wait that asks once raises `RunWaitTimeout` if there is no output yet. If the result has
-        come before, nothing is sent.
-        """
-        if self._result is not None and (kept := self.kept_output()) is not None:
-            # If the server gives an output once, the stream has had it.
-            if not self._streamed or (newer := self.output_now(wait, lambda _: None)) is None:
-                return kept
-            self.keep_output(newer)
-            return newer
-        polls = Polls(self, self.output_after_refusal, wait, window)
-        received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
-        if received is None:
-            raise wait.late_error()
-        self.keep_output(received)
-        return received
 
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None] = no_probe
@@ -213,7 +188,7 @@ class RunCore(KnownRun):
         A run that does not show the client token `mark` is not deleted.
         """
         run = self.read(wait)
-        if run.status in FINAL or self._result is not None:
+        if run.status in FINAL or self.kept is not None:
             return False
         check_mark(run, self.mark, shown=True)
         deleted = self.delete(wait, keep_final=True)
@@ -260,7 +235,7 @@ class RunCore(KnownRun):
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
         # From now on, a 404 means that the run is gone. Before the DELETE, a 404 soon after the
         # create could also come from a read replica that did not have the run yet.
-        self._born, self._result = -math.inf, None
+        self._born, self.kept = -math.inf, None
         return deleted
 
     def failed(self, output: RunError, wait: Wait) -> RunFailed:

@@ -117,7 +117,8 @@ class Create:
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends = clock.now() + longest
         seconds = math.inf if wait.caller.shared else longest
-        self._part = wait.part(seconds, late=lambda _: self._ambiguous())
+        self._part = wait.part(seconds)
+        self._part.late = lambda _: self._ambiguous()
         self._delay, self._seen = clock.search_backoff[0], None
         # A create may have failed because the server does not have the agent. This is checked once.
         self._checked = failure is None

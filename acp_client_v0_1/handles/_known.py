@@ -8,7 +8,7 @@ shows that the run has ended or is interrupted, `_outcome` is cleared, and the s
 counts.
 
 A result is kept, because some servers give an output once. A failure is not kept: a server may try
-a run in status error again. `_result` is cleared by anything that contradicts it: a read of another
+a run in status error again. `kept` is cleared by anything that contradicts it: a read of another
 final status or of an interrupt, an answer, or a DELETE.
 """
 
@@ -115,10 +115,10 @@ class KnownRun:
     _outcome: RunStatus | None = None
     # The output with the run's result: its status, and its other fields in the format of `marshal`,
     # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
-    _result: tuple[RunStatus, bytes] | None = None
+    kept: tuple[RunStatus, bytes] | None = None
     # Whether the result came as the last event of a stream. The server may have a newer one, so it
     # is asked first.
-    _streamed = False
+    streamed = False
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
@@ -193,8 +193,8 @@ class KnownRun:
         if mark := self.mark or self.given_token.client_token:
             check_mark(run, mark)
         self._run = run
-        if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self._result):
-            self._outcome = self._result = None
+        if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self.kept):
+            self._outcome = self.kept = None
         return run
 
     def note_changed(self, run: Run) -> Run | None:
@@ -203,7 +203,7 @@ class KnownRun:
         The server has carried out the change even if the record is of another run. Such a record is
         not kept. A result from before the change does not count any more.
         """
-        self._result = None
+        self.kept = None
         with suppress(ResponseValidationError):
             self.note(run)
         return self._run
@@ -240,24 +240,24 @@ class KnownRun:
 
     def keep_streamed(self, result: RunResult | None) -> None:
         """Keep the last event of the stream of a run in status success, if it is a result."""
-        if result is not None and self._result is None:
+        if result is not None and self.kept is None:
             self.keep_output(RunOutput(result.model_copy(update={"status": RunStatus.SUCCESS})))
-            self._streamed = True
+            self.streamed = True
 
     def keep_output(self, output: RunOutput) -> None:
         """Keep an output that was received, if it has the run's result."""
         if isinstance(result := output.actual_instance, RunResult):
-            self._outcome, self._streamed = RunStatus.SUCCESS, False
+            self._outcome, self.streamed = RunStatus.SUCCESS, False
             # A test's stand-in may return a value that JSON does not have. It is not kept.
             with suppress(ValueError):
                 fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
                 # Every version of Python can read the version 2 of the format, also in a pickle.
-                self._result = result.status, marshal.dumps(fields, 2)
+                self.kept = result.status, marshal.dumps(fields, 2)
 
     def kept_output(self) -> RunOutput | None:
         """Return a copy of the output with the run's result, if it has come before."""
         # Another thread may clear the attribute, so it is read once.
-        if (kept := self._result) is None:
+        if (kept := self.kept) is None:
             return None
         fields: dict[str, Any] = {**marshal.loads(kept[1]), "status": kept[0]}
         return RunOutput(RunResult.model_construct(**fields))

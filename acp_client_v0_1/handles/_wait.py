@@ -154,22 +154,15 @@ class Wait:
         # Whether ``stop`` is checked, and ``on_tick`` called, also during a request. A batch
         # interrupts the requests of its threads itself.
         self.watched: bool = stop is not None and contact.turns is None
-        self._late = late
+        self.late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
 
-    def part(
-        self,
-        seconds: float = math.inf,
-        *,
-        caller: Caller | None = None,
-        late: LateError | None = None,
-    ) -> Wait:
+    def part(self, seconds: float = math.inf) -> Wait:
         """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
         part = copy(self)
-        part.caller, part._late = caller or self.caller, late or self._late
         part._timeout = max(0.001, min(seconds, self.remaining()))
         part._on_tick = None
         part.forget_failures()
@@ -239,8 +232,8 @@ class Wait:
         """
         late: BaseException | None
         cause = self.error or (self.turns.asked_by() if self.held else None)
-        if self._late is not None:
-            late = self._late(self)
+        if self.late is not None:
+            late = self.late(self)
             late.__cause__ = cause
         else:
             late = cause or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")

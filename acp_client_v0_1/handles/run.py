@@ -28,6 +28,7 @@ from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Create, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._match import is_of
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
@@ -289,7 +290,7 @@ class RunHandle(NoSettings):
         status = core.status if core.status in FINAL else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
-        output = core.named(core.output, core.wait(0)).actual_instance
+        output = core.named(Polls(core, core.wait(0)).output).actual_instance
         return core.failed(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
@@ -327,7 +328,7 @@ class RunHandle(NoSettings):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.in_span(core.output, wait)
+        return core.in_span(Polls(core, wait).output)
 
     def result(
         self,
