@@ -10,8 +10,8 @@ If a create for a task may have been carried out before, the next create is sent
 
 - a search worked and did not find the run; or
 - the caller accepts a second run (``unclear="start"``); or
-- the create could only be of another worker, to which the executor has given the same task before,
-  and the server refuses searches.
+- the server refuses searches, and no earlier call has begun the task. Then there is another run
+  only if the executor has run the task twice.
 """
 
 from __future__ import annotations
@@ -50,11 +50,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
 
-# A post is unclear if nothing shows whether the server carried it out. `create` makes at most this
-# many unclear posts. After each of them, the next post follows only if a search worked and did not
-# find the run. When `create` has given up, for whatever reason, ``unclear="start"`` allows one more
-# unclear post. Posts that the server certainly did not carry out, such as a post that got a 429, do
-# not count.
+# A create is posted until this many posts are unclear, that is, until nothing shows whether the
+# server carried them out (`Create`). After that, ``unclear="start"`` allows one more.
 _MOST_POSTS = 3
 
 

@@ -1,8 +1,8 @@
 """The requests about one run, which its handle, its questions and its events share.
 
 Strategy: a core is what is known of a run (`_known`), and the operations that reach the run. Each
-request goes through `Wait.perform`, which repeats it after a failure. `_polls` has the requests of
-a wait for an output.
+request goes through `Wait.perform`, which repeats it after a failure. `_polls`, which uses this
+module, waits for an output.
 """
 
 from __future__ import annotations

@@ -60,16 +60,15 @@ class Create:
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.
 
-    A create of another process or another call is only searched for. Of such a create, only the
-    agent and the client token need be known.
+    `search` also finds the run of a create that another process or call has sent. It needs only the
+    agent and the client token of that create.
     """
 
     # Whether some post left open whether a run was made.
     unclear = False
     # The error of the last unclear post.
     _failure: ApiException | None = None
-    # The runs that the last successful request of a search found. Some of them may be of other
-    # agents.
+    # The runs that the last search found, or None. Some of them may be of other agents.
     _seen: list[Run] | None = None
 
     def __init__(self, creation: RunCreate, wait: Wait, *, posts: int = 1) -> None:
@@ -107,8 +106,8 @@ class Create:
         """Search until there is a run. Return the runs with the client token, oldest first.
 
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
-        10, and ends no later than the wait. But in a batch, it ends only after a request that
-        worked: otherwise it does not show that there is no run.
+        10, and ends no later than the wait. In a batch, it goes on until a search has worked: only
+        such a search shows that there is no run.
 
         If the search ends without a run, raise `RunStartAmbiguous`. If the search is denied, and
         this process has not sent the create, raise its error as it is.
@@ -187,7 +186,7 @@ class Create:
         - The second time, the server is taken not to support searches, and the error is raised.
         """
         if not self._server_works():
-            # All of the server fails, and not only what the client can do without.
+            # The whole server fails, so this is no failure of searches alone.
             return self._part.judge("describe", error)
         if self._failed_alone:
             self._part.contact.health.fails.add("search")

@@ -44,9 +44,9 @@ class Health:
 
     # The present outage, or None. Any thread may replace it, so each method reads it only once.
     outage: Outage | None = None
-    # Until this time, a new outage is logged only once it has lasted for `Timing.quiet` seconds. If
-    # a single run always fails while others work, each of its failures begins an outage, and the
-    # warnings would fill the log.
+    # Before this time, a new outage must last for `Timing.quiet` seconds to be logged. Otherwise
+    # one run that always fails would fill the log: while other runs work, each of its failures
+    # begins an outage.
     _quiet_until = -math.inf
 
     def __init__(self) -> None:
@@ -61,8 +61,8 @@ class Health:
         outage, self.outage = self.outage, None
         if outage is None or not outage.logged:
             return ""
-        # If only streams or searches have failed, the server did not fail, and now succeeds with
-        # another action. So there is no end of an outage to log.
+        # Only streams or searches have failed, and another action has worked. This does not show
+        # that they work again.
         if action not in outage.actions and outage.actions <= DISPENSABLE:
             return ""
         lasted = now - outage.since
@@ -107,8 +107,8 @@ class Turns:
     era: int = 0
     # Whether the turns are of a batch.
     paced: bool = False
-    # The runs of a batch share their turns. A hold that began at the same moment as a longer one
-    # would shorten it without the lock.
+    # The threads of a batch share their turns. Without the lock, one of two holds that begin at the
+    # same moment could shorten the other.
     _lock: AbstractContextManager[object] = nullcontext()
     _next = -math.inf
 

@@ -102,7 +102,7 @@ class KnownRun:
     span: RunSpan | None = None
     # The trace context of the run's last span, which another process may have begun.
     traceparent: str = ""
-    # The question that was answered last, by this core or by the core that it was pickled from.
+    # The question that was answered last. A pickle keeps it.
     answered: PendingInterrupt | None = None
     agent_name: str = ""
     # The last note that `add_note` made.

@@ -241,8 +241,8 @@ class Window:
 
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
     - After a full window, the next window is twice as long, unless it would reach three quarters
-      of the longest window that was cut. A cut that follows a full window replaces this longest
-      window, and a cut that follows another cut can only raise it.
+      of the longest window that was cut. This longest window is of the last cuts in a row: the
+      first cut after a full window begins a new row.
     - Ten minutes after the last cut, a window of the first length is tried again.
 
     Example: a poll of 30 seconds is cut after 7, so the next window is 5, and then 10. If this one

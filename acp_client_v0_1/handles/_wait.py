@@ -5,7 +5,7 @@
 These loops repeat a request after a failure:
 
 - `rest`: the attempts of one call;
-- `Wait.perform`, here: every action on agents and runs;
+- `Wait.perform`, here: each action on agents and runs;
 - `events.RunEvents`: the streams of one run, and the reading of each stream;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
@@ -357,7 +357,7 @@ class Wait:
                 self.error = failure
             except _StopSet:
                 raise self.late_error()  # noqa: B904 - it has its cause
-            # `on_tick` runs outside the `except`, so that its errors are not chained to `error`.
+            # `on_tick` runs outside the `except`, so its errors are not chained to the failure.
             self._tick(now=True)
             if self.error is not None:
                 if self.stopped:
