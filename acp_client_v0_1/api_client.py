@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from urllib3.util import Retry
 
     from acp_client_v0_1._http.observer import StreamedResponse
-    from acp_client_v0_1._http.retry import RetryPolicy
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
@@ -72,7 +71,7 @@ class ApiClient(NoSettings, DropInClient):
             the operation returns. By default the operation returns None.
     """
 
-    retries: RetryPolicy | None = None
+    retries: int | Retry | None = None
     on_empty: Callable[[Mapping[str, str]], Any] | None = None
     _default: ApiClient | None = None
     # These are the options of a view, see `with_options`. None means the configuration's setting.
@@ -157,9 +156,7 @@ class ApiClient(NoSettings, DropInClient):
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
-            # The policy of the transport parses the retries. This module cannot do so, because it
-            # does not import the transport before there is a client.
-            options["retries"] = self.rest_client.policy.of(checked("retries", retries))
+            options["retries"] = checked("retries", retries)
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **headers}
         # This does the same as copy.copy, in a tenth of its time.

@@ -29,7 +29,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import RetryCounter, RetryPolicy
+from acp_client_v0_1._http.retry import RetryCounter, policy_of
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
@@ -83,7 +83,7 @@ class RESTClientObject:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self.policy: RetryPolicy = RetryPolicy.of(configuration.retries)
+        self.policy: Retry = policy_of(configuration.retries)
         self.reached: bool = False
         self.learnt: dict[str, Any] = {}
         self._pools = Pools(configuration)
@@ -108,7 +108,7 @@ class RESTClientObject:
         safe: bool = False,
         stream: bool = False,
         credential: str = "",
-        retries: RetryPolicy | int | Retry | None = None,
+        retries: int | Retry | None = None,
         route: str = "",
     ) -> RESTResponse:
         """Send a request and receive the response. Retry where that is safe.
@@ -159,9 +159,9 @@ class RESTClientObject:
             credential=credential,
             route=route,
         )
-        return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
+        return self._perform(call, self.policy if retries is None else policy_of(retries))
 
-    def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
+    def _perform(self, call: Call, policy: Retry) -> RESTResponse:
         began = time.monotonic()
         counter = RetryCounter(policy)
         observer = self.observer

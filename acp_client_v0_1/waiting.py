@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -64,4 +65,4 @@ def wait_for_run_output(
     check_arguments(on_pending=on_pending, stop=stop, timeout=timeout)
     core = RunCore(runs_api, identifier("run_id", run_id))
     wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)
-    return core.named(core.output, wait, block_timeout)
+    return core.named(Polls(core, wait, block_timeout).output)

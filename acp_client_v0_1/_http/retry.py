@@ -21,7 +21,6 @@ import random
 import re
 import time
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
@@ -190,63 +189,20 @@ def _failure_of_transport(error: TransportException) -> Failure:
     return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a call is retried, after which failures, and with which backoff."""
-
-    # The most retries of one call.
-    total: float = 3
-    # The most retries after attempts that sent nothing.
-    connect: float = math.inf
-    # The most retries after attempts that sent something and got no complete response.
-    read: float = math.inf
-    # The most retries after responses whose status is retried.
-    status: float = math.inf
-    # The statuses that are retried, besides 429. If this is None, a status is retried if `passes`
-    # of its `Failure` is true.
-    statuses: frozenset[int] | None = None
-    # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
-    # with each retry, up to `backoff_max`.
-    backoff: float = 0.5
-    backoff_max: float = 8.0
-    # If True, a ``Retry-After`` replaces the backoff. If False, a ``Retry-After`` is ignored.
-    respect_retry_after: bool = True
-
-    @classmethod
-    def of(cls, retries: RetryPolicy | int | Retry | None) -> RetryPolicy:
-        """Read ``Configuration.retries``: a number, False, a ``urllib3.Retry``, or None."""
-        if isinstance(retries, RetryPolicy):
-            return retries
-        if retries is None:
-            return cls()
-        if not isinstance(retries, Retry):
-            return _counted(int(retries))
-        return cls(
-            total=_limit(retries.total),
-            connect=_limit(retries.connect),
-            read=_limit(retries.read),
-            status=_limit(retries.status),
-            statuses=frozenset(retries.status_forcelist) or None,
-            backoff=retries.backoff_factor,
-            backoff_max=retries.backoff_max,
-            respect_retry_after=retries.respect_retry_after_header,
-        )
-
-    def covers(self, failure: Failure, status: int | None) -> bool:
-        """Tell whether a failure may be retried. ``status`` is None if there was no response."""
-        if self.statuses is None or status is None:
-            return failure.passes and not failure.rest_gives_up
-        return status in self.statuses or failure.kind == "limited"
+def policy_of(retries: Retry | int | None) -> Retry:
+    """Return the policy of ``Configuration.retries``: a number, False, a ``Retry``, or None."""
+    return retries if isinstance(retries, Retry) else _counted(3 if retries is None else retries)
 
 
 @functools.lru_cache
-def _counted(retries: int) -> RetryPolicy:
+def _counted(retries: int) -> Retry:
     # The policies are cached for speed: each handle makes a view of its client with 0 retries
-    # (`Contact.of`), and each view needs a policy.
-    return RetryPolicy(total=retries)
+    # (`Contact.of`), and each call of the view needs a policy.
+    return Retry(int(retries), status_forcelist=(), backoff_factor=0.5, backoff_max=8.0)
 
 
-def _limit(count: int | bool | None) -> float:
+def limit_of(count: int | bool | None) -> float:
+    """Read a limit of a ``Retry``, of which None and True are no limit."""
     return math.inf if count is None or count is True else int(count)
 
 
@@ -255,7 +211,7 @@ class RetryCounter:
 
     __slots__ = ("_by_phase", "_policy", "retries")
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: Retry) -> None:
         self._policy = policy
         self.retries = 0
         self._by_phase: dict[str, int] = {}
@@ -286,13 +242,19 @@ class RetryCounter:
         policy, used = self._policy, self._by_phase.get(phase, 0)
         if not (call.safe or failure.kind in ("unsent", "limited")):
             return None
-        if not policy.covers(failure, status) or self.retries >= policy.total:
+        # The statuses that are retried may be given. A 429 is retried in any case.
+        retried = failure.passes and not failure.rest_gives_up
+        if policy.status_forcelist and status is not None:
+            retried = status in policy.status_forcelist or failure.kind == "limited"
+        limits = limit_of(policy.total), limit_of(getattr(policy, phase))
+        if not retried or self.retries >= limits[0] or used >= limits[1]:
             return None
-        if used >= getattr(policy, phase) or (failure.cut and poll_ran(call.timeout.window, took)):
+        if failure.cut and poll_ran(call.timeout.window, took):
             return None
-        delay = failure.retry_after if policy.respect_retry_after else None
+        delay = failure.retry_after if policy.respect_retry_after_header else None
         if delay is None:
-            delay = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
+            longest = backoff(self.retries, policy.backoff_factor, policy.backoff_max)
+            delay = random.random() * longest
         elif delay > LONGEST_OUTAGE:
             return None
         if delay >= call.deadline.remaining():

@@ -10,8 +10,8 @@ If a create for a task may have been carried out before, the next create is sent
 
 - a search worked and did not find the run; or
 - the caller accepts a second run (``unclear="start"``); or
-- the create could only be of another worker, to which the executor has given the same task before,
-  and the server refuses searches.
+- the server refuses searches, and no earlier call has begun the task. Then there is another run
+  only if the executor has run the task twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
-from acp_client_v0_1.handles._create import Create, Search
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._match import check_mark, differences, plain_id
 from acp_client_v0_1.handles._options import creation_of
@@ -50,11 +50,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
 
-# A post is unclear if nothing shows whether the server carried it out. `create` makes at most this
-# many unclear posts. After each of them, the next post follows only if a search worked and did not
-# find the run. When `create` has given up, for whatever reason, ``unclear="start"`` allows one more
-# unclear post. Posts that the server certainly did not carry out, such as a post that got a 429, do
-# not count.
+# A create is posted until this many posts are unclear, that is, until nothing shows whether the
+# server carried them out (`Create`). After that, ``unclear="start"`` allows one more.
 _MOST_POSTS = 3
 
 
@@ -109,7 +106,7 @@ class RunDriver:
         """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
         wait = core.wait(self.plan.timeout, self.stop)
-        task.polls = Polls(core, core.output_after_refusal, wait)
+        task.polls = Polls(core, wait)
         return task.polls
 
     # Starting
@@ -206,7 +203,7 @@ class RunDriver:
         creation = creation_of(plan.agent_id, given)
 
         def find_or_create() -> list[Run]:
-            if search_first and (found := self._find(task)):
+            if search_first and (found := self._find(task, creation)):
                 return found
             try:
                 return Create(creation, self._wait(), posts=_MOST_POSTS).run()
@@ -223,18 +220,17 @@ class RunDriver:
         if self._journal is not None:
             self._journal.started(task)
 
-    def _find(self, task: Task) -> list[Run]:
+    def _find(self, task: Task, creation: RunCreate) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created.
 
         Return the run and its duplicates, or an empty list if the run is to be created.
         """
         plan, clock = self.plan, timing()
-        known = RunToken(plan.server, agent=plan.agent_id, client_token=task.client_token)
         # If the earlier process was killed, its create may still be on its way. So for some
         # seconds, a search that found nothing is repeated.
         young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
-            return Search(known, self._wait(), longest=max(0.0, young)).run()
+            return Create(creation, self._wait()).search(max(0.0, young))
         except RunStartAmbiguous as error:
             # The create follows all the same in two cases:
             # - The caller accepts a second run.
@@ -267,11 +263,7 @@ class RunDriver:
 
         def send(limit: float) -> RunOutput | None:
             nonlocal pause
-            task.polling = True
-            try:
-                output = polls.send(limit, window)
-            finally:
-                task.polling = False
+            output = polls.send(limit, window)
             # If `send` returned the `Pause`, `perform` would pause and call `send` again. So `send`
             # returns None. Then `poll` pauses and returns, and the worker may take another task.
             if isinstance(output, Pause):

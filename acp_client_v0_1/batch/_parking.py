@@ -68,8 +68,7 @@ class ParkedRuns:
         self._holders = 0
         # A search gives back the tasks whose runs are not listed as pending. Each of these tasks is
         # then polled once. The poll shows whether the search was right:
-        # - A hit: the poll ends the task, or gets a question. If the task was given back because
-        #   its timeout is over, this counts as a hit, too.
+        # - A hit: the poll ends the task, also because its timeout is over, or gets a question.
         # - A mistake: the poll gets no output.
         self._hits = self._mistakes = 0
         # True until searches are given up.

@@ -102,8 +102,6 @@ class Task:
     # polls and the questions, because they reference a client.
     core: RunCore | None = None
     polls: Polls | None = None
-    # True while a long poll is under way. The end of the batch may interrupt the poll.
-    polling: bool = False
     # Answers the questions of the run, and counts its answers.
     questions: Questions | None = None
     # The time at which the task was last parked, or 0.

@@ -125,7 +125,8 @@ class Workers:
         left = [thread for thread in self._threads if thread is not here]
         while left and (past := clock.now() - began) < clock.threads:
             for calls in list(self._calls):
-                if past > clock.grace or (calls.task is not None and calls.task.polling):
+                polls = calls.attempt is not None and calls.attempt.timeout.window
+                if polls or past > clock.grace:
                     calls.interrupt()
             left[0].join(clock.step)
             left = [thread for thread in left if thread.is_alive()]

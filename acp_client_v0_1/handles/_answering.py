@@ -34,6 +34,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._known import FINAL, utc
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
@@ -43,6 +44,7 @@ from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,
     RunGone,
+    RunInterrupted,
     StaleInterrupt,
 )
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
@@ -92,13 +94,13 @@ class Questions:
         """
         core = self.core
         if self.on_interrupt is None:
-            raise core.interrupted(question)
+            raise _interrupted(core, question)
         if self.answers >= self.most:
             raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self.most)
         answer = self.on_interrupt(question)
         # The callback may call `question.answer` or `RunHandle.resume`. Both note the answer.
         if answer is None and core.answered != question:
-            error = core.interrupted(question)
+            error = _interrupted(core, question)
             error.hint = f"on_interrupt gave None: {error.hint}"
             raise error
         return None if answer is None else dict_of("what on_interrupt returns", answer)
@@ -133,12 +135,12 @@ class Questions:
 def next_outcome(core: RunCore, wait: Wait) -> Outcome:
     """Wait for the run's result or its next question, or raise its `RunFailed`."""
     while True:
-        outcome = outcome_of(core, core.output(wait), wait)
+        outcome = outcome_of(core, Polls(core, wait).output(), wait)
         if outcome is not None:
             return outcome
         if wait.caller.once:
             # The output was an interrupt, and its question has been answered since.
-            raise core.wait_timeout(0.0, f"run {core.run_id} has no output yet", heard=True)
+            raise wait.late_error()
 
 
 class Interrupts(Iterator[PendingInterrupt]):
@@ -168,7 +170,7 @@ class Interrupts(Iterator[PendingInterrupt]):
             raise StopIteration
         # A server may change `updated_at` at each read, so another time is no sign of an answer.
         if _repeats(outcome, self._last) and core.answered != self._last:
-            raise core.interrupted(outcome, ", which is not answered yet")
+            raise _interrupted(core, outcome, ", which is not answered yet")
         self._last = outcome
         return outcome
 
@@ -182,7 +184,7 @@ def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
     """Wait for the run's result and return it, or raise `RunInterrupted` if the run asks."""
     outcome = next_outcome(core, wait)
     if isinstance(outcome, PendingInterrupt):
-        raise core.interrupted(outcome)
+        raise _interrupted(core, outcome)
     return outcome
 
 
@@ -240,7 +242,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     elif question.seen_at - answered.seen_at > timing().outage:
         # The answer had no effect, so the caller may answer again.
         core.answered = None
-        raise core.interrupted(question, ", though it was answered some minutes ago")
+        raise _interrupted(core, question, ", though it was answered some minutes ago")
     return None
 
 
@@ -354,6 +356,11 @@ def _arrived(
     if not arrived and len(lost) > 1:
         raise lost[-1]
     return arrived
+
+
+def _interrupted(core: RunCore, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+    """Return the error of a question that is not answered. Its message contains ``hint``."""
+    return RunInterrupted(run_id=core.run_id, token=core.token(), interrupt=question, hint=hint)
 
 
 def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:

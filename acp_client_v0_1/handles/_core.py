@@ -1,8 +1,8 @@
 """The requests about one run, which its handle, its questions and its events share.
 
 Strategy: a core is what is known of a run (`_known`), and the operations that reach the run. Each
-request goes through `Wait.perform`, which repeats it after a failure. `_polls` has the requests of
-a wait for an output.
+request goes through `Wait.perform`, which repeats it after a failure. `_polls`, which uses this
+module, waits for an output.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from acp_client_v0_1._text import short
-from acp_client_v0_1.exceptions import ApiException, NotFoundException
-from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun
+from acp_client_v0_1._text import one_line
+from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
+from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._match import check_mark
-from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -43,14 +41,33 @@ OnPending = Callable[[float, RunStatus], object]
 class RunCore(KnownRun):
     """One run, and the requests that reach it."""
 
+    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self._contact = contact
+
+    @classmethod
+    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
+        """Return the core of ``made[0]``.
+
+        The other runs are newer and have the same client token. Their ids become the `duplicates`
+        of the core.
+        """
+        run = made[0]
+        core = cls(runs, received_id("run_id", run), contact)
+        core.note(run)
+        core.duplicates = tuple([run.run_id for run in made[1:]])
+        return core
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_contact": None, "span": None}
+
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
-        descriptor = self.agent_descriptor
-        if descriptor is None:
+        if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            descriptor = cached_descriptor(self.runs.api_client, agent_id)
-            vars(self)["agent_descriptor"] = descriptor
-        return self.named(descriptor.get)
+            self.agent_descriptor = cached_descriptor(self.runs.api_client, agent_id)
+        return self.named(self.agent_descriptor.get)
 
     def wait(
         self,
@@ -72,15 +89,32 @@ class RunCore(KnownRun):
             timeout, caller = timing().quick, ONCE
         wait = Wait(contact, timeout, stop=stop, caller=caller, late=self._late_error)
         wait.what = what
-        tick = None if on_pending is None else partial(self._report, on_pending)
-        # A batch interrupts the requests of its threads itself, so its requests need not check
-        # `stop`.
-        if tick is not None or (stop is not None and not wait.caller.shared):
-            wait.watch(tick, every)
+        if on_pending is not None:
+            # The status is read at each call.
+            wait.watch(lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING), every)
         return wait
 
-    def _report(self, on_pending: OnPending, elapsed: float) -> None:
-        on_pending(elapsed, self.status or RunStatus.PENDING)
+    def _late_error(self, wait: Wait) -> RunWaitTimeout:
+        # A long id would leave no room for the error.
+        run, elapsed, error = f"run {one_line(self.run_id, 40)}", wait.elapsed, wait.error
+        words = f"{run} {wait.what} after {elapsed:.1f} s"
+        if wait.stopped:
+            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
+        # The Retry-After comes before the error, because a long message loses its end.
+        elif wait.held > 0:
+            words += f"; Retry-After: {wait.held:.0f} s"
+        if error is not None:
+            words += f"; last error: {error.without('method', 'url')}"
+        token = self._token_if_known()
+        late = RunWaitTimeout(run_id=self.run_id, elapsed=elapsed, token=token, reason=words)
+        # A run that was never read may have ended. So only a run that was seen pending, at a server
+        # that still responds, is said to continue.
+        if wait.heard and error is None and self.status == RunStatus.PENDING and late.hint:
+            late.hint = f"the run continues: {late.hint}"
+        # A response without an output says that the run is pending.
+        unread = RunStatus.PENDING if wait.heard else None
+        late.last_status = unread if self.status is None else self.status
+        return late
 
     def refresh(self, timeout: float | None = None) -> Run:
         """Read the run once. The client's own retries apply, and by default its own timeouts."""
@@ -94,7 +128,7 @@ class RunCore(KnownRun):
 
     def done(self) -> bool:
         """Return whether the run has ended. If its result has come, nothing is sent."""
-        if self._result is not None:
+        if self.kept is not None:
             return True
         return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
 
@@ -112,25 +146,6 @@ class RunCore(KnownRun):
 
         return wait.perform("look", send, self)
 
-    def output(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output and return it. `Polls` describes the requests.
-
-        A wait that asks once raises `RunWaitTimeout` if there is no output yet. If the result has
-        come before, nothing is sent.
-        """
-        if self._result is not None and (kept := self.kept_output()) is not None:
-            # If the server gives an output once, the stream has had it.
-            if not self._streamed or (newer := self.output_now(wait, lambda _: None)) is None:
-                return kept
-            self.keep_output(newer)
-            return newer
-        polls = Polls(self, self.output_after_refusal, wait, window)
-        received = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
-        if received is None:
-            raise self.wait_timeout(0.0, f"run {short(self.run_id)} has no output yet", heard=True)
-        self.keep_output(received)
-        return received
-
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None] = no_probe
     ) -> RunOutput | None:
@@ -144,7 +159,7 @@ class RunCore(KnownRun):
         def send(limit: float) -> RunOutput | None:
             # The window is 0, because some servers hold a request without a window for ever.
             output = runs.get_run_output(self.run_id, 0, _request_timeout=limit)
-            return self.checked_output(output, wait)
+            return self.checked_output(output, wait.obey)
 
         return wait.perform("output", send, self, probe=probe)
 
@@ -173,7 +188,7 @@ class RunCore(KnownRun):
         A run that does not show the client token `mark` is not deleted.
         """
         run = self.read(wait)
-        if run.status in FINAL or self._result is not None:
+        if run.status in FINAL or self.kept is not None:
             return False
         check_mark(run, self.mark, shown=True)
         deleted = self.delete(wait, keep_final=True)
@@ -220,7 +235,7 @@ class RunCore(KnownRun):
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
         # From now on, a 404 means that the run is gone. Before the DELETE, a 404 soon after the
         # create could also come from a read replica that did not have the run yet.
-        self._born, self._result = -math.inf, None
+        self._born, self.kept = -math.inf, None
         return deleted
 
     def failed(self, output: RunError, wait: Wait) -> RunFailed:

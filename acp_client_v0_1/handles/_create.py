@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from acp_client_v0_1._errors import AMBIGUOUS
@@ -35,7 +34,7 @@ from acp_client_v0_1.handles._token import (
     encode_token,
     server_of,
 )
-from acp_client_v0_1.handles._wait import Wait, decided, health_of
+from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
@@ -60,10 +59,17 @@ class Create:
 
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.
+
+    `search` also finds the run of a create that another process or call has sent. It needs only the
+    agent and the client token of that create.
     """
 
     # Whether some post left open whether a run was made.
     unclear = False
+    # The error of the last unclear post.
+    _failure: ApiException | None = None
+    # The runs that the last search found, or None. Some of them may be of other agents.
+    _seen: list[Run] | None = None
 
     def __init__(self, creation: RunCreate, wait: Wait, *, posts: int = 1) -> None:
         self._creation, self._wait, self._posts = creation, wait, posts
@@ -84,69 +90,41 @@ class Create:
 
     def _reconcile(self, error: ApiException) -> list[Run] | Pause:
         """Search for the run of an unclear post. If there is none, post again if allowed."""
-        self.unclear = True
+        self.unclear, self._failure = True, error
         self._posts -= 1
-        creation, wait = self._creation, self._wait
-        server = server_of(wait.contact.runs.api_client)
-        client_token = client_token_of(creation)
-        known = RunToken(server, agent=creation.agent_id, client_token=client_token)
         # After a 503 that may be a rate limit, the server has probably not made a run. So a short
         # search is enough.
         maybe_limited = self._posts > 0 and failure_of(error).limits
-        longest = timing().young if maybe_limited else timing().search
         try:
-            return Search(known, wait, error, longest).run()
+            return self.search(timing().young if maybe_limited else timing().search)
         except RunStartAmbiguous as ambiguous:
-            if self._posts == 0 or not ambiguous.searched or wait.stopped:
+            if self._posts == 0 or not ambiguous.searched or self._wait.stopped:
                 raise
             return Pause(0.0)
 
-
-class Search:
-    """The search for the runs of a create.
-
-    ``known`` is a token without a run id. ``failure`` is the error of the create, if this process
-    has sent the create.
-
-    The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default 10,
-    and ends no later than ``wait``. But in a batch, it ends only after a request that worked:
-    otherwise it does not show that there is no run.
-    """
-
-    # The runs that the last successful request found. Some of them may be of other agents.
-    _seen: list[Run] | None = None
-
-    def __init__(
-        self,
-        known: RunToken,
-        wait: Wait,
-        failure: ApiException | None = None,
-        longest: float | None = None,
-    ) -> None:
-        clock = timing()
-        self._known, self._wait, self._failure = known, wait, failure
-        longest = wait.held + (clock.search if longest is None else longest)
-        self._ends = clock.now() + longest
-        seconds = math.inf if wait.caller.shared else longest
-        self._part = wait.part(seconds, late=lambda _, error: self._ambiguous(error))
-        # A create may have failed because the server does not have the agent. This is checked once.
-        self._checked = failure is None
-        self._delay = clock.search_backoff[0]
-
-    def run(self) -> list[Run]:
+    def search(self, longest: float | None = None) -> list[Run]:
         """Search until there is a run. Return the runs with the client token, oldest first.
+
+        The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
+        10, and ends no later than the wait. In a batch, it goes on until a search has worked: only
+        such a search shows that there is no run.
 
         If the search ends without a run, raise `RunStartAmbiguous`. If the search is denied, and
         this process has not sent the create, raise its error as it is.
         """
-        wait, part, failure, agent_id = self._wait, self._part, self._failure, self._known.agent
-        if wait.held >= min(wait.remaining(), wait.caller.survives):
-            raise self._ambiguous() from failure
+        wait, failure, clock = self._wait, self._failure, timing()
+        longest = wait.held + (clock.search if longest is None else longest)
+        self._ends = clock.now() + longest
+        seconds = math.inf if wait.caller.shared else longest
+        self._part = wait.part(seconds)
+        self._part.late = lambda _: self._ambiguous()
+        self._delay, self._seen = clock.search_backoff[0], None
+        # A create may have failed because the server does not have the agent. This is checked once.
+        self._checked = failure is None
         try:
-            if self._known.client_token:
-                return search(part, agent_id, self._send)
-            if not wait.held:
-                server_works(part, agent_id)
+            if client_token_of(self._creation):
+                return self._search(self._send)
+            self._server_works()
             raise self._ambiguous()
         except RunStartAmbiguous as error:
             raise error from failure or error.__cause__
@@ -157,38 +135,93 @@ class Search:
             no_agent = isinstance(error, NotFoundException)
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
-            raise self._ambiguous(error) from failure or error
+            raise self._ambiguous() from failure or error
+
+    def find(self) -> list[Run]:
+        """Search until a search has worked. Return the runs with the client token, oldest first.
+
+        Some of them may be of other agents.
+        """
+        self._part = self._wait
+        return self._search(self._find)
+
+    def _search(self, send: Callable[[float], list[Run] | Pause]) -> list[Run]:
+        self._failed_alone = False
+        return self._part.perform("search", send, probe=self._probe)
+
+    def _find(self, limit: float) -> list[Run]:
+        token, agent_id, part = client_token_of(self._creation), self._creation.agent_id, self._part
+        return find_by_token(part.contact.runs, token, agent_id or None, part, limit)
 
     def _send(self, limit: float) -> list[Run] | Pause:
-        part, known, clock = self._part, self._known, timing()
-        began = clock.now()
-        agent_id = known.agent or None
-        failed: ApiException | None = None
-        found: list[Run] = []
+        began, agent_id = timing().now(), self._creation.agent_id or None
         try:
-            runs, token = part.contact.runs, known.client_token
-            self._seen = find_by_token(runs, token, agent_id, timeout=limit, turn=part.take_turn)
-            found = [run for run in self._seen if is_of(run, agent_id)]
+            self._seen = self._find(limit)
         except ApiException as error:
-            failed = error
-        must_wait = failed is not None and failure_of(failed).retry_after
-        if not (found or self._checked or must_wait or part.over):
-            self._checked = True
-            server_works(part, known.agent)
-        if failed is not None:
-            raise failed
-        if found:
+            if not failure_of(error).retry_after:
+                self._check_agent()
+            raise
+        if found := [run for run in self._seen if is_of(run, agent_id)]:
             return found
+        self._check_agent()
         # A search that began early shows little: a read replica may not have had the run yet. So
         # the last search begins at the end.
         if began >= self._ends:
-            raise decided(self._ambiguous())
-        delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
-        return Pause(max(0.0, min(delay, self._ends - clock.now())))
+            self._part.forget_failures()
+            raise self._part.late_error()
+        delay, self._delay = self._delay, min(2 * self._delay, timing().search_backoff[1])
+        return Pause(max(0.0, min(delay, self._ends - timing().now())))
 
-    def _ambiguous(self, error: ApiException | None = None) -> RunStartAmbiguous:
-        """Return the error of a search that is over. ``error`` is its last failure."""
-        known, failure, seen = self._known, self._failure, self._seen
+    def _check_agent(self) -> None:
+        if not self._checked:
+            self._checked = True
+            self._server_works()
+
+    def _probe(self, error: ApiException) -> Pause:
+        """Find out why a search has failed.
+
+        - If the server is down, or limits requests, the rules decide: a pause, or an error.
+        - If the server works although the search has failed, an outage may just have ended. So the
+          first time, the search is sent again.
+        - The second time, the server is taken not to support searches, and the error is raised.
+        """
+        if not self._server_works():
+            # The whole server fails, so this is no failure of searches alone.
+            return self._part.judge("describe", error)
+        if self._failed_alone:
+            self._part.contact.health.fails.add("search")
+            raise error
+        self._failed_alone = True
+        return Pause(0.0)
+
+    def _server_works(self) -> bool:
+        """Ask the server for the agent, to find out whether the server works.
+
+        - If the request succeeds, or fails with a status that is no sign of an outage, such as 405,
+          return True.
+        - If the request fails with a sign of an outage, such as a 502 or a timeout, return False.
+        - If the server does not know the agent, raise the 404. Then the agent has no runs, and the
+          error is one of all runs.
+        """
+        part, agent_id = self._part, self._creation.agent_id
+        read = AgentsApi(part.contact.runs.api_client).get_agent_by_id
+        try:
+            part.send(
+                "describe", lambda limit: read(agent_id, _request_timeout=limit), timing().quick
+            )
+        except ApiException as error:
+            if error.status == 404 and not is_unserved(error):
+                error.whose = "all"
+            if error.whose:
+                raise
+            return not failure_of(error).is_outage
+        return True
+
+    def _ambiguous(self) -> RunStartAmbiguous:
+        """Return the error of a search that is over."""
+        client_token, agent_id = client_token_of(self._creation), self._creation.agent_id
+        server = server_of(self._wait.contact.runs.api_client)
+        failure, error, seen = self._failure, self._part.error, self._seen
         why = "no run with its client token is there yet"
         if error is not None:
             # If both errors are alike, quote only the first.
@@ -200,135 +233,59 @@ class Search:
         elif seen:
             why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
         if failure is not None:
-            end = f"; {one_line(why, 100)}" if known.client_token else ""
+            end = f"; {one_line(why, 100)}" if client_token else ""
             began = str(failure).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
+        known = RunToken(server, agent=agent_id, client_token=client_token)
         return RunStartAmbiguous(
-            client_token=known.client_token,
-            token=encode_token(known) if known.client_token else "",
+            client_token=client_token,
+            token=encode_token(known) if client_token else "",
             why=why,
             searched=seen == [] and error is None,
         )
-
-
-def server_works(wait: Wait, agent_id: str) -> bool:
-    """Ask the server for an agent, to find out whether the server works.
-
-    - If the request succeeds, or fails with a status that is no sign of an outage, such as 405,
-      return True.
-    - If the request fails with a sign of an outage, such as a 502 or a timeout, return False.
-    - If the server does not know the agent, raise the 404. Then the agent has no runs, and the
-      error is one of all runs.
-    """
-    read = AgentsApi(wait.contact.runs.api_client).get_agent_by_id
-    try:
-        wait.send("describe", lambda limit: read(agent_id, _request_timeout=limit), timing().quick)
-    except NotFoundException as error:
-        if not is_unserved(error):
-            decided(error, "all")
-            raise
-    except ApiException as error:
-        if error.whose:
-            raise
-        return not failure_of(error).is_outage
-    return True
-
-
-def search(wait: Wait, agent_id: str, send: Callable[[float], list[Run] | Pause]) -> list[Run]:
-    """Search by ``send`` until it returns runs. If it fails, find out why.
-
-    - If the server is down, or limits requests, the rules decide: a pause, or an error.
-    - If the server works although the search has failed, an outage may just have ended. So the
-      first time, the search is sent again.
-    - The second time, the server is taken not to support searches, and the error is raised.
-    """
-    failed_alone = False
-
-    def probe(error: ApiException) -> Pause:
-        nonlocal failed_alone
-        if not server_works(wait, agent_id):
-            decision = wait.judge("search", error, probed=True)
-            return decision if isinstance(decision, Pause) else Pause(0.0)
-        if failed_alone:
-            wait.contact.health.fails.add("search")
-            raise error
-        failed_alone = True
-        return Pause(0.0)
-
-    return wait.perform("search", send, probe=probe)
-
-
-def _at_once() -> None:
-    """Wait for no turn: the requests are of no batch."""
 
 
 def find_by_token(
     runs: RunsApi,
     client_token: str,
     agent_id: str | None = None,
-    *,
-    timeout: float | None = None,
-    turn: Callable[[], object] = _at_once,
+    wait: Wait | None = None,
+    limit: float = math.inf,
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
-    If the server refuses or ignores metadata in a search, at most ten pages of the agent's runs
-    are read. If ``agent_id`` is None, these are pages of all runs. ``timeout``, in seconds, is for
-    all pages together. ``turn`` is called before each request but the first.
+    Pages are read until a page has such runs, and at most ten. If the server refuses or ignores
+    metadata in a search, these are pages of the agent's runs, or of all runs if ``agent_id`` is
+    None. All pages together take at most ``limit`` seconds. With a ``wait``, each request but the
+    first takes a turn.
 
     The server may also return runs of other agents with that client token, so callers filter the
     runs by `is_of`.
     """
-    lacks = health_of(runs.api_client).lacks
-    ends = math.inf if timeout is None else timing().now() + timeout
-    search = partial(_search_pages, runs, client_token, ends, turn)
-    conditions: dict[str, Any] = {"agent_id": agent_id}
+    contact = Contact.of(runs) if wait is None else wait.contact
+    lacks, ends, offset = contact.health.lacks, timing().now() + limit, 0
+    conditions: dict[str, Any] = {"agent_id": agent_id, "limit": _PAGE}
     if _NO_METADATA not in lacks:
+        conditions["metadata"] = {CLIENT_TOKEN_KEY: client_token}
+    for number in range(_PAGES):
+        if wait is not None and number:
+            wait.take_turn()
+        request = RunSearchRequest(**conditions, offset=offset)
+        seconds = None if limit == math.inf else max(0.001, ends - timing().now())
         try:
-            return search({**conditions, "metadata": {CLIENT_TOKEN_KEY: client_token}})
+            page = runs.search_runs(request, _request_timeout=seconds)
         except ApiException as error:
             failure = failure_of(error)
-            if error.status is None or failure.retry_after or failure.kind in ("denied", "limited"):
+            passes = failure.retry_after or failure.kind in ("denied", "limited")
+            if "metadata" not in conditions or error.status is None or passes:
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-        turn()
-    return search(conditions)
-
-
-def _search_pages(
-    runs: RunsApi,
-    client_token: str,
-    ends: float,
-    turn: Callable[[], object],
-    conditions: dict[str, Any],
-) -> list[Run]:
-    """Search for runs, and return those with a client token, oldest first.
-
-    Pages are read until an empty page, and at most ten. If the conditions contain the client token,
-    and all runs of a page have this token, the server searches by metadata. Then no more pages are
-    read, because the page has all matches.
-    """
-    found: dict[str, Run] = {}
-    offset = 0
-    for number in range(_PAGES):
-        if number:
-            turn()
-        request = RunSearchRequest(**conditions, limit=_PAGE, offset=offset)
-        limit = None if ends == math.inf else max(0.001, ends - timing().now())
-        try:
-            page = runs.search_runs(request, _request_timeout=limit)
-        except ApiException as error:
-            # If an earlier page had the run, the error matters only if the server asks for a pause.
-            if found and not failure_of(error).retry_after:
-                break
-            raise
-        matching = [run for run in page if client_token_of(run.creation) == client_token]
-        found.update((run.run_id, run) for run in matching)
+            del conditions["metadata"]
+            continue
+        marked = (run for run in page if client_token_of(run.creation) == client_token)
+        found = {run.run_id: run for run in marked}
+        if found or not page:
+            return sorted(found.values(), key=lambda run: (utc(run.created_at), run.run_id))
         offset += len(page)
-        if not page or ("metadata" in conditions and len(matching) == len(page)):
-            break
-    else:
-        if not found:
-            raise ApiException(reason=f"the run is not among the first {offset} that were found")
-    return sorted(found.values(), key=lambda run: (utc(run.created_at), run.run_id))
+    raise ApiException(reason=f"the run is not among the first {offset} that were found")

@@ -44,9 +44,9 @@ class Health:
 
     # The present outage, or None. Any thread may replace it, so each method reads it only once.
     outage: Outage | None = None
-    # Until this time, a new outage is logged only once it has lasted for `Timing.quiet` seconds. If
-    # a single run always fails while others work, each of its failures begins an outage, and the
-    # warnings would fill the log.
+    # Before this time, a new outage must last for `Timing.quiet` seconds to be logged. Otherwise
+    # one run that always fails would fill the log: while other runs work, each of its failures
+    # begins an outage.
     _quiet_until = -math.inf
 
     def __init__(self) -> None:
@@ -61,26 +61,22 @@ class Health:
         outage, self.outage = self.outage, None
         if outage is None or not outage.logged:
             return ""
-        # If only streams or searches have failed, the server did not fail, and now succeeds with
-        # another action. So there is no end of an outage to log.
+        # Only streams or searches have failed, and another action has worked. This does not show
+        # that they work again.
         if action not in outage.actions and outage.actions <= DISPENSABLE:
             return ""
         lasted = now - outage.since
         return f"the server answers again, after {outage.failures} failures in {lasted:.1f} s"
 
-    def failed(self, action: Action, now: float) -> Outage:
-        """Note a failure, which may be the first one of an outage, and return the outage."""
-        outage = self.outage or Outage(now)
-        actions = outage.actions | {action}
-        self.outage = outage._replace(failures=outage.failures + 1, actions=actions)
-        return self.outage
+    def failed(self, action: Action, failure: Failure, now: float, again: float) -> bool:
+        """Note a failure, which may be the first one of an outage. Return whether to log it.
 
-    def warns(self, outage: Outage, failure: Failure, now: float, again: float) -> bool:
-        """Tell whether to log a failure, after which a request is sent at the time ``again``.
-
-        The first failure of an outage is logged. A limit is logged only if it lasts.
+        After the failure, a request is sent at the time ``again``. The first failure of an outage
+        is logged. A limit is logged only if it lasts.
         """
-        quiet = timing().quiet
+        outage = self.outage or Outage(now)
+        actions, quiet = outage.actions | {action}, timing().quiet
+        self.outage = outage = outage._replace(failures=outage.failures + 1, actions=actions)
         brief = failure.kind == "limited" and again - outage.since <= quiet
         if outage.logged or brief or (now - outage.since <= quiet and now < self._quiet_until):
             return False
@@ -111,8 +107,8 @@ class Turns:
     era: int = 0
     # Whether the turns are of a batch.
     paced: bool = False
-    # The runs of a batch share their turns. A hold that began at the same moment as a longer one
-    # would shorten it without the lock.
+    # The threads of a batch share their turns. Without the lock, one of two holds that begin at the
+    # same moment could shorten the other.
     _lock: AbstractContextManager[object] = nullcontext()
     _next = -math.inf
 
@@ -137,13 +133,13 @@ class Turns:
                 self._held_by, self.held_until, self._next = error, until, until
                 self.era += 1
 
-    def asked_by(self) -> ApiException:
-        """Return a copy of the error that asked for the last hold.
+    def asked_by(self, whose: str = "") -> ApiException:
+        """Return a copy of the error that asked for the last hold, as an error of ``whose``.
 
         Several threads may raise it, and whoever raises an error notes in it whose failure it is.
         """
         error = copy(self._held_by or ApiException())
-        error.whose = ""
+        error.whose = whose
         return error
 
     def succeeded(self) -> None:

@@ -8,7 +8,7 @@ shows that the run has ended or is interrupted, `_outcome` is cleared, and the s
 counts.
 
 A result is kept, because some servers give an output once. A failure is not kept: a server may try
-a run in status error again. `_result` is cleared by anything that contradicts it: a read of another
+a run in status error again. `kept` is cleared by anything that contradicts it: a read of another
 final status or of an interrupt, an answer, or a DELETE.
 """
 
@@ -22,22 +22,18 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from typing_extensions import Self
-
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
     ResponseValidationError,
-    RunWaitTimeout,
 )
 from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
-from acp_client_v0_1.handles._wait import Contact, Wait
-from acp_client_v0_1.handles.errors import RunGone, RunInterrupted
+from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
@@ -87,6 +83,9 @@ def utc(moment: datetime) -> datetime:
 class KnownRun:
     """What is known of one run, and how errors and spans name it."""
 
+    runs: RunsApi
+    run_id: str
+
     # These defaults are attributes of the class, because most runs never set most of them.
 
     # The token that the handle was made from, or an empty one.
@@ -103,7 +102,7 @@ class KnownRun:
     span: RunSpan | None = None
     # The trace context of the run's last span, which another process may have begun.
     traceparent: str = ""
-    # The question that was answered last, by this core or by the core that it was pickled from.
+    # The question that was answered last. A pickle keeps it.
     answered: PendingInterrupt | None = None
     agent_name: str = ""
     # The last note that `add_note` made.
@@ -116,31 +115,13 @@ class KnownRun:
     _outcome: RunStatus | None = None
     # The output with the run's result: its status, and its other fields in the format of `marshal`,
     # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
-    _result: tuple[RunStatus, bytes] | None = None
+    kept: tuple[RunStatus, bytes] | None = None
     # Whether the result came as the last event of a stream. The server may have a newer one, so it
     # is asked first.
-    _streamed = False
+    streamed = False
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
-
-    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
-        self.runs = runs
-        self.run_id = run_id
-        self._contact = contact
-
-    @classmethod
-    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> Self:
-        """Return the core of ``made[0]``.
-
-        The other runs are newer and have the same client token. Their ids become the `duplicates`
-        of the core.
-        """
-        run = made[0]
-        core = cls(runs, received_id("run_id", run), contact)
-        core.note(run)
-        core.duplicates = tuple([run.run_id for run in made[1:]])
-        return core
 
     # The state of the run
 
@@ -212,8 +193,8 @@ class KnownRun:
         if mark := self.mark or self.given_token.client_token:
             check_mark(run, mark)
         self._run = run
-        if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self._result):
-            self._outcome = self._result = None
+        if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self.kept):
+            self._outcome = self.kept = None
         return run
 
     def note_changed(self, run: Run) -> Run | None:
@@ -222,7 +203,7 @@ class KnownRun:
         The server has carried out the change even if the record is of another run. Such a record is
         not kept. A result from before the change does not count any more.
         """
-        self._result = None
+        self.kept = None
         with suppress(ResponseValidationError):
             self.note(run)
         return self._run
@@ -240,14 +221,16 @@ class KnownRun:
         return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
     def checked_output(
-        self, output: RunOutput | Mapping[str, str] | None, wait: Wait
+        self,
+        output: RunOutput | Mapping[str, str] | None,
+        obey: Callable[[Mapping[str, str]], object],
     ) -> RunOutput | None:
         """Return the output, or raise `ResponseValidationError` if it names another run.
 
-        None, and the headers of a 204, mean that there is no output yet.
+        None, and the headers of a 204, mean that there is no output yet. ``obey`` gets the headers.
         """
         if isinstance(output, Mapping):
-            wait.obey(output)
+            obey(output)
             return None
         named = getattr(output and output.actual_instance, "run_id", "")
         # This comparison is only for speed.
@@ -257,24 +240,24 @@ class KnownRun:
 
     def keep_streamed(self, result: RunResult | None) -> None:
         """Keep the last event of the stream of a run in status success, if it is a result."""
-        if result is not None and self._result is None:
+        if result is not None and self.kept is None:
             self.keep_output(RunOutput(result.model_copy(update={"status": RunStatus.SUCCESS})))
-            self._streamed = True
+            self.streamed = True
 
     def keep_output(self, output: RunOutput) -> None:
         """Keep an output that was received, if it has the run's result."""
         if isinstance(result := output.actual_instance, RunResult):
-            self._outcome, self._streamed = RunStatus.SUCCESS, False
+            self._outcome, self.streamed = RunStatus.SUCCESS, False
             # A test's stand-in may return a value that JSON does not have. It is not kept.
             with suppress(ValueError):
                 fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
                 # Every version of Python can read the version 2 of the format, also in a pickle.
-                self._result = result.status, marshal.dumps(fields, 2)
+                self.kept = result.status, marshal.dumps(fields, 2)
 
     def kept_output(self) -> RunOutput | None:
         """Return a copy of the output with the run's result, if it has come before."""
         # Another thread may clear the attribute, so it is read once.
-        if (kept := self._result) is None:
+        if (kept := self.kept) is None:
             return None
         fields: dict[str, Any] = {**marshal.loads(kept[1]), "status": kept[0]}
         return RunOutput(RunResult.model_construct(**fields))
@@ -290,47 +273,9 @@ class KnownRun:
 
     # The errors of the run
 
-    def _late_error(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
-        # A long id would leave no room for the error.
-        run, elapsed = f"run {one_line(self.run_id, 40)}", wait.elapsed
-        words = f"{run} {wait.what} after {elapsed:.1f} s"
-        if wait.stopped:
-            words = f"waiting for {run} was stopped after {elapsed:.1f} s"
-        # The Retry-After comes before the error, because a long message loses its end.
-        elif wait.held > 0:
-            words += f"; Retry-After: {wait.held:.0f} s"
-        if error is not None:
-            words += f"; last error: {error.without('method', 'url')}"
-        return self.wait_timeout(elapsed, words, heard=wait.heard, failed=error is not None)
-
-    def wait_timeout(
-        self, elapsed: float, words: str, *, heard: bool, failed: bool = False
-    ) -> RunWaitTimeout:
-        """Return the error of a wait that is over. ``words`` say what has happened.
-
-        ``heard`` says that the server has responded in this wait, and ``failed`` that the last
-        request of the wait has failed.
-        """
-        # A run that was never read may have ended. So only a run that was seen pending, at a server
-        # that still responds, is said to continue.
-        pending = heard and not failed and self.status == RunStatus.PENDING
-        late = RunWaitTimeout(
-            run_id=self.run_id, elapsed=elapsed, token=self._token_if_known(), reason=words
-        )
-        if pending and late.hint:
-            late.hint = f"the run continues: {late.hint}"
-        # A response without an output says that the run is pending.
-        unread = RunStatus.PENDING if heard else None
-        late.last_status = unread if self.status is None else self.status
-        return late
-
     def _token_if_known(self) -> str:
         # A test may pass a stand-in for `runs` that has no client, and so no server.
         return self.token() if hasattr(self.runs, "api_client") else ""
-
-    def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Return the error of a question that is not answered. Its message contains ``hint``."""
-        return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self, error: ApiException) -> RunGone:
         """Return the error of a run for which the server responded with a 404.
@@ -340,7 +285,9 @@ class KnownRun:
         """
         served = self._run is not None or self._born is not None or not is_unserved(error)
         server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
-        return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+        gone = RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+        gone.__cause__, gone.whose = error, "run"
+        return gone
 
     def not_served(self, error: ApiException) -> ApiException:
         """Change the reason of ``error``, and return ``error``.
@@ -433,9 +380,6 @@ class KnownRun:
             raise
         self.end_span(outcome)
         return outcome
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_contact": None, "span": None}
 
 
 def add_note(error: BaseException, note: str, instead_of: str = "") -> None:

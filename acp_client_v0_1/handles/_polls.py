@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 
 from acp_client_v0_1._http.retry import backoff, failure_of, poll_ran
-from acp_client_v0_1._text import short
-from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
-from acp_client_v0_1.handles._known import KnownRun
+from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._wait import Wait, decided
+from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -39,32 +37,45 @@ class Polls:
     # a pending run counts as well.
     _early = 0
 
-    def __init__(
-        self,
-        run: KnownRun,
-        after_refusal: Callable[[ApiException, Wait], RunOutput | None],
-        wait: Wait,
-        window: int | None = None,
-    ) -> None:
+    def __init__(self, core: RunCore, wait: Wait, window: int | None = None) -> None:
         # A wait that asks once has the window 0, because some servers hold a request without a
         # window for ever.
         window = timing().window if window is None else window
         self._window = Window(0 if wait.caller.once else window)
-        self._run, self.wait, self._after_refusal = run, wait, after_refusal
+        self._core, self.wait = core, wait
         # Whether the next request reads the run. Otherwise it asks for the output.
         self._reads_run = "output" in wait.contact.health.lacks
         # A wait that asks once uses the client's own retries.
-        self._runs = run.runs if wait.caller.once else wait.contact.runs
+        self._runs = core.runs if wait.caller.once else wait.contact.runs
+
+    def output(self) -> RunOutput:
+        """Wait for an output and return it.
+
+        A wait that asks once raises `RunWaitTimeout` if there is no output yet. If the result has
+        come before, nothing is sent.
+        """
+        core, wait = self._core, self.wait
+        if core.kept is not None and (kept := core.kept_output()) is not None:
+            # If the server gives an output once, the stream has had it.
+            if not core.streamed or (newer := core.output_now(wait, lambda _: None)) is None:
+                return kept
+            core.keep_output(newer)
+            return newer
+        received = wait.perform("output", self.send, core, longest=math.inf, probe=self.probe)
+        if received is None:
+            raise wait.late_error()
+        core.keep_output(received)
+        return received
 
     def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
         """Send the next request. The window of a poll is at most ``most`` seconds.
 
         Return the output. If there is none yet, return a `Pause`, or None if the wait asks once.
         """
-        known, wait = self._run, self.wait
+        core, wait = self._core, self.wait
         if self._reads_run:
             seconds = min(limit, timing().quick)
-            run = known.note(self._runs.get_run(known.run_id, _request_timeout=seconds))
+            run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
                 return None if wait.caller.once else self._count_early()
             self._reads_run = False
@@ -73,26 +84,21 @@ class Polls:
         return self._poll(limit, min(self._window.seconds, most))
 
     def _poll(self, limit: float, window: int) -> RunOutput | Pause | None:
-        clock, wait, run, total = timing(), self.wait, self._run, None
+        clock, wait, core, total = timing(), self.wait, self._core, None
         began = clock.now()
         if limit < math.inf:
             margin = max(clock.round_trip, wait.contact.margin)
             window, total = fitted(window, limit, margin)
         try:
             output = self._runs.get_run_output(
-                run.run_id, block_timeout=window, _request_timeout=total
+                core.run_id, block_timeout=window, _request_timeout=total
             )
         except ApiException as error:
             took = clock.now() - began
             if poll_ran(window, took) and failure_of(error).cut:
                 self._window.shorten(window, took, clock.now())
-            if wait.caller.once and isinstance(error, ApiTimeoutError) and error.sent:
-                # The server held the request in spite of the window of 0. So there is no output
-                # yet.
-                words = f"run {short(run.run_id)} has no output yet"
-                raise decided(run.wait_timeout(0.0, words, heard=False)) from error
             raise
-        output = run.checked_output(output, wait)
+        output = core.checked_output(output, wait.obey)
         if output is not None or wait.caller.once:
             return output
         if not was_full(window, clock.now() - began):
@@ -112,12 +118,12 @@ class Polls:
         once, and otherwise a `Pause`.
         """
         wait = self.wait
-        output = self._after_refusal(error, wait)
+        output = self._core.output_after_refusal(error, wait)
         if output is not None or wait.caller.once:
             return output
         # Only a pending run is read instead of its output. A status that is not in the contract may
         # stay the same after the run has ended. Then only the output shows the end.
-        self._reads_run = self._run.status == RunStatus.PENDING
+        self._reads_run = self._core.status == RunStatus.PENDING
         if self._reads_run and is_unserved(error):
             wait.contact.health.lacks.add("output")
         # The run and its output may disagree. Without a pause, this would be a hot loop.

@@ -59,8 +59,6 @@ class Caller:
     shared: bool = False
     # Whether the caller wants one request. It is sent again only if the server limits requests.
     once: bool = False
-    # Whether ``stop`` is checked, and ``on_tick`` called, also during a request.
-    watched: bool = False
 
     @property
     def survives(self) -> float:
@@ -92,8 +90,6 @@ class Known(NamedTuple):
     # many retries as the client itself makes.
     reached: bool = True
     retries: float = 3
-    # Whether a request of another action has just shown that the whole server fails.
-    probed: bool = False
     # Seconds since the run was created, or infinity if its time is not known.
     age: float = math.inf
 
@@ -147,9 +143,7 @@ def decide(
     if kind == "denied":
         return Raise(whose="all")
     if kind in ("lost", "unreadable", "oversized", "moved") and action in CHANGES:
-        # In a batch, nobody searches for hours.
-        too_long = caller.shared and (failure.retry_after or 0.0) > caller.survives
-        return Raise(whose="all") if too_long else Probe()
+        return Probe()
     if kind in ("unsent", "limited") or (kind == "unreadable" and action != "stream"):
         return _after_no_response(action, failure, caller, known)
     if kind == "lost":
@@ -180,9 +174,9 @@ def _after_loss(
     action: Action, failure: Failure, health: Health, caller: Caller, known: Known
 ) -> Decision:
     fails_often = action in health.fails or known.failures + 1 >= timing().refusals
-    # True if the reason for the failure is known: the whole server fails, or it asks for a pause.
-    explained = known.probed or (action == "search" and failure.retry_after)
-    if fails_often and action in DISPENSABLE and not explained:
+    # If the server asks for a pause, this is why a search fails.
+    asks = action == "search" and failure.retry_after
+    if fails_often and action in DISPENSABLE and not asks:
         return Probe()
     return _pause(action, failure, caller, known)
 
@@ -231,10 +225,7 @@ def _pause(
         return over
     if asked > to_go:
         return Raise("late")
-    if failure.kind == "missing":
-        seconds = timing().young_pause
-    else:
-        seconds = backoff(known.failures, *timing().backoff) * (0.5 + random.random() / 2)
+    seconds = backoff(known.failures, *timing().backoff) * (0.5 + random.random() / 2)
     once = caller.once and not (asked or failure.limits)
     if outage and (once or seconds > left):
         return over
@@ -250,8 +241,8 @@ class Window:
 
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
     - After a full window, the next window is twice as long, unless it would reach three quarters
-      of the longest window that was cut. A cut that follows a full window replaces this longest
-      window, and a cut that follows another cut can only raise it.
+      of the longest window that was cut. This longest window is of the last cuts in a row: the
+      first cut after a full window begins a new row.
     - Ten minutes after the last cut, a window of the first length is tried again.
 
     Example: a poll of 30 seconds is cut after 7, so the next window is 5, and then 10. If this one

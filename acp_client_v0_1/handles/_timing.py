@@ -51,11 +51,10 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     # The pauses after failures.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # An outage is logged
-    # - at its first failure, if none was logged in the last `warnings` seconds;
-    # - once it has lasted for this long, if one was logged, or if it is a rate limit (429).
+    # An outage is logged at its first failure. But it must last for this long first
+    # - if another outage was logged in the last `warnings` seconds, or
+    # - if it is a rate limit (429).
     quiet: float = 5.0
-    # See `quiet`.
     warnings: float = 60.0
     # After this many failures in a row, a run is polled instead of streamed. If searches fail as
     # often, the client finds out whether the server supports them.
@@ -65,8 +64,6 @@ class Timing:
 
     # For this long after a create, a 404 may come from a replica that does not have the run yet.
     young: float = 2.0
-    # After such a 404, the request is sent again after this pause.
-    young_pause: float = 0.1
 
     # The pace of a batch at a server that limits requests
 

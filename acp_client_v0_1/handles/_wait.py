@@ -5,7 +5,7 @@
 These loops repeat a request after a failure:
 
 - `rest`: the attempts of one call;
-- `Wait.perform`, here: every action on agents and runs;
+- `Wait.perform`, here: each action on agents and runs;
 - `events.RunEvents`: the streams of one run, and the reading of each stream;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
@@ -28,20 +28,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from copy import copy
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import RetryPolicy, failure_of, retry_after
+from acp_client_v0_1._http.retry import failure_of, limit_of, policy_of, retry_after
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 from acp_client_v0_1.handles._health import Action, Health, Turns
+from acp_client_v0_1.handles._known import KnownRun
 from acp_client_v0_1.handles._rules import (
     CHANGES,
     IN_BATCH,
@@ -52,21 +53,14 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     Raise,
-    Whose,
     decide,
 )
 from acp_client_v0_1.handles._timing import timing
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from acp_client_v0_1._http.observer import RunSpan
-    from acp_client_v0_1.api_client import ApiClient
-
 T = TypeVar("T")
 
-LateError = Callable[["Wait", ApiException | None], BaseException]
-"""Makes the error of a wait that is over, from the wait and its last failure, if it had any."""
+LateError = Callable[["Wait"], BaseException]
+"""Makes the error of a wait that is over."""
 
 _log = package_logger("acp_client_v0_1.handles")
 
@@ -76,21 +70,6 @@ _AT_ONCE = Pause(0.0)
 
 class _StopSet(Exception):
     """The caller's ``stop`` was set during a request."""
-
-
-class RequestedRun(Protocol):
-    """The run that a request is about: the part of a `RunCore` that this module uses."""
-
-    run_id: str
-    span: RunSpan | None
-
-    def age(self) -> float:
-        """Seconds since the run was created, or infinity if that is not known."""
-        ...
-
-    def gone(self, error: ApiException) -> ApiException:
-        """The error of a run that the server does not know."""
-        ...
 
 
 class Contact(NamedTuple):
@@ -116,38 +95,17 @@ class Contact(NamedTuple):
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
             return cls(runs, SimpleNamespace(reached=True), Health(), turns=turns)
-        policy: RetryPolicy = client.retries or rest.policy
+        policy = rest.policy if client.retries is None else policy_of(client.retries)
         once = RunsApi(client.with_options(retries=0))
         once.api_client.on_empty = HTTPHeaderDict
-        retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
-        return cls(once, rest, health_of(client), retries, margin, turns)
-
-
-def health_of(client: ApiClient) -> Health:
-    """Return what the calls of a client have learnt about its server."""
-    learnt = client.rest_client.learnt
-    health: Health = learnt.get("health") or learnt.setdefault("health", Health())
-    return health
-
-
-def decided(error: BaseException, whose: Whose = "run") -> BaseException:
-    """Note whose failure an error is, for a batch and for an outer `perform`, and return it."""
-    if isinstance(error, ApiException):
-        error.whose = whose
-    return error
+        health = rest.learnt.get("health") or rest.learnt.setdefault("health", Health())
+        retries = min(limit_of(policy.total), limit_of(policy.connect))
+        return cls(once, rest, health, retries, client.configuration.block_margin, turns)
 
 
 def no_probe(error: ApiException) -> NoReturn:
-    raise decided(error)
-
-
-@dataclass(slots=True)
-class _Ticks:
-    """Calls ``on_tick`` with the seconds elapsed, at least every ``every`` seconds of a wait."""
-
-    on_tick: Callable[[float], object]
-    every: float
-    due: float
+    error.whose = "run"
+    raise error
 
 
 class Wait:
@@ -158,7 +116,6 @@ class Wait:
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
         caller: By default this depends on the contact and on whether there is a timeout.
-        turns: By default these are the turns of the batch, or new turns.
         late: Makes the error of a wait that is over. By default, this error is the last failure,
             or else the error that holds the call, or else an ApiTimeoutError.
     """
@@ -169,10 +126,13 @@ class Wait:
     what: str = "has no output"
     # Whether the server has responded to a request of this wait since the timeout began.
     heard: bool = False
-    # The number of failures in a row, and the time of the first of them.
+    # The failures in a row: their number, the time of the first one, and the error of the last one.
     _failures = 0
     _since = math.inf
-    _ticks: _Ticks | None = None
+    error: ApiException | None = None
+    # Called with the seconds elapsed when it is due, and then at least every ``_every`` seconds.
+    _on_tick: Callable[[float], object] | None = None
+    _every = _due = math.inf
 
     def __init__(
         self,
@@ -181,7 +141,6 @@ class Wait:
         *,
         stop: threading.Event | None = None,
         caller: Caller | None = None,
-        turns: Turns | None = None,
         late: LateError | None = None,
     ) -> None:
         if caller is None:
@@ -189,30 +148,26 @@ class Wait:
             caller = alone if contact.turns is None else IN_BATCH
         self.contact = contact
         self.caller: Caller = caller
-        self.turns: Turns = turns or contact.turns or Turns()
+        # A call has its own turns, and its parts share them.
+        self.turns: Turns = contact.turns or Turns()
         self.stop = stop
-        self._late = late
+        # Whether ``stop`` is checked, and ``on_tick`` called, also during a request. A batch
+        # interrupts the requests of its threads itself.
+        self.watched: bool = stop is not None and contact.turns is None
+        self.late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
 
-    def part(
-        self,
-        seconds: float = math.inf,
-        *,
-        caller: Caller | None = None,
-        late: LateError | None = None,
-    ) -> Wait:
+    def part(self, seconds: float = math.inf) -> Wait:
         """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
-        return Wait(
-            self.contact,
-            max(0.001, min(seconds, self.remaining())),
-            stop=self.stop,
-            caller=caller or self.caller,
-            turns=self.turns,
-            late=late or self._late,
-        )
+        part = copy(self)
+        part._timeout = max(0.001, min(seconds, self.remaining()))
+        part._on_tick = None
+        part.forget_failures()
+        part.rearm()
+        return part
 
     def rearm(self) -> None:
         """Let the timeout begin again now. The count of failures in a row continues."""
@@ -221,16 +176,15 @@ class Wait:
 
     def forget_failures(self) -> None:
         """Let the count of failures in a row begin again: a request has worked meanwhile."""
-        self._failures, self._since = 0, math.inf
+        self._failures, self._since, self.error = 0, math.inf, None
 
-    def watch(self, on_tick: Callable[[float], object] | None = None, every: float = 0.0) -> None:
-        """From now on, check ``stop`` and call ``on_tick`` also during a request.
+    def watch(self, on_tick: Callable[[float], object], every: float) -> None:
+        """Call ``on_tick`` from now on, also during a request.
 
-        ``on_tick`` gets the seconds elapsed, at least every ``every`` seconds of the wait.
+        It gets the seconds elapsed, at least every ``every`` seconds of the wait.
         """
-        self.caller = replace(self.caller, watched=True)
-        if on_tick is not None:
-            self._ticks = _Ticks(on_tick, every, self.began + every)
+        self.watched, self._on_tick = True, on_tick
+        self._every, self._due = every, self.began + every
 
     # The time
 
@@ -247,11 +201,6 @@ class Wait:
     def stopped(self) -> bool:
         """Whether ``stop`` is set."""
         return self.stop is not None and self.stop.is_set()
-
-    @property
-    def over(self) -> bool:
-        """Whether the deadline has passed, or ``stop`` is set."""
-        return self.stopped or timing().now() >= self.ends
 
     @property
     def least_left(self) -> float:
@@ -275,21 +224,24 @@ class Wait:
             left = max(left - timing().search, left / 2, min(left, self.least_left))
         return max(0.001, min(longest, left))
 
-    def late_error(self, error: ApiException | None = None) -> BaseException:
-        """Return the error of a wait that is over. ``error`` is the last failure, if any.
+    def late_error(self) -> BaseException:
+        """Return the error of a wait that is over.
 
         If the late error is new, its cause is the last failure, or else the error that holds the
         call.
         """
-        cause = error or (self.turns.asked_by() if self.held else None)
-        if self._late is None and cause is not None:
-            return cause
-        words = f"out of time after {self.elapsed:.1f} s"
-        late = self._late(self, error) if self._late else ApiTimeoutError(reason=words)
-        late.__cause__ = cause
+        late: BaseException | None
+        cause = self.error or (self.turns.asked_by() if self.held else None)
+        if self.late is not None:
+            late = self.late(self)
+            late.__cause__ = cause
+        else:
+            late = cause or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
+        if isinstance(late, ApiException):
+            late.whose = "run"
         return late
 
-    def pause(self, seconds: float, error: ApiException | None = None) -> None:
+    def pause(self, seconds: float) -> None:
         """Sleep for some seconds, or less, to leave time for one more request.
 
         If it is already too late for another request, sleep at most until the deadline. If the
@@ -297,8 +249,8 @@ class Wait:
         """
         to_go = self.ends - self.least_left - timing().now()
         self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
-        if self.over:
-            raise decided(self.late_error(error))
+        if self.stopped or timing().now() >= self.ends:
+            raise self.late_error()
 
     def sleep(self, seconds: float) -> None:
         """Sleep for some seconds, or until ``stop`` is set."""
@@ -309,8 +261,8 @@ class Wait:
                 return
             self._tick()
 
-    def take_turn(self, error: ApiException | None = None) -> None:
-        """Wait until the next request may begin. ``error`` is the last failure, if any.
+    def take_turn(self) -> None:
+        """Wait until the next request may begin.
 
         Raise an error if the wait ends before that, or if a ``Retry-After`` lasts for longer than
         failures are survived.
@@ -320,11 +272,11 @@ class Wait:
             now, era = clock.now(), turns.era
             held, survives = turns.held_until - now, self.caller.survives
             if held > min(self.ends - now, survives):
-                asked = turns.asked_by()
+                asked = turns.asked_by("all")
                 # A 204 is no failure. Alone, the call that it holds is late.
                 if held > survives > 0 and (self.caller.shared or asked.status != 204):
-                    raise decided(asked, "all")
-                raise decided(self.late_error(error))
+                    raise asked
+                break
             # Near the deadline, it is better to send a request out of turn than not at all.
             turn = min(turns.next_turn(now), self.ends - self.least_left)
             self.sleep(max(turn - now, held))
@@ -332,7 +284,7 @@ class Wait:
             # would send their requests at the moment at which the hold ends.
             if turns.era == era and not self.stopped:
                 return
-        raise decided(self.late_error(error))
+        raise self.late_error()
 
     def obey(self, headers: Mapping[str, str]) -> None:
         """Begin no request before the end of the ``Retry-After`` of a 204, if it has one."""
@@ -343,23 +295,23 @@ class Wait:
 
     def _tick(self, *, now: bool = False) -> None:
         """Call ``on_tick`` if it is due. With ``now``, call it in any case."""
-        ticks, moment = self._ticks, timing().now()
-        if ticks is not None and (now or moment >= ticks.due):
-            ticks.due = moment + ticks.every
+        moment = timing().now()
+        if self._on_tick is not None and (now or moment >= self._due):
+            self._due = moment + self._every
             try:
-                ticks.on_tick(moment - self.began)
+                self._on_tick(moment - self.began)
             except ApiException as error:
                 # It is no failure of the request during which it was raised.
-                decided(error)
+                error.whose = "run"
                 raise
 
     def _until_tick(self) -> float:
         """Seconds until ``on_tick`` is due, above 0."""
-        return math.inf if self._ticks is None else max(0.001, self._ticks.due - timing().now())
+        return max(0.001, self._due - timing().now())
 
     def _watching(self) -> AbstractContextManager[object]:
         first = min(timing().tick, self._until_tick())
-        return Interruptible(self._watch, first) if self.caller.watched else _NOTHING
+        return Interruptible(self._watch, first) if self.watched else _NOTHING
 
     def _watch(self) -> float:
         """Check `stop` and tick. Return the seconds until the next call of this function.
@@ -377,7 +329,7 @@ class Wait:
         self,
         action: Action,
         send: Callable[[float], T | Pause],
-        run: RequestedRun | None = None,
+        run: KnownRun | None = None,
         *,
         longest: float | None = None,
         probe: Callable[[ApiException], T | Pause] = no_probe,
@@ -391,51 +343,45 @@ class Wait:
           the error is raised.
         """
         longest = timing().quick if longest is None else longest
-        error: ApiException | None = None
         value: T | Pause = _AT_ONCE
         while True:
             try:
-                value = self.send(action, send, longest, run, error)
-                self._failures, self._since, self.heard, error = 0, math.inf, True, None
+                value = self.send(action, send, longest, run)
+                self._failures, self._since, self.heard, self.error = 0, math.inf, True, None
                 if not isinstance(value, Pause):
                     return value
             except ApiException as failure:
                 # An inner `perform` has decided about its error. It is no failure of this request.
                 if failure.whose:
                     raise
-                error = failure
+                self.error = failure
             except _StopSet:
-                raise decided(self.late_error(error))  # noqa: B904 - it has its cause
-            # `on_tick` runs outside the `except`, so that its errors are not chained to `error`.
+                raise self.late_error()  # noqa: B904 - it has its cause
+            # `on_tick` runs outside the `except`, so its errors are not chained to the failure.
             self._tick(now=True)
-            if error is not None:
+            if self.error is not None:
                 if self.stopped:
-                    raise decided(self.late_error(error))
-                decision = self.judge(action, error, run)
-                value = decision if isinstance(decision, Pause) else probe(error)
+                    raise self.late_error()
+                value = self.judge(action, self.error, run, probe)
             if not isinstance(value, Pause):
                 return value
-            self.pause(value.seconds, error)
+            self.pause(value.seconds)
 
     def send(
         self,
         action: Action,
         send: Callable[[float], T],
         longest: float,
-        run: RequestedRun | None = None,
-        error: ApiException | None = None,
+        run: KnownRun | None = None,
     ) -> T:
-        """Send one request in its turn, and note what its outcome shows about the server.
-
-        ``error`` is the last failure, if any.
-        """
+        """Send one request in its turn, and note what its outcome shows about the server."""
         turns, health = self.turns, self.contact.health
         if turns.era or (self.stop is not None and self.stop.is_set()):
-            self.take_turn(error)
+            self.take_turn()
         era = turns.era
         try:
             span = None if run is None else run.span
-            if span is None and not self.caller.watched:
+            if span is None and not self.watched:
                 value = send(longest if self.ends == math.inf else self.limit(longest, action))
             else:
                 with _NOTHING if span is None else span.active(), self._watching():
@@ -456,14 +402,12 @@ class Wait:
         self,
         action: Action,
         error: ApiException,
-        run: RequestedRun | None = None,
-        *,
-        probed: bool = False,
-    ) -> Pause | Probe:
-        """Count a failure, and return what the rules say about it, or raise an error.
+        run: KnownRun | None = None,
+        probe: Callable[[ApiException], T | Pause] = no_probe,
+    ) -> T | Pause:
+        """Count a failure, and return what the rules say to do: a pause, or what ``probe`` returns.
 
-        If a probe shows that the whole server fails, it may call this again for the same failure,
-        with ``probed``.
+        If the rules say to raise an error, raise it.
         """
         contact, failure, now = self.contact, failure_of(error), timing().now()
         if failure.kind == "lost":
@@ -477,41 +421,35 @@ class Wait:
             since=since,
             reached=contact.rest.reached,
             retries=contact.retries if self.caller.outages else 0,
-            probed=probed,
             age=math.inf if run is None else run.age(),
         )
         decision = decide(action, failure, contact.health, self.caller, known)
         if isinstance(decision, Raise):
             raise self._final(decision, error, run, now - since)
         if isinstance(decision, Probe):
-            if action in CHANGES and failure.kind == "lost":
-                contact.health.failed(action, now)
-            return decision
-        if failure.kind != "missing":
-            self._failures, self._since = self._failures + 1, since
-        if decision.outage and not failure.full_pool:
-            outage = contact.health.failed(action, now)
-            if contact.health.warns(outage, failure, now, now + decision.seconds):
-                # In a batch, other runs go on after the deadline of this wait.
-                ends = math.inf if self.caller.shared else self.ends
-                seconds = min(ends, since + self.caller.survives) - now
-                who = action if run is None else f"run {short(run.run_id)}: {action}"
-                _log.warning("%s: %s; asking again for up to %.3g s", who, error, seconds)
+            return probe(error)
+        self._failures, self._since = self._failures + 1, since
+        outage = decision.outage and not failure.full_pool
+        if outage and contact.health.failed(action, failure, now, now + decision.seconds):
+            # In a batch, other runs go on after the deadline of this wait.
+            ends = math.inf if self.caller.shared else self.ends
+            seconds = min(ends, since + self.caller.survives) - now
+            who = action if run is None else f"run {short(run.run_id)}: {action}"
+            _log.warning("%s: %s; asking again for up to %.3g s", who, error, seconds)
         return decision
 
     def _final(
-        self, decision: Raise, error: ApiException, run: RequestedRun | None, lasted: float
+        self, decision: Raise, error: ApiException, run: KnownRun | None, lasted: float
     ) -> BaseException:
         """Return the error of a wait that gives up, ``lasted`` seconds after its first failure."""
         if not self.caller.shared:
             self.contact.health.forget_warning()
         if decision.why == "gone" and run is not None:
-            gone = run.gone(error)
-            gone.__cause__ = error
-            return decided(gone)
+            return run.gone(error)
         if decision.why in ("late", "over") and self._failures:
             # The message of the error says how many requests failed, and for how long.
             error.attempts, error.elapsed = 1 + self._failures, lasted
         if decision.why == "late":
-            return decided(self.late_error(error))
-        return decided(error, decision.whose)
+            return self.late_error()
+        error.whose = decision.whose
+        return error

@@ -32,7 +32,7 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
-from acp_client_v0_1.handles._create import Create, find_by_token, search
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._match import asked_for, is_of, same_alias
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
@@ -405,7 +405,7 @@ class AgentHandle(NoSettings):
             # run that this call has made is cancelled.
             if not (cancel_on_exit and made_here and (core or search)):
                 raise
-            cancelled, note = self._cancel(wait, core, client_token_of(creation))
+            cancelled, note = self._cancel(wait, core, creation)
             if cancelled and isinstance(error, ApiException):
                 error.token = ""
             if isinstance(error, RunWaitTimeout):
@@ -586,29 +586,24 @@ class AgentHandle(NoSettings):
         Runs of other agents with the client token are left out. Raise `ApiValueError` if this agent
         has such runs, and each of them has another input or config.
         """
-        return asked_for(self._search(client_token_of(creation), wait), creation)
+        return asked_for(Create(creation, wait).find(), creation)
 
-    def _search(self, client_token: str, wait: Wait) -> list[Run]:
-        """Search for the runs with a client token. Some may be of other agents."""
-        runs, agent_id, turn = wait.contact.runs, self.agent_id, wait.take_turn
-        find = partial(find_by_token, runs, client_token, agent_id, turn=turn)
-        return search(wait, agent_id, lambda limit: find(timeout=limit))
-
-    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> tuple[bool, str]:
+    def _cancel(self, call: Wait, core: RunCore | None, creation: RunCreate) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
 
         Return whether the run was cancelled, and a phrase about this for the message of the error,
         or for its note.
 
         If the exception came during the create, ``core`` is None. Then the run is searched for by
-        the client token, unless the token is "".
+        the client token, unless it has none.
         """
         try:
             # The new wait is a part of the call, so a `Retry-After` that came during the call
             # counts.
-            wait = Wait(call.contact, timing().exit, turns=call.turns)
+            wait = Wait(call.contact, timing().exit)
+            wait.turns = call.turns
             if core is None:
-                found = self._search(client_token, wait) if client_token else []
+                found = Create(creation, wait).find() if client_token_of(creation) else []
                 found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
                     return False, "no run was found"

@@ -36,6 +36,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._known import FINAL
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
@@ -340,9 +341,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         may look like a replayed result.
         """
         self._note_end()
+        self._wait.error = error
         # A stream that broke off because it was silent has lasted long enough to need no pause.
         if not isinstance(error, ApiTimeoutError):
-            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff), error)
+            self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
         if self._decoder.custom is not False and self._endings <= timing().refusals:
             return
         status = self._core.read(self._wait).status
@@ -383,7 +385,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Read the run beside the open stream, and act on its status."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        beside = self._wait.part(clock.beside_stream, caller=BESIDE)
+        beside = self._wait.part(clock.beside_stream)
+        beside.caller = BESIDE
         try:
             run = core.read(beside)
         except TimeoutError:
@@ -465,7 +468,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         ends the iteration, too. An interrupt is handled as ``through_interrupts`` says.
         """
         core = self._core
-        output = core.output(self._wait).actual_instance
+        output = Polls(core, self._wait).output().actual_instance
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:

@@ -25,15 +25,17 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
-from acp_client_v0_1.handles._create import Search, find_by_token
+from acp_client_v0_1.handles._create import Create, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._match import is_of
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._token import decode_token, server_of
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -182,7 +184,8 @@ class RunHandle(NoSettings):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        found = Search(known, Wait(contact, timeout)).run()
+        marked = RunCreate(agent_id=known.agent, metadata={CLIENT_TOKEN_KEY: known.client_token})
+        found = Create(marked, Wait(contact, timeout)).search()
         return handle_of(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod
@@ -287,7 +290,7 @@ class RunHandle(NoSettings):
         status = core.status if core.status in FINAL else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
-        output = core.named(core.output, core.wait(0)).actual_instance
+        output = core.named(Polls(core, core.wait(0)).output).actual_instance
         return core.failed(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
@@ -325,7 +328,7 @@ class RunHandle(NoSettings):
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.in_span(core.output, wait)
+        return core.in_span(Polls(core, wait).output)
 
     def result(
         self,

@@ -992,10 +992,7 @@ def raised() -> set[str]:
                     values = [*call.args, *more]
                 case ast.Assign(targets=[ast.Name(id="reason")], value=value):
                     values = [value]
-                case (
-                    ast.keyword(arg="what", value=value)
-                    | ast.Call(func=ast.Attribute(attr="wait_timeout"), args=[_, value])
-                ):
+                case ast.keyword(arg="what", value=value):
                     values = [value]
                 case _:
                     values = []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
-from support.parts import RetryCounter, RetryPolicy, Wait, failure_of
+from support.parts import RetryCounter, Wait, failure_of, policy_of
 from support.serving import Clock, a_contact
 from support.timing import SetTiming
 from support.transport import a_call
@@ -41,7 +41,6 @@ from acp_client_v0_1.handles._rules import (
     Decision,
     Known,
     Pause,
-    Probe,
     Raise,
     Window,
     decide,
@@ -179,7 +178,9 @@ def test_what_an_error_means(error: ApiException, kind: str) -> None:
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
     for status in range(300, 600):
         error = answer(status)
-        repeated = RetryCounter(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None
+        repeated = (
+            RetryCounter(policy_of(None)).after_response(a_call(), status, {}, 0.1) is not None
+        )
         paused = isinstance(NOW.decide("look", error), Pause)
         passes = (repeated, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
@@ -255,12 +256,8 @@ DECISIONS: dict[str, Case] = {
         [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)],
         "probe",
     ),
-    # In the last case, the server is away: a probe has failed, too.
     "an optional operation that has failed a few times": Case(
-        OPTIONAL,
-        LOST_READS,
-        [*(but(failures=failures) for failures in range(4)), but(failures=9, probed=True)],
-        "outage",
+        OPTIONAL, LOST_READS, [but(failures=failures) for failures in range(4)], "outage"
     ),
     "an optional operation that the server may lack": Case(
         OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=OPTIONAL)], "probe"
@@ -356,7 +353,6 @@ def test_what_is_decided(case: Case) -> None:
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
             assert decision.seconds <= known.last - known.now + 1e-6
-            assert failure.kind != "missing" or decision.seconds == TIMING.young_pause
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
@@ -379,12 +375,21 @@ WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable
     ),
     "a server that is away": ("all", ALL, AWAY, [OVER]),
     "a limit": ("all", ALL, [answer(429)], [OVER]),
-    "a Retry-After beyond the outage": ("all", ALL, [answer(503, 301), answer(429, 301)], [BATCH]),
+    "a limit for longer than an outage": ("all", ALL, [answer(429, 301)], [BATCH]),
+    "a Retry-After beyond the outage": ("all", READS, [answer(503, 301)], [BATCH]),
     "an agent, or creates, that are not there": (
         *("all", ("create",), map(answer, (404, 405, 501)), [BATCH]),
     ),
     "a server without runs": ("all", ("look",), [answer(405), answer(501)], [BATCH]),
-    "an outage of a search or a descriptor": ("all", ("search", "describe"), LOST_READS, [OVER]),
+    # After more failures, a search asks first whether the server fails, too, and then counts as
+    # the request that has shown it.
+    "an outage of a search": (
+        "all",
+        ("search",),
+        LOST_READS,
+        [but(IN_BATCH, failures=3, since=699.0)],
+    ),
+    "an outage of a descriptor": ("all", ("describe",), LOST_READS, [OVER]),
     # Another run shows it.
     "an outage of a run": ("unclear", ("look", "output"), [*LOST_READS, UNREADABLE], [OVER]),
     "a refusal": ("run", ("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER]),
@@ -399,9 +404,7 @@ WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable
 def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row: Any) -> None:
     whose, actions, errors, situations = row
     for action, error, situation in itertools.product(actions, list(errors), situations):
-        # A search that has failed often asks first whether the whole server fails.
-        known = situation.known._replace(probed=action == "search")
-        decision = situation._replace(known=known).decide(action, error)
+        decision = situation.decide(action, error)
         assert isinstance(decision, Raise), (action, error, situation)
         assert decision.whose == (action if whose == "unclear" else whose), (action, error)
 
@@ -411,7 +414,7 @@ def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clo
     contact = a_contact(reached=reached)
     wait = Wait(contact)
     assert isinstance(wait.judge("look", FULL_POOL), Pause)
-    assert wait.judge("resume", answer(409)) == Probe()
+    assert wait.judge("resume", answer(409), probe=lambda _: "probed") == "probed"
     assert contact.health.outage is None
 
 
@@ -478,7 +481,7 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
         quick=10, change=60, least_left=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
-        warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
+        warnings=60, refusals=5, young=2, pace=(0.05, 0.5), recovery=0.97,
         window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), cut_memory=600, search=10,
         search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
         least_silence=0.5, beyond=0.2, stream_backoff=(0.1, 4), kept=300, short_window=2,
@@ -486,9 +489,8 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
     )  # fmt: skip
     assert chosen == TIMING
     assert Known(5.0) == Known(
-        now=5.0, last=math.inf, failures=0, since=math.inf, reached=True, retries=3, probed=False,
-        age=math.inf,
-    )  # fmt: skip
+        now=5.0, last=math.inf, failures=0, since=math.inf, reached=True, retries=3, age=math.inf
+    )
     callers = (WITH_TIMEOUT, WITHOUT_TIMEOUT, IN_BATCH, BESIDE, ONCE)
     assert [each.survives for each in callers] == [math.inf, 300, 300, 0, 0]
     assert [each.shared for each in callers] == [False, False, True, False, False]
@@ -565,7 +567,7 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
         stop.set()
         raise answer(401)
 
-    wait = Wait(a_contact(), stop=stop, late=lambda *_: late)
+    wait = Wait(a_contact(), stop=stop, late=lambda _: late)
     with pytest.raises(TimeoutError) as caught:
         wait.part(60).perform("look", denied)
     assert caught.value is late
@@ -634,8 +636,11 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     contact, now = a_contact(), [0.0]
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
-    watches = (wait.caller.watched, wait._watch(), stopped._watch())
+    watches = (wait.watched, wait._watch(), stopped._watch())
     assert watches == (False, math.inf, TIMING.tick)
+    assert [stopped.watched, Wait(a_contact(batch=True), stop=threading.Event()).watched] == [
+        *(True, False)
+    ]
     assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 
@@ -643,7 +648,7 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
         now[0] = max(7.0, elapsed)
 
     wait.watch(told_slowly, 2.0)
-    watches = (wait.caller.watched, wait.part(9).caller.watched, wait._watch())
+    watches = (wait.watched, wait.part(9).watched, wait._watch())
     assert watches == (True, True, 2.0)
     now[0] = 2.0
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already

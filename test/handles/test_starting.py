@@ -445,14 +445,14 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
 
 
-def test_a_run_of_an_earlier_page_is_kept(serve: Serve) -> None:
-    """The server ignores the metadata, and fails after its first page."""
+def test_a_search_ends_with_the_page_that_has_the_run(serve: Serve) -> None:
+    """The server ignores the metadata, and would fail after its first page."""
     page = [a_run(creation=MARKED), *[a_run(run_id="another")] * 999]
     pages = (response(json.dumps(page).encode()), response(b"", 503))
     replies = Replies(create=[CLOSE], search=pages)
     _, client = serve(replies, retries=0)
     assert AgentHandle("a", client).start(client_token="t").run_id == "r"
-    assert replies.asked == ["create", "search", "search"]
+    assert replies.asked == ["create", "search"]
 
 
 def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:

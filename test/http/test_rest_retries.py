@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 from support.parts import (
     RetryCounter,
-    RetryPolicy,
     Timeout,
     backoff,
     failure_of,
     failure_of_status,
+    limit_of,
+    policy_of,
     poll_ran,
     retry_after,
 )
@@ -115,7 +116,7 @@ def test_what_each_status_says():
 
 
 def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
-    attempts = RetryCounter(RetryPolicy(total=math.inf))
+    attempts = RetryCounter(policy_of(Retry(True, backoff_factor=0.5)))
     cut = ConnectionException(reason="cut")
     cut.sent = True
     for window, took, held in (
@@ -131,24 +132,32 @@ def test_a_long_poll_that_was_cut_after_a_second_or_its_window_is_not_retried():
 
 
 def test_a_retry_after_of_300_seconds_is_waited_for_and_no_longer_one():
-    attempts = RetryCounter(RetryPolicy())
+    attempts = RetryCounter(policy_of(None))
     for seconds, wait in (("300", 300), ("301", None)):
         assert attempts.after_response(a_call(), 503, {"retry-after": seconds}, 0.1) == wait
 
 
 def test_the_parts_of_a_retry_policy():
-    endless = [math.inf] * 3
-    assert RetryPolicy.of(None) == RetryPolicy(3, *endless, None, 0.5, 8.0, True)
+    policy = policy_of(None)
+    assert (policy.total, policy.backoff_factor, policy.backoff_max) == (3, 0.5, 8)
+    assert (policy.connect, policy.read, policy.status) == (None, None, None)
+    assert policy.respect_retry_after_header and not policy.status_forcelist
+    assert [limit_of(count) for count in (None, True, False, 7)] == [math.inf, math.inf, 0, 7]
     given = Retry(
         9, connect=1, read=2, status=3, status_forcelist=[404],
         backoff_factor=0.1, backoff_max=7, respect_retry_after_header=False,
     )  # fmt: skip
-    assert RetryPolicy.of(given) == RetryPolicy(9, 1, 2, 3, frozenset({404}), 0.1, 7, False)
-    assert RetryPolicy.of(Retry(True, connect=None)).total == math.inf
     refused = ConnectionException(reason="refused")
-    attempts = RetryCounter(RetryPolicy.of(given))
+    attempts = RetryCounter(policy_of(given))
     waits = [attempts.after_failure(a_call(), refused, 0.1) for _ in range(2)]
     assert [wait is None for wait in waits] == [False, True]
+    assert max(filter(None, waits)) <= 0.1
+    for status, most in ((404, 3), (503, 0), (429, 3)):
+        attempts = RetryCounter(policy_of(given))
+        busy = {"retry-after": "60"}
+        waits = [attempts.after_response(a_call(), status, busy, 0.1) for _ in range(4)]
+        assert [wait is not None for wait in waits] == [n < most for n in range(4)], status
+        assert max(filter(None, waits), default=0) <= 0.4
 
 
 DATES = (
@@ -190,7 +199,7 @@ def test_a_wait_until_a_date_is_not_cut_to_whole_seconds(monkeypatch):
 
 
 def test_waits_grow_with_full_jitter():
-    policy = RetryPolicy(total=math.inf, backoff=0.5, backoff_max=8)
+    policy = Retry(True, backoff_factor=0.5, backoff_max=8)
     waits = [[] for _ in range(8)]
     for _ in range(200):
         attempts = RetryCounter(policy)
@@ -208,7 +217,7 @@ def test_a_backoff_doubles_64_times_at_most():
 
 
 def test_no_wait_is_begun_that_would_pass_the_deadline():
-    policy = RetryPolicy(total=math.inf, backoff=100, backoff_max=100)
+    policy = Retry(True, backoff_factor=100, backoff_max=100)
     waits = [RetryCounter(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
     assert {type(wait) for wait in waits} <= {float, type(None)}
     assert all(wait is None or wait < 1 for wait in waits)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, World, check, client_of, fewest
-from support.parts import Contact, Wait
+from support.parts import Contact, Polls, Wait
 from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
@@ -324,7 +324,7 @@ def test_an_outage_that_follows_another_has_its_own_time(every: float, shared: b
         core = handle._core
         contact = Contact.of(core.runs, Turns.of_batch() if shared else None)
         wait = Wait(contact)
-        core.output(wait)
+        Polls(core, wait).output()
         assert (wait._failures, wait._since, contact.health.outage) == (0, math.inf, None)
         assert handle.result() == {"n": 1}
     assert sum(bool(one.fault) for one in world.sent) > 2000 / every

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from support.parts import NothingYet, RetryPolicy
+from support.parts import NothingYet, policy_of
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
 from acp_client_v0_1.exceptions import (
@@ -203,7 +203,7 @@ class World:
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
         self.ignores_metadata = False  # of a search
-        self.rest = SimpleNamespace(reached=False, learnt={}, policy=RetryPolicy(), observer=None)
+        self.rest = SimpleNamespace(reached=False, learnt={}, policy=policy_of(None), observer=None)
 
     # The clock
 

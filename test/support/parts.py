@@ -18,10 +18,11 @@ from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.proxies import parse_proxy, proxy_for
 from acp_client_v0_1._http.retry import (
     RetryCounter,
-    RetryPolicy,
     backoff,
     failure_of,
     failure_of_status,
+    limit_of,
+    policy_of,
     poll_ran,
     retry_after,
 )
@@ -31,5 +32,6 @@ from acp_client_v0_1._schema import Model, OpenEnum
 from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1._text import package_logger, warn_caller
 from acp_client_v0_1.api.runs_api import _CREATE_RUN as CREATE_RUN
+from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import _earlier_creates as earlier_creates
