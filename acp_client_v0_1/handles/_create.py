@@ -177,7 +177,7 @@ class Create:
             self._checked = True
             self._server_works()
 
-    def _probe(self, error: ApiException) -> Pause:
+    def _probe(self, error: ApiException) -> list[Run] | Pause:
         """Find out why a search has failed.
 
         - If the server is down, or limits requests, the rules decide: a pause, or an error.

@@ -154,7 +154,7 @@ class Wait:
         # Whether ``stop`` is checked, and ``on_tick`` called, also during a request. A batch
         # interrupts the requests of its threads itself.
         self.watched: bool = stop is not None and contact.turns is None
-        self.late = late
+        self.late: LateError | None = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
         # The deadline, or infinity.
