@@ -521,7 +521,9 @@ class Play:
         for each in world.troubles:
             # A create is posted three times.
             creates = 3 * self.count if CREATE in each.names else 0
-            seconds += min(each.lasts, OUTAGE) + 3 * NO_RESPONSE
+            # A 503 to the request that shows whose failure it is, is paused for, up to an outage.
+            outages = 2 if each.fault.status == 503 else 1
+            seconds += min(each.lasts, outages * OUTAGE) + 3 * NO_RESPONSE
             seconds += creates * (SEARCHING + lasts(each.fault))
         return seconds + (0 if world.limit is None else 10 * self.count)
 
