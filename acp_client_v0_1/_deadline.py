@@ -95,7 +95,7 @@ class Deadline(NamedTuple):
 
 def resolve_timeout(
     request_timeout: object,
-    default: object,
+    default: Any,
     *,
     total: float | None = None,
     block_window: float | None = None,
@@ -112,8 +112,7 @@ def resolve_timeout(
     ``block_window`` is the time for which the server may hold a long poll, or None for other calls.
     """
     if request_timeout is None:
-        limits = tuple(cast("list[object]", default)) if isinstance(default, list) else default
-        return _configured(limits, total, block_window, margin)
+        return _configured(default, total, block_window, margin)
     timeout = Timeout.of(request_timeout)
     if block_window is None:
         return timeout

@@ -40,7 +40,7 @@ class NoSettings:
             if name in _SETTINGS and kind.__module__.startswith("acp_client_v0_1."):
                 use = "with_options(…) of the client, or its Configuration"
                 raise ApiAttributeError(f"{kind.__name__} has no setting {name!r}; use {use}")
-            if name == "configuration":
+            if name == "configuration" and hasattr(kind, "call"):
                 check_arguments(name, configuration=value)
             super().__setattr__(name, value)
 
@@ -107,7 +107,7 @@ def _retries(name: str, value: Any) -> Any:
 
 def _time(name: str, value: Any) -> Any:
     Timeout.of(value, name)
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _ruled(name: str, value: Any) -> Any:

@@ -111,6 +111,13 @@ def test_settings_that_cannot_be_used(name, value, error, place):
     assert getattr(c, name, None) == before
 
 
+def test_a_timeout_is_that_of_the_assignment():
+    given = [3, 4]
+    settings = Configuration(host="http://h", timeout=given)
+    given[0] = {}
+    assert settings.timeout == (3, 4)
+
+
 def test_settings_in_their_other_forms(tmp_path):
     options = [(1, -(2**31), 2**31 - 1), [1, 2, b"3"], (1, 2, None, 3)]
     keys = {"x-a": "1"}
