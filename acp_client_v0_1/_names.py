@@ -52,7 +52,7 @@ _OTHER_NAMES = {
     "max_retries retries retry": "retries|ApiClient.with_options(retries=…)",
     "connect_timeout read_timeout": "Configuration(timeout=(connect, read))",
     "ca ca_bundle ca_cert ca_cert_file ca_file cacert cafile": "ssl_ca_cert",
-    "insecure verify": "verify_ssl",
+    "insecure verify": "verify_ssl=…",
     "logger_file logger_format refresh_api_key_hook": "Configuration's attribute of that name",
     "agents runs threads": "RunsApi(client), AgentsApi(client) or ThreadsApi(client)",
 }
@@ -67,7 +67,7 @@ def closest(name: str, known: Iterable[str], cutoff: float, *, advice: bool = Tr
     # Only a mistake pays for this import.
     from difflib import get_close_matches
 
-    known = [*known]
+    known = {*known} - {"self", "cls"}
     rows = [ours.split("|") for names, ours in _OTHER_NAMES.items() if name in names.split()]
     for ours in (one for row in rows for one in row):
         if (advice and ours[0].isupper()) or re.split(r"\W", ours)[0] in known:
@@ -75,9 +75,9 @@ def closest(name: str, known: Iterable[str], cutoff: float, *, advice: bool = Tr
     return next(iter(get_close_matches(name, known, 1, cutoff)), "")
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6, advice: bool = True) -> str:
     """Return the end of a message about an unknown name: ``; did you mean 'timeout'?``, or ""."""
-    meant = closest(name, known := [*known], cutoff)
+    meant = closest(name, known := [*known], cutoff, advice=advice)
     return f"; did you mean {meant!r}?" if meant in known else f"; use {meant}" * bool(meant)
 
 
@@ -122,9 +122,10 @@ def our_names(cls: type[T]) -> type[T]:
 
 
 def _missing(self: object, name: str) -> Any:
-    known = [each for each in dir(self) if each[0] != "_"]
-    # Python itself suggests a similar name. A protocol such as pickle looks for private names.
-    if name not in known and not name.startswith("_") and (hint := did_you_mean(name, known, 1)):
+    # A protocol such as pickle looks for private names, and often.
+    known = [] if name[:1] == "_" else [each for each in dir(self) if each[:1] != "_"]
+    # Python itself suggests a similar name.
+    if known and name not in known and (hint := did_you_mean(name, known, 1)):
         kind = type(self).__name__
         raise ApiAttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
     return object.__getattribute__(self, name)

@@ -319,9 +319,11 @@ class Api:
         api_client: The client that sends the operations.
     """
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        our_names(cls)
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A subclass of the user's may have a `__getattr__` and functions of its own.
+        if cls.__module__.startswith("acp_client_v0_1."):
+            our_names(cls)
 
     def __init__(self, api_client: ApiClient | None = None) -> None:
         """Make the operations available.

@@ -324,7 +324,7 @@ def _unknown_keywords(
 
     errors: list[InitErrorDetails] = []
     for name in names:
-        hint = did_you_mean(name, model.model_fields)
+        hint = did_you_mean(name, model.model_fields, advice=False)
         about = {"name": name, "model": model.__name__, "hint": hint}
         fault = PydanticCustomError(
             "extra_forbidden", "unknown field '{name}' of {model}{hint}", about

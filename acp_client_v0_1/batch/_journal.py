@@ -424,8 +424,8 @@ class Journal:
                     # The file has digests, which would tell nobody anything.
                     of = "another config"
                     if self.header.fields is not None and found.fields is not None:
-                        changed = self.header.fields.items() ^ found.fields.items()
-                        of += f", which differs in {', '.join(sorted(dict(changed))):.60}"
+                        changed = sorted(dict(self.header.fields.items() ^ found.fields.items()))
+                        of += f", which differs in {', '.join(changed) or 'being empty':.60}"
                 raise JournalMismatch(
                     f"the journal {self.path} is of {of}; use another file for another batch"
                 )

@@ -338,7 +338,7 @@ def _meant(name: str, known: list[str], takes: list[str]) -> str:
     bare, cutoff = _bare(name), 0.7 if name[0] == "-" else 0.66
     # What looks like an option that begins with --no is the opposite of it.
     exact = bare in ours or bare.startswith("no_")
-    meant = bare if exact else closest(bare, ours, cutoff, advice=False)
+    meant = bare if exact else closest(bare, ours, cutoff, advice=False).partition("=")[0]
     return f"; {ours[meant]}" if meant in ours else ""
 
 

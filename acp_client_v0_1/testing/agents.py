@@ -215,6 +215,6 @@ def _copy_schemas(definition: object, *names: str) -> None:
                 kinds = cast("list[object]", given) if isinstance(given, list) else [given]
                 for kind in map(str, kinds):
                     if kind not in JSON_TYPES:
-                        hint = did_you_mean(kind, JSON_TYPES)
+                        hint = did_you_mean(kind, JSON_TYPES, advice=False)
                         raise TypeError(f"{name}: {kind!r} is not a type of JSON Schema{hint}")
             object.__setattr__(definition, name, schema)

@@ -565,6 +565,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: run().result(zzz=1), "RunHandle.result() got an unexpected keyword argument 'zzz'"),
     (lambda: RunsApi.get_run("r"), "RunsApi.get_run() is called of an instance"),
     (lambda: RunsApi(client=offline()), "Api() got", "'client'; did you mean 'api_client'?"),
+    (lambda: Configuration(insecure=True), "'insecure'; use verify_ssl=…"),
     # What looks like the right thing
     (lambda: agent().map({"n": {0: 1, 1: 2}}), 'of dicts: pass frame.to_dict("records")'),
     (lambda: agent().run((0, SERIES)), 'for the rows of a frame, pass frame.to_dict("records")'),
@@ -855,6 +856,7 @@ MISTAKES[acp.JournalMismatch] = [
         lambda: continue_a_batch(config={"a": 1, "b": 2}),
         "is of another config, which differs in a, b; use another",
     ),
+    (lambda: continue_a_batch(config={}), "of another config, which differs in being empty; use"),
 ]
 MISTAKES[acp.JournalLocked] = [
     (lambda: continue_a_batch(ended=False), "in use by another batch: close() it, or let it end")
@@ -1024,6 +1026,39 @@ def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
     assert len(frequent) == 10
     page = words_of_messages((DOCS / "reference" / "messages.md").read_text("utf-8"))
     assert [each for each in frequent if not any(each in symptom for symptom in page)] == []
+
+
+def test_a_name_that_is_like_none_for_its_place_gets_no_advice() -> None:
+    api = RunsApi(offline())
+    for mistake, end in (
+        (lambda: api.create_run({"agent_id": "a", "url": "http://h"}), "'url' of RunCreate"),
+        (lambda: api.get_run("r", elf=1), "keyword argument 'elf'"),
+        (lambda: vars(api).setdefault("", api).zzz, "has no attribute 'zzz'"),
+    ):
+        with pytest.raises((acp.OpenApiException, AttributeError)) as raised:
+            mistake()
+        assert str(raised.value).endswith(end)
+
+
+def test_a_subclass_of_a_user_keeps_what_it_has() -> None:
+    class Marked:
+        def __init_subclass__(cls, mark: int = 0) -> None:
+            super().__init_subclass__()
+
+    class Own(RunsApi, Marked, mark=1):
+        def __getattr__(self, name: str) -> str:
+            return name
+
+        def twice(number: Any) -> Any:
+            return 2 * number
+
+    class Configured(AgentHandle):
+        def __init__(self) -> None:
+            super().__init__("a", offline())
+            self.configuration = {"a": 1}
+
+    assert (Own(offline()).anything, Own.twice(3)) == ("anything", 6)
+    assert Configured().configuration == {"a": 1}
 
 
 LONG = "something that takes many words to say, " * 20
