@@ -123,7 +123,7 @@ def our_names(cls: type[T]) -> type[T]:
 
 def _missing(self: object, name: str) -> Any:
     # A protocol such as pickle looks for private names, and often.
-    known = [] if name[:1] == "_" else [each for each in dir(self) if each[:1] != "_"]
+    known = [] if name[:1] == "_" else [each for each in dir(self) if each and each[0] != "_"]
     # Python itself suggests a similar name.
     if known and name not in known and (hint := did_you_mean(name, known, 1)):
         kind = type(self).__name__
