@@ -26,7 +26,7 @@ _OTHER_NAMES = {
     "id uuid": "run_id|agent_id|thread_id",
     "request_timeout timeout": "_request_timeout|timeout",
     "agent_id config input metadata streaming thread_id webhook": "run_create={…}",
-    "agent_id limit metadata offset status thread_id": "run_search_request={…}",
+    "agent_id limit metadata offset": "run_search_request={…}|thread_search_request={…}",
     "limit name offset version": "agent_search_request={…}",
     "events iter_events logs stream stream_run tail watch": "events|get_run_stream|stream",
     "content get_output get_result join result text value wait": "result|get_run_output|wait",
@@ -34,9 +34,10 @@ _OTHER_NAMES = {
     "create create_run run run_async start start_run stream submit": "start|create_run",
     "abatch batch map parallel run_all run_many": "map|batch",
     "abort cancel cancel_run delete kill stop terminate": "cancel|delete_run",
-    "get inspect retrieve status": "get_run|get_agent_by_id|show",
+    "get inspect retrieve status": "get_run|get_agent_by_id|get_thread|show|run_search_request={…}",
     "get_runs list_runs ps runs": "search_runs|search",
-    "find get_agents list list_agents ls search": "search_runs|search_agents|agents",
+    "find list ls search": "search_runs|search_agents|search_threads|agents",
+    "get_agents list_agents": "search_agents|agents",
     "finished is_alive is_done poll": "done",
     "d data json payload": "input",
     "o out output": "results|format|result|get_run_output",
@@ -126,6 +127,5 @@ def _missing(self: object, name: str) -> Any:
     known = [] if name[:1] == "_" else [each for each in dir(self) if each and each[0] != "_"]
     # Python itself suggests a similar name.
     if known and name not in known and (hint := did_you_mean(name, known, 1)):
-        kind = type(self).__name__
-        raise ApiAttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
+        raise ApiAttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
     return object.__getattribute__(self, name)

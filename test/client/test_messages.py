@@ -565,6 +565,8 @@ MISTAKES[ApiTypeError] = [
     (lambda: run().result(zzz=1), "RunHandle.result() got an unexpected keyword argument 'zzz'"),
     (lambda: RunsApi.get_run("r"), "RunsApi.get_run() is called of an instance"),
     (lambda: RunsApi(client=offline()), "Api() got", "'client'; did you mean 'api_client'?"),
+    (lambda: acp.ThreadsApi(offline()).search_threads(limit=1), "use thread_search_request={…}"),
+    (lambda: RunsApi(offline()).search_runs(status="pending"), "use run_search_request={…}"),
     (lambda: Configuration(insecure=True), "'insecure'; use verify_ssl=…"),
     # What looks like the right thing
     (lambda: agent().map({"n": {0: 1, 1: 2}}), 'of dicts: pass frame.to_dict("records")'),
@@ -1029,10 +1031,12 @@ def test_the_most_frequent_messages_are_on_the_page_of_messages() -> None:
 
 
 def test_a_name_that_is_like_none_for_its_place_gets_no_advice() -> None:
-    api = RunsApi(offline())
+    api: Any = RunsApi(offline())
     for mistake, end in (
         (lambda: api.create_run({"agent_id": "a", "url": "http://h"}), "'url' of RunCreate"),
         (lambda: api.get_run("r", elf=1), "keyword argument 'elf'"),
+        (lambda: api.search_runs(thread_id="t"), "keyword argument 'thread_id'"),
+        (lambda: api.list_agents(), "no attribute 'list_agents'"),
         (lambda: vars(api).setdefault("", api).zzz, "has no attribute 'zzz'"),
     ):
         with pytest.raises((acp.OpenApiException, AttributeError)) as raised:
