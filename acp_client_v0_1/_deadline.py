@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import Any, NamedTuple, TypeAlias, TypeGuard, cast
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 from acp_client_v0_1._arguments import seconds_of, wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
