@@ -107,7 +107,7 @@ def _retries(name: str, value: Any) -> Any:
 
 def _time(name: str, value: Any) -> Any:
     Timeout.of(value, name)
-    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
 
 def _ruled(name: str, value: Any) -> Any:
