@@ -96,8 +96,10 @@ class RunCore(KnownRun):
 
     def _late_error(self, wait: Wait) -> RunWaitTimeout:
         # A long id would leave no room for the error.
-        run, elapsed, error = f"run {one_line(self.run_id, 40)}", wait.elapsed, wait.error
-        words = f"{run} {wait.what} after {elapsed:.1f} s"
+        run, error = f"run {one_line(self.run_id, 40)}", wait.error
+        # A wait with a timeout of 0 asks once for the output, and counts as none.
+        elapsed = 0.0 if wait.caller.once and wait.what == Wait.what else wait.elapsed
+        words = f"{run} {wait.what} {f'after {elapsed:.1f} s' if elapsed else 'yet'}"
         if wait.stopped:
             words = f"waiting for {run} was stopped after {elapsed:.1f} s"
         # The Retry-After comes before the error, because a long message loses its end.

@@ -170,7 +170,7 @@ SAID = [
     says("wait $answered", 0, '"approved":true'),
     says("wait $slow --timeout 0", 3, '"status":"pending"', "next: acp-client wait $run\n"),
     says("wait $slow --timeout 0.3", 3, '"status":"pending"', "next: acp-client wait $run\n"),
-    says(f"{SLOWLY} --timeout 0", 3, '"run_id":"$run"', "has no output after"),
+    says(f"{SLOWLY} --timeout 0", 3, '"run_id":"$run"', "has no output yet"),
     says('run approval \'{"action": "go"}\'', 4, '"status":"interrupted"', '"action":"go"', ASK),
     says(f"{ASKING} --ask", 4, "--ask needs a terminal", ASK),
     says("""run failing '{"errcode": 9, "description": "no ink"}'""", 5, '"errcode":9', '"no ink"'),

@@ -412,7 +412,7 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
     _, run = replying(output=QUESTION, look=run_json("success"))
     questions = run.interrupts(timeout=0)
     for call in (lambda: run.drive(str, timeout=0), *[lambda: next(questions)] * 2):
-        with pytest.raises(RunWaitTimeout, match="run r has no output after"):
+        with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
             call()
 
 

@@ -38,7 +38,6 @@ TIMES: dict[str, Any] = {
     "quick": 2.0,
     "change": 2.0,
     "backoff": (0.02, 0.2),
-    "young_pause": 0.03,
     "search": 3.0,
     "search_backoff": (0.02, 0.1),
     "unchanged": 1.0,
