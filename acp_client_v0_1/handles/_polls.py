@@ -87,7 +87,8 @@ class Polls:
         clock, wait, core, total = timing(), self.wait, self._core, None
         began = clock.now()
         if limit < math.inf:
-            margin = max(clock.round_trip, wait.contact.margin)
+            # A wait that asks once gives its request all of its time.
+            margin = limit if wait.caller.once else max(clock.round_trip, wait.contact.margin)
             window, total = fitted(window, limit, margin)
         try:
             output = self._runs.get_run_output(

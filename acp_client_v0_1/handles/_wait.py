@@ -164,7 +164,7 @@ class Wait:
         """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
         part = copy(self)
         part._timeout = max(0.001, min(seconds, self.remaining()))
-        part._on_tick = None
+        part._on_tick, part._due = None, math.inf
         part.forget_failures()
         part.rearm()
         return part

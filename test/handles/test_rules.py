@@ -651,5 +651,6 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: S
     watches = (wait.watched, wait.part(9).watched, wait._watch())
     assert watches == (True, True, 2.0)
     now[0] = 2.0
+    assert wait.part(9)._watch() == math.inf  # a part calls nothing, and wakes for nothing
     assert (wait._watch(), now[0]) == (0.001, 7.0)  # the next one is due already
     assert wait._watch() == 2.0  # and not at once again for each one that was due

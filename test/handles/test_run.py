@@ -116,7 +116,7 @@ def test_a_run_is_done_once_it_has_ended(serve: Serve, status: str) -> None:
 def test_a_timeout_of_zero_looks_once(serve: Serve) -> None:
     # At last, the server holds each poll.
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
-    server, client = serve(replies, retries=0)
+    server, client = serve(replies, retries=0, block_margin=0.1)
     run = AgentHandle("a", client).start()
     with pytest.raises(RunWaitTimeout, match="has no output yet; the run continues"):
         run.result(timeout=0)
