@@ -64,7 +64,8 @@ class Interruptible:
         If the attempt ends at the same moment, its connection may already serve another call. Then
         the other call fails instead.
         """
-        connection = None if self.attempt is None else self.attempt.connection
+        # The thread of the calls may set the attempt to None meanwhile, so it is read once.
+        connection = getattr(self.attempt, "connection", None)
         if connection is not None and connection.sock is not None:
             shut_down(connection.sock)
 

@@ -105,7 +105,7 @@ class Workers:
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         # If a thread has sent a request for a task that has no run, this was probably the create.
         # It may also have been a request before the create, such as a search for the run.
-        sent = {calls.task for calls in self._calls if calls.attempt and calls.attempt.sent}
+        sent = {calls.task for calls in self._calls if getattr(calls.attempt, "sent", False)}
         unknown = [task for task in sent if task and not task.run_id and task.outcome is None]
         if cancel:
             left = cancel_runs({task: [self._driver.core(task)] for task in left}, self._journal)
@@ -125,8 +125,9 @@ class Workers:
         left = [thread for thread in self._threads if thread is not here]
         while left and (past := clock.now() - began) < clock.threads:
             for calls in list(self._calls):
-                polls = calls.attempt is not None and calls.attempt.timeout.window
-                if polls or past > clock.grace:
+                # The thread may set the attempt to None meanwhile, so it is read once.
+                attempt = calls.attempt
+                if past > clock.grace or (attempt is not None and attempt.timeout.window):
                     calls.interrupt()
             left[0].join(clock.step)
             left = [thread for thread in left if thread.is_alive()]

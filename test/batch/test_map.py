@@ -34,6 +34,7 @@ from support.batches import (
     threads_of_batches,
     wait_for,
 )
+from support.parts import Interruptible
 from support.timing import SetTiming, using
 
 from acp_client_v0_1 import (
@@ -523,6 +524,25 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
     assert time.monotonic() - closing[0] < 20  # a long poll takes 30 s
     assert threads_of_batches() == [] and pending(agent) == []
     assert next(looks) < 2000  # it has waited without a hot loop
+
+
+def test_a_thread_may_drop_its_attempt_while_the_end_of_the_batch_looks_at_it(
+    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = itertools.count()
+
+    def attempt(calls: Interruptible) -> Any:
+        ends = threading.current_thread() is threading.main_thread()
+        return None if ends and next(reads) == 1 else vars(calls)["attempt"]
+
+    def keep(calls: Interruptible, attempt: Any) -> None:
+        vars(calls)["attempt"] = attempt
+
+    batch = agent.map([{"n": 0, "seconds": 30}, {"n": 1}])
+    assert next(batch).index == 1
+    monkeypatch.setattr(Interruptible, "attempt", property(attempt, keep), raising=False)
+    batch.close()
+    assert next(reads) > 1 and threads_of_batches() == []
 
 
 @pytest.mark.slow
