@@ -34,7 +34,8 @@ class Blame:
     def last_try(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
         """Send a failed request once more, if the server serves it for another run.
 
-        Return what the server returned, or raise the error, whose `whose` is "run" or "all".
+        Return what the server returned, or raise the error. Its attribute `whose` is "run" if only
+        this run fails, and "all" if the error ends the batch.
         """
         try:
             if not self.served:
@@ -51,6 +52,6 @@ class Blame:
             raise
 
     def _send(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
-        """Send the request of ``error`` for a run, again only if the server limits requests."""
+        """Send the request of ``error`` once for a run. If it gets a limit, send it again."""
         wait = self._wait(LAST_TRY)
         return core.read(wait) if error.whose == "look" else core.output_now(wait)

@@ -140,9 +140,9 @@ class RunDriver:
     def _attach(self, task: Task) -> None:
         """Read the run that the journal names. Raise an error if it is not of this batch.
 
-        If the task is to be run again, and the run or its output still fails, or the run is gone,
-        forget the run. If the run has another status than error or timeout, the server has tried it
-        again.
+        With ``retry_failed``, a run that is gone, or that still fails, is forgotten. Then the task
+        gets another run. A run that is not in status error or timeout any more is kept: the server
+        has tried it again.
         """
         try:
             run = self.core(task).read(self._wait())

@@ -164,8 +164,8 @@ class Create:
         if found := [run for run in self._seen if is_of(run, agent_id)]:
             return found
         self._check_agent()
-        # A search that began early shows little: a read replica may not have had the run yet. So
-        # the last search begins at the end.
+        # A read replica may get the run only after some seconds. So only a search that begins when
+        # the time is over shows that there is no run.
         if began >= self._ends:
             self._part.forget_failures()
             raise self._part.late_error()
@@ -200,8 +200,8 @@ class Create:
         - If the request succeeds, or fails with a status that is no sign of an outage, such as 405,
           return True.
         - If the request fails with a sign of an outage, such as a 502 or a timeout, return False.
-        - If the server does not know the agent, raise the 404. Then the agent has no runs, and the
-          error is one of all runs.
+        - If the server does not know the agent, raise the 404. No create for this agent can make a
+          run, so in a batch the 404 ends the batch.
         """
         part, agent_id = self._part, self._creation.agent_id
         read = AgentsApi(part.contact.runs.api_client).get_agent_by_id

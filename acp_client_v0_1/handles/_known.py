@@ -109,9 +109,9 @@ class KnownRun:
     noted: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    # The status that the last result or failure implies. This status replaces the status of `_run`.
-    # None if no result or failure came, or if a later read showed that the run has ended or is
-    # interrupted.
+    # The status that the last result or failure implies. It replaces the status of `_run`, until a
+    # read shows that the run has ended or is interrupted. Then it is None, as before the first
+    # result or failure.
     _outcome: RunStatus | None = None
     # The output with the run's result: its status, and its other fields in the format of `marshal`,
     # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.

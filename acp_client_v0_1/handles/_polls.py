@@ -56,7 +56,7 @@ class Polls:
         """
         core, wait = self._core, self.wait
         if core.kept is not None and (kept := core.kept_output()) is not None:
-            # If the server gives an output once, the stream has had it.
+            # A server that gives each output once has given it to the stream, and sends no other.
             if not core.streamed or (newer := core.output_now(wait, lambda _: None)) is None:
                 return kept
             core.keep_output(newer)

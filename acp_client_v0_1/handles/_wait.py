@@ -227,7 +227,7 @@ class Wait:
     def late_error(self) -> BaseException:
         """Return the error of a wait that is over.
 
-        If the late error is new, its cause is the last failure, or else the error that holds the
+        If ``late`` makes the error, its cause is the last failure, or else the error that holds the
         call.
         """
         late: BaseException | None
@@ -273,15 +273,16 @@ class Wait:
             held, survives = turns.held_until - now, self.caller.survives
             if held > min(self.ends - now, survives):
                 asked = turns.asked_by("all")
-                # A 204 is no failure. Alone, the call that it holds is late.
+                # The error says what the server asked for. But a 204 is no error: outside of a
+                # batch, a call that a 204 holds for too long is out of time.
                 if held > survives > 0 and (self.caller.shared or asked.status != 204):
                     raise asked
                 break
             # Near the deadline, it is better to send a request out of turn than not at all.
             turn = min(turns.next_turn(now), self.ends - self.least_left)
             self.sleep(max(turn - now, held))
-            # A hold or a slower pace that began meanwhile makes the turn void. Otherwise all waits
-            # would send their requests at the moment at which the hold ends.
+            # If a hold or a slower pace has begun meanwhile, this takes another turn. Otherwise the
+            # requests of all waits would be sent together when the hold ends.
             if turns.era == era and not self.stopped:
                 return
         raise self.late_error()
