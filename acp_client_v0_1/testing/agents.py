@@ -26,7 +26,7 @@ from typing import Any, TypeAlias, cast
 from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._names import did_you_mean
 from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_copy
 from acp_client_v0_1.testing.context import AgentContext
@@ -151,7 +151,7 @@ class AgentDefinition:
     timeout: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
-        check_arguments(function=self.function)
+        _check_function(self.function)
         check_given(type(self), self)
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
@@ -218,3 +218,12 @@ def _copy_schemas(definition: object, *names: str) -> None:
                         hint = did_you_mean(kind, JSON_TYPES, advice=False)
                         raise TypeError(f"{name}: {kind!r} is not a type of JSON Schema{hint}")
             object.__setattr__(definition, name, schema)
+
+
+def _check_function(function: object) -> None:
+    if isinstance(function, type):
+        raise wrong_type("function", "a function agent(input, config, context)", function)
+    for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - as above
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise TypeError("function: must not be async: each run has a thread of its own")
+    check_arguments(function=function)

@@ -139,6 +139,17 @@ def yielding(*values: Any) -> Any:
     return agent
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def changed() -> AgentError:
+    error: Any = AgentError(1, "fine")
+    error.errcode = "E1"
+    return error
+
+
 NAN_IS_NONE = "nan is not a JSON number"
 
 
@@ -149,6 +160,8 @@ NAN_IS_NONE = "nan is not a JSON number"
         (raising(SystemExit(3)), "SystemExit: 3"),
         (raising(KeyboardInterrupt()), "KeyboardInterrupt: "),
         (raising(ValueError("\ud83d")), "ValueError: \\ud83d"),
+        (raising(Unspeakable()), "Unspeakable: (its text raises RuntimeError)"),
+        (raising(changed()), "TypeError: errcode must be of type int, not str"),
         (lambda i, c, x: x.sleep("1"), "TypeError: seconds must be of type int or float, not str"),
         (returning(None), "TypeError: an agent's result must be of type dict, not None"),
         (returning({"x": object()}), "TypeError: an agent's result['x']: object is not JSON"),
@@ -235,12 +248,18 @@ async def coroutine(input: Json, config: Json, context: AgentContext) -> Json:
     return {}
 
 
+async def updates(input: Json, config: Json, context: AgentContext) -> Any:
+    yield {}
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
         ({"function": 1}, TypeError, "^function must be a function agent.*, not int"),
+        ({"function": dict}, TypeError, "^function must be .*: pass an instance, not the class"),
         ({"function": lambda input: {}}, TypeError, r"^function must be .* yours takes \(input\)"),
-        ({"function": coroutine}, TypeError, "^function must be .*, not async"),
+        ({"function": coroutine}, TypeError, "^function: must not be async"),
+        ({"function": updates}, TypeError, "^function: must not be async"),
         ({"timeout": 0}, ValueError, "^timeout: Input should be greater than 0"),
         ({"timeout": NAN}, ValueError, "^timeout: Input should be a finite number"),
         ({"input": {"default": NAN}}, TypeError, r"^input\['default'\]: nan is not"),

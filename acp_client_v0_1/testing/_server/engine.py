@@ -295,11 +295,26 @@ def _close(agent: _Agent) -> None:
 
 
 def _ending_by(error: BaseException) -> tuple[str, int, str]:
-    """Return the status, errcode and description of a run whose agent raised, or exited."""
+    """Return the status, errcode and description of a run whose agent raised, or exited.
+
+    JSON must be able to carry them: a run whose failure cannot be sent would stay pending.
+    """
     if isinstance(error, AgentError):
-        return "error", error.errcode, error.description
-    # UTF-8 must be able to carry the text: a run whose failure cannot be sent would stay pending.
-    text = str(error).encode("utf-8", "backslashreplace").decode()
+        try:
+            # A subclass may have skipped the constructor's checks, or changed the values since.
+            sound = AgentError(error.errcode, error.description)
+        except (AttributeError, TypeError, ValueError) as fault:
+            return _ending_by(fault)
+        return "error", sound.errcode, sound.description
     if isinstance(error, TimeoutError):
-        return "timeout", _TIMEOUT_ERRCODE, text or "timed out"
-    return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {text}"
+        return "timeout", _TIMEOUT_ERRCODE, _utf8_text(error) or "timed out"
+    return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_utf8_text(error)}"
+
+
+def _utf8_text(error: BaseException) -> str:
+    """Return an exception's text, with what UTF-8 cannot encode escaped."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - the agent's own code may fail here
+        text = f"(its text raises {type(fault).__name__})"
+    return text.encode("utf-8", "backslashreplace").decode()
