@@ -18,7 +18,7 @@ from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitT
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._match import check_mark
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
-from acp_client_v0_1.handles._schemas import cached_descriptor
+from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Contact, Wait, no_probe
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunTimedOut
@@ -40,6 +40,10 @@ OnPending = Callable[[float, RunStatus], object]
 
 class RunCore(KnownRun):
     """One run, and the requests that reach it."""
+
+    # A type checker wants the types of what is assigned here, too.
+    agent_descriptor: Cached[AgentACPDescriptor] | None
+    kept: tuple[RunStatus, bytes] | None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs

@@ -118,7 +118,7 @@ class KnownRun:
     kept: tuple[RunStatus, bytes] | None = None
     # Whether the result came as the last event of a stream. The server may have a newer one, so it
     # is asked first.
-    streamed = False
+    streamed: bool = False
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
     _born: float | None = None
