@@ -302,9 +302,8 @@ class Batch:
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
-                # An item that waits for the slow run of an earlier input has no run in flight any
-                # more. So another run may start in its place, as long as fewer than
-                # 2 * `_concurrency` inputs are open.
+                # An item that has ended may wait for the slow run of an earlier input. Another run
+                # may start in its place, as long as fewer than 2 * `_concurrency` inputs are open.
                 free = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, free)
             if room < 1:

@@ -10,8 +10,8 @@ If a create for a task may have been carried out before, the next create is sent
 
 - a search worked and did not find the run; or
 - the caller accepts a second run (``unclear="start"``); or
-- the server refuses searches, and no earlier call has begun the task. Then there is another run
-  only if the executor has run the task twice.
+- the server refuses searches, and no earlier call has begun the task. Then only an executor that
+  runs a task twice can have made another run.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ class Journal:
             # The input of the last "done" line, or -1.
             self._done = -1
             # The age of the last line, in seconds, when the file was opened. Infinity if the file
-            # is new. Each `RunDriver` adds the seconds since it was made, by the monotonic clock.
+            # is new. A `RunDriver` adds the seconds since then, by the monotonic clock.
             # If the time of the file is in the future (a file server has another clock, or a clock
             # was set back), it counts as now.
             age = time.time() - status.st_mtime if status.st_size else math.inf

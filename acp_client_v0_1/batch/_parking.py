@@ -186,7 +186,7 @@ class ParkedRuns:
         }
 
         def search(offset: int, limit: float) -> list[Run]:
-            # `limit` has its keyword: its position changes if the operation gets a parameter.
+            # By its keyword, because its position may change in a later contract.
             return contact.runs.search_runs({**wanted, "offset": offset}, _request_timeout=limit)
 
         pending: set[str] = set()

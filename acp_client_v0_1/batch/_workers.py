@@ -141,7 +141,7 @@ class Workers:
     def duplicates(self, known: int) -> int:
         """Return how many runs were created beyond the first of each input.
 
-        The threads have reported all these runs, so the result is ``known``.
+        The threads have reported all these runs: ``known`` is their number.
         """
         return known
 
@@ -215,7 +215,7 @@ def cancel_runs(runs: Mapping[Task, list[RunCore]], journal: Journal | None) -> 
     An error of the journal, such as a full disk, keeps no run from being deleted. It is raised at
     the end.
     """
-    # Each None ends one of the threads, which take the items from the end.
+    # The threads take from the end of this list. A thread that takes a None ends.
     waiting = [*[None] * _CROWD_WORKERS, *runs.items()]
     left, errors = set[Task](), list[BaseException]()
     # No deletion begins after this time, or once `stop` is set.

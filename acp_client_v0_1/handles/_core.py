@@ -173,8 +173,8 @@ class RunCore(KnownRun):
         """Find out why the server refused the output with a 404, 405 or 501.
 
         If the run may have no output yet, return None. Otherwise ask for the output once more, and
-        return it. If the server refuses this request, too, raise the error that the server does not
-        serve outputs.
+        return it. If the server refuses this request, too, it does not serve outputs. Then raise an
+        error that says so.
         """
         if self.read(wait).status not in WITH_OUTPUT:
             return None

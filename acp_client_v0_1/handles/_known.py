@@ -116,8 +116,8 @@ class KnownRun:
     # The output with the run's result: its status, and its other fields in the format of `marshal`,
     # which is quicker than `pickle`. This is a copy, because what callers get is theirs to change.
     kept: tuple[RunStatus, bytes] | None = None
-    # Whether the result came as the last event of a stream. The server may have a newer one, so it
-    # is asked first.
+    # Whether the result came as the last event of a stream. Then the server is asked for the output
+    # first, because it may have a newer one.
     streamed: bool = False
     # When the run was created, in seconds since the epoch, if that is known. After a DELETE this is
     # minus infinity.
@@ -315,8 +315,7 @@ class KnownRun:
     def name_in(self, error: BaseException) -> None:
         """Name the run in a note of an exception that ends a call.
 
-        An `ApiException` gets the id and the token of the run, too. It is left alone if it has
-        those of a run already.
+        An `ApiException` gets the id and the token of the run, too, unless it has an id already.
         """
         if isinstance(error, ApiException):
             if error.run_id is not None or error.token is not None:

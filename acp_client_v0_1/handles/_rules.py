@@ -155,7 +155,7 @@ def decide(
 
 
 def _after_no_response(action: Action, failure: Failure, caller: Caller, known: Known) -> Decision:
-    """Decide after a request that was not sent or was limited, or an unreadable response."""
+    """Decide after a request that was not sent, a limit, or a response that cannot be read."""
     # As long as nothing shows that the address is right, such a failure is taken for a sign of a
     # wrong address. Then the request is retried as often as a single call, and not for an outage.
     limited = failure.kind == "limited" or failure.full_pool
@@ -197,7 +197,7 @@ def _after_refusal(action: Action, failure: Failure) -> Decision:
     # busy. Reading the run shows which it is.
     if failure.conflict and action == "resume":
         return Probe()
-    # No such agent, or a server that creates or shows no runs.
+    # The agent does not exist, or the server does not create runs, or does not show them.
     all_runs = lacks or (failure.kind == "missing" and action == "create")
     return Raise(whose="all" if all_runs and action in ("create", "look") else "run")
 
@@ -241,8 +241,7 @@ class Window:
 
     - After a cut, the next window is shorter than the poll that was cut, but at least 1 second.
     - After a full window, the next window is twice as long, unless it would reach three quarters
-      of the longest window that was cut. This longest window is of the last cuts in a row: the
-      first cut after a full window begins a new row.
+      of the longest window of the last row of cuts. A full window ends a row.
     - Ten minutes after the last cut, a window of the first length is tried again.
 
     Example: a poll of 30 seconds is cut after 7, so the next window is 5, and then 10. If this one

@@ -130,7 +130,8 @@ class Wait:
     _failures = 0
     _since = math.inf
     error: ApiException | None = None
-    # Called with the seconds elapsed when it is due, and then at least every ``_every`` seconds.
+    # A caller's function, which gets the seconds elapsed. It is called at least every ``_every``
+    # seconds.
     _on_tick: Callable[[float], object] | None = None
     _every = _due = math.inf
 
