@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,12 @@ class Progress:
         """
         try:
             draw(*args)
-        except (OSError, ValueError):
+        except BaseException as error:
+            # If a drawing fails, tqdm keeps its lock. Then no other thread could show a bar.
+            with suppress(AssertionError, RuntimeError):
+                self._bar.get_lock().release()
+            if not isinstance(error, (OSError, ValueError)):
+                raise
             self._bar.disable, self._bar = True, None
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import itertools
 import json
 import os
@@ -36,6 +37,7 @@ from support.batches import (
 )
 from support.parts import Interruptible
 from support.timing import SetTiming, using
+from tqdm import tqdm
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -466,6 +468,11 @@ def test_a_stderr_that_cannot_be_written_ends_no_batch(
         if done == 10 and how == "the reader goes":
             os.close(reader)
     assert done == 40
+    # Another thread can still show a bar.
+    other = threading.Thread(target=tqdm(file=io.StringIO()).refresh, daemon=True)
+    other.start()
+    other.join(20)
+    assert not other.is_alive()
     with contextlib.suppress(OSError):
         stream.close()
 
