@@ -230,8 +230,8 @@ class Pools:
 
 
 def _asserted(own: ssl.SSLContext | None, name: str | bool | None = None) -> Any:
-    """Return the name that urllib3 compares with that of the certificate, or False for none.
+    """Return the name that the certificate must have, or False if any name will do.
 
-    urllib3 does that even if the context of the user's, ``own``, does not check the name.
+    urllib3 compares a name even if ``own``, the context of the user, does not check names.
     """
     return False if own is not None and not own.check_hostname else name

@@ -228,7 +228,8 @@ class Batch:
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
         self._key, self._concurrency, self._ordered = key, concurrency, ordered
-        # The first input of each key. So many inputs are compared, until two have the same key.
+        # The first input with each key. The keys of at most ``_compared`` inputs are compared, and
+        # none after two were the same.
         self._first_indexes, self._compared = dict[str, int](), 0 if key is None else 100_000
         self._retry_failed = retry_failed
         self._drawn = self._delivered = 0

@@ -106,8 +106,8 @@ class Create:
         """Search until there is a run. Return the runs with the client token, oldest first.
 
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
-        10, and ends no later than the wait. In a batch, it goes on until a search has worked: only
-        such a search shows that there is no run.
+        10, and ends no later than the wait. In a batch, it goes on until a search has worked,
+        because only then is it known that there is no run.
 
         If the search ends without a run, raise `RunStartAmbiguous`. If the search is denied, and
         this process has not sent the create, raise its error as it is.

@@ -136,7 +136,7 @@ class Turns:
     def asked_by(self, whose: str = "") -> ApiException:
         """Return a copy of the error that asked for the last hold, as an error of ``whose``.
 
-        Several threads may raise it, and whoever raises an error notes in it whose failure it is.
+        Several threads may raise that error. So each gets a copy, with its own `whose`.
         """
         error = copy(self._held_by or ApiException())
         error.whose = whose
