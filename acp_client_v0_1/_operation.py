@@ -77,8 +77,8 @@ class Operation(Generic[T_co]):
     # The path is below the host, and has ``{name}`` for each path parameter, whose value is an id.
     # These parameters are the first in the method's signature.
     path: str
-    # The function returns the type of a 200 response, or of an event of the stream.
-    returns: Callable[[], Any]
+    # The function returns the type of a 200 response.
+    returns: Callable[[], type[T_co]]
     # The other parameters are in the order of the method's signature.
     parameters: tuple[Parameter, ...] = ()
     # This is the media type of the response. The body of a request is always JSON.

@@ -12,7 +12,7 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from typing_extensions import Self
 
@@ -295,9 +295,10 @@ class ApiClient(NoSettings, DropInClient):
             check_event_stream(response)
             if (observer := self.rest_client.observer) is not None:
                 body = observer.reading(response)
+        (event,) = get_args(operation.returns())
         return streaming.EventStream(
             body,
-            streaming.event_decoder(operation.returns()),
+            streaming.event_decoder(event),
             max_event_bytes=self.configuration.max_event_bytes,
         )
 

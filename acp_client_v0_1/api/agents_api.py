@@ -15,18 +15,16 @@ from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
 __all__ = ["AgentsApi"]
 
-_GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
-    "GET", "/agents/{agent_id}/descriptor", safe=True, returns=lambda: models.AgentACPDescriptor
+_GET_ACP_DESCRIPTOR_BY_ID = Operation(
+    "GET", "/agents/{agent_id}/descriptor", lambda: models.AgentACPDescriptor, safe=True
 )
-_GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
-    "GET", "/agents/{agent_id}", safe=True, returns=lambda: models.Agent
-)
-_SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
+_GET_AGENT_BY_ID = Operation("GET", "/agents/{agent_id}", lambda: models.Agent, safe=True)
+_SEARCH_AGENTS = Operation(
     "POST",
     "/agents/search",
+    lambda: list[models.Agent],
     parameters=(Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),
     safe=True,
-    returns=lambda: list[models.Agent],
 )
 
 

@@ -15,48 +15,41 @@ from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
 __all__ = ["RunsApi"]
 
-_CREATE_RUN: Operation[models.Run] = Operation(
+_CREATE_RUN = Operation(
     "POST",
     "/runs",
+    lambda: models.Run,
     parameters=(Parameter("run_create", "body", lambda: models.RunCreate),),
-    returns=lambda: models.Run,
 )
-_DELETE_RUN: Operation[models.Run] = Operation(
-    "DELETE", "/runs/{run_id}", returns=lambda: models.Run
-)
-_GET_RUN: Operation[models.Run] = Operation(
-    "GET", "/runs/{run_id}", safe=True, returns=lambda: models.Run
-)
+_DELETE_RUN = Operation("DELETE", "/runs/{run_id}", lambda: models.Run)
+_GET_RUN = Operation("GET", "/runs/{run_id}", lambda: models.Run, safe=True)
 _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
     "GET",
     "/runs/{run_id}/output",
+    lambda: models.RunOutput,
     parameters=(
         Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
     ),
     safe=True,
     empty_on_204=True,
-    returns=lambda: models.RunOutput,
 )
-_GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Operation(
+_GET_RUN_STREAM = Operation(
     "GET",
     "/runs/{run_id}/stream",
+    lambda: streaming.EventStream[models.RunOutputStream],
     accept="text/event-stream, application/json",
     streaming=True,
     safe=True,
-    returns=lambda: models.RunOutputStream,
 )
-_RESUME_RUN: Operation[models.Run] = Operation(
-    "POST",
-    "/runs/{run_id}",
-    parameters=(Parameter("body", "body", dict),),
-    returns=lambda: models.Run,
+_RESUME_RUN = Operation(
+    "POST", "/runs/{run_id}", lambda: models.Run, parameters=(Parameter("body", "body", dict),)
 )
-_SEARCH_RUNS: Operation[list[models.Run]] = Operation(
+_SEARCH_RUNS = Operation(
     "POST",
     "/runs/search",
+    lambda: list[models.Run],
     parameters=(Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
     safe=True,
-    returns=lambda: list[models.Run],
 )
 
 

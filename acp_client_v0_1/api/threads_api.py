@@ -15,33 +15,29 @@ from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
 __all__ = ["ThreadsApi"]
 
-_CREATE_THREAD: Operation[models.Thread] = Operation(
+_CREATE_THREAD = Operation(
     "POST",
     "/threads",
+    lambda: models.Thread,
     parameters=(Parameter("thread_create", "body", lambda: models.ThreadCreate),),
-    returns=lambda: models.Thread,
 )
-_DELETE_THREAD: Operation[models.Thread] = Operation(
-    "DELETE", "/threads/{thread_id}", returns=lambda: models.Thread
+_DELETE_THREAD = Operation("DELETE", "/threads/{thread_id}", lambda: models.Thread)
+_GET_RUN_THREADSTATE = Operation(
+    "GET", "/runs/{run_id}/threadstate", lambda: dict[str, Any], safe=True
 )
-_GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
-    "GET", "/runs/{run_id}/threadstate", safe=True, returns=lambda: dict[str, Any]
+_GET_THREAD = Operation("GET", "/threads/{thread_id}", lambda: models.Thread, safe=True)
+_GET_THREAD_HISTORY = Operation(
+    "GET", "/threads/{thread_id}/history", lambda: list[models.Run], safe=True
 )
-_GET_THREAD: Operation[models.Thread] = Operation(
-    "GET", "/threads/{thread_id}", safe=True, returns=lambda: models.Thread
+_GET_THREAD_STATE = Operation(
+    "GET", "/threads/{thread_id}/state", lambda: dict[str, Any], safe=True
 )
-_GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
-    "GET", "/threads/{thread_id}/history", safe=True, returns=lambda: list[models.Run]
-)
-_GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
-    "GET", "/threads/{thread_id}/state", safe=True, returns=lambda: dict[str, Any]
-)
-_SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
+_SEARCH_THREADS = Operation(
     "POST",
     "/threads/search",
+    lambda: list[models.Thread],
     parameters=(Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
     safe=True,
-    returns=lambda: list[models.Thread],
 )
 
 

@@ -38,7 +38,7 @@ READS = [n for n in dir(Operations) if n.startswith(("get_", "search_")) and "_w
 # and `/agents/{id}`, and may have any JSON for a state.
 _ACP_ALONE = {*READS} - {"get_run", "get_agent_by_id", "get_thread_state", "get_run_threadstate"}
 # Where ACP 0.2 and later have the output of a run.
-_WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", lambda: dict)
+_WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", lambda: dict[str, Any])
 
 
 class Answer(NamedTuple):
