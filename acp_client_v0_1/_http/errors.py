@@ -14,18 +14,10 @@ from typing import Any
 from urllib3.exceptions import EmptyPoolError, HTTPError, ProxyError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from acp_client_v0_1 import exceptions
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.tls import connection_broke
-from acp_client_v0_1.exceptions import (
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    TLSException,
-    TransportException,
-)
 
 # The layers below raise these errors. urllib3 raises its own `CertificateError` if a certificate
 # does not have the name in ``assert_hostname``. This class is no OSError, although
@@ -34,12 +26,12 @@ from acp_client_v0_1.exceptions import (
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 # The first row that matches counts. An error may match several rows: every error matches the last.
-_KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
-    (socket.gaierror, NameResolutionException),
-    ((TimeoutError, EmptyPoolError), ApiTimeoutError),
-    ((ssl.SSLError, SSLError, CertificateError), TLSException),
-    (http.client.HTTPException, ProtocolException),
-    (BaseException, ConnectionException),
+_KINDS: tuple[tuple[Any, type[exceptions.TransportException]], ...] = (
+    (socket.gaierror, exceptions.NameResolutionException),
+    ((TimeoutError, EmptyPoolError), exceptions.ApiTimeoutError),
+    ((ssl.SSLError, SSLError, CertificateError), exceptions.TLSException),
+    (http.client.HTTPException, exceptions.ProtocolException),
+    (BaseException, exceptions.ConnectionException),
 )
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -62,7 +54,7 @@ _REMEDIES = {
 
 def public_error(
     error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
-) -> TransportException:
+) -> exceptions.TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
     The message depends on how far the attempt came:
@@ -72,7 +64,7 @@ def public_error(
     * ``sent``: the server may have a part of the request.
     * ``reading``: the head of the response has arrived.
     """
-    if isinstance(error, TransportException):
+    if isinstance(error, exceptions.TransportException):
         return error
     cause = _innermost(error)
     # In TLS 1.3, this alert may come after the request was sent. The server has not read it.
@@ -80,16 +72,18 @@ def public_error(
     sent = sent and not refused
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
     # The alert may come together with the end of the connection.
-    kind = ConnectionException if connection_broke(cause) and not refused else next(kinds)
-    if kind is ApiTimeoutError:
+    ended = connection_broke(cause) and not refused
+    kind = exceptions.ConnectionException if ended else next(kinds)
+    broke = kind is exceptions.ConnectionException
+    if kind is exceptions.ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
         reason = _description_of(cause)
         plain = connected and not reading and call.target.origin.scheme == "http"
-        if plain and (kind is ConnectionException or isinstance(cause, http.client.BadStatusLine)):
+        if plain and (broke or isinstance(cause, http.client.BadStatusLine)):
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
-        kind = ProxyException if kind is ConnectionException else kind
+        kind = exceptions.ProxyException if broke else kind
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
         reason = f"{prefix}{_description_of(cause, 'its URL')}"
     elif isinstance(cause, NotHTTP):

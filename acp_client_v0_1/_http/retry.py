@@ -28,21 +28,10 @@ from typing import Literal, NamedTuple
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
-from acp_client_v0_1._errors import secure_origin
+from acp_client_v0_1 import exceptions
+from acp_client_v0_1._errors import ApiException, secure_origin
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    ResponseDecodeError,
-    ResponseTooLarge,
-    TLSException,
-    TransportException,
-)
 
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
@@ -139,7 +128,7 @@ def failure_of(error: ApiException) -> Failure:
     """Classify the error of one call."""
     status = error.status
     # A status of 300 or above decides, even if the body broke off.
-    if isinstance(error, TransportException) and (status is None or status < 300):
+    if isinstance(error, exceptions.TransportException) and (status is None or status < 300):
         return _failure_of_transport(error)
     if status is None:
         return Failure("refused")
@@ -148,9 +137,9 @@ def failure_of(error: ApiException) -> Failure:
         # A server that limits requests refuses them at once. A proxy that ends a long poll by a 503
         # does so only after a while, and does not ask for fewer requests.
         failure = failure._replace(limits=False)
-    if isinstance(error, ResponseTooLarge):
+    if isinstance(error, exceptions.ResponseTooLarge):
         return failure._replace(kind="oversized")
-    if isinstance(error, ResponseDecodeError):
+    if isinstance(error, exceptions.ResponseDecodeError):
         return failure._replace(kind="unreadable")
     # These two are about every request: a redirect from http to https, and a 400 of nginx that
     # demands a client certificate, or TLS.
@@ -165,26 +154,26 @@ def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> 
     return next(rows, Failure("refused"))._replace(retry_after=retry_after(headers))
 
 
-def _failure_of_transport(error: TransportException) -> Failure:
-    # True if the connection broke, was refused, or was silent for too long.
-    broken = isinstance(error, (ConnectionException, ApiTimeoutError))
+def _failure_of_transport(error: exceptions.TransportException) -> Failure:
+    broke = isinstance(error, exceptions.ConnectionException)
+    broke_or_silent = broke or isinstance(error, exceptions.ApiTimeoutError)
     if error.sent:
         # `rest` retries only if the connection broke. It does not retry after
         # - a timeout, because the server may still be working on the request, or
         # - a response that is not valid HTTP, because the next response will probably be the same.
-        return Failure("lost", cut=broken, rest_gives_up=not isinstance(error, ConnectionException))
-    if isinstance(error, ProxyException):
+        return Failure("lost", cut=broke_or_silent, rest_gives_up=not broke)
+    if isinstance(error, exceptions.ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
         return Failure("unsent" if passes else "denied")
-    if isinstance(error, ProtocolException):
+    if isinstance(error, exceptions.ProtocolException):
         # The server does not speak HTTP, so it will refuse every request.
         return Failure("denied")
-    if isinstance(error, TLSException):
+    if isinstance(error, exceptions.TLSException):
         return Failure("unsent", rest_gives_up=True)
     # If no slot of the pool was free, `rest` does not retry: the call has already waited for a
     # slot.
-    unsent = broken or isinstance(error, NameResolutionException)
+    unsent = broke_or_silent or isinstance(error, exceptions.NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
     return Failure("unsent" if unsent else "refused", full_pool=full, rest_gives_up=full)
 
@@ -221,7 +210,7 @@ class RetryCounter:
 
         The failed attempt took ``took`` seconds.
         """
-        if not isinstance(error, TransportException):
+        if not isinstance(error, exceptions.TransportException):
             # There was a whole response, and it cannot be used. The next one will be the same.
             return None
         phase = "read" if error.sent else "connect"

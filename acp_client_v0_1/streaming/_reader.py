@@ -27,15 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from acp_client_v0_1 import exceptions
 from acp_client_v0_1._deadline import Deadline, NothingYet
-from acp_client_v0_1.exceptions import (
-    ApiTimeoutError,
-    EventTooLarge,
-    ResponseDecodeError,
-    StreamDecodeError,
-    StreamInterrupted,
-    TransportException,
-)
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import SSEParser
 
@@ -119,8 +112,8 @@ class EventReader:
             raise
         except BaseException as error:
             self._release()
-            if isinstance(error, EventTooLarge):
-                raise EventTooLarge(limit=error.limit, **self.fields()) from error
+            if isinstance(error, exceptions.EventTooLarge):
+                raise exceptions.EventTooLarge(limit=error.limit, **self.fields()) from error
             raise
         self._release()
         return False
@@ -140,12 +133,12 @@ class EventReader:
             # A finalizer closes the response only once.
             self._finalizer()
 
-    def undecodable(self, error: ValueError) -> StreamDecodeError | None:
+    def undecodable(self, error: ValueError) -> exceptions.StreamDecodeError | None:
         """Return the error for the last event handed out, or None if the stream was closed."""
         event = self.last_event
         if event is None:
             return None
-        return StreamDecodeError(
+        return exceptions.StreamDecodeError(
             event_id=event.id,
             event_name=event.event,
             excerpt=event.data[:_EXCERPT_CHARACTERS],
@@ -171,12 +164,12 @@ class EventReader:
             if self.closed:
                 return b""
             return self.response.read_available(wait=wait)
-        except (NothingYet, TransportException, ResponseDecodeError) as error:
+        except (NothingYet, exceptions.TransportException, exceptions.ResponseDecodeError) as error:
             if self.closed:
                 return b""
-            if isinstance(error, (NothingYet, ApiTimeoutError)):
+            if isinstance(error, (NothingYet, exceptions.ApiTimeoutError)):
                 raise
-            raise StreamInterrupted(
+            raise exceptions.StreamInterrupted(
                 last_event_id=self._id_before, reason=error.reason or str(error), **self.fields()
             ) from error
         finally:

@@ -23,15 +23,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from acp_client_v0_1 import models
 from acp_client_v0_1._arguments import UUID_FORM
 from acp_client_v0_1._http.urls import parse_target
-from acp_client_v0_1.models import (
-    AgentSearchRequest,
-    RunCreate,
-    RunSearchRequest,
-    ThreadCreate,
-    ThreadSearchRequest,
-)
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import check_keys
 from acp_client_v0_1.testing._server.store import Record, RunRecord, Store, ThreadRecord
@@ -49,7 +43,9 @@ from acp_client_v0_1.testing._values import OPERATIONS
 from acp_client_v0_1.testing.agents import JsonObject
 
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-_Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
+_Search: TypeAlias = (
+    models.AgentSearchRequest | models.RunSearchRequest | models.ThreadSearchRequest
+)
 
 # A Go server's router and handlers write these texts instead of ours.
 _GO_WORDS = {
@@ -144,7 +140,7 @@ class Application:
 
     async def create_run(self, request: Request) -> Response:
         creation = json_body(request)
-        checked(RunCreate, creation)
+        checked(models.RunCreate, creation)
         for name in {"agent_id", "thread_id"} & creation.keys():
             self._check_id(creation[name])
         try:
@@ -158,7 +154,7 @@ class Application:
 
     async def search_runs(self, request: Request) -> Response:
         runs = self.store.runs_before(request.scope.get(LAG, 0.0))
-        return self._found(request, RunSearchRequest, runs)
+        return self._found(request, models.RunSearchRequest, runs)
 
     async def get_run(self, request: Request) -> Response:
         run = self._run(request, request.scope.get(LAG, 0.0))
@@ -213,7 +209,7 @@ class Application:
     async def search_agents(self, request: Request) -> Response:
         if self.store.quirks.agents_by_name and not {"name", "version"} & json_body(request).keys():
             raise Refusal(422, "a name or a version is needed")
-        return self._found(request, AgentSearchRequest, self.store.agents)
+        return self._found(request, models.AgentSearchRequest, self.store.agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
         return JsonResponse(self.store.agent(request.path_params["id"]).to_wire())
@@ -223,7 +219,7 @@ class Application:
 
     async def create_thread(self, request: Request) -> Response:
         body = json_body(request)
-        checked(ThreadCreate, body)
+        checked(models.ThreadCreate, body)
         thread = ThreadRecord(body["agent_id"], body.get("metadata"))
         with self.store.lock:
             self.store.agent(thread.agent_id)
@@ -231,7 +227,7 @@ class Application:
         return JsonResponse(thread.to_wire())
 
     async def search_threads(self, request: Request) -> Response:
-        return self._found(request, ThreadSearchRequest, self.store.threads)
+        return self._found(request, models.ThreadSearchRequest, self.store.threads)
 
     async def get_thread(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).to_wire())
