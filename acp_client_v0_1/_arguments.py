@@ -40,7 +40,7 @@ def check_arguments(*required: str, **given: Any) -> None:
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
         unit, least = "", _LEAST.get(name)
-        if name in ("block_timeout", "every", "timeout"):
+        if name in ("block_margin", "block_timeout", "every", "timeout"):
             unit = " seconds"
             seconds_of(value, name)
         if value is not None and least is not None and not value >= least:
@@ -84,17 +84,6 @@ def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")
 
 
-def instance_of(expected: str, kind: Any, *, or_none: bool = True) -> Callable[[str, Any], Any]:
-    """Make a check that a value is of a type or union, which errors call ``expected``."""
-
-    def check(name: str, value: Any) -> Any:
-        if isinstance(value, kind) or (value is None and or_none):
-            return value
-        raise wrong_type(name, expected, value)
-
-    return check
-
-
 def _has(attribute: str, other: str = "") -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
         there = hasattr(value, attribute) or hasattr(value, other)
@@ -128,34 +117,41 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 _FLAG: Rule = "True or False", bool.__instancecheck__
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
+is_number: Callable[[object], bool] = _is((int, float))
 # An empty text may come from an empty variable of a shell. As a path it would be the folder that
 # the script runs in.
 _FILLED = ("journal", "thread_id", "webhook")
+_FILES = ("cert_file", "key_file", "logger_file", "ssl_ca_cert")
 _SIZES = ("connection_pool_maxsize", "max_event_bytes", "max_response_bytes")
 _LEAST: dict[str, float] = {
     **dict.fromkeys(("block_timeout", "concurrency", *_SIZES), 1),
-    **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
+    **dict.fromkeys(("block_margin", "max_interrupts", "timeout", "total"), 0),
     "every": 0.001,
 }
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("access_token", "no_proxy", "password", "proxy", "username"), _TEXT),
+    **dict.fromkeys(("_content_type", "logger_format", "tls_server_name"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
-    **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
+    **dict.fromkeys(("client_side_validation", "debug", "deep", "reuse"), _FLAG),
+    **dict.fromkeys(("ignore_operation_servers", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
-    **dict.fromkeys(("headers", "_headers"), ("a dict", _is(Mapping))),
-    **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
+    **dict.fromkeys(("block_margin", "every"), ("a number of seconds", is_number)),
+    **dict.fromkeys(("timeout", "total_timeout"), ("a number of seconds or None", is_number)),
+    **dict.fromkeys(("headers", "_headers", "_request_auth"), ("a dict", _is(Mapping))),
+    **dict.fromkeys(("api_client", "client", "default"), ("an ApiClient", _has("call"))),
+    # A number would be the descriptor of a file, and 1 is standard output.
+    **dict.fromkeys(("journal", *_FILES), ("the path of a file", _is(str | os.PathLike))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
-    "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),
+    "assert_hostname": ("a str or False", lambda value: isinstance(value, str | bool)),
+    "ca_cert_data": ("a str or bytes (PEM or DER)", _is(str | bytes | bytearray)),
     "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
-    "every": ("a number of seconds", _is((int, float))),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     "function": ("a function agent(input, config, context)", _takes(3)),
-    # A number would be the descriptor of a file, and 1 is standard output.
-    "journal": ("the path of a file", _is(str | os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),
     "on_drift": ('"raise" or "continue"', ("raise", "continue").__contains__),
     "on_event": ("a function that takes the event", _takes(1)),
@@ -174,12 +170,14 @@ _RULES: dict[str, Rule] = {
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),
     # An asyncio.Event, whose wait() takes nothing, would fail in the middle of a pause.
     "stop": ("a threading.Event or None", lambda it: _has("is_set")(it) and _takes(1)(it.wait)),
+    "server_index": _INT,
+    "socket_options": ("a list of (level, name, value)", _is(list | tuple)),
     "streaming": ('a str, "result" or "custom"', _is(str)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
-    "timeout": ("a number of seconds or None", _is((int, float))),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
+    "verify_ssl": ("True or False", int.__instancecheck__),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
 }
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias
 
-from acp_client_v0_1._arguments import seconds_of, wrong_type
+from acp_client_v0_1._arguments import is_number, seconds_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
@@ -57,7 +57,7 @@ class Timeout(NamedTuple):
         pair = isinstance(given, (tuple, list))
         limits: tuple[Any, ...] = tuple(value) if pair else (value,)
         for limit in limits:
-            if limit is not None and not _is_number(limit):
+            if limit is not None and not is_number(limit):
                 raise ApiTypeError(f"{name} must be {_FORMS}, not {value!r:.60}")
         return _parsed(limits if pair else value, name)
 
@@ -125,23 +125,6 @@ def resolve_timeout(
     return timeout._replace(window=block_window)
 
 
-def checked_total(value: object, name: str) -> float | None:
-    """Check a total in seconds, or None. Errors call the value ``name``."""
-    if value is not None and not _is_number(value):
-        raise wrong_type(name, "a number of seconds or None", value)
-    return _parsed(value, name).total
-
-
-def checked_margin(value: object, name: str) -> float:
-    """Check the seconds that a long poll may take beyond its window. Errors call them ``name``."""
-    if not _is_number(value):
-        raise wrong_type(name, "a number of seconds", value)
-    # NaN is refused as well, because no comparison with it is true.
-    if not 0 <= seconds_of(value, name) <= _LONGEST:
-        raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
-    return value
-
-
 @functools.lru_cache(maxsize=64)
 def _parsed(value: float | tuple[float | None, ...] | None, name: str) -> Timeout:
     if isinstance(value, tuple):
@@ -164,11 +147,6 @@ def _configured(
         return None if limit is None or enough > _LONGEST else max(limit, enough)
 
     return Timeout(longer(total), timeout.connect, longer(timeout.read), block_window)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    # To Python a bool is an int, but no caller means True as a number of seconds.
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _seconds(value: float | None, name: str) -> float | None:

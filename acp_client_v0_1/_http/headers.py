@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -110,9 +111,7 @@ class RequestAuth:
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
         """Parse ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
-        given: object = auth
-        if not isinstance(given, Mapping):
-            raise ApiTypeError(f"_request_auth must be a dict, not {type(given).__name__}")
+        check_arguments(_request_auth=auth)
         try:
             place, key, value = auth["in"], auth["key"], auth["value"]
         except KeyError as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import check_arguments, instance_of
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
@@ -257,7 +257,8 @@ class Configuration(ConfigurationReport):
         Raises:
             ApiTypeError: It is something else, for example a host.
         """
-        cls._default = copy.deepcopy(_CONFIGURATION("default", default))
+        check_arguments(configuration=default)
+        cls._default = copy.deepcopy(default)
 
     @classmethod
     def get_default(cls) -> Configuration:
@@ -385,5 +386,4 @@ class Configuration(ConfigurationReport):
         return {}
 
 
-_CONFIGURATION = instance_of("a Configuration", Configuration)
 _KNOWN = frozenset((*signature(Configuration).parameters, *dir(Configuration), *_OTHERS))

@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from acp_client_v0_1._arguments import check_arguments, instance_of, wrong_type
-from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
+from acp_client_v0_1._arguments import check_arguments, wrong_type
+from acp_client_v0_1._deadline import Timeout
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
@@ -77,7 +77,7 @@ def _headers(name: str, value: Any) -> dict[str, str]:
 
 
 def _bearer_token(name: str, value: Any) -> Any:
-    token = _TEXT(name, value) or ""
+    token = _ruled(name, value) or ""
     if not token.isprintable():
         raise ApiValueError(f"{name} contains a control character or a line break; strip() it")
     if token.lower().startswith("bearer "):
@@ -86,7 +86,7 @@ def _bearer_token(name: str, value: Any) -> Any:
 
 
 def _proxy(name: str, value: Any) -> Any:
-    if _TEXT(name, value):
+    if _ruled(name, value):
         # An empty text means that no proxy is used.
         parse_proxy(value, name)
     return value
@@ -112,12 +112,12 @@ def _time(name: str, value: Any) -> Any:
 
 def _ruled(name: str, value: Any) -> Any:
     """Check a setting by its rule in the table of all arguments."""
-    check_arguments("connection_pool_maxsize", "max_event_bytes", **{name: value})
+    check_arguments(*_NEVER_NONE, **{name: value})
     return value
 
 
 def _pem_file(name: str, value: Any) -> Any:
-    if value is not None and "-----BEGIN" in os.fsdecode(_PATH(name, value)):
+    if value is not None and "-----BEGIN" in os.fsdecode(_ruled(name, value)):
         # The text is not quoted, as it may be a key.
         inline = ", or the text as ca_cert_data" if name == "ssl_ca_cert" else ""
         raise ApiValueError(f"{name} must be the path of a file of certificates or a key{inline}")
@@ -125,36 +125,30 @@ def _pem_file(name: str, value: Any) -> Any:
 
 
 def _log_file(name: str, value: Any) -> Any:
-    if _PATH(name, value) and not os.path.isdir(folder := os.path.dirname(os.path.abspath(value))):
+    if _ruled(name, value) and not os.path.isdir(folder := os.path.dirname(os.path.abspath(value))):
         raise ApiValueError(f"{name} cannot be opened: there is no folder {os.fsdecode(folder)}")
     return value
 
 
-_TEXT = instance_of("a str", str)
-_FLAG = instance_of("True or False", bool, or_none=False)
-_PLAIN_TEXT = instance_of("a str", str, or_none=False)
-_PATH = instance_of("the path of a file", str | bytes | os.PathLike)
+_FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
+_NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
+_OF_ALL_ARGUMENTS = (
+    *(*_NEVER_NONE, "assert_hostname", "ca_cert_data", "logger_format", "max_response_bytes"),
+    *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
+    *("socket_options", "ssl_context", "tls_server_name", "username"),
+)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("no_proxy", "password", "tls_server_name", "username"), _TEXT),
-    **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _PLAIN_TEXT),
-    **dict.fromkeys(("client_side_validation", "debug", "ignore_operation_servers"), _FLAG),
+    **dict.fromkeys(_OF_ALL_ARGUMENTS, _ruled),
     **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _pem_file),
-    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes", "max_response_bytes"), _ruled),
-    **dict.fromkeys(("proxy_ssl_context", "refresh_api_key_hook", "ssl_context"), _ruled),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,
-    "assert_hostname": instance_of("a str or False", str | bool),
-    "block_margin": lambda name, value: checked_margin(value, name),
-    "ca_cert_data": instance_of("a str or bytes (PEM or DER)", str | bytes | bytearray),
     "logger_file": _log_file,
     "proxy": _proxy,
     "proxy_headers": _headers,
     "retries": _retries,
-    "server_index": instance_of("an integer", int),
-    "socket_options": instance_of("a list of (level, name, value)", list | tuple),
-    "total_timeout": lambda name, value: checked_total(value, name),
-    "verify_ssl": instance_of("True or False", int, or_none=False),
+    "safe_chars_for_path_param": lambda name, value: plain_text(value, name),
+    "total_timeout": lambda name, value: Timeout.of(_ruled(name, value), name).total,
 }
 _SETTINGS = {"base_url", "headers", "host", "max_retries", "retry", *_CHECKS}

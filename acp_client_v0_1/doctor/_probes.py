@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from ssl import cert_time_to_seconds
 from time import monotonic, time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._arguments import instance_of
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
@@ -192,9 +192,9 @@ def examine(
         ApiTypeError: An argument has the wrong type. Nothing was sent.
         ApiValueError: There is an input or a config, and no agent. Nothing was sent.
     """
-    instance_of("an ApiClient", ApiClient, or_none=False)("client", client)
-    instance_of("a str", str)("agent", agent)
-    instance_of("True or False", bool, or_none=False)("deep", deep)
+    check_arguments("client", "deep", client=client, deep=deep)
+    if agent is not None and not isinstance(cast("object", agent), str):
+        raise wrong_type("agent", "a str", agent)
     for name, value in (("input", input), ("config", config)):
         if value is not None and not agent:
             raise acp.ApiValueError(f"{name} is for runs of an agent, and no agent was named")
