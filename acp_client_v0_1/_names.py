@@ -111,12 +111,13 @@ def explained(method: Callable[P, R], kind: type | None = None) -> Callable[P, R
 
 def our_names(cls: type[T]) -> type[T]:
     """Let a class name what was meant by an unknown attribute, or by a keyword of its methods."""
-    for name, method in list(vars(cls).items()):
+    public = {name: it for name, it in vars(cls).items() if name[0] != "_" or name == "__init__"}
+    for name, method in public.items():
         if isinstance(method, classmethod):
             function = cast("classmethod[Any, ..., Any]", method).__func__
             setattr(cls, name, classmethod(explained(function)))
-        # `ApiClient.call` and its kin get no keywords, and each request passes through one of them.
-        elif isfunction(method) and (name[0] != "_" or name == "__init__") and name[:4] != "call":
+        # A method whose parameters are positional only gets no keywords.
+        elif isfunction(method) and not method.__code__.co_posonlyargcount:
             setattr(cls, name, explained(method, cls))
     setattr(cls, "__getattr__", _missing)  # noqa: B010 - a type checker would take any name
     return cls

@@ -78,6 +78,7 @@ class ApiClient(NoSettings, DropInClient):
     _timeout: RequestTimeout = None
     _headers: Mapping[str, str] | None = None
     _is_view = False
+    _checked = ("configuration",)
 
     def __init__(
         self,
@@ -197,7 +198,8 @@ class ApiClient(NoSettings, DropInClient):
         check_arguments(default=default)
         ApiClient._default = default
 
-    def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
+    # These three methods get no keywords, so `our_names` leaves them as they are.
+    def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions, /) -> T:
         """Send an operation and return the decoded response.
 
         ``arguments`` has a value for each parameter of the operation, in order.
@@ -211,14 +213,14 @@ class ApiClient(NoSettings, DropInClient):
         return self._result(operation, response)
 
     def call_with_http_info(
-        self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
+        self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions, /
     ) -> ApiResponse[T]:
         """Do the same as `call`, and return the status and headers as well."""
         response = self._send(operation, arguments, options, stream=operation.streaming)
         return with_info(response, self._result(operation, response))
 
     def call_without_preload_content(
-        self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
+        self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions, /
     ) -> acp.rest.RawResponse:
         """Do the same as `call`, and return urllib3's response, unread, whatever its status."""
         return self._send(operation, arguments, options, stream=True).response

@@ -31,6 +31,9 @@ def checked(setting: str, value: Any) -> Any:
 class NoSettings:
     """Refuses settings as attributes of a client or a handle, where nothing would read them."""
 
+    # Attributes that are checked as the arguments of the same names are.
+    _checked: tuple[str, ...] = ()
+
     if not TYPE_CHECKING:
         # A type checker that sees `__setattr__` would take any name for an attribute.
 
@@ -40,8 +43,8 @@ class NoSettings:
             if name in _SETTINGS and kind.__module__.startswith("acp_client_v0_1."):
                 use = "with_options(…) of the client, or its Configuration"
                 raise ApiAttributeError(f"{kind.__name__} has no setting {name!r}; use {use}")
-            if name == "configuration" and hasattr(kind, "call"):
-                check_arguments(name, configuration=value)
+            if name in self._checked:
+                check_arguments(name, **{name: value})
             super().__setattr__(name, value)
 
 
