@@ -18,7 +18,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 from pydantic import FailFast, TypeAdapter, ValidationError
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._operation import Operation
+from acp_client_v0_1._operation import Operation, faults_of
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1._text import SEARCHED, html_title
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
@@ -85,28 +85,25 @@ def _with_body(
 def _explanation(
     response: acp.rest.RESTResponse, content: bytes, kind: Any, error: ValidationError
 ) -> str:
-    expected = f"expected {_named(kind)}"
+    named = _named(kind)
+    expected = f"expected {named}"
     if not content.strip():
         held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"
         return f"the response {held}, {expected} as JSON"
     media_type = response.headers.get("Content-Type") or "no content type"
     beginning = content[:SEARCHED].decode("utf-8", "replace").lstrip()
     if beginning[:1] == "<":
-        named = f' titled "{title}"' if (title := html_title(beginning)) else ""
+        titled = f' titled "{title}"' if (title := html_title(beginning)) else ""
         # The first question is left where the message is quoted in another one, and cut.
-        whose = f"is the page{named} of a proxy or a login?"
+        whose = f"is the page{titled} of a proxy or a login?"
         return f"HTML, not JSON, {expected}: is the base path of host right? {whose}"
-    first, *others = error.errors(include_url=False, include_input=False)[:3]
-    if first["type"] == "json_invalid" and "recursion" in first["msg"]:
+    faults = faults_of(error, most=1)
+    if faults.startswith("Invalid JSON: recursion"):
         return f"the JSON is nested deeper than can be read, which is about 200 levels, {expected}"
-    faults = "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
-        for fault in (first, *others)
-    )
     data = _data(content.decode("utf-8", "replace"))
     newer = _NEWER if _is_of_a_later_protocol(data) else ""
     told = "" if media_type == "application/json" else f" ({media_type})"
-    return f"the response{told} does not fit the contract, {expected}: {faults}{newer}"
+    return f"not {named} of ACP 0.1{told}: {faults}{newer}"
 
 
 def _is_of_a_later_protocol(data: Any) -> bool:

@@ -244,10 +244,16 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
         raise ApiValueError(f"{words}{kind}") from error
 
 
-def faults_of(error: ValidationError, *place: str) -> str:
-    """Name each field of a model that does not fit. ``place`` is the path to the model."""
-    faults = "; ".join(
-        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}" for fault in error.errors()
-    )
+def faults_of(error: ValidationError, *place: str, most: int | None = None) -> str:
+    """Name the fields of a model that do not fit: all, or ``most`` and the number of the others.
+
+    ``place`` is the path to the model.
+    """
+    faults = error.errors(include_url=False, include_input=False)
+    paths = [".".join([*place, *map(str, fault["loc"])]) for fault in faults]
+    shown = [
+        ": ".join(filter(None, (path, f["msg"]))) for path, f in zip(paths, faults, strict=True)
+    ]
+    others = f" (and {len(shown) - most} more)" if most and len(shown) > most else ""
     # The limit leaves room for the rest of the message.
-    return one_line(faults, 200)
+    return one_line("; ".join(shown[:most]), 200) + others

@@ -234,7 +234,7 @@ class Create:
             why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
         if failure is not None:
             end = f"; {one_line(why, 100)}" if client_token else ""
-            began = str(failure).partition(f"; {AMBIGUOUS}")[0]
+            began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
         known = RunToken(server, agent=agent_id, client_token=client_token)
         return RunStartAmbiguous(

@@ -68,7 +68,7 @@ def received_id(name: str, record: Run | Agent) -> str:
     try:
         return identifier(name, getattr(record, name))
     except ApiValueError as error:
-        reason = f"the response does not fit the contract: {error}"
+        reason = f"not a {type(record).__name__} of ACP 0.1: {error}"
         raise ResponseValidationError(reason=reason, body=record.to_json()) from error
 
 

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._deadline import Deadline, NothingYet
+from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import SSEParser
 
@@ -142,7 +143,7 @@ class EventReader:
             event_id=event.id,
             event_name=event.event,
             excerpt=event.data[:_EXCERPT_CHARACTERS],
-            reason=_explanation(error),
+            reason=faults_of(error, most=1) if isinstance(error, ValidationError) else str(error),
             body=event.data,
             **self.fields(),
         )
@@ -179,12 +180,3 @@ class EventReader:
         # The thread that reads calls this after its read, so that nobody else uses the connection.
         self.closed = True
         self._finalizer()
-
-
-def _explanation(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault, *others = error.errors()
-    place = ".".join(map(str, fault["loc"]))
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{place}: {fault['msg']}{more}" if place else f"{fault['msg']}{more}"

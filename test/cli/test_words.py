@@ -239,7 +239,7 @@ SAID = [
     says(
         "start echo {}",
         8,
-        "the run may have been started or not: POST /runs",
+        "the run may have been started or not: the connection was closed",
         "next: acp-client show acprun1.",
         faults=START_CUT,
     ),

@@ -574,10 +574,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: agent().run(SERIES), "not Series; pass its to_dict()"),
     (lambda: agent().map(None), "inputs must be an iterable of dicts, not NoneType"),
     (lambda: wait_for_run_output(RunsApi(offline()), run()), "not RunHandle: pass its run_id"),
-    (
-        lambda: setattr(offline(), "configuration", "http://h"),
-        "configuration must be a Configuration, not str",
-    ),
+    (lambda: setattr(offline(), "configuration", "http://h"), "must be a Configuration, not str"),
 ]
 MISTAKES[ApiValueError] = [
     # Settings
@@ -746,12 +743,8 @@ MISTAKES[acp.ResponseValidationError] = [
     (lambda: get_run(response(b"")), "the response is empty (0 bytes), expected a Run as JSON"),
     (lambda: get_run(response(b" \r\n")), "holds 3 bytes of white space, expected a Run"),
     (lambda: get_run(response(b"[" * 1000)), "nested deeper than can be read", "expected a Run"),
-    (
-        lambda: get_run(response(b"{}")),
-        "response does not fit the contract, expected a Run: creation",
-    ),
-    (lambda: get_run(response(b"{}")), "run_id: Field required; agent_id: Field required: {}"),
-    (lambda: get_run(response(b'{"run":0,"output":0}')), "expected a Run: ", "looks like ACP 0.2"),
+    (lambda: get_run(response(b"{}")), "not a Run of ACP 0.1: creation", "(and 5 more): {}"),
+    (lambda: get_run(response(b'{"run":0,"output":0}')), "more); it", "looks like ACP 0.2"),
     (
         lambda: get_run(SIGN_IN),
         'expected a Run: is the base path of host right? is the page titled "Please sign in" of a '
@@ -766,14 +759,14 @@ MISTAKES[acp.ResponseValidationError] = [
     ),
     (
         lambda: got([NAMELESS], lambda client: AgentHandle.find("x", client)),
-        "does not fit the contract: agent_id must not be empty",
+        "not a Agent of ACP 0.1: agent_id must not be empty",
     ),
     (lambda: got(OTHERS, result), f"the server gave run {ID} the output of run r2"),
     (lambda: got(RUN, lambda client: RunHandle(ID, client).done()), "the record of run r1"),
-    (lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")), "expected a JSON object"),
+    (lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")), "not a JSON object of"),
     (
         lambda: got([NEWER], lambda client: ThreadsApi(client).search_threads({})),
-        "a list of Thread:",
+        "a list of Thread of ACP 0.1: ",
         "; it looks like ACP 0.2, and this client speaks 0.1",
     ),
 ]
@@ -869,9 +862,14 @@ MISTAKES[acp.JournalError] = [
 MISTAKES[acp.RunStartAmbiguous] = [
     (
         lambda: served(start_in_time, [CLOSE]),
-        "the run may have been started or not: POST /runs: the connection was closed without a "
-        "response; if the server expects TLS, write https://; the search failed, too; search by "
+        "the run may have been started or not: the connection was closed without a response; if "
+        "the server expects TLS, write https://; the search failed, too; search by "
         "RunHandle.from_token(error.token, client) before",
+    ),
+    (lambda: served(start_in_time, response(b"{}")), "not a Run of ACP 0.1: creation", "5 more)"),
+    (
+        lambda: served(start_in_time, response(json.dumps({**RUN, "created_at": "x"}).encode())),
+        "or not: 200: not a Run of ACP 0.1: created_at: Input should be a complete date and time",
     ),
     (
         lambda: served(start_in_time, WELCOME),
