@@ -10,12 +10,12 @@ Invariant: every fault of a response raises an ``ApiException`` that keeps the r
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._operation import Operation, faults_of
@@ -23,9 +23,6 @@ from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1._text import SEARCHED, html_title
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-# `ApiException.data` has at most this many levels of JSON, because other code, such as pickle,
-# walks through the levels by recursion.
-_DEEPEST = 100
 # At most this many characters of JSON become `ApiException.data`. JSON such as `[{},{},…]` takes
 # 24 times its size once it is parsed.
 _MOST_DATA = 1_048_576
@@ -108,7 +105,7 @@ def _explanation(
 
 def _is_of_a_later_protocol(data: Any) -> bool:
     """Tell whether a response looks like ACP 0.2, which has "values" for results and states."""
-    first = next(iter(_members(data)), None) if isinstance(data, list) else data
+    first: Any = data[0] if isinstance(data, list) and data else data
     return isinstance(first, dict) and ("values" in first or {"run", "output"} <= first.keys())
 
 
@@ -134,21 +131,8 @@ def _data(text: str) -> Any:
         return None
     if len(text) > _MOST_DATA:
         return text
-    with contextlib.suppress(ValueError, RecursionError):
-        data = json.loads(text)
-        return text if _is_deep(data) else data
+    with contextlib.suppress(ValueError):
+        # This refuses JSON of more than about 200 levels, through which other code, such as pickle,
+        # could not walk.
+        return from_json(text)
     return text
-
-
-def _is_deep(data: Any) -> bool:
-    """Tell whether JSON is nested too deep for other code, such as pickle, to walk through it."""
-    level: list[Any] = [data]
-    for _ in range(_DEEPEST):
-        level = [item for one in level for item in _members(one)]
-    return bool(level)
-
-
-def _members(data: Any) -> Iterable[Any]:
-    if isinstance(data, dict):
-        return cast("dict[str, Any]", data).values()
-    return cast("list[object]", data) if isinstance(data, list) else ()
