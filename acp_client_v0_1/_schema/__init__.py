@@ -27,27 +27,11 @@ from enum import Enum
 from inspect import Signature, signature
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-)
+import pydantic
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import (
-    CoreSchema,
-    InitErrorDetails,
-    PydanticCustomError,
-    PydanticSerializationError,
-    core_schema,
-    to_json,
-    to_jsonable_python,
-)
+from pydantic_core import core_schema, to_json, to_jsonable_python
 from typing_extensions import Self
 
 from acp_client_v0_1._schema.fields import (
@@ -137,7 +121,7 @@ class Conversions(BaseModel):
             if any_null(self):
                 return to_json(self.to_dict()).decode()
             return self.model_dump_json(by_alias=True, exclude_none=True)
-        except PydanticSerializationError:
+        except pydantic_core.PydanticSerializationError:
             # The value has half a surrogate pair. If it has none, this raises the error again.
             return _escaped(self.to_dict())
 
@@ -178,7 +162,7 @@ class Conversions(BaseModel):
             return obj
         try:
             text: str | bytes = to_json(obj)
-        except PydanticSerializationError:
+        except pydantic_core.PydanticSerializationError:
             # The value has half a surrogate pair. If it has none, this raises the error again.
             text = _escaped(obj)
         return cls.from_json(text)
@@ -279,7 +263,7 @@ class OpenEnum(str, Enum):
 
     @classmethod
     def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
+        cls, source: Any, handler: pydantic.GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         """Validate listed values natively, and others in JSON only."""
         closed = handler(source)
@@ -291,7 +275,7 @@ class OpenEnum(str, Enum):
 
     @classmethod
     def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+        cls, schema: core_schema.CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Describe the listed values alone, as the contract does."""
         return {"type": "string", "enum": [member.value for member in cls], "title": cls.__name__}
@@ -322,14 +306,14 @@ def _unknown_keywords(
     # Only a mistake pays for this import.
     from acp_client_v0_1._names import did_you_mean
 
-    errors: list[InitErrorDetails] = []
+    errors: list[pydantic_core.InitErrorDetails] = []
     for name in names:
         hint = did_you_mean(name, model.model_fields, advice=False)
         about = {"name": name, "model": model.__name__, "hint": hint}
-        fault = PydanticCustomError(
+        fault = pydantic_core.PydanticCustomError(
             "extra_forbidden", "unknown field '{name}' of {model}{hint}", about
         )
-        errors.append(InitErrorDetails(type=fault, loc=(name,), input=data[name]))
+        errors.append(pydantic_core.InitErrorDetails(type=fault, loc=(name,), input=data[name]))
     return ValidationError.from_exception_data(model.__name__, errors)
 
 

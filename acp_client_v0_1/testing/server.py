@@ -61,6 +61,10 @@ class LocalServer:
             names and the address that it reached; any other gets 421.
         quirks: The habits of a real server to take on.
 
+    Attributes:
+        port: The port, or 0 before a free one is taken.
+        faults: The faults that wait for their requests; `fail_next` adds the simplest kind.
+
     Raises:
         TypeError: An argument has the wrong type; the message names it.
         ValueError: `port` or `ping` is out of range, `api_key` cannot be a header, `base_path` is
@@ -85,7 +89,7 @@ class LocalServer:
         check_type('api_key, such as ("x-api-key", "s"),', api_key, tuple, Mapping, type(None))
         check_given(LocalServer.__init__, locals())
         self._host = host
-        self._port = port
+        self.port: int = port
         self._tls = tls
         self._base_path = base_path_of(base_path)
         self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
@@ -94,9 +98,9 @@ class LocalServer:
         self._webhooks = Webhooks(webhook_hosts, enabled=bool(keys) or is_loopback(host))
         self._engine = Engine(self._store, self._send_webhook)
         self._log: Recent[RecordedRequest] = Recent()
-        self._faults = Faults()
+        self.faults: Faults = Faults()
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
-        faulty = FaultInjection(operations, self._faults, self._log, self._base_path)
+        faulty = FaultInjection(operations, self.faults, self._log, self._base_path)
         self._app = Gate(faulty, host, allowed_hosts)
         self._runner: Runner | None = None
         self._accepted_before = 0
@@ -110,17 +114,17 @@ class LocalServer:
         """
         if self._runner is None:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            listener = socket.create_server((self._host, self._port), family=family)
-            self._port = listener.getsockname()[1]
+            listener = socket.create_server((self._host, self.port), family=family)
+            self.port = listener.getsockname()[1]
             self._runner = Runner(self._app, listener, self._tls)
-            own_ports.add(self._port)
+            own_ports.add(self.port)
         return self
 
     def stop(self) -> None:
         """Cut all connections and stop listening. Runs continue, and `start` listens again."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            own_ports.discard(self._port)
+            own_ports.discard(self.port)
             runner.end()
             self._accepted_before += runner.meter.accepted
 
@@ -154,17 +158,12 @@ class LocalServer:
         self.close()
 
     @property
-    def port(self) -> int:
-        """The port, or 0 before a free one is taken."""
-        return self._port
-
-    @property
     def url(self) -> str:
         """The URL for `Configuration(host=…)`. Before the first start, RuntimeError is raised."""
-        if not self._port:
+        if not self.port:
             raise RuntimeError("the server has no port before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self._tls else 'http'}://{host}:{self._port}{self._base_path}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}{self._base_path}"
 
     def register(self, agent: AgentDefinition | AgentFunction, **fields: Any) -> str:
         """Add an agent, and return its id.
@@ -186,11 +185,6 @@ class LocalServer:
             definition = AgentDefinition(function=agent, **fields)
         self._store.register(definition)
         return definition.agent_id
-
-    @property
-    def faults(self) -> Faults:
-        """The faults that wait for their requests; `fail_next` adds the simplest kind."""
-        return self._faults
 
     @property
     def agents(self) -> list[AgentDefinition]:
