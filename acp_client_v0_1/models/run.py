@@ -1,8 +1,6 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model Run."""
 
-from __future__ import annotations
-
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_status import RunStatus

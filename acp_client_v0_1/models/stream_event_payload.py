@@ -1,8 +1,6 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model StreamEventPayload."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from acp_client_v0_1 import _schema as schema

@@ -1,8 +1,6 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model Thread."""
 
-from __future__ import annotations
-
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["Thread"]

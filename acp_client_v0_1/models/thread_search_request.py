@@ -1,8 +1,6 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model ThreadSearchRequest."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
