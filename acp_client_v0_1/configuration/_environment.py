@@ -72,14 +72,11 @@ def _timeout(text: str) -> float | tuple[float | None, ...] | None:
     return limits[0] if len(limits) == 1 else limits
 
 
-def _seconds(text: str) -> float | None:
-    if text.strip().lower() == "none":
-        return None
-    return float(text)
+def _or_none(kind: type[float]) -> Callable[[str], float | None]:
+    return lambda text: None if text.strip().lower() == "none" else kind(text)
 
 
-def _most(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+_seconds = _or_none(float)
 
 
 def _retries(text: str) -> int:
@@ -102,7 +99,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("timeout", "stream_timeout"), _timeout),
     **dict.fromkeys(("total_timeout", "block_margin"), _seconds),
     **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), int),
-    "max_response_bytes": _most,
+    "max_response_bytes": _or_none(int),
     "retries": _retries,
     **dict.fromkeys(("verify_ssl", "debug"), _flag),
 }
