@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -105,7 +105,7 @@ def _explanation(
 
 def _is_of_a_later_protocol(data: Any) -> bool:
     """Tell whether a response looks like ACP 0.2, which has "values" for results and states."""
-    first: Any = data[0] if isinstance(data, list) and data else data
+    first: Any = next(iter(cast("list[object]", data)), None) if isinstance(data, list) else data
     return isinstance(first, dict) and ("values" in first or {"run", "output"} <= first.keys())
 
 
