@@ -4,8 +4,6 @@
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_metadata import AgentMetadata
 
-__all__ = ["Agent"]
-
 
 class Agent(schema.Model):
     """An agent that the server can run.

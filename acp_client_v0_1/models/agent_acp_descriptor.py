@@ -5,8 +5,6 @@ from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec
 from acp_client_v0_1.models.agent_metadata import AgentMetadata
 
-__all__ = ["AgentACPDescriptor"]
-
 
 class AgentACPDescriptor(schema.Model):
     """All that a program has to know to use an agent.

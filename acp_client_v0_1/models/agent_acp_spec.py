@@ -7,8 +7,6 @@ from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import AgentACPSpecInterruptsInner
 from acp_client_v0_1.models.agent_capabilities import AgentCapabilities
 
-__all__ = ["AgentACPSpec"]
-
 
 class AgentACPSpec(schema.Model):
     """What an agent can do, and the JSON Schemas of what it takes and gives.

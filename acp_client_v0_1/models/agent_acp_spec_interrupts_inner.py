@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["AgentACPSpecInterruptsInner"]
-
 
 class AgentACPSpecInterruptsInner(schema.Model):
     """A type of interrupt that an agent can raise.

@@ -4,8 +4,6 @@
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.streaming_modes import StreamingModes
 
-__all__ = ["AgentCapabilities"]
-
 
 class AgentCapabilities(schema.Model):
     """Which parts of the protocol an agent supports.

@@ -4,8 +4,6 @@
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_ref import AgentRef
 
-__all__ = ["AgentMetadata"]
-
 
 class AgentMetadata(schema.Model):
     """What an agent is called and does.

@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["AgentRef"]
-
 
 class AgentRef(schema.Model):
     """The name and version of an agent.

@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["AgentSearchRequest"]
-
 
 class AgentSearchRequest(schema.Model):
     """Which agents to search for.

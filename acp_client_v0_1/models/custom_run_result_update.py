@@ -6,8 +6,6 @@ from typing import Literal
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
-__all__ = ["CustomRunResultUpdate"]
-
 
 class CustomRunResultUpdate(schema.Model):
     """An update of a run's output in the agent's own schema.

@@ -5,8 +5,6 @@ from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_status import RunStatus
 
-__all__ = ["Run"]
-
 
 class Run(schema.Model):
     """A run of an agent.

@@ -7,8 +7,6 @@ from uuid import UUID
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
-__all__ = ["RunCreate"]
-
 
 class RunCreate(schema.Model):
     """What a new run is made from.

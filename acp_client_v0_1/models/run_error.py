@@ -5,8 +5,6 @@ from typing import Literal
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["RunError"]
-
 
 class RunError(schema.Model):
     """The failure of a run.

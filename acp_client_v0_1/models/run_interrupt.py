@@ -5,8 +5,6 @@ from typing import Literal
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["RunInterrupt"]
-
 
 class RunInterrupt(schema.Model):
     """A question of the agent, which waits for resume_run to answer it.

@@ -1,13 +1,13 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model RunOutput."""
 
+from typing import ClassVar
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_result import RunResult
-
-__all__ = ["RunOutput"]
 
 
 class RunOutput(
@@ -18,4 +18,4 @@ class RunOutput(
     Its ``actual_instance`` is the RunError or RunInterrupt or RunResult itself.
     """
 
-    one_of_schemas = frozenset({"RunError", "RunInterrupt", "RunResult"})
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset({"RunError", "RunInterrupt", "RunResult"})

@@ -6,8 +6,6 @@ from typing import Literal
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
 
-__all__ = ["RunOutputStream"]
-
 
 class RunOutputStream(schema.Model):
     """One server-sent event of a run's stream.

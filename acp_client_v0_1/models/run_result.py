@@ -6,8 +6,6 @@ from typing import Literal
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
-__all__ = ["RunResult"]
-
 
 class RunResult(schema.Model):
     """The result of a run, final or, in a stream, so far.

@@ -7,8 +7,6 @@ from uuid import UUID
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
-__all__ = ["RunSearchRequest"]
-
 
 class RunSearchRequest(schema.Model):
     """Which runs to search for.

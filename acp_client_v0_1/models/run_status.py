@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["RunStatus"]
-
 
 class RunStatus(schema.OpenEnum):
     """The status of a run."""

@@ -1,12 +1,12 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
 """The model StreamEventPayload."""
 
+from typing import ClassVar
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_result import RunResult
-
-__all__ = ["StreamEventPayload"]
 
 
 class StreamEventPayload(
@@ -17,4 +17,4 @@ class StreamEventPayload(
     Its ``actual_instance`` is the CustomRunResultUpdate or RunResult itself.
     """
 
-    one_of_schemas = frozenset({"CustomRunResultUpdate", "RunResult"})
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset({"CustomRunResultUpdate", "RunResult"})

@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["StreamingMode"]
-
 
 class StreamingMode(schema.OpenEnum):
     """How the output of a run is streamed, as whole results or as updates of the agent's own."""

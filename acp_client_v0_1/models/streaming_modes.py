@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["StreamingModes"]
-
 
 class StreamingModes(schema.Model):
     """The streaming modes that an agent supports.

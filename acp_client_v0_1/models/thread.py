@@ -3,8 +3,6 @@
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["Thread"]
-
 
 class Thread(schema.Model):
     """What the runs of one conversation share.

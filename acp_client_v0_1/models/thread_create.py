@@ -6,8 +6,6 @@ from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["ThreadCreate"]
-
 
 class ThreadCreate(schema.Model):
     """What a new thread is made from.

@@ -6,8 +6,6 @@ from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
 
-__all__ = ["ThreadSearchRequest"]
-
 
 class ThreadSearchRequest(schema.Model):
     """Which threads to search for.
