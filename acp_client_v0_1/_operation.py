@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote
 from uuid import UUID
 
@@ -49,9 +49,8 @@ class Parameter:
 
     # The name is the same in Python and on the wire.
     name: str
-    place: Literal["query", "body"]
-    # This is ``int`` in a query, and ``dict`` for a free JSON object. For a model, this is a
-    # function that returns the type, so that the type loads on first use.
+    # This is ``int`` for a parameter of the query. Any other is the body: ``dict`` for a free JSON
+    # object, and for a model a function that returns the type, so that it loads on first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
@@ -102,8 +101,7 @@ class Operation(Generic[T_co]):
         for parameter, value in zip(self.parameters, arguments[len(names) :], strict=True):
             if value is None and not parameter.required:
                 continue
-            if parameter.place == "query":
-                # Each query parameter of the contract is an integer.
+            if parameter.type is int:
                 query.append(f"{parameter.name}={_integer(parameter, value)}")
                 if parameter.block_window:
                     window = value

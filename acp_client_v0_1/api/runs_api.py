@@ -17,7 +17,7 @@ _CREATE_RUN = Operation(
     "POST",
     "/runs",
     lambda: models.Run,
-    parameters=(Parameter("run_create", "body", lambda: models.RunCreate),),
+    parameters=(Parameter("run_create", lambda: models.RunCreate),),
 )
 _DELETE_RUN = Operation("DELETE", "/runs/{run_id}", lambda: models.Run)
 _GET_RUN = Operation("GET", "/runs/{run_id}", lambda: models.Run, safe=True)
@@ -25,9 +25,7 @@ _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
     "GET",
     "/runs/{run_id}/output",
     lambda: models.RunOutput,
-    parameters=(
-        Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
-    ),
+    parameters=(Parameter("block_timeout", int, required=False, minimum=0, block_window=True),),
     safe=True,
     empty_on_204=True,
 )
@@ -40,13 +38,13 @@ _GET_RUN_STREAM = Operation(
     safe=True,
 )
 _RESUME_RUN = Operation(
-    "POST", "/runs/{run_id}", lambda: models.Run, parameters=(Parameter("body", "body", dict),)
+    "POST", "/runs/{run_id}", lambda: models.Run, parameters=(Parameter("body", dict),)
 )
 _SEARCH_RUNS = Operation(
     "POST",
     "/runs/search",
     lambda: list[models.Run],
-    parameters=(Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
+    parameters=(Parameter("run_search_request", lambda: models.RunSearchRequest),),
     safe=True,
 )
 

@@ -117,7 +117,7 @@ def dict_of(name: str, value: object) -> JsonCopy:
     # copy of an infinite number is equal, though.
     if copy is not None and copy == given and b"Infinity" not in copy.text:
         return copy
-    text = content_of(Parameter(name, "body", dict), given)
+    text = content_of(Parameter(name, dict), given)
     try:
         return JsonCopy(text)
     except ValueError as error:
