@@ -21,7 +21,7 @@ _SEARCH_AGENTS = Operation(
     "POST",
     "/agents/search",
     lambda: list[models.Agent],
-    parameters=(Parameter("agent_search_request", lambda: models.AgentSearchRequest),),
+    (Parameter("agent_search_request", lambda: models.AgentSearchRequest),),
     safe=True,
 )
 

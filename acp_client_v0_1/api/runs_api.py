@@ -14,10 +14,7 @@ from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
 _CREATE_RUN = Operation(
-    "POST",
-    "/runs",
-    lambda: models.Run,
-    parameters=(Parameter("run_create", lambda: models.RunCreate),),
+    "POST", "/runs", lambda: models.Run, (Parameter("run_create", lambda: models.RunCreate),)
 )
 _DELETE_RUN = Operation("DELETE", "/runs/{run_id}", lambda: models.Run)
 _GET_RUN = Operation("GET", "/runs/{run_id}", lambda: models.Run, safe=True)
@@ -25,7 +22,7 @@ _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
     "GET",
     "/runs/{run_id}/output",
     lambda: models.RunOutput,
-    parameters=(Parameter("block_timeout", int, required=False, minimum=0, block_window=True),),
+    (Parameter("block_timeout", int, required=False, minimum=0, block_window=True),),
     safe=True,
     empty_on_204=True,
 )
@@ -37,14 +34,12 @@ _GET_RUN_STREAM = Operation(
     streaming=True,
     safe=True,
 )
-_RESUME_RUN = Operation(
-    "POST", "/runs/{run_id}", lambda: models.Run, parameters=(Parameter("body", dict),)
-)
+_RESUME_RUN = Operation("POST", "/runs/{run_id}", lambda: models.Run, (Parameter("body", dict),))
 _SEARCH_RUNS = Operation(
     "POST",
     "/runs/search",
     lambda: list[models.Run],
-    parameters=(Parameter("run_search_request", lambda: models.RunSearchRequest),),
+    (Parameter("run_search_request", lambda: models.RunSearchRequest),),
     safe=True,
 )
 

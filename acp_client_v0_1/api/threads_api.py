@@ -17,7 +17,7 @@ _CREATE_THREAD = Operation(
     "POST",
     "/threads",
     lambda: models.Thread,
-    parameters=(Parameter("thread_create", lambda: models.ThreadCreate),),
+    (Parameter("thread_create", lambda: models.ThreadCreate),),
 )
 _DELETE_THREAD = Operation("DELETE", "/threads/{thread_id}", lambda: models.Thread)
 _GET_RUN_THREADSTATE = Operation(
@@ -34,7 +34,7 @@ _SEARCH_THREADS = Operation(
     "POST",
     "/threads/search",
     lambda: list[models.Thread],
-    parameters=(Parameter("thread_search_request", lambda: models.ThreadSearchRequest),),
+    (Parameter("thread_search_request", lambda: models.ThreadSearchRequest),),
     safe=True,
 )
 

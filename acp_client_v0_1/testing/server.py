@@ -63,7 +63,6 @@ class LocalServer:
 
     Attributes:
         port: The port, or 0 before a free one is taken.
-        faults: The faults that wait for their requests; `fail_next` adds the simplest kind.
 
     Raises:
         TypeError: An argument has the wrong type; the message names it.
@@ -98,9 +97,9 @@ class LocalServer:
         self._webhooks = Webhooks(webhook_hosts, enabled=bool(keys) or is_loopback(host))
         self._engine = Engine(self._store, self._send_webhook)
         self._log: Recent[RecordedRequest] = Recent()
-        self.faults: Faults = Faults()
+        self._faults = Faults()
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
-        faulty = FaultInjection(operations, self.faults, self._log, self._base_path)
+        faulty = FaultInjection(operations, self._faults, self._log, self._base_path)
         self._app = Gate(faulty, host, allowed_hosts)
         self._runner: Runner | None = None
         self._accepted_before = 0
@@ -185,6 +184,11 @@ class LocalServer:
             definition = AgentDefinition(function=agent, **fields)
         self._store.register(definition)
         return definition.agent_id
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that wait for their requests; `fail_next` adds the simplest kind."""
+        return self._faults
 
     @property
     def agents(self) -> list[AgentDefinition]:
