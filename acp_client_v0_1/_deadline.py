@@ -71,7 +71,7 @@ class Deadline(NamedTuple):
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
         """Return the deadline that is ``seconds`` from now. None means no deadline."""
-        return cls(None if seconds is None else time.monotonic() + seconds)
+        return _NEVER if seconds is None else cls(time.monotonic() + seconds)
 
     @property
     def expired(self) -> bool:
@@ -91,6 +91,10 @@ class Deadline(NamedTuple):
     def earlier(self, seconds: float | None) -> Deadline:
         """Return the earlier of this deadline and the time that is ``seconds`` from now."""
         return Deadline.after(self.bound(seconds))
+
+
+# Most calls have no deadline, and one that nobody can change is enough for them.
+_NEVER = Deadline(None)
 
 
 def resolve_timeout(

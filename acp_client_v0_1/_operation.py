@@ -35,7 +35,7 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9_~-]+")
 
 # pydantic-core writes NaN, the infinities and many Python objects as text. In some keys, it writes
 # U+FFFD for a lone surrogate. `not_json` refuses all of these.
-_ODD = re.compile(rb"NaN|Infinity|\xef\xbf\xbd")
+_ODD = (b"NaN", b"Infinity", b"\xef\xbf\xbd")
 
 # Servers can read no larger integer.
 _LARGEST = 2**63 - 1
@@ -178,7 +178,7 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
         why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
     # pydantic-core goes first, because it refuses a structure that contains itself.
-    if (not plain or _ODD.search(content)) and (fault := not_json(value)):
+    if (not plain or any(map(content.__contains__, _ODD))) and (fault := not_json(value)):
         raise ApiValueError(_placed(name, fault))
     # A model that has a `JsonCopy` has an id, too.
     added = [b',"%b":%b' % (field.encode(), text) for field, text in known.items()]

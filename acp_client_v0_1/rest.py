@@ -147,15 +147,16 @@ class RESTClientObject:
             total = None if stream else settings.total_timeout
             timeout = resolve_timeout(timeout, default, total=total)
         sent_headers = checked_headers(headers or {})
+        # To pass them all by name would take half as long again, and each request makes a call.
         call = Call(
-            method=method.upper(),
-            target=parse_target(url),
-            headers=sent_headers,
-            body=encode_body(sent_headers, body),
-            safe=safe,
-            stream=stream,
-            timeout=timeout,
-            deadline=Deadline.after(timeout.total),
+            method.upper(),
+            parse_target(url),
+            sent_headers,
+            encode_body(sent_headers, body),
+            safe,
+            stream,
+            timeout,
+            Deadline.after(timeout.total),
             credential=credential,
             route=route,
         )

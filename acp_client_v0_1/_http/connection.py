@@ -55,8 +55,9 @@ _STALE = 2.0
 _STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
 
 # This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
-# 3.3). "%" is not among them, because the caller may have encoded some characters already.
-_NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
+# 3.3). "%" is not among them, because the caller may have encoded some characters already. One at a
+# time, as `re` finds a single character of a set in less than half of the time.
+_NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]")
 # A request with one of these methods and without a body has no Content-Length.
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
@@ -80,7 +81,7 @@ def request_head(
     ``headers`` must have passed `checked_headers`. If they lack ``Host`` or ``Accept-Encoding``,
     the missing header is added.
     """
-    names = {name.lower() for name in headers}
+    names = set(map(str.lower, headers))
     lines = [f"{method} {target} HTTP/1.1"]
     if "host" not in names:
         lines.append(f"Host: {host}")

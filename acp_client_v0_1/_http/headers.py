@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -46,10 +47,7 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """Check headers and return a copy. In the copy, numbers and booleans are text."""
     checked = dict(headers)
     for name, value in headers.items():
-        if not isinstance(name, str) or not TOKEN.fullmatch(name):
-            raise ApiValueError(f"{name!r} is not the name of a header")
-        if name.lower() in _OF_THE_TRANSPORT:
-            raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
+        _check_name(name)
         if not isinstance(value, str):
             checked[name] = plain_text(value, f"header {name!r}")
             continue
@@ -65,6 +63,15 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if any(ord(character) > 255 for character in value):
             raise ApiValueError(f"header {name!r} must be encodable as ISO-8859-1")
     return checked
+
+
+# Requests repeat a few names. An error is not kept.
+@lru_cache
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not TOKEN.fullmatch(name):
+        raise ApiValueError(f"{name!r} is not the name of a header")
+    if name.lower() in _OF_THE_TRANSPORT:
+        raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
 
 
 def utf8(text: str, name: str) -> bytes:

@@ -20,6 +20,7 @@ chunk, such as ``1a ;name=value``, consists of these parts:
 
 from __future__ import annotations
 
+import functools
 import http.client
 import re
 from collections.abc import Callable
@@ -167,6 +168,8 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     return headers
 
 
+# Nearly all responses have one of a few status lines. An error is not kept.
+@functools.lru_cache(maxsize=16)
 def _parse_status_line(line: str) -> tuple[int, int, str]:
     line = line.rstrip(_SPACE)
     match = _STATUS_LINE.fullmatch(line)
@@ -375,7 +378,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
 
 def _content_length(text: str) -> int:
     """Parse a content length such as ``5``, or ``5, 5`` (RFC 9110, section 8.6)."""
-    values = {part.strip(" \t") for part in text.split(",")}
+    values = {part.strip(_BLANK) for part in text.split(",")} if "," in text else {text}
     value = values.pop() if len(values) == 1 else ""
     if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):
         raise BadFraming(f"a response with content-length: {text[:40]!r} cannot be read")

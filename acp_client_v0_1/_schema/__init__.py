@@ -330,12 +330,13 @@ def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
     if extra := model.__pydantic_extra__:
         yield from ((name,) for name, value in extra.items() if value is None)
     for name, value in model.__dict__.items():
+        if type(value) in _FLAT:
+            continue
         if isinstance(value, list):
             for index, item in enumerate(cast("list[object]", value)):
                 if isinstance(item, BaseModel):
                     yield from ((*_key(model, name), index, *place) for place in _nulls(item))
-        # The check for a model calls Python code, which most values do not need.
-        elif type(value) not in _FLAT and isinstance(value, BaseModel):
+        elif isinstance(value, BaseModel):
             yield from (_key(model, name) + place for place in _nulls(value))
 
 

@@ -357,8 +357,9 @@ class Configuration(ConfigurationReport):
             if key:
                 headers = {known: headers[known] for known in headers if known != name.title()}
                 headers[name] = key
-        for name in self.api_key_prefix.keys() - self.api_key.keys():
-            raise ApiValueError(f"api_key_prefix[{name!r}] has no key: set api_key[{name!r}]")
+        for name in list(self.api_key_prefix):
+            if name not in self.api_key:
+                raise ApiValueError(f"api_key_prefix[{name!r}] has no key: set api_key[{name!r}]")
         return headers
 
     def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:

@@ -248,11 +248,13 @@ class KnownRun:
         """Keep an output that was received, if it has the run's result."""
         if isinstance(result := output.actual_instance, RunResult):
             self._outcome, self.streamed = RunStatus.SUCCESS, False
-            # A test's stand-in may return a value that JSON does not have. It is not kept.
-            with suppress(ValueError):
-                fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
+            fields = {**vars(result), **(result.__pydantic_extra__ or {}), "status": None}
+            try:  # noqa: SIM105 - `suppress` would take longer than the copy of a short result
                 # Every version of Python can read the version 2 of the format, also in a pickle.
                 self.kept = result.status, marshal.dumps(fields, 2)
+            except ValueError:
+                # A test's stand-in may return a value that JSON does not have. It is not kept.
+                pass
 
     def kept_output(self) -> RunOutput | None:
         """Return a copy of the output with the run's result, if it has come before."""

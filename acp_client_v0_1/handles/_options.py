@@ -86,7 +86,7 @@ def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     """Make a create from its fields."""
     # The free objects have been checked. Validation would copy them again, without the text of a
     # `JsonCopy`.
-    free = {name: given[name] for name in _FREE & given.keys()}
+    free = {name: value for name, value in given.items() if name in _FREE}
     fields = {**given, **dict.fromkeys(free), "agent_id": agent_id}
     try:
         # The constructor does the same, after a check for unknown names.

@@ -31,6 +31,7 @@ from acp_client_v0_1.exceptions import (
     ResponseValidationError,
     RunWaitTimeout,
 )
+from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import add_note, received_id
@@ -391,11 +392,11 @@ class AgentHandle(NoSettings):
         core, made_here, wait = None, new, self._wait(timeout)
         try:
             core, made_here = self._start(creation, wait, new=new, reuse=reuse, check=check)
-            handle = handle_of(RunHandle, core)
             if on_interrupt is not None:
-                return handle.drive(on_interrupt, timeout=timeout)
+                return handle_of(RunHandle, core).drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, and None is no limit, so nothing is subtracted from them.
-            return handle.result(timeout and max(0.001, wait.remaining()))
+            left = timeout and max(0.001, wait.remaining())
+            return core.in_span(result_of, core, core.wait(left))
         except BaseException as error:
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
