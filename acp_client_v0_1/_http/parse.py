@@ -43,9 +43,11 @@ _MOST_RESPONSES = 20
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 # This matches received bytes that cannot be the beginning of "HTTP".
 _OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")
-_FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
+# The end of the last line of a head, and the empty line. Some servers send LF alone.
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FIELD = re.compile(rf"^({TOKEN.pattern})[ \t]*:(.*)", re.MULTILINE)
 # A line that begins with a blank continues the line before it (RFC 9112, section 5.2).
-_FOLD = re.compile(r"\r?\n[ \t]+")
+_FOLD = re.compile(r"\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
 # `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
@@ -109,51 +111,53 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
 
     Return the head, and the bytes that were received after it.
     """
-    # The current line starts at the index ``begin``, and has no line end before ``searched``.
+    # `lines` has the lines before the index ``begin``. No head ends before ``searched``.
     received, begin, searched = bytearray(beginning), 0, 0
-    status: tuple[int, int, str] | None = None
     lines: list[str] = []
     while True:
-        # The first four bytes are checked, even if the first line is not complete. A server of
-        # another protocol may send a few bytes without a line end, and then wait for the client.
-        if searched < 4 and _OTHER_PROTOCOL.match(received):
-            line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
-            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
-        newline = received.find(b"\n", searched)
-        if (len(received) if newline < 0 else newline) - begin > _LONGEST_LINE:
-            raise http.client.LineTooLong("the head of the response")
-        if newline < 0:
-            searched = len(received)
+        if searched == len(received):
             piece = receive()
             if not piece:
                 where = "in the middle of the head" if received else "without a response"
                 raise Closed(f"the connection was closed {where}")
             received += piece
-            continue
-        line = received[begin:newline].decode("latin-1")
-        begin = searched = newline + 1
-        if status is None:
+        # The first four bytes are checked, even if the first line is not complete. A server of
+        # another protocol may send a few bytes without a line end, and then wait for the client.
+        if searched < 4 and _OTHER_PROTOCOL.match(received):
+            line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
+            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
+        # The end of the head may begin two bytes before the last piece.
+        ended = _HEAD_END.search(received, max(searched - 2, 0))
+        end = ended.end() if ended else received.rfind(b"\n", searched) + 1
+        searched = end if ended else len(received)
+        # Only the first of the new lines can be longer than what is received at once.
+        limit = begin + _LONGEST_LINE
+        if searched > limit and received.find(b"\n", begin, limit + 1) < 0:
+            raise http.client.LineTooLong("the head of the response")
+        if end:
+            text, begin = received[begin:end].decode("latin-1"), end
+            lines += text.replace("\r\n", "\n").split("\n")[:-1]
             # The status line is checked before the head is complete. A server of another protocol
             # may never send an empty line.
-            status = _parse_status_line(line)
-        elif line in ("", "\r"):
-            return Head(*status, _parse_fields(lines)), bytes(received[begin:])
-        elif len(lines) == _MOST_LINES:
-            raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
-        else:
-            lines.append(line)
+            status = _parse_status_line(lines[0])
+            # The status line and the empty line are no headers.
+            if len(lines) > _MOST_LINES + 2:
+                raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+            if ended:
+                return Head(*status, _parse_fields(lines[1:-1])), bytes(received[end:])
 
 
 def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     text = "\n".join(lines)
     if "\n " in text or "\n\t" in text:
-        lines = _FOLD.sub(" ", text).split("\n")
+        text = _FOLD.sub(" ", text)
+    fields = _FIELD.findall(text)
+    if len(fields) < text.count("\n") + bool(text):
+        line = next(each for each in text.split("\n") if not _FIELD.match(each))
+        raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
     headers = HTTPHeaderDict()
-    for line in lines:
-        match = _FIELD.match(line.removesuffix("\r"))
-        if match is None:
-            raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
-        name, value = match[1], match[2].strip(_BLANK)
+    for name, value in fields:
+        value = value.strip(_BLANK)
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
             if plain != value and name.lower() in _FRAMING_FIELDS:
