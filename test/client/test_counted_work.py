@@ -97,11 +97,11 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
 @pytest.mark.parametrize(
     ("call", "contents", "most"),
     [
-        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 77),
+        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 75),
         # Content that is plain is walked by none of the checks that are slow.
-        (lambda client: RunsApi(client).create_run(DEEP), (RUN,), 120),
-        (lambda client: RunHandle("r1", client).result(), (RESULT,), 122),
-        (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 260),
+        (lambda client: RunsApi(client).create_run(DEEP), (RUN,), 85),
+        (lambda client: RunHandle("r1", client).result(), (RESULT,), 120),
+        (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 250),
     ],
     ids=["get_run", "a create", "a handle and its result", "an agent and its run"],
 )
