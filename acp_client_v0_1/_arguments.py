@@ -39,6 +39,7 @@ def check_arguments(*required: str, **given: Any) -> None:
                 # The argument is one of several words.
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
+        # A flag has neither a unit nor a least value.
         if value is True or value is False:
             continue
         unit, least = "", _LEAST.get(name)
