@@ -24,8 +24,8 @@ from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, new_client_token
 
 MOST_RUNS = 5
-# The length of a second. A test makes all limits and pauses shorter by a smaller value.
-SECOND = 1.0
+# The length of a second, of the limits and of the pauses. A test makes them shorter.
+SECOND = PAUSE = 1.0
 # The pauses after failures that pass, in seconds. After the last one, the failure stands.
 _PAUSES = (0.5, 1.0)
 # After this many, no request is sent again: the server refuses most of them.
@@ -149,7 +149,7 @@ class Exam:
             error = answer.error
             if error is None or isinstance(error, TimeoutError) or not _report.passes(error):
                 break
-            seconds = max(pause * SECOND, failure_of(error).retry_after or 0.0)
+            seconds = max(pause * PAUSE, failure_of(error).retry_after or 0.0)
             if self.repeats >= _MOST_REPEATS or seconds >= self.until - monotonic():
                 break
             self.repeats += 1

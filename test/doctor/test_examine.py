@@ -51,7 +51,9 @@ from acp_client_v0_1.testing import (
 pytestmark = pytest.mark.slow
 
 NOBODY = "99999999-9999-4999-8999-999999999999"
-COUNTING = {"count": 4, "interval": 0.25}
+COUNTING = {"count": 4, "interval": 0.05}
+# On a busy machine, a stream of less than this may seem late, and the doctor opens another one.
+SLOWLY = {"count": 4, "interval": 0.25}
 PAGE: dict[str, Any] = {"body": b"<html>nginx", "headers": {"Content-Type": "text/html"}}
 NGINX = {"content_type": "text/html"}
 CREATE: dict[str, Any] = {"method": "POST", "path": "/runs"}
@@ -176,10 +178,11 @@ CASES = {
     # 1. A status that passes.
     **{
         f"one {status} to a create": Case(
-            "something differs", WORKS | FEW, (Fault(**CREATE, status=status),),
-            agent=COUNTER_AGENT_ID, input=COUNTING, unlike="no run can be started", runs=5,
+            "something differs", WORKS | FEW,
+            (Fault(**CREATE, status=status, retry_after=after),),
+            agent=ECHO_AGENT_ID, unlike="no run can be started", runs=4,
         )
-        for status in (503, 502, 504, 524, 429)
+        for status, after in ((503, None), (504, None), (429, 1))
     },
     **{
         f"only {status} to creates": Case(
@@ -191,16 +194,7 @@ CASES = {
     },
     "a 429 to the last create": Case(
         "something differs", {"unknown agent": "limited: POST /runs returned 429"} | MANY,
-        spared(3, status=429), agent=COUNTER_AGENT_ID, input=COUNTING,
-        unlike="may never end|: 0 were sent again",
-    ),
-    "a 503 to all creates but one": Case(
-        "something differs", {"later runs": "limited: POST /runs returned 503"} | MANY,
-        spared(1, status=503), agent=SLOW_AGENT_ID, input={"seconds": 0.5},
-    ),
-    "a 429 with Retry-After": Case(
-        "something differs", WORKS | FEW, (Fault(**CREATE, status=429, retry_after=1),),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        spared(2, status=429), agent=ECHO_AGENT_ID, unlike="may never end|: 0 were sent again",
     ),
     "a proxy without its server": Case(
         NOW, {"search_agents": "limited", "search_runs": "limited"} | dict.fromkeys(
@@ -210,14 +204,10 @@ CASES = {
         routes=routed({}, response(b"<html>502 nginx", status=502, content_type="text/html")),
         agent=NOBODY, unlike="stays? on the server|missing", runs=0,
     ),
-    "a 503 to one operation": Case(
-        "something differs", {"search_threads": "limited"} | MANY,
-        (always(path="/threads/search", status=503),),
-    ),
     "a 503 to a second stream": Case(
         "something differs", {"replay": "limited: GET"} | MANY,
         (Fault(path="/runs/*/stream", times=2), always(path="/runs/*/stream", status=503)),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=COUNTER_AGENT_ID, input=SLOWLY,
     ),
     "a 503 to reads of ids": Case(
         "something differs", {"get_run": "limited"} | MANY,
@@ -254,36 +244,36 @@ CASES = {
     "creates whose responses are lost": Case(
         "something differs", WORKS | {"unknown agent": "differs: 200"},
         (always(**CREATE, cut="close", after_wire_bytes=0),), Quirks(unknown_agent=200),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=ECHO_AGENT_ID,
     ),
     "runs that cannot be deleted": Case(
         "something differs", {"delete_run": "missing: 501", "clean-up": "differs"},
-        quirks=Quirks(lacks={"delete_run": 501}), agent=COUNTER_AGENT_ID, input=COUNTING, left=3,
+        quirks=Quirks(lacks={"delete_run": 501}), agent=ECHO_AGENT_ID, left=2,
     ),
     "a DELETE that answers a page": Case(
         "something differs", {"delete_run": "differs: DELETE", "clean-up": "differs"},
         (always(method="DELETE", path="/runs/*", status=200, **PAGE),),
-        agent=COUNTER_AGENT_ID, input=COUNTING, left=3,
+        agent=ECHO_AGENT_ID, left=2,
     ),
     "runs of one id, of which later ones are refused": Case(
         "something differs", {"run ids": "differs", "later runs": "limited", "clean-up": "works"}
         | MANY, spared(2, status=429), Quirks(one_run_id=True),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=COUNTER_AGENT_ID, input=SLOWLY,
     ),
     "a DELETE that is carried out and answers a page": Case(
         "something differs", {"delete_run": "differs: DELETE", "clean-up": "works"},
         (always(method="DELETE", path="/runs/*", status=200, carried_out=True, **PAGE),),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=ECHO_AGENT_ID,
     ),
     "a DELETE that is carried out and answers 404": Case(
         "something differs", {"delete_run": "missing: 404", "clean-up": "works"},
         (always(method="DELETE", path="/runs/*", status=404, carried_out=True),),
-        agent=COUNTER_AGENT_ID, input={"interval": 0},
+        agent=ECHO_AGENT_ID,
     ),
     "a DELETE that is not carried out": Case(
         "something differs", {"after a delete": "differs: 200"},
         (Fault(method="DELETE", path="/runs/*", status=204),),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=ECHO_AGENT_ID,
     ),
     # 3. Pages and words of others.
     "a page for each 404": Case(
@@ -334,7 +324,7 @@ CASES = {
     "a second stream that fails": Case(
         "something differs", {"replay": "differs: 0 events after the first"},
         (Fault(path="/runs/*/stream", times=2), Fault(path="/runs/*/stream", status=500)),
-        agent=COUNTER_AGENT_ID, input=COUNTING,
+        agent=COUNTER_AGENT_ID, input=SLOWLY,
     ),
     "ids that are no segments of a path": Case(
         "something differs", {"agents": "differs: id_or_name must not be"},
@@ -347,13 +337,9 @@ CASES = {
          "failed outputs": "not tried"},
         agent="fails",
     ),
-    "an agent that fails six times": Case(
-        "something differs", {"attempts": "differs: 6", "result": "differs"},
-        quirks=Quirks(attempts=6), agent="fails",
-    ),
     "one run": Case(
         "something differs",
-        {"later runs": "limited", **MANY},
+        {"later runs": "limited: POST /runs returned 429", **MANY},
         spared(1, status=429), agent=COUNTER_AGENT_ID, input=COUNTING,
         unlike="order of searches|search by metadata|run ids",
     ),
@@ -386,7 +372,7 @@ CASES = {
         LACKS_OF_PROXY | HABITS_OF_PROXY
         | {"output again": "differs: it is gone", "run ids": "differs: 4 runs, different ids: 1"},
         quirks=replace(PROXY, output_once=True, one_run_id=True),
-        agent=SLOW_AGENT_ID, input={"seconds": 0.5},
+        agent=SLOW_AGENT_ID, input={"seconds": 0.3},
         advice=("use map(…, concurrency=1)", "use map(…, journal=…)"),
     ),
     "an output that can be fetched once": Case(
@@ -409,16 +395,16 @@ CASES = {
                 raw=b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"),),
     ),
     "a long poll that is cut": Case(
-        "something differs", {"long poll": "differs: 1."},
-        (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, delay=1, status=504)),
-        agent=SLOW_AGENT_ID, input={"seconds": 2.5},
+        "something differs", {"long poll": "differs: 0."},
+        (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, delay=0.55, status=504)),
+        agent=SLOW_AGENT_ID, input={"seconds": 1},
         advice=("use map(…, concurrency=16)",),
     ),
     "a long poll that is refused for now": Case(
         "some requests were refused for now: try later",
-        {"long poll": "limited: 0.0 s of 4 s, then GET"},
+        {"long poll": "limited: 0."},
         (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, status=503)),
-        agent=SLOW_AGENT_ID, input={"seconds": 0.5},
+        agent=SLOW_AGENT_ID, input={"seconds": 0.3},
     ),
     "an agent that asks": Case("all works", {"questions": "works"}, agent=APPROVAL_AGENT_ID),
 }  # fmt: skip
@@ -499,7 +485,7 @@ def test_a_proxy_that_holds_streams_back_is_found() -> None:
                 connection.sock.sendall(b"".join(iter(lambda: upstream.recv(65536), b"")))
 
     with LocalServer() as server, SocketServer(handler=serve) as proxy:
-        report = examined(proxy.url, COUNTER_AGENT_ID, COUNTING)
+        report = examined(proxy.url, COUNTER_AGENT_ID, {"count": 4, "interval": 0.15})
     assert set(faults(report)) == {"events in time"}, str(report)
 
 
@@ -622,23 +608,21 @@ def test_credentials_are_named_with_their_source_and_never_shown(
 
 
 @pytest.mark.parametrize(
-    ("fault", "agent", "input", "quirks", "name", "words"),
+    ("fault", "agent", "input", "quirks", "says"),
     [
         # Each request takes two of the doctor's seconds.
-        (always(delay=0.4), COUNTER_AGENT_ID, COUNTING, {}, "connection", "127.0.0.1"),
-        (always(delay=0.4), None, None, {}, "connection", "127.0.0.1"),
-        (always(**CREATE, cut="stall"), COUNTER_AGENT_ID, {}, {}, "create_run", "limited: POST"),
+        (always(delay=0.4), COUNTER_AGENT_ID, COUNTING, {}, {"connection": "127.0.0.1"}),
+        (always(**CREATE, cut="stall"), COUNTER_AGENT_ID, {}, {}, {"create_run": "limited: POST"}),
         *(
-            (Fault(), SLOW_AGENT_ID, {"seconds": 60}, {"pending_output": how}, *wanted)
+            (Fault(), SLOW_AGENT_ID, {"seconds": 60}, {"pending_output": how},
+             {"get_run_output": "not tried: no output", "output while pending": seen})
             for how, seen in (("204", "as usual"), ("404", "404"), ("held", "held"))
-            for wanted in (("get_run_output", "not tried: no output"), ("output while", seen))
         ),
-        (Fault(), COUNTER_AGENT_ID, COUNTING, {"comments_after_end": True}, "end of", "differs"),
     ],
 )  # fmt: skip
 def test_an_examination_ends_in_time_and_says_what_it_saw(
     short_seconds: None, fault: Fault, agent: str | None, input: Any, quirks: dict[str, Any],
-    name: str, words: str,
+    says: dict[str, str],
 ) -> None:  # fmt: skip
     began = time.monotonic()
     with LocalServer(quirks=Quirks(**quirks)) as server:
@@ -646,8 +630,8 @@ def test_an_examination_ends_in_time_and_says_what_it_saw(
         report = examined(server.url, agent, input)
         assert server.runs == ()
     assert time.monotonic() - began < 9
-    seen = [f"{one.verdict}: {one.seen}" for one in report.findings if one.name.startswith(name)]
-    assert words in seen[0], str(report)
+    for name, words in says.items():
+        assert words in lines_of(report, name)[0], str(report)
     assert "cannot be used" not in str(report) and "not tried" in str(report)
 
 
@@ -760,7 +744,7 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         thread = ThreadsApi(client).create_thread({"agent_id": COUNTER_AGENT_ID})
         server.clear_requests()
-        report = examine(client, "counter", {"count": 4, "interval": 0.5})
+        report = examine(client, "counter", {"count": 4, "interval": 0.2})
         requests = server.requests
     assert (report.status, report.outcome) == (0, "all works")
     assert {one.name for one in report.findings if one.verdict != "works"} == {"webhooks, restarts"}
