@@ -48,23 +48,17 @@ CHUNKED = head(transfer_encoding="chunked")
 
 HEADERS = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.1)]
 SLOW = {
-    "drip of the headers": HEADERS,
-    "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.1)]],
-    "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.1)],
-    "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.1)],
-    "redirect again and again": [0.3, head(307, location="/again", content_length="0")],
+    "drip of the headers": (HEADERS, 0.4),
+    "drip of chunks": ([CHUNKED, *[step for _ in range(50) for step in (chunk(b"x"), 0.1)]], 0.4),
+    "redirect again and again": ([0.15, head(307, location="/a", content_length="0")], 0.4),
+    "the read limit for a head as a whole": (HEADERS, (5, 0.4)),
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("script", "timeout"),
-    [*((script, 0.7) for script in SLOW.values()), (HEADERS, (5, 0.7))],
-    ids=[*SLOW, "the read limit for a head as a whole"],
-)
+@pytest.mark.parametrize(("script", "timeout"), SLOW.values(), ids=SLOW)
 def test_the_total_holds_and_the_read_limit_for_a_head(script, timeout):
     with talking(script, retries=9) as (client, server), Stopwatch() as clock:
-        with pytest.raises(ApiTimeoutError, match=r"0\.7 s") as failure:
+        with pytest.raises(ApiTimeoutError, match=r"0\.4 s") as failure:
             client.request("GET", server.url, _request_timeout=timeout, safe=True)
         assert clock.stop() < 4
     assert any(isinstance(cause, TimeoutError) for cause in causes(failure.value))
@@ -117,7 +111,7 @@ def test_a_watched_call_to_a_name_may_have_no_limit():
         client.request("GET", f"http://localhost:{server.port}")
 
 
-@pytest.mark.parametrize("timeout", [0.5, (5, 0.5)], ids=["total", "read"])
+@pytest.mark.parametrize("timeout", [0.3, (5, 0.3)], ids=["total", "read"])
 def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
     """While one that breaks off is the error that its status says."""
     begin = [head(300, content_length="9"), b"gone"]
@@ -131,7 +125,7 @@ def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
 def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
     script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
     with talking(script) as (client, server):
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.3))
         received.read_beginning()
         assert isinstance(received.fault, ApiTimeoutError)
 
@@ -139,31 +133,31 @@ def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
 @pytest.mark.slow
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     with talking([head(content_length="9"), b"1", STALL]) as (client, server):
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.0))
         assert received.read_available() == b"1"
         with pytest.raises(NothingYet):
-            received.read_available(wait=1.3)
+            received.read_available(wait=0.9)
         with Stopwatch() as rest, pytest.raises(ApiTimeoutError):
             received.read_available(wait=30)
-    assert rest.seconds < 1.2  # of which 0.2 are left
+    assert rest.seconds < 0.9  # of which 0.1 are left
 
 
 @pytest.mark.slow
 def test_silences_with_a_byte_between_them_do_not_add_up():
-    begin = head(content_length="6")
+    begin = head(content_length="4")
     # A head has the limit as a whole, once it has begun; the body after it has not.
-    script = [begin[:9], 0.05, begin[9:], *drip(b"123456", 0.4)]
+    script = [begin[:9], 0.05, begin[9:], *drip(b"1234", 0.35)]
     with talking(script) as (client, server):
-        assert client.request("GET", server.url, _request_timeout=(5, 1.2)).data == b"123456"
-        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.2))
+        assert client.request("GET", server.url, _request_timeout=(5, 1)).data == b"1234"
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1))
         came, waits = b"", 0
-        while len(came) < 6:
+        while len(came) < 4:
             try:
-                came += received.read_available(wait=0.3)
+                came += received.read_available(wait=0.2)
             except NothingYet:
                 waits += 1
-    assert came == b"123456"
-    assert waits >= 4
+    assert came == b"1234"
+    assert waits >= 2
 
 
 @pytest.mark.parametrize(
@@ -227,7 +221,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
         def call(_):
             with pytest.raises(ApiTimeoutError, match="no connection"):
-                client.request("GET", url, _request_timeout=(2, 5))
+                client.request("GET", url, _request_timeout=(1, 5))
 
         with ThreadPoolExecutor(70) as threads, Stopwatch() as calls:
             list(threads.map(call, range(70)))
@@ -292,21 +286,12 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
         assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "script",
-    [
-        drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2),
-        [0.4, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", STALL],
-    ],
-    ids=["drip", "silence after it"],
-)
-def test_a_socks_proxy_ends_in_time(script):
+def test_a_socks_proxy_that_drips_ends_in_time():
     def proxy(connection):
         connection.sock.recv(3)
-        connection.play([0.4, b"\x05", 0.4, b"\x00"])
+        connection.play([0.2, b"\x05", 0.2, b"\x00"])
         connection.sock.recv(100)
-        connection.play(script)
+        connection.play(drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2))
 
     with (
         SocketServer(handler=proxy) as server,
@@ -314,8 +299,8 @@ def test_a_socks_proxy_ends_in_time(script):
         Stopwatch() as call,
         pytest.raises(ApiTimeoutError),
     ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=1.6)
-    assert call.seconds < 2.7  # and not 1.2 + 1.6
+        client.request("GET", "https://acp.invalid/", _request_timeout=0.8)
+    assert call.seconds < 6  # and not until it has sent all
 
 
 def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline(monkeypatch):
@@ -440,10 +425,10 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
 
 @pytest.mark.slow
 def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well():
-    slow = [head(content_length="12"), *drip(b'"0123456789"', 0.05)]
+    slow = [head(content_length="12"), *drip(b'"0123456789"', 0.03)]
     with SocketServer(slow) as server:
-        with rest_client(timeout=(5, 5), total_timeout=0.5) as client:
-            with pytest.raises(ApiTimeoutError, match=r"not complete within the call's 0\.5 s"):
+        with rest_client(timeout=(5, 5), total_timeout=0.2) as client:
+            with pytest.raises(ApiTimeoutError, match=r"not complete within the call's 0\.2 s"):
                 client.request("GET", server.url)
             # A timeout of this call is all that bounds it, and streams have none.
             assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
@@ -490,13 +475,12 @@ def test_wrong_values_name_the_parameter(value):
 
 
 def test_a_deadline_counts_down():
-    deadline = Deadline.after(0.8)
-    assert 0.1 < deadline.remaining() <= 0.8
-    assert deadline.bound() <= 0.8
+    deadline = Deadline.after(8)
+    assert 0.1 < deadline.remaining() <= 8
+    assert deadline.bound() <= 8 and deadline.bound(9) <= 8
     assert deadline.bound(0.05) == 0.05
-    assert deadline.bound(5) <= 0.8
     assert not deadline.expired
-    time.sleep(0.8)
+    deadline = Deadline.after(0)
     assert deadline.expired
     assert deadline.remaining() == deadline.bound() == deadline.bound(5) == 0
 

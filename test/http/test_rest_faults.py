@@ -69,13 +69,18 @@ def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
 
 @pytest.mark.slow
 def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_two_seconds() -> None:
-    with talking(response(b'"a"')) as (client, server):
-        for method, connections in (("GET", 1), ("GET", 1), ("POST", 2)):
-            client.request(method, server.url, safe=method == "GET")
-            # At once, the connection would be used for any request.
-            client.request("POST", server.url, body=b"{}")
-            assert server.connections == connections
-            time.sleep(2.1)
+    with (
+        talking(response(b'"a"')) as (reader, read),
+        talking(response(b'"a"')) as (writer, written),
+    ):
+        for client, server in ((reader, read), (writer, written)):
+            # At once, the connection is used for any request.
+            for method in ("GET", "POST"):
+                client.request(method, server.url, safe=method == "GET")
+        time.sleep(2.1)
+        reader.request("GET", read.url, safe=True)
+        writer.request("POST", written.url, body=b"{}")
+        assert (read.connections, written.connections) == (1, 2)
 
 
 def early_eof() -> ssl.SSLError:

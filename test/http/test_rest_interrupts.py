@@ -99,7 +99,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
     def wait() -> None:
         holder, held = Slot(), Slot()
         few.enter(holder)
-        timer = threading.Timer(0.01, few.leave, (weakref.ref(holder),))
+        timer = threading.Timer(0.002, few.leave, (weakref.ref(holder),))
         timer.start()
         try:
             if not few.enter(held):

@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 from support.costs import Memory
 from support.parts import Decoder, NothingYet
-from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, drip, head, response
+from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, head, response
 from support.transport import Stopwatch, eventually, pool_of, talking
 
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
@@ -59,9 +59,6 @@ CUT = {
     "content-length": [head(content_length="10"), b"one", CLOSE],
     "of the longest content-length": [head(content_length="9" * 18), b"one", CLOSE],
     "inside the largest chunk": [CHUNKED, b"FFFFFFFFFFFFFFF\r\none", CLOSE],
-    "inside a chunk": [CHUNKED, b"6\r\none", CLOSE],
-    "after a chunk": [CHUNKED, chunk(b"one"), CLOSE],
-    "inside a chunk's size": [CHUNKED, chunk(b"one"), b"0", CLOSE],
     "reset": [head(content_length="10"), b"one", 0.1, RESET],
 }
 
@@ -80,19 +77,11 @@ def test_a_cut_is_never_a_clean_end(script):
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
-WHOLE = {
-    "a dripping head": drip(response(b"one"), 0.003),
-    "the longest line": OK + b"content-length: 3\r\n" + b"a: ".ljust(65_535, b"b") + b"\r\n\r\none",
-    "a coding that is none": response(b"one", content_encoding="none"),
-}
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_a_body_that_is_whole(name):
-    with talking(WHOLE[name]) as (client, server):
-        received = client.request("GET", server.url)
-        assert received.data == received.response.data == b"one"
-        assert joined(client.request("GET", server.url, stream=True)) == b"one"
+def test_a_line_of_a_head_has_up_to_65_535_bytes():
+    longest = OK + b"content-length: 3\r\n" + b"a: ".ljust(65_535, b"b") + b"\r\n\r\none"
+    assert fetch(longest).data == b"one"
 
 
 @pytest.mark.parametrize(
@@ -163,17 +152,6 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(status, connections):
     assert server.connections == connections
 
 
-@pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 200)])
-@pytest.mark.parametrize("framing", [{"content_length": "5"}, {"transfer_encoding": "chunked"}])
-def test_responses_without_body(method, status, framing):
-    with talking(head(status, **framing)) as (client, server):
-        unread = client.request(method, server.url, stream=True)
-        assert client.request(method, server.url).data == b""
-        assert client.request(method, server.url, stream=True).response.read(9) == b""
-        assert unread.read_available() == b""
-    assert server.connections == 1
-
-
 X = b"x" * 500
 GZIP = gzip.compress(X, mtime=0)
 HALVES = gzip.compress(X[:250]), gzip.compress(X[250:])
@@ -183,8 +161,6 @@ CODED = {
     "deflate": ("deflate", zlib.compress(X)),
     "padding behind gzip": ("gzip", GZIP + b"\0" * 512),
     "gzip behind stray bytes": ("gzip", GZIP + b"?" + gzip.compress(b"y")),
-    "a line feed behind gzip": ("gzip", GZIP + b"\n"),
-    "a line end behind gzip": ("gzip", GZIP + b"\r\n"),
     "half a beginning behind gzip": ("gzip", GZIP + b"\x1fx"),
     "more behind deflate": ("deflate", zlib.compress(X) + b"more"),
     "an empty gzip between": ("gzip", (gzip.compress(b"") * 3).join(HALVES)),
@@ -304,12 +280,10 @@ def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
 BAD_CODINGS = {
     "no gzip": ("gzip", b"this is no gzip", "incorrect header check"),
     "gzip that is cut": ("gzip", GZIP[:-12], "it ends too early"),
-    "no deflate": ("deflate", b"this is no deflate", "invalid"),
     "deflate that is cut": ("deflate", zlib.compress(X)[:-5], "it ends too early"),
-    "one byte of deflate": ("deflate", b"x", "it ends too early"),
     **{
         f"{size} bytes of a second gzip": ("gzip", GZIP + GZIP[:size], "it ends too early")
-        for size in (1, 2, 9, 15)
+        for size in (1, 15)
     },
     "two codings": ("gzip, gzip", gzip.compress(GZIP), "more than one coding"),
     "a coding of others": ("br", b"x", "not supported"),

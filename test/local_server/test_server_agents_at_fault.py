@@ -66,12 +66,12 @@ def test_an_agent_whose_run_is_over_leaves_the_thread_state_alone(call: Any, end
             refused.set()
         return {}
 
-    agent_id = call.server.register(writes_late, timeout=2 if ended_by == "timeout" else None)
+    agent_id = call.server.register(writes_late, timeout=1 if ended_by == "timeout" else None)
     thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
     run_id = call.run(agent_id, thread_id=thread_id)
     assert began.wait(5)
     if ended_by == "timeout":
-        assert call.output(run_id)["description"] == "not done after 2 s"
+        assert call.output(run_id)["description"] == "not done after 1 s"
     else:
         call.ok("DELETE", f"/runs/{run_id}")
     over.set()

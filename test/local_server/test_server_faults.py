@@ -325,7 +325,7 @@ def test_a_status_after_the_work_is_done(call: Any) -> None:
 
 @pytest.mark.slow
 def test_a_replica_that_is_behind_has_no_new_run_yet_and_still_a_deleted_one(call: Any) -> None:
-    call.server.faults.add(Fault(lag=3, times=None))
+    call.server.faults.add(Fault(lag=1.5, times=None))
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
     for path in ("", "/output", "/output?block_timeout=5", "/stream"):
         assert call("GET", f"/runs/{run_id}{path}").status == 404

@@ -84,8 +84,8 @@ def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
     assert server.url == url
     assert call.ok("GET", f"{path}/output?block_timeout=5")["type"] == "result"
     began = time.monotonic()
-    server.restart(0.5)
-    assert time.monotonic() - began >= 0.5
+    server.restart(0.2)
+    assert time.monotonic() - began >= 0.2
     assert call.ok("GET", path)["status"] == "success"
     assert server.connections_accepted == 3
 
@@ -349,12 +349,12 @@ def test_the_newest_records_are_kept_up_to_a_number_and_a_size() -> None:
     assert (len(recent.all()), recent.all()[0]) == (20_000, "1")
 
 
-MANY = 1000
-POLLS = 250
+MANY = 400
+POLLS = 100
 
 
 @pytest.mark.load
-def test_a_thousand_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
+def test_hundreds_of_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
     server, released = call.server, threading.Event()
 
     def worker(input: Any, config: Any, context: Any) -> Any:

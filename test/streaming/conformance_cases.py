@@ -62,32 +62,25 @@ case("standard: empty data, newline, unfinished", b"data\n\ndata\ndata\n\ndata:"
 
 # --- Line ends: every stream with each of the three, and in mixtures ----------------------------
 
-LINE_ENDS = {"LF": b"\n", "CR": b"\r", "CRLF": b"\r\n"}
-LINES: dict[str, tuple[list[bytes], list[ServerSentEvent]]] = {
-    "one event": ([b"data: a", b""], [ev("a")]),
-    "two events": ([b"data: a", b"", b"data: b", b""], [ev("a"), ev("b")]),
-    "two data lines": ([b"data: a", b"data: b", b""], [ev("a\nb")]),
-    "all fields": ([b"event: e", b"id: 7", b"data: a", b""], [ev("a", "e", "7")]),
-    "as ACP servers send": (
+LINES: list[tuple[list[bytes], list[ServerSentEvent]]] = [
+    ([b"data: a", b"", b"data: b", b""], [ev("a"), ev("b")]),
+    ([b"event: e", b"id: 7", b"data: a", b"data: b", b""], [ev("a\nb", "e", "7")]),
+    (
         [b"id: 1", b"event: agent_event", b"data: {}", b""] * 2,
         [ev("{}", "agent_event", "1")] * 2,
     ),
-    "blank lines before": ([b"", b"", b"data: a", b""], [ev("a")]),
-    "blank lines between": ([b"data: a", b"", b"", b"", b"data: b", b""], [ev("a"), ev("b")]),
-    "a comment inside": ([b"data: a", b":", b": no", b"data: b", b""], [ev("a\nb")]),
-    "empty data lines": ([b"data", b"data:", b"data: ", b""], [ev("\n\n")]),
-    "no blank line at the end": ([b"data: a", b"", b"data: b"], [ev("a")]),
-}
-for lines_name, (lines, expected) in LINES.items():
-    for end_name, end in LINE_ENDS.items():
-        stream = b"".join(line + end for line in lines)
-        case(f"line ends: {lines_name}, {end_name}", stream, *expected)
+    ([b"", b"", b"data: a", b":", b": no", b"data: b", b"", b"", b""], [ev("a\nb")]),
+    ([b"data", b"data:", b"data: ", b"", b"data: b"], [ev("\n\n")]),
+]
+for lines, expected in LINES:
+    for end in (b"\n", b"\r", b"\r\n"):
+        case(f"line ends: {lines}, {end!r}", b"".join(line + end for line in lines), *expected)
     # Each line with another end; but LF after CR would be one end with it, not a blank line.
     mixed = b""
     for number, line in enumerate(lines):
         end = (b"\r", b"\r\n", b"\n")[number % 3]
         mixed += b"\r" if not line and mixed.endswith(b"\r") else line + end
-    case(f"line ends: {lines_name}, mixed", mixed, *expected)
+    case(f"line ends: {lines}, mixed", mixed, *expected)
 
 case("line ends: LF CR is two", b"data: a\n\rdata: b\n\n", "a", "b")
 case("line ends: CR CR LF is two", b"data: a\r\r\ndata: b\n\n", "a", "b")
@@ -99,10 +92,8 @@ case("line ends: a last CR ends the event", b"data: a\r\r", "a")
 
 for char in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
     char_name, raw = f"U+{ord(char):04X}", char.encode()
-    case(f"no line end: {char_name} in data", b"data: a" + raw + b"b\n\n", f"a{char}b")
-    injected = b"data: a" + raw + b"event: x\n\n"
-    case(f"no line end: {char_name} injects no field", injected, f"a{char}event: x")
-    case(f"no line end: {char_name} alone is no blank line", b"data: a\n" + raw + b"\n\n", "a")
+    case(f"no line end: {char_name}", b"data: a" + raw + b"event: x\n\n", f"a{char}event: x")
+    case(f"no line end: {char_name} alone", b"data: a\n" + raw + b"\n\n", "a")
     named = b"event: a" + raw + b"\nid: " + raw + b"b\ndata\n\n"
     case(f"no line end: {char_name} in event and id", named, ev("", f"a{char}", f"{char}b"))
 
@@ -110,14 +101,11 @@ for char in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
 
 BOM = b"\xef\xbb\xbf"
 case("BOM: at the start", BOM + b"data: a\n\n", "a")
-case("BOM: before a comment", BOM + b": c\ndata: a\n\n", "a")
 case("BOM: the second one, then a good line", BOM + BOM + b"data: a\ndata: b\n\n", "b")
 case("BOM: after an LF it belongs to the name", b"\n" + BOM + b"data: a\n\n")
 case("BOM: after an event it belongs to the name", b"data: a\n\n" + BOM + b"data: b\n\n", "a")
 case("BOM: at a value's start", b"data:" + BOM + b"a\n\n", "\ufeffa")
 case("BOM: two bytes of it, then a line end", b"\xef\xbb\ndata: a\n\n", "a")
-case("BOM: one byte of it, then a line end", b"\xef\ndata: a\n\n", "a")
-case("BOM: two bytes of it, then a field", b"\xef\xbbdata: a\n\n")
 case("BOM: U+FEFF differs from U+FEC0", b"\xef\xbb\x80: x\ndata: a\n\n", "a")
 
 # --- UTF-8 --------------------------------------------------------------------------------------
@@ -133,112 +121,74 @@ for text_name, text in {
 
 for bytes_name, raw, text in [
     ("a lone continuation byte", b"\x80", FFFD),
-    ("0xC0 starts nothing", b"\xc0\xaf", FFFD * 2),
     ("0xF5 starts nothing", b"\xf5\x80\x80\x80", FFFD * 4),
-    ("two bytes cut short", b"\xc3", FFFD),
     ("three bytes cut short after two", b"\xe2\x82", FFFD),
-    ("four bytes cut short after three", b"\xf0\x9f\x98", FFFD),
     ("a letter after two of three", b"\xe2\x82x", FFFD + "x"),
     ("a new sequence after an unfinished one", b"\xe2\x82\xc3\xa9", FFFD + "é"),
-    ("an overlong slash of three bytes", b"\xe0\x80\xaf", FFFD * 3),
     ("a surrogate", b"\xed\xa0\x80", FFFD * 3),
-    ("beyond U+10FFFF", b"\xf4\x90\x80\x80", FFFD * 4),
-    ("Latin-1", b"caf\xe9", "caf" + FFFD),
 ]:
     case(f"invalid UTF-8: {bytes_name}", b"data: " + raw + b"\n\ndata: b\n\n", text, "b")
 case("invalid UTF-8: a line end ends the sequence", b"data: \xe2\x82\r\n\r\n", FFFD)
-case("invalid UTF-8: in the event type", b"event: \xff\ndata: a\n\n", ev("a", FFFD))
-case("invalid UTF-8: in the id", b"id: \xff\ndata: a\n\n", ev("a", id=FFFD))
 case("invalid UTF-8: in a field name", b"d\xffata: a\n\ndata: b\n\n", "b")
-case("invalid UTF-8: in a comment", b": \xff\ndata: b\n\n", "b")
 case("invalid UTF-8: in the unfinished event", b"data: b\n\ndata: \xff", "b")
 
 # --- Fields: the colon and the space ------------------------------------------------------------
 
 case("value: a tab stays", b"data:\ta\n\n", "\ta")
 case("value: spaces at its end stay", b"data: a  \n\n", "a  ")
-case("value: a colon", b"data: a:b\n\n", "a:b")
 case("value: NUL stays in data", b"data: a\0b\n\n", "a\0b")
-case("value: NUL stays in the event type", b"event: a\0\ndata: b\n\n", ev("b", "a\0"))
 case("name: a space before the colon", b"data : a\n\n")
 case("name: a space before the name", b" data: a\n\n")
 case("name: upper case", b"Data: a\n\nDATA: b\n\n")
-case("name: longer", b"datas: a\n\n")
-case("name: unknown", b"foo: bar\ndata: a\n\n", "a")
 case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
 
 # --- data ---------------------------------------------------------------------------------------
 
 case("data: an empty line first", b"data:\ndata: a\n\n", "\na")
-case("data: around another field", b"data: a\nid: 1\ndata: b\n\n", ev("a\nb", id="1"))
 case("data: 300 lines", b"data: x\n" * 300 + b"\n", "\n".join("x" * 300))
 
 # --- event --------------------------------------------------------------------------------------
 
 case("event: empty is message", b"event:\ndata: a\n\n", "a")
 case("event: the last one counts", b"event: e\nevent: f\ndata: a\n\n", ev("a", "f"))
-case("event: an empty one resets", b"event: e\nevent\ndata: a\n\n", "a")
 case("event: does not persist", b"event: e\ndata: a\n\ndata: b\n\n", ev("a", "e"), "b")
 case("event: a block without data resets it", b"event: e\n\ndata: a\n\n", "a")
-case("event: with an id but no data resets it", b"event: e\nid: 1\n\ndata: a\n\n", ev("a", id="1"))
 
 # --- id -----------------------------------------------------------------------------------------
 
 case("id: persists", b"id: 1\ndata: a\n\ndata: b\n\n", ev("a", id="1"), ev("b", id="1"))
 case("id: an empty one resets", b"id: 1\ndata: a\n\nid:\ndata: b\n\n", ev("a", id="1"), "b")
 case("id: a block with nothing else sets it", b"id: 1\n\n", last_id="1")
-case(
-    "id: a block with nothing else resets", b"id: 1\ndata: a\n\nid\n\n", ev("a", id="1"), last_id=""
-)
 case("id: NUL inside: ignored", b"id: 1\0\ndata: a\n\n", "a")
 case("id: NUL does not reset", b"id: 1\n\nid: \0\ndata: b\n\n", ev("b", id="1"))
-case("id: NUL after a good one in the block", b"id: 1\nid: 2\0\ndata: a\n\n", ev("a", id="1"))
-case(
-    "id: NUL in the ACP shape", b"id: 1\0\nevent: agent_event\ndata: a\n\n", ev("a", "agent_event")
-)
 case("id: the last one counts", b"id: 1\nid: 2\ndata: a\n\n", ev("a", id="2"))
-case("id: a space stays", b"id:  1 \ndata: a\n\n", ev("a", id=" 1 "))
-case("id: confirmed by a comment's block", b"id: 3\n: c\n\n", last_id="3")
 
 # --- retry --------------------------------------------------------------------------------------
 
 for retry_name, raw, retry in [
     ("digits", b"retry: 1500", 1500),
-    ("no space", b"retry:1500", 1500),
     ("zero", b"retry: 0", 0),
-    ("leading zeros", b"retry: 0010", 10),
     ("more than 64 bits", b"retry: 99999999999999999999", 99999999999999999999),
     ("700 digits", b"retry: " + b"9" * 700, 10**700 - 1),
     ("empty", b"retry:", None),
     ("a sign", b"retry: +10", None),
     ("an underscore", b"retry: 1_000", None),
     ("two spaces before", b"retry:  10", None),
-    ("a space after", b"retry: 10 ", None),
     ("Arabic digits", "retry: ٣".encode(), None),
-    ("superscript", "retry: ²".encode(), None),
-    ("NUL", b"retry: 1\0", None),
-    ("upper case", b"Retry: 10", None),
 ]:
     case(f"retry: {retry_name}", raw + b"\n\n", retry=retry)
 case("retry: needs no blank line", b"retry: 10\n", retry=10)
 case("retry: needs a whole line", b"retry: 10")
-case("retry: the last one counts", b"retry: 10\nretry: 20\n\n", retry=20)
 case("retry: a bad one changes nothing", b"retry: 10\nretry: x\n\n", retry=10)
-case("retry: inside an event", b"data: a\nretry: 10\ndata: b\n\n", "a\nb", retry=10)
-case("retry: after an event, unfinished block", b"data: a\n\nretry: 10\n", "a", retry=10)
 
 # --- Comments -----------------------------------------------------------------------------------
 
-case("comment: looks like a field", b":data: a\n\n")
 case("comment: does not end an event", b"data: a\n: c\nevent: e\n\n", ev("a", "e"))
-case("comment: a colon without a line end swallows the id line", b":id: 1\ndata: a\n\n", "a")
 case("comment: two keep-alive colons", b"::data: a\ndata: b\n\n", "b")
-case("comment: a space first makes it a field", b" : c\ndata: a\n\n", "a")
 
 # --- The end of the stream ----------------------------------------------------------------------
 
 case("end: empty stream", b"")
-case("end: no line end", b"data: a")
 case("end: after the fields", b"data: a\n\nid: 1\nevent: e\ndata: b\n", "a")
 
 # --- The orders and spacings of a block's lines -------------------------------------------------
@@ -249,42 +199,25 @@ for order in ("id event data", "event id data", "id data event", "data id event"
     case(f"order: {order}", block * 3, *[ev("a", "e", "1")] * 3)
     case(f"order: {order}, no spaces", block.replace(b": ", b":") * 3, *[ev("a", "e", "1")] * 3)
 case(
-    "order: changes from block to block",
-    b"id: 1\nevent: e\ndata: a\n\nevent: e\nid: 2\ndata: b\n\ndata: c\n\nid: 3\ndata: d\n\n",
-    *(ev("a", "e", "1"), ev("b", "e", "2"), ev("c", id="2"), ev("d", id="3")),
+    "order: the middle occurs twice, and in the data",
+    b"id: 1\nevent: e\ndata: a\nevent: e\ndata: b\n\nid: 1\nevent: e\ndata: x event: e data: y\n\n",
+    *(ev("a\nb", "e", "1"), ev("x event: e data: y", "e", "1")),
 )
-case(
-    "order: the middle occurs twice",
-    b"id: 1\nevent: agent_event\ndata: a\nevent: agent_event\ndata: b\n\n",
-    ev("a\nb", "agent_event", "1"),
-)
-case(
-    "order: the middle occurs in the data",
-    b"id: 1\nevent: agent_event\ndata: x event: agent_event data: y\n\n",
-    ev("x event: agent_event data: y", "agent_event", "1"),
-)
-case(
-    "order: data before the id",
-    b"data: 0\nid: 2\nevent: agent_event\ndata: a\n\n",
-    ev("0\na", "agent_event", "2"),
-)
-
 
 # --- Shapes that a stream repeats, and blocks that only look like them --------------------------
 
 TIGHT = b"id:%d\nevent:e\ndata:%b\n\n"
-for name, third, expected in (
-    ("data begins with a space", TIGHT % (3, b" c"), ev("c", "e", "3")),
-    ("data begins with two spaces", TIGHT % (3, b"  c"), ev(" c", "e", "3")),
-    ("the id begins with a space", b"id: 3\nevent:e\ndata:c\n\n", ev("c", "e", "3")),
-    ("the type begins with a space", b"id:3\nevent: e\ndata:c\n\n", ev("c", "e", "3")),
-    ("the data is empty", TIGHT % (3, b""), ev("", "e", "3")),
-    ("the id is empty", b"id:\nevent:e\ndata:c\n\n", ev("c", "e")),
-    ("no id", b"event:e\ndata:c\n\n", ev("c", "e", "2")),
+for third, expected in (
+    (TIGHT % (3, b" c"), ev("c", "e", "3")),
+    (TIGHT % (3, b"  c"), ev(" c", "e", "3")),
+    (b"id: 3\nevent:e\ndata:c\n\n", ev("c", "e", "3")),
+    (b"id:3\nevent: e\ndata:c\n\n", ev("c", "e", "3")),
+    (b"id:\nevent:e\ndata:c\n\n", ev("c", "e")),
+    (b"event:e\ndata:c\n\n", ev("c", "e", "2")),
 ):
     body = TIGHT % (1, b"a") + TIGHT % (2, b"b") + third + TIGHT % (4, b"d")
     events = ev("a", "e", "1"), ev("b", "e", "2"), expected, ev("d", "e", "4")
-    case(f"tight shape: {name}", body, *events)
+    case(f"tight shape: {third!r}", body, *events)
 case("tight shape: data alone", b"data:a\n\ndata:b\n\ndata: c\n\n: data:d\n\n", "a", "b", "c")
 case(
     "spaced shape: data alone", b"data: a\n\ndata: b\n\ndata:c\n\ndata:  d\n\n", "a", "b", "c", " d"

@@ -6,7 +6,6 @@ The transport takes together the chunks that have come together; none of this ma
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -24,28 +23,12 @@ CHUNKED = head(content_type="text/event-stream", transfer_encoding="chunked")
 LAST = b"0\r\n\r\n"
 MOST = 65_536  # bytes that are asked for at once
 
-Writer = Callable[[bytes, random.Random], bytes]
 
-
-def plain(data: bytes, rng: random.Random) -> bytes:
-    return chunk(data)
-
-
-def capital(data: bytes, rng: random.Random) -> bytes:
-    return b"%X\r\n%b\r\n" % (len(data), data)
-
-
-def padded(data: bytes, rng: random.Random) -> bytes:
-    return b"0" * rng.randrange(12) + chunk(data)
-
-
-def extended(data: bytes, rng: random.Random) -> bytes:
-    extension = rng.choice([b";a", b";a=b", b' ; a="b"', b";a=b;c=d", b"  ", b" \t"])
-    return b"%x%b\r\n%b\r\n" % (len(data), extension, data)
-
-
-def mixed(data: bytes, rng: random.Random) -> bytes:
-    return rng.choice([plain, plain, plain, capital, padded, extended])(data, rng)
+def written(data: bytes, rng: random.Random) -> bytes:
+    """Write a chunk in one of the ways that a server may."""
+    size = rng.choice([b"%x", b"%x", b"%X", b"0000%x"]) % len(data)
+    end = rng.choice([b"", b"", b";a", b";a=b", b' ; a="b"', b";a=b;c=d", b"  ", b" \t"])
+    return b"%b%b\r\n%b\r\n" % (size, end, data)
 
 
 def pieces_of(script: bytes, *, cut: int) -> list[bytes]:
@@ -62,16 +45,15 @@ def pieces_of(script: bytes, *, cut: int) -> list[bytes]:
     return pieces
 
 
-@pytest.mark.parametrize("write", [plain, capital, padded, extended, mixed])
 @pytest.mark.parametrize("largest", [1, 40, 4_000, 70_000])
 @pytest.mark.parametrize("last", [LAST, b"00\r\n\r\n", b"0;end\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"])
-def test_every_way_of_writing_chunks(write: Writer, largest: int, last: bytes) -> None:
-    rng = random.Random(f"{write.__name__} {largest}")
+def test_every_way_of_writing_chunks(largest: int, last: bytes) -> None:
+    rng = random.Random(f"{last!r} {largest}")
     body = rng.randbytes(min(200_000, 1_000 * largest))
     script, begin = CHUNKED, 0
     while begin < len(body):
         size = rng.randint(1, largest)
-        script += write(body[begin : begin + size], rng)
+        script += written(body[begin : begin + size], rng)
         begin += size
     pieces = pieces_of(script + last, cut=MOST)
     assert b"".join(pieces) == body
@@ -100,13 +82,9 @@ def test_chunks_around_the_end_of_the_buffer(size: int) -> None:
 BROKEN = {
     "cut in the line end of a chunk": (b"3\r\nabc\r", CLOSE, ConnectionException),
     "cut where data looks like the last chunk": (b"4\r\n\n0\r\n", CLOSE, ConnectionException),
-    "cut in the last chunk": (b"0\r", CLOSE, ConnectionException),
-    "cut in the trailer": (b"0\r\nX-Sum: 1\r\n", CLOSE, ConnectionException),
     "a size that is none": (b"xyz\r\nabc\r\n", STALL, ProtocolException),
     "a size without end": (b"1" * 70_000, STALL, ProtocolException),
-    "an extension without end": (b"3;" + b"a" * 70_000, STALL, ProtocolException),
     "a trailer without end": (b"0\r\n" + b"a: b\r\n" * 200, STALL, ProtocolException),
-    "a line without end in the trailer": (b"0\r\n" + b"a" * 70_000, STALL, ProtocolException),
 }
 
 # Of the first chunk, so that no data comes before the fault.
@@ -135,16 +113,10 @@ def test_events_before_a_fault_are_out_and_it_is_no_clean_end(
     assert isinstance(caught.value.__cause__, cause)
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
 @pytest.mark.parametrize(("chunk_without_end", "found"), MISSING_ENDS.values(), ids=MISSING_ENDS)
-def test_data_that_does_not_end_with_its_chunk(
-    chunk_without_end: bytes, found: str, together: bool
-) -> None:
+def test_data_that_does_not_end_with_its_chunk(chunk_without_end: bytes, found: str) -> None:
     # If the two bytes went unseen, the rest of each of these would be read as well-framed.
-    rest = b"3\r\ndef\r\n0\r\n\r\n"
-    steps = [CHUNKED, chunk_without_end + rest, CLOSE]
-    if not together:
-        steps[1:2] = [chunk_without_end, 0.05, rest]
+    steps = [CHUNKED, chunk_without_end + b"3\r\ndef\r\n0\r\n\r\n", CLOSE]
     with talking(steps) as (client, server):
         with pytest.raises(ProtocolException, match=f"followed by b'{found}', not by CR LF"):
             client.request("GET", server.url + "/", _request_timeout=5)

@@ -84,11 +84,12 @@ class Stopwatch:
 
 
 def eventually(condition: Any, seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.0005
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
     return True
 
 
