@@ -5,25 +5,20 @@ from __future__ import annotations
 import copy
 import errno
 import pickle
+import re
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.parts import (
     PIECE,
     Attempt,
@@ -249,16 +244,6 @@ def test_names_that_are_asserted(certificates, secure):
     assert seen == [None, "other.invalid", None, "acp.invalid", None, None]
 
 
-@pytest.mark.parametrize("name", ["", ".x", "a" * 70, "a\0b", "a b", "\udce9"])
-def test_a_server_name_that_dns_cannot_have_is_refused(name):
-    with (
-        rest_client(tls_server_name=name) as client,
-        pytest.raises(ApiValueError, match="tls_server_name") as failure,
-    ):
-        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
-    assert repr(name) in str(failure.value)
-
-
 def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificates, tunnel):
     words = "Unverified HTTPS request to 'localhost': its certificate"
     for settings in ({}, tunnel):
@@ -367,23 +352,11 @@ def test_no_proxy_of_the_environment_is_for_a_server_of_this_process(monkeypatch
             other.request("GET", server.url)
 
 
-def test_a_key_without_its_certificate_is_refused():
-    configuration = Configuration(key_file="/key.pem")
-    with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
-        RESTClientObject(configuration)
-    configuration = Configuration()
-    client = RESTClientObject(configuration)
-    configuration.key_file = "/key.pem"
-    with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
-        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
-
-
 @pytest.mark.parametrize(
     "no_proxy, host, direct",
     [
         ("", "acp.invalid", False),
         ("*", "acp.invalid", True),
-        ("acp.invalid", "acp.invalid", True),
         ("ACP.invalid:8000", "acp.invalid", True),
         ("acp.invalid:1", "acp.invalid", False),
         ("other, .invalid", "acp.invalid", True),
@@ -398,9 +371,6 @@ def test_a_key_without_its_certificate_is_refused():
         # An address without brackets has no port.
         ("2001:db8::8000", "2001:db8::8000", True),
         ("2001:db8::8000", "2001:db8::", False),
-        ("::1:8000", "::1:8000", True),
-        ("::1:8000", "::1", False),
-        ("[2001:db8::8000]", "2001:db8::8000", True),
         ("[2001:db8::8000]:8000", "2001:db8::8000", True),
         ("[2001:db8::8000]:1", "2001:db8::8000", False),
         ("2001:db8::/32", "2001:db8::8000", True),
@@ -529,73 +499,45 @@ def test_a_context_that_checks_no_name_decides_for_its_server(certificates):
                     assert client.request("GET", server.url).status == 200
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        *(("verify_ssl", False), ("assert_hostname", "acp.invalid"), ("assert_hostname", False)),
-        *(("ssl_ca_cert", "ca.pem"), ("ca_cert_data", b"ca"), ("cert_file", "client.pem")),
-    ],
-)
-def test_what_a_context_of_the_users_own_replaces_cannot_be_set_beside_it(setting, value):
-    configuration = Configuration(ssl_context=ssl.create_default_context(), **{setting: value})
-    with pytest.raises(ApiValueError, match=f"{setting} cannot be used with ssl_context"):
-        RESTClientObject(configuration)
+OWN = ssl.create_default_context()
+UNUSABLE = [
+    ({"key_file": "/key.pem"}, "key_file cannot be used without cert_file"),
+    *(
+        ({"tls_server_name": name}, f"tls_server_name.*{re.escape(repr(name))}")
+        for name in ("", ".x", "a" * 70, "a\0b", "a b", "\udce9")
+    ),
+    *(
+        ({"ssl_context": OWN, name: value}, f"{name} cannot be used with ssl_context")
+        for name, value in (
+            *(("verify_ssl", False), ("assert_hostname", "a"), ("assert_hostname", False)),
+            *(("ssl_ca_cert", "ca.pem"), ("ca_cert_data", b"ca"), ("cert_file", "client.pem")),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), UNUSABLE)
+def test_settings_that_do_not_go_together_or_with_dns_are_refused(settings, words):
+    """Whether they are there from the beginning, or assigned later."""
+    assigned = Configuration()
+    client = RESTClientObject(assigned)
+    for name, value in settings.items():
+        setattr(assigned, name, value)
+    for use in (lambda: client, lambda: RESTClientObject(Configuration(**settings))):
+        with pytest.raises(ApiValueError, match=words):
+            use().request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
 def test_a_configuration_with_a_context_shares_it_with_its_copies_and_cannot_be_pickled():
     configuration = Configuration(ssl_context=ssl.create_default_context())
+    configuration.proxy_ssl_context = OWN
     for copied in (copy.copy(configuration), copy.deepcopy(configuration)):
         assert copied.ssl_context is configuration.ssl_context
+        assert copied.proxy_ssl_context is OWN
     with pytest.raises(TypeError, match="SSLContext"):
         pickle.dumps(configuration)
     with pytest.raises(ApiTypeError, match=r"ssl_context must be an ssl\.SSLContext, not str"):
         Configuration(ssl_context="ca.pem")
-
-
-def test_a_ca_without_key_identifiers_needs_a_context_without_strict_checks(tmp_path):
-    """From Python 3.13 on, the checks are strict by default."""
-    file, server_context = certificate_without_key_identifiers(tmp_path)
-    own = ssl.create_default_context(cafile=file)
-    with SocketServer(FINE, ssl_context=server_context) as server:
-        own.verify_flags |= ssl.VERIFY_X509_STRICT
-        words = "its certificate is refused: .*; set ssl_context to one without VERIFY_X509_STRICT"
-        with rest_client(ssl_context=own) as client, pytest.raises(TLSException, match=words):
-            client.request("GET", server.url)
-        own.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        with rest_client(ssl_context=own) as client:
-            assert client.request("GET", server.url).status == 200
-
-
-def certificate_without_key_identifiers(folder: Path) -> tuple[str, ssl.SSLContext]:
-    """Make a CA as some companies have it, and a server's context with a certificate of it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    signed = []
-    for name, extension in (("CA", x509.BasicConstraints(True, None)), ("server", address)):
-        subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, "CA")
-        )
-        signed.append(
-            x509.CertificateBuilder(issuer, subject, key.public_key(), 1 + len(signed))
-            .not_valid_before(datetime(2026, 1, 1))
-            .not_valid_after(datetime(2099, 1, 1))
-            .add_extension(extension, critical=True)
-            .sign(key, SHA256())
-        )
-    ca_file, own_file = folder / "ca.pem", folder / "own.pem"
-    authority, own = (each.public_bytes(Encoding.PEM) for each in signed)
-    ca_file.write_bytes(authority)
-    own_file.write_bytes(own + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own_file)
-    return str(ca_file), context
-
-
-def test_tls_settings_of_an_https_proxy(outer, tunnel):
-    own = tunnel["proxy_ssl_context"]
-    with talking(FINE, **{**tunnel, "ssl_ca_cert": None}) as (client, server):
-        assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
-    assert copy.deepcopy(Configuration(proxy_ssl_context=own)).proxy_ssl_context is own
 
 
 def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificates):
@@ -722,10 +664,10 @@ def test_a_close_delimited_body_over_tls_needs_a_close_notify(secure, tunnel, la
 @pytest.mark.parametrize(
     ("handshake", "options"),
     [
-        (True, {"_request_timeout": 0.8}),
-        (True, {"_request_timeout": (0.8, None)}),
-        (False, {"_request_timeout": 0.8}),
-        (False, {"_request_timeout": 0.8, "stream": True}),
+        (True, {"_request_timeout": 0.5}),
+        (True, {"_request_timeout": (0.5, None)}),
+        (False, {"_request_timeout": 0.5}),
+        (False, {"_request_timeout": 0.5, "stream": True}),
     ],
 )
 def test_what_drips_within_tls_ends_in_time(secure, outer, tunnel, handshake, options):
