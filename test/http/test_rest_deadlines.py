@@ -474,29 +474,6 @@ def test_wrong_values_name_the_parameter(value):
         Timeout.of(value, "stream_timeout")
 
 
-def test_a_deadline_counts_down():
-    deadline = Deadline.after(8)
-    assert 0.1 < deadline.remaining() <= 8
-    assert deadline.bound() <= 8 and deadline.bound(9) <= 8
-    assert deadline.bound(0.05) == 0.05
-    assert not deadline.expired
-    deadline = Deadline.after(0)
-    assert deadline.expired
-    assert deadline.remaining() == deadline.bound() == deadline.bound(5) == 0
-
-
-def test_no_deadline_never_ends_and_the_earlier_one_wins():
-    never = Deadline.after(None)
-    assert never == Deadline(None)
-    assert never.remaining() == math.inf
-    assert never.bound() is None
-    assert never.bound(3) == 3
-    assert not never.expired
-    assert never.earlier(None) == never
-    for one, other in ((None, 1), (5, 1), (1, 5), (1, None)):
-        assert Deadline.after(one).earlier(other).remaining() <= 1
-
-
 @pytest.mark.parametrize(
     "explicit, default, window, expected",
     [

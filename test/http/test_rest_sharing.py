@@ -26,7 +26,7 @@ echo = serve_each(lambda request: response(request.path.encode()))
 
 def test_16_threads_with_many_calls_each_get_their_own_responses():
     def calls(thread):
-        paths = [f"/{thread}/{n}" for n in range(200)]
+        paths = [f"/{thread}/{n}" for n in range(100)]
         return [client.request("GET", server.url + path, safe=True).data for path in paths]
 
     with (
@@ -37,7 +37,7 @@ def test_16_threads_with_many_calls_each_get_their_own_responses():
         responses = list(threads.map(calls, range(16)))
         assert in_use(pool_of(client).slots) == 0
         assert len(pool_of(client).idle) <= server.most_open <= 4
-    assert responses == [[f"/{t}/{n}".encode() for n in range(200)] for t in range(16)]
+    assert responses == [[f"/{t}/{n}".encode() for n in range(100)] for t in range(16)]
     assert server.connections <= 4
 
 

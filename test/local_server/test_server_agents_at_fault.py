@@ -292,14 +292,12 @@ def test_no_time_is_too_long(call: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("streaming", ["custom", "result"])
-def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call: Any, streaming: str) -> None:
+def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call: Any) -> None:
     def yields(input: Json, config: Json, context: AgentContext) -> Generator[Json, Any, Json]:
         while True:
             yield {}
 
-    creation = {"agent_id": call.server.register(yields), "streaming": streaming}
-    run_id = call.ok("POST", "/runs", creation)["run_id"]
+    run_id = call.run(call.server.register(yields), streaming="custom")
     assert eventually(lambda: call.ok("GET", f"/runs/{run_id}")["status"] == "error", 100)
     words = "the local server keeps at most 100,000 updates of a run"
     assert call.output(run_id)["description"] == words

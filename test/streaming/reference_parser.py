@@ -3,7 +3,7 @@
 HTML, 9.2.6: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 One byte goes in at a time, and what it completes comes out, so that promptness can be compared too.
-That Python decodes UTF-8 as the standard says is tested by the table of streams.
+That Python decodes UTF-8 as the standard says is tested by the table of `test_sse_conformance.py`.
 """
 
 from __future__ import annotations

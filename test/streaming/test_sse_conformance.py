@@ -1,11 +1,13 @@
-"""The parser does with every stream of the table what the standard says, however it is cut."""
+"""The parser does with every stream what the standard says (WHATWG HTML, 9.2.5 and 9.2.6).
+
+A table has the streams and what the standard makes of them; others are compared with a reference.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import pytest
-from conformance_cases import CASES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference_parser import ReferenceParser
@@ -16,6 +18,212 @@ from acp_client_v0_1.streaming import ServerSentEvent, SSEParser
 Outcome = tuple[tuple[ServerSentEvent, ...], str, int | None]
 
 
+# Each row of the table: a name, the bytes, and what they make.
+CASES: list[tuple[str, bytes, Outcome]] = []
+FFFD = "\N{REPLACEMENT CHARACTER}"
+
+
+def ev(data: str, event: str = "message", id: str = "") -> ServerSentEvent:
+    return ServerSentEvent(event=event, data=data, id=id)
+
+
+def case(
+    name: str,
+    stream: bytes,
+    *events: ServerSentEvent | str,
+    last_id: str | None = None,
+    retry: int | None = None,
+) -> None:
+    """Add a row; a bare string is an unnamed event without id.
+
+    `retry` and `last_id` are given where they differ from "never set" and from the last event's id.
+    """
+    full = tuple(ev(event) if isinstance(event, str) else event for event in events)
+    if last_id is None:
+        last_id = full[-1].id if full else ""
+    CASES.append((name, stream, (full, last_id, retry)))
+
+
+# --- The examples of the standard, 9.2.6 --------------------------------------------------------
+
+case(
+    "standard: stock ticker, three data lines",
+    b"data: YHOO\ndata: +2\ndata: 10\n\n",
+    "YHOO\n+2\n10",
+)
+case(
+    "standard: four blocks, the third one resets the id, the fourth keeps its second space",
+    b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+    ev("first event", id="1"),
+    "second event",
+    " third event",
+)
+case("standard: empty data, newline, unfinished", b"data\n\ndata\ndata\n\ndata:", "", "\n")
+
+# --- Line ends: every stream with each of the three, and in mixtures ----------------------------
+
+LINES: list[tuple[list[bytes], list[ServerSentEvent]]] = [
+    ([b"data: a", b"", b"data: b", b""], [ev("a"), ev("b")]),
+    ([b"event: e", b"id: 7", b"data: a", b"data: b", b""], [ev("a\nb", "e", "7")]),
+    (
+        [b"id: 1", b"event: agent_event", b"data: {}", b""] * 2,
+        [ev("{}", "agent_event", "1")] * 2,
+    ),
+    ([b"", b"", b"data: a", b":", b": no", b"data: b", b"", b"", b""], [ev("a\nb")]),
+    ([b"data", b"data:", b"data: ", b"", b"data: b"], [ev("\n\n")]),
+]
+for lines, expected in LINES:
+    for end in (b"\n", b"\r", b"\r\n"):
+        case(f"line ends: {lines}, {end!r}", b"".join(line + end for line in lines), *expected)
+    # Each line with another end; but LF after CR would be one end with it, not a blank line.
+    mixed = b""
+    for number, line in enumerate(lines):
+        end = (b"\r", b"\r\n", b"\n")[number % 3]
+        mixed += b"\r" if not line and mixed.endswith(b"\r") else line + end
+    case(f"line ends: {lines}, mixed", mixed, *expected)
+
+case("line ends: LF CR is two", b"data: a\n\rdata: b\n\n", "a", "b")
+case("line ends: CR CR LF is two", b"data: a\r\r\ndata: b\n\n", "a", "b")
+case("line ends: CR LF CR is two", b"data: a\r\n\rdata: b\n\n", "a", "b")
+case("line ends: CR LF CR LF is two", b"data: a\r\n\r\ndata: b\n\n", "a", "b")
+case("line ends: a last CR ends the event", b"data: a\r\r", "a")
+
+# --- Characters that other algorithms take for line ends ----------------------------------------
+
+for char in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
+    char_name, raw = f"U+{ord(char):04X}", char.encode()
+    case(f"no line end: {char_name}", b"data: a" + raw + b"event: x\n\n", f"a{char}event: x")
+    case(f"no line end: {char_name} alone", b"data: a\n" + raw + b"\n\n", "a")
+    named = b"event: a" + raw + b"\nid: " + raw + b"b\ndata\n\n"
+    case(f"no line end: {char_name} in event and id", named, ev("", f"a{char}", f"{char}b"))
+
+# --- The byte order mark ------------------------------------------------------------------------
+
+BOM = b"\xef\xbb\xbf"
+case("BOM: at the start", BOM + b"data: a\n\n", "a")
+case("BOM: the second one, then a good line", BOM + BOM + b"data: a\ndata: b\n\n", "b")
+case("BOM: after an LF it belongs to the name", b"\n" + BOM + b"data: a\n\n")
+case("BOM: after an event it belongs to the name", b"data: a\n\n" + BOM + b"data: b\n\n", "a")
+case("BOM: at a value's start", b"data:" + BOM + b"a\n\n", "\ufeffa")
+case("BOM: two bytes of it, then a line end", b"\xef\xbb\ndata: a\n\n", "a")
+case("BOM: U+FEFF differs from U+FEC0", b"\xef\xbb\x80: x\ndata: a\n\n", "a")
+
+# --- UTF-8 --------------------------------------------------------------------------------------
+
+for text_name, text in {
+    "the first of each length": "\x80\u0800\U00010000",
+    "the last of each length": "\x7f\u07ff\uffff\U0010ffff",
+    "around the surrogates": "\ud7ff\ue000",
+    "a mixture": "aé€😀z",
+}.items():
+    block = f"id: {text}\nevent: agent_event\ndata: {text}\n\n"
+    case(f"UTF-8: {text_name}", block.encode(), ev(text, "agent_event", text))
+
+for bytes_name, raw, text in [
+    ("a lone continuation byte", b"\x80", FFFD),
+    ("0xF5 starts nothing", b"\xf5\x80\x80\x80", FFFD * 4),
+    ("three bytes cut short after two", b"\xe2\x82", FFFD),
+    ("a letter after two of three", b"\xe2\x82x", FFFD + "x"),
+    ("a new sequence after an unfinished one", b"\xe2\x82\xc3\xa9", FFFD + "é"),
+    ("a surrogate", b"\xed\xa0\x80", FFFD * 3),
+]:
+    case(f"invalid UTF-8: {bytes_name}", b"data: " + raw + b"\n\ndata: b\n\n", text, "b")
+case("invalid UTF-8: a line end ends the sequence", b"data: \xe2\x82\r\n\r\n", FFFD)
+case("invalid UTF-8: in a field name", b"d\xffata: a\n\ndata: b\n\n", "b")
+case("invalid UTF-8: in the unfinished event", b"data: b\n\ndata: \xff", "b")
+
+# --- Fields: the colon and the space ------------------------------------------------------------
+
+case("value: a tab stays", b"data:\ta\n\n", "\ta")
+case("value: spaces at its end stay", b"data: a  \n\n", "a  ")
+case("value: NUL stays in data", b"data: a\0b\n\n", "a\0b")
+case("name: a space before the colon", b"data : a\n\n")
+case("name: a space before the name", b" data: a\n\n")
+case("name: upper case", b"Data: a\n\nDATA: b\n\n")
+case("name: unknown, without colon", b"foo\ndata: a\n\n", "a")
+
+# --- data ---------------------------------------------------------------------------------------
+
+case("data: an empty line first", b"data:\ndata: a\n\n", "\na")
+case("data: 300 lines", b"data: x\n" * 300 + b"\n", "\n".join("x" * 300))
+
+# --- event --------------------------------------------------------------------------------------
+
+case("event: empty is message", b"event:\ndata: a\n\n", "a")
+case("event: the last one counts", b"event: e\nevent: f\ndata: a\n\n", ev("a", "f"))
+case("event: does not persist", b"event: e\ndata: a\n\ndata: b\n\n", ev("a", "e"), "b")
+case("event: a block without data resets it", b"event: e\n\ndata: a\n\n", "a")
+
+# --- id -----------------------------------------------------------------------------------------
+
+case("id: persists", b"id: 1\ndata: a\n\ndata: b\n\n", ev("a", id="1"), ev("b", id="1"))
+case("id: an empty one resets", b"id: 1\ndata: a\n\nid:\ndata: b\n\n", ev("a", id="1"), "b")
+case("id: a block with nothing else sets it", b"id: 1\n\n", last_id="1")
+case("id: NUL inside: ignored", b"id: 1\0\ndata: a\n\n", "a")
+case("id: NUL does not reset", b"id: 1\n\nid: \0\ndata: b\n\n", ev("b", id="1"))
+case("id: the last one counts", b"id: 1\nid: 2\ndata: a\n\n", ev("a", id="2"))
+
+# --- retry --------------------------------------------------------------------------------------
+
+for retry_name, raw, retry in [
+    ("digits", b"retry: 1500", 1500),
+    ("zero", b"retry: 0", 0),
+    ("more than 64 bits", b"retry: 99999999999999999999", 99999999999999999999),
+    ("700 digits", b"retry: " + b"9" * 700, 10**700 - 1),
+    ("empty", b"retry:", None),
+    ("a sign", b"retry: +10", None),
+    ("an underscore", b"retry: 1_000", None),
+    ("two spaces before", b"retry:  10", None),
+    ("Arabic digits", "retry: ٣".encode(), None),
+]:
+    case(f"retry: {retry_name}", raw + b"\n\n", retry=retry)
+case("retry: needs no blank line", b"retry: 10\n", retry=10)
+case("retry: needs a whole line", b"retry: 10")
+case("retry: a bad one changes nothing", b"retry: 10\nretry: x\n\n", retry=10)
+
+# --- Comments -----------------------------------------------------------------------------------
+
+case("comment: does not end an event", b"data: a\n: c\nevent: e\n\n", ev("a", "e"))
+case("comment: two keep-alive colons", b"::data: a\ndata: b\n\n", "b")
+
+# --- The end of the stream ----------------------------------------------------------------------
+
+case("end: empty stream", b"")
+case("end: after the fields", b"data: a\n\nid: 1\nevent: e\ndata: b\n", "a")
+
+# --- The orders and spacings of a block's lines -------------------------------------------------
+
+BLOCK = {"id": b"id: 1", "event": b"event: e", "data": b"data: a"}
+for order in ("id event data", "event id data", "id data event", "data id event", "event data id"):
+    block = b"\n".join(BLOCK[name] for name in order.split()) + b"\n\n"
+    case(f"order: {order}", block * 3, *[ev("a", "e", "1")] * 3)
+    case(f"order: {order}, no spaces", block.replace(b": ", b":") * 3, *[ev("a", "e", "1")] * 3)
+case(
+    "order: the middle occurs twice, and in the data",
+    b"id: 1\nevent: e\ndata: a\nevent: e\ndata: b\n\nid: 1\nevent: e\ndata: x event: e data: y\n\n",
+    *(ev("a\nb", "e", "1"), ev("x event: e data: y", "e", "1")),
+)
+
+# --- Shapes that a stream repeats, and blocks that only look like them --------------------------
+
+TIGHT = b"id:%d\nevent:e\ndata:%b\n\n"
+for third, expected in (
+    (TIGHT % (3, b" c"), ev("c", "e", "3")),
+    (TIGHT % (3, b"  c"), ev(" c", "e", "3")),
+    (b"id: 3\nevent:e\ndata:c\n\n", ev("c", "e", "3")),
+    (b"id:3\nevent: e\ndata:c\n\n", ev("c", "e", "3")),
+    (b"id:\nevent:e\ndata:c\n\n", ev("c", "e")),
+    (b"event:e\ndata:c\n\n", ev("c", "e", "2")),
+):
+    body = TIGHT % (1, b"a") + TIGHT % (2, b"b") + third + TIGHT % (4, b"d")
+    events = ev("a", "e", "1"), ev("b", "e", "2"), expected, ev("d", "e", "4")
+    case(f"tight shape: {third!r}", body, *events)
+case("tight shape: data alone", b"data:a\n\ndata:b\n\ndata: c\n\n: data:d\n\n", "a", "b", "c")
+case(
+    "spaced shape: data alone", b"data: a\n\ndata: b\n\ndata:c\n\ndata:  d\n\n", "a", "b", "c", " d"
+)
+
+
 def outcome(chunks: Iterable[bytes]) -> Outcome:
     parser = SSEParser()
     events = [event for chunk in chunks for event in parser.feed(chunk)]
@@ -24,12 +232,10 @@ def outcome(chunks: Iterable[bytes]) -> Outcome:
 
 
 def test_streams_are_parsed_alike_byte_by_byte_and_at_every_split_point() -> None:
-    for case in CASES:
-        expected = case.events, case.last_id, case.retry
-        assert outcome(map(bytes, zip(case.stream))) == expected, case.name
-        for split in range(len(case.stream) + 1):
-            chunks = [case.stream[:split], case.stream[split:]]
-            assert outcome(chunks) == expected, f"{case.name}, {split}"
+    for name, stream, expected in CASES:
+        assert outcome(map(bytes, zip(stream))) == expected, name
+        for split in range(len(stream) + 1):
+            assert outcome([stream[:split], stream[split:]]) == expected, f"{name}, {split}"
 
 
 FRAGMENTS = [
