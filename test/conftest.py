@@ -38,7 +38,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     # Each one more collects all tests again. The quick tests wait less, and what coverage.py
     # measures computes more.
     few = "COVERAGE_RUN" in os.environ or config.option.markexpr
-    per_core = 3 if few else 4
+    per_core = 3 if few else 6
     return min(per_core * (os.cpu_count() or 1), 24)
 
 

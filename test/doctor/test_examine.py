@@ -372,7 +372,7 @@ CASES = {
         LACKS_OF_PROXY | HABITS_OF_PROXY
         | {"output again": "differs: it is gone", "run ids": "differs: 4 runs, different ids: 1"},
         quirks=replace(PROXY, output_once=True, one_run_id=True),
-        agent=SLOW_AGENT_ID, input={"seconds": 0.3},
+        agent=SLOW_AGENT_ID, input={"seconds": 1},
         advice=("use map(…, concurrency=1)", "use map(…, journal=…)"),
     ),
     "an output that can be fetched once": Case(
@@ -404,7 +404,7 @@ CASES = {
         "some requests were refused for now: try later",
         {"long poll": "limited: 0."},
         (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, status=503)),
-        agent=SLOW_AGENT_ID, input={"seconds": 0.3},
+        agent=SLOW_AGENT_ID, input={"seconds": 1},
     ),
     "an agent that asks": Case("all works", {"questions": "works"}, agent=APPROVAL_AGENT_ID),
 }  # fmt: skip

@@ -113,15 +113,6 @@ def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type)
         assert type(public_error(error, a_call(9), sent=sent)) is kind
 
 
-def test_strict_checks_of_a_certificate_are_named_where_it_lacks_key_identifiers() -> None:
-    """From Python 3.13 on, the checks are strict by default."""
-    error: Any = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code, error.verify_message = 85, "Missing Authority Key Identifier"
-    words = "its certificate is refused: .*; set ssl_context to one without VERIFY_X509_STRICT"
-    with pytest.raises(TLSException, match=words):
-        raise public_error(error, a_call(9), sent=False)
-
-
 @pytest.mark.parametrize(
     ("how", "url", "hint"),
     [

@@ -53,7 +53,6 @@ def test_a_number_of_retries(monkeypatch):
 
 
 def test_the_details_of_a_urllib3_retry():
-    assert requests_for(quick(3), BUSY, BUSY, BUSY, BUSY, FINE) == (4, 503)
     assert requests_for(quick(None, status=1), BUSY, BUSY, FINE) == (2, 503)
     assert requests_for(quick(None, status=2), BUSY, BUSY, FINE) == (3, 200)
     assert requests_for(quick(9, read=0), BUSY, FINE) == (2, 200)

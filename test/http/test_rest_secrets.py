@@ -115,11 +115,8 @@ def test_refused_connections_and_proxies_show_no_secret(caplog):
     ("name", "value"),
     [
         ("host", f"http://user:{SECRET}@host"),
-        ("host", f"user:{SECRET}@host"),
         ("host", f"http://user:{SECRET}@ho st"),
-        ("host", f"http://user:{SECRET}/word@host:80"),
         ("host", f"//user:{SECRET}/word@host:80"),
-        ("proxy", f"http://user:{SECRET}/word@host:80"),
         ("ACP_PROXY", f"http://user:{SECRET}/word@host:80"),
         ("ACP_TOKEN", f"{SECRET}\nX-Injected: 1"),
     ],

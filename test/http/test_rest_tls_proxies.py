@@ -12,13 +12,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.parts import (
     PIECE,
     Attempt,
@@ -538,6 +544,45 @@ def test_a_configuration_with_a_context_shares_it_with_its_copies_and_cannot_be_
         pickle.dumps(configuration)
     with pytest.raises(ApiTypeError, match=r"ssl_context must be an ssl\.SSLContext, not str"):
         Configuration(ssl_context="ca.pem")
+
+
+def test_a_ca_without_key_identifiers_needs_a_context_without_strict_checks(tmp_path):
+    """From Python 3.13 on, the checks are strict by default."""
+    file, server_context = certificate_without_key_identifiers(tmp_path)
+    own = ssl.create_default_context(cafile=file)
+    with SocketServer(FINE, ssl_context=server_context) as server:
+        own.verify_flags |= ssl.VERIFY_X509_STRICT
+        words = "its certificate is refused: .*; set ssl_context to one without VERIFY_X509_STRICT"
+        with rest_client(ssl_context=own) as client, pytest.raises(TLSException, match=words):
+            client.request("GET", server.url)
+        own.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        with rest_client(ssl_context=own) as client:
+            assert client.request("GET", server.url).status == 200
+
+
+def certificate_without_key_identifiers(folder: Path) -> tuple[str, ssl.SSLContext]:
+    """Make a CA as some companies have it, and a server's context with a certificate of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = []
+    for name, extension in (("CA", x509.BasicConstraints(True, None)), ("server", address)):
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, "CA")
+        )
+        signed.append(
+            x509.CertificateBuilder(issuer, subject, key.public_key(), 1 + len(signed))
+            .not_valid_before(datetime(2026, 1, 1))
+            .not_valid_after(datetime(2099, 1, 1))
+            .add_extension(extension, critical=True)
+            .sign(key, SHA256())
+        )
+    ca_file, own_file = folder / "ca.pem", folder / "own.pem"
+    authority, own = (each.public_bytes(Encoding.PEM) for each in signed)
+    ca_file.write_bytes(authority)
+    own_file.write_bytes(own + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own_file)
+    return str(ca_file), context
 
 
 def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificates):
