@@ -267,7 +267,8 @@ def alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 @pytest.mark.slow
 def test_the_fixtures_are_there_for_those_who_ask(alone: pytest.Pytester) -> None:
-    alone.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
+    plugin = "acp_client_v0_1.testing.pytest_plugin"
+    conftest = alone.makeconftest(f'pytest_plugins = ["{plugin}"]')
     alone.makepyfile(
         """
         from acp_client_v0_1 import RunsApi
@@ -286,18 +287,8 @@ def test_the_fixtures_are_there_for_those_who_ask(alone: pytest.Pytester) -> Non
         """
     )
     alone.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
-
-
-@pytest.mark.slow
-def test_the_fixture_is_there_without_a_conftest_at_the_top(alone: pytest.Pytester) -> None:
-    below = alone.mkpydir("below")
-    (below / "test_it.py").write_text("def test_it(acp_server): assert acp_server.port\n")
-    options = ("-p", "no:cacheprovider", "-p", "acp_client_v0_1.testing.pytest_plugin")
-    alone.runpytest_subprocess(*options).assert_outcomes(passed=1)
-    # The guide says why it has to be asked for like that.
-    (below / "conftest.py").write_text('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
-    refused = alone.runpytest_subprocess("-p", "no:cacheprovider")
-    assert "non-top-level conftest" in refused.stdout.str() + refused.stderr.str()
+    conftest.unlink()  # as without a conftest at the top
+    alone.runpytest_subprocess("-p", "no:cacheprovider", "-p", plugin).assert_outcomes(passed=3)
 
 
 def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
