@@ -650,14 +650,6 @@ def test_of_a_stream_of_many_events_some_are_kept(monkeypatch: pytest.MonkeyPatc
     assert lines_of(report, "replay") == ["works: 2000 events after the first"]
 
 
-def test_a_stream_that_goes_on_while_it_is_opened_again_repeats_nothing(
-    short_seconds: None,
-) -> None:
-    with LocalServer() as server:
-        report = examined(server.url, COUNTER_AGENT_ID, {"count": 32, "interval": 0.05})
-    assert found(report, "replay").verdict == "works"
-
-
 # What stays behind
 
 

@@ -106,7 +106,7 @@ def test_every_response_fits_the_contract(
     seen: set[int] = set()
 
     @settings(
-        max_examples=10,
+        max_examples=20 if label == "POST /runs" else 10,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],
