@@ -125,6 +125,13 @@ def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(
             call.ok("POST", f"/runs/{runs[0]}", {"approved": True})
 
 
+def test_agents_are_only_found_by_name_or_version(quirky: Any) -> None:
+    call = quirky(agents_by_name=True)
+    assert call("POST", "/agents/search", {"limit": 5}).status == 422
+    assert len(call.ok("POST", "/agents/search", {"name": "echo"})) == 1
+    assert len(call.ok("POST", "/agents/search", {"version": "1.0.0"})) == 5
+
+
 def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirky: Any) -> None:
     call = quirky(comments_after_end=True)
     run_id = finished(call)
