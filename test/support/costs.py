@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 
@@ -21,17 +22,23 @@ class Memory:
 
 
 class Calls:
-    """Counts the calls, of Python and of C functions, that a ``with`` block takes."""
+    """Counts the calls, of Python and of C functions, that a ``with`` block takes.
+
+    Without those of finalizers, which a collection of garbage would call at any moment.
+    """
 
     count = 0
 
     def __enter__(self) -> Calls:
-        self._before = sys.getprofile()
+        self._before, self._collects = sys.getprofile(), gc.isenabled()
+        gc.disable()
         sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         sys.setprofile(self._before)
+        if self._collects:
+            gc.enable()
 
     def _profile(self, frame: object, event: str, argument: object) -> None:
         self.count += event in ("call", "c_call")
