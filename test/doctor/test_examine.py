@@ -428,7 +428,7 @@ def serving(case: Case) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_report_says_what_was_seen_and_no_more(case: Case) -> None:
+def test_the_report_says_what_was_seen_and_no_more(case):
     with serving(case) as server:
         report = examined(server.url, case.agent, case.input, config=case.config)
         creates = [one for one in server.requests if (one.method, one.path) == ("POST", "/runs")]
@@ -475,7 +475,7 @@ def faults(report: Report) -> dict[str, str]:
 # Between you and the server
 
 
-def test_a_proxy_that_holds_streams_back_is_found() -> None:
+def test_a_proxy_that_holds_streams_back_is_found():
     def serve(connection: Connection) -> None:
         if (request := connection.read_request()) is not None:
             with socket.create_connection(("127.0.0.1", server.port)) as upstream:
@@ -489,7 +489,7 @@ def test_a_proxy_that_holds_streams_back_is_found() -> None:
     assert set(faults(report)) == {"events in time"}, str(report)
 
 
-def test_a_proxy_in_use_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_in_use_is_named_with_its_source(monkeypatch):
     with LocalServer() as server, HttpProxy() as proxy:
         report = examined(server.url, proxy=proxy.url)
         whose = "Configuration.proxy (ACP_PROXY)"
@@ -521,9 +521,7 @@ def trust(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("days", "verdict"), [(22, "works"), (20, "differs")])
-def test_tls_has_its_version_issuer_and_days_left(
-    authority: trustme.CA, trust: dict[str, Any], days: int, verdict: str
-) -> None:
+def test_tls_has_its_version_issuer_and_days_left(authority, trust, days, verdict):
     until = datetime.now(timezone.utc) + timedelta(days=days, minutes=5)
     with over_tls(authority, "127.0.0.1", not_after=until) as server:
         finding = found(examined(server.url, **trust), "TLS")
@@ -534,8 +532,8 @@ def test_tls_has_its_version_issuer_and_days_left(
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_verified(
-    authority: trustme.CA, trust: dict[str, Any]
-) -> None:
+    authority, trust
+):
     with over_tls(authority, "acp.invalid") as server:
         report, unverified = examined(server.url, **trust), examined(server.url, verify_ssl=False)
     assert list(faults(report)) == ["TLS"] and "127.0.0.1" in found(report, "TLS").seen
@@ -546,8 +544,8 @@ def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_ver
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_server_that_asks_for_a_clients_certificate_does_not_ask_for_its_ca(
-    authority: trustme.CA, trust: dict[str, Any], version: ssl.TLSVersion
-) -> None:
+    authority, trust, version
+):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     context.maximum_version, context.verify_mode = version, ssl.CERT_REQUIRED
@@ -558,14 +556,14 @@ def test_a_server_that_asks_for_a_clients_certificate_does_not_ask_for_its_ca(
     assert "set cert_file and key_file" in str(report) and "ssl_ca_cert" not in str(report)
 
 
-def test_a_server_that_does_not_speak_tls_has_no_certificate_to_renew() -> None:
+def test_a_server_that_does_not_speak_tls_has_no_certificate_to_renew():
     with LocalServer() as server:
         report = examined(server.url.replace("http", "https"))
     assert list(faults(report)) == ["connection"]
     assert "try http://" in found(report, "connection").seen
 
 
-def test_a_server_that_is_away_cannot_be_used() -> None:
+def test_a_server_that_is_away_cannot_be_used():
     report = examined(f"http://127.0.0.1:{free_port()}")
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["connection"])
     assert "cannot connect" in found(report, "connection").seen
@@ -579,9 +577,7 @@ def test_a_server_that_is_away_cannot_be_used() -> None:
         (403, {}, "nothing by name"),
     ],
 )
-def test_a_refusal_says_what_the_server_asks_for(
-    status: int, headers: dict[str, str], wanted: str
-) -> None:
+def test_a_refusal_says_what_the_server_asks_for(status, headers, wanted):
     with SocketServer(response(b'"no"', status=status, **headers)) as server:
         report = examined(server.url, api_key={"x-api-key": "a-secret-key"})
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["access"])
@@ -591,9 +587,7 @@ def test_a_refusal_says_what_the_server_asks_for(
     assert "\x1b" not in str(report) and "a-secret-key" not in json.dumps(report.to_dict())
 
 
-def test_credentials_are_named_with_their_source_and_never_shown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_credentials_are_named_with_their_source_and_never_shown(monkeypatch):
     monkeypatch.setenv("ACP_API_KEY", "a-secret-key")
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         monkeypatch.setenv("ACP_HOST", server.url)
@@ -621,9 +615,9 @@ def test_credentials_are_named_with_their_source_and_never_shown(
     ],
 )  # fmt: skip
 def test_an_examination_ends_in_time_and_says_what_it_saw(
-    short_seconds: None, fault: Fault, agent: str | None, input: Any, quirks: dict[str, Any],
-    says: dict[str, str],
-) -> None:  # fmt: skip
+    short_seconds, fault, agent, input, quirks,
+    says
+):  # fmt: skip
     began = time.monotonic()
     with LocalServer(quirks=Quirks(**quirks)) as server:
         server.faults.add(fault)
@@ -635,14 +629,14 @@ def test_an_examination_ends_in_time_and_says_what_it_saw(
     assert "cannot be used" not in str(report) and "not tried" in str(report)
 
 
-def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_seconds: None) -> None:
+def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_seconds):
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         server.faults.add(always(path="/agents/search", delay=0.7))
         report = examined(server.url)
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["access"])
 
 
-def test_of_a_stream_of_many_events_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_stream_of_many_events_some_are_kept(monkeypatch):
     # On a busy machine, the second stream may take longer to begin than a person would wait.
     monkeypatch.setattr(_exam, "SECOND", 5.0)
     with LocalServer() as server:
@@ -653,7 +647,7 @@ def test_of_a_stream_of_many_events_some_are_kept(monkeypatch: pytest.MonkeyPatc
 # What stays behind
 
 
-def test_without_an_agent_nothing_is_created() -> None:
+def test_without_an_agent_nothing_is_created():
     with LocalServer() as own:
         examined(own.url)
         assert own.runs == ()
@@ -664,7 +658,7 @@ def test_without_an_agent_nothing_is_created() -> None:
         assert ("GET", f"/agents/{ECHO_AGENT_ID}") in sent  # the first that it finds
 
 
-def test_a_run_of_somebody_else_is_never_deleted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_of_somebody_else_is_never_deleted(caplog):
     """Even if the server gives our runs the ids of others."""
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         body = {"agent_id": ECHO_AGENT_ID, "input": {}}
@@ -683,7 +677,7 @@ def test_a_run_of_somebody_else_is_never_deleted(caplog: pytest.LogCaptureFixtur
     assert f"not deleted by the doctor: {other.run_id}" in caplog.text
 
 
-def test_ctrl_c_during_a_create_deletes_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_a_create_deletes_its_run(monkeypatch):
     create = RunsApi.create_run_with_http_info
 
     def interrupted(api: RunsApi, *given: Any, **options: Any) -> None:
@@ -732,7 +726,7 @@ GET /runs/doctor
 """
 
 
-def test_a_sound_server_is_asked_little_and_all_works() -> None:
+def test_a_sound_server_is_asked_little_and_all_works():
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
         thread = ThreadsApi(client).create_thread({"agent_id": COUNTER_AGENT_ID})
         server.clear_requests()
@@ -756,7 +750,7 @@ def test_a_sound_server_is_asked_little_and_all_works() -> None:
     assert "\n".join(asked) == ASKED.strip()
 
 
-def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
+def test_the_json_has_a_version_and_every_finding_says_what_it_means():
     quirks = replace(Quirks.of("acp-proxy"), lacks={"search_agents": 501}, replay=False)
     with LocalServer(quirks=quirks) as server:
         report = examined(server.url, COUNTER_AGENT_ID, COUNTING)
@@ -769,14 +763,14 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means() -> None:
         assert (words in str(report)) is not sound, finding
 
 
-def test_every_finding_that_can_differ_has_its_words() -> None:
+def test_every_finding_that_can_differ_has_its_words():
     sources = [one.read_text("utf-8") for one in Path(doctor.__file__ or "").parent.glob("_*.py")]
     named = set(re.findall(r'(?:exam|self)\.(?:note|habit|judge)\(\s*"([^"]+)"', "".join(sources)))
     named |= {probe.name for probe in _probes._PROBES} | {*_exam.READS}
     assert len(named) > 50 and named - {"proxy"} == {*_words.WORDS}
 
 
-def test_the_words_are_there_without_docstrings_and_the_module_is_a_command() -> None:
+def test_the_words_are_there_without_docstrings_and_the_module_is_a_command():
     with LocalServer(quirks=Quirks(search_order="newest")) as server:
         command = [sys.executable, "-OO", "-m", "acp_client_v0_1.doctor", "--host", server.url]
         done = subprocess.run(
@@ -803,7 +797,7 @@ def test_the_words_are_there_without_docstrings_and_the_module_is_a_command() ->
         ((None, None, False, {}), "config is for runs of an agent, and no agent was named"),
     ],
 )
-def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
+def test_a_wrong_argument_is_named_before_anything_is_sent(arguments, words):
     with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
         given = arguments if "client" in words else (client, *arguments)
         with pytest.raises((ApiTypeError, ApiValueError), match=words):

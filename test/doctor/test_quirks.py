@@ -114,7 +114,7 @@ def quirks_of(report: Report) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_report_names_exactly_the_quirk(name, request):
     if name == "comments_after_end=True":  # a stream is read until its time is over
         request.getfixturevalue("short_seconds")
     agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "quick")
@@ -134,7 +134,7 @@ def test_the_report_names_exactly_the_quirk(name: str, request: pytest.FixtureRe
         ("acp-proxy", set[str]()),
     ],
 )
-def test_the_report_names_the_quirks_of_a_real_server(server: Any, unseen: set[str]) -> None:
+def test_the_report_names_the_quirks_of_a_real_server(server, unseen):
     """Some habits only show with an agent that fails, or asks."""
     quirks = Quirks.of(server)
     wanted = {

@@ -81,7 +81,7 @@ def server() -> Iterator[SocketServer]:
         yield running
 
 
-def test_the_table_is_read_as_it_says(server: SocketServer) -> None:
+def test_the_table_is_read_as_it_says(server):
     assert len(ROWS) >= 150
     for number, (name, row) in enumerate(ROWS.items()):
         before = server.connections
@@ -97,7 +97,7 @@ def test_the_table_is_read_as_it_says(server: SocketServer) -> None:
         assert found == row.reading, name
 
 
-def test_urllib3_reads_the_same_unless_the_row_says_how_it_differs(server: SocketServer) -> None:
+def test_urllib3_reads_the_same_unless_the_row_says_how_it_differs(server):
     for number, (name, row) in enumerate(ROWS.items()):
         # From Python 3.14 on, urllib3 decodes zstd. From 3.15 on, Python counts fields alone.
         newer = {"content: zstd": (3, 14), "field: 99 fields and a length": (3, 15)}
@@ -158,7 +158,7 @@ def decoded(coding: str, body: bytes) -> bytes:
     return content
 
 
-def test_no_reading_depends_on_where_the_bytes_are_cut() -> None:
+def test_no_reading_depends_on_where_the_bytes_are_cut():
     for name, row in ROWS.items():
         wire = row.wire
         cuts = [[wire[:at], wire[at:]] for at in range(1, len(wire))]
@@ -167,7 +167,7 @@ def test_no_reading_depends_on_where_the_bytes_are_cut() -> None:
         assert readings <= {row.reading}, name
 
 
-def test_a_response_that_ends_too_early_is_never_taken_for_another_one() -> None:
+def test_a_response_that_ends_too_early_is_never_taken_for_another_one():
     for name, row in ROWS.items():
         whole = row.reading.removesuffix(", once")
         for end in range(len(row.wire) if row.response else 0):

@@ -1,7 +1,5 @@
 """One deadline for attempts, waits, names, connections, heads and bodies."""
 
-from __future__ import annotations
-
 import _thread
 import contextlib
 import gc

@@ -38,7 +38,7 @@ from acp_client_v0_1.exceptions import (
 QUICK = Retry(2, backoff_factor=0.02)
 
 
-def test_refused() -> None:
+def test_refused():
     port = free_port()
     for safe in (True, False):
         with rest_client(retries=QUICK) as client, pytest.raises(ConnectionException) as failure:
@@ -50,7 +50,7 @@ def test_refused() -> None:
         assert failure.value.reason == words
 
 
-def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
+def test_a_creating_request_is_retried_where_no_connection_was_made():
     port = free_port()
     with rest_client(retries=8) as client:
         started = []
@@ -68,7 +68,7 @@ def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
 
 
 @pytest.mark.slow
-def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_two_seconds() -> None:
+def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_two_seconds():
     with (
         talking(response(b'"a"')) as (reader, read),
         talking(response(b'"a"')) as (writer, written),
@@ -107,7 +107,7 @@ def early_eof() -> ssl.SSLError:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type) -> None:
+def test_what_lower_layers_raise_has_one_kind_each(error, kind):
     assert isinstance(error, LOWER_ERRORS)
     for sent in (False, True):
         assert type(public_error(error, a_call(9), sent=sent)) is kind
@@ -122,14 +122,12 @@ def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type)
         ({"connected": True}, "https://h/", False),
     ],
 )
-def test_tls_is_thought_of_where_a_first_request_gets_no_response(
-    how: dict[str, bool], url: str, hint: bool
-) -> None:
+def test_tls_is_thought_of_where_a_first_request_gets_no_response(how, url, hint):
     reset, call = ConnectionResetError(104, "reset"), a_call(9, target=parse_target(url))
     assert ("if the server expects TLS" in str(public_error(reset, call, sent=True, **how))) is hint
 
 
-def test_tls_is_not_thought_of_where_http_was_spoken_before() -> None:
+def test_tls_is_not_thought_of_where_http_was_spoken_before():
     with talking(response(b'"a"', connection="close"), [CLOSE]) as (client, server):
         client.request("GET", server.url)
         with pytest.raises(ConnectionException) as failure:
@@ -145,9 +143,7 @@ def test_tls_is_not_thought_of_where_http_was_spoken_before() -> None:
 @pytest.mark.parametrize(
     "label", ["faß", "βόλος", "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc", "क्\u200dष"]
 )
-def test_a_name_that_idna_2003_would_change_is_that_of_idna_2008_or_refused(
-    monkeypatch: pytest.MonkeyPatch, label: str
-) -> None:
+def test_a_name_that_idna_2003_would_change_is_that_of_idna_2008_or_refused(monkeypatch, label):
     pytest.importorskip("idna")
     host = parse_target(f"http://{label}.example/").origin.host
     assert host == f"xn--{label.encode('punycode').decode()}.example"
@@ -161,7 +157,7 @@ def test_a_name_that_idna_2003_would_change_is_that_of_idna_2008_or_refused(
 
 
 @pytest.mark.parametrize("zone", ["%25lo", "%lo"])
-def test_the_zone_of_an_ipv6_address_is_for_this_machine_only(zone: str) -> None:
+def test_the_zone_of_an_ipv6_address_is_for_this_machine_only(zone):
     target = parse_target(f"http://[fe80::1{zone}]:8000/runs")
     assert (target.origin.host, target.origin.authority) == ("fe80::1%lo", "[fe80::1]:8000")
     assert parse_target(target.url) == target
@@ -169,7 +165,7 @@ def test_the_zone_of_an_ipv6_address_is_for_this_machine_only(zone: str) -> None
     assert moved is not None and moved.target.origin == target.origin
 
 
-def test_a_connection_is_audited_as_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_audited_as_pythons_own(monkeypatch):
     seen: list[Any] = []
     monkeypatch.setattr(sys, "audit", lambda *event: seen.append(event))
     with talking(response(b'"a"')) as (client, server):

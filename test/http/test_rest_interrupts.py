@@ -76,7 +76,7 @@ def interrupt_everywhere(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("files", "step"), [(THE_POOL, 1), (THE_CONNECTION, 5)])
-def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
+def test_an_interrupt_anywhere_in_a_call(files, step):
     with talking(FINE, connection_pool_maxsize=1) as (client, server):
 
         def call() -> None:
@@ -93,7 +93,7 @@ def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
+def test_an_interrupt_anywhere_in_a_wait_for_a_slot():
     few = Slots(1)
 
     def wait() -> None:
@@ -119,7 +119,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
+def test_an_interrupt_whose_traceback_is_kept_costs_no_slot():
     kept: list[BaseException] = []
     with talking(FINE, connection_pool_maxsize=1) as (client, server):
         files = [str(module.__file__) for module in (pool, slots, incoming)]
@@ -136,7 +136,7 @@ def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_anywhere_in_a_look_up() -> None:
+def test_an_interrupt_anywhere_in_a_look_up():
     def look_up() -> None:
         assert dial.in_time(lambda: 7, Deadline.after(8), lambda _: None) == 7
 
@@ -150,7 +150,7 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_anywhere_in_a_flag() -> None:
+def test_an_interrupt_anywhere_in_a_flag():
     flags: list[Flag] = []
 
     def use() -> None:
@@ -173,7 +173,7 @@ def test_an_interrupt_anywhere_in_a_flag() -> None:
     assert interrupt_everywhere(use, files, check) > 50
 
 
-def test_an_item_is_found_wherever_an_interrupt_ends_its_put() -> None:
+def test_an_item_is_found_wherever_an_interrupt_ends_its_put():
     with ThreadPoolExecutor(1) as threads:
         for number in range(1, 1000):
             inbox = slots.Inbox[int]()

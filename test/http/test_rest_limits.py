@@ -60,7 +60,7 @@ RECEIVED: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECEIVED)
-def test_twice_the_bytes_cost_twice_the_time(name: str) -> None:
+def test_twice_the_bytes_cost_twice_the_time(name):
     make, size = RECEIVED[name], 1 if name.endswith("byte by byte") else 65_536
 
     def cost(number: int, times: int) -> float:
@@ -93,7 +93,7 @@ FRAMINGS = {
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("size", "limit"), [(300_000, 200_000), (11, 10)], ids=["long", "at once"])
-def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -> None:
+def test_a_response_larger_than_its_limit(framing, size, limit):
     large, small = (FRAMINGS[framing](b"x" * length) for length in (size, limit))
     with talking(large, small, max_response_bytes=limit) as (client, server):
         with pytest.raises(ResponseTooLarge, match=f"max_response_bytes={limit}") as caught:
@@ -106,7 +106,7 @@ def test_a_response_larger_than_its_limit(framing: str, size: int, limit: int) -
         assert same is (framing != "close-delimited")
 
 
-def test_a_coded_response_as_large_as_its_limit_is_read_to_its_end() -> None:
+def test_a_coded_response_as_large_as_its_limit_is_read_to_its_end():
     script = response(gzip.compress(b"x" * 10)[:-1], content_encoding="gzip")
     with (
         talking(script, max_response_bytes=10) as (client, server),
@@ -116,7 +116,7 @@ def test_a_coded_response_as_large_as_its_limit_is_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
-def test_the_body_of_an_error_is_cut(coded: bool) -> None:
+def test_the_body_of_an_error_is_cut(coded):
     if coded:
         bomb = gzip.compress(b"x" * 16 * MIB) * 20
         script: Any = response(bomb, 404, content_encoding="gzip")
@@ -131,14 +131,14 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
     assert memory.peak < 12 * MIB
 
 
-def test_the_body_of_an_error_keeps_a_limit_that_is_smaller() -> None:
+def test_the_body_of_an_error_keeps_a_limit_that_is_smaller():
     script = response(b"a" * 200_000, 404)
     with talking(script, max_response_bytes=1_000) as (client, server):
         received = client.request("GET", server.url)
     assert (received.status, received.data) == (404, b"a" * 1_000)
 
 
-def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
+def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well():
     script = response(gzip.compress(bytes(4 * MIB)), content_encoding="gzip")
     with talking(script) as (client, server):
         received = client.request("GET", server.url, stream=True, _request_timeout=0.5)
@@ -148,14 +148,14 @@ def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
             received.read_available()
 
 
-def test_memory_is_in_proportion_to_the_bytes_that_came_where_no_limit_is_set() -> None:
+def test_memory_is_in_proportion_to_the_bytes_that_came_where_no_limit_is_set():
     body = os.urandom(8 * MIB)
     with talking(response(body), max_response_bytes=None) as (client, server), Memory() as memory:
         assert len(client.request("GET", server.url).data or b"") == len(body)
     assert memory.peak < 2.5 * len(body)
 
 
-def test_control_characters_of_a_status_line_reach_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_control_characters_of_a_status_line_reach_nobody(caplog):
     reason = b"\x1b[31mRed \xe9\x80\x07\x9f2J\x00"
     rude = b"HTTP/1.1 502 %b\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n" % reason
     with SocketServer(rude) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):

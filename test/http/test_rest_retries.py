@@ -1,7 +1,5 @@
 """How often a request is sent, after which waits, and what is logged of it."""
 
-from __future__ import annotations
-
 import logging
 import math
 import random

@@ -1,7 +1,5 @@
 """Threads, forks, pickles and closing."""
 
-from __future__ import annotations
-
 import copy
 import gc
 import pickle

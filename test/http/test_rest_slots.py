@@ -10,7 +10,6 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.moments import Moment
@@ -47,7 +46,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_a_failure_gives_the_slot_back(failure: Any) -> None:
+def test_a_failure_gives_the_slot_back(failure):
     with talking(failure, failure, FINE, connection_pool_maxsize=1) as (client, server):
         for _ in range(2):
             try:
@@ -58,7 +57,7 @@ def test_a_failure_gives_the_slot_back(failure: Any) -> None:
         assert eventually(lambda: server.still_open <= 1)
 
 
-def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
+def test_a_cross_origin_redirect_gives_both_slots_back():
     with SocketServer(FINE, [RESET]) as other:
         moved = head(307, location=other.url, content_length="0")
         with talking(moved, connection_pool_maxsize=1) as (client, server):
@@ -71,7 +70,7 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
     assert server.most_open == 1
 
 
-def test_closing_again_and_again_while_calls_are_made() -> None:
+def test_closing_again_and_again_while_calls_are_made():
     with (
         talking(FINE, connection_pool_maxsize=2) as (client, server),
         ThreadPoolExecutor(4) as threads,
@@ -96,7 +95,7 @@ def test_closing_again_and_again_while_calls_are_made() -> None:
         assert eventually(lambda: not server.still_open)
 
 
-def test_long_polls_keep_no_quick_call_from_a_connection() -> None:
+def test_long_polls_keep_no_quick_call_from_a_connection():
     gate, polls = Gate(), 10
     with (
         talking(*[[gate, FINE]] * polls, FINE, connection_pool_maxsize=1) as (client, server),
@@ -113,7 +112,7 @@ def test_long_polls_keep_no_quick_call_from_a_connection() -> None:
         assert server.connections == polls + 1
 
 
-def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
+def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole():
     gate = Gate()
     with (
         talking([gate, FINE], FINE, retries=3, connection_pool_maxsize=1) as (client, server),
@@ -150,7 +149,7 @@ def steps_of_a_queue(waiting: int) -> int:
     return moment.steps
 
 
-def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue() -> None:
+def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue():
     # CPython 3.12 reports not all opcodes of the first one.
     _, hundred, thousand = map(steps_of_a_queue, (100, 100, 1000))
     assert 100 * 30 < hundred < 100 * 600
@@ -158,7 +157,7 @@ def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue(
 
 
 @pytest.mark.parametrize("orphaned", [False, True], ids=["no wake-up came", "orphaned"])
-def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> None:
+def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned):
     """An interrupt struck where it is given back, or before that."""
     few = Slots(2)
     holders = [Slot(), Slot()]
@@ -184,7 +183,7 @@ def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")
-def test_a_wait_ends_in_time_while_signals_arrive() -> None:
+def test_a_wait_ends_in_time_while_signals_arrive():
     """A ``get`` of `queue.SimpleQueue` waits for ever here, before CPython 3.13."""
     ends, inbox = time.monotonic() + 20, Inbox[None]()
 
@@ -211,7 +210,7 @@ def test_a_wait_ends_in_time_while_signals_arrive() -> None:
     assert [path for path in package.rglob("*.py") if ".get(timeout=" in path.read_text()] == []
 
 
-def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits() -> None:
+def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits():
     inbox = Inbox[int]()
     for number in range(3):
         inbox.put(number)
@@ -223,14 +222,14 @@ def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits() ->
     timer.join()
 
 
-def test_a_thread_that_waits_finds_an_orphaned_slot_at_once() -> None:
+def test_a_thread_that_waits_finds_an_orphaned_slot_at_once():
     few, holder, slot = Slots(1), Slot(), Slot()
     assert [few.enter(each) for each in (holder, slot)] == [True, False]
     del holder
     assert few.wait(slot, Deadline.after(8))
 
 
-def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
+def test_slots_that_are_given_back_at_one_moment_wake_as_many():
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
     assert [few.enter(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
@@ -253,7 +252,7 @@ def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
     assert few.wait(waiting[3], Deadline.after(0))
 
 
-def test_a_call_inside_a_call_of_its_thread_waits_for_no_slot() -> None:
+def test_a_call_inside_a_call_of_its_thread_waits_for_no_slot():
     """As of a signal's handler, which strikes anywhere, or of a callback."""
     with talking(FINE, connection_pool_maxsize=1) as (client, server):
         call = partial(client.request, "GET", server.url, _request_timeout=2)
@@ -269,7 +268,7 @@ def test_a_call_inside_a_call_of_its_thread_waits_for_no_slot() -> None:
         assert eventually(lambda: server.still_open <= 2)
 
 
-def test_a_call_of_another_thread_waits_for_the_slot_of_a_call_with_a_call_inside() -> None:
+def test_a_call_of_another_thread_waits_for_the_slot_of_a_call_with_a_call_inside():
     gate, statuses = Gate(), list[int]()
     with (
         talking([gate, FINE], [0.3, FINE], FINE, connection_pool_maxsize=1) as (client, server),
@@ -294,7 +293,7 @@ def test_a_call_of_another_thread_waits_for_the_slot_of_a_call_with_a_call_insid
         assert in_use(pool_of(client).slots) == 0
 
 
-def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up() -> None:
+def test_a_flag_is_waited_for_until_it_is_set_or_time_is_up():
     flag = Flag()
     with Stopwatch() as clock:
         assert not flag.wait(0.1)

@@ -14,7 +14,7 @@ from responses import matchers
 from support.examples import RESULT, RUN
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID
 from acp_client_v0_1.testing.responses_bridge import responses_bridge
 
 HOST = "https://acp.example"
@@ -28,7 +28,7 @@ def runs() -> Any:
 
 
 @responses.activate
-def test_credentials_in_the_query_are_sent(runs: acp.RunsApi) -> None:
+def test_credentials_in_the_query_are_sent(runs):
     responses.get(f"{HOST}/runs/r1", json=RUN)
     responses.get(f"{HOST}/runs/r1/output", json=RESULT)
     auth = {"in": "query", "key": "k", "value": "v w"}
@@ -39,7 +39,7 @@ def test_credentials_in_the_query_are_sent(runs: acp.RunsApi) -> None:
 
 
 @responses.activate
-def test_matchers_and_records_see_the_request_as_sent(runs: acp.RunsApi) -> None:
+def test_matchers_and_records_see_the_request_as_sent(runs):
     responses.post(
         f"{HOST}/runs",
         json=RUN,
@@ -62,7 +62,7 @@ def test_matchers_and_records_see_the_request_as_sent(runs: acp.RunsApi) -> None
 
 
 @responses.activate
-def test_no_output_and_errors_with_headers_and_a_compressed_body(runs: acp.RunsApi) -> None:
+def test_no_output_and_errors_with_headers_and_a_compressed_body(runs):
     responses.get(f"{HOST}/runs/r1/output", status=204)
     more = {"Content-Encoding": "gzip", "X-Test": "yes"}
     body = gzip.compress(b'"no such run"')
@@ -75,7 +75,7 @@ def test_no_output_and_errors_with_headers_and_a_compressed_body(runs: acp.RunsA
 
 
 @responses.activate
-def test_the_clients_own_retries_see_each_response(runs: acp.RunsApi) -> None:
+def test_the_clients_own_retries_see_each_response(runs):
     responses.get(f"{HOST}/runs/r1", status=503, headers={"Retry-After": "0"})
     responses.get(f"{HOST}/runs/r1", json=RUN)
     assert runs.get_run("r1").run_id == "r1"
@@ -83,7 +83,7 @@ def test_the_clients_own_retries_see_each_response(runs: acp.RunsApi) -> None:
 
 
 @responses.activate
-def test_a_long_stream_arrives_and_leaving_it_early_leaves_no_thread(runs: acp.RunsApi) -> None:
+def test_a_long_stream_arrives_and_leaving_it_early_leaves_no_thread(runs):
     body = "".join(
         f"id: {n}\nevent: agent_event\ndata: {json.dumps({**RESULT, 'result': {'n': n}})}\n\n"
         for n in range(20_000)
@@ -108,9 +108,7 @@ def test_a_long_stream_arrives_and_leaving_it_early_leaves_no_thread(runs: acp.R
         (Exception("boom"), acp.ConnectionException, True),
     ],
 )
-def test_a_declared_exception_is_a_failed_connection(
-    runs: acp.RunsApi, declared: Exception, expected: type[acp.ApiException], ambiguous: bool
-) -> None:
+def test_a_declared_exception_is_a_failed_connection(runs, declared, expected, ambiguous):
     responses.post(f"{HOST}/runs", body=declared)
     with pytest.raises(expected) as caught:
         runs.create_run({"agent_id": "a"})
@@ -119,7 +117,7 @@ def test_a_declared_exception_is_a_failed_connection(
 
 
 @responses.activate
-def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs: acp.RunsApi) -> None:
+def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs):
     responses.add_callback("GET", f"{HOST}/runs/other", lambda request: {}["missing"])
     with pytest.raises(KeyError, match="missing"):
         runs.get_run("other")
@@ -128,6 +126,6 @@ def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs: acp.RunsA
     assert len(responses.calls) == 2
 
 
-def test_without_an_active_mock_the_server_responds(server: LocalServer) -> None:
+def test_without_an_active_mock_the_server_responds(server):
     with acp.ApiClient(acp.Configuration(host=server.url)) as client, responses_bridge():
         assert acp.AgentsApi(client).get_agent_by_id(ECHO_AGENT_ID).agent_id == ECHO_AGENT_ID

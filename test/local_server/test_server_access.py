@@ -28,7 +28,7 @@ AGENT = f"/agents/{ECHO_AGENT_ID}"
 Serve = Callable[..., Any]
 
 
-def test_without_the_key_nothing_is_done(serve: Serve) -> None:
+def test_without_the_key_nothing_is_done(serve):
     call = serve(api_key=KEY)
     missing = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
     assert (missing.status, missing.json) == (401, "the header x-api-key is missing")
@@ -47,20 +47,20 @@ def test_without_the_key_nothing_is_done(serve: Serve) -> None:
     assert call.server.requests[-1].headers["x-api-key"] == "another"
 
 
-def test_a_mapping_asks_for_each_of_its_headers(serve: Serve) -> None:
+def test_a_mapping_asks_for_each_of_its_headers(serve):
     call = serve(api_key={"Authorization": "Bearer a", "x-tenant": "b"})
     assert call("GET", AGENT, authorization="Bearer a").json == "the header x-tenant is missing"
     assert call("GET", AGENT, x_tenant="b").json == "the header Authorization is missing"
     assert call("GET", AGENT, authorization="Bearer a", x_tenant="b").status == 200
 
 
-def test_faults_come_before_the_key_and_their_paths_are_below_the_base_path(serve: Serve) -> None:
+def test_faults_come_before_the_key_and_their_paths_are_below_the_base_path(serve):
     call = serve(api_key=KEY, base_path="/acp")
     call.server.faults.add(Fault(path="/agents/*", status=503))
     assert [call("GET", AGENT).status for _ in range(2)] == [503, 401]
 
 
-def test_everything_is_below_the_base_path(serve: Serve) -> None:
+def test_everything_is_below_the_base_path(serve):
     call = serve(base_path="/acp/v0/")
     host = f"http://127.0.0.1:{call.server.port}"
     assert call.server.url == f"{host}/acp/v0"
@@ -85,7 +85,7 @@ localhost:80@evil.example
 
 
 @pytest.mark.parametrize("host", [*OTHER_HOSTS.split(), ""])
-def test_a_request_for_another_host_is_refused(call: Any, host: str) -> None:
+def test_a_request_for_another_host_is_refused(call, host):
     name = host.format(port=call.server.port)
     refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}, Host=name)
     assert (refused.status, refused.headers["connection"]) == (421, "close")
@@ -100,13 +100,13 @@ acp.example ACP.example:443 [2001:db8::1]
 """
 
 
-def test_a_request_for_this_host_is_let_in(serve: Serve) -> None:
+def test_a_request_for_this_host_is_let_in(serve):
     call = serve(allowed_hosts=["acp.Example", "2001:db8::1"])
     for host in THIS_HOST.format(port=call.server.port).split():
         assert call("GET", AGENT, Host=host).status == 200, host
 
 
-def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(serve: Serve) -> None:
+def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(serve):
     call = serve(host="0.0.0.0")
     call.url = f"http://127.0.0.1:{call.server.port}"
     hosts = ("127.0.0.1", "0.0.0.0", "192.0.2.1")
@@ -114,7 +114,7 @@ def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own(se
 
 
 @pytest.mark.slow
-def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once(server: LocalServer) -> None:
+def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once(server):
     head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -127,9 +127,7 @@ def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once(server: Loc
     assert server.requests == ()
 
 
-def test_a_body_that_grows_too_large_is_refused_and_not_kept(
-    monkeypatch: pytest.MonkeyPatch, call: Any
-) -> None:
+def test_a_body_that_grows_too_large_is_refused_and_not_kept(monkeypatch, call):
     monkeypatch.setattr("acp_client_v0_1.testing._server.gate._LARGEST_BODY", 100_000)
     # All of it is read, so that the response is not lost in a reset.
     pieces = (b"x" * 10_000 for _ in range(300))
@@ -144,7 +142,7 @@ def test_a_body_that_grows_too_large_is_refused_and_not_kept(
     assert [len(request.body) for request in call.server.requests] == [100_000]
 
 
-def test_the_body_of_a_refused_request_is_kept(serve: Serve) -> None:
+def test_the_body_of_a_refused_request_is_kept(serve):
     """So that a test sees what its client sent, also if the server did not take it."""
     call = serve(api_key=KEY)
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"text": "x" * 1000}}
@@ -159,9 +157,7 @@ def test_the_body_of_a_refused_request_is_kept(serve: Serve) -> None:
     ]
 
 
-def test_the_newest_requests_are_kept_up_to_a_size_with_their_heads(
-    monkeypatch: pytest.MonkeyPatch, call: Any
-) -> None:
+def test_the_newest_requests_are_kept_up_to_a_size_with_their_heads(monkeypatch, call):
     monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST_BYTES", 10_000)
     call.run(ECHO_AGENT_ID, input={"text": "x" * 20_000})
     assert [len(request.body) // 1000 for request in call.server.requests] == [20]
@@ -170,7 +166,7 @@ def test_the_newest_requests_are_kept_up_to_a_size_with_their_heads(
     assert [request.method for request in call.server.requests] == ["GET", "GET"]
 
 
-def test_an_id_may_hold_whatever_a_path_can_carry(serve: Serve) -> None:
+def test_an_id_may_hold_whatever_a_path_can_carry(serve):
     call = serve([])
     for agent_id in ("a/b", "a b?c", "search/x", "é"):
         call.server.register(lambda input, config, context: {}, agent_id=agent_id)
@@ -191,15 +187,13 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_what_no_server_or_request_could_have_is_refused(name: str) -> None:
+def test_what_no_server_or_request_could_have_is_refused(name):
     for value in IMPOSSIBLE[name]:
         with pytest.raises(ValueError, match=rf"^{name}\b"):
             LocalServer(**{name: value})
 
 
-def test_the_shell_command_serves_with_its_options_until_ctrl_c(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_shell_command_serves_with_its_options_until_ctrl_c(monkeypatch):
     monkeypatch.setenv("MY_KEY", "open sesame")
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid")
     options = ["--base-path", "/acp/v0", "--api-key-env", "MY_KEY", "--allowed-host", "acp.example"]
@@ -239,9 +233,7 @@ NO_PLACE = "^cannot listen at {}$"
         ("--host no..name", 1, NO_PLACE.format("no..name:0: (?!Unknown error)[^();]+")),
     ],
 )
-def test_the_shell_command_refuses_what_cannot_be(
-    server: LocalServer, options: str, status: int, complaint: str
-) -> None:
+def test_the_shell_command_refuses_what_cannot_be(server, options, status, complaint):
     given = options.format(port=server.port).split()
     command = ["-m", "acp_client_v0_1.testing", "--port", "0", *given]
     ended = run_in_fork(command, cwd=ROOT, env=os.environ)
@@ -280,7 +272,7 @@ BAD_BODIES = [
 ]
 
 
-def test_a_bad_property_is_refused_by_name(call: Any) -> None:
+def test_a_bad_property_is_refused_by_name(call):
     for path, body, name in BAD_BODIES:
         response = call("POST", path, body)
         assert response.status == 422, (path, body)
@@ -289,7 +281,7 @@ def test_a_bad_property_is_refused_by_name(call: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/runs", "/threads", *SEARCHES])
-def test_a_body_that_is_no_json_object_is_refused(call: Any, path: str) -> None:
+def test_a_body_that_is_no_json_object_is_refused(call, path):
     for body in (
         b"",
         b"{",
@@ -305,7 +297,7 @@ def test_a_body_that_is_no_json_object_is_refused(call: Any, path: str) -> None:
         assert "body" in response.json
 
 
-def test_a_body_is_not_too_deep(call: Any) -> None:
+def test_a_body_is_not_too_deep(call):
     for levels, status in ((150, 200), (250, 422)):
         value: Any = {}
         for _ in range(levels):
@@ -314,7 +306,7 @@ def test_a_body_is_not_too_deep(call: Any) -> None:
         assert call("POST", "/runs", body).status == status
 
 
-def test_a_body_must_be_declared_as_json_also_with_parameters(call: Any) -> None:
+def test_a_body_must_be_declared_as_json_also_with_parameters(call):
     for kind in ("application/json; charset=utf-8", "Application/JSON ;x=1"):
         assert call("POST", "/runs/search", {}, Content_Type=kind).status == 200
     words = "the body's Content-Type must be application/json"
@@ -323,13 +315,13 @@ def test_a_body_must_be_declared_as_json_also_with_parameters(call: Any) -> None
     assert (undeclared.status, undeclared.json()) == (422, words)
 
 
-def test_unknown_properties_pass(call: Any) -> None:
+def test_unknown_properties_pass(call):
     body = {"agent_id": ECHO_AGENT_ID, "if_not_exists": "create", "model_fields": 1, "self": {}}
     assert call.ok("POST", "/runs", body)["creation"] == body
     assert call.ok("POST", "/runs/search", {"sort": "newest"})
 
 
-def test_a_bad_block_timeout_is_refused(call: Any) -> None:
+def test_a_bad_block_timeout_is_refused(call):
     path = f"/runs/{call.run(ECHO_AGENT_ID)}/output?block_timeout="
     for value in ("-1", "1.5", "x", "", "1e3", "٣", "+1", " 1"):
         response = call("GET", path + quote(value))

@@ -26,7 +26,7 @@ from acp_client_v0_1.testing import (
 Json = dict[str, Any]
 
 
-def test_search_finds_by_exact_name_and_version(call: Any) -> None:
+def test_search_finds_by_exact_name_and_version(call):
     def found(**wanted: Any) -> list[str]:
         return [a["metadata"]["ref"]["name"] for a in call.ok("POST", "/agents/search", wanted)]
 
@@ -36,7 +36,7 @@ def test_search_finds_by_exact_name_and_version(call: Any) -> None:
     assert found(limit=2, offset=1) == ["counter", "approval"]
 
 
-def test_each_descriptor_tells_what_its_agent_is_and_can_do(call: Any) -> None:
+def test_each_descriptor_tells_what_its_agent_is_and_can_do(call):
     specs: dict[str, Json] = {}
     for agent in BUILTIN_AGENTS:
         wire = call.ok("GET", f"/agents/{agent.agent_id}")
@@ -68,7 +68,7 @@ def shout(input: Json, config: Json, context: AgentContext) -> Json:
     return {"said": input["text"].upper() + config.get("end", "!"), "run": context.run_id}
 
 
-def test_a_function_is_an_agent_and_its_name_and_docstring_describe_it(call: Any) -> None:
+def test_a_function_is_an_agent_and_its_name_and_docstring_describe_it(call):
     agent_id = call.server.register(shout)
     metadata = call.ok("GET", f"/agents/{agent_id}")["metadata"]
     assert metadata == {
@@ -79,7 +79,7 @@ def test_a_function_is_an_agent_and_its_name_and_docstring_describe_it(call: Any
     assert call.output(run_id)["result"] == {"said": "HI?", "run": run_id}
 
 
-def test_an_agents_own_schema_is_checked_lightly(call: Any) -> None:
+def test_an_agents_own_schema_is_checked_lightly(call):
     schema = {"properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}
     agent_id = call.server.register(shout, input={**schema, "required": ["text"]}, config=schema)
     for creation, message in [
@@ -93,7 +93,7 @@ def test_an_agents_own_schema_is_checked_lightly(call: Any) -> None:
     call.run(agent_id, input={"text": "", "n": 1.0})
 
 
-def test_ids_come_from_name_and_version_and_are_unique(server: LocalServer) -> None:
+def test_ids_come_from_name_and_version_and_are_unique(server):
     first = server.register(shout)
     assert LocalServer([]).register(shout) == first
     with pytest.raises(ValueError, match=first):
@@ -104,7 +104,7 @@ def test_ids_come_from_name_and_version_and_are_unique(server: LocalServer) -> N
     assert server.agents[-1].description == "mine"
 
 
-def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call: Any) -> None:
+def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call):
     began: list[str] = []
 
     def survey(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
@@ -131,7 +131,7 @@ def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(call: Any)
     assert updates == [{"answered": "name"}, {"answered": "age"}]
 
 
-def test_a_run_that_takes_longer_than_its_agent_may_times_out(call: Any) -> None:
+def test_a_run_that_takes_longer_than_its_agent_may_times_out(call):
     ended = threading.Event()
 
     def dawdle(input: Json, config: Json, context: AgentContext) -> Json:
@@ -147,7 +147,7 @@ def test_a_run_that_takes_longer_than_its_agent_may_times_out(call: Any) -> None
     assert ended.wait(5)
 
 
-def test_the_context_tells_an_agent_about_its_run(call: Any) -> None:
+def test_the_context_tells_an_agent_about_its_run(call):
     names = ("run_id", "thread_id", "streaming", "metadata", "thread_state", "cancelled")
 
     def tell(input: Json, config: Json, context: AgentContext) -> Json:
@@ -161,7 +161,7 @@ def test_the_context_tells_an_agent_about_its_run(call: Any) -> None:
     assert call.output(run_id)["result"] == {**given, **known}
 
 
-def test_a_cancelled_generator_is_closed(call: Any) -> None:
+def test_a_cancelled_generator_is_closed(call):
     closed = threading.Event()
 
     def endless(input: Json, config: Json, context: AgentContext) -> Generator[Json, None, None]:
@@ -181,7 +181,7 @@ def properties(schema: Json | None) -> dict[str, str]:
     return {name: each["type"] for name, each in (schema or {}).get("properties", {}).items()}
 
 
-def test_the_built_in_agents_say_what_they_take_and_give() -> None:
+def test_the_built_in_agents_say_what_they_take_and_give():
     """What is called by its own default has a type, too: the server checks inputs by it."""
     count = {"count": "integer", "of": "integer"}
     failure = {"description": "string", "errcode": "integer", "timeout": "boolean"}
@@ -213,7 +213,7 @@ def test_the_built_in_agents_say_what_they_take_and_give() -> None:
     assert [one["required"] for one in payloads] == [["question"], ["approved"]]
 
 
-def test_the_built_in_agents_need_no_input() -> None:
+def test_the_built_in_agents_need_no_input():
     slept: list[float] = []
     context: Any = SimpleNamespace(sleep=slept.append, thread_state={})
     functions: dict[str, Any] = {agent.name: agent.function for agent in BUILTIN_AGENTS}

@@ -24,7 +24,7 @@ Json = dict[str, Any]
 NAN = float("nan")
 
 
-def test_an_agent_cannot_change_the_creation_of_its_run(call: Any) -> None:
+def test_an_agent_cannot_change_the_creation_of_its_run(call):
     def spoil(input: Json, config: Json, context: AgentContext) -> Json:
         for given in (input, config, context.metadata):
             given["nested"]["list"].append("spoilt")
@@ -53,7 +53,7 @@ def test_an_agent_cannot_change_the_creation_of_its_run(call: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ended_by", ["timeout", "deletion"])
-def test_an_agent_whose_run_is_over_leaves_the_thread_state_alone(call: Any, ended_by: str) -> None:
+def test_an_agent_whose_run_is_over_leaves_the_thread_state_alone(call, ended_by):
     began, over, refused = threading.Event(), threading.Event(), threading.Event()
 
     def writes_late(input: Json, config: Json, context: AgentContext) -> Json:
@@ -79,7 +79,7 @@ def test_an_agent_whose_run_is_over_leaves_the_thread_state_alone(call: Any, end
     assert call.ok("GET", f"/threads/{thread_id}/state") == {"early": True}
 
 
-def test_what_is_read_of_the_thread_state_is_a_copy(call: Any) -> None:
+def test_what_is_read_of_the_thread_state_is_a_copy(call):
     given = {"list": [1]}
 
     def change(input: Json, config: Json, context: AgentContext) -> Json:
@@ -98,7 +98,7 @@ def test_what_is_read_of_the_thread_state_is_a_copy(call: Any) -> None:
         assert call.ok("GET", path) == {"list": [1]}
 
 
-def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call: Any) -> None:
+def test_the_clean_up_of_an_agent_that_asked_cannot_change_the_thread_state(call):
     ended = threading.Event()
 
     def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
@@ -177,8 +177,8 @@ NAN_IS_NONE = "nan is not a JSON number"
     ],
 )
 def test_what_an_agent_does_wrong_is_its_runs_error_and_reaches_nothing_else(
-    call: Any, agent: Any, description: str
-) -> None:
+    call, agent, description
+):
     agent_id = call.server.register(agent, name="wrong")
     thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
     run_id = call.run(agent_id, thread_id=thread_id, streaming="custom")
@@ -190,7 +190,7 @@ def test_what_an_agent_does_wrong_is_its_runs_error_and_reaches_nothing_else(
     assert call.ok("GET", f"/threads/{thread_id}/state") == {}
 
 
-def test_a_number_that_is_too_large_does_not_come_in(call: Any) -> None:
+def test_a_number_that_is_too_large_does_not_come_in(call):
     for number in (b"1e400", b"-1e400", b"9" * 400 + b".5"):
         body = b'{"agent_id": "%s", "input": {"x": [%s]}}' % (ECHO_AGENT_ID.encode(), number)
         refused = call("POST", "/runs", body)
@@ -212,9 +212,7 @@ def test_a_number_that_is_too_large_does_not_come_in(call: Any) -> None:
         (InterruptSpec, ("a", {}, {"type": "int"}), TypeError, "resume_payload: 'int' is"),
     ],
 )
-def test_what_an_agent_raises_or_yields_checks_its_arguments(
-    kind: Any, arguments: tuple[Any, ...], error: type[Exception], name: str
-) -> None:
+def test_what_an_agent_raises_or_yields_checks_its_arguments(kind, arguments, error, name):
     with pytest.raises(error, match=f"^{name}"):
         kind(*arguments)
 
@@ -224,13 +222,13 @@ class OutOfPaper(AgentError):
         super().__init__(7, "d")
 
 
-def test_an_agent_error_pickles_and_names_its_code_first() -> None:
+def test_an_agent_error_pickles_and_names_its_code_first():
     pickled = pickle.loads(pickle.dumps(AgentError(7, "d")))
     for error in (AgentError(7, "d"), pickled, OutOfPaper()):
         assert (error.errcode, error.description, error.args) == (7, "d", (7, "d"))
 
 
-def test_a_whole_float_is_an_integer_to_the_agent_too(call: Any) -> None:
+def test_a_whole_float_is_an_integer_to_the_agent_too(call):
     def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
         answer = yield Interrupt("number")
         return {"types": [type(given["n"]).__name__ for given in (input, config, answer)]}
@@ -273,15 +271,13 @@ async def updates(input: Json, config: Json, context: AgentContext) -> Any:
         ({"description": "\ud83d"}, TypeError, "the agent's descriptor.*is not valid Unicode"),
     ],
 )
-def test_an_agent_that_could_not_be_served_is_refused(
-    fields: Json, error: type[Exception], message: str
-) -> None:
+def test_an_agent_that_could_not_be_served_is_refused(fields, error, message):
     with pytest.raises(error, match=message):
         AgentDefinition(**{"function": returning({}), **fields})
 
 
 @pytest.mark.slow
-def test_no_time_is_too_long(call: Any) -> None:
+def test_no_time_is_too_long(call):
     def nap(input: Json, config: Json, context: AgentContext) -> Json:
         context.sleep(1e30)
         return {}
@@ -292,7 +288,7 @@ def test_no_time_is_too_long(call: Any) -> None:
 
 
 @pytest.mark.slow
-def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call: Any) -> None:
+def test_an_agent_that_yields_for_ever_takes_a_bounded_memory(call):
     def yields(input: Json, config: Json, context: AgentContext) -> Generator[Json, Any, Json]:
         while True:
             yield {}

@@ -97,9 +97,7 @@ def led_to_what_exists(case: Any, known: dict[str, list[str]], turn: int) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
-def test_every_response_fits_the_contract(
-    label: str, server: LocalServer, known: dict[str, list[str]]
-) -> None:
+def test_every_response_fits_the_contract(label, server, known):
     from schemathesis import GenerationMode
 
     operation = operations()[label]
@@ -124,5 +122,5 @@ def test_every_response_fits_the_contract(
     assert seen & {404, 422}
 
 
-def test_every_operation_is_looked_at() -> None:
+def test_every_operation_is_looked_at():
     assert operations().keys() == {*LABELS}

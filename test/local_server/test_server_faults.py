@@ -85,9 +85,7 @@ class TestResponses:
             (Fault(redirect="/elsewhere"), b'"Temporary Redirect"', {"location": "/elsewhere"}),
         ],
     )
-    def test_a_status_instead_of_the_response(
-        self, call: Any, fault: Fault, body: bytes, headers: dict[str, str | None]
-    ) -> None:
+    def test_a_status_instead_of_the_response(self, call, fault, body, headers):
         call.server.faults.add(fault)
         response = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
         assert (response.status, response.body) == (fault.status or 307, body)
@@ -98,14 +96,14 @@ class TestResponses:
     @pytest.mark.parametrize(
         "slow", [Fault(delay=0.3), Fault(status=200, body=b"0123456789", drip=0.03)]
     )
-    def test_a_delay_or_a_slow_drip(self, call: Any, slow: Fault) -> None:
+    def test_a_delay_or_a_slow_drip(self, call, slow):
         call.server.faults.add(slow)
         began = time.monotonic()
         assert call("POST", "/runs/search", {}).body == (slow.body or b"[]")
         assert time.monotonic() - began >= 0.29
 
     @pytest.mark.slow
-    def test_the_drips_of_events_and_of_comments_do_not_mix(self, serve: Any) -> None:
+    def test_the_drips_of_events_and_of_comments_do_not_mix(self, serve):
         call = serve(ping=0.05)
         call.server.faults.add(Fault(path="/runs/*/stream", drip=0.0005))
         counting = {"count": 4, "interval": 0.05}
@@ -117,7 +115,7 @@ class TestResponses:
 
 
 class TestBlocking:
-    def test_a_server_that_never_blocks(self, call: Any) -> None:
+    def test_a_server_that_never_blocks(self, call):
         run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
         call.server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
         began = time.monotonic()
@@ -128,7 +126,7 @@ class TestBlocking:
         assert queries == ["block_timeout=5"] * 3
 
     @pytest.mark.slow
-    def test_a_server_that_blocks_as_long_as_it_likes(self, call: Any) -> None:
+    def test_a_server_that_blocks_as_long_as_it_likes(self, call):
         run_id = call.run(SLOW_AGENT_ID, input={"seconds": 1.3})
         call.server.faults.add(Fault(block="forever"))
         assert call.ok("GET", f"/runs/{run_id}/output?block_timeout=1")["type"] == "result"
@@ -140,18 +138,18 @@ class TestBreaks:
         [(Fault(cut="close"), 0), (Fault(cut="close", after_wire_bytes=0), 1)],
         ids=["nothing is done", "all is done"],
     )
-    def test_nothing_is_sent(self, call: Any, wire: Wire, fault: Fault, runs: int) -> None:
+    def test_nothing_is_sent(self, call, wire, fault, runs):
         wire.meet(fault, *CREATE)
         assert wire.until_closed() == b""
         assert len(call.ok("POST", "/runs/search", {})) == runs
 
-    def test_a_reset(self, wire: Wire) -> None:
+    def test_a_reset(self, wire):
         wire.meet(Fault(cut="reset"))
         with pytest.raises(ConnectionResetError):
             wire.until_closed()
 
     @pytest.mark.parametrize("count", [1, 12, 17, 60])
-    def test_after_bytes_of_the_wire(self, wire: Wire, count: int) -> None:
+    def test_after_bytes_of_the_wire(self, wire, count):
         wire.meet(Fault(cut="close", after_wire_bytes=count))
         data = wire.until_closed()
         assert len(data) == count
@@ -165,7 +163,7 @@ class TestBreaks:
             (Fault(status=500, body=b"x" * 100, cut="close", after_body_bytes=7), b"x" * 7),
         ],
     )
-    def test_after_bytes_of_the_body(self, wire: Wire, fault: Fault, kept: bytes) -> None:
+    def test_after_bytes_of_the_body(self, wire, fault, kept):
         wire.meet(fault)
         head, _, body = wire.until_closed().partition(b"\r\n\r\n")
         length = 100 if fault.status else 23
@@ -173,7 +171,7 @@ class TestBreaks:
         assert body == kept
 
     @pytest.mark.parametrize("cut", ["close", "reset"])
-    def test_after_events(self, call: Any, cut: Any) -> None:
+    def test_after_events(self, call, cut):
         run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
         call.output(run_id)
         call.server.faults.add(Fault(cut=cut, after_events=2))
@@ -186,7 +184,7 @@ class TestBreaks:
         assert [event["id"] for event in call.events(run_id)] == ["1", "2", "3"]
 
     @pytest.mark.parametrize("events", [0, 2])
-    def test_an_early_end_that_looks_like_the_end(self, call: Any, events: int) -> None:
+    def test_an_early_end_that_looks_like_the_end(self, call, events):
         run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0.05}, streaming="custom")
         call.server.faults.add(Fault(path="/runs/*/stream", cut="end", after_events=events))
         assert [event["id"] for event in call.events(run_id)] == ["1", "2"][:events]
@@ -200,7 +198,7 @@ class TestBreaks:
         [Fault(cut="close", after_body_bytes=10**6), Fault(cut="end", after_events=0)],
         ids=["a limit beyond the end", "only a stream ends early"],
     )
-    def test_a_fault_that_is_never_met_changes_nothing(self, call: Any, fault: Fault) -> None:
+    def test_a_fault_that_is_never_met_changes_nothing(self, call, fault):
         call.server.faults.add(fault)
         assert call.ok("POST", "/runs/search", {}) == []
 
@@ -213,29 +211,25 @@ class TestBreaks:
             (Fault(status=200, body=b"0123456789", cut="stall", after_body_bytes=4), None),
         ],
     )
-    def test_a_stall_keeps_the_connection_open(
-        self, wire: Wire, fault: Fault, length: int | None
-    ) -> None:
+    def test_a_stall_keeps_the_connection_open(self, wire, fault, length):
         wire.meet(fault)
         received = wire.until_silent(length or 0)
         assert len(received) == length or received.endswith(b"\r\n\r\n0123")
         assert wire.server.connections_open == 1
 
-    def test_bytes_that_are_no_http(self, wire: Wire) -> None:
+    def test_bytes_that_are_no_http(self, wire):
         began = time.monotonic()
         wire.meet(Fault(raw=b"\x00garbage", drip=0.03))
         assert wire.until_closed() == b"\x00garbage"
         assert time.monotonic() - began >= 8 * 0.03
 
-    def test_a_500_that_closes_without_a_word(self, wire: Wire) -> None:
+    def test_a_500_that_closes_without_a_word(self, wire):
         wire.meet(Fault(status=500, close_after=True))
         data = wire.until_closed()
         assert data.startswith(b"HTTP/1.1 500") and data.endswith(b'"Internal Server Error"')
         assert b"connection: close" not in data.lower()
 
-    def test_a_connection_without_a_break_is_kept_and_no_limit_lasts(
-        self, server: LocalServer
-    ) -> None:
+    def test_a_connection_without_a_break_is_kept_and_no_limit_lasts(self, server):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
         server.faults.add(Fault(status=500), Fault(cut="close", after_wire_bytes=500))
         for status in (500, *[404] * 6):
@@ -249,9 +243,7 @@ class TestBreaks:
 @pytest.mark.parametrize(
     "fault", [Fault(delay=60), Fault(status=200, body=b"x" * 100, drip=1), Fault(cut="stall")]
 )
-def test_no_fault_holds_up_the_end(
-    fault: Fault, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_fault_holds_up_the_end(fault, caplog, monkeypatch):
     monkeypatch.setattr("acp_client_v0_1.testing._server.runner._GRACE_SECONDS", 8)
     with LocalServer() as server:
         wire = Wire(server)
@@ -267,7 +259,7 @@ def test_no_fault_holds_up_the_end(
 class TestLate:
     """A request that is carried out when its client has given up."""
 
-    def test_after_the_client_has_gone(self, server: LocalServer, wire: Wire) -> None:
+    def test_after_the_client_has_gone(self, server, wire):
         wire.meet(Fault(path="/runs", late=0.2), *CREATE)
         assert wire.until_silent(0, seconds=0.5) == b""
         assert server.runs == ()
@@ -285,9 +277,7 @@ class TestLate:
             (Fault(late=0.3, raw=b"gone"), b"gone"),
         ],
     )
-    def test_after_another_response(
-        self, server: LocalServer, wire: Wire, fault: Fault, response: bytes
-    ) -> None:
+    def test_after_another_response(self, server, wire, fault, response):
         wire.meet(fault, *CREATE)
         began = time.monotonic()
         received = wire.until_closed()
@@ -297,14 +287,14 @@ class TestLate:
         assert time.monotonic() - began >= 0.29
         assert len(server.runs) == 1
 
-    def test_a_long_poll_does_not_wait_for_nobody(self, call: Any, wire: Wire) -> None:
+    def test_a_long_poll_does_not_wait_for_nobody(self, call, wire):
         run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
         path = f"/runs/{run_id}/output?block_timeout=60"
         wire.meet(Fault(late=0, cut="close"), "GET", path)
         assert wire.until_closed() == b""
         assert eventually(lambda: not call.server._app._app.late, 5)
 
-    def test_a_server_that_stops_forgets_it(self, wire: Wire, server: LocalServer) -> None:
+    def test_a_server_that_stops_forgets_it(self, wire, server):
         wire.meet(Fault(late=60), *CREATE)
         assert eventually(lambda: server.requests, 5)
         began = time.monotonic()
@@ -313,7 +303,7 @@ class TestLate:
         assert (server.runs, server._app._app.late) == ((), set())
 
 
-def test_a_status_after_the_work_is_done(call: Any) -> None:
+def test_a_status_after_the_work_is_done(call):
     call.server.faults.add(Fault(status=524, carried_out=True, times=3))
     assert call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}).status == 524
     (run,) = call.server.runs
@@ -324,7 +314,7 @@ def test_a_status_after_the_work_is_done(call: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_replica_that_is_behind_has_no_new_run_yet_and_still_a_deleted_one(call: Any) -> None:
+def test_a_replica_that_is_behind_has_no_new_run_yet_and_still_a_deleted_one(call):
     call.server.faults.add(Fault(lag=1.5, times=None))
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
     for path in ("", "/output", "/output?block_timeout=5", "/stream"):
@@ -340,7 +330,7 @@ def test_a_replica_that_is_behind_has_no_new_run_yet_and_still_a_deleted_one(cal
 
 
 class TestChoice:
-    def test_a_share_of_the_requests_that_fit(self, call: Any) -> None:
+    def test_a_share_of_the_requests_that_fit(self, call):
         fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
         call.server.faults.add(fault)
         statuses = [call("GET", "/runs/x").status for _ in range(200)]
@@ -355,7 +345,7 @@ class TestChoice:
         statuses = [call("GET", "/runs/x").status for _ in range(60)]
         assert (statuses.count(500), statuses.count(429)) == (5, 55)
 
-    def test_the_first_that_fits_applies_as_often_as_it_may(self, call: Any) -> None:
+    def test_the_first_that_fits_applies_as_often_as_it_may(self, call):
         faults = call.server.faults
         faults.add(
             Fault(status=429, method="POST"),
@@ -374,7 +364,7 @@ class TestChoice:
         faults.clear()
         assert call("GET", "/runs/x").status == 404
 
-    def test_one_that_only_chooses_lets_requests_through(self, call: Any) -> None:
+    def test_one_that_only_chooses_lets_requests_through(self, call):
         call.server.faults.add(Fault(path="/runs/*", times=2), Fault(status=500))
         assert [call("GET", "/runs/x").status for _ in range(4)] == [404, 404, 500, 404]
 
@@ -443,26 +433,24 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (TypeError, "retry_after: Input should be a", {"status": 503, "retry_after": True}),
     ],
 )
-def test_what_would_do_nothing_or_break_is_refused_by_name(
-    error: type[Exception], name: str, fields: Any
-) -> None:
+def test_what_would_do_nothing_or_break_is_refused_by_name(error, name, fields):
     with pytest.raises(error, match=rf"^{name}\b"):
         Fault(**fields)
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/*", "/runs/a", "/*/*", "/runs/a*/output", "/*"])
-def test_a_path_of_an_operation_is_taken(path: str) -> None:
+def test_a_path_of_an_operation_is_taken(path):
     method = "post" if path in ("/runs", "/*") else "head"
     assert Fault(path=path, method=method, status=503, retry_after="3").path == path
 
 
 @pytest.mark.parametrize("path", ["/runs/{run_id}", "/runs/**", "/{kind}/*"])
-def test_a_segment_may_be_written_as_in_the_contract_or_as_stars(call: Any, path: str) -> None:
+def test_a_segment_may_be_written_as_in_the_contract_or_as_stars(call, path):
     call.server.fail_next(503, path=path)
     assert call("GET", "/runs/x").status == 503
 
 
-def test_requests_are_recorded_as_they_came(call: Any) -> None:
+def test_requests_are_recorded_as_they_came(call):
     call.server.fail_next(500)
     before = time.monotonic()
     call("POST", "/runs/a%2Fb?x=1", {"k": "v"}, X_Test="yes")
@@ -478,6 +466,6 @@ def test_requests_are_recorded_as_they_came(call: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])
-def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
+def test_what_has_many_fields_takes_them_by_name_alone(kind):
     with pytest.raises(TypeError, match="positional argument"):
         kind("x")

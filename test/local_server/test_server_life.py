@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_it_stops_promptly_under_load_and_leaves_no_thread(serve: Callable[..., Any]) -> None:
+def test_it_stops_promptly_under_load_and_leaves_no_thread(serve):
     before = set(threading.enumerate())
     call = serve()
     slow = call.run(SLOW_AGENT_ID, input={"seconds": 60})
@@ -64,7 +63,7 @@ def test_it_stops_promptly_under_load_and_leaves_no_thread(serve: Callable[..., 
     assert set(threading.enumerate()) <= before
 
 
-def test_it_may_be_closed_twice_and_never_started() -> None:
+def test_it_may_be_closed_twice_and_never_started():
     with LocalServer() as server:
         assert "local ACP server" in {thread.name for thread in threading.enumerate()}
         server.close()
@@ -73,7 +72,7 @@ def test_it_may_be_closed_twice_and_never_started() -> None:
         _ = LocalServer().url
 
 
-def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
+def test_a_restarted_server_has_its_port_and_its_runs(call):
     server, url = call.server, call.server.url
     path = f"/runs/{call.run(SLOW_AGENT_ID, input={'seconds': 0.3})}"
     server.stop()
@@ -90,7 +89,7 @@ def test_a_restarted_server_has_its_port_and_its_runs(call: Any) -> None:
     assert server.connections_accepted == 3
 
 
-def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
+def test_a_restart_leaves_no_connection_that_has_just_been_made_open():
     """What is left open is a ResourceWarning, which fails the test."""
     over = threading.Event()
 
@@ -113,7 +112,7 @@ def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_stop_closes_what_a_forked_process_has_a_copy_of(tls: bool) -> None:
+def test_a_stop_closes_what_a_forked_process_has_a_copy_of(tls):
     """A worker of a process pool, for example."""
     ca, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
@@ -136,7 +135,7 @@ def test_a_stop_closes_what_a_forked_process_has_a_copy_of(tls: bool) -> None:
     os.close(open_gate)
 
 
-def test_a_restarted_server_may_have_forgotten_its_runs(call: Any) -> None:
+def test_a_restarted_server_may_have_forgotten_its_runs(call):
     agent_id = call.server.register(lambda input, config, context: {}, name="mine")
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
     thread_id = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})["thread_id"]
@@ -151,7 +150,7 @@ def test_a_restarted_server_may_have_forgotten_its_runs(call: Any) -> None:
     assert call.output(call.run(agent_id))["type"] == "result"
 
 
-def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:
+def test_it_listens_at_ipv6(serve):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -162,7 +161,7 @@ def test_it_listens_at_ipv6(serve: Callable[..., Any]) -> None:
 
 
 @pytest.mark.slow
-def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(call: Any) -> None:
+def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(call):
     release = threading.Event()
 
     def deaf(input: Any, config: Any, context: Any) -> None:
@@ -179,7 +178,7 @@ def test_agents_that_cannot_be_stopped_are_reported_after_one_wait(call: Any) ->
     release.set()
 
 
-def test_an_agent_at_work_keeps_no_program_from_ending() -> None:
+def test_an_agent_at_work_keeps_no_program_from_ending():
     script = """
 import threading, urllib3
 from acp_client_v0_1.testing import LocalServer
@@ -220,13 +219,13 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
 )
-def test_a_wrong_argument_is_refused_by_name(wrong: dict[str, Any], words: str) -> None:
+def test_a_wrong_argument_is_refused_by_name(wrong, words):
     with pytest.raises(TypeError) as refused:
         LocalServer(**wrong)
     assert str(refused.value) == words
 
 
-def test_a_mistake_with_a_server_that_runs_changes_nothing(call: Any) -> None:
+def test_a_mistake_with_a_server_that_runs_changes_nothing(call):
     server = call.server
     with pytest.raises(TypeError, match=r"^pause: Input should be a valid number"):
         server.restart("0.1")
@@ -244,7 +243,7 @@ def test_a_mistake_with_a_server_that_runs_changes_nothing(call: Any) -> None:
     assert (len(server.faults), len(server.agents)) == (0, len(BUILTIN_AGENTS))
 
 
-def test_each_option_of_the_shell_command_is_explained_and_has_its_default() -> None:
+def test_each_option_of_the_shell_command_is_explained_and_has_its_default():
     parser = __main__._parser()
     helps = {action.help for action in parser._actions}
     assert all(helps) and len(helps) == len(parser._actions)
@@ -266,7 +265,7 @@ def alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 
 @pytest.mark.slow
-def test_the_fixtures_are_there_for_those_who_ask(alone: pytest.Pytester) -> None:
+def test_the_fixtures_are_there_for_those_who_ask(alone):
     plugin = "acp_client_v0_1.testing.pytest_plugin"
     conftest = alone.makeconftest(f'pytest_plugins = ["{plugin}"]')
     alone.makepyfile(
@@ -291,7 +290,7 @@ def test_the_fixtures_are_there_for_those_who_ask(alone: pytest.Pytester) -> Non
     alone.runpytest_subprocess("-p", "no:cacheprovider", "-p", plugin).assert_outcomes(passed=3)
 
 
-def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_says_so(monkeypatch):
     async def end_at_once(runner: uvicorn.Server, sockets: object = None) -> None:
         runner.should_exit = True
 
@@ -300,7 +299,7 @@ def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -
         LocalServer().start()
 
 
-def test_a_response_that_does_not_notice_the_end_is_cancelled() -> None:
+def test_a_response_that_does_not_notice_the_end_is_cancelled():
     cancelled = threading.Event()
 
     async def deaf(scope: Any, receive: Any, send: Any) -> None:
@@ -318,13 +317,13 @@ def test_a_response_that_does_not_notice_the_end_is_cancelled() -> None:
     assert cancelled.is_set()
 
 
-def test_a_block_timeout_is_never_longer_than_a_day() -> None:
+def test_a_block_timeout_is_never_longer_than_a_day():
     assert (block_seconds(None), block_seconds("007"), block_seconds("99999")) == (0, 7, 99999)
     assert (block_seconds("0" * 5000), block_seconds("0" * 5000 + "12345")) == (0, 12345)
     assert block_seconds("100000") == block_seconds("9" * 10_000) == 24 * 3600
 
 
-def test_the_newest_records_are_kept_up_to_a_number_and_a_size() -> None:
+def test_the_newest_records_are_kept_up_to_a_number_and_a_size():
     recent, mebibyte = Recent[str](), 1024 * 1024
     for _ in range(2):  # also once it is cleared
         recent.add("a", 30 * mebibyte)
@@ -345,7 +344,7 @@ POLLS = 100
 
 
 @pytest.mark.load
-def test_hundreds_of_runs_in_flight_are_found_polled_and_ended(call: Any) -> None:
+def test_hundreds_of_runs_in_flight_are_found_polled_and_ended(call):
     server, released = call.server, threading.Event()
 
     def worker(input: Any, config: Any, context: Any) -> Any:
@@ -410,7 +409,7 @@ WAYS = [
 ]
 
 
-def test_each_way_into_the_server_says_what_to_install() -> None:
+def test_each_way_into_the_server_says_what_to_install():
     pairs = [part for missing, module, _ in WAYS for part in (missing, module)]
     command = [sys.executable, "-c", BLOCKED, *pairs]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

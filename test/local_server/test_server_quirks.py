@@ -68,8 +68,8 @@ def read_events(stream: Any, count: int) -> list[tuple[str | None, int]]:
     ("event_ids", "ids"), [("run", "12456"), ("connection", "12123"), ("none", [None] * 5)]
 )
 def test_without_replay_what_happens_between_two_connections_is_lost(
-    quirky: Any, stepwise: Any, event_ids: str, ids: Any
-) -> None:
+    quirky, stepwise, event_ids, ids
+):
     call = quirky(event_ids=event_ids, replay=False)
     run_id = call.run(call.server.register(stepwise, name="stepwise"), streaming="custom")
     stepwise.emit()
@@ -89,7 +89,7 @@ def test_without_replay_what_happens_between_two_connections_is_lost(
     assert call("GET", f"/runs/{run_id}/stream").status == 204
 
 
-def test_searches_for_threads_and_agents_have_the_quirks_too(quirky: Any) -> None:
+def test_searches_for_threads_and_agents_have_the_quirks_too(quirky):
     wanted = {"agent_id": ECHO_AGENT_ID, "metadata": {"k": 1}}
     call = quirky(search_metadata="ignored")
     thread = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID})
@@ -111,9 +111,7 @@ def test_searches_for_threads_and_agents_have_the_quirks_too(quirky: Any) -> Non
     assert agent["agent_id"] == SLOW_AGENT_ID
 
 
-def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(
-    quirky: Any,
-) -> None:
+def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(quirky):
     call = quirky(one_run_id=True, output_once=True)
     runs = [call.run(SLOW_AGENT_ID, input={"seconds": 60}), call.run(APPROVAL_AGENT_ID)]
     assert {*runs} == {"00000000-0000-0000-0000-000000000000"} and len(call.server.runs) == 1
@@ -125,14 +123,14 @@ def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(
             call.ok("POST", f"/runs/{runs[0]}", {"approved": True})
 
 
-def test_agents_are_only_found_by_name_or_version(quirky: Any) -> None:
+def test_agents_are_only_found_by_name_or_version(quirky):
     call = quirky(agents_by_name=True)
     assert call("POST", "/agents/search", {"limit": 5}).status == 422
     assert len(call.ok("POST", "/agents/search", {"name": "echo"})) == 1
     assert len(call.ok("POST", "/agents/search", {"version": "1.0.0"})) == 5
 
 
-def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirky: Any) -> None:
+def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirky):
     call = quirky(comments_after_end=True)
     run_id = finished(call)
     for last_event_id, events in (("", 3), ("3", 0)):
@@ -160,18 +158,18 @@ def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirk
         (ValueError, "lacks", {"lacks": {"search_run": 501}}),
     ],
 )
-def test_a_quirk_that_cannot_be_is_refused_by_name(error: Any, name: str, fields: Any) -> None:
+def test_a_quirk_that_cannot_be_is_refused_by_name(error, name, fields):
     with pytest.raises(error, match=rf"^{name}\b"):
         Quirks(**fields)
 
 
-def test_a_server_that_is_not_bundled_is_refused() -> None:
+def test_a_server_that_is_not_bundled_is_refused():
     with pytest.raises(ValueError, match=r"^server: must be one of workflow-srv, acp-proxy"):
         Quirks.of("nginx")  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
-def test_a_restart_that_leaves_runs_pending(quirky: Any) -> None:
+def test_a_restart_that_leaves_runs_pending(quirky):
     call = quirky(on_restart="hangs")
     done, hung = finished(call), call.run(SLOW_AGENT_ID, input={"seconds": 0.9})
     call.server.restart(pause=0.3)
@@ -180,7 +178,7 @@ def test_a_restart_that_leaves_runs_pending(quirky: Any) -> None:
     assert call.ok("DELETE", f"/runs/{hung}")["status"] == "pending"
 
 
-def test_ids_that_are_no_uuids_are_refused(quirky: Any) -> None:
+def test_ids_that_are_no_uuids_are_refused(quirky):
     call = quirky(only_uuids=True)
     for wrong in ("1", f"{NOBODY}0"):
         assert call("GET", f"/runs/{wrong}").status == call("DELETE", "/threads/1").status == 422
@@ -190,7 +188,7 @@ def test_ids_that_are_no_uuids_are_refused(quirky: Any) -> None:
     assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID).upper()}").status == 404
 
 
-def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhooks_that_are_never_called(serve, monkeypatch):
     sent: list[Any] = []
     monkeypatch.setattr(Webhooks, "send", lambda self, url, run: sent.append(url))
     for quirks in (Quirks(webhooks=False), Quirks.of("workflow-srv"), Quirks()):
@@ -202,7 +200,7 @@ def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPa
 class TestRealServers:
     """The quirks of each hold together; test/doctor/test_quirks.py sees each of them alone."""
 
-    def test_what_the_proxy_says_of_a_run(self, serve: Any) -> None:
+    def test_what_the_proxy_says_of_a_run(self, serve):
         proxy = serve(quirks=Quirks.of("acp-proxy"))
         creation = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 0.4}, "metadata": {"a": 1}}
         created = proxy("POST", "/runs", creation)
@@ -218,7 +216,7 @@ class TestRealServers:
         deleted = proxy("DELETE", path)
         assert (deleted.status, deleted.body) == (200, b"")
 
-    def test_the_workflow_server_fails_what_is_held_and_forgets_it(self, serve: Any) -> None:
+    def test_the_workflow_server_fails_what_is_held_and_forgets_it(self, serve):
         def fails_late(input: Any, config: Any, context: Any) -> None:
             context.sleep(0.2)
             raise ValueError("no")
@@ -249,9 +247,7 @@ class TestRealServers:
             ("workflow-srv", "POST", "/runs", 422, UNFIT),
         ],
     )
-    def test_what_each_of_them_lacks_or_refuses(
-        self, serve: Any, real: Any, method: str, path: str, status: int, words: str
-    ) -> None:
+    def test_what_each_of_them_lacks_or_refuses(self, serve, real, method, path, status, words):
         call = serve(quirks=Quirks.of(real))
         response = call(method, path, {"name": "echo"} if method == "POST" else None)
         assert (response.status, response.body.decode()) == (status, words)
@@ -292,7 +288,7 @@ class TestRuns:
         """After that, a 404 is no longer one of a read replica."""
         set_timing(young=0.05)
 
-    def test_a_result_and_an_output_are_waited_for(self, at: At, quirks: Quirks) -> None:
+    def test_a_result_and_an_output_are_waited_for(self, at, quirks):
         _, slow = at(quirks, SLOW_AGENT_ID)
         run = slow.start({"seconds": 0.3})
         output = wait_for_run_output(slow.runs, run.run_id, timeout=10)
@@ -301,13 +297,13 @@ class TestRuns:
         assert slow.run({"seconds": 0.3}, timeout=10) == {"slept": 0.3}
 
     @pytest.mark.slow
-    def test_events_or_the_result(self, at: At, quirks: Quirks) -> None:
+    def test_events_or_the_result(self, at, quirks):
         run = at(quirks, COUNTER_AGENT_ID)[1].start({"interval": 0.05}, streaming="custom")
         events = [event.update or event.result for event in run.events(timeout=10)]
         assert events[-1] == {"count": 3, "of": 3}
         assert len(events) == (1 if "get_run_stream" in quirks.lacks else 3)
 
-    def test_a_batch(self, at: At, quirks: Quirks) -> None:
+    def test_a_batch(self, at, quirks):
         server, echo = at(quirks, ECHO_AGENT_ID)
         with echo.map([{"n": n} for n in range(6)], concurrency=3, timeout=10) as batch:
             assert sorted(item.result()["n"] for item in batch) == list(range(6))
@@ -316,13 +312,13 @@ class TestRuns:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("updated_at", ["seconds", "naive", "year 1"])
-def test_questions_are_answered_whatever_the_times_say(at: At, updated_at: Any) -> None:
+def test_questions_are_answered_whatever_the_times_say(at, updated_at):
     _, agent = at(Quirks(updated_at=updated_at), APPROVAL_AGENT_ID)
     result = agent.run({}, on_interrupt=lambda question: {"approved": True}, timeout=10)
     assert result["approved"] is True
 
 
-def test_a_run_that_failed_may_succeed_later(at: At) -> None:
+def test_a_run_that_failed_may_succeed_later(at):
     calls: list[int] = []
 
     def second_time_lucky(input: Any, config: Any, context: Any) -> dict[str, int]:
@@ -339,7 +335,7 @@ def test_a_run_that_failed_may_succeed_later(at: At) -> None:
     assert run.result(timeout=10) == {"calls": 2}
 
 
-def test_events_whose_ids_were_swallowed(at: At) -> None:
+def test_events_whose_ids_were_swallowed(at):
     _, agent = at(Quirks(bare_comments=True), COUNTER_AGENT_ID)
     events = agent.start({"interval": 0.12}, streaming="custom").events(timeout=10)
     assert [event.update and event.update["count"] for event in events] == [1, 2, 3]

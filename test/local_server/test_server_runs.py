@@ -20,7 +20,7 @@ from acp_client_v0_1.testing import (
 )
 
 
-def test_a_run_is_pending_with_its_creation_and_ends_in_success_with_its_result(call: Any) -> None:
+def test_a_run_is_pending_with_its_creation_and_ends_in_success_with_its_result(call):
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"k": "v"}, "extra": [1]}
     run = call.ok("POST", "/runs", creation)
     assert (run["status"], run["agent_id"]) == ("pending", ECHO_AGENT_ID)
@@ -35,7 +35,7 @@ def test_a_run_is_pending_with_its_creation_and_ends_in_success_with_its_result(
     assert ended["updated_at"] > ended["created_at"] == run["created_at"]
 
 
-def test_a_run_that_fails_has_an_error_as_output(call: Any) -> None:
+def test_a_run_that_fails_has_an_error_as_output(call):
     late = {"timeout": True, "description": "too late"}
     for input, status, errcode, description in (
         ({}, "error", 1, "this agent always fails"),
@@ -49,7 +49,7 @@ def test_a_run_that_fails_has_an_error_as_output(call: Any) -> None:
         assert call.server._store.run(run_id).times_called == 1  # nobody tries it again
 
 
-def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call: Any) -> None:
+def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call):
     run_id = call.run(APPROVAL_AGENT_ID, input={"action": "deploy"})
     interrupt = {"interrupt_type": "approval", "question": "May I deploy?", "action": "deploy"}
     assert call.output(run_id) == {"type": "interrupt", "interrupt": interrupt}
@@ -69,7 +69,7 @@ def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered_as_it_asks(call
 
 
 @pytest.mark.slow
-def test_a_pending_run_has_no_output_at_once_or_after_block_timeout(call: Any) -> None:
+def test_a_pending_run_has_no_output_at_once_or_after_block_timeout(call):
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     for query, seconds in (("", 0), ("?block_timeout=0", 0), ("?block_timeout=1", 1)):
         began = time.monotonic()
@@ -78,7 +78,7 @@ def test_a_pending_run_has_no_output_at_once_or_after_block_timeout(call: Any) -
         assert 0.95 * seconds <= time.monotonic() - began < seconds + 4
 
 
-def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
+def test_a_blocked_output_ends_when_the_run_does(call):
     began = time.monotonic()
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.3})
     response = call.ok("GET", f"/runs/{run_id}/output?block_timeout=99999999999999999999")
@@ -86,7 +86,7 @@ def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
     assert 0.3 <= time.monotonic() - began < 5
 
 
-def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call: Any) -> None:
+def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call):
     run_id = call.run(COUNTER_AGENT_ID, input={"count": 300, "interval": 0.1})
     responses: list[Any] = []
     path = f"/runs/{run_id}/output?block_timeout=20"
@@ -101,7 +101,7 @@ def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call: Any) -> None
     assert eventually(lambda: not any(run_id in thread.name for thread in threading.enumerate()), 5)
 
 
-def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(call: Any) -> None:
+def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(call):
     began, ends = threading.Event(), list[Any]()
 
     def work(input: Any, config: Any, context: Any) -> Any:
@@ -121,7 +121,7 @@ def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(call
     assert run_id in said and was_cancelled
 
 
-def test_an_unknown_id_is_404_and_named(call: Any) -> None:
+def test_an_unknown_id_is_404_and_named(call):
     of_runs = ("", "/output", "/output?block_timeout=1", "/stream", "/threadstate")
     asked: list[tuple[str, str, Any]] = [
         *(("GET", f"/runs/nobody{path}", None) for path in of_runs),
@@ -151,9 +151,7 @@ def test_an_unknown_id_is_404_and_named(call: Any) -> None:
         ("POST", ["GET /agents/search", "DELETE /threads/search"]),
     ],
 )
-def test_unknown_routes_and_methods_respond_with_a_json_string_too(
-    call: Any, allowed: str, requests: list[str]
-) -> None:
+def test_unknown_routes_and_methods_respond_with_a_json_string_too(call, allowed, requests):
     for request in requests:
         response = call(*request.split())
         assert response.status == (405 if allowed else 404), request
@@ -163,7 +161,7 @@ def test_unknown_routes_and_methods_respond_with_a_json_string_too(
 
 
 class TestSearch:
-    def test_pages_have_the_oldest_first_ten_by_default(self, call: Any) -> None:
+    def test_pages_have_the_oldest_first_ten_by_default(self, call):
         ids = [call.run(ECHO_AGENT_ID) for _ in range(12)]
         for page, found in (
             ({}, ids[:10]),
@@ -175,7 +173,7 @@ class TestSearch:
         ):
             assert [run["run_id"] for run in call.ok("POST", "/runs/search", page)] == found, page
 
-    def test_every_filter_must_match(self, call: Any) -> None:
+    def test_every_filter_must_match(self, call):
         red = call.run(ECHO_AGENT_ID, metadata={"colour": "red", "size": 1})
         blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1, "done": True})
         failed = call.run(FAILING_AGENT_ID, metadata={"colour": "red", "nested": {"a": [1]}})
@@ -208,7 +206,7 @@ def thread_of(call: Any, agent_id: str, **fields: Any) -> str:
     return thread_id
 
 
-def test_a_thread_of_an_agent_is_created_found_and_deleted_with_its_runs(call: Any) -> None:
+def test_a_thread_of_an_agent_is_created_found_and_deleted_with_its_runs(call):
     metadata = {"topic": "greetings"}
     created = call.ok("POST", "/threads", {"agent_id": APPROVAL_AGENT_ID, "metadata": metadata})
     assert set(created) == {"thread_id", "agent_id", "metadata"}
@@ -227,7 +225,7 @@ def test_a_thread_of_an_agent_is_created_found_and_deleted_with_its_runs(call: A
     assert call("GET", f"/runs/{run_id}").status == 404
 
 
-def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(call: Any) -> None:
+def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(call):
     thread_id = thread_of(call, ECHO_AGENT_ID)
     runs = []
     for turn in (1, 2):
@@ -243,14 +241,14 @@ def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(ca
         assert state == {"turns": turn, "last_input": {"turn": turn}}
 
 
-def test_a_run_without_a_thread_has_no_thread_state(call: Any) -> None:
+def test_a_run_without_a_thread_has_no_thread_state(call):
     alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
     call.output(alone)
     refused = call("GET", f"/runs/{alone}/threadstate")
     assert (refused.status, refused.json) == (409, "the run has no thread")
 
 
-def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call: Any) -> None:
+def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call):
     first, second = (call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID}) for _ in range(2))
     assert first["thread_id"] != second["thread_id"]
     assert "thread_id" not in first["creation"]
@@ -263,7 +261,7 @@ def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call:
     assert "thread_id" not in call.ok("POST", "/runs", {"agent_id": APPROVAL_AGENT_ID})
 
 
-def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call: Any) -> None:
+def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call):
     thread_id = thread_of(call, SLOW_AGENT_ID)
     creation = {"agent_id": SLOW_AGENT_ID, "thread_id": thread_id, "input": {"seconds": 30}}
     run_id = call.ok("POST", "/runs", creation)["run_id"]
@@ -274,7 +272,7 @@ def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call: Any) -> No
     call.ok("POST", "/runs", creation)
 
 
-def test_an_interrupted_run_has_no_thread_state_and_waits_for_others(call: Any) -> None:
+def test_an_interrupted_run_has_no_thread_state_and_waits_for_others(call):
     thread_id = thread_of(call, APPROVAL_AGENT_ID)
     first = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
     call.output(first)
@@ -286,7 +284,7 @@ def test_an_interrupted_run_has_no_thread_state_and_waits_for_others(call: Any) 
     assert call.ok("POST", f"/runs/{first}", {"approved": True})["status"] == "pending"
 
 
-def test_the_search_for_threads_filters_and_pages(call: Any) -> None:
+def test_the_search_for_threads_filters_and_pages(call):
     ids = [
         thread_of(call, ECHO_AGENT_ID, metadata={"topic": "a"}),
         thread_of(call, ECHO_AGENT_ID),
@@ -307,7 +305,7 @@ def test_the_search_for_threads_filters_and_pages(call: Any) -> None:
 FAST = {"count": 3, "interval": 0}
 
 
-def test_mode_custom_sends_updates_and_replay_starts_after_the_last_event_id(call: Any) -> None:
+def test_mode_custom_sends_updates_and_replay_starts_after_the_last_event_id(call):
     run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="custom")
     events = call.events(run_id)
     assert [event["id"] for event in events] == ["1", "2", "3"]
@@ -326,7 +324,7 @@ def test_mode_custom_sends_updates_and_replay_starts_after_the_last_event_id(cal
     assert (response.status, response.body) == (204, b"")
 
 
-def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
+def test_mode_result_sends_partial_results_and_the_final_one(call):
     run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="result")
     payloads = [event["data"] for event in call.events(run_id)]
     assert {payload["type"] for payload in payloads} == {"result"}
@@ -338,7 +336,7 @@ def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
     assert headers["cache-control"] == "no-store"
 
 
-def test_where_there_is_nothing_to_stream_the_response_is_204(call: Any) -> None:
+def test_where_there_is_nothing_to_stream_the_response_is_204(call):
     unstreamed = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     failed = call.run(FAILING_AGENT_ID, streaming="result")
     asking = call.run(APPROVAL_AGENT_ID, streaming="result")
@@ -348,7 +346,7 @@ def test_where_there_is_nothing_to_stream_the_response_is_204(call: Any) -> None
         assert call("GET", f"/runs/{run_id}/stream").status == 204
 
 
-def test_events_leave_when_they_happen_and_the_end_follows(call: Any, stepwise: Any) -> None:
+def test_events_leave_when_they_happen_and_the_end_follows(call, stepwise):
     run_id = call.run(call.server.register(stepwise, name="stepwise"), streaming="custom")
     response = call.stream(run_id)
     for number in range(1, 7):

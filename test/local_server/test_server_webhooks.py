@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import urllib3
@@ -28,7 +27,7 @@ def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
     return server.webhooks
 
 
-def test_every_change_of_the_status_is_posted(call: Any, receiver: SocketServer) -> None:
+def test_every_change_of_the_status_is_posted(call, receiver):
     run_id = call.run(APPROVAL_AGENT_ID, webhook=f"{receiver.url}/hook?from=acp")
     call.output(run_id)
     call.ok("POST", f"/runs/{run_id}", {"approved": True})
@@ -43,7 +42,7 @@ def test_every_change_of_the_status_is_posted(call: Any, receiver: SocketServer)
     assert runs[-1] == call.ok("GET", f"/runs/{run_id}")
 
 
-def test_a_redirect_is_not_followed(call: Any, receiver: SocketServer) -> None:
+def test_a_redirect_is_not_followed(call, receiver):
     with LocalServer() as elsewhere:
         elsewhere.fail_next(307, redirect=receiver.url)
         call.run(ECHO_AGENT_ID, webhook=elsewhere.url)
@@ -59,23 +58,21 @@ def test_a_redirect_is_not_followed(call: Any, receiver: SocketServer) -> None:
         ("http://127.0.0.1:1/", "ConnectionRefusedError: [Errno "),
     ],
 )
-def test_what_cannot_be_reached_is_recorded(call: Any, webhook: str, error: str) -> None:
+def test_what_cannot_be_reached_is_recorded(call, webhook, error):
     call.run(ECHO_AGENT_ID, webhook=webhook)
     (delivery,) = deliveries(call.server, 1)
     assert delivery.status is None
     assert error in str(delivery.error)
 
 
-def test_user_information_is_refused_without_advice_about_settings(call: Any) -> None:
+def test_user_information_is_refused_without_advice_about_settings(call):
     refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": "http://me:p@h/"})
     assert "must not contain user information" in str(refused.body), refused.body
     assert "set username" not in str(refused.body)
 
 
 @pytest.mark.parametrize("key", [None, ("x-api-key", "k")])
-def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
-    serve: Any, receiver: SocketServer, key: tuple[str, str] | None
-) -> None:
+def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(serve, receiver, key):
     creation = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
     call = serve(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"])
     call.url = f"http://127.0.0.1:{call.server.port}"
@@ -92,7 +89,7 @@ http://[
 """
 
 
-def test_what_is_no_http_url_is_refused(call: Any) -> None:
+def test_what_is_no_http_url_is_refused(call):
     with_spaces = ("", "not a url", "http://127.0.0.1/a b", "http://127.0.0.1/\n")
     for webhook in (*with_spaces, *NO_URLS.split()):
         refused = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "webhook": webhook})
@@ -102,7 +99,7 @@ def test_what_is_no_http_url_is_refused(call: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(call: Any) -> None:
+def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(call):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         call_url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         began = time.monotonic()
@@ -112,7 +109,7 @@ def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(call: Any) -> None:
         assert time.monotonic() - began < 4
 
 
-def test_a_server_that_is_used_again_sends_again(receiver: SocketServer) -> None:
+def test_a_server_that_is_used_again_sends_again(receiver):
     server = LocalServer()
     for count in (1, 2):
         with server:

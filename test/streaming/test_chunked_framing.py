@@ -16,7 +16,7 @@ from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1._http.parse import BadFraming, Framing, final_head, framing_of
-from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, TransportException
+from acp_client_v0_1.exceptions import ConnectionException, ProtocolException
 from acp_client_v0_1.streaming import StreamInterrupted
 
 CHUNKED = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -47,7 +47,7 @@ def pieces_of(script: bytes, *, cut: int) -> list[bytes]:
 
 @pytest.mark.parametrize("largest", [1, 40, 4_000, 70_000])
 @pytest.mark.parametrize("last", [LAST, b"00\r\n\r\n", b"0;end\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"])
-def test_every_way_of_writing_chunks(largest: int, last: bytes) -> None:
+def test_every_way_of_writing_chunks(largest, last):
     rng = random.Random(f"{last!r} {largest}")
     body = rng.randbytes(min(200_000, 1_000 * largest))
     script, begin = CHUNKED, 0
@@ -61,7 +61,7 @@ def test_every_way_of_writing_chunks(largest: int, last: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [*range(1, 8), 1_000_000])
-def test_chunks_cut_anywhere_whose_data_may_look_like_framing(cut: int) -> None:
+def test_chunks_cut_anywhere_whose_data_may_look_like_framing(cut):
     lengths = [b"%d" % number * number for number in range(1, 12)]
     framing = [b"data: 0\n\n", b"\r\n0\r\n\r\n", b"5\r\nabcde\r\n", b"\n0\r\n"]
     data = [*lengths, *framing * 3]
@@ -70,7 +70,7 @@ def test_chunks_cut_anywhere_whose_data_may_look_like_framing(cut: int) -> None:
 
 
 @pytest.mark.parametrize("size", range(MOST - 12, MOST + 3))
-def test_chunks_around_the_end_of_the_buffer(size: int) -> None:
+def test_chunks_around_the_end_of_the_buffer(size):
     # The size of the second chunk, its line ends and its data come to lie across that end.
     body = b"x" * size + b"y" * 10 + b"z" * MOST
     script = CHUNKED + chunk(b"x" * size) + chunk(b"y" * 10) + chunk(b"z" * MOST) + LAST
@@ -99,9 +99,7 @@ MISSING_ENDS = {
 
 @pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
 @pytest.mark.parametrize(("rest", "end", "cause"), BROKEN.values(), ids=BROKEN)
-def test_events_before_a_fault_are_out_and_it_is_no_clean_end(
-    rest: bytes, end: str, cause: type[TransportException], together: bool
-) -> None:
+def test_events_before_a_fault_are_out_and_it_is_no_clean_end(rest, end, cause, together):
     events = chunk(b"id: 1\ndata: a\n\n") + chunk(b"id: 2\ndata: b\n\n")
     steps = [CHUNKED + events + rest, end] if together else [CHUNKED, events, 0.05, rest, end]
     with SocketServer(steps) as server, ApiClient(Configuration(host=server.url)) as client:
@@ -114,7 +112,7 @@ def test_events_before_a_fault_are_out_and_it_is_no_clean_end(
 
 
 @pytest.mark.parametrize(("chunk_without_end", "found"), MISSING_ENDS.values(), ids=MISSING_ENDS)
-def test_data_that_does_not_end_with_its_chunk(chunk_without_end: bytes, found: str) -> None:
+def test_data_that_does_not_end_with_its_chunk(chunk_without_end, found):
     # If the two bytes went unseen, the rest of each of these would be read as well-framed.
     steps = [CHUNKED, chunk_without_end + b"3\r\ndef\r\n0\r\n\r\n", CLOSE]
     with talking(steps) as (client, server):
@@ -138,7 +136,7 @@ def framing_of_chunks() -> Framing:
 
 @pytest.mark.parametrize("before", [b"", b"1\r\nx\r\n", b"0\r\n"], ids=["first", "next", "trailer"])
 @pytest.mark.parametrize("cut", [4_000, 8_192, 10_000])
-def test_a_line_has_8_192_bytes_at_most(before: bytes, cut: int) -> None:
+def test_a_line_has_8_192_bytes_at_most(before, cut):
     for length, fits in ((8_192, True), (8_193, False)):
         framing, line = framing_of_chunks(), b"1;".ljust(length - 2, b"a") + b"\r\n"
         framing.take(before)
@@ -153,8 +151,8 @@ def test_a_line_has_8_192_bytes_at_most(before: bytes, cut: int) -> None:
     ids=["one line", "lines that repeat", "64 bytes", "65 bytes"],
 )
 def test_small_chunks_that_come_together_cost_three_calls_each_unless_their_lines_are_long(
-    lines: int, width: int, quick: bool
-) -> None:
+    lines, width, quick
+):
     data = b"".join(b"1;%0*d\r\nx\r\n" % (width, number % lines) for number in range(1_000))
     framing = framing_of_chunks()
     framing.take(data)
@@ -163,7 +161,7 @@ def test_small_chunks_that_come_together_cost_three_calls_each_unless_their_line
     assert (calls.count < 3_100) is quick
 
 
-def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
+def test_lines_of_chunks_that_never_repeat_are_not_all_kept():
     framing = framing_of_chunks()
     with Memory() as memory:
         for start in range(0, 5_000, 1_000):
@@ -172,7 +170,7 @@ def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
     assert memory.kept < 130_000
 
 
-def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:
+def test_urllib3s_response_gives_chunks_when_they_have_come():
     gates = [Gate() for _ in range(4)]
     responses = [[CHUNKED, chunk(b"one"), gate, chunk(b"two"), LAST] for gate in gates]
     gates[-1].open()

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from support.parts import NothingYet
 
 from acp_client_v0_1.exceptions import (
-    ApiException,
     ApiValueError,
     ConnectionException,
     ProtocolException,
@@ -80,7 +79,7 @@ def numbers(*values: int) -> bytes:
     return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
 
 
-def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
+def test_events_come_one_by_one_and_the_end_frees_the_connection():
     stream = stream_of(numbers(1, 2), numbers(3))
     assert (next(stream), response_of(stream).reads) == (1, 1)
     assert (next(stream), response_of(stream).reads) == (2, 1)
@@ -90,7 +89,7 @@ def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
     assert response_of(stream).closes == 1
 
 
-def test_skipped_events_are_only_raw() -> None:
+def test_skipped_events_are_only_raw():
     pieces = b"event: other\ndata: x\nid: 1\n\ndata: 2\n\n"
     assert list(stream_of(pieces)) == [2]
     assert list(stream_of(pieces).raw_events()) == [
@@ -99,7 +98,7 @@ def test_skipped_events_are_only_raw() -> None:
     ]
 
 
-def test_pieces_without_an_event_are_passed_over() -> None:
+def test_pieces_without_an_event_are_passed_over():
     unfinished = (b": only\n\n", b"data: unfinished\n")
     for pieces in ((), (b"",), unfinished):
         assert list(stream_of(*pieces)) == []
@@ -107,7 +106,7 @@ def test_pieces_without_an_event_are_passed_over() -> None:
     assert list(stream) == [1] and stream.closed
 
 
-def test_what_the_response_says() -> None:
+def test_what_the_response_says():
     stream = stream_of()
     assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
     assert repr(stream) == "<EventStream open, status 200, last id ''>"
@@ -118,7 +117,7 @@ def test_what_the_response_says() -> None:
     assert (response_of(stream).closes, response_of(stream).aborts) == (1, 0)
 
 
-def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
+def test_the_last_event_id_is_that_of_what_was_handed_out():
     stream = stream_of(numbers(1, 2) + b"data: 3\n\nid: 4\n\n")
     seen = [stream.last_event_id]
     for _ in stream:
@@ -127,7 +126,7 @@ def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
     assert stream.last_event_id == "4"  # a block with an id alone sets it, too
 
 
-def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
+def test_close_drops_what_was_read_ahead_and_closes_once():
     stream = stream_of(numbers(1, 2, 3), numbers(4))
     raw = stream.raw_events()
     assert [next(stream), next(raw).data] == [1, "2"]
@@ -139,7 +138,7 @@ def test_close_drops_what_was_read_ahead_and_closes_once() -> None:
     assert response_of(stream).closes == 1
 
 
-def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection() -> None:
+def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection():
     class Silent(FakeResponse):
         def read_available(self, *, wait: float | None = None) -> bytes:
             stream.close()
@@ -150,7 +149,7 @@ def test_a_close_at_the_end_of_a_timed_wait_frees_the_connection() -> None:
     assert (response_of(stream).aborts, response_of(stream).closes) == (1, 1)
 
 
-def test_an_interrupt_from_the_keyboard() -> None:
+def test_an_interrupt_from_the_keyboard():
     stream = stream_of(numbers(1), KeyboardInterrupt())
     assert next(stream) == 1
     with pytest.raises(KeyboardInterrupt):
@@ -158,7 +157,7 @@ def test_an_interrupt_from_the_keyboard() -> None:
     assert (stream.closed, response_of(stream).closes) == (True, 1)
 
 
-def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
+def test_a_stream_that_is_over_does_not_look_like_an_empty_one():
     exhausted, closed = stream_of(numbers(1)), stream_of(numbers(1))
     failed = stream_of(numbers(1), ConnectionException(reason="reset"))
     assert list(exhausted) == [1]
@@ -174,7 +173,7 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one() -> None:
                 attempt(stream)
 
 
-def test_an_event_that_cannot_be_decoded() -> None:
+def test_an_event_that_cannot_be_decoded():
     data = "{oh".ljust(100_000, "x")
     bad = f"id: x\nevent: e\ndata: {data}\n\n".encode()
     stream = stream_of(numbers(1) + bad + numbers(3))
@@ -194,7 +193,7 @@ def test_an_event_that_cannot_be_decoded() -> None:
     assert list(stream) == [3]
 
 
-def test_another_error_of_the_decoder_is_not_hidden() -> None:
+def test_another_error_of_the_decoder_is_not_hidden():
     def decode(event: ServerSentEvent) -> object:
         raise LookupError(event.data)
 
@@ -213,7 +212,7 @@ def test_another_error_of_the_decoder_is_not_hidden() -> None:
     ],
     ids=lambda cause: type(cause).__name__,
 )
-def test_a_dying_connection(cause: ApiException) -> None:
+def test_a_dying_connection(cause):
     stream = stream_of(numbers(1, 2) + b"data: unfin", cause)
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(StreamInterrupted) as caught:
@@ -226,7 +225,7 @@ def test_a_dying_connection(cause: ApiException) -> None:
     assert stream.last_event_id == "2"
 
 
-def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None:
+def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event():
     waits: list[float] = []
 
     class Comments(FakeResponse):
@@ -270,7 +269,7 @@ def event(data: object, name: str = "agent_event", id: str = "7") -> ServerSentE
         ({**UPDATE, "update": {}}, CustomRunResultUpdate),
     ],
 )
-def test_equal_to_the_models_own_reading(data: dict[str, object], kind: type) -> None:
+def test_equal_to_the_models_own_reading(data, kind):
     decoded = decode(event(data))
     expected = RunOutputStream.from_dict({"id": "7", "event": "agent_event", "data": data})
     assert isinstance(decoded, RunOutputStream)
@@ -282,7 +281,7 @@ def test_equal_to_the_models_own_reading(data: dict[str, object], kind: type) ->
     assert decoded.model_extra == expected.model_extra
 
 
-def test_the_result_is_a_whole_model_and_shares_nothing_with_another() -> None:
+def test_the_result_is_a_whole_model_and_shares_nothing_with_another():
     decoded, other = decode(event(RESULT)), decode(event(RESULT))
     assert decoded is not None and other is not None
     for copied in (copy.deepcopy(decoded), pickle.loads(pickle.dumps(decoded))):
@@ -295,7 +294,7 @@ def test_the_result_is_a_whole_model_and_shares_nothing_with_another() -> None:
         decoded.id = 8  # type: ignore[assignment]
 
 
-def test_only_events_of_the_contract_are_decoded() -> None:
+def test_only_events_of_the_contract_are_decoded():
     unnamed = decode(event(RESULT, name="message"))
     assert unnamed is not None
     assert unnamed.event == "agent_event"
@@ -322,7 +321,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD.keys())
-def test_what_does_not_fit(data: object, reason: str) -> None:
+def test_what_does_not_fit(data, reason):
     line = f"data: {event(data).data}\n\n".encode()
     response: Any = SimpleNamespace(
         status=200, headers={}, method="GET", url="http://h/", close=print,

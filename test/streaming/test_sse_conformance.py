@@ -182,7 +182,7 @@ def outcome(chunks: Iterable[bytes]) -> Outcome:
     return tuple(events), parser.last_event_id, parser.retry
 
 
-def test_streams_are_parsed_alike_byte_by_byte_and_at_every_split_point() -> None:
+def test_streams_are_parsed_alike_byte_by_byte_and_at_every_split_point():
     for name, stream, expected in CASES:
         assert outcome(map(bytes, zip(stream))) == expected, name
         for split in range(len(stream) + 1):
@@ -254,7 +254,7 @@ BLOCKS = [
 ]
 
 
-def test_a_block_between_those_of_another_shape_equals_the_reference() -> None:
+def test_a_block_between_those_of_another_shape_equals_the_reference():
     for shape in BLOCKS:
         for other in BLOCKS:
             check(shape * 2 + other + shape, [1000])
@@ -263,7 +263,7 @@ def test_a_block_between_those_of_another_shape_equals_the_reference() -> None:
 @pytest.mark.slow
 @settings(steady, max_examples=400)
 @given(stream=streams, sizes=chunk_sizes)
-def test_events_ids_and_retry_equal_the_reference(stream: bytes, sizes: list[int]) -> None:
+def test_events_ids_and_retry_equal_the_reference(stream, sizes):
     check(stream, sizes)
 
 
@@ -273,5 +273,5 @@ def test_events_ids_and_retry_equal_the_reference(stream: bytes, sizes: list[int
     count=st.integers(2, 12),
     sizes=chunk_sizes,
 )
-def test_repeated_blocks_equal_the_reference(shape: bytes, count: int, sizes: list[int]) -> None:
+def test_repeated_blocks_equal_the_reference(shape, count, sizes):
     check((shape + b"\n\n") * count, sizes)

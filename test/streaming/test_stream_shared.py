@@ -50,7 +50,7 @@ def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
     return [event.id for event in of]
 
 
-def test_typed_and_raw_iterations_share_the_events() -> None:
+def test_typed_and_raw_iterations_share_the_events():
     batches = events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b"")
     with stream_of(*batches) as (stream, _):
         raw = stream.raw_events()
@@ -76,14 +76,14 @@ def being_read() -> Iterator[Stream]:
 
 
 @pytest.mark.parametrize("iterate", [next, list, lambda stream: list(stream.raw_events())])
-def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[Any], Any]) -> None:
+def test_a_second_thread_is_refused_and_the_first_reads_on(iterate):
     words = "the stream is read by another thread"
     with being_read() as stream, pytest.raises(ApiValueError, match=words):
         iterate(stream)
 
 
 @pytest.mark.slow
-def test_events_before_a_close_by_another_thread_are_whole_and_in_order() -> None:
+def test_events_before_a_close_by_another_thread_are_whole_and_in_order():
     steps = [CHUNKED, *map(events, range(50)), STALL]
     with serving(steps) as (_, client), ThreadPoolExecutor(1) as pool:
         for after in range(100):
@@ -112,9 +112,7 @@ def alarm(handler: Callable[[], object], seconds: float = 0.5) -> Iterator[None]
 
 
 @pytest.mark.parametrize("iterate", [iter, Stream.raw_events])
-def test_a_signals_handler_may_close_what_it_interrupts_and_look_what_is_left(
-    iterate: Callable[[Stream], Iterator[ServerSentEvent]],
-) -> None:
+def test_a_signals_handler_may_close_what_it_interrupts_and_look_what_is_left(iterate):
     left: list[object] = []
     with stream_of(events(1, 2), STALL) as (stream, server):
 
@@ -132,7 +130,7 @@ def test_a_signals_handler_may_close_what_it_interrupts_and_look_what_is_left(
         assert eventually(lambda: server.still_open == 0)
 
 
-def test_an_error_of_a_signals_handler_closes_the_connection() -> None:
+def test_an_error_of_a_signals_handler_closes_the_connection():
     class Stop(Exception):
         pass
 
@@ -146,7 +144,7 @@ def test_an_error_of_a_signals_handler_closes_the_connection() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
+def test_an_interrupt_anywhere_in_close_stops_no_other_thread():
     number, interrupted = 0, True
     while interrupted:
         number += 1
@@ -163,7 +161,7 @@ def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
     assert number > 30
 
 
-def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
+def test_close_at_any_moment_of_a_read_hands_out_nothing_more():
     number, closes = 0, True
     while closes:
         number += 1
@@ -179,7 +177,7 @@ def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
     assert number > 30
 
 
-def test_a_stream_in_a_cycle_closes_its_connection() -> None:
+def test_a_stream_in_a_cycle_closes_its_connection():
     def forget(stream: Stream) -> None:
         try:
             for _ in stream:
@@ -205,7 +203,7 @@ def test_a_stream_in_a_cycle_closes_its_connection() -> None:
     assert [str(warning.message) for warning in caught] == []
 
 
-def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
+def test_a_stream_that_cannot_be_made_closes_its_connection():
     with talking([CHUNKED, events(1), STALL]) as (client, server):
         with pytest.raises(ApiValueError):
             EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
@@ -213,7 +211,7 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
         assert eventually(lambda: server.still_open == 0)
 
 
-def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile() -> None:
+def test_a_child_leaves_the_stream_to_its_parent_which_reads_it_meanwhile():
     with being_read() as stream:
 
         def read() -> None:

@@ -91,7 +91,7 @@ FRAMINGS: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize(("first", "second"), FRAMINGS.values(), ids=FRAMINGS)
-def test_the_first_event_before_the_second_is_sent(first: bytes, second: bytes) -> None:
+def test_the_first_event_before_the_second_is_sent(first, second):
     gate = Gate()
     with streaming([first, gate, second]) as (runs, _):
         stream = runs.get_run_stream("r")
@@ -101,7 +101,7 @@ def test_the_first_event_before_the_second_is_sent(first: bytes, second: bytes) 
         assert stream.closed
 
 
-def test_an_event_over_the_clients_limit_is_not_waited_for() -> None:
+def test_an_event_over_the_clients_limit_is_not_waited_for():
     script = [CHUNKED, chunk(ONE + b"data: " + b"x" * 5000), STALL]
     with streaming(script, max_event_bytes=2000) as (runs, _):
         stream = runs.get_run_stream("r", _request_timeout=5)
@@ -137,9 +137,7 @@ def forget(stream: Stream) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
-    leave: Callable[[Stream], object], end: Any, idle: int
-) -> None:
+def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(leave, end, idle):
     with streaming([CHUNKED + chunk(ONE + TWO), end]) as (runs, server):
         for made in range(1, 4):
             leave(runs.get_run_stream("r"))
@@ -158,7 +156,7 @@ def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
     ],
     ids=["silence", "comments until the deadline", "an unfinished line until the deadline"],
 )
-def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: Any) -> None:
+def test_a_stream_without_another_event_ends_in_time(steps, timeout):
     with streaming([CHUNKED + chunk(ONE), *steps]) as (runs, server):
         with Stopwatch() as clock:
             stream = runs.get_run_stream("r", _request_timeout=timeout)
@@ -174,7 +172,7 @@ def test_a_stream_without_another_event_ends_in_time(steps: list[Any], timeout: 
     ("body", "content_type"),
     [(b"<html>Log in</html>", "text/html"), (event(1), "text/event-streaming"), (event(1), "")],
 )
-def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
+def test_a_wrong_content_type(body, content_type):
     script = response(body, content_type=content_type)
     with streaming(script, IDLE) as (runs, _):
         with pytest.raises(ResponseDecodeError) as caught:
@@ -184,7 +182,7 @@ def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
         runs.search_runs({})
 
 
-def test_a_content_type_in_any_case_and_with_parameters() -> None:
+def test_a_content_type_in_any_case_and_with_parameters():
     # The charset says nothing: an event stream is UTF-8 (9.2.5).
     kind = "Text/Event-Stream;charset=latin-1"
     with streaming(response("data: é\n\n".encode(), content_type=kind)) as (runs, _):
@@ -217,7 +215,7 @@ UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
         *((200, name) for name in UNENDING if "never" not in name),
     ],
 )
-def test_an_unexpected_response_without_an_end(status: int, name: str) -> None:
+def test_an_unexpected_response_without_an_end(status, name):
     steps, kept = UNENDING[name]
     error = NotFoundException if status == 404 else ResponseDecodeError
     with streaming(steps(status), retries=False) as (runs, server):
@@ -232,7 +230,7 @@ def test_an_unexpected_response_without_an_end(status: int, name: str) -> None:
         assert eventually(lambda: server.still_open == 0)
 
 
-def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
+def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream():
     with (
         streaming([head(content_length="9"), CLOSE]) as (runs, _),
         pytest.raises(ResponseDecodeError, match="no content type"),
@@ -252,7 +250,7 @@ def within(stream: Stream, seconds: float) -> str | None:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
+def test_giving_up_a_wait_loses_nothing(packed):
     begin, end = (GZIPPED[0][:9], GZIPPED[0][9:]) if packed else (ONE[:20], ONE[20:])
     coding = {"content_encoding": "gzip"} if packed else {}
     opening = head(content_type=EVENT_STREAM, transfer_encoding="chunked", **coding)
@@ -270,7 +268,7 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
 
 
 @pytest.mark.parametrize("event_id", ["é-1", "✓", "1", "a b", "\x7f\x85x", "😀"])
-def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
+def test_last_event_id_goes_back_as_the_bytes_that_came(event_id):
     events = b"id: " + event_id.encode() + b"\n" + ONE.split(b"\n", 1)[1]
     with streaming(chunked(events)) as (runs, server):
         with runs.get_run_stream("r") as stream:

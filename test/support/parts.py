@@ -5,8 +5,6 @@ Whatever a user can see is tested by public names. If one of these parts moves, 
 
 # ruff: noqa: F401
 
-from __future__ import annotations
-
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
