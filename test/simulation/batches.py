@@ -14,31 +14,20 @@ from threading import Event
 from typing import Any
 
 from simulation.threads import VirtualThreads, never
-from simulation.world import Fault, Schedule, SimulatedRun, World, client_of
+from simulation.world import (
+    CREATE,
+    OUTPUT,
+    Fault,
+    Schedule,
+    SimulatedRun,
+    Trouble,
+    World,
+    client_of,
+)
 from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, BatchItem, Run, RunSearchRequest
 from acp_client_v0_1.exceptions import ApiException, ConnectionException, RunWaitTimeout
-
-CREATE, SEARCH, AGENT = "POST /runs", "POST /runs/search", "GET /agents/{agent_id}"
-LOOK, OUTPUT = "GET /runs/{run_id}", "GET /runs/{run_id}/output"
-ANSWER, DELETE = "POST /runs/{run_id}", "DELETE /runs/{run_id}"
-ALL = (CREATE, SEARCH, AGENT, LOOK, OUTPUT, ANSWER)
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A time in which requests of some kinds have a fault, those of all inputs or of one."""
-
-    fault: Fault
-    names: tuple[str, ...] = ALL
-    of: int | None = None
-    begins: float = 0.0  # seconds from the first request
-    lasts: float = math.inf
-
-    def hits(self, name: str, of: int | None, since: float) -> bool:
-        here = name in self.names and self.of in (None, of)
-        return here and self.begins <= since < self.begins + self.lasts
 
 
 @dataclass(frozen=True)
@@ -82,9 +71,10 @@ class BatchWorld(World):
         limit: Limit | None = None,
     ) -> None:
         self.threads = VirtualThreads(rng)
-        super().__init__(schedule or Schedule({}), rng)
+        schedule = schedule or Schedule({})
+        super().__init__(Schedule(schedule.faults, (*troubles, *schedule.troubles)), rng)
         self.plan = {"questions": 0, "step": 1.0, "ends_in": "success", "updates": []}
-        self.troubles, self.limit = troubles, limit
+        self.limit = limit
         self.cut: tuple[float, int] | None = None  # held polls, by a proxy: seconds and status
         self.plans: dict[int, dict[str, Any]] = {}  # of some inputs
         self.hung_up = False  # by the client
@@ -151,16 +141,16 @@ class BatchWorld(World):
         return super()._status(status, name, retry_after)
 
     def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
-        since = self.now - self.began
         if self.limit is not None:
             if self.now - self._passed < 1 / self.limit.rate - 1e-9:
                 return self.limit.fault
             self._passed = self.now
-        of = arguments[0].input["n"] if name == CREATE else None
+        return super()._fault(number, name, arguments)
+
+    def _input(self, name: str, arguments: Any) -> int | None:
         if "{run_id}" in name:
-            of = self._number(arguments[0])
-        found = (each.fault for each in self.troubles if each.hits(name, of, since))
-        return next(found, None) or super()._fault(number, name, arguments)
+            return self._number(arguments[0])
+        return arguments[0].input["n"] if name == CREATE else None
 
     def _create(self, creation: Any) -> Run:
         usual, self.plan = self.plan, {**self.plan, **self.plans.get(creation.input["n"], {})}
@@ -184,7 +174,7 @@ class BatchWorld(World):
 
     def recover(self) -> None:
         """End all that fails."""
-        self.schedule, self.troubles, self.limit, self.cut = Schedule({}), (), None, None
+        self.schedule, self.limit, self.cut = Schedule({}), None, None
 
     def made(self) -> Counter[int]:
         """How many runs were made for each input."""

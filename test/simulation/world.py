@@ -58,23 +58,33 @@ class Fault:
     lag: float = 0.0  # seconds for which a replica does not know a run after its create
 
 
+CREATE, SEARCH, AGENT = "POST /runs", "POST /runs/search", "GET /agents/{agent_id}"
+LOOK, OUTPUT = "GET /runs/{run_id}", "GET /runs/{run_id}/output"
+ANSWER, DELETE = "POST /runs/{run_id}", "DELETE /runs/{run_id}"
+ALL = (CREATE, SEARCH, AGENT, LOOK, OUTPUT, ANSWER)
+EVERY = (*ALL, DELETE, "GET /runs/{run_id}/stream")
+
+
 @dataclass(frozen=True)
-class Storm:
-    """A time in which a share of all requests has the same fault, none of them carried out.
+class Trouble:
+    """A time in which a share of the requests of some kinds, of all inputs or of one, has a fault.
 
     A server that hangs; a proxy without its server, 502 to everything; or a server that sheds load,
     503 to a part, without a Retry-After.
     """
 
-    begins: float  # seconds from the first request
-    lasts: float
-    share: float
     fault: Fault
+    names: tuple[str, ...] = ALL
+    of: int | None = None
+    begins: float = 0.0  # seconds from the first request
+    lasts: float = math.inf
+    share: float = 1.0
 
-    def hits(self, number: int, since: float) -> bool:
+    def hits(self, number: int, name: str, of: int | None, since: float) -> bool:
         """Tell whether a request has its fault, at so many seconds from the first request."""
-        share = random.Random(number).random() < self.share
-        return share and self.begins <= since < self.begins + self.lasts
+        here = name in self.names and self.of in (None, of)
+        now = self.begins <= since < self.begins + self.lasts
+        return here and now and (self.share == 1 or random.Random(number).random() < self.share)
 
 
 class Sent(NamedTuple):
@@ -128,9 +138,8 @@ class SimulatedRun:
 class Schedule:
     """Faults by the number of the request, and those of a time."""
 
-    def __init__(self, faults: dict[int, Fault], storm: Storm | None = None) -> None:
-        self.faults = faults
-        self.storm = storm
+    def __init__(self, faults: dict[int, Fault], troubles: tuple[Trouble, ...] = ()) -> None:
+        self.faults, self.troubles = faults, troubles
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Schedule:
@@ -159,17 +168,24 @@ class Schedule:
         )
         begins, lasts = rng.choice((0.0, 0.0, 0.3, 2.0)), rng.choice((0.2, 1.5, 5.0, 20.0))
         few = dict(list(faults.items())[:2])
-        return cls(few, Storm(begins, lasts, share, fault))
+        return cls(few, (Trouble(fault, EVERY, None, begins, lasts, share),))
 
-    def fault(self, number: int, since: float) -> Fault | None:
+    def fault(self, number: int, name: str, of: int | None, since: float) -> Fault | None:
         """Return what goes wrong with a request, at so many seconds from the first request."""
-        if self.storm is not None and self.storm.hits(number, since):
-            return self.storm.fault
-        return self.faults.get(number)
+        found = (each.fault for each in self.troubles if each.hits(number, name, of, since))
+        return next(found, None) or self.faults.get(number)
+
+    def shortest(self, fails: Callable[[Schedule], object]) -> Schedule:
+        """Drop the faults that a failure does not need."""
+        given: dict[int, Trouble] = dict(enumerate(self.troubles))
+        few = fewest(given, lambda some: fails(Schedule(self.faults, (*some.values(),))))
+        troubles = (*few.values(),)
+        faults = fewest(self.faults, lambda some: fails(Schedule(some, troubles)))
+        return Schedule(faults, troubles)
 
     def __str__(self) -> str:
-        storm = [] if self.storm is None else [f"  {self.storm}"]
-        return "\n".join([*storm, *(f"  request {n}: {fault}" for n, fault in self.faults.items())])
+        faults = (f"  request {n}: {fault}" for n, fault in self.faults.items())
+        return "\n".join([*(f"  {each}" for each in self.troubles), *faults])
 
 
 def check(true: bool, words: str) -> None:
@@ -278,7 +294,12 @@ class World:
 
     def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
         """Return what goes wrong with a request."""
-        return self.schedule.fault(number, self.now - self.began)
+        of = self._input(name, arguments)
+        return self.schedule.fault(number, name, of, self.now - self.began)
+
+    def _input(self, name: str, arguments: Any) -> int | None:
+        """Return whose request it is, in a batch."""
+        return None
 
     def _transport(self, kind: Any, name: str, *, sent: bool) -> ApiException:
         error: ApiException = kind(reason="simulated", method=name.split()[0], url=HOST)
