@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 from support.batches import obedient
+from support.timing import SetTiming
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
 from acp_client_v0_1.testing import LocalServer, Quirks
+
+
+@pytest.fixture(autouse=True)
+def soon_old(set_timing: SetTiming) -> None:
+    """A 404, or a journal without the run of a create, is waited out for less than two seconds."""
+    set_timing(young=0.3)
 
 
 @pytest.fixture

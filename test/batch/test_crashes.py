@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from support.batches import (
     numbers,
     obedient,
     runs_by_input,
+    until,
     wait_for,
 )
 from support.timing import using
@@ -48,7 +48,7 @@ from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.slow
 
-INPUTS = 200
+INPUTS = 120
 
 
 def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
@@ -63,7 +63,7 @@ def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
 def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
     seed = random.randrange(1_000_000)
     chance = random.Random(seed)
-    for attempt in range(10):
+    for attempt in range(5):
         path.unlink(missing_ok=True)
         with LocalServer([]) as server:
             agent_id = server.register(obedient, name="obedient")
@@ -100,8 +100,13 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
     header = json.loads(path.read_bytes().splitlines()[0])
     told = {"agent": agent.agent_id, "server": server.url, "batch": mark}
     assert {name: header[name] for name in told} == told and len(creates(server)) == 3
+    before = path.read_bytes()
     with pytest.raises(JournalMismatch, match="config"):
         next(agent.map(numbers(8), journal=path))
+    with pytest.raises(JournalMismatch, match="input 3 differs") as caught:
+        list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path, config={"c": 1}))
+    assert caught.value.index == 3
+    assert path.read_bytes() == before and len(creates(server)) == 3
 
 
 def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(
@@ -143,40 +148,18 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     assert len(creates(server)) == len(tokens) == 4 and {len(token) for token in tokens} == {32}
 
 
-@pytest.mark.parametrize(
-    ("input", "options", "kind"),
-    [({"seconds": 1.0}, {"timeout": 0.2}, RunWaitTimeout), ({"ask": 1}, {}, RunInterrupted)],
-    ids=["out of time", "a question"],
-)
 def test_what_did_not_end_is_attached_to(
-    agent: AgentHandle,
-    server: LocalServer,
-    path: Path,
-    executor: Executor | None,
-    input: dict[str, Any],
-    options: Any,
-    kind: type[Exception],
+    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
 ) -> None:
-    (first,) = agent.map([input], journal=path, **options)
-    assert isinstance(first.outcome, kind)
-    (item,) = agent.map([input], journal=path, executor=executor, on_interrupt=answer)
-    assert item.ok and item.run_id == first.run_id
-    assert len(creates(server)) == path.read_bytes().count(b'"started"') == 1
-
-
-@pytest.mark.parametrize("ahead", [0, 3600])  # if a file server has another clock
-@using(young=0.3)
-def test_a_create_that_did_not_arrive_is_sent_by_the_next_call(
-    agent: AgentHandle, server: LocalServer, path: Path, ahead: int
-) -> None:
-    (item,) = agent.map([{"n": 0}], journal=path)
-    agent.runs.delete_run(item.run_id)  # as if its create had never arrived
-    _keep_lines(path, 2)
-    os.utime(path, (time.time() + ahead, time.time() + ahead))
-    with agent.map([{"n": 0}], journal=path) as items, beside(items.close, after=20):
-        (item,) = items
-    first, second = creates(server)
-    assert item.result()["n"] == 0 and item.run_id and first == second
+    late: Any = ({"seconds": 1.0}, {"timeout": 0.2}, RunWaitTimeout)
+    for input, options, kind in (late, ({"ask": 1}, {}, RunInterrupted)):
+        journal = path.with_name(kind.__name__)
+        server.clear_requests()
+        (first,) = agent.map([input], journal=journal, **options)
+        assert isinstance(first.outcome, kind)
+        (item,) = agent.map([input], journal=journal, executor=executor, on_interrupt=answer)
+        assert item.ok and item.run_id == first.run_id
+        assert len(creates(server)) == journal.read_bytes().count(b'"started"') == 1
 
 
 def test_runs_that_one_create_has_made_are_counted(
@@ -202,7 +185,7 @@ def test_a_journal_knows_that_its_server_has_answered(
     list(agent.map(numbers(1), journal=path))
     server.stop()
     client = ApiClient(Configuration(host=server.url, retries=0))
-    with client, beside(server.start, after=1):
+    with client, beside(server.start, after=0.4):
         again = AgentHandle(agent.agent_id, client).map(numbers(3), journal=path, ordered=True)
         first, *others = again
     assert first.ok is not refused and [item.result()["n"] for item in others] == [1, 2]
@@ -228,8 +211,7 @@ def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_dele
     assert len(creates(server)) == (2 if seen else 3)
 
 
-@pytest.mark.parametrize("search", [{"status": 405}, {"status": 500}, {"cut": "stall"}], ids=str)
-@using(search=0.5, quick=0.5)
+@pytest.mark.parametrize("search", [{"status": 405}, {"cut": "stall"}], ids=str)
 def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
     agent: AgentHandle, server: LocalServer, path: Path, search: dict[str, Any]
 ) -> None:
@@ -237,7 +219,8 @@ def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", times=None, **search))
     began = time.monotonic()
-    (item,) = agent.map([{"n": 0}], journal=path)
+    with using(search=0.2, quick=0.2):
+        (item,) = agent.map([{"n": 0}], journal=path)
     assert time.monotonic() - began < 15  # an outage would take 300 s
     error = item.outcome
     assert isinstance(error, RunStartAmbiguous) and len(creates(server)) == 1
@@ -251,7 +234,7 @@ def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
     assert item.result()["n"] == 0 and item.run_id == first.run_id and len(creates(server)) == 1
 
 
-@using(search=0.5)
+@using(search=0.5, backoff=(0.05, 0.1))
 def test_an_unclear_start_may_be_started_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
@@ -269,6 +252,7 @@ def test_an_unclear_start_may_be_started_again(
     assert len(creates(server)) == 2
 
 
+@using(young=2.0)
 def test_a_create_that_was_on_its_way_at_the_kill_is_found(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
@@ -322,33 +306,31 @@ def test_a_run_that_only_a_journal_names_is_deleted_only_if_it_shows_its_client_
     value = {"n": 0, "seconds": 60}
     list(agent.map([value], journal=path, timeout=0.1))
     (run,) = agent.runs.search_runs({})
-
-    def inputs() -> Iterator[Any]:
-        yield value
-        # The batch has attached to the run.
-        wait_for(lambda: any("/output" in request.path for request in server.requests))
-        raise KeyboardInterrupt
-
     server.clear_requests()
+
+    def attached() -> bool:
+        return any("/output" in request.path for request in server.requests)
+
     with pytest.raises(KeyboardInterrupt):
-        list(agent.map(inputs(), journal=path, on_stop="cancel"))
+        inputs = until(attached, [value], KeyboardInterrupt())
+        list(agent.map(inputs, journal=path, on_stop="cancel"))
     assert server.requests[0].path == f"/runs/{run.run_id}"
     assert len(server.runs) == (0 if run.creation.metadata else 1)
 
 
+@using(young=20.0)
 def test_a_young_run_of_an_earlier_call_is_not_gone(
     agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
 ) -> None:
     """A read replica does not know it yet."""
     inputs = numbers(1, seconds=30)
     list(agent.map(inputs, journal=path, timeout=0.1))
-    os.utime(path)  # however long this machine took to get here
     missing = [
         Fault(method="GET", path=where, status=404, body="run not found", times=3)
         for where in ("/runs/*", "/runs/*/output")
     ]
     server.faults.add(*missing)
-    (item,) = agent.map(inputs, journal=path, executor=executor, timeout=1.5)
+    (item,) = agent.map(inputs, journal=path, executor=executor, timeout=1)
     assert isinstance(item.outcome, RunWaitTimeout), item.outcome
     assert any(request.fault is missing[1] for request in server.requests)
     os.utime(path, (0, 0))
@@ -358,7 +340,7 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(
     assert isinstance(item.outcome, RunGone)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 2], ids=["over", "under way"])
+@pytest.mark.parametrize("seconds", [0.1, 0.7], ids=["over", "under way"])
 def test_a_failure_that_the_server_tried_again_is_not_run_again(
     agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, seconds: float
 ) -> None:
@@ -413,17 +395,6 @@ def test_a_refusal_is_tried_again_where_the_server_cannot_search(
     assert not refused.ok and refused.run_id == ""
     (item,) = agent.map(numbers(1), journal=path, retry_failed=True)
     assert item.result()["n"] == 0
-
-
-def test_another_input_is_a_mismatch_with_its_index(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
-    list(agent.map(numbers(5), journal=path))
-    before = path.read_bytes()
-    with pytest.raises(JournalMismatch, match="input 3 differs") as caught:
-        list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path))
-    assert caught.value.index == 3
-    assert path.read_bytes() == before and len(creates(server)) == 5
 
 
 def _name_in_journal(path: Path, run_id: str) -> None:

@@ -92,24 +92,21 @@ def failure() -> RunFailed:
 # The format
 
 
-def test_a_line_is_json_with_a_checksum() -> None:
+def test_a_line_is_json_with_a_checksum_and_every_changed_byte_of_it_is_noticed() -> None:
     line = encode_line({"done": 5, "run": "r", "result": RESULT})
     assert line.endswith(b"}\n") and line.count(b"\n") == 1 and line.isascii()
     assert json.loads(line)["result"] == RESULT
-    assert decode_line(line.rstrip(b"\n"))["result"] == RESULT
-    assert scan_line(line.rstrip(b"\n")) == ("done", 5)
-
-
-def test_every_changed_byte_of_a_line_is_noticed() -> None:
-    line = encode_line({"started": 12, "run": "r"}).rstrip(b"\n")
-    for place in range(len(line)):
-        for other in (line[place] ^ 1, line[place] ^ 0x20, 0):
-            damaged = line[:place] + bytes([other]) + line[place + 1 :]
-            with pytest.raises(ValueError, match="line"):
-                scan_line(damaged)
-    for length in range(len(line)):
+    line = line.rstrip(b"\n")
+    assert decode_line(line)["result"] == RESULT
+    assert scan_line(line) == ("done", 5)
+    changed = (
+        line[:place] + bytes([other]) + line[place + 1 :]
+        for place in range(len(line))
+        for other in (line[place] ^ 1, line[place] ^ 0x20, 0)
+    )
+    for damaged in (*changed, *(line[:length] for length in range(len(line)))):
         with pytest.raises(ValueError, match="line"):
-            scan_line(line[:length])
+            scan_line(damaged)
 
 
 def test_an_error_survives_the_journal() -> None:
@@ -208,25 +205,20 @@ def test_an_error_of_a_journal_pickles(error: JournalError) -> None:
 
 def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
     whole = written(path)
-    lines = whole.splitlines(keepends=True)
-    head, last = b"".join(lines[:-1]), lines[-1]
+    header, *lines, last = whole.splitlines(keepends=True)
+    head = b"".join((header, *lines))
     for length in range(len(last)):
         path.write_bytes(head + last[:length])
         (entry,) = entries(path, 3)
         assert path.read_bytes() == head
         assert entry is not None and entry.state == "started"
-    path.write_bytes(whole + bytes(4096))
-    opened(path).close()
-    assert path.read_bytes() == whole
-
-
-def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
-    opened(path).close()
-    header = path.read_bytes()
-    for length in range(len(header)):
-        path.write_bytes(header[:length])
+    for content, left in (
+        (whole + bytes(4096), whole),
+        *((header[:n], header) for n in range(len(header))),
+    ):
+        path.write_bytes(content)
         opened(path).close()
-        assert path.read_bytes() == header
+        assert path.read_bytes() == left
 
 
 def test_a_byte_order_mark_of_an_editor_is_read_past(path: Path) -> None:

@@ -126,6 +126,15 @@ def test_the_pauses_follow_what_the_searches_find(searched: Searched) -> None:
     assert put_back == [13, 12]
 
 
+def test_a_search_that_ignores_the_status_tells_which_runs_have_ended(searched: Searched) -> None:
+    put_back = list[int]()
+    unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
+    searched.lists("r12", "r13")
+    searched.page[1].status = RunStatus.SUCCESS
+    unattended.search()
+    assert put_back == [13]
+
+
 def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched: Searched) -> None:
     unattended = searched.runs(lambda task: None, parked=2)
     ended, pending = task(0, outcome={}), task(1)

@@ -59,6 +59,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
     assert eventually(condition, 20)
 
 
+def until(condition: Callable[[], bool], inputs: list[Any], error: BaseException) -> Iterator[Any]:
+    """Inputs that end with an error once something is the case."""
+    yield from inputs
+    wait_for(condition)
+    raise error
+
+
 def threads_of_batches() -> list[str]:
     """The names of the threads that batches have left."""
     return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]
