@@ -99,12 +99,11 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
         # The others replay; words and missing ids leave open whether all came.
         ("connection", [cut(2), cut(5)], True, ["", "2", "5"]),
         ("none", [cut(2), cut(5)], None, [""] * 3),
-        ("opaque", [cut(2), cut(3)], None, None),
     ],
-    ids=["run", "connection", "none", "opaque"],
+    ids=["run", "connection", "none"],
 )
 def test_every_update_comes_once_over_cuts(
-    serve: Serve, ids: Any, cuts: list[Fault], complete: bool | None, cursors: list[str] | None
+    serve: Serve, ids: Any, cuts: list[Fault], complete: bool | None, cursors: list[str]
 ) -> None:
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(*cuts)
@@ -112,7 +111,7 @@ def test_every_update_comes_once_over_cuts(
     events = counter.start({"count": 10, "interval": 0.05}, streaming="custom").events()
     assert numbers(events) == list(range(1, 11))
     assert events.complete is complete
-    assert cursors is None or streams(server) == cursors
+    assert streams(server) == cursors
 
 
 def event_of(kind: str, event_id: str = "", **fields: Any) -> bytes:
@@ -173,16 +172,6 @@ def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
     with pytest.raises(ResponseValidationError, match="run r the event of run r2"):
         next(events)
     assert list(events) and not events.complete
-
-
-@pytest.mark.parametrize("coding", ["none", "utf-8", "8bit", "binary", "snow"])
-def test_a_content_encoding_that_is_no_coding_hides_no_update(serve: Serve, coding: str) -> None:
-    plain = head(
-        content_type="text/event-stream", content_encoding=coding, transfer_encoding="chunked"
-    )
-    events = Scripted(serve, plain + sse(*EVENTS[:2]) + chunk(b"")).run.events()
-    assert [event.update for event in events] == UPDATES[:2]
-    assert events.complete
 
 
 def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
@@ -341,15 +330,15 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 @using(silence=0.3)
 def test_the_deadline_holds_while_the_run_is_looked_at(replying: Any) -> None:
     replies, run = replying([STALL], stream=COMMENTS)
-    with run.events(timeout=2) as events:
+    with run.events(timeout=1) as events:
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="run r has no event after"):
             next(events)
-        assert time.monotonic() - began < 2 + 4
+        assert time.monotonic() - began < 1 + 4
         assert replies.asked == ["stream", "look"]
 
 
-@using(silence=0.3)
+@using(silence=0.2, least_silence=0.1)
 def test_deleted_while_only_comments_come(replying: Any) -> None:
     replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
     with run.events() as events:
@@ -427,14 +416,14 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
     run = AgentHandle(server.register(agent), client).start(streaming="custom")
     events = run.events()
     assert (numbers(events), events.ended_by) == ([1], "interrupted")
-    through = run.events(through_interrupts=True, timeout=1.5)
+    through = run.events(through_interrupts=True, timeout=1)
     assert next(through).id == "1"
 
     def answer() -> None:
-        server.faults.add(Fault(path=STREAM, delay=0.6))
+        server.faults.add(Fault(path=STREAM, delay=0.5))
         run.resume({})
 
-    threading.Timer(2.0, answer).start()
+    threading.Timer(1.2, answer).start()
     assert numbers(through) == [2]
     assert (through.ended_by, through.complete) == ("success", True)
 
@@ -606,14 +595,6 @@ def test_ctrl_c_and_then_on(serve: Serve) -> None:
     assert events.complete is True
 
 
-def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 2, "interval": 60}, streaming="custom")
-    with run.events() as events:
-        next(events)
-    counter.runs.api_client.close()
-    assert eventually(lambda: server.connections_open == 0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
 @using(stream_backoff=(0.02, 0.5))
@@ -733,7 +714,7 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
 
 @pytest.mark.parametrize("last", [[], [{"ok": 1}]], ids=["not seen", "seen"])
 @pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
-@using(silence=0.3)
+@using(silence=0.2, least_silence=0.1)
 def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
     serve: Serve, silent: Any, last: list[Any]
 ) -> None:
@@ -792,7 +773,7 @@ def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int
     assert (len(asked), updates) == (questions, UPDATES[:2])
 
 
-@using(silence=0.4, least_silence=0.3)
+@using(silence=0.3, least_silence=0.3)
 def test_the_last_event_may_come_while_the_run_is_read(serve: Serve) -> None:
     """The read run has ended, and the stream that brings its last event stays open."""
     looked = threading.Event()

@@ -23,7 +23,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
-from support.parts import warn_caller
 from support.serving import Serve, a_run, check
 from support.socket_server import SocketServer, response
 
@@ -287,12 +286,6 @@ def test_what_is_said_of_an_agent_is_one_short_line(
         assert len(caught.value.candidates) == 2
         check_line(str(caught.value))
         check_line(repr(caught.value))
-
-
-def test_every_warning_that_a_server_can_word_is_one_short_line() -> None:
-    with pytest.warns(UserWarning, match="touch") as caught:
-        warn_caller(HOSTILE)
-    check_line(str(caught[0].message))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["output", "stream"])

@@ -60,14 +60,13 @@ CANCELLED: list[tuple[bytes, bytes, str]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("look", "delete", "words"), CANCELLED)
 def test_a_call_that_is_over_says_what_became_of_its_run(
     serve: Serve, look: bytes, delete: bytes, words: str
 ) -> None:
     _, client = serve(Replies(output=[STALL], look=look, delete=delete))
     with pytest.raises(RunWaitTimeout, match=f"has no output after .* {words}") as caught:
-        AgentHandle("a", client).run(timeout=1, cancel_on_exit=True)
+        AgentHandle("a", client).run(timeout=0.8, cancel_on_exit=True)
     assert bool(caught.value.token) is ("was cancelled" not in words)
 
 
@@ -258,7 +257,7 @@ def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(
         client = ApiClient(Configuration(host=server.url))
         run = AgentHandle("a", client).start()
     with pytest.raises(RunWaitTimeout) as caught:
-        run.result(timeout=1)
+        run.result(timeout=0.5)
     error, words = caught.value, str(caught.value)
     assert f"; last error: cannot connect to {server.url}: Connection refused" in words
     assert words.count(run_id[:39]) == 1 and "/runs" not in words and len(words) <= 240

@@ -471,9 +471,7 @@ def test_windows_double_after_a_cut_and_the_full_one_comes_after_ten_minutes(
 )
 def test_a_long_poll_fits_into_the_time(window: int, limit: float, fits: tuple[int, float]) -> None:
     assert fitted(window, limit, 10.0) == fits
-
-
-def test_a_window_is_full_after_nine_tenths_of_it() -> None:
+    # A window is full after nine tenths of it.
     assert [was_full(10, 9.0), was_full(10, 8.9), was_full(0, 5.0)] == [True, False, False]
 
 

@@ -7,6 +7,7 @@ import pickle
 import pydoc
 import signal
 import threading
+from contextlib import nullcontext
 from inspect import Parameter, signature
 from typing import Any
 
@@ -67,7 +68,6 @@ AGENT = response(json.dumps({"agent_id": "a", "metadata": ABOUT}).encode())
 # What the creates meet, and how many creates are sent.
 CREATES = {
     "lost": (LOST, 1),
-    "500": (of_create(status=500, late=0.01), 1),
     "524": (of_create(status=524, late=0.01), 1),
     "unreadable": (of_create(raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01), 1),
     "of another run": (of_create(status=200, body=THEIRS, late=0.01), 1),
@@ -113,13 +113,16 @@ def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> 
 def test_a_create_that_was_never_carried_out(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    server.faults.add(of_create(cut="reset"))
+    server.faults.add(of_create(cut="reset", times=2))
     words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
     with pytest.raises(RunStartAmbiguous, match=words) as caught:
         counter.start({"count": 1})
     error = caught.value
-    looks = counts.of("GET", f"/agents/{COUNTER}")
+    looks, searches = counts.of("GET", f"/agents/{COUNTER}"), counts.of("POST", "/search")
     assert (counts.creates, looks, error.searched) == (1, 1, True)
+    with pytest.raises(RunStartAmbiguous, match="it cannot be searched for") as caught:
+        counter.start({"count": 1}, client_token="")
+    assert (caught.value.token, counts.of("POST", "/search")) == ("", searches)
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
@@ -143,16 +146,6 @@ def test_searches_that_find_nothing_come_less_and_less_often(serve: Serve, clock
         RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
-
-
-def test_without_a_client_token_nothing_can_be_looked_for(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
-    server.faults.add(LOST)
-    with pytest.raises(RunStartAmbiguous, match="it cannot be searched for") as caught:
-        counter.start({"count": 1}, client_token="")
-    assert caught.value.token == ""
-    assert counts.of("POST", "/search") == 0
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
@@ -280,13 +273,6 @@ def test_a_run_of_another_agent_is_nobodys(serve: Serve) -> None:
     assert RunHandle.find("t", client, agent_id="b") is not None
 
 
-def test_the_agent_of_a_run_may_be_written_in_other_letters(serve: Serve) -> None:
-    run = a_run(agent_id="A-id", creation={**MARKED, "agent_id": "a-Name"})
-    _, client = serve(Replies(search=response(json.dumps([run]).encode())))
-    for agent_id, ours in (("a-ID", True), ("A-NAME", True), ("b", False), (None, True)):
-        assert (RunHandle.find("t", client, agent_id=agent_id) is not None) is ours, agent_id
-
-
 TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xxxxxxx", "order...")
 
 
@@ -364,11 +350,11 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
 @pytest.mark.parametrize(
     "replies",
     [
-        *({"create": response(b"", status, retry_after="1")} for status in (408, 502, 503, 504)),
+        *({"create": response(b"", status, retry_after="1")} for status in (408, 503)),
         {"search": (LATER, FOUND)},
         {"search": (response(b"[]"), FOUND), "look": LATER},  # at the agent
     ],
-    ids=["408", "502", "503", "504", "of a search", "of the look at the agent"],
+    ids=["408", "503", "of a search", "of the look at the agent"],
 )
 @using(outage=0.5)
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(
@@ -422,6 +408,7 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
     "options", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}]
 )
 @pytest.mark.parametrize("search", [None, 502])
+@using(backoff=(0.05, 0.1))
 def test_an_agent_that_the_server_does_not_know_has_no_run(
     server: LocalServer, client: ApiClient, counts: Any, options: Any, search: int | None
 ) -> None:
@@ -439,7 +426,7 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    server.faults.add(of_create(cut="close", late=0.5))
+    server.faults.add(of_create(cut="close", late=0.3))
     server.faults.add(Fault(path="/agents/*", status=404, body={"detail": "Not Found"}))
     assert counter.start({"count": 1}).run_id
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
@@ -467,36 +454,27 @@ def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
 
 
-ECHOES: dict[str, Any] = {
-    "as it was sent": {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None},
-    "with keys and nulls of the server": {
-        "a": 1,
-        "b": {"c": [1, {"d": 2, "e": None}], "f": 3},
-        "g": None,
-        "h": {"i": 1},
-    },
-}
-OTHERS: dict[str, Any] = {
-    "another value": {"a": 2, "b": {"c": [1, {"d": 2}]}},
-    "a value less": {"a": 1, "b": {"c": [1]}},
-    "another kind": {"a": 1, "b": [1]},
-    "true for 1": {"a": True, "b": {"c": [1, {"d": 2}]}},
-    "none": {"a": 1, "b": None},
-}
+SENT: Any = {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None}
+ECHOES: list[tuple[Any, bool]] = [
+    (SENT, True),
+    # With keys and nulls of the server.
+    ({"a": 1, "b": {"c": [1, {"d": 2, "e": None}], "f": 3}, "g": None, "h": {"i": 1}}, True),
+    ({"a": 2, "b": {"c": [1, {"d": 2}]}}, False),
+    ({"a": 1, "b": {"c": [1]}}, False),
+    ({"a": 1, "b": [1]}, False),
+    ({"a": True, "b": {"c": [1, {"d": 2}]}}, False),
+    ({"a": 1, "b": None}, False),
+]
 
 
 @pytest.mark.parametrize("field", ["input", "config"])
-@pytest.mark.parametrize("echo", [*ECHOES, *OTHERS])
-def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: str) -> None:
-    creation = {**MARKED, field: {**ECHOES, **OTHERS}[echo]}
+@pytest.mark.parametrize(("echo", "same"), ECHOES)
+def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: Any, same: bool) -> None:
+    creation = {**MARKED, field: echo}
     _, client = serve(response(json.dumps([a_run(creation=creation)]).encode()))
-    agent, asked = AgentHandle("a", client), ECHOES["as it was sent"]
-    given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
-    if echo in ECHOES:
-        assert agent.start(**given).run_id == "r"
-    else:
-        with pytest.raises(ApiValueError, match=f"created with another {field}"):
-            agent.start(**given)
+    given: dict[str, Any] = {field: SENT, "client_token": "t", "reuse": True}
+    with nullcontext() if same else pytest.raises(ApiValueError, match=f"with another {field}"):
+        assert AgentHandle("a", client).start(**given).run_id == "r"
 
 
 @pytest.mark.parametrize("agents", [None, 405])
@@ -578,15 +556,15 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
     server.faults.add(LOST)
     # The search finds the earlier run, which is another call's.
     with pytest.raises(RunWaitTimeout):
-        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=2)
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=1.5)
     assert (counts.of("DELETE"), earlier.done()) == (0, False)
     # The response shows which run the call has made.
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
-        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=1)
+        counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=0.8)
     # Nobody else has a client token that was made for the call.
     server.faults.add(LOST)
     with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
-        counter.run(slow, cancel_on_exit=True, timeout=2)
+        counter.run(slow, cancel_on_exit=True, timeout=1.5)
     assert (counts.of("DELETE"), earlier.done()) == (2, False)
 
 
