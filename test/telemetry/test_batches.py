@@ -22,7 +22,7 @@ def agent(client: ApiClient) -> AgentHandle:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.05), (40, 0.5)])
+@pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.03), (40, 0.3)])
 def test_each_item_is_a_child_of_the_callers_span(
     agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int, seconds: float
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
     agent: AgentHandle, spans: Spans, tmp_path: Path
 ) -> None:
     # The first one takes long enough for the second to be started.
-    inputs = [{"n": n, "seconds": 0.5 + n} for n in range(2)]
+    inputs = [{"n": n, "seconds": 0.5 + n / 2} for n in range(2)]
     journal = tmp_path / "journal"
     with agent.map(inputs, journal=journal, timeout=60) as batch:
         next(batch)
@@ -94,7 +94,7 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
 def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
     agent: AgentHandle, server: LocalServer, spans: Spans
 ) -> None:
-    inputs = [{"n": n, "seconds": seconds} for n, seconds in enumerate((1, 60, 60))]
+    inputs = [{"n": n, "seconds": seconds} for n, seconds in enumerate((0.4, 60, 60))]
     with agent.map(inputs, on_stop="cancel") as batch:
         next(batch)
         wait_for(lambda: len(creates(server)) == 3)

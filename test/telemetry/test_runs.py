@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import pickle
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiException,
     ApiTypeError,
+    ApiValueError,
     Configuration,
     RunHandle,
     RunInterrupted,
@@ -124,7 +126,6 @@ LOOK = "GET /runs/{run_id}"
     [
         (lambda c: started(c, ECHO_AGENT_ID).output(30), "success", None, [CREATE, WAIT]),
         (lambda c: started(c, FAILING_AGENT_ID).output(30), "error", "RunFailed", [CREATE, WAIT]),
-        (lambda c: started(c, APPROVAL_AGENT_ID).output(30), "interrupted", None, [CREATE, WAIT]),
         (
             lambda c: started(c, FAILING_AGENT_ID, description="planted").result(30),
             *("error", "RunFailed", [CREATE, WAIT, LOOK]),
@@ -136,7 +137,7 @@ LOOK = "GET /runs/{run_id}"
         ),
         (lambda c: started(c, "nobody"), None, "NotFoundException", [CREATE]),
     ],
-    ids=["result", "error", "question", "failure", "gone", "cancelled", "refused"],
+    ids=["result", "error", "failure", "gone", "cancelled", "refused"],
 )
 def test_a_span_has_the_end_of_its_run(
     client: ApiClient, spans: Spans, work: Any, status: str | None, error: str | None, below: Any
@@ -173,6 +174,12 @@ def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
     first = spans.one("invoke_agent")
     assert attributes(first)["acp.run.status"] == "interrupted"
     assert first.status.status_code is StatusCode.UNSET and "error.type" not in attributes(first)
+    # A token tells the span, and passes it on.
+    for token in (handle.token(), asked.value.token):
+        again = RunHandle.from_token(token, client).token()
+        assert [decode_token(each).traceparent for each in (token, again)] == [
+            traceparent_of(first)
+        ] * 2
     asked.value.interrupt.answer({"approved": True, "note": "planted"})
     handle.result(timeout=30)
     _, second = spans.named("invoke_agent")
@@ -182,58 +189,44 @@ def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
     assert "planted" not in spans.text
 
 
-def test_driving_through_questions_is_one_span(
+def test_questions_that_are_driven_through_or_iterated_over_are_one_span(
     client: ApiClient, spans: Spans, tracer: Tracer
 ) -> None:
     def answer(question: Any) -> dict[str, Any]:
         with tracer.start_as_current_span("thinking"):
             return {"approved": True}
 
-    AgentHandle(APPROVAL_AGENT_ID, client).run({}, on_interrupt=answer, timeout=30)
-    run = spans.one("invoke_agent")
-    below = spans.children(run)
+    agent = AgentHandle(APPROVAL_AGENT_ID, client)
+    agent.run({}, on_interrupt=answer, timeout=30)
+    below = spans.children(run := spans.one("invoke_agent"))
     assert below[0] == CREATE and "thinking" in below and "POST /runs/{run_id}" in below
     assert attributes(run)["acp.run.status"] == "success"
-
-
-def test_questions_that_are_iterated_over_are_one_span(client: ApiClient, spans: Spans) -> None:
-    run = RunHandle(AgentHandle(APPROVAL_AGENT_ID, client).start({}).run_id, client)
-    for question in run.interrupts(timeout=30):
+    handle = RunHandle(agent.start({}).run_id, client)
+    for question in handle.interrupts(timeout=30):
         question.answer({"approved": True})
-    assert not [
-        span for span in spans.named("invoke_agent") if attributes(span).get("acp.run.status")
-    ]
-    run.result(timeout=30)
-    _, span = spans.named("invoke_agent")
+    assert "acp.run.status" not in attributes(spans.named("invoke_agent")[-1])
+    handle.result(timeout=30)
+    span = spans.named("invoke_agent")[-1]
     assert attributes(span)["acp.run.status"] == "success"
     assert spans.children(span).count(WAIT) >= 3
     assert "POST /runs/{run_id}" in spans.children(span)
 
 
-def test_the_time_of_a_wait_is_over(client: ApiClient, spans: Spans) -> None:
+def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client: ApiClient, spans: Spans) -> None:
+    def press(elapsed: float, status: object) -> None:
+        raise KeyboardInterrupt
+
     handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
     with pytest.raises(RunWaitTimeout):
         handle.result(timeout=0)
     assert not spans.named("invoke_agent")  # that was a look
-    with pytest.raises(RunWaitTimeout):
-        handle.result(timeout=0.3)
-    run = spans.one("invoke_agent")
-    assert attributes(run)["acp.run.status"] == "pending"
-    assert attributes(run)["error.type"] == "RunWaitTimeout"
+    for options in ({"timeout": 0.3}, {"on_pending": press, "every": 0.1}):
+        with pytest.raises((RunWaitTimeout, KeyboardInterrupt)):
+            handle.result(**options)
+    late, pressed = map(attributes, spans.named("invoke_agent"))
+    assert (late["acp.run.status"], late["error.type"]) == ("pending", "RunWaitTimeout")
+    assert pressed["error.type"] == "KeyboardInterrupt"
     handle.cancel()
-
-
-def test_ctrl_c_ends_the_span(client: ApiClient, spans: Spans, server: LocalServer) -> None:
-    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
-    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
-
-    def press(elapsed: float, status: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        handle.result(timeout=30, on_pending=press)
-    assert attributes(spans.one("invoke_agent"))["error.type"] == "KeyboardInterrupt"
-    handle.delete()
 
 
 def test_a_run_that_nobody_waits_for_ends_with_its_last_request(
@@ -284,18 +277,6 @@ def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) 
     assert attributes(attached)["gen_ai.conversation.id"] == handle.thread_id
 
 
-def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans) -> None:
-    handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
-    with pytest.raises(RunInterrupted) as asked:
-        handle.result(timeout=30)
-    (first,) = spans.named("invoke_agent")
-    for token in (handle.token(), asked.value.token):
-        again = RunHandle.from_token(token, client).token()
-        assert [decode_token(each).traceparent for each in (token, again)] == [
-            traceparent_of(first)
-        ] * 2
-
-
 @pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_token_with_a_useless_span_is_attached_to_without_a_link(
     client: ApiClient, spans: Spans, traceparent: str
@@ -320,30 +301,12 @@ names = ("opentelemetry", "acp_client_v0_1.telemetry", "acp_client_v0_1._http.ob
 print([name for name in sys.modules if name.startswith(names)])
 """
 
-MISSING = """
-import sys
-sys.modules["opentelemetry"] = None
-from acp_client_v0_1 import *
-with ApiClient(Configuration(host="http://localhost:1")) as client:
-    try:
-        instrument(client)
-    except ValueError as error:
-        print(type(error).__name__, error)
-"""
-
 
 def test_nothing_is_imported_by_a_client_that_is_not_instrumented(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACP_HOST", server.url)
     assert printed_by(UNUSED) == "[]\n"
-
-
-def test_without_the_package_the_error_names_the_extra() -> None:
-    assert printed_by(MISSING) == (
-        "ApiValueError instrument() needs the package opentelemetry: "
-        "pip install 'acp-client-v0-1[telemetry]'\n"
-    )
 
 
 def test_views_share_the_observer_and_copies_by_pickle_do_not(
@@ -360,6 +323,12 @@ def test_views_share_the_observer_and_copies_by_pickle_do_not(
         assert len(spans.all) == 3
 
 
-def test_what_is_no_client_is_refused() -> None:
+def test_what_is_no_client_is_refused_and_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(ApiTypeError, match="api_client must be an ApiClient, not Configuration"):
         instrument(Configuration())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
+    words = r"^instrument\(\) needs the package opentelemetry: pip install 'acp-.*\[telemetry\]'$"
+    with pytest.raises(ApiValueError, match=words), ApiClient(Configuration()) as client:
+        instrument(client)
