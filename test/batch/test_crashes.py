@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
 
 @pytest.mark.timeout(300)
 @using(young=1.0)  # for which a create may be on its way; here it is far less
-def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
+def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path):
     seed = random.randrange(1_000_000)
     chance = random.Random(seed)
     for attempt in range(5):
@@ -85,9 +85,7 @@ def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
             assert (len(counted), counted.total()) == (INPUTS, INPUTS), told
 
 
-def test_what_is_done_costs_no_request_and_more_inputs_go_on(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_what_is_done_costs_no_request_and_more_inputs_go_on(agent, server, path):
     first = list(agent.map(numbers(5), journal=path, ordered=True, config={"c": 1}))
     server.clear_requests()
     options: Any = {"ordered": True, "check": True, "retry_failed": True, "config": {"c": 1}}
@@ -109,9 +107,7 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(
     assert path.read_bytes() == before and len(creates(server)) == 3
 
 
-def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(
-    agent: AgentHandle, path: Path
-) -> None:
+def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(agent, path):
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
     orders: list[Any] = [{"a": 1, "b": [1, 2]}, {"b": [1, 2], "a": 1}]
     # As in the files of earlier releases.
@@ -128,9 +124,7 @@ def test_a_digest_of_a_journal_tells_inputs_apart_and_not_orders_of_keys(
     assert len({first, second, one, *rest}) == len(inputs) - 1
 
 
-def test_a_failure_is_kept_until_it_is_to_be_tried_again(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_a_failure_is_kept_until_it_is_to_be_tried_again(agent, server, path):
     inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": {2, "two"}}]
     *_, unsent = agent.map(inputs, journal=path, ordered=True)
     assert b'":2' not in path.read_bytes()  # nothing is written about a set, whatever its order is
@@ -148,9 +142,7 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     assert len(creates(server)) == len(tokens) == 4 and {len(token) for token in tokens} == {32}
 
 
-def test_what_did_not_end_is_attached_to(
-    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
-) -> None:
+def test_what_did_not_end_is_attached_to(agent, server, path, executor):
     late: Any = ({"seconds": 1.0}, {"timeout": 0.2}, RunWaitTimeout)
     for input, options, kind in (late, ({"ask": 1}, {}, RunInterrupted)):
         journal = path.with_name(kind.__name__)
@@ -162,9 +154,7 @@ def test_what_did_not_end_is_attached_to(
         assert len(creates(server)) == journal.read_bytes().count(b'"started"') == 1
 
 
-def test_runs_that_one_create_has_made_are_counted(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_runs_that_one_create_has_made_are_counted(agent, server, path):
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     (body,) = creates(server)
@@ -176,9 +166,7 @@ def test_runs_that_one_create_has_made_are_counted(
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_journal_knows_that_its_server_has_answered(
-    server: LocalServer, agent: AgentHandle, path: Path, refused: bool
-) -> None:
+def test_a_journal_knows_that_its_server_has_answered(server, agent, path, refused):
     """A run or a refusal in it: a server that is away is not a wrong address."""
     if refused:
         server.faults.add(Fault(method="POST", path="/runs", status=422, times=1))
@@ -193,8 +181,8 @@ def test_a_journal_knows_that_its_server_has_answered(
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by its look", "after its look"])
 def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_deleted(
-    agent: AgentHandle, server: LocalServer, path: Path, seen: bool
-) -> None:
+    agent, server, path, seen
+):
     inputs = [{"n": 0}, {"n": 1, "seconds": 0.5}]
     server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
     with agent.map(inputs, journal=path, on_stop="cancel") as batch:
@@ -212,9 +200,7 @@ def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_dele
 
 
 @pytest.mark.parametrize("search", [{"status": 405}, {"cut": "stall"}], ids=str)
-def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
-    agent: AgentHandle, server: LocalServer, path: Path, search: dict[str, Any]
-) -> None:
+def test_an_unclear_start_is_bounded_where_the_server_cannot_search(agent, server, path, search):
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", times=None, **search))
@@ -235,9 +221,7 @@ def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
 
 
 @using(search=0.5, backoff=(0.05, 0.1))
-def test_an_unclear_start_may_be_started_again(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_an_unclear_start_may_be_started_again(agent, server, path):
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", status=401, times=1))
@@ -253,9 +237,7 @@ def test_an_unclear_start_may_be_started_again(
 
 
 @using(young=2.0)
-def test_a_create_that_was_on_its_way_at_the_kill_is_found(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_a_create_that_was_on_its_way_at_the_kill_is_found(agent, server, path):
     """The server carries it out half a second after its client is gone."""
     late = Fault(method="POST", path="/runs", late=0.5, times=1)
     server.faults.add(late)
@@ -270,9 +252,7 @@ def test_a_create_that_was_on_its_way_at_the_kill_is_found(
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["with a client token", "without"])
-def test_a_run_of_somebody_else_in_a_journal_is_left_alone(
-    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, marked: bool
-) -> None:
+def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, executor, marked):
     inputs: list[Any] = numbers(1, seconds=60)
     list(agent.map(inputs, journal=path, timeout=0.1))
     # With a client token, even the run of the same input.
@@ -301,8 +281,8 @@ def test_a_run_of_somebody_else_in_a_journal_is_left_alone(
 
 @pytest.mark.parametrize("server", [Quirks(), Quirks(echo="none")], indirect=True)
 def test_a_run_that_only_a_journal_names_is_deleted_only_if_it_shows_its_client_token(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+    agent, server, path
+):
     value = {"n": 0, "seconds": 60}
     list(agent.map([value], journal=path, timeout=0.1))
     (run,) = agent.runs.search_runs({})
@@ -319,9 +299,7 @@ def test_a_run_that_only_a_journal_names_is_deleted_only_if_it_shows_its_client_
 
 
 @using(young=20.0)
-def test_a_young_run_of_an_earlier_call_is_not_gone(
-    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None
-) -> None:
+def test_a_young_run_of_an_earlier_call_is_not_gone(agent, server, path, executor):
     """A read replica does not know it yet."""
     inputs = numbers(1, seconds=30)
     list(agent.map(inputs, journal=path, timeout=0.1))
@@ -342,8 +320,8 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(
 
 @pytest.mark.parametrize("seconds", [0.1, 0.7], ids=["over", "under way"])
 def test_a_failure_that_the_server_tried_again_is_not_run_again(
-    agent: AgentHandle, server: LocalServer, path: Path, executor: Executor | None, seconds: float
-) -> None:
+    agent, server, path, executor, seconds
+):
     """`error`, `pending`, `success` is the life of a run at such a server."""
     inputs = numbers(3, seconds=seconds)
     error = {"type": "error", "run_id": "", "errcode": 7, "description": "the first try"}
@@ -363,12 +341,8 @@ def test_a_failure_that_the_server_tried_again_is_not_run_again(
 
 @pytest.mark.parametrize("threads", [False, True])
 def test_what_an_executor_has_run_again_is_known_to_the_next_call(
-    agent: AgentHandle,
-    server: LocalServer,
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    threads: bool,
-) -> None:
+    agent, server, path, monkeypatch, threads
+):
     monkeypatch.setenv("ACP_HOST", server.url)
     inputs = [{"n": 0, "fail": True}]
     (first,) = agent.map(inputs, journal=path)
@@ -384,9 +358,7 @@ def test_what_an_executor_has_run_again_is_known_to_the_next_call(
     assert fourth.run_id not in (first.run_id, second.run_id) and len(creates(server)) == 3
 
 
-def test_a_refusal_is_tried_again_where_the_server_cannot_search(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_a_refusal_is_tried_again_where_the_server_cannot_search(agent, server, path):
     server.faults.add(
         Fault(method="POST", path="/runs", status=422, times=1),
         Fault(path="/runs/search", status=405, times=None),

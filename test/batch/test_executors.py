@@ -16,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,9 +91,7 @@ def processes(in_environment: None) -> Iterator[Executor]:
         yield pool
 
 
-def test_worker_processes_have_clients_of_their_own(
-    server: LocalServer, agent: AgentHandle, processes: Executor, path: Path
-) -> None:
+def test_worker_processes_have_clients_of_their_own(server, agent, processes, path):
     inputs = [*numbers(20), {"n": 20, "fail": True}, {"n": 21, "ask": 2}]
     batch = agent.map(inputs, executor=processes, on_interrupt=answer, journal=path, ordered=True)
     items = list(batch)
@@ -109,9 +106,7 @@ def test_worker_processes_have_clients_of_their_own(
     assert server.requests == ()
 
 
-def test_a_worker_knows_that_the_server_has_answered_its_caller(
-    server: LocalServer, agent: AgentHandle, threads: Executor
-) -> None:
+def test_a_worker_knows_that_the_server_has_answered_its_caller(server, agent, threads):
     agent.descriptor()
     server.stop()
     configuration = Configuration(host=server.url, retries=0)
@@ -121,8 +116,8 @@ def test_a_worker_knows_that_the_server_has_answered_its_caller(
 
 
 def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
-    server: LocalServer, in_environment: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, in_environment, monkeypatch
+):
     secret = "planted-secret"
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
@@ -151,9 +146,7 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
             assert task.input is None  # the caller has it
 
 
-def test_a_worker_without_a_client_for_the_server_ends_the_batch(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
-) -> None:
+def test_a_worker_without_a_client_for_the_server_ends_the_batch(server, agent, threads, path):
     elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
     for connect, kind, words in (
         (lambda: elsewhere, ApiValueError, "elsewhere.invalid: nothing was sent; set ACP_HOST wh"),
@@ -171,9 +164,7 @@ def test_a_worker_without_a_client_for_the_server_ends_the_batch(
     assert item.result()["n"] == 0
 
 
-def test_a_pool_that_breaks(
-    agent: AgentHandle, server: LocalServer, processes: Executor, path: Path
-) -> None:
+def test_a_pool_that_breaks(agent, server, processes, path):
     def kill() -> None:
         wait_for(lambda: bool(creates(server)))
         for process in list(processes._processes):  # type: ignore[attr-defined]
@@ -186,8 +177,8 @@ def test_a_pool_that_breaks(
 
 
 def test_a_task_that_the_executor_cancels_says_so_and_is_run_by_the_next_call(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
-) -> None:
+    server, agent, threads, path
+):
     class Cancelling(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
             future: Future[Any] = Future()
@@ -205,9 +196,7 @@ def test_a_task_that_the_executor_cancels_says_so_and_is_run_by_the_next_call(
         next(agent.map(numbers(1), executor=threads))
 
 
-def test_a_future_is_dropped_once_its_outcome_is_taken(
-    agent: AgentHandle, in_environment: None
-) -> None:
+def test_a_future_is_dropped_once_its_outcome_is_taken(agent, in_environment):
     """As long as one is referenced, Dask runs its task again if a worker is lost."""
     with Recording(1) as pool:
         batch = agent.map(numbers(3), executor=pool)
@@ -217,9 +206,7 @@ def test_a_future_is_dropped_once_its_outcome_is_taken(
 
 
 @using(threads=60)  # it ends as soon as the worker has
-def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
-    server: LocalServer, agent: AgentHandle, threads: Executor
-) -> None:
+def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(server, agent, threads):
     connecting, goes_on = threading.Event(), threading.Event()
 
     def connect() -> ApiClient:
@@ -242,9 +229,7 @@ def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
     assert searches < 5 + (time.monotonic() - began) / 0.2
 
 
-def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path
-) -> None:
+def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(server, agent, threads, path):
     def fails_at_first(input: Any, config: Any, context: AgentContext) -> None:
         if len(server.runs) > 1:
             context.sleep(60)
@@ -260,9 +245,7 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
     assert [run["run_id"] for run in server.runs] == [failed.run_id]
 
 
-def test_a_worker_keeps_the_clients_of_the_last_four_batches(
-    server: LocalServer, agent: AgentHandle, threads: Executor
-) -> None:
+def test_a_worker_keeps_the_clients_of_the_last_four_batches(server, agent, threads):
     clients: list[Closing] = []
 
     def connect() -> ApiClient:
@@ -275,8 +258,8 @@ def test_a_worker_keeps_the_clients_of_the_last_four_batches(
 
 
 def test_duplicates_that_cannot_be_counted_are_none_and_overlapping_pages_keep_none_from_it(
-    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: pytest.LogCaptureFixture
-) -> None:
+    server, agent, threads, caplog
+):
     """Pages that overlap are an error in a search of the user's own."""
     batch = agent.map(numbers(1), executor=threads)
     assert next(batch).ok
@@ -294,9 +277,7 @@ def test_duplicates_that_cannot_be_counted_are_none_and_overlapping_pages_keep_n
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_on_stop_cancel_asks_for_the_open_runs_only(
-    server: LocalServer, agent: AgentHandle, threads: Executor, count: int
-) -> None:
+def test_on_stop_cancel_asks_for_the_open_runs_only(server, agent, threads, count):
     inputs = [*numbers(30), *({"n": n, "seconds": 30} for n in range(30, 30 + count))]
     with agent.map(inputs, executor=threads, on_stop="cancel") as batch:
         for _ in range(30):
@@ -316,9 +297,7 @@ IGNORING = pytest.mark.parametrize(
 
 
 @IGNORING
-def test_closing_deletes_nobody_elses_runs(
-    server: LocalServer, agent: AgentHandle, executor: Executor | None
-) -> None:
+def test_closing_deletes_nobody_elses_runs(server, agent, executor):
     foreign: set[str] = set()
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -346,9 +325,7 @@ def test_closing_deletes_nobody_elses_runs(
 
 @IGNORING
 @pytest.mark.parametrize("early", [True, False], ids=["early", "at the end"])
-def test_closing_deletes_no_run_whose_item_was_given(
-    server: LocalServer, agent: AgentHandle, executor: Executor | None, early: bool
-) -> None:
+def test_closing_deletes_no_run_whose_item_was_given(server, agent, executor, early):
     """Interrupted, out of the caller's time, or done, each is the caller's from then on."""
     inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 60}, {"n": 2}]
     more, timeout = ([{"n": 3, "ask": 1, "seconds": 60}], 30.0) if early else ([], 1.0)
@@ -362,9 +339,7 @@ def test_closing_deletes_no_run_whose_item_was_given(
     assert len(statuses) == len(given) == (2 if early else 3)
 
 
-def test_what_was_attached_to_and_cancelled_is_started_again(
-    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path
-) -> None:
+def test_what_was_attached_to_and_cancelled_is_started_again(server, agent, executor, path):
     inputs = [{"n": 0, "seconds": 2}, {"n": 1}]
     with agent.map(inputs, journal=path) as batch:
         assert next(batch).index == 1
@@ -375,9 +350,7 @@ def test_what_was_attached_to_and_cancelled_is_started_again(
     assert len(creates(server)) == 3
 
 
-def test_ctrl_c_just_after_a_submission_counts_its_run(
-    server: LocalServer, agent: AgentHandle, in_environment: None
-) -> None:
+def test_ctrl_c_just_after_a_submission_counts_its_run(server, agent, in_environment):
     class Interrupted(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
             super().submit(*task)
@@ -392,9 +365,7 @@ def test_ctrl_c_just_after_a_submission_counts_its_run(
     assert [run["status"] for run in server.runs] == ["success"]
 
 
-def test_a_failing_search_replaces_no_ctrl_c(
-    server: LocalServer, agent: AgentHandle, threads: Executor, caplog: Any
-) -> None:
+def test_a_failing_search_replaces_no_ctrl_c(server, agent, threads, caplog):
     server.faults.add(Fault(path="/runs/search", status=405, times=None))
     inputs = until_created(server, numbers(1, seconds=1), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
@@ -420,9 +391,7 @@ def dask(in_environment: None) -> Iterator[Any]:
 
 
 @pytest.mark.timeout(300)  # a busy machine starts workers slowly
-def test_a_batch_on_dask_that_loses_a_worker(
-    server: LocalServer, agent: AgentHandle, dask: Any, path: Path
-) -> None:
+def test_a_batch_on_dask_that_loses_a_worker(server, agent, dask, path):
     inputs, pool = numbers(60, seconds=0.1), dask.get_executor(pure=False)
     with agent.map(inputs, executor=pool, concurrency=16, journal=path) as batch:
         items = [next(batch) for _ in range(10)]
@@ -438,9 +407,7 @@ def test_a_batch_on_dask_that_loses_a_worker(
 
 
 @using(outage=0.7, backoff=(0.05, 0.1), early=(0.05, 0.1), pace=(0.01, 0.02))
-def test_a_search_that_the_server_limits_is_followed_by_no_create(
-    server: LocalServer, agent: AgentHandle, threads: Executor
-) -> None:
+def test_a_search_that_the_server_limits_is_followed_by_no_create(server, agent, threads):
     """A limit is never of one run, so it ends the batch once it has lasted for an outage."""
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -458,13 +425,7 @@ def test_a_search_that_the_server_limits_is_followed_by_no_create(
 
 
 @pytest.mark.parametrize("duplicates", [0, 1])
-def test_duplicates_are_counted(
-    server: LocalServer,
-    agent: AgentHandle,
-    in_environment: None,
-    capsys: pytest.CaptureFixture[str],
-    duplicates: int,
-) -> None:
+def test_duplicates_are_counted(server, agent, in_environment, capsys, duplicates):
     """A worker dies after its create, which the search of the next one may not see yet."""
 
     class Losing(ThreadPoolExecutor):
@@ -485,8 +446,8 @@ def test_duplicates_are_counted(
 
 @pytest.mark.parametrize("fails", [True, False], ids=["one is left", "both are gone"])
 def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
-    server: LocalServer, agent: AgentHandle, threads: Executor, path: Path, fails: bool
-) -> None:
+    server, agent, threads, path, fails
+):
     def inputs() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "seconds": 2.5}
         wait_for(lambda: len(creates(server)) == 1)
@@ -506,8 +467,8 @@ def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
 
 
 def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(
-    server: LocalServer, in_environment: None
-) -> None:
+    server, in_environment
+):
     secret = "planted-secret"
     sent = {"Set-Cookie": f"session={secret}", "X-Token": secret, "X-Request-Id": "r-7"}
     server.faults.add(Fault(method="POST", path="/runs", status=422, headers=sent))

@@ -92,7 +92,7 @@ def failure() -> RunFailed:
 # The format
 
 
-def test_a_line_is_json_with_a_checksum_and_every_changed_byte_of_it_is_noticed() -> None:
+def test_a_line_is_json_with_a_checksum_and_every_changed_byte_of_it_is_noticed():
     line = encode_line({"done": 5, "run": "r", "result": RESULT})
     assert line.endswith(b"}\n") and line.count(b"\n") == 1 and line.isascii()
     assert json.loads(line)["result"] == RESULT
@@ -109,7 +109,7 @@ def test_a_line_is_json_with_a_checksum_and_every_changed_byte_of_it_is_noticed(
             scan_line(damaged)
 
 
-def test_an_error_survives_the_journal() -> None:
+def test_an_error_survives_the_journal():
     for error in (
         failure(),
         RunGone(run_id="r", token="t", server="http://h"),
@@ -125,7 +125,7 @@ def test_an_error_survives_the_journal() -> None:
             assert getattr(again, name, None) == getattr(error, name, None)
 
 
-def test_what_json_cannot_represent_of_an_error_costs_nothing_else() -> None:
+def test_what_json_cannot_represent_of_an_error_costs_nothing_else():
     error = ApiException(reason="no", status=404)
     error.args, error.data = (object(),), object()
     record = encode_failure(error)
@@ -133,7 +133,7 @@ def test_what_json_cannot_represent_of_an_error_costs_nothing_else() -> None:
     assert record["state"]["status"] == 404
 
 
-def test_a_journal_keeps_no_header_that_no_error_needs() -> None:
+def test_a_journal_keeps_no_header_that_no_error_needs():
     secrets = {"Set-Cookie": "session=5ecret", "X-Auth-Token": "5ecret", "Location": "/?k=5ecret"}
     headers = HTTPHeaderDict({**secrets, "x-request-id": "1", "Retry-After": "7"})
     record = encode_failure(NotFoundException(404, headers=headers))
@@ -143,7 +143,7 @@ def test_a_journal_keeps_no_header_that_no_error_needs() -> None:
     assert again.request_id == "1" and again.headers["Retry-After"] == "7"
 
 
-def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
+def test_an_error_of_a_class_that_is_not_known_keeps_its_words():
     record = {**encode_failure(failure()), "class": "OfTheFuture"}
     assert str(decode_failure(record)) == str(failure())
     for name in ("render_path", "Sequence", "__name__"):
@@ -151,7 +151,7 @@ def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
 
 
 @pytest.mark.parametrize("run_id", ["", "r"])
-def test_a_refused_create_is_an_outcome_and_no_other_status_is(path: Path, run_id: str) -> None:
+def test_a_refused_create_is_an_outcome_and_no_other_status_is(path, run_id):
     journal = opened(path)
     for status in range(400, 600):
         journal.starting(task(status))
@@ -166,7 +166,7 @@ def test_a_refused_create_is_an_outcome_and_no_other_status_is(path: Path, run_i
 # The file
 
 
-def test_what_was_written_is_read_again(path: Path) -> None:
+def test_what_was_written_is_read_again(path):
     header = b'{"acp-journal":1,"agent":"a","server":"http://h","config":"'
     assert written(path).startswith(header)
     *kept, failed = entries(path, 0, 1, 2, 4, 10**9, 3)
@@ -183,7 +183,7 @@ def test_what_was_written_is_read_again(path: Path) -> None:
     assert entries(path, 3) == [Entry("starting", "digest3", "token3b", "key3", "", None)]
 
 
-def test_another_agent_server_or_config_is_a_mismatch(path: Path) -> None:
+def test_another_agent_server_or_config_is_a_mismatch(path):
     before = written(path)
     for field in ("agent", "server", "config"):
         other = dataclasses.replace(HEADER, **{field: "other"}, batch="another")
@@ -198,12 +198,12 @@ def test_another_agent_server_or_config_is_a_mismatch(path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [JournalDamaged("m", line=7), JournalMismatch("m", index=7)])
-def test_an_error_of_a_journal_pickles(error: JournalError) -> None:
+def test_an_error_of_a_journal_pickles(error):
     other = pickle.loads(pickle.dumps(error))
     assert type(other) is type(error) and vars(other) == vars(error) and str(other) == "m"
 
 
-def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
+def test_a_torn_last_line_is_cut_wherever_it_is_torn(path):
     whole = written(path)
     header, *lines, last = whole.splitlines(keepends=True)
     head = b"".join((header, *lines))
@@ -221,7 +221,7 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
         assert path.read_bytes() == left
 
 
-def test_a_byte_order_mark_of_an_editor_is_read_past(path: Path) -> None:
+def test_a_byte_order_mark_of_an_editor_is_read_past(path):
     whole = written(path)
     expected = entries(path, 0, 1, 2, 4)
     for content in (whole + b"torn", whole[:9]):
@@ -249,7 +249,7 @@ def failed(**error: Any) -> bytes:
     return after_starting({"failed": 0, "run": "r", "error": {**FAILURE, **error}})
 
 
-def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
+def test_damage_is_named_and_the_file_is_left_alone(path):
     """A checksum is no signature: whoever made the file has computed it, too."""
     cases: tuple[tuple[bytes, int | None, str], ...] = (
         *(
@@ -309,7 +309,7 @@ def test_damage_is_named_and_the_file_is_left_alone(path: Path) -> None:
         assert path.read_bytes() == content
 
 
-def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
+def test_an_index_far_ahead_takes_no_memory(path):
     far = [{**STARTING, "starting": 999_999 * n} for n in range(1, 6000)]
     path.write_bytes(HEADER_LINE + b"".join(map(encode_line, far)))
     tracemalloc.start()
@@ -322,11 +322,11 @@ def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
     journal.close()
 
 
-def test_each_bound_of_a_journal_is_the_one_that_was_chosen() -> None:
+def test_each_bound_of_a_journal_is_the_one_that_was_chosen():
     assert (_journal._BLOCK, _journal._LONGEST_WRITE) == (16, 2.0)
 
 
-def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_opened_is_named(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/dev/null")
     for path, words in (
@@ -345,7 +345,7 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
             Journal(path, HEADER, durable=False)
 
 
-def test_a_journal_is_for_its_owner_only(path: Path) -> None:
+def test_a_journal_is_for_its_owner_only(path):
     opened(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)  # which is the user's word
@@ -353,7 +353,7 @@ def test_a_journal_is_for_its_owner_only(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_journal_tells_its_age_which_is_never_below_0(path: Path) -> None:
+def test_a_journal_tells_its_age_which_is_never_below_0(path):
     path.write_bytes(written(path) + b"torn")
     for age, told in ((1000, 1000), (0, 0), (-1000, 0)):
         last = time.time() - age
@@ -365,7 +365,7 @@ def test_a_journal_tells_its_age_which_is_never_below_0(path: Path) -> None:
         assert journal.written_ago == math.inf
 
 
-def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
+def test_one_batch_at_a_time_has_a_journal(path):
     journal = opened(path)
     with pytest.raises(JournalLocked, match="in use by another batch"):
         opened(path)
@@ -375,9 +375,7 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
     opened(path).close()
 
 
-def test_a_file_system_without_locks_is_no_other_batch(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_is_no_other_batch(path, monkeypatch):
     def flock(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -387,7 +385,7 @@ def test_a_file_system_without_locks_is_no_other_batch(
     assert type(caught.value) is JournalError
 
 
-def test_a_forked_process_keeps_no_lock(path: Path) -> None:
+def test_a_forked_process_keeps_no_lock(path):
     journal = opened(path)
     (go_on, hold), (forked, ready) = os.pipe(), os.pipe()
 
@@ -405,7 +403,7 @@ def test_a_forked_process_keeps_no_lock(path: Path) -> None:
     os.waitpid(child, 0)
 
 
-def test_a_closed_journal_takes_no_line(path: Path) -> None:
+def test_a_closed_journal_takes_no_line(path):
     journal = opened(path)
     journal.close()
     journal.close()
@@ -413,7 +411,7 @@ def test_a_closed_journal_takes_no_line(path: Path) -> None:
         journal.started(task(0))
 
 
-def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
+def test_lines_of_many_threads_do_not_mix(path):
     def write(index: int) -> None:
         text = "d" * random.randrange(1, 2000)
         journal.starting(task(index, digest=text))
@@ -423,7 +421,7 @@ def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
     assert all(entries(path, *range(400)))
 
 
-def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_whole_lines(path, monkeypatch):
     journal = opened(path)
     whole = path.read_bytes()
     write = os.write
@@ -434,7 +432,7 @@ def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPa
     journal.close()
 
 
-def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durable_syncs_every_line(path, monkeypatch):
     synced: list[int] = []
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), sync(fd)))
@@ -453,9 +451,7 @@ def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     journal.close()
 
 
-def test_a_file_is_not_closed_in_the_middle_of_a_write(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_not_closed_in_the_middle_of_a_write(path, monkeypatch):
     """Another file could get the descriptor, and then the line."""
     journal, write = opened(path), os.write
     writing, closing, descriptors = threading.Event(), threading.Event(), list[int]()
@@ -482,8 +478,8 @@ def test_a_file_is_not_closed_in_the_middle_of_a_write(
 
 
 def test_a_write_that_does_not_end_keeps_the_file_but_not_the_thread_that_closes_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    path, monkeypatch
+):
     """Here the thread that closes is the one that writes, as in a garbage collection."""
     monkeypatch.setattr(_journal, "_LONGEST_WRITE", 0.05)
     journals, write = [opened(path)], os.write

@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from support.batches import (
     wait_for,
 )
 from support.parts import Interruptible
-from support.timing import SetTiming, using
+from support.timing import using
 from tqdm import tqdm
 
 from acp_client_v0_1 import (
@@ -55,10 +55,10 @@ from acp_client_v0_1 import (
     RunTimedOut,
     SchemaMismatch,
 )
-from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
+from acp_client_v0_1.testing import AgentDefinition, Fault
 
 
-def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> None:
+def test_each_input_has_one_item(agent, server):
     assert list(agent.map([])) == [] and server.requests == ()
     items = list(agent.map(numbers(20), config={"c": 1}, metadata={"m": 2}))
     assert sorted(item.index for item in items) == list(range(20))
@@ -77,9 +77,7 @@ def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> Non
     assert threads_of_batches() == []
 
 
-def test_an_input_may_be_none_or_a_model_or_dataclass(
-    server: LocalServer, agent: AgentHandle
-) -> None:
+def test_an_input_may_be_none_or_a_model_or_dataclass(server, agent):
     @dataclass
     class OfData:
         n: int
@@ -116,8 +114,8 @@ DEEP: dict[str, Any] = {"p": {"x": [1, None, {"y": "é"}]}, "q": [[], {}]}
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_what_a_caller_changes_after_the_call_changes_nothing(
-    agent: AgentHandle, server: LocalServer, executor: Executor | None, path: Path, concurrency: int
-) -> None:
+    agent, server, executor, path, concurrency
+):
     """Results, items and journal are of the values at the call, whatever changes and when."""
     inputs = [{**deepcopy(DEEP), "n": n, "ask": 1} for n in range(3)]
     later, config, metadata = deepcopy(inputs), deepcopy(DEEP), deepcopy(DEEP)
@@ -153,9 +151,7 @@ def test_what_a_caller_changes_after_the_call_changes_nothing(
     assert [item.outcome for item in again] == expected and len(creates(server)) == 3
 
 
-def test_what_was_given_is_sent_though_it_changes_during_a_pause(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
-) -> None:
+def test_what_was_given_is_sent_though_it_changes_during_a_pause(agent, server, set_timing):
     def sleep(seconds: float, stop: threading.Event | None) -> bool:
         spoil(values)
         time.sleep(seconds)
@@ -177,9 +173,7 @@ def test_what_was_given_is_sent_though_it_changes_during_a_pause(
 OF_EACH_KIND: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
 
 
-def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(agent, server):
     items = list(agent.map(OF_EACH_KIND, ordered=True))
     assert items[0].ok and items[0].error is None and items[0].result()["n"] == 0
     kinds = [RunFailed, RunInterrupted, ApiTypeError, ApiValueError]
@@ -215,9 +209,7 @@ def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(
         BatchItem(0, "0", "r", {}, {"n": float("nan")}).to_json()
 
 
-def test_ordered_draws_on_while_the_first_is_slow_and_past_items_that_have_their_outcomes(
-    agent: AgentHandle,
-) -> None:
+def test_ordered_draws_on_while_the_first_is_slow_and_past_items_that_have_their_outcomes(agent):
     """Up to twice the concurrency; each that a journal has took half a second."""
     for concurrency, unsent, drawn in ((4, 0, 8), (6, 7, 12)):
         inputs = [{"n": 0, "seconds": 0.8}, *({"n": object()} for _ in range(unsent))]
@@ -229,9 +221,7 @@ def test_ordered_draws_on_while_the_first_is_slow_and_past_items_that_have_their
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 40])
-def test_no_input_is_drawn_before_it_is_needed(
-    agent: AgentHandle, path: Path, concurrency: int
-) -> None:
+def test_no_input_is_drawn_before_it_is_needed(agent, path, concurrency):
     drawn = delivered = 0
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -253,8 +243,8 @@ def test_no_input_is_drawn_before_it_is_needed(
 
 @pytest.mark.parametrize(("concurrency", "threads"), [(32, 32), (33, 25), (40, 25)])
 def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
-    agent: AgentHandle, server: LocalServer, concurrency: int, threads: int
-) -> None:
+    agent, server, concurrency, threads
+):
     counted: list[int] = []
     batch = agent.map(numbers(concurrency, seconds=30), concurrency=concurrency)
 
@@ -268,16 +258,14 @@ def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
     assert counted == [threads]
 
 
-def test_an_input_that_is_run_again_is_checked_too(
-    server: LocalServer, agent: AgentHandle, path: Path
-) -> None:
+def test_an_input_that_is_run_again_is_checked_too(server, agent, path):
     for options, checked in (({}, False), ({"retry_failed": True, "check": True}, True)):
         list(agent.map([{"fail": True}], journal=path, **options))  # type: ignore[arg-type]
         assert any(each.path.endswith("/descriptor") for each in server.requests) is checked
     assert len(creates(server)) == 2
 
 
-def test_key_names_an_item(agent: AgentHandle) -> None:
+def test_key_names_an_item(agent):
     items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
     with pytest.raises(ApiTypeError, match="key must return a str, not int"):
@@ -290,9 +278,7 @@ def test_key_names_an_item(agent: AgentHandle) -> None:
 # Questions
 
 
-def test_a_question_that_is_not_answered_is_the_outcome_of_its_run_alone(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_a_question_that_is_not_answered_is_the_outcome_of_its_run_alone(agent, server):
     def refuse(question: PendingInterrupt) -> None:
         raise LookupError(question.type)
 
@@ -313,9 +299,7 @@ def test_a_question_that_is_not_answered_is_the_outcome_of_its_run_alone(
 
 
 @pytest.mark.slow
-def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(agent, server):
     """Polls that end early, also when more of the time is over than is left."""
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     (item,) = agent.map([{"n": 0, "seconds": 1.2}], timeout=2.6)
@@ -323,9 +307,7 @@ def test_a_run_has_its_time_to_the_end_and_is_not_polled_in_a_hot_loop(
     assert len(server.requests) < 12
 
 
-def test_a_full_long_poll_is_followed_by_the_next_without_a_pause(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
-) -> None:
+def test_a_full_long_poll_is_followed_by_the_next_without_a_pause(agent, server, set_timing):
     slept: list[float] = []
     set_timing(window=1, sleep=lambda seconds, stop: bool(slept.append(seconds)))
     (item,) = agent.map([{"n": 0, "seconds": 1.3}])
@@ -333,7 +315,7 @@ def test_a_full_long_poll_is_followed_by_the_next_without_a_pause(
 
 
 @pytest.mark.slow
-def test_after_an_answer_the_time_of_an_output_begins_again(agent: AgentHandle) -> None:
+def test_after_an_answer_the_time_of_an_output_begins_again(agent):
     def answer_late(question: PendingInterrupt) -> dict[str, Any]:
         time.sleep(1.7)
         return {"to": 1}
@@ -343,7 +325,7 @@ def test_after_an_answer_the_time_of_an_output_begins_again(agent: AgentHandle) 
 
 
 @pytest.mark.slow
-def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentHandle) -> None:
+def test_a_run_out_of_its_own_time_or_deleted(server, agent):
     brief = AgentDefinition(function=obedient, name="brief", timeout=0.2)
     server.register(brief)
     (item,) = AgentHandle.find("brief", agent.runs.api_client).map([{"n": 0, "seconds": 30}])
@@ -361,7 +343,7 @@ def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentH
 # Progress
 
 
-def test_progress_is_told_every_change(agent: AgentHandle) -> None:
+def test_progress_is_told_every_change(agent):
     told: list[BatchCounts] = []
     inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2}]
     batch = agent.map(inputs, progress=told.append)
@@ -372,7 +354,7 @@ def test_progress_is_told_every_change(agent: AgentHandle) -> None:
     assert len(set(told)) == len(told)
 
 
-def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
+def test_the_total_may_be_unknown_or_given(agent):
     inputs: Any
     for inputs, total, expected in (
         *((iter([]), None, None), (iter([]), 5, 5)),
@@ -389,9 +371,7 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
 
 @pytest.mark.slow
 @using(backoff=(0.05, 0.1), search=0.5)
-def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(
-    agent: AgentHandle, server: LocalServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(agent, server, capsys):
     told: list[BatchCounts] = []
     bar = agent.map(numbers(2), concurrency=1, progress=True)
     function = agent.map(numbers(2), concurrency=1, progress=told.append)
@@ -406,9 +386,7 @@ def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(
     assert told and len(set(told)) == len(told)
 
 
-def test_progress_true_draws_a_bar_a_few_times_a_second(
-    agent: AgentHandle, capsys: pytest.CaptureFixture[str], executor: Executor | None
-) -> None:
+def test_progress_true_draws_a_bar_a_few_times_a_second(agent, capsys, executor):
     list(agent.map(numbers(3), progress=True, executor=executor))
     drawn = capsys.readouterr()
     assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
@@ -422,9 +400,7 @@ def test_progress_true_draws_a_bar_a_few_times_a_second(
 
 
 @pytest.mark.parametrize("how", ["none", "closed", "full", "no reader", "the reader goes"])
-def test_a_stderr_that_cannot_be_written_ends_no_batch(
-    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_a_stderr_that_cannot_be_written_ends_no_batch(agent, monkeypatch, how):
     if how == "full" and not Path("/dev/full").exists():
         pytest.skip("needs a device that is always full")
     reader, writer = os.pipe()
@@ -451,9 +427,7 @@ def test_a_stderr_that_cannot_be_written_ends_no_batch(
         stream.close()
 
 
-def test_a_missing_package_is_named_by_the_call_that_needs_it(
-    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named_by_the_call_that_needs_it(agent, monkeypatch):
     for name in ("tqdm", "tqdm.auto", "jsonschema_rs"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
@@ -468,8 +442,8 @@ def test_a_missing_package_is_named_by_the_call_that_needs_it(
 
 @pytest.mark.parametrize(("on_stop", "left"), [("leave", 20), ("cancel", 0)])
 def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
-    agent: AgentHandle, server: LocalServer, on_stop: Any, left: int
-) -> None:
+    agent, server, on_stop, left
+):
     inputs = [*numbers(20, seconds=30), {"n": 20}]
     with agent.map(inputs, concurrency=40, on_stop=on_stop) as batch:
         assert next(batch).index == 20
@@ -484,8 +458,8 @@ def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [4, 40])
 def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
-    agent: AgentHandle, server: LocalServer, set_timing: SetTiming, concurrency: int
-) -> None:
+    agent, server, set_timing, concurrency
+):
     """The run of a create that was interrupted would be unknown, and continue."""
     looks, closing = itertools.count(), list[float]()
     set_timing(grace=60, threads=60, now=lambda: time.monotonic() + 0 * next(looks))
@@ -507,9 +481,7 @@ def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
     assert next(looks) < 2000  # it has waited without a hot loop
 
 
-def test_a_thread_may_drop_its_attempt_while_the_end_of_the_batch_looks_at_it(
-    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_may_drop_its_attempt_while_the_end_of_the_batch_looks_at_it(agent, monkeypatch):
     reads = itertools.count()
 
     def attempt(calls: Interruptible) -> Any:
@@ -527,9 +499,7 @@ def test_a_thread_may_drop_its_attempt_while_the_end_of_the_batch_looks_at_it(
 
 
 @using(pace=(30, 30))
-def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(agent, server):
     server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
     batch = agent.map(numbers(6), concurrency=2)
     with beside(batch.close, after=0.6):
@@ -537,9 +507,7 @@ def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothin
 
 
 @using(grace=0.3)
-def test_a_large_batch_that_is_closed_begins_nothing_more(
-    agent: AgentHandle, server: LocalServer, path: Path
-) -> None:
+def test_a_large_batch_that_is_closed_begins_nothing_more(agent, server, path):
     server.faults.add(Fault(method="POST", path="/runs", delay=1, times=None))
     batch = agent.map(numbers(40), concurrency=40, journal=path)
     with beside(batch.close, after=0.3):
@@ -547,7 +515,7 @@ def test_a_large_batch_that_is_closed_begins_nothing_more(
     assert path.read_bytes().count(b'"starting"') <= 24
 
 
-def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalServer) -> None:
+def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server):
     script = (
         "import sys; from acp_client_v0_1 import *\n"
         "client = ApiClient(Configuration(host=sys.argv[1]))\n"
@@ -560,9 +528,7 @@ def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalSe
     assert ended.stdout == "True\n"
 
 
-def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(
-    server: LocalServer,
-) -> None:
+def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(server):
     script = (
         "import sys, threading; before = {*sys.modules}; from acp_client_v0_1 import *\n"
         "client = ApiClient(Configuration(host=sys.argv[1]))\n"
@@ -580,7 +546,7 @@ def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(
     assert ended.stdout == "[True, True] False\n", ended.stderr
 
 
-def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, path: Path) -> None:
+def test_a_batch_that_is_interrupted_says_what_it_has_done(agent, path):
     def until_interrupted() -> Iterator[dict[str, Any]]:
         yield from ({"n": 0}, {"n": 1, "fail": True})
         raise KeyboardInterrupt
@@ -608,9 +574,7 @@ def test_a_batch_that_is_interrupted_says_what_it_has_done(agent: AgentHandle, p
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"cut": "stall"}], ids=str)
 @using(cancel=0.5)
-def test_a_run_that_cannot_be_deleted_is_counted(
-    agent: AgentHandle, server: LocalServer, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
-) -> None:
+def test_a_run_that_cannot_be_deleted_is_counted(agent, server, caplog, fault):
     server.faults.add(Fault(method="DELETE", times=None, **fault))
     batch = agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel")
     with pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight"), batch:
@@ -620,7 +584,7 @@ def test_a_run_that_cannot_be_deleted_is_counted(
     assert sum("could not be deleted" in words for words in caplog.messages) == 1
 
 
-def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:
+def test_a_batch_is_iterated_over_once(agent, server):
     batch = agent.map(numbers(3))
     assert next(batch).ok
     assert len(list(batch)) == 2  # one iteration goes on
@@ -629,9 +593,7 @@ def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) 
     assert next(batch, None) is None and len(creates(server)) == 3
 
 
-def test_a_batch_that_is_dropped_without_having_run_warns(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_a_batch_that_is_dropped_without_having_run_warns(agent, server):
     with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it") as told:
         agent.map(numbers(3))
         gc.collect()
@@ -648,7 +610,7 @@ def test_a_batch_that_is_dropped_without_having_run_warns(
     assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
 
 
-def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path) -> None:
+def test_the_journal_is_opened_by_the_first_next(agent, path):
     batch = agent.map(numbers(2), journal=path)
     assert batch.counts.in_flight == 0 and not path.exists()
     agent.map(numbers(2), journal=path).close()
@@ -657,7 +619,7 @@ def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, path: Path)
 
 
 @pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
-def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str) -> None:
+def test_a_batch_that_is_closed_during_next_ends(agent, closer):
     def close(*_: Any) -> None:
         batch.close()
 
@@ -684,7 +646,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
 
 
 @using(grace=0.3)
-def test_a_run_that_asks_is_cancelled_too(server: LocalServer, agent: AgentHandle) -> None:
+def test_a_run_that_asks_is_cancelled_too(server, agent):
     """The batch ends while a look at the run, before its question is asked, has no response."""
     look = Fault(method="GET", path="/runs/*", cut="stall", times=1)
     server.faults.add(look)
@@ -695,9 +657,7 @@ def test_a_run_that_asks_is_cancelled_too(server: LocalServer, agent: AgentHandl
     assert [run["status"] for run in server.runs] == ["success"]
 
 
-def test_a_fork_leaves_the_runs_of_its_parent_alone(
-    agent: AgentHandle, server: LocalServer
-) -> None:
+def test_a_fork_leaves_the_runs_of_its_parent_alone(agent, server):
     def interrupt() -> None:
         with pytest.raises(KeyboardInterrupt, match=r"; 0 runs are still in flight$"), batch:
             raise KeyboardInterrupt
@@ -723,7 +683,7 @@ def pending(agent: AgentHandle) -> list[Any]:
 # Arguments
 
 
-def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
+def test_what_cannot_be_is_refused_at_once(agent, server):
     for arguments, kind, words in (
         ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
         ({"timeout": -1}, ApiValueError, "timeout"),
@@ -744,12 +704,8 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
 
 
 def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
-    agent: AgentHandle,
-    server: LocalServer,
-    executor: Executor | None,
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    agent, server, executor, path, monkeypatch
+):
     """There are more runs than threads that delete them, or tasks that have not begun."""
     write = os.write
 
@@ -773,8 +729,8 @@ def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
 @pytest.mark.parametrize("concurrency", [2, 40])
 @using(grace=0.2)
 def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
-    agent: AgentHandle, server: LocalServer, concurrency: int
-) -> None:
+    agent, server, concurrency
+):
     """The server has made the run, and its response is slow."""
     server.faults.add(Fault(method="POST", path="/runs", after_wire_bytes=0, cut="stall", times=1))
     inputs = until(lambda: len(server.runs) == 1, [{"seconds": 60}], KeyboardInterrupt())

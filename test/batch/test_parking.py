@@ -20,7 +20,6 @@ from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
-from acp_client_v0_1.testing import LocalServer
 
 
 class Searched:
@@ -70,9 +69,7 @@ def searched(set_timing: SetTiming) -> Searched:
     return made
 
 
-def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
-    searched: Searched,
-) -> None:
+def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(searched):
     put_back, searched.ends = Counter[int](), 9.9
 
     def worker(task: Task) -> None:
@@ -88,9 +85,7 @@ def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
 
 
 @pytest.mark.parametrize("takes", [0, 2])
-def test_the_pauses_grow_with_the_age_of_the_runs_and_the_time_that_searches_take(
-    searched: Searched, takes: float
-) -> None:
+def test_the_pauses_grow_with_the_age_of_the_runs_and_the_time_that_searches_take(searched, takes):
     """A search takes no more than a fifth of the time."""
 
     def search(request: object) -> list[Run]:
@@ -105,7 +100,7 @@ def test_the_pauses_grow_with_the_age_of_the_runs_and_the_time_that_searches_tak
     assert 10 < len(searched.pauses) < 100
 
 
-def test_the_pauses_follow_what_the_searches_find(searched: Searched) -> None:
+def test_the_pauses_follow_what_the_searches_find(searched):
     """Longer by half while no old run has ended, half as long once one has."""
     put_back = list[int]()
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
@@ -126,7 +121,7 @@ def test_the_pauses_follow_what_the_searches_find(searched: Searched) -> None:
     assert put_back == [13, 12]
 
 
-def test_a_search_that_ignores_the_status_tells_which_runs_have_ended(searched: Searched) -> None:
+def test_a_search_that_ignores_the_status_tells_which_runs_have_ended(searched):
     put_back = list[int]()
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
     searched.lists("r12", "r13")
@@ -135,7 +130,7 @@ def test_a_search_that_ignores_the_status_tells_which_runs_have_ended(searched: 
     assert put_back == [13]
 
 
-def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched: Searched) -> None:
+def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched):
     unattended = searched.runs(lambda task: None, parked=2)
     ended, pending = task(0, outcome={}), task(1)
     taken = [unattended.exchange(task) for task in (pending, ended, ended)]
@@ -146,7 +141,7 @@ def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(searched: 
     assert [unattended.enter(task(n)) for n in (20, 21)] == [True, False]
 
 
-def test_long_polls_are_short_while_others_wait_for_their_turn(searched: Searched) -> None:
+def test_long_polls_are_short_while_others_wait_for_their_turn(searched):
     unattended = searched.runs(lambda task: None, parked=1)
     assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 2, 2]
 
@@ -172,8 +167,8 @@ def test_long_polls_are_short_while_others_wait_for_their_turn(searched: Searche
     ids=str,
 )
 def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
-    searched: Searched, set_timing: SetTiming, failure: Exception, before: bool
-) -> None:
+    searched, set_timing, failure, before
+):
     put_back, searched.ends = list[int](), 100
     set_timing(sleep=lambda seconds, stop: pytest.fail("it paused"))
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=1)
@@ -195,8 +190,8 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
     [(0, 100, True), (0, 101, False), (150, 150, True), (150, 151, False)],
 )
 def test_searches_that_are_wrong_more_often_than_right_are_given_up(
-    searched: Searched, hits: int, mistakes: int, searches: bool
-) -> None:
+    searched, hits, mistakes, searches
+):
     count = itertools.count()
     searched.search = lambda request: [next(count)][1:]
     unattended = searched.runs(lambda task: None, parked=1)
@@ -208,8 +203,8 @@ def test_searches_that_are_wrong_more_often_than_right_are_given_up(
 
 @pytest.mark.parametrize(("parked", "pages"), [(20, 10), (899, 10), (900, 11), (1800, 12)])
 def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batch(
-    searched: Searched, set_timing: SetTiming, parked: int, pages: int
-) -> None:
+    searched, set_timing, parked, pages
+):
     """A server that pages without end, and limits requests."""
     requests, slept = list[Any](), list[float]()
 
@@ -239,7 +234,7 @@ def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batc
     assert unattended.window(500) == 1  # so it is of no use
 
 
-def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched: Searched) -> None:
+def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched):
     """It is still pending."""
     put_back, searched.ends = list[float](), 3
     wait = SimpleNamespace(remaining=lambda: 1.0 - searched.now)
@@ -250,9 +245,7 @@ def test_a_run_that_nobody_polls_goes_to_a_worker_once_its_time_is_over(searched
     assert put_back == [pytest.approx(1.1, abs=0.2)]
 
 
-def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
-    searched: Searched,
-) -> None:
+def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(searched):
     put_back = list[int]()
     unattended = searched.runs(lambda task: put_back.append(task.index))
 
@@ -276,9 +269,7 @@ def driver_of(agent: AgentHandle) -> RunDriver:
 @pytest.mark.parametrize(
     ("value", "hits"), [({}, [True]), ({"ask": 1}, [True, True]), ({"seconds": 60}, [False])]
 )
-def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
-    agent: AgentHandle, value: dict[str, Any], hits: list[bool]
-) -> None:
+def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(agent, value, hits):
     started, driver = Task(0, "", value, "t"), driver_of(agent)
     driver.start(started)
     assert [driver.poll(started, 9 if hits[-1] else 1) for _ in hits] == hits
@@ -286,8 +277,8 @@ def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(
 
 
 def test_the_time_of_a_run_begins_with_its_create_and_ends_without_a_request(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
-) -> None:
+    server, agent, set_timing
+):
     started, driver, now = task(0), driver_of(agent), [0.0]
     set_timing(now=lambda: now[0])
     driver.start(started)

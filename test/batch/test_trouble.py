@@ -10,8 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ from acp_client_v0_1 import (
     RunStartAmbiguous,
     ServiceException,
 )
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault
 
 pytestmark = pytest.mark.load
 
@@ -62,14 +61,8 @@ pytestmark = pytest.mark.load
 )
 @using(outage=0.3, backoff=(0.05, 0.1))
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
-    server: LocalServer,
-    agent: AgentHandle,
-    path: Path,
-    executor: Executor | None,
-    where: str | None,
-    status: int,
-    asked: int | None,
-) -> None:
+    server, agent, path, executor, where, status, asked
+):
     inputs = [*numbers(5), {"n": 5, "fail": True}]
     described = str(where).endswith("/descriptor")  # which is read once
     if not described:
@@ -92,9 +85,7 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
 
 
 @using(outage=0.7, backoff=(0.05, 0.1), early=(0.05, 0.1))
-def test_one_run_whose_output_always_fails_costs_one_item(
-    server: LocalServer, agent: AgentHandle, executor: Executor | None, path: Path
-) -> None:
+def test_one_run_whose_output_always_fails_costs_one_item(server, agent, executor, path):
     # No poll is held, so the next one finds the fault.
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     bad = list[str]()
@@ -124,7 +115,7 @@ def test_one_run_whose_output_always_fails_costs_one_item(
     assert outputs.count(f"/runs/{bad[0]}/output") == 1
 
 
-def test_a_wrong_address_is_raised(path: Path) -> None:
+def test_a_wrong_address_is_raised(path):
     """An outage would take 300 s."""
     for journal, check in itertools.product((None, path), (False, True)):
         client = ApiClient(Configuration(host="http://127.0.0.1:9", retries=0))
@@ -134,9 +125,7 @@ def test_a_wrong_address_is_raised(path: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
 @using(backoff=(0.05, 0.1), search_backoff=(0.05, 0.1))
-def test_an_agent_that_is_not_there_is_raised(
-    server: LocalServer, agent: AgentHandle, path: Path, fails: bool
-) -> None:
+def test_an_agent_that_is_not_there_is_raised(server, agent, path, fails):
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
     nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
@@ -158,8 +147,8 @@ def test_an_agent_that_is_not_there_is_raised(
 )
 @using(search=0.3)
 def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
-    server: LocalServer, agent: AgentHandle, lost: int, unclear: Any, posts: int
-) -> None:
+    server, agent, lost, unclear, posts
+):
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1), unclear=unclear)
     assert isinstance(item.outcome, dict if posts > lost else RunStartAmbiguous)
@@ -173,7 +162,7 @@ def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
 CROWD = 100
 
 
-def test_many_runs_on_few_threads_and_connections(server: LocalServer, agent: AgentHandle) -> None:
+def test_many_runs_on_few_threads_and_connections(server, agent):
     inputs = [{"n": n, "seconds": 0.3 + n % 5 / 10} for n in range(CROWD)]
     most = 0
     for item in agent.map(inputs, concurrency=CROWD):
@@ -186,9 +175,7 @@ def test_many_runs_on_few_threads_and_connections(server: LocalServer, agent: Ag
 
 @pytest.mark.parametrize(("open_items", "processes"), [(1, False), (3, False), (1, True)])
 @using(young=20)  # in which each output is a 404 at first
-def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(
-    open_items: int, processes: bool
-) -> None:
+def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items, processes):
     """Nobody knows whose output it is if two are open, also once one of them has ended."""
     zeros = "00000000-0000-0000-0000-000000000000"
     run = a_run("", run_id=zeros, agent_id=zeros, creation={"agent_id": zeros})
@@ -233,9 +220,7 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(
 
 @pytest.mark.parametrize("concurrency", [8, 60])
 @using(grace=60, threads=60)  # a busy machine takes long to read a response
-def test_ctrl_c_ends_a_batch_at_once(
-    server: LocalServer, agent: AgentHandle, path: Path, concurrency: int
-) -> None:
+def test_ctrl_c_ends_a_batch_at_once(server, agent, path, concurrency):
     goes_on, pressed = threading.Event(), list[float]()
 
     def held(input: Any, config: Any, context: Any) -> Any:
@@ -264,8 +249,8 @@ def test_ctrl_c_ends_a_batch_at_once(
 
 
 def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_left(
-    server: LocalServer, agent: AgentHandle, path: Path
-) -> None:
+    server, agent, path
+):
     """One run is deleted. The look at the other one, before its DELETE, has no response."""
     look = Fault(method="GET", cut="stall", times=1)
 
@@ -289,9 +274,7 @@ def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_lef
 
 
 @using(threads=60)
-def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(
-    agent: AgentHandle, path: Path
-) -> None:
+def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_lock(agent, path):
     files = files_of("batch/_batch", "batch/_workers", "_http/slots")
 
     def interrupt() -> None:
@@ -311,7 +294,7 @@ def test_an_interrupt_anywhere_in_the_end_of_a_batch_leaves_no_thread_and_no_loc
 
 
 @using(young=0)
-def test_one_run_without_an_output_ends_no_batch(server: LocalServer, agent: AgentHandle) -> None:
+def test_one_run_without_an_output_ends_no_batch(server, agent):
     """The server serves the outputs of other runs."""
     gone = Fault(path="/runs/*/output", status=404, body="it has no output", delay=0.2, times=2)
     server.faults.add(gone)

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-from support.serving import Clock, Serve
 from support.socket_server import response
 
 from acp_client_v0_1 import (
@@ -23,7 +22,6 @@ from acp_client_v0_1 import (
     NotFoundException,
     ResponseValidationError,
     RunHandle,
-    RunsApi,
     StreamingMode,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
@@ -31,7 +29,7 @@ from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
+def test_an_agent_by_id_or_by_name(server, client):
     assert AgentHandle.get(COUNTER, client).agent_id == COUNTER
     assert server.requests == ()  # a UUID needs no look-up
     counter = AgentHandle.find("counter", client, timeout=5)
@@ -50,7 +48,7 @@ def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> No
         AgentHandle("counter", client).start({"count": 1}, check=True)
 
 
-def test_the_record_of_another_agent_is_not_believed(serve: Serve) -> None:
+def test_the_record_of_another_agent_is_not_believed(serve):
     about = {"ref": {"name": "b", "version": "1"}, "description": ""}
     _, client = serve(response(json.dumps({"agent_id": "b", "metadata": about}).encode()))
     words = "the server gave agent a the record of agent b"
@@ -59,7 +57,7 @@ def test_the_record_of_another_agent_is_not_believed(serve: Serve) -> None:
     assert AgentHandle("B", client).name == "b"
 
 
-def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) -> None:
+def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve):
     agent = AgentDefinition(
         function=lambda input, config, context: input, name="my-agent", agent_id="tool-7"
     )
@@ -76,7 +74,7 @@ def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve: Serve) ->
         AgentHandle.get("tool-7", api_client=client)
 
 
-def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
+def test_a_lookup_takes_no_longer_than_its_timeout(server):
     server.faults.add(Fault(path="/agents/*", cut="stall", times=None))
     patient = ApiClient(Configuration(host=server.url, timeout=600, retries=0))
     with patient as client:
@@ -89,7 +87,7 @@ def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
             AgentHandle.find("echo", client, timeout=(1, 2))  # type: ignore[arg-type]
 
 
-def test_an_agent_without_io(server: LocalServer, client: ApiClient, clock: Clock) -> None:
+def test_an_agent_without_io(server, client, clock):
     agent = AgentHandle(COUNTER, client)
     assert server.requests == ()
     assert agent.agent.metadata.ref.name == "counter"
@@ -117,7 +115,7 @@ OTHER_WAY = r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"
         (f"9{COUNTER[1:]}", OTHER_WAY),
     ],
 )
-def test_a_lookup_that_fails_names_what_there_is(client: ApiClient, name: str, words: str) -> None:
+def test_a_lookup_that_fails_names_what_there_is(client, name, words):
     with pytest.raises(AgentLookupError, match=words) as caught:
         AgentHandle.find(name, client)
     assert isinstance(caught.value, LookupError)
@@ -127,9 +125,7 @@ def test_a_lookup_that_fails_names_what_there_is(client: ApiClient, name: str, w
 
 
 @pytest.mark.parametrize("name", ["nobody", "an-agent-with-a-very-long-name-number-7", COUNTER])
-def test_a_lookup_of_many_agents_names_those_that_fit_and_stays_short(
-    server: LocalServer, client: ApiClient, name: str
-) -> None:
+def test_a_lookup_of_many_agents_names_those_that_fit_and_stays_short(server, client, name):
     for number in range(20):
         long = f"an-agent-with-a-very-long-name-number-{number:02}"
         server.register(lambda input, config, context: {}, name=long, version="1.0.0-beta.1")
@@ -138,9 +134,7 @@ def test_a_lookup_of_many_agents_names_those_that_fit_and_stays_short(
     assert len(str(caught.value)) <= 240 and len(caught.value.candidates) == 25
 
 
-def test_several_agents_of_that_name(
-    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_agents_of_that_name(server, client, monkeypatch):
     for version in ("2.0.0", "3.0.0"):
         server.register(lambda input, config, context: {}, name="counter", version=version)
     with pytest.raises(
@@ -162,7 +156,7 @@ def test_several_agents_of_that_name(
     assert AgentHandle.find("counter", client, version="1.0.0").agent_id == COUNTER
 
 
-def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
+def test_what_start_sends(counter, runs):
     run = counter.start({"count": 1}, metadata={"team": "blue"})
     creation = runs.get_run(run.run_id).creation
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
@@ -174,7 +168,7 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     assert (creation.metadata, run.client_token) == ({"color": "red"}, None)
 
 
-def test_bad_arguments_are_found_at_once(server: LocalServer, counter: AgentHandle) -> None:
+def test_bad_arguments_are_found_at_once(server, counter):
     for call in (counter.start, counter.run):
         for bad in ({"input": [1]}, {"config": "text"}, {"metadata": [("a", 1)]}):
             with pytest.raises(ApiTypeError, match=f"{next(iter(bad))} must be a JSON object"):

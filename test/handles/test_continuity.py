@@ -100,9 +100,7 @@ CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
 
 
 @pytest.mark.parametrize(("connections", "complete"), CONNECTIONS.values(), ids=CONNECTIONS)
-def test_what_the_connections_give_out(
-    connections: list[tuple[list[Event], Any]], complete: bool | None
-) -> None:
+def test_what_the_connections_give_out(connections, complete):
     memory = Continuity()
     updates: list[Event | Gap] = []
     for events, given_out in connections:
@@ -122,9 +120,7 @@ def test_what_the_connections_give_out(
         *((1000, first) for first in (1, 16, 17, 500, 743, 744, 745, 999, 1000)),
     ],
 )
-def test_a_replay_is_dropped_up_to_the_last_that_was_delivered(
-    delivered: int, replay_from: int
-) -> None:
+def test_a_replay_is_dropped_up_to_the_last_that_was_delivered(delivered, replay_from):
     memory = Continuity()
     connection(memory, numbered(1, delivered))
     assert connection(memory, numbered(1, delivered // 2)) == []  # it breaks off
@@ -135,7 +131,7 @@ def test_a_replay_is_dropped_up_to_the_last_that_was_delivered(
 
 
 @pytest.mark.parametrize("place", [745, 746, 900, 999, 1000])
-def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place: int) -> None:
+def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place):
     memory = Continuity()
     connection(memory, numbered(1, 1000))
     new: list[Event] = [(str(place), {"n": "other"}), (str(place + 1), {"n": "new"})]
@@ -153,7 +149,7 @@ def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place: int
         (10**18, 2, Gap("unknown", None, f"{10**18 + 1}")),  # no number of a counter
     ],
 )
-def test_what_a_jump_says_depends_on_the_ids_so_far(first: int, count: int, gap: Gap) -> None:
+def test_what_a_jump_says_depends_on_the_ids_so_far(first, count, gap):
     memory = Continuity()
     connection(memory, numbered(1, count, shift=first - 1))
     new = numbered(count + 4, count + 4, shift=first - 1)
@@ -161,7 +157,7 @@ def test_what_a_jump_says_depends_on_the_ids_so_far(first: int, count: int, gap:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_long_texts_and_long_ids_are_kept_as_digests(more: int) -> None:
+def test_long_texts_and_long_ids_are_kept_as_digests(more):
     memory = Continuity()
     text = '{"update":{},"padding":"%s"}'
     memory.take("6", "{}")
@@ -173,7 +169,7 @@ def test_long_texts_and_long_ids_are_kept_as_digests(more: int) -> None:
     assert memory.take("i" * (256 + more), "{}") is False  # a replay
 
 
-def test_ids_that_restart_without_replay() -> None:
+def test_ids_that_restart_without_replay():
     memory = Continuity()
     connection(memory, numbered(1, 3))
     new = numbered(4, 6, shift=-3)  # ids 1, 2, 3 again
@@ -190,7 +186,7 @@ def test_ids_that_restart_without_replay() -> None:
     assert connection(memory, oldest) == [Gap("cursor-ignored", None, "2"), *oldest]
 
 
-def test_beginning_after_an_event() -> None:
+def test_beginning_after_an_event():
     memory = Continuity("3")
     assert connection(memory, numbered(4, 5)) == numbered(4, 5)
     assert memory.complete is True
@@ -205,7 +201,7 @@ def test_beginning_after_an_event() -> None:
     cuts=st.lists(st.integers(0, 700), max_size=6),
     manner=st.sampled_from(["cursor", "replay", "overlap"]),
 )
-def test_every_update_once_however_it_is_cut(total: int, cuts: list[int], manner: str) -> None:
+def test_every_update_once_however_it_is_cut(total, cuts, manner):
     memory = Continuity()
     events = numbered(1, total)
     given_out: list[Event | Gap] = []
@@ -219,7 +215,7 @@ def test_every_update_once_however_it_is_cut(total: int, cuts: list[int], manner
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.booleans())
-def test_events_are_compared_by_their_update_alone(updates: list[int], long: bool) -> None:
+def test_events_are_compared_by_their_update_alone(updates, long):
     """As JSON text, whose status changes when it is replayed, whose length does not matter."""
 
     def text(number: int, status: str) -> str:
@@ -237,7 +233,7 @@ def test_events_are_compared_by_their_update_alone(updates: list[int], long: boo
     assert gap == Gap("cursor-ignored", None, str(len(updates)))
 
 
-def test_only_the_first_result_of_a_connection_may_be_the_one_that_came_last() -> None:
+def test_only_the_first_result_of_a_connection_may_be_the_one_that_came_last():
     memory = Continuity()
     assert [memory.take_result("1", "same"), memory.take_result("2", "same")] == [True, True]
     memory.reconnect(cut=True)

@@ -17,14 +17,13 @@ from typing import Any
 
 import pytest
 from support.moments import Moment
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, run_json
 from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import using
 from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
-    ApiClient,
     ApiException,
     ApiValueError,
     EventTooLarge,
@@ -41,7 +40,7 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.handles._continuity import Continuity
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.handles.events import RunEvents
-from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
+from acp_client_v0_1.testing import Fault, Interrupt, Quirks
 
 STREAM = "/runs/*/stream"
 
@@ -74,7 +73,7 @@ def patiently(events: RunEvents) -> list[RunEvent]:
     return seen
 
 
-def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> None:
+def test_updates_and_then_the_end(server, counter):
     run = counter.start({"count": 3, "interval": 0.05}, streaming="custom")
     with run.events() as events:
         first = next(events)
@@ -102,9 +101,7 @@ def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> 
     ],
     ids=["run", "connection", "none"],
 )
-def test_every_update_comes_once_over_cuts(
-    serve: Serve, ids: Any, cuts: list[Fault], complete: bool | None, cursors: list[str]
-) -> None:
+def test_every_update_comes_once_over_cuts(serve, ids, cuts, complete, cursors):
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(*cuts)
     counter = AgentHandle.find("counter", client)
@@ -163,7 +160,7 @@ class Scripted(Replies):
 
 
 @pytest.mark.parametrize("mode", ["custom", "result"])
-def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
+def test_an_event_of_another_run_is_refused(serve, mode):
     fields = {"update": {}} if mode == "custom" else {"result": {}}
     theirs = event_of(mode, "2", run_id="r2", **fields)
     ours = event_of(mode, "1", **fields), event_of(mode, "3", **fields), chunk(b"")
@@ -174,7 +171,7 @@ def test_an_event_of_another_run_is_refused(serve: Serve, mode: str) -> None:
     assert list(events) and not events.complete
 
 
-def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
+def test_a_jump_is_a_loss_with_its_number(serve):
     updates = [{"n": n} for n in (1, 2, 6)]
     first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
     second = STREAMING + sse(("6", updates[2])) + chunk(b"")
@@ -202,7 +199,7 @@ def test_a_jump_is_a_loss_with_its_number(serve: Serve) -> None:
     assert [each.missing for each in events.gaps] == [3] and events.complete is False
 
 
-def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve: Serve) -> None:
+def test_a_gap_that_is_not_known_is_marked_and_not_raised(serve):
     first = [STREAMING + sse(("a", {"n": 1})), CLOSE]
     second = STREAMING + sse(("b", {"n": 2})) + chunk(b"")
     events = Scripted(serve, first, second).run.events()
@@ -225,8 +222,8 @@ REASONS = {"no event stream": "got application/json", "a coding": "coding is not
 
 @pytest.mark.parametrize("name", NO_STREAM)
 def test_a_run_that_cannot_be_streamed_is_polled_and_a_stream_of_no_use_has_a_warning(
-    replying: Any, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+    replying, name, caplog
+):
     replies, run = replying(streamed(), stream=NO_STREAM[name], output=SUCCESS)
     for _ in range(2):
         caplog.clear()
@@ -241,7 +238,7 @@ def test_a_run_that_cannot_be_streamed_is_polled_and_a_stream_of_no_use_has_a_wa
 
 
 @pytest.mark.parametrize("name", NO_STREAM)
-def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, name: str) -> None:
+def test_a_stream_that_breaks_and_is_not_there_again(serve, name):
     """The run has ended meanwhile: nobody knows what came after the third update."""
     first = [STREAMING + sse(*EVENTS[:3]), CLOSE]
     scripted = Scripted(serve, first, NO_STREAM[name])
@@ -251,7 +248,7 @@ def test_a_stream_that_breaks_and_is_not_there_again(serve: Serve, name: str) ->
     assert scripted.opened == 2
 
 
-def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(serve: Serve) -> None:
+def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(serve):
     streams = (NO_STREAM["404"], STREAMING + sse(EVENTS[0]) + chunk(b""))
     _, client = serve(Replies(streamed("success"), stream=streams, output=SUCCESS))
     list(RunHandle("r", client).events())
@@ -259,7 +256,7 @@ def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(serve: Se
 
 
 @pytest.mark.parametrize("streaming", [None, "custom"])
-def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: Any) -> None:
+def test_a_run_that_fails_ends_the_iteration(failing, streaming):
     for given, status in (({}, "error"), ({"timeout": True}, "timeout")):
         run = failing.start(given, streaming=streaming)
         events = run.events()
@@ -269,9 +266,7 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 @pytest.mark.slow
 @using(stream_backoff=(0.001, 4.0))
-def test_empty_streams_are_opened_again_and_then_polled(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_empty_streams_are_opened_again_and_then_polled(serve, caplog):
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
@@ -284,7 +279,7 @@ def test_empty_streams_are_opened_again_and_then_polled(
     assert events.complete is None
 
 
-def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: Clock) -> None:
+def test_streams_that_break_at_once_are_opened_less_often(serve, clock):
     scripted = Scripted(serve, *[[STREAMING, CLOSE]] * 100, at_the_end="pending")
     with pytest.raises(RunWaitTimeout, match="wait again"):
         next(scripted.run.events(timeout=3))
@@ -294,7 +289,7 @@ def test_streams_that_break_at_once_are_opened_less_often(serve: Serve, clock: C
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, status: int) -> None:
+def test_a_look_that_fails_does_not_end_a_stream(replying, clock, status):
     stream = [STREAMING + sse(*EVENTS[:2]), STALL]
     replies, run = replying(response(b'"no"', status), stream=stream)
     with run.events() as events:
@@ -308,9 +303,7 @@ def test_a_look_that_fails_does_not_end_a_stream(replying: Any, clock: Clock, st
 
 @pytest.mark.parametrize("status", [401, 403])
 @using(least_silence=0.1)
-def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
-    replying: Any, status: int
-) -> None:
+def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(replying, status):
     """Credentials that have expired, and are renewed before the next ``next()``."""
     gate = Gate()
     stream = [STREAMING + sse(EVENTS[0]), gate, sse(EVENTS[1]) + chunk(b"")]
@@ -328,7 +321,7 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
 
 @pytest.mark.slow
 @using(silence=0.3)
-def test_the_deadline_holds_while_the_run_is_looked_at(replying: Any) -> None:
+def test_the_deadline_holds_while_the_run_is_looked_at(replying):
     replies, run = replying([STALL], stream=COMMENTS)
     with run.events(timeout=1) as events:
         began = time.monotonic()
@@ -339,7 +332,7 @@ def test_the_deadline_holds_while_the_run_is_looked_at(replying: Any) -> None:
 
 
 @using(silence=0.2, least_silence=0.1)
-def test_deleted_while_only_comments_come(replying: Any) -> None:
+def test_deleted_while_only_comments_come(replying):
     replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
     with run.events() as events:
         with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
@@ -349,7 +342,7 @@ def test_deleted_while_only_comments_come(replying: Any) -> None:
         assert replies.asked == ["stream", "look"] and next(events, None) is None
 
 
-def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) -> None:
+def test_each_iteration_is_its_own(server, counter):
     run = counter.start({"count": 3, "interval": 0}, streaming="custom")
     assert numbers(run.events()) == [1, 2, 3]
     assert numbers(run.events()) == [1, 2, 3]
@@ -371,7 +364,7 @@ def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) ->
 
 
 @pytest.mark.slow
-def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve: Serve) -> None:
+def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve):
     def press() -> None:
         raise KeyboardInterrupt
 
@@ -391,7 +384,7 @@ def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve: Ser
 
 
 @pytest.mark.parametrize("status", ["interrupted", "pending"])
-def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status: str) -> None:
+def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve, status):
     output = NOTHING if status == "interrupted" else QUESTION
     _, client = serve(Replies(look=run_json(status), output=output, stream=response(b"", 405)))
     run = RunHandle("r", client)
@@ -404,7 +397,7 @@ def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve: Serve, status
 
 @pytest.mark.slow
 @using(human=0.1)
-def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
+def test_an_interrupt_ends_the_iteration_or_not(server, client):
     """A human takes longer than an event may, and the next stream takes a while as well."""
 
     def agent(input: Any, config: Any, context: Any) -> Any:
@@ -428,7 +421,7 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
     assert (through.ended_by, through.complete) == ("success", True)
 
 
-def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
+def test_half_a_surrogate_pair_in_each_of_two_events(serve):
     """As a server sends an emoji that streams text a UTF-16 unit at a time."""
     halves = [{"text": "\ud83d"}, {"text": "\ude00"}]
     first = [STREAMING + sse(("1", halves[0])), CLOSE]
@@ -439,7 +432,7 @@ def test_half_a_surrogate_pair_in_each_of_two_events(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None:
+def test_an_undecodable_event_is_told_of_once(serve, before):
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
     begin = sse(*EVENTS[:before]) + broken
     # Before the first update, a replay of it could not be told from another.
@@ -454,7 +447,7 @@ def test_an_undecodable_event_is_told_of_once(serve: Serve, before: int) -> None
     assert streams(scripted.server) == ["", "2"]
 
 
-def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
+def test_an_event_that_is_too_large_ends_the_iteration(serve):
     scripted = Scripted(serve, STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b""))
     scripted.client.configuration.max_event_bytes = 1000
     events = scripted.run.events()
@@ -475,15 +468,8 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve: Serve) -> None:
     ],
 )
 def test_how_long_a_stream_may_be_silent(
-    replying: Any,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    timeout: float | None,
-    check: float,
-    seconds: float,
-    moment: float,
-    limits: Any,
-) -> None:
+    replying, clock, monkeypatch, timeout, check, seconds, moment, limits
+):
     """Until the run is checked, and a moment after its end; the connection is kept longer."""
     asked: list[Any] = []
     _, run = replying(run_json("success"))
@@ -500,7 +486,7 @@ def test_how_long_a_stream_may_be_silent(
     assert asked == [pytest.approx(seconds), pytest.approx(moment), options]
 
 
-def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, clock: Clock) -> None:
+def test_each_event_puts_off_the_next_look_at_the_run(serve, clock):
     scripted = Scripted(serve, [STREAMING + sse(("1", {})), 0.2, sse(("2", {})) + chunk(b"")])
     events = scripted.run.events()
     for wait in (events._connect, lambda: next(events), lambda: next(events)):
@@ -510,7 +496,7 @@ def test_each_event_puts_off_the_next_look_at_the_run(serve: Serve, clock: Clock
 
 
 @pytest.mark.parametrize("what", ["stream", "poll", "pause"])
-def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, what: str) -> None:
+def test_close_from_another_thread(server, counter, what):
     run = counter.start({"count": 2, "interval": 60}, streaming="custom")
     events = run.events()
     next(events)
@@ -533,7 +519,7 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
 
 
 @using(human=0.01)
-def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) -> None:
+def test_close_from_another_thread_ends_the_wait_for_an_answer(replying):
     def look() -> bytes:
         if replies.asked.count("look") == 3:
             events.close()
@@ -544,7 +530,7 @@ def test_close_from_another_thread_ends_the_wait_for_an_answer(replying: Any) ->
     assert list(events) == []
 
 
-def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
+def test_close_while_a_stream_is_opened_closes_it(serve):
     gate = Gate()
     server, client = serve([gate, STREAMING, STALL])
     with ThreadPoolExecutor(1) as pool:
@@ -558,7 +544,7 @@ def test_close_while_a_stream_is_opened_closes_it(serve: Serve) -> None:
         assert len(server.requests) == 1
 
 
-def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter: AgentHandle) -> None:
+def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter):
     events = counter.start({"count": 3}, streaming="custom").events()
     with ThreadPoolExecutor(3) as pool:
         with events._one_reader:
@@ -569,7 +555,7 @@ def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter: Agen
     assert numbers(taken) == [1, 2, 3]
 
 
-def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None:
+def test_a_run_without_streaming_has_its_result_alone(slow):
     events = slow.start({"seconds": 0}).events()
     (event,) = events
     assert (events.complete, events.ended_by) == (True, "success")
@@ -581,7 +567,7 @@ def test_a_run_without_streaming_has_its_result_alone(slow: AgentHandle) -> None
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
-def test_ctrl_c_and_then_on(serve: Serve) -> None:
+def test_ctrl_c_and_then_on(serve):
     def press(_: object) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -598,9 +584,7 @@ def test_ctrl_c_and_then_on(serve: Serve) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
 @using(stream_backoff=(0.02, 0.5))
-def test_a_server_that_breaks_every_stream_off_after_a_replay(
-    serve: Serve, streaming: Any, ids: Any
-) -> None:
+def test_a_server_that_breaks_every_stream_off_after_a_replay(serve, streaming, ids):
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
     run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
@@ -613,7 +597,7 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(
     assert len(streams(server)) <= 8
 
 
-def test_streams_that_end_after_each_event_follow_after_a_pause(serve: Serve, clock: Clock) -> None:
+def test_streams_that_end_after_each_event_follow_after_a_pause(serve, clock):
     streams = [STREAMING + sse(event) + chunk(b"") for event in EVENTS]
     _, client = serve(Replies(streamed(), stream=tuple(streams)))
     events = RunHandle("r", client).events()
@@ -629,9 +613,7 @@ def test_streams_that_end_after_each_event_follow_after_a_pause(serve: Serve, cl
     ],
     ids=["no stream leaves open whether all came", "what is replayed is dropped"],
 )
-def test_a_stream_after_an_answer(
-    replying: Any, second: bytes, ends: bytes, outcomes: list[Any], complete: bool | None
-) -> None:
+def test_a_stream_after_an_answer(replying, second, ends, outcomes, complete):
     streams = (STREAMING + sse(EVENTS[0]) + chunk(b""), second)
     looks = (streamed("interrupted"), streamed(), ends)
     _, run = replying(output=SUCCESS, stream=streams, look=looks)
@@ -640,7 +622,7 @@ def test_a_stream_after_an_answer(
     assert (events.complete, events.ended_by) == (complete, "success")
 
 
-def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve: Serve) -> None:
+def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve):
     server, client = serve(Replies(response(b'"no"', 403), stream=STREAMING + chunk(b"")))
     with pytest.raises(ForbiddenException):
         next(RunHandle("r", client).events())
@@ -648,7 +630,7 @@ def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(ser
 
 
 @pytest.mark.slow
-def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentHandle) -> None:
+def test_a_timeout_of_0_takes_what_is_there(server, counter):
     """Also where it takes a moment to open the stream."""
     run = counter.start({"count": 2}, streaming="custom")
     run.result(timeout=30)
@@ -665,7 +647,7 @@ def test_a_timeout_of_0_takes_what_is_there(server: LocalServer, counter: AgentH
 
 
 @using(silence=0.2, least_silence=0.1, probe=0.01)
-def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve: Serve) -> None:
+def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve):
     def seen(reply: bytes) -> Any:
         return lambda: left.append(first is not None and first.closed) or reply
 
@@ -680,7 +662,7 @@ def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve: Se
 
 
 @pytest.mark.parametrize("status", ["success", "interrupted"])
-def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: str) -> None:
+def test_an_end_after_a_cut_leaves_open_whether_all_came(serve, status):
     one = STREAMING + sse(("1", {"n": 1}))
     end = chunk(b"")
     for script, complete in (([[one, CLOSE], STREAMING + end], None), ([one + end], True)):
@@ -695,7 +677,7 @@ def test_an_end_after_a_cut_leaves_open_whether_all_came(serve: Serve, status: s
 
 
 @using(stream_backoff=(0.001, 4.0))
-def test_streams_that_end_after_the_result_so_far(serve: Serve) -> None:
+def test_streams_that_end_after_the_result_so_far(serve):
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
     scripted = Scripted(serve, *[STREAMING + so_far(1) + chunk(b"")] * 50)
     assert [event.result for event in scripted.run.events()] == [{"count": 1}, {"ok": 1}]
@@ -703,7 +685,7 @@ def test_streams_that_end_after_the_result_so_far(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
-def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> None:
+def test_a_cut_inside_of_the_first_event(serve, ids):
     """The next stream begins after it, and its ids do not tell."""
     half = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
     second = STREAMING + sse(*zip(ids, UPDATES[1:3], strict=True)) + chunk(b"")
@@ -715,9 +697,7 @@ def test_a_cut_inside_of_the_first_event(serve: Serve, ids: tuple[str, str]) -> 
 @pytest.mark.parametrize("last", [[], [{"ok": 1}]], ids=["not seen", "seen"])
 @pytest.mark.parametrize("silent", [STREAMING + chunk(b""), COMMENTS, NOTHING])
 @using(silence=0.2, least_silence=0.1)
-def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
-    serve: Serve, silent: Any, last: list[Any]
-) -> None:
+def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(serve, silent, last):
     """It is handed out once."""
     seen = b"".join(event_of("result", result=result) for result in last)
     first = [STREAMING + so_far(1) + so_far(2) + seen, CLOSE]
@@ -727,7 +707,7 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
 
 
 @using(refusals=2)
-def test_retry_after_is_not_overtaken_on_the_way_down(replying: Any, clock: Clock) -> None:
+def test_retry_after_is_not_overtaken_on_the_way_down(replying, clock):
     """Neither by the next stream, nor by the look at the run before it is polled."""
     busy = response(b'"busy"', 504, retry_after="1")
     replies, run = replying(streamed(), stream=busy, output=SUCCESS)
@@ -737,9 +717,7 @@ def test_retry_after_is_not_overtaken_on_the_way_down(replying: Any, clock: Cloc
 
 
 @using(backoff=(0.01, 0.02))
-def test_a_stream_that_always_fails_is_refused_once_the_next_time(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stream_that_always_fails_is_refused_once_the_next_time(serve, caplog):
     broken = response(b"Not implemented", 500)
     works = STREAMING + sse(EVENTS[0]) + chunk(b"")
     replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
@@ -757,7 +735,7 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(
 
 
 @pytest.mark.parametrize("questions", [0, 1], ids=["answered by another", "answered"])
-def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int) -> None:
+def test_drive_hands_out_the_events_after_an_answer(serve, questions):
     """Another process may answer between the end of the stream and the look at the question."""
     streams = tuple(STREAMING + sse(event) + chunk(b"") for event in EVENTS[:2])
     asks = run_json("interrupted", updated="01.5")
@@ -774,7 +752,7 @@ def test_drive_hands_out_the_events_after_an_answer(serve: Serve, questions: int
 
 
 @using(silence=0.3, least_silence=0.3)
-def test_the_last_event_may_come_while_the_run_is_read(serve: Serve) -> None:
+def test_the_last_event_may_come_while_the_run_is_read(serve):
     """The read run has ended, and the stream that brings its last event stays open."""
     looked = threading.Event()
 

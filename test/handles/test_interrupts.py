@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, output_json, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_json, run_json
 from support.socket_server import CLOSE, STALL, response
 from support.timing import using
 
@@ -66,7 +66,7 @@ def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
     return lambda question: {"value": next(given)}
 
 
-def test_a_question_says_what_it_asks(server: LocalServer, client: ApiClient, counts: Any) -> None:
+def test_a_question_says_what_it_asks(server, client, counts):
     schema = {"type": "object", "required": ["value"]}
     specs = [InterruptSpec("quiz", resume_payload=schema)]
     agent = AgentHandle(server.register(quiz(1), name="declared", interrupts=specs), client)
@@ -81,7 +81,7 @@ def test_a_question_says_what_it_asks(server: LocalServer, client: ApiClient, co
     assert counts.of("GET", "/descriptor") == 2
 
 
-def test_iterating_over_the_questions(three: AgentHandle) -> None:
+def test_iterating_over_the_questions(three):
     run = three.start()
     unanswered = run.interrupts()
     next(unanswered)
@@ -106,14 +106,14 @@ def test_iterating_over_the_questions(three: AgentHandle) -> None:
     ],
 )
 def test_an_output_that_asks_while_its_run_does_not_is_no_hot_loop(
-    replying: Any, clock: Clock, call: Callable[[RunHandle], Any], status: str, outcome: Any
-) -> None:
+    replying, clock, call, status, outcome
+):
     _, run = replying(run_json(status), stream=NOTHING, output=(*[QUESTION] * 4, SUCCESS))
     assert call(run) == outcome
     assert clock.pauses == pytest.approx([0.25] * 4)
 
 
-def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
+def test_interrupted_while_waiting_for_the_result(approval):
     run = approval.start({"action": "go"})
     words = r"answer it by error\.interrupt\.answer\(body\) .* AgentHandle\.run\(on_interrupt=\)"
     with pytest.raises(RunInterrupted, match=words) as caught:
@@ -130,7 +130,7 @@ def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None
     assert run.result(timeout=30)["approved"] is True
 
 
-def test_an_answer_may_be_refused(approval: AgentHandle) -> None:
+def test_an_answer_may_be_refused(approval):
     run = approval.start()
     question = next(run.interrupts())
     with pytest.raises(UnprocessableEntityException):
@@ -147,9 +147,7 @@ class Refusal(Exception):
 
 
 @pytest.mark.parametrize("kind", [KeyError, Refusal])
-def test_what_the_callback_raises_propagates(
-    three: AgentHandle, caplog: pytest.LogCaptureFixture, kind: type[Exception]
-) -> None:
+def test_what_the_callback_raises_propagates(three, caplog, kind):
     run = three.start()
 
     def refuse(question: PendingInterrupt) -> dict[str, Any]:
@@ -163,9 +161,7 @@ def test_what_the_callback_raises_propagates(
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
-def test_a_payload_that_the_caller_changes_is_of_the_same_question(
-    three: AgentHandle, counts: Any
-) -> None:
+def test_a_payload_that_the_caller_changes_is_of_the_same_question(three, counts):
     def fill(question: PendingInterrupt) -> dict[str, Any]:
         question.payload["value"] = question.payload.pop("words")
         return question.payload
@@ -188,9 +184,7 @@ def test_a_payload_that_the_caller_changes_is_of_the_same_question(
     assert len(counts.resumes) == 9
 
 
-def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(
-    serve: Serve, clock: Clock
-) -> None:
+def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(serve, clock):
     moved, asked = itertools.count(100000), itertools.count()
 
     def look() -> bytes:
@@ -224,9 +218,7 @@ def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(
             next(questions)
 
 
-def test_a_callback_may_answer_by_itself_or_return_none_to_stop(
-    three: AgentHandle, counts: Any
-) -> None:
+def test_a_callback_may_answer_by_itself_or_return_none_to_stop(three, counts):
     with pytest.raises(RunInterrupted, match="on_interrupt gave None"):
         three.run(on_interrupt=lambda question: None)
     assert counts.resumes == []
@@ -241,9 +233,7 @@ def test_a_callback_may_answer_by_itself_or_return_none_to_stop(
 
 
 @pytest.mark.parametrize("same", [False, True])
-def test_the_question_changed_while_the_human_thought(
-    server: LocalServer, client: ApiClient, counts: Any, same: bool
-) -> None:
+def test_the_question_changed_while_the_human_thought(server, client, counts, same):
     """The same question again is another question, too."""
     run = AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
     question = next(run.interrupts())
@@ -256,7 +246,7 @@ def test_the_question_changed_while_the_human_thought(
     assert counts.resumes == [{"value": "by another"}]
 
 
-def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
+def test_no_question_is_open(counter, counts):
     run = counter.start({"count": 2, "interval": 0.3})
     with pytest.raises(StaleInterrupt, match=r"it is pending, and asks nothing"):
         run.resume({})
@@ -269,9 +259,7 @@ def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
 
 
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])
-def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
-    replying: Any, clock: Clock, later: str
-) -> None:
+def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(replying, clock, later):
     """A second question within it would look like it; and another may answer it meanwhile."""
     looks = (run_json("interrupted"), run_json("interrupted", updated=later))
     replies, run = replying(output=QUESTION, look=looks, resume=run_json())
@@ -293,9 +281,7 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(
     ids=["it is sent twice", "the look is denied", "it fails", "the next", "the next, for long"],
 )
 @using(unchanged=0.0, outage=0.5, backoff=(0.05, 0.1))
-def test_a_resume_without_response_is_ambiguous(
-    replying: Any, later: list[bytes], timeout: float | None, times: str
-) -> None:
+def test_a_resume_without_response_is_ambiguous(replying, later, timeout, times):
     """Not the error of the look alone, by which the answer was not sent."""
     replies, run = replying(output=QUESTION, look=(ASKS, *later), resume=[CLOSE])
     with pytest.raises(ResumeAmbiguous, match=f"which was sent {times}.*refresh.* later") as caught:
@@ -307,7 +293,7 @@ def test_a_resume_without_response_is_ambiguous(
     assert cause is None or getattr(cause.__context__, "__cause__", None) is not cause
 
 
-def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:
+def test_a_resume_without_response_that_is_stopped(replying):
     """It is not sent again before it is known that it did not arrive."""
     stop = threading.Event()
 
@@ -322,7 +308,7 @@ def test_a_resume_without_response_that_is_stopped(replying: Any) -> None:
     assert replies.asked == ["look", "output", "resume", "look"]
 
 
-def test_a_busy_thread_is_waited_for_in_time(replying: Any, clock: Clock) -> None:
+def test_a_busy_thread_is_waited_for_in_time(replying, clock):
     busy = response(b'"busy"', 409)
     _, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 6, run_json()))
     run.resume({"value": 1})
@@ -346,9 +332,7 @@ def test_a_busy_thread_is_waited_for_in_time(replying: Any, clock: Clock) -> Non
     ids=["another question", "the end", "another after a limit", "no credentials", "gone"],
 )
 @using(human=0.1)
-def test_an_answer_is_not_sent_again_after_what_a_look_shows(
-    replying: Any, status: int, later: bytes, error: type[ApiException], words: str
-) -> None:
+def test_an_answer_is_not_sent_again_after_what_a_look_shows(replying, status, later, error, words):
     replies, run = replying(output=QUESTION, look=(ASKS, later), resume=response(b"{}", status))
     with pytest.raises(error, match=words):
         run.resume({})
@@ -357,9 +341,7 @@ def test_an_answer_is_not_sent_again_after_what_a_look_shows(
 
 @pytest.mark.parametrize(("unchanged", "resumes"), [(2, 1), (3, 2)], ids=["a look", "a conflict"])
 @using(unchanged=0.0, human=0.1)
-def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(
-    replying: Any, unchanged: int, resumes: int
-) -> None:
+def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(replying, unchanged, resumes):
     """Even if the time of the run stands still."""
     looks = (*[ASKS] * unchanged, run_json(updated="01.5"))
     answers = ([CLOSE], response(b'"busy"', 409))
@@ -368,9 +350,7 @@ def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(
     assert replies.asked.count("resume") == resumes
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time(
-    replying: Any, clock: Clock
-) -> None:
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time(replying, clock):
     """As where the run is read from a cache."""
 
     def look() -> bytes:
@@ -390,7 +370,7 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time(
         lambda run: run.resume({}, timeout=0),
     ],
 )
-def test_one_look_is_one_request(serve: Serve, call: Callable[[RunHandle], object]) -> None:
+def test_one_look_is_one_request(serve, call):
     replies = Replies(BUSY, output=QUESTION)
     _, client = serve(replies, retries=0)
     with pytest.raises(ApiException, match=r"returned 503"):
@@ -398,7 +378,7 @@ def test_one_look_is_one_request(serve: Serve, call: Callable[[RunHandle], objec
     assert replies.asked.count("look") == 1
 
 
-def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> None:
+def test_one_look_at_a_question_that_was_answered_meanwhile(replying):
     """It is not the end of the iteration: the next ``next()`` looks again."""
     _, run = replying(output=QUESTION, look=run_json("success"))
     questions = run.interrupts(timeout=0)
@@ -408,7 +388,7 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying: Any) -> No
 
 
 @using(quick=0.3)
-def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(replying: Any) -> None:
+def test_a_question_whose_output_stalls_or_is_refused_is_asked_for_again(replying):
     outputs = (QUESTION, [STALL], response(b"", 404), QUESTION)
     _, run = replying(ASKS, output=outputs)
     assert next(run.interrupts()).type == "ask"
@@ -459,9 +439,7 @@ BOTH = [{"to": "q0"}, {"to": "q1"}]
     ids=["", "a clock that stands still", "a clock that is set back"],
 )
 @pytest.mark.parametrize("takes", [0, 2])
-def test_a_question_that_was_answered_is_not_asked_again(
-    serve: Serve, clock: Clock, takes: int, seconds: tuple[int, int, int]
-) -> None:
+def test_a_question_that_was_answered_is_not_asked_again(serve, clock, takes, seconds):
     """Its server takes a moment to move on; any other question is asked at once."""
     asking = Asking(serve, takes, seconds)
     told = asking.run.drive(lambda asked: {"to": asked.payload["words"]}, timeout=30)
@@ -472,9 +450,7 @@ def test_a_question_that_was_answered_is_not_asked_again(
 
 @pytest.mark.parametrize("pickled", [False, True])
 @using(probe=50)
-def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
-    serve: Serve, pickled: bool, clock: Clock
-) -> None:
+def test_an_answer_without_effect_is_an_error_and_can_be_given_again(serve, pickled, clock):
     asking = Asking(serve, 10_000)
     run = asking.run
     next(run.interrupts()).answer({"to": "q0"})
@@ -487,7 +463,7 @@ def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
     assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
 
 
-def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Serve) -> None:
+def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve):
     """A server that takes a moment to move on may still show the last one."""
     run = Asking(serve, 0).run
     questions = []
@@ -500,9 +476,7 @@ def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve: Se
     assert run._core.answered is last is not None
 
 
-def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(
-    replying: Any, clock: Clock
-) -> None:
+def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(replying, clock):
     busy = response(b'"busy"', 429)
     replies, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
     with pytest.raises(TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
@@ -512,7 +486,7 @@ def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read
     assert all(pause > 1.9 for pause in clock.pauses[5:])
 
 
-def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve: Serve) -> None:
+def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve):
     asking = Asking(serve, 10)
     run = asking.run
     question = next(run.interrupts())

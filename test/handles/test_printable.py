@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
-from support.serving import Serve, a_run, check
+from support.serving import a_run, check
 from support.socket_server import SocketServer, response
 
 import acp_client_v0_1
@@ -130,7 +130,7 @@ def made(kind: type[OpenApiException]) -> OpenApiException:
 @pytest.mark.parametrize(
     "kind", list(dict.fromkeys(subclasses(OpenApiException))), ids=lambda kind: kind.__name__
 )
-def test_every_error_is_one_short_line(kind: type[OpenApiException]) -> None:
+def test_every_error_is_one_short_line(kind):
     error = made(kind)
     for each in (error, pickle.loads(pickle.dumps(error))):
         check_line(str(each))
@@ -138,12 +138,12 @@ def test_every_error_is_one_short_line(kind: type[OpenApiException]) -> None:
         check_line("".join(map(str, each.args)))
 
 
-def test_the_advice_comes_after_an_id_of_any_length() -> None:
+def test_the_advice_comes_after_an_id_of_any_length():
     gone = acp_client_v0_1.RunGone(run_id=HOSTILE, token="", server="http://h")
     assert str(gone).endswith("start a new run, or check host")
 
 
-def test_every_log_record_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_log_record_is_one_short_line(caplog):
     loggers = {
         value
         for module in MODULES
@@ -219,7 +219,7 @@ def written_by_hand() -> set[type]:
 
 
 @pytest.mark.slow
-def test_every_repr_is_one_short_line(client: ApiClient) -> None:
+def test_every_repr_is_one_short_line(client):
     left = written_by_hand()
     assert len(left) > 8
     for each in objects(client):
@@ -232,7 +232,7 @@ RESULT = {"type": "result", "run_id": HOSTILE, "status": HOSTILE, "result": {HOS
 
 
 @pytest.mark.slow
-def test_the_repr_of_plain_data_is_one_line(client: ApiClient) -> None:
+def test_the_repr_of_plain_data_is_one_line(client):
     """Models, events and questions show all that they have."""
     run = run_of(HOSTILE)
     output = RunOutput.from_json(json.dumps(RESULT))
@@ -259,7 +259,7 @@ SCHEMAS: list[Any] = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_what_is_said_of_a_schema_is_one_short_line(schema: Any) -> None:
+def test_what_is_said_of_a_schema_is_one_short_line(schema):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -275,9 +275,7 @@ def test_what_is_said_of_a_schema_is_one_short_line(schema: Any) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_said_of_an_agent_is_one_short_line(
-    client: ApiClient, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_what_is_said_of_an_agent_is_one_short_line(client, monkeypatch, recwarn):
     page = [agent_of(), agent_of("other")]
     monkeypatch.setattr(acp_client_v0_1.AgentsApi, "search_agents", lambda *a, **k: page)
     for name in ("a", HOSTILE, HOSTILE[:-1]):
@@ -289,7 +287,7 @@ def test_what_is_said_of_an_agent_is_one_short_line(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["output", "stream"])
-def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve: Serve, stream: bool) -> None:
+def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve, stream):
     output = json.dumps({"type": MARKS.replace("\ud800", ""), "run_id": "r"})
     event = f"event: agent_event\ndata: {output}\n\n".encode()
     streamed = response(event, content_type="text/event-stream")
@@ -305,9 +303,7 @@ def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve: Serve, strea
 @pytest.mark.parametrize(
     "run_id", [f"x;touch${{IFS}}{'A' * 20}", "--answer-command=id", MARKS.replace("\ud800", "")]
 )
-def test_the_note_on_a_foreign_exception_can_be_pasted(
-    serve: Serve, run_id: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_note_on_a_foreign_exception_can_be_pasted(serve, run_id, caplog):
     def interrupt(elapsed: float, status: RunStatus) -> None:
         raise KeyboardInterrupt
 

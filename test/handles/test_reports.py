@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.parts import Contact, Wait
-from support.serving import NOTHING, QUESTION, SUCCESS, Clock, Replies, Serve, a_run, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, a_run, run_json
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import using
 
@@ -46,7 +46,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles._health import Action, Turns
 from acp_client_v0_1.handles._rules import Pause
-from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import Fault, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
 ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
@@ -61,30 +61,28 @@ CANCELLED: list[tuple[bytes, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("look", "delete", "words"), CANCELLED)
-def test_a_call_that_is_over_says_what_became_of_its_run(
-    serve: Serve, look: bytes, delete: bytes, words: str
-) -> None:
+def test_a_call_that_is_over_says_what_became_of_its_run(serve, look, delete, words):
     _, client = serve(Replies(output=[STALL], look=look, delete=delete))
     with pytest.raises(RunWaitTimeout, match=f"has no output after .* {words}") as caught:
         AgentHandle("a", client).run(timeout=0.8, cancel_on_exit=True)
     assert bool(caught.value.token) is ("was cancelled" not in words)
 
 
-def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
+def test_a_failed_courtesy_hides_nothing(client, server):
     server.faults.add(Fault(path="/agents/search"))  # lets the first through
     server.faults.add(Fault(path="/agents/search", status=422, times=None))
     with pytest.raises(AgentLookupError, match="no agent is called 'nobody'"):
         AgentHandle.find("nobody", client)
 
 
-def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
+def test_events_and_batches_do_not_pickle(counter):
     with counter.map([]) as batch, pytest.raises(TypeError, match="pickle the AgentHandle"):
         pickle.dumps(batch)
     with pytest.raises(TypeError, match="pickle the RunHandle"):
         pickle.dumps(counter.start({"count": 1}).events())
 
 
-def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> None:
+def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve):
     _, client = serve(Quirks(echo="none"))
     counter = AgentHandle.find("counter", client)
     events = counter.start({"count": 0}, streaming="custom").events()
@@ -92,13 +90,13 @@ def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve: Serve) -> N
     assert events.complete is None
 
 
-def test_a_question_is_what_it_asks_whoever_may_answer_it() -> None:
+def test_a_question_is_what_it_asks_whoever_may_answer_it():
     shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
     assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
     assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=print) == ASKED
 
 
-def test_errors_keep_what_they_were_made_of() -> None:
+def test_errors_keep_what_they_were_made_of():
     lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
     failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
@@ -123,7 +121,7 @@ def test_errors_keep_what_they_were_made_of() -> None:
     assert 200 < len(str(ambiguous)) <= 240
 
 
-def test_a_mismatch_names_five_faults_and_counts_the_others() -> None:
+def test_a_mismatch_names_five_faults_and_counts_the_others():
     for count, more in ((5, ""), (6, " (and 1 more)")):
         faults = [(f"input.m{n}", "no") for n in range(count)]
         shown = "; ".join(f"input.m{n}: no" for n in range(5))
@@ -150,7 +148,7 @@ def press() -> Any:
         lambda agent: list(agent.start().interrupts()),
     ],
 )
-def test_ctrl_c_names_the_run_once(serve: Serve, wait: Callable[[AgentHandle], object]) -> None:
+def test_ctrl_c_names_the_run_once(serve, wait):
     replies = Replies(create=run_json(), output=press, stream=press)
     _, client = serve(replies)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -196,7 +194,7 @@ def leads_back(error: ApiException, client: ApiClient) -> None:
         assert "RunHandle('r', client)" in note and "acp-client wait" in note
 
 
-def test_an_error_of_each_call_leads_back_to_the_run(serve: Serve) -> None:
+def test_an_error_of_each_call_leads_back_to_the_run(serve):
     _, client = serve(Replies(response(b'"expired"', 401), create=run_json()))
     for name, call in CALLS.items():
         with pytest.raises(UnauthorizedException, match=r"expired; no cred.*") as caught:
@@ -210,7 +208,7 @@ def test_an_error_of_each_call_leads_back_to_the_run(serve: Serve) -> None:
     assert not hasattr(refused.value, "__notes__")
 
 
-def test_an_error_of_an_answer_or_an_event_leads_back_to_the_run(serve: Serve) -> None:
+def test_an_error_of_an_answer_or_an_event_leads_back_to_the_run(serve):
     asks = run_json("interrupted", updated="01.5")
     replies = Replies(asks, output=QUESTION, resume=response(b'"no"', 400), stream=UNDECODABLE)
     _, client = serve(replies)
@@ -221,7 +219,7 @@ def test_an_error_of_an_answer_or_an_event_leads_back_to_the_run(serve: Serve) -
         leads_back(caught.value, client)
 
 
-def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve: Serve) -> None:
+def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve):
     _, client = serve(Replies(run_json("interrupted"), output=QUESTION))
     run = RunHandle("r", client)
 
@@ -238,7 +236,7 @@ def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve: Serve) -> 
             assert "RunHandle('r', client)" in fail(error).__notes__[0]
 
 
-def test_an_item_and_a_conversation_lead_back_to_their_run(serve: Serve) -> None:
+def test_an_item_and_a_conversation_lead_back_to_their_run(serve):
     _, client = serve(Replies(response(b'"no"', 400), create=run_json()))
     agent = AgentHandle("a", client)
     (item,) = agent.map([{}])
@@ -250,9 +248,7 @@ def test_an_item_and_a_conversation_lead_back_to_their_run(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("run_id", ["0a2c41cf-26de-4418-85aa-299f1abd2a8f", "long" * 30])
-def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(
-    run_id: str,
-) -> None:
+def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(run_id):
     with SocketServer(handler=serve_each(Replies(create=run_json(run_id=run_id)))) as server:
         client = ApiClient(Configuration(host=server.url))
         run = AgentHandle("a", client).start()
@@ -267,7 +263,7 @@ def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(
     assert eval(advice).run_id == run_id
 
 
-def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve: Serve) -> None:
+def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve):
     held = (NOTHING, [STALL])
     for reply, create, last_status in (
         (NOTHING, "pending", "pending"),
@@ -288,9 +284,7 @@ def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve: Serve) ->
             assert ("the run continues" in str(caught.value)) is continues
 
 
-def test_a_run_that_failed_has_its_failure(
-    server: LocalServer, failing: AgentHandle, counter: AgentHandle
-) -> None:
+def test_a_run_that_failed_has_its_failure(server, failing, counter):
     with pytest.raises(RunFailed):
         failing.run({})
     counter.run({"count": 1})
@@ -309,14 +303,14 @@ def test_a_run_that_failed_has_its_failure(
     assert unread.descriptor().metadata.ref.name == "failing"
 
 
-def test_a_failure_whose_output_is_not_there_is_asked_for_once(replying: Any) -> None:
+def test_a_failure_whose_output_is_not_there_is_asked_for_once(replying):
     replies, run = replying(run_json("error"), output=NOTHING)
     with pytest.raises(RunWaitTimeout):
         run.failure()
     assert replies.asked == ["look", "output"]
 
 
-def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve: Serve) -> None:
+def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve):
     asks = run_json("interrupted", updated="01.5")
     _, client = serve(Replies(create=run_json(), look=asks, output=(*[QUESTION] * 3, SUCCESS)))
     talk = AgentHandle("a", client).conversation("t")
@@ -330,7 +324,7 @@ def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(ser
         AgentHandle("a", client).conversation("t").history()
 
 
-def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
+def test_a_conversation(client, slow):
     talk = AgentHandle(ECHO, client).conversation()
     with pytest.raises(ApiValueError, match="no thread yet"):
         talk.state()
@@ -350,7 +344,7 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
-def test_a_call_waits_for_each_output_as_long_as_it_says(serve: Serve) -> None:
+def test_a_call_waits_for_each_output_as_long_as_it_says(serve):
     _, client = serve(Replies(output=(NOTHING, [STALL])))
     agent = AgentHandle("a", client)
     talk = agent.conversation("t")
@@ -360,7 +354,7 @@ def test_a_call_waits_for_each_output_as_long_as_it_says(serve: Serve) -> None:
             call(on_interrupt=answer, timeout=timeout)  # type: ignore[operator]
 
 
-def test_a_second_thread_in_a_conversation_is_refused(client: ApiClient, counts: Any) -> None:
+def test_a_second_thread_in_a_conversation_is_refused(client, counts):
     talk = AgentHandle(ECHO, client).conversation()
     with ThreadPoolExecutor(1) as pool, talk._one_run:
         refused = pool.submit(talk.run, {"n": 1}).exception(30)
@@ -381,9 +375,7 @@ async def later() -> None:
         (lambda _: later(), "not coroutine; this client is synchronous, so the function must"),
     ],
 )
-def test_an_answer_that_is_no_json_object(
-    approval: AgentHandle, answer: Any, words: str, counts: Any
-) -> None:
+def test_an_answer_that_is_no_json_object(approval, answer, words, counts):
     run = approval.start({"text": "x"})
     with pytest.raises(ApiTypeError, match=words):
         run.drive(answer)
@@ -424,13 +416,7 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
 
 @pytest.mark.parametrize(("steps", "said"), OUTAGES.values(), ids=OUTAGES)
 @using(backoff=(0.0, 0.0))
-def test_what_is_logged_of_an_outage(
-    client: ApiClient,
-    clock: Clock,
-    caplog: pytest.LogCaptureFixture,
-    steps: list[Step],
-    said: list[str],
-) -> None:
+def test_what_is_logged_of_an_outage(client, clock, caplog, steps, said):
     clock.now = 0.0
     contact = Contact.of(RunsApi(client), Turns.of_batch())
     for at, operation, status in steps:
@@ -448,9 +434,7 @@ def test_what_is_logged_of_an_outage(
 
 
 @using(backoff=(0.0, 0.0))
-def test_each_call_in_a_long_outage_says_that_it_waits(
-    client: ApiClient, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_call_in_a_long_outage_says_that_it_waits(client, clock, caplog):
     """The server is away for an hour, and a second call begins after the first has given up."""
     contact = Contact.of(RunsApi(client))
     failure = ApiException(status=502, reason="away")
@@ -470,9 +454,7 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
     ("look", "delete", "words"),
     [*CANCELLED, (press, NOTHING, "run r is pending: wait for it with")],
 )
-def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
-    serve: Serve, caplog: pytest.LogCaptureFixture, look: Any, delete: bytes, words: str
-) -> None:
+def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog, look, delete, words):
     _, client = serve(Replies(create=run_json(), output=press, look=look, delete=delete))
     with pytest.raises(KeyboardInterrupt) as caught:
         AgentHandle("a", client).run(cancel_on_exit=True)
@@ -487,9 +469,7 @@ def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(
 
 
 @pytest.mark.parametrize("status", [200, 422])
-def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(
-    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
-) -> None:
+def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog, status):
     """If the create was refused, there is no run to speak of, or to search for."""
     asks = run_json("interrupted")
     create = run_json() if status == 200 else response(b'"no"', status)

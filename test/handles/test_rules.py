@@ -11,8 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 from support.parts import RetryCounter, Wait, failure_of, policy_of
-from support.serving import Clock, a_contact
-from support.timing import SetTiming
+from support.serving import a_contact
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
 
@@ -171,11 +170,11 @@ KINDS: list[tuple[ApiException, str]] = [
 
 
 @pytest.mark.parametrize(("error", "kind"), KINDS)
-def test_what_an_error_means(error: ApiException, kind: str) -> None:
+def test_what_an_error_means(error, kind):
     assert failure_of(error).kind == kind
 
 
-def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> None:
+def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass():
     for status in range(300, 600):
         error = answer(status)
         repeated = (
@@ -203,7 +202,7 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass() -> Non
         ({"detail": "there is no agent 7"}, False),
     ],
 )
-def test_whether_a_404_is_of_a_path_that_is_not_served(data: Any, unserved: bool) -> None:
+def test_whether_a_404_is_of_a_path_that_is_not_served(data, unserved):
     assert is_unserved(ApiException(status=404, data=data)) is unserved
 
 
@@ -344,7 +343,7 @@ DECISIONS: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", DECISIONS.values(), ids=DECISIONS)
-def test_what_is_decided(case: Case) -> None:
+def test_what_is_decided(case):
     for action, error, situation in itertools.product(case.actions, case.errors, case.situations):
         decision, failure = situation.decide(action, error), failure_of(error)
         known = situation.known
@@ -356,9 +355,7 @@ def test_what_is_decided(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
-def test_a_change_leaves_time_to_find_out_what_became_of_it(
-    clock: Clock, left: float, most: float
-) -> None:
+def test_a_change_leaves_time_to_find_out_what_became_of_it(clock, left, most):
     wait = Wait(a_contact(), left)
     for operation in CHANGES:
         assert wait.limit(100.0, operation) == pytest.approx(most)
@@ -401,7 +398,7 @@ WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable
 
 
 @pytest.mark.parametrize("row", WHOSE.values(), ids=WHOSE)
-def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row: Any) -> None:
+def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row):
     whose, actions, errors, situations = row
     for action, error, situation in itertools.product(actions, list(errors), situations):
         decision = situation.decide(action, error)
@@ -410,7 +407,7 @@ def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row: Any) -> None:
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clock: Clock) -> None:
+def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached, clock):
     contact = a_contact(reached=reached)
     wait = Wait(contact)
     assert isinstance(wait.judge("look", FULL_POOL), Pause)
@@ -419,9 +416,7 @@ def test_a_full_pool_or_a_conflict_is_no_outage_of_the_server(reached: bool, clo
 
 
 @pytest.mark.parametrize(("chance", "part"), [(0.0, 0.5), (0.6, 0.8), (1.0, 1.0)])
-def test_the_pauses_double_up_to_a_longest_and_are_random(
-    monkeypatch: pytest.MonkeyPatch, chance: float, part: float
-) -> None:
+def test_the_pauses_double_up_to_a_longest_and_are_random(monkeypatch, chance, part):
     """Clients that failed together do not come back together."""
     monkeypatch.setattr("random.random", lambda: chance)
     for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
@@ -429,7 +424,7 @@ def test_the_pauses_double_up_to_a_longest_and_are_random(
         assert decision == Pause(longest * part)
 
 
-def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
+def test_the_status_decides_if_the_body_of_an_error_stalls():
     for status, kind in ((429, "limited"), (503, "lost"), (401, "denied"), (404, "missing")):
         stalled = transport(ApiTimeoutError, sent=True)
         stalled.status, stalled.headers = status, {"retry-after": "7"}
@@ -448,9 +443,7 @@ def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
         ([(30, 10.0), None, (14, 10.0)], [7, 7]),
     ],
 )
-def test_windows_double_after_a_cut_and_the_full_one_comes_after_ten_minutes(
-    cuts: list[tuple[int, float] | None], windows: list[int]
-) -> None:
+def test_windows_double_after_a_cut_and_the_full_one_comes_after_ten_minutes(cuts, windows):
     window = Window(30)
     for _ in range(2):
         for cut in cuts:
@@ -469,13 +462,13 @@ def test_windows_double_after_a_cut_and_the_full_one_comes_after_ten_minutes(
     ("window", "limit", "fits"),
     [(30, 100.0, (30, 40)), (30, 20.0, (19, 20)), (2, 5.0, (2, 5)), (30, 0.05, (0, 0.05))],
 )
-def test_a_long_poll_fits_into_the_time(window: int, limit: float, fits: tuple[int, float]) -> None:
+def test_a_long_poll_fits_into_the_time(window, limit, fits):
     assert fitted(window, limit, 10.0) == fits
     # A window is full after nine tenths of it.
     assert [was_full(10, 9.0), was_full(10, 8.9), was_full(0, 5.0)] == [True, False, False]
 
 
-def test_each_duration_is_the_one_that_was_chosen() -> None:
+def test_each_duration_is_the_one_that_was_chosen():
     """A change of one shows here, as nothing else might tell for a long time."""
     chosen = Timing(
         quick=10, change=60, least_left=1, beside_stream=5, outage=300, backoff=(0.25, 4), quiet=5,
@@ -501,7 +494,7 @@ def limited(turns: Turns, era: int, now: float = 0.0, status: int = 429) -> floa
     return turns.interval
 
 
-def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
+def test_requests_that_a_server_limits_follow_each_other_more_slowly():
     turns = Turns.of_batch()
     assert [turns.next_turn(9.0), turns.next_turn(9.0)] == [9.0, 9.0]
     for interval in (0.05, 0.1, 0.2, 0.4, 0.5):
@@ -526,9 +519,7 @@ def test_requests_that_a_server_limits_follow_each_other_more_slowly() -> None:
     ("status", "elapsed", "slower"),
     [(503, 0.1, True), (503, 27.0, False), (429, 27.0, True), (504, 0.1, False)],
 )
-def test_a_503_that_ends_a_poll_that_was_held_is_no_limit(
-    status: int, elapsed: float, slower: bool, clock: Clock
-) -> None:
+def test_a_503_that_ends_a_poll_that_was_held_is_no_limit(status, elapsed, slower, clock):
     contact, error = a_contact(batch=True), answer(status)
     error.elapsed = elapsed
 
@@ -541,7 +532,7 @@ def test_a_503_that_ends_a_poll_that_was_held_is_no_limit(
     assert (contact.turns.interval > 0, failure_of(error).limits) == (slower, slower)
 
 
-def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> None:
+def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock):
     contact, replies = a_contact(batch=True), [answer(429, 1)]
     assert contact.turns is not None
     contact.turns.interval = 0.5
@@ -558,7 +549,7 @@ def test_the_turns_of_a_batch_begin_again_after_a_retry_after(clock: Clock) -> N
     assert turns == pytest.approx([1001.5, 1001.985])
 
 
-def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
+def test_a_stop_during_a_request_that_fails_is_what_the_error_reports():
     stop, late = threading.Event(), TimeoutError("late")
 
     def denied(limit: float) -> None:
@@ -571,7 +562,7 @@ def test_a_stop_during_a_request_that_fails_is_what_the_error_reports() -> None:
     assert caught.value is late
 
 
-def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: Clock) -> None:
+def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock):
     contact = a_contact(batch=True)
     assert contact.turns is not None
     contact.turns.interval, contact.turns.era = 60.0, 1
@@ -580,7 +571,7 @@ def test_near_its_deadline_a_wait_of_a_batch_sends_a_request_out_of_turn(clock: 
     assert clock.pauses == [7.0]
 
 
-def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock: Clock) -> None:
+def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock):
     contact, batch = a_contact(), a_contact(batch=True)
     for limited, other, pauses in (
         (Wait(contact), Wait(contact), []),  # another call of the same client
@@ -593,7 +584,7 @@ def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock: Clock) -> 
         assert clock.pauses == pauses
 
 
-def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock: Clock) -> None:
+def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock):
     """Threads of a batch raise it at once, and each notes in it whose failure it is."""
     contact, first = a_contact(batch=True), answer(429, 400)
     raised: list[ApiException] = []
@@ -618,8 +609,8 @@ def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock: Clo
     ],
 )
 def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
-    clock: Clock, elapsed: float, longest: float, operation: Action, seconds: float
-) -> None:
+    clock, elapsed, longest, operation, seconds
+):
     contact = a_contact()
     wait, endless = Wait(contact, 10.0), Wait(contact)
     clock.now += elapsed
@@ -630,7 +621,7 @@ def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
     assert wait.part(5).remaining() == pytest.approx(min(5, left))
 
 
-def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing: SetTiming) -> None:
+def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing):
     contact, now = a_contact(), [0.0]
     set_timing(now=lambda: now[0])
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())

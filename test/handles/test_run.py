@@ -25,16 +25,14 @@ from support.serving import (
     NOTHING,
     QUESTION,
     SUCCESS,
-    Clock,
     Replies,
-    Serve,
     a_contact,
     a_run,
     output_json,
     run_json,
 )
 from support.socket_server import CLOSE, STALL, Connection, response
-from support.timing import SetTiming, using
+from support.timing import using
 from support.transport import eventually, free_port
 from urllib3.util import Retry
 
@@ -55,7 +53,6 @@ from acp_client_v0_1 import (
     RunGone,
     RunHandle,
     RunResult,
-    RunsApi,
     RunStatus,
     RunTimedOut,
     RunWaitTimeout,
@@ -65,13 +62,13 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
 
 
-def test_attaching_does_no_io(server: LocalServer, counter: AgentHandle, runs: RunsApi) -> None:
+def test_attaching_does_no_io(server, counter, runs):
     run = RunHandle("run-1", runs.api_client)
     known = (run.agent_id, run.thread_id, run.client_token, run.run, run.status)
     assert run.run_id == "run-1" and known == (None,) * 5
@@ -84,9 +81,7 @@ def test_attaching_does_no_io(server: LocalServer, counter: AgentHandle, runs: R
     assert server.requests == ()
 
 
-def test_an_outcome_that_was_seen_counts_and_a_run_names_its_agent_if_the_name_is_known(
-    counter: AgentHandle,
-) -> None:
+def test_an_outcome_that_was_seen_counts_and_a_run_names_its_agent_if_the_name_is_known(counter):
     assert repr(counter) == f"<AgentHandle {counter.agent_id}>"
     run = counter.start({"count": 1})
     assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
@@ -104,7 +99,7 @@ def test_an_outcome_that_was_seen_counts_and_a_run_names_its_agent_if_the_name_i
     assert pickle.loads(pickle.dumps(counter)).run({"count": 1}, timeout=30)["count"] == 1
 
 
-def test_a_run_is_done_once_it_has_ended(serve: Serve) -> None:
+def test_a_run_is_done_once_it_has_ended(serve):
     for status in ("pending", "interrupted", "success", "error", "timeout"):
         server, client = serve(run_json(status))
         assert RunHandle("r", client).done() is (status in ("success", "error", "timeout"))
@@ -112,7 +107,7 @@ def test_a_run_is_done_once_it_has_ended(serve: Serve) -> None:
 
 
 @using(quick=0.5)
-def test_a_timeout_of_zero_looks_once(serve: Serve) -> None:
+def test_a_timeout_of_zero_looks_once(serve):
     # At last, the server holds each poll.
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0, block_margin=0.1)
@@ -131,7 +126,7 @@ def test_a_timeout_of_zero_looks_once(serve: Serve) -> None:
 
 
 @using(quick=0.6, change=0.6)
-def test_a_quick_request_is_bounded(replying: Any) -> None:
+def test_a_quick_request_is_bounded(replying):
     """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
     held_once = ([STALL], run_json())
     replies, run = replying(look=held_once, delete=held_once)
@@ -142,7 +137,7 @@ def test_a_quick_request_is_bounded(replying: Any) -> None:
 
 
 @using(quick=0.2)
-def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying: Any) -> None:
+def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying):
     slow = [0.3, run_json("interrupted", updated="01.5")]
     replies, run = replying(create=slow, look=slow, resume=slow, delete=slow)
     AgentHandle("a", run._core.runs.api_client).start()
@@ -158,7 +153,7 @@ def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying: An
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
-def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
+def test_a_timeout_below_zero(client, timeout):
     run = RunHandle("r", client)
     conversation = AgentHandle("a", client).conversation("t")
     for begin in (
@@ -176,7 +171,7 @@ def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
 
 
 @using(tick=60)
-def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: AgentHandle) -> None:
+def test_progress_and_stop_during_one_long_poll(server, slow):
     run = slow.start({"seconds": 30})
     seen: list[RunStatus] = []
     stop = threading.Event()
@@ -193,7 +188,7 @@ def test_progress_and_stop_during_one_long_poll(server: LocalServer, slow: Agent
 
 
 @using(backoff=(0.05, 0.05), early=(0.05, 0.05))
-def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any) -> None:
+def test_a_stopped_wait_names_no_failure_that_is_over(replying):
     stop = threading.Event()
 
     def held() -> Any:
@@ -206,7 +201,7 @@ def test_a_stopped_wait_names_no_failure_that_is_over(replying: Any) -> None:
     assert caught.value.__cause__ is None and replies.asked == ["output"] * 3
 
 
-def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
+def test_a_stand_in_for_a_client_needs_only_its_call():
     class StandIn:
         def call(self, operation: Any, arguments: Any, options: Any) -> Any:
             return Run.from_dict(a_run("success"))
@@ -217,7 +212,7 @@ def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
     assert (contact.rest.reached, contact.retries, contact.turns) == (True, 0, None)
 
 
-def test_a_server_may_write_an_id_with_other_dashes_and_letters_or_none(serve: Serve) -> None:
+def test_a_server_may_write_an_id_with_other_dashes_and_letters_or_none(serve):
     for named in ("", "00000000-0000-0000-0000-000000000000", "R1"):
         _, client = serve(output_json(run_id=named))
         assert RunHandle("r1", client).result(timeout=5) == {"ok": 1}
@@ -226,7 +221,7 @@ def test_a_server_may_write_an_id_with_other_dashes_and_letters_or_none(serve: S
     assert RunHandle(identifier, client).done()
 
 
-def test_an_output_or_a_record_of_another_run_is_refused_and_kept(serve: Serve) -> None:
+def test_an_output_or_a_record_of_another_run_is_refused_and_kept(serve):
     output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
     server, client = serve(response(json.dumps(output).encode()))
     with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
@@ -241,9 +236,7 @@ def test_an_output_or_a_record_of_another_run_is_refused_and_kept(serve: Serve) 
         assert run.status is None and len(server.requests) == 1
 
 
-def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
-    replying: Any,
-) -> None:
+def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(replying):
     """A server that counts its runs from 1 has restarted."""
     other = {"agent_id": "a", "metadata": {"acp-client-token": "another"}}
     replies, run = replying(look=run_json(creation=other))
@@ -256,7 +249,7 @@ def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
     assert replies.asked == ["look", "look"] and run.refresh().run_id == "r"
 
 
-def test_a_history_has_no_runs_of_another_thread(serve: Serve) -> None:
+def test_a_history_has_no_runs_of_another_thread(serve):
     threads: list[dict[str, Any]] = [
         {"thread_id": "t2"},
         {"thread_id": "T1"},
@@ -273,7 +266,7 @@ def test_a_history_has_no_runs_of_another_thread(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_change_counts_although_its_response_names_another_run(replying: Any) -> None:
+def test_a_change_counts_although_its_response_names_another_run(replying):
     other = run_json("success", run_id="r2")
     looks = run_json("interrupted"), run_json()
     _, run = replying(look=looks, output=QUESTION, resume=other, delete=other)
@@ -283,7 +276,7 @@ def test_a_change_counts_although_its_response_names_another_run(replying: Any) 
 
 
 @using(least_left=0.1, backoff=(0.02, 0.02))
-def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
+def test_lost_then_refused_is_an_outage(serve):
     """Somebody was there, so it is no wrong address."""
 
     def go_away(connection: Connection) -> None:
@@ -294,7 +287,7 @@ def test_lost_then_refused_is_an_outage(serve: Serve) -> None:
         RunHandle("r", client).result(timeout=1)
 
 
-def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> None:
+def test_the_deadline_holds_while_a_failed_run_has_no_status(serve):
     failed = output_json("error", errcode=1, description="no luck")
     _, client = serve(Replies([STALL], output=failed))
     run, began = RunHandle("r", client), time.monotonic()
@@ -305,9 +298,7 @@ def test_the_deadline_holds_while_a_failed_run_has_no_status(serve: Serve) -> No
 
 
 @pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
-def test_what_was_deleted_is_gone_and_may_be_deleted_again(
-    slow: AgentHandle, server: LocalServer, first: Callable[[RunHandle], object]
-) -> None:
+def test_what_was_deleted_is_gone_and_may_be_deleted_again(slow, server, first):
     run = slow.start({"seconds": 60})
     first(run)
     server.clear_requests()
@@ -319,9 +310,7 @@ def test_what_was_deleted_is_gone_and_may_be_deleted_again(
     assert [request.method for request in server.requests] == ["GET", "GET", "GET", "DELETE", "GET"]
 
 
-def test_nothing_is_owned_at_rest(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_owned_at_rest(server, counter, monkeypatch):
     """No thread, and no connection but those that the client keeps for the next call."""
     start = threading.Thread.start
     started_by: list[str] = []
@@ -341,7 +330,7 @@ def test_nothing_is_owned_at_rest(
     assert eventually(lambda: server.connections_open == 0)
 
 
-def test_fifty_threads_wait_for_one_run_at_once(server: LocalServer, slow: AgentHandle) -> None:
+def test_fifty_threads_wait_for_one_run_at_once(server, slow):
     """With the default configuration, whose pool is smaller than that."""
     run = slow.start({"seconds": 0.5})
     with ThreadPoolExecutor(50) as pool:
@@ -370,15 +359,13 @@ ENDINGS: dict[str, tuple[str, dict[str, Any], bool | None, str]] = {
 
 
 @pytest.mark.parametrize(("name", "replies", "cancelled", "asked"), ENDINGS.values(), ids=ENDINGS)
-def test_a_run_is_deleted_unless_it_has_ended(
-    replying: Any, name: str, replies: dict[str, Any], cancelled: bool | None, asked: str
-) -> None:
+def test_a_run_is_deleted_unless_it_has_ended(replying, name, replies, cancelled, asked):
     server, run = replying(**replies)
     assert getattr(run, name)() is cancelled
     assert server.asked == asked.split()
 
 
-def test_a_delete_that_nobody_can_tell_about_is_no_success(replying: Any) -> None:
+def test_a_delete_that_nobody_can_tell_about_is_no_success(replying):
     """Two DELETEs are lost, and the look after them does not say that the run is gone."""
 
     def look(last: bytes) -> bytes:
@@ -426,7 +413,7 @@ def call(name: str, client: ApiClient, timeout: float | None = None) -> object:
 
 
 @pytest.mark.parametrize("name", [*OF_A_RUN, "resume"])
-def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name: str) -> None:
+def test_a_server_that_has_the_run_and_not_the_path_is_named(serve, name):
     """A server of another version; nothing is gone, and nothing was deleted."""
     asks = {"look": run_json("interrupted", updated="01.5"), "output": QUESTION}
     has = asks if name == "resume" else {"look": run_json("success")}
@@ -442,9 +429,7 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve: Serve, name:
     ("detail", "words"), [("Not Found", "does not serve this path"), ("no run r", GONE)]
 )
 @pytest.mark.parametrize("name", [*OF_A_RUN, "interrupts", "cancel", "refresh"])
-def test_a_run_that_is_not_there_is_gone_at_once(
-    serve: Serve, name: str, detail: str, words: str
-) -> None:
+def test_a_run_that_is_not_there_is_gone_at_once(serve, name, detail, words):
     """A wrong base path does not look like success, either."""
     server, client = serve(response(json.dumps({"detail": detail}).encode(), 404), base="/wrong")
     with pytest.raises(RunGone, match=words) as caught:
@@ -458,9 +443,7 @@ def test_a_run_that_is_not_there_is_gone_at_once(
 
 
 @pytest.mark.parametrize(("status", "kind"), [("error", RunFailed), ("timeout", RunTimedOut)])
-def test_a_500_while_blocked_and_the_error_afterwards(
-    replying: Any, status: str, kind: type[RunFailed]
-) -> None:
+def test_a_500_while_blocked_and_the_error_afterwards(replying, status, kind):
     """The first look at it fails, too, by which it is told whether the run has timed out."""
     failed = output_json("error", errcode=7, description="broke")
     looks = (response(b'"busy"', 503), run_json(status))
@@ -481,9 +464,7 @@ def test_a_500_while_blocked_and_the_error_afterwards(
     ("name", "timeout"),
     [*itertools.product(TIMED, (None, 4)), *((name, None) for name in UNTIMED if name != "find")],
 )
-def test_a_retry_after_of_an_hour_is_reported_at_once(
-    serve: Serve, clock: Clock, name: str, timeout: float | None
-) -> None:
+def test_a_retry_after_of_an_hour_is_reported_at_once(serve, clock, name, timeout):
     """In time, it is an error of the run, with its token; the cause has the response."""
     server, client = serve(response(b'"busy"', status=429, retry_after="3600"))
     kinds = (TooManyRequestsException, RunWaitTimeout)
@@ -496,8 +477,8 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(
 
 @pytest.mark.parametrize("before", [(), (response(status=405), run_json("success"))])
 def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
-    serve: Serve, clock: Clock, before: tuple[bytes, ...]
-) -> None:
+    serve, clock, before
+):
     """It may be the second request for the output, after the run was read. No pause is cut."""
     waits = [response(status=204, retry_after=seconds) for seconds in ("3", "60")]
     server, client = serve(*before, waits[0], SUCCESS, waits[1])
@@ -508,9 +489,7 @@ def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
     assert len(server.requests) == len(before) + 3
 
 
-def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(
-    counter: AgentHandle, server: LocalServer
-) -> None:
+def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(counter, server):
     """It is no failure of the request during which it was raised."""
     run, raised = counter.start({"count": 1}), list[float]()
     server.faults.add(Fault(path="/runs/*/output", delay=5.0))
@@ -526,9 +505,7 @@ def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(
 
 
 @using(backoff=(0.05, 0.1))
-def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(serve, caplog):
     _, client = serve(*[response(b'"busy"', 503)] * 3, SUCCESS)
     told: list[object] = []
     run = RunHandle("r", client)
@@ -544,9 +521,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
 
 
 @pytest.mark.parametrize("by", ["pickle", "token"])
-def test_a_run_that_travels_keeps_its_age(
-    counter: AgentHandle, set_timing: SetTiming, by: str
-) -> None:
+def test_a_run_that_travels_keeps_its_age(counter, set_timing, by):
     client, calendar = counter.runs.api_client, time.time()
     set_timing(calendar=lambda: calendar)
     run = counter.start({"count": 1})
@@ -562,7 +537,7 @@ def test_a_run_that_travels_keeps_its_age(
 
 
 @using(quick=0.3)
-def test_done_and_refresh_do_not_wait_for_silence(serve: Serve) -> None:
+def test_done_and_refresh_do_not_wait_for_silence(serve):
     """A refresh is limited as its client is."""
     server, client = serve([STALL], timeout=0.5, retries=0)
     with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
@@ -573,9 +548,7 @@ def test_done_and_refresh_do_not_wait_for_silence(serve: Serve) -> None:
 
 
 @using(window=1)
-def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeout(
-    serve: Serve,
-) -> None:
+def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeout(serve):
     replies = Replies(output=([0.7, SUCCESS], [8.0, output_json(result={})], SUCCESS))
     client = serve(replies, timeout=0.3, block_margin=1)[1]
     for polls in (1, 3):
@@ -588,8 +561,8 @@ def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeou
     [(5, False, "run"), (5, True, "run"), (301, True, "run"), (301, False, "all")],
 )
 def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
-    clock: Clock, asked: float, beside: bool, whose: str
-) -> None:
+    clock, asked, beside, whose
+):
     """The search for the runs that have ended, which survives nothing, gives way to any."""
     limited, late = ApiException(status=429), ApiException(reason="late")
     contact = a_contact(batch=True)
@@ -609,7 +582,7 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
 
 @pytest.mark.parametrize("away", [False, True], ids=["hangs", "is away"])
 @using(exit=0.3)  # for what `cancel_on_exit` adds
-def test_no_call_passes_its_timeout_at_a_server_that(serve: Serve, away: bool) -> None:
+def test_no_call_passes_its_timeout_at_a_server_that(serve, away):
     server, client = serve([STALL])
     client.rest_client.reached = True
     if away:
@@ -635,8 +608,8 @@ def test_no_call_passes_its_timeout_at_a_server_that(serve: Serve, away: bool) -
     ],
 )
 def test_a_server_that_never_answered_is_a_wrong_address(
-    monkeypatch: pytest.MonkeyPatch, name: str, configured: Any, view: int | None, connects: int
-) -> None:
+    monkeypatch, name, configured, view, connects
+):
     """It fails within the client's own retries, however long the caller would wait for a run."""
     connect, attempts = socket.socket.connect, list[Any]()
     port = free_port()
@@ -657,7 +630,7 @@ def test_a_server_that_never_answered_is_a_wrong_address(
 # What a status and a time may be
 
 
-def test_a_time_without_an_offset_is_utc(replying: Any) -> None:
+def test_a_time_without_an_offset_is_utc(replying):
     """The server writes its offset in one response and not in the next."""
     times = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
     looks = tuple(run_json("interrupted", updated_at=each) for each in times)
@@ -667,7 +640,7 @@ def test_a_time_without_an_offset_is_utc(replying: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["", "queued"])
-def test_a_run_of_an_unknown_status_has_not_ended(replying: Any, clock: Clock, status: str) -> None:
+def test_a_run_of_an_unknown_status_has_not_ended(replying, clock, status):
     """The output is asked for until it is there: it is the only sign of the end."""
     replies, run = replying(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
     with pytest.raises(RunWaitTimeout):
@@ -681,7 +654,7 @@ def test_a_run_of_an_unknown_status_has_not_ended(replying: Any, clock: Clock, s
     assert replies.asked.count("output") == 4
 
 
-def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -> None:
+def test_a_run_whose_output_is_not_served_is_read(replying, clock):
     looks = (run_json(), run_json(), run_json("success"))
     replies, run = replying(output=(NOT_FOUND, NOTHING, SUCCESS), look=looks)
     assert run.result() == {"ok": 1}
@@ -690,7 +663,7 @@ def test_a_run_whose_output_is_not_served_is_read(replying: Any, clock: Clock) -
 
 
 @using(early=(10.0, 10.0))
-def test_a_pause_leaves_time_for_a_look(serve: Serve, clock: Clock) -> None:
+def test_a_pause_leaves_time_for_a_look(serve, clock):
     _, client = serve(Replies(output=(NOTHING, SUCCESS)))
     run, told = RunHandle("r", client), list[float]()
     run.result(timeout=2, on_pending=lambda elapsed, status: told.append(elapsed), every=0.6)
@@ -698,9 +671,7 @@ def test_a_pause_leaves_time_for_a_look(serve: Serve, clock: Clock) -> None:
     assert told == pytest.approx([0, 0.6, 1.2])  # also during a pause
 
 
-def test_the_age_of_a_run_is_that_since_its_create(
-    client: ApiClient, set_timing: SetTiming
-) -> None:
+def test_the_age_of_a_run_is_that_since_its_create(client, set_timing):
     core, now = RunHandle("r", client)._core, 1e9
     assert core.age() == math.inf
     set_timing(calendar=lambda: now)
@@ -712,7 +683,7 @@ def test_the_age_of_a_run_is_that_since_its_create(
         assert core.age() == age
 
 
-def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None:
+def test_pauses_double_while_polls_end_early(serve, clock):
     """They begin again after a poll of a whole window. One that was cut has a shorter one after."""
 
     def after(seconds: float, reply: bytes) -> Any:
@@ -731,7 +702,7 @@ def test_pauses_double_while_polls_end_early(serve: Serve, clock: Clock) -> None
     assert windows == ["30"] * 8 + ["12"]
 
 
-def test_the_defaults_are_as_documented() -> None:
+def test_the_defaults_are_as_documented():
     for method, name, default in (
         (Batch, "concurrency", 8),
         (RunHandle.output, "every", 30),
@@ -767,7 +738,7 @@ READERS: list[Callable[[RunHandle], object]] = [
 
 
 @pytest.mark.parametrize("first", range(5))
-def test_a_result_that_came_once_is_given_again(serve: Serve, first: int) -> None:
+def test_a_result_that_came_once_is_given_again(serve, first):
     no_streams = {"stream": response(b"", 501), "look": run_json("")}
     replies = Replies(create=run_json(""), output=Once(), **no_streams)
     run = AgentHandle("a", serve(replies)[1]).start()
@@ -791,7 +762,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize("later", [NOTHING, NOT_FOUND])
-def test_the_last_result_of_a_stream_is_kept(replying: Any, later: bytes) -> None:
+def test_the_last_result_of_a_stream_is_kept(replying, later):
     stream = response(b"".join(RESULTS), content_type="text/event-stream")
     replies, run = replying(run_json("success"), stream=stream, output=later)
     for event in run.events():
@@ -809,7 +780,7 @@ def test_the_last_result_of_a_stream_is_kept(replying: Any, later: bytes) -> Non
 
 
 @pytest.mark.parametrize("last", [b"{}", RESULTS[1][6:-2].replace(b"result", b"custom")])
-def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: bytes) -> None:
+def test_a_result_that_was_not_the_last_event_is_not_kept(replying, last):
     update = last.replace(b"}}", b'}, "update": {}}')
     stream = response(RESULTS[1] + b"data: %b\n\n" % update, content_type="text/event-stream")
     _, run = replying(run_json("success"), stream=stream, output=NOTHING)
@@ -822,7 +793,7 @@ def test_a_result_that_was_not_the_last_event_is_not_kept(replying: Any, last: b
 
 
 @using(probe=0.01, human=0.01)
-def test_a_result_from_before_a_question_is_not_kept(replying: Any) -> None:
+def test_a_result_from_before_a_question_is_not_kept(replying):
     first, second = (response(part, content_type="text/event-stream") for part in (RESULTS[1], b""))
     looks = tuple(map(run_json, ("interrupted", "pending", "success")))
     _, run = replying(look=looks, stream=(first, second), output=NOTHING)
@@ -832,9 +803,7 @@ def test_a_result_from_before_a_question_is_not_kept(replying: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["interrupted", "error", "timeout"])
-def test_a_kept_result_is_dropped_once_the_server_says_otherwise(
-    replying: Any, status: str
-) -> None:
+def test_a_kept_result_is_dropped_once_the_server_says_otherwise(replying, status):
     replies, run = replying(run_json("success"), output=(SUCCESS, output_json(result={"ok": 2})))
     assert run.result() == {"ok": 1} and run.refresh() and run.result() == {"ok": 1}
     replies.otherwise = run_json("pending")
@@ -844,7 +813,7 @@ def test_a_kept_result_is_dropped_once_the_server_says_otherwise(
     assert run.status == status and run.result() == {"ok": 2}
 
 
-def test_a_deleted_run_has_no_result(replying: Any) -> None:
+def test_a_deleted_run_has_no_result(replying):
     for deleted, look in ((run_json("success"), NOT_FOUND), (NOT_FOUND, NOT_FOUND)):
         outputs = (SUCCESS, NOT_FOUND)
         replies, run = replying(NOT_FOUND, output=outputs, delete=deleted, look=run_json("success"))
@@ -855,7 +824,7 @@ def test_a_deleted_run_has_no_result(replying: Any) -> None:
             run.result()
 
 
-def test_a_failure_is_not_kept_and_counts_where_the_server_has_no_status(replying: Any) -> None:
+def test_a_failure_is_not_kept_and_counts_where_the_server_has_no_status(replying):
     failed = output_json("error", errcode=1, description="")
     replies, run = replying(run_json(""), output=(failed, failed, SUCCESS))
     assert not run.done()
@@ -872,7 +841,7 @@ def test_a_failure_is_not_kept_and_counts_where_the_server_has_no_status(replyin
     assert not run.done()
 
 
-def test_threads_share_a_kept_result(replying: Any) -> None:
+def test_threads_share_a_kept_result(replying):
     content = {"a": [1, None, 1.5, "\ud83d", 10**30, {"status": True}]}
     received = output_json(result=content, more={"x": [1]}, status="odd")
     _, run = replying(run_json(""), output=Once(received))

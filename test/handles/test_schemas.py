@@ -18,9 +18,8 @@ from pydantic import BaseModel, Field, RootModel
 from support.serving import check
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import AgentHandle, ApiClient, ApiTypeError, ApiValueError, SchemaMismatch
+from acp_client_v0_1 import AgentHandle, ApiTypeError, ApiValueError, SchemaMismatch
 from acp_client_v0_1.handles import _schemas
-from acp_client_v0_1.testing import LocalServer
 
 SCHEMA = {
     "type": "object",
@@ -32,7 +31,7 @@ SCHEMA = {
 }
 
 
-def test_what_does_not_fit_is_named_by_its_path() -> None:
+def test_what_does_not_fit_is_named_by_its_path():
     for value, words in (({1}, r"set is not JSON; pass a list"), (object(), "object is not JSON")):
         with pytest.raises(ApiValueError, match=rf"^input\['count'\]: \S*{words}"):
             check("input", {"count": value}, SCHEMA)
@@ -49,14 +48,14 @@ def test_what_does_not_fit_is_named_by_its_path() -> None:
         check("config", {}, SCHEMA)
 
 
-def test_a_check_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
     words = r"needs the package jsonschema-rs: pip install 'acp-client-v0-1\[validation\]'$"
     with pytest.raises(ApiValueError, match=words):
         check("input", {}, {})
 
 
-def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHandle) -> None:
+def test_nothing_is_sent_that_does_not_fit(server, counter):
     counter.descriptor().specs.input.clear()  # a copy, which is the caller's
     for call in (counter.start, counter.run):
         server.clear_requests()
@@ -67,7 +66,7 @@ def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHa
     assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
 
 
-def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:
+def test_config_is_checked_too(server, client):
     agent_id = server.register(lambda input, config, context: {}, name="strict", config=SCHEMA)
     agent = AgentHandle(agent_id, client)
     with pytest.raises(SchemaMismatch, match="config does not fit"):
@@ -76,7 +75,7 @@ def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:
     agent.check()
 
 
-def test_a_warning_of_a_schema_is_one_of_the_caller(server: LocalServer, client: ApiClient) -> None:
+def test_a_warning_of_a_schema_is_one_of_the_caller(server, client):
     unusable = {"pattern": "(?=lookahead)"}
     agent = AgentHandle(server.register(lambda *_: {}, name="odd", input=unusable), client)
     for call in (agent.start, agent.run):
@@ -105,13 +104,13 @@ def nested(levels: int, name: str = "a") -> dict[str, Any]:
         nested(5000, "not"),
     ],
 )
-def test_an_unusable_schema_is_a_warning(schema: Any) -> None:
+def test_an_unusable_schema_is_a_warning(schema):
     words = r"^input was not checked: the agent's schema cannot be used: \S[^\n]*$"
     with pytest.warns(UserWarning, match=words):
         check("input", {"a": 1}, schema)
 
 
-def test_no_reference_is_fetched() -> None:
+def test_no_reference_is_fetched():
     with SocketServer(response(b"{}")) as server:
         for schema, words in (
             ({"$ref": f"{server.url}/schema"}, "is not a JSON pointer into it"),
@@ -151,7 +150,7 @@ def unevaluated(levels: int) -> dict[str, Any]:
         ({"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}, {}),
     ],
 )
-def test_no_schema_is_exponential(schema: Any, value: Any) -> None:
+def test_no_schema_is_exponential(schema, value):
     """A hostile descriptor of 2 KB cannot keep the check busy for days."""
     with pytest.warns(UserWarning, match=r"was not checked: .*(200,000 steps|own|pointer)"):
         check("input", value, schema)
@@ -168,9 +167,7 @@ def test_no_schema_is_exponential(schema: Any, value: Any) -> None:
         (4, 9_999, False),
     ],
 )
-def test_patterns_that_are_too_large_or_too_many_are_a_warning(
-    repeats: int, count: int, checked: bool
-) -> None:
+def test_patterns_that_are_too_large_or_too_many_are_a_warning(repeats, count, checked):
     """A pattern takes about 36 KB for each repeat; one may take 256 KB, and all 16 MB."""
     large = {rf"(?:a{{0,500}}){{0,{repeats}}}b{n}": True for n in range(count)}
     for schema in ({"patternProperties": large}, {"allOf": [{"pattern": name} for name in large]}):
@@ -201,7 +198,7 @@ TYPED = {"type": "integer"}
         ({"allOf": [{}], "unevaluatedProperties": False}, {"a": 1}, 8),
     ],
 )
-def test_how_many_steps_a_check_takes(schema: Any, value: Any, steps: int) -> None:
+def test_how_many_steps_a_check_takes(schema, value, steps):
     assert len(list(_schemas._steps(schema, [(schema, value)]))) == steps
 
 
@@ -216,9 +213,7 @@ def test_how_many_steps_a_check_takes(schema: Any, value: Any, steps: int) -> No
         ({"properties": {"a": TYPED}}, lambda text: {"a": text}, 2 * 256 + (256 + 2), 1),
     ],
 )
-def test_how_much_memory_the_faults_of_a_value_may_take(
-    schema: Any, value_of: Callable[[str], Any], size: int, copies: int
-) -> None:
+def test_how_much_memory_the_faults_of_a_value_may_take(schema, value_of, size, copies):
     longest = (32 * 1024 * 1024 - size) // copies
     for length, listed in ((longest, True), (longest + 1, False)):
         assert _schemas._can_be_listed(schema, value_of("x" * length)) is listed
@@ -246,7 +241,7 @@ MISSING = [f"n{n}" for n in range(500)]
         ({"dependentRequired": {"a": MISSING}}, TEXT),
     ],
 )
-def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
+def test_no_schema_fills_the_memory(schema, value):
     """If the faults of one of these were listed, they would take up to gigabytes."""
     words = "input: the faults are not listed, as they could fill the memory"
     with pytest.raises(SchemaMismatch, match=words) as caught:
@@ -254,7 +249,7 @@ def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
     assert len(str(caught.value)) < 1_000
 
 
-def test_the_faults_of_a_long_list_are_named() -> None:
+def test_the_faults_of_a_long_list_are_named():
     """Items that refer to a definition, as pydantic writes them."""
     fields = {f"f{n}": {"type": "string", "description": "d" * 200} for n in range(8)}
     schema = {
@@ -267,7 +262,7 @@ def test_the_faults_of_a_long_list_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "n" * 100_000, "a\x1b[2J\nb"], ids=["short", "long", "odd"])
-def test_a_fault_quotes_no_more_than_a_line_of_the_input(name: str) -> None:
+def test_a_fault_quotes_no_more_than_a_line_of_the_input(name):
     with pytest.raises(SchemaMismatch) as caught:
         check("input", {name: "x\n" * 1_000}, {"additionalProperties": TYPED})
     ((path, words),) = caught.value.faults
@@ -276,7 +271,7 @@ def test_a_fault_quotes_no_more_than_a_line_of_the_input(name: str) -> None:
     assert len(words) == 300 and str(caught.value).isprintable()
 
 
-def test_no_pattern_is_exponential_and_none_is_matched_against_a_text_for_minutes() -> None:
+def test_no_pattern_is_exponential_and_none_is_matched_against_a_text_for_minutes():
     schema = {"allOf": [{"pattern": f"(?:a{{0,60}}){{0,40}}[b-z{n}]"} for n in range(5)]}
     for pattern, text in (({"pattern": "^(a+)+$"}, "a" * 50_000 + "b"), (schema, "a" * 1_000)):
         with pytest.raises(SchemaMismatch):
@@ -285,7 +280,7 @@ def test_no_pattern_is_exponential_and_none_is_matched_against_a_text_for_minute
         check("input", {"x": "a" * 100_000}, {"properties": {"x": schema}})
 
 
-def test_patterns_of_common_sizes_are_checked() -> None:
+def test_patterns_of_common_sizes_are_checked():
     patterns = [
         r"^[a-z0-9_.-]{1,255}$",
         "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
@@ -298,7 +293,7 @@ def test_patterns_of_common_sizes_are_checked() -> None:
         check("input", {"m1": "a"}, {"properties": members})
 
 
-def test_unevaluated_members_are_found() -> None:
+def test_unevaluated_members_are_found():
     schema = {"allOf": [{"properties": {"a": TYPED}}], "unevaluatedProperties": False}
     check("input", {"a": 1}, schema)
     with pytest.raises(SchemaMismatch, match="'b' was unexpected"):
@@ -315,7 +310,7 @@ class Plain:
     count: int
 
 
-def test_a_model_or_a_dataclass_is_a_json_object(counter: AgentHandle) -> None:
+def test_a_model_or_a_dataclass_is_a_json_object(counter):
     echo = AgentHandle.find("echo", counter.runs.api_client)
     order = Order(count=2, when=date(2026, 1, 2))
     assert echo.run(order) == {"count": 2, "when": "2026-01-02"}
@@ -330,7 +325,7 @@ def test_a_model_or_a_dataclass_is_a_json_object(counter: AgentHandle) -> None:
         echo.run(RootModel[Any](object()))
 
 
-def test_schemas_that_refer_to_themselves_are_checked() -> None:
+def test_schemas_that_refer_to_themselves_are_checked():
     tree = {
         "$defs": {
             "node/1": {
@@ -349,7 +344,7 @@ def test_schemas_that_refer_to_themselves_are_checked() -> None:
         check("input", {"name": "", "children": [{"name": ""}, {}]}, tree)
 
 
-def test_parts_without_keywords_do_not_copy_the_value() -> None:
+def test_parts_without_keywords_do_not_copy_the_value():
     """The parts of an agent's schema are not trusted, and a value may be large."""
     copies = 0
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.serving import Replies, Serve, a_run
+from support.serving import Replies, a_run
 from support.socket_server import response
 
 from acp_client_v0_1 import (
@@ -68,7 +68,7 @@ def nothing(ids: list[str]) -> None:
 
 @pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcd", "abcde", "abcdefghij"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_every_match_once(ids: str, limit: int) -> None:
+def test_every_match_once(ids, limit):
     shelf = Shelf(ids)
     assert shelf.read(limit=limit) == ids
     assert {asked for _, asked in shelf.asked} == {max(2, limit)}
@@ -98,9 +98,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
     ],
     ids=["inserted before", "appended", "deleted", "more than a page", "several times"],
 )
-def test_what_changes_between_two_pages(
-    ids: str, changes: list[Change], offsets: list[int] | None
-) -> None:
+def test_what_changes_between_two_pages(ids, changes, offsets):
     shelf = Shelf(ids, *changes)
     assert shelf.read().strip("n") == ids + "d" * (ids == "abc")
     assert offsets is None or [offset for offset, _ in shelf.asked] == offsets
@@ -116,9 +114,7 @@ def test_what_changes_between_two_pages(
     ],
     ids=["more is inserted than a page has", "the anchor is gone", "all is gone", "one again"],
 )
-def test_records_that_may_be_left_out_are_drift(
-    ids: str, changes: list[Change], words: str, offset: int, found: str
-) -> None:
+def test_records_that_may_be_left_out_are_drift(ids, changes, words, offset, found):
     with pytest.raises(SearchDrift, match=rf"{words}.*pass on_drift=\"continue\"") as caught:
         Shelf(ids, *changes).read()
     # Where it was looked for last.
@@ -126,13 +122,13 @@ def test_records_that_may_be_left_out_are_drift(
     assert Shelf(ids, *changes).read("continue") == found
 
 
-def test_pages_of_two_records_overlap_as_well() -> None:
+def test_pages_of_two_records_overlap_as_well():
     assert Shelf("abcd", insert(1, "n")).read(limit=2) == "abncd"
     with pytest.raises(SearchDrift, match="the record b is not where it was"):
         Shelf("abcdef", insert(0, "xyz")).read(limit=2)
 
 
-def test_a_search_goes_back_again_only_after_something_new_and_not_before_its_offset() -> None:
+def test_a_search_goes_back_again_only_after_something_new_and_not_before_its_offset():
     shelf = Shelf("abcd", lambda ids: ids.__setitem__(slice(None), "cdab"), delete(1, 3))
     assert shelf.read("continue") == "abc"
     assert [offset for offset, _ in shelf.asked] == [0, 2, 3]
@@ -143,7 +139,7 @@ def test_a_search_goes_back_again_only_after_something_new_and_not_before_its_of
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("ids", ["a", "ab", "abc", "abcd", "abcdefgh"])
-def test_a_server_whose_pages_are_smaller_than_asked(ids: str, size: int) -> None:
+def test_a_server_whose_pages_are_smaller_than_asked(ids, size):
     shelf = Shelf(ids)
     shelf.page = lambda offset, limit: Shelf(ids).page(offset, size)  # type: ignore[method-assign]
     assert shelf.read(limit=100) == ids
@@ -171,7 +167,7 @@ class EndlessAgents:
         return [agent_of(self.name, n) for n in range(offset, last)]
 
 
-def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_never_ends(monkeypatch):
     shelf = Shelf("")
     shelf.page = lambda offset, limit: [  # type: ignore[method-assign]
         Run.model_construct(run_id=f"r{n}") for n in (offset, offset + 1)
@@ -201,9 +197,7 @@ def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["other agents", "agents of the name"],
 )
-def test_find_keeps_one_page_of_a_server_whose_agents_never_end(
-    monkeypatch: pytest.MonkeyPatch, endless: EndlessAgents, words: str
-) -> None:
+def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, endless, words):
     search = endless.search_agents
     # One that does not match, so that the search goes on to the next page.
     more = [agent_of("another", -1)] if not endless.heeds else []
@@ -232,9 +226,7 @@ def test_find_keeps_one_page_of_a_server_whose_agents_never_end(
         ({"metadata": {"m": UUID(int=1)}}, {"metadata": {"m": str(UUID(int=1))}}, True),
     ],
 )
-def test_which_run_a_search_asked_for(
-    request_: dict[str, Any], of_run: dict[str, Any], matches: bool
-) -> None:
+def test_which_run_a_search_asked_for(request_, of_run, matches):
     creation = RunCreate(agent_id="a", metadata=of_run.get("metadata"))
     fields = {"agent_id": "a", "run_id": "r", **of_run}
 
@@ -245,7 +237,7 @@ def test_which_run_a_search_asked_for(
     assert bool(list(iter_runs(Everything(), request_))) is matches
 
 
-def test_keywords_are_conditions_beside_those_of_the_request(client: ApiClient) -> None:
+def test_keywords_are_conditions_beside_those_of_the_request(client):
     counter, failing = (AgentHandle.find(name, client) for name in ("counter", "failing"))
     for agent, given in ((counter, {"count": 1}), (failing, {"description": "no luck"})):
         agent.start(given, metadata={"of": "me"}).output(30)
@@ -264,7 +256,7 @@ def test_keywords_are_conditions_beside_those_of_the_request(client: ApiClient) 
     assert list(iter_threads(client, {"metadata": {"of": "nobody"}})) == []
 
 
-def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_ignores_conditions(serve, caplog):
     """What it returns all the same would be taken for what was asked for, and deleted."""
     _, client = serve(Quirks(search_metadata="ignored"))
     counter = AgentHandle.find("counter", api_client=client)
@@ -283,7 +275,7 @@ def test_a_server_that_ignores_conditions(serve: Serve, caplog: pytest.LogCaptur
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
 
-def test_a_server_that_ignores_names(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ignores_names(client, monkeypatch):
     agents = AgentsApi(client)
     search = agents.search_agents
 
@@ -296,7 +288,7 @@ def test_a_server_that_ignores_names(client: ApiClient, monkeypatch: pytest.Monk
     assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
 
 
-def test_a_server_that_ignores_the_offset() -> None:
+def test_a_server_that_ignores_the_offset():
     shelf = Shelf("abcdef")
     shelf.page = lambda offset, limit: Shelf("abcdef").page(0, limit)  # type: ignore[method-assign]
     with pytest.raises(SearchDrift, match="returns the same page for another offset"):
@@ -307,12 +299,12 @@ def test_a_server_that_ignores_the_offset() -> None:
     assert shelf.read() == "a"
 
 
-def test_another_word_for_on_drift_is_refused() -> None:
+def test_another_word_for_on_drift_is_refused():
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):
         iter_runs(Shelf(""), on_drift="stop")  # type: ignore[arg-type]
 
 
-def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve: Serve) -> None:
+def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve):
     record = {"agent_id": "a-ID", "thread_id": "t"}
     matching = a_run(agent_id="a-ID", creation={"agent_id": "a-ID"})
     _, client = serve(Replies(search=response(json.dumps([{**matching, **record}]).encode())))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.batches import beside, wait_for
 from support.parts import earlier_creates
-from support.serving import Clock, Replies, Serve, a_run, run_json
+from support.serving import Replies, a_run, run_json
 from support.socket_server import CLOSE, response
 from support.timing import using
 
@@ -38,7 +38,7 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 SLOW = "55555555-5555-4555-8555-555555555555"
@@ -81,9 +81,7 @@ CREATES = {
 
 
 @pytest.mark.parametrize(("fault", "creates"), CREATES.values(), ids=CREATES)
-def test_a_start_makes_one_run(
-    server: LocalServer, counter: AgentHandle, counts: Any, fault: Fault, creates: int
-) -> None:
+def test_a_start_makes_one_run(server, counter, counts, fault, creates):
     server.faults.add(fault)
     run = counter.start({"count": 1}, config={"c": 1})
     assert run.result(timeout=30) == {"count": 1, "of": 1}
@@ -92,7 +90,7 @@ def test_a_start_makes_one_run(
     assert (counts.of("POST", "/search") > 0) is (creates == 1)
 
 
-def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> None:
+def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock):
     run, asked = Run.from_dict(a_run()), []
 
     class Full(ApiClient):
@@ -110,9 +108,7 @@ def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock: Clock) -> 
 
 
 @using(search=0.5)
-def test_a_create_that_was_never_carried_out(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
+def test_a_create_that_was_never_carried_out(server, counter, counts):
     server.faults.add(of_create(cut="reset", times=2))
     words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
     with pytest.raises(RunStartAmbiguous, match=words) as caught:
@@ -127,7 +123,7 @@ def test_a_create_that_was_never_carried_out(
 
 
 @using(search=0.2)
-def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve) -> None:
+def test_the_token_of_an_ambiguous_start_looks_again(serve):
     replies = Replies(create=[CLOSE], search=response(b"[]"))
     _, client = serve(replies)
     with pytest.raises(RunStartAmbiguous) as caught:
@@ -139,7 +135,7 @@ def test_the_token_of_an_ambiguous_start_looks_again(serve: Serve) -> None:
         AgentHandle("a", client).start(client_token="t")
 
 
-def test_searches_that_find_nothing_come_less_and_less_often(serve: Serve, clock: Clock) -> None:
+def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
     server, client = serve(Replies(search=response(b"[]")))
     token = encode_token(RunToken(server.url, client_token="none-has-it"))
     with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
@@ -149,7 +145,7 @@ def test_searches_that_find_nothing_come_less_and_less_often(serve: Serve, clock
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
-def test_of_duplicates_the_oldest_wins(server: LocalServer, counter: AgentHandle) -> None:
+def test_of_duplicates_the_oldest_wins(server, counter):
     runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None and found.run_id == runs[0].run_id
@@ -159,8 +155,8 @@ def test_of_duplicates_the_oldest_wins(server: LocalServer, counter: AgentHandle
 
 
 def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
-    server: LocalServer, counter: AgentHandle
-) -> None:
+    server, counter
+):
     server.faults.add(of_create(status=422))
     with pytest.raises(ApiException):
         counter.start({"count": 1}, client_token="order-7")
@@ -178,7 +174,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
 
 
 @pytest.mark.parametrize("status", [405, 400])
-def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
+def test_a_server_that_does_not_search(serve, status):
     words = b'"%s"' % (b"no " * 100)
     refused = response(words, status, "Refused")
     replies = Replies(response(words, 405), create=response(words, 500), search=refused)
@@ -197,9 +193,7 @@ def test_a_server_that_does_not_search(serve: Serve, status: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
-def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
+def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(server, counter, counts):
     """Ctrl-C strikes after the server has made the run, before anybody knows its id."""
     server.faults.add(of_create(cut="stall", after_wire_bytes=0))
 
@@ -212,9 +206,7 @@ def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(
     assert (counts.creates, counts.of("DELETE"), server.runs) == (1, 1, ())
 
 
-def test_no_credential_is_in_an_error_a_token_or_a_representation(
-    server: LocalServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_credential_is_in_an_error_a_token_or_a_representation(server, caplog):
     caplog.set_level("DEBUG")
     configuration = Configuration(
         host=server.url, api_key={"x-api-key": "s3cret-key"}, access_token="s3cret-token"
@@ -246,7 +238,7 @@ def test_no_credential_is_in_an_error_a_token_or_a_representation(
 
 
 @using(search=0.3)
-def test_a_run_of_another_agent_is_nobodys(serve: Serve) -> None:
+def test_a_run_of_another_agent_is_nobodys(serve):
     """The server searches by metadata alone, and another agent has used the client token."""
     run = a_run(agent_id="b", creation={**MARKED, "agent_id": "b"})
     # Nor does it say whether the agent "a" is there.
@@ -277,7 +269,7 @@ TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xx
 
 
 @pytest.mark.parametrize("echo", [None, {}, *({"acp-client-token": t} for t in TOKENS)])
-def test_a_server_may_write_the_client_token_in_another_way_or_not(serve: Serve, echo: Any) -> None:
+def test_a_server_may_write_the_client_token_in_another_way_or_not(serve, echo):
     _, client = serve(run_json(creation={"agent_id": "a", "metadata": echo}))
     handle = AgentHandle("a", client).start(client_token="order-1")
     handle.refresh()
@@ -310,7 +302,7 @@ WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_a_server_may_write_a_run_in_another_way(serve: Serve, written: str) -> None:
+def test_a_server_may_write_a_run_in_another_way(serve, written):
     agent_id, fields = WRITTEN[written]
     fields = {"agent_id": agent_id, "creation": {"agent_id": agent_id}, **fields}
     replies = Replies(create=run_json(**fields))
@@ -322,9 +314,7 @@ def test_a_server_may_write_a_run_in_another_way(serve: Serve, written: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
-def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
+def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(server, counter, counts):
     """Whichever way leads to the earlier run, and whoever carries its token along."""
     slow = AgentHandle(SLOW, counter.runs.api_client)
     slow.start({"seconds": 0}, client_token="nightly")
@@ -357,9 +347,7 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(
     ids=["408", "503", "of a search", "of the look at the agent"],
 )
 @using(outage=0.5)
-def test_the_search_for_a_lost_create_waits_as_the_server_asks(
-    serve: Serve, clock: Clock, replies: dict[str, Any]
-) -> None:
+def test_the_search_for_a_lost_create_waits_as_the_server_asks(serve, clock, replies):
     """Also for longer than an outage would be survived, where a deadline leaves the time."""
     _, client = serve(Replies(**{"create": [CLOSE], "search": FOUND, **replies}))
     assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
@@ -369,18 +357,14 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(
 @pytest.mark.parametrize(
     ("look", "failures"), [(LATER, 12), (AGENT, 10)], ids=["is limited", "ends an outage"]
 )
-def test_no_look_at_the_agent_ends_a_search(
-    serve: Serve, clock: Clock, look: bytes, failures: int
-) -> None:
+def test_no_look_at_the_agent_ends_a_search(serve, clock, look, failures):
     _, client = serve(Replies(search=(*[response(b"", 502)] * failures, FOUND), look=look))
     run = AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
     assert run.run_id == "r" and clock.pauses
 
 
 @pytest.mark.parametrize("timeout", [30, None])
-def test_no_search_to_cancel_overtakes_a_pause(
-    server: LocalServer, counter: AgentHandle, timeout: float | None
-) -> None:
+def test_no_search_to_cancel_overtakes_a_pause(server, counter, timeout):
     server.faults.add(of_create(status=503, retry_after=3600))
     words = "Retry-After: 3600 s.*; there was no time to search for it"
     with pytest.raises(RunStartAmbiguous, match=words):
@@ -391,9 +375,7 @@ def test_no_search_to_cancel_overtakes_a_pause(
 
 
 @pytest.mark.slow
-def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
-    server: LocalServer, slow: AgentHandle, counts: Any
-) -> None:
+def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(server, slow, counts):
     """The create was carried out, and the call has no time left to find that out."""
     server.faults.add(of_create(status=503, retry_after=1, carried_out=True))
     with pytest.raises(RunStartAmbiguous, match="there was no time to search for it"):
@@ -409,9 +391,7 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
 )
 @pytest.mark.parametrize("search", [None, 502])
 @using(backoff=(0.05, 0.1))
-def test_an_agent_that_the_server_does_not_know_has_no_run(
-    server: LocalServer, client: ApiClient, counts: Any, options: Any, search: int | None
-) -> None:
+def test_an_agent_that_the_server_does_not_know_has_no_run(server, client, counts, options, search):
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(of_create(status=500, times=None))
     if search:
@@ -423,16 +403,14 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(
     assert counts.of("POST", "/search") <= (10 if "reuse" in options else 2)
 
 
-def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
+def test_a_server_that_does_not_serve_agents_may_have_made_the_run(server, counter, counts):
     server.faults.add(of_create(cut="close", late=0.3))
     server.faults.add(Fault(path="/agents/*", status=404, body={"detail": "Not Found"}))
     assert counter.start({"count": 1}).run_id
     assert counts.of("GET", f"/agents/{COUNTER}") == 1
 
 
-def test_a_search_ends_with_the_page_that_has_the_run(serve: Serve) -> None:
+def test_a_search_ends_with_the_page_that_has_the_run(serve):
     """The server ignores the metadata, and would fail after its first page."""
     page = [a_run(creation=MARKED), *[a_run(run_id="another")] * 999]
     pages = (response(json.dumps(page).encode()), response(b"", 503))
@@ -442,7 +420,7 @@ def test_a_search_ends_with_the_page_that_has_the_run(serve: Serve) -> None:
     assert replies.asked == ["create", "search"]
 
 
-def test_a_run_of_another_agent_is_no_duplicate(serve: Serve) -> None:
+def test_a_run_of_another_agent_is_no_duplicate(serve):
     runs = [
         a_run(run_id=run_id, agent_id=run_id[0], creation={**MARKED, "agent_id": run_id[0]})
         for run_id in ("b1", "a1", "a2")
@@ -469,7 +447,7 @@ ECHOES: list[tuple[Any, bool]] = [
 
 @pytest.mark.parametrize("field", ["input", "config"])
 @pytest.mark.parametrize(("echo", "same"), ECHOES)
-def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: Any, same: bool) -> None:
+def test_reuse_compares_what_was_asked(serve, field, echo, same):
     creation = {**MARKED, field: echo}
     _, client = serve(response(json.dumps([a_run(creation=creation)]).encode()))
     given: dict[str, Any] = {field: SENT, "client_token": "t", "reuse": True}
@@ -480,8 +458,8 @@ def test_reuse_compares_what_was_asked(serve: Serve, field: str, echo: Any, same
 @pytest.mark.parametrize("agents", [None, 405])
 @using(backoff=(0.01, 0.02))
 def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
-    server: LocalServer, counter: AgentHandle, counts: Any, agents: Any
-) -> None:
+    server, counter, counts, agents
+):
     if agents:
         server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
@@ -495,7 +473,7 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
     assert counter.start({"count": 1}, client_token="mine", reuse=True).run_id
 
 
-def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: AgentHandle) -> None:
+def test_every_field_of_a_create_is_an_option(server, counter):
     """Of each method that starts runs, and help says what it is."""
     names = RunOptions.__optional_keys__
     assert names == RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
@@ -521,7 +499,7 @@ def test_every_field_of_a_create_is_an_option(server: LocalServer, counter: Agen
         assert creation.streaming == "custom"
 
 
-def test_each_option_stands_in_the_signature_with_its_default() -> None:
+def test_each_option_stands_in_the_signature_with_its_default():
     """So help lists it, and a notebook completes its name. Subclasses and pickles are as before."""
     for method in (
         *(AgentHandle.start, AgentHandle.run, Conversation.start, Conversation.run),
@@ -548,9 +526,7 @@ def test_each_option_stands_in_the_signature_with_its_default() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
-def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
-    server: LocalServer, counter: AgentHandle, counts: Any
-) -> None:
+def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(server, counter, counts):
     slow = {"count": 100, "interval": 1}
     earlier = counter.start(slow, client_token="order-8")
     server.faults.add(LOST)
@@ -569,7 +545,7 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_without_a_run_raises_the_refusal_of_its_search(serve: Serve, status: int) -> None:
+def test_a_token_without_a_run_raises_the_refusal_of_its_search(serve, status):
     replies = Replies(search=response(b'"no"', status))
     server, client = serve(replies)
     token = encode_token(RunToken(server.url, agent="a", client_token="t"))

@@ -21,7 +21,7 @@ def written(content: bytes, version: str = "1") -> str:
     return f"acprun{version}.{text}.{zlib.crc32(content):08x}"
 
 
-def test_the_form_is_as_documented() -> None:
+def test_the_form_is_as_documented():
     text = encode_token(RunToken("http://h", "r"))
     assert text == written(b'{"server":"http://h","run":"r"}')
 
@@ -31,12 +31,12 @@ EVENT_IDS = st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"))
 
 
 @given(st.builds(RunToken, st.text(min_size=1), RUN_IDS, *[st.text()] * 3, EVENT_IDS))
-def test_what_is_written_can_be_read(token: RunToken) -> None:
+def test_what_is_written_can_be_read(token):
     assert decode_token(encode_token(token)) == token
     assert decode_token(f" {encode_token(token)}\n") == token
 
 
-def test_unknown_fields_are_ignored_and_an_event_id_may_be_long() -> None:
+def test_unknown_fields_are_ignored_and_an_event_id_may_be_long():
     content = {"server": "http://h", "run": "r", "colour": ["blue"], "last_event_id": "e" * 60_000}
     content["created"] = "1790000000.5"  # of a young run
     known = RunToken("http://h", "r", last_event_id="e" * 60_000, created="1790000000.5")
@@ -44,7 +44,7 @@ def test_unknown_fields_are_ignored_and_an_event_id_may_be_long() -> None:
     assert decode_token(encode_token(known)) == known
 
 
-def test_a_token_that_was_cut_short_or_changed() -> None:
+def test_a_token_that_was_cut_short_or_changed():
     text = encode_token(TOKEN)
     damaged = [text[:length] for length in (10, 50, -9, -1)]
     for place in range(8, len(text)):
@@ -70,7 +70,7 @@ def test_a_token_that_was_cut_short_or_changed() -> None:
         ("acprun1." + "A" * 100_000 + ".00000000", "damaged"),
     ],
 )
-def test_what_is_no_token(text: str, words: str) -> None:
+def test_what_is_no_token(text, words):
     with pytest.raises(TokenError, match=words) as caught:
         decode_token(text)
     assert isinstance(caught.value, ApiValueError)
@@ -93,7 +93,7 @@ def test_what_is_no_token(text: str, words: str) -> None:
         *((name, 7) for name in ("server", "agent", "thread", "traceparent")),
     ],
 )
-def test_a_field_of_another_form_is_a_token_error(field: str, value: object) -> None:
+def test_a_field_of_another_form_is_a_token_error(field, value):
     content = {"server": "http://127.0.0.1:1", "run": "r", field: value}
     with (
         ApiClient(Configuration(host="http://127.0.0.1:1")) as client,
@@ -103,7 +103,7 @@ def test_a_field_of_another_form_is_a_token_error(field: str, value: object) -> 
     assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
 
 
-def test_the_server_is_compared_and_never_connected_to() -> None:
+def test_the_server_is_compared_and_never_connected_to():
     """Nobody listens at either; attaching does no I/O."""
     with pytest.raises(TokenError, match="must be a str, not NoneType"):
         RunHandle.from_token(None)  # type: ignore[arg-type]

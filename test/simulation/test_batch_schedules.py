@@ -100,7 +100,7 @@ def again_and_again(
 # Schedules with a name --------------------------------------------------------------------------
 
 
-def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_error() -> None:
+def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_error():
     """Their outputs are served, so they show that the server works."""
     world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), of=1))
     world.plan["ends_in"] = "error"
@@ -112,9 +112,7 @@ def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_e
     }
 
 
-def test_a_run_that_fails_after_its_question_is_compared_with_one_that_has_ended(
-    tmp_path: Path,
-) -> None:
+def test_a_run_that_fails_after_its_question_is_compared_with_one_that_has_ended(tmp_path):
     """Its own output, which was the question, shows nothing about the server."""
     world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), 1, begins=60.0))
     world.plans[1] = {"step": 40.0, "questions": 1, "ends_in": "success"}
@@ -123,16 +121,14 @@ def test_a_run_that_fails_after_its_question_is_compared_with_one_that_has_ended
     assert (call.results(), [*call.errors()]) == ([0], [1])
 
 
-def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(
-    tmp_path: Path,
-) -> None:
+def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(tmp_path):
     world = BatchWorld(random.Random(0), Trouble(Fault("status", 500), (OUTPUT,), lasts=900.0))
     calls = again_and_again(world, 1, tmp_path)
     assert len(calls) >= 3
     assert all(isinstance(call.error, ServiceException) for call in calls[:-1])
 
 
-def test_an_outage_that_ends_during_the_last_request_loses_nothing(tmp_path: Path) -> None:
+def test_an_outage_that_ends_during_the_last_request_loses_nothing(tmp_path):
     """It ends while it is found out whether a run or the server fails."""
     troubles = (
         (Fault("hang"), (OUTPUT,)),
@@ -148,7 +144,7 @@ def test_an_outage_that_ends_during_the_last_request_loses_nothing(tmp_path: Pat
             assert len(calls) <= 2, (fault, names, late)
 
 
-def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path: Path) -> None:
+def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path):
     """40 runs take 80 requests, which the server takes in 16 seconds."""
     for fault in (Fault("limited"), Fault("status", 503)):
         took: list[float] = []
@@ -161,7 +157,7 @@ def test_a_server_that_limits_requests_is_asked_at_its_rate(tmp_path: Path) -> N
         assert max(took) <= 2.5 * 16, (fault, took)
 
 
-def test_a_server_that_limits_requests_gets_the_answers_to_questions_too() -> None:
+def test_a_server_that_limits_requests_gets_the_answers_to_questions_too():
     """The look at a run and the answer to its question each take a turn."""
     for concurrency in (1, 2, 8):
         for step in (1.0, 2.0):
@@ -172,7 +168,7 @@ def test_a_server_that_limits_requests_gets_the_answers_to_questions_too() -> No
             assert call.took < 60, (concurrency, step)
 
 
-def test_a_search_for_a_lost_create_does_not_begin_again_after_ctrl_c() -> None:
+def test_a_search_for_a_lost_create_does_not_begin_again_after_ctrl_c():
     lost = Trouble(Fault("lost after"), (CREATE,)), Trouble(Fault("status", 502), (SEARCH,))
     world = BatchWorld(random.Random(0), *lost)
     pressed = world.threads.interrupt_at = world.now + 3.0
@@ -182,7 +178,7 @@ def test_a_search_for_a_lost_create_does_not_begin_again_after_ctrl_c() -> None:
     assert len(searches) > 3 and max(searches) <= pressed
 
 
-def test_deleting_many_runs_at_the_end_has_a_limit_of_time() -> None:
+def test_deleting_many_runs_at_the_end_has_a_limit_of_time():
     """Each run takes ten seconds, in two DELETEs: none begins after thirty."""
     world = BatchWorld(random.Random(0), Trouble(Fault("hang"), (DELETE,)))
     world.plan["step"] = 1000.0
@@ -193,7 +189,7 @@ def test_deleting_many_runs_at_the_end_has_a_limit_of_time() -> None:
     assert 20 < max(begun) - min(begun) <= 30 and call.took < 45
 
 
-def test_a_run_of_a_batch_has_a_thousand_questions_at_most() -> None:
+def test_a_run_of_a_batch_has_a_thousand_questions_at_most():
     world = BatchWorld(random.Random(0))
     world.plan.update(questions=1001, step=0.0)
     call = world.map(range(1), on_interrupt=answer)
@@ -202,9 +198,7 @@ def test_a_run_of_a_batch_has_a_thousand_questions_at_most() -> None:
     assert len(run.answers) == 1000
 
 
-def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(
-    tmp_path: Path,
-) -> None:
+def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(tmp_path):
     for number, fault in enumerate((Fault("limited"), Fault("status", 503))):
         world = BatchWorld(
             random.Random(number),
@@ -221,7 +215,7 @@ def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_uncl
         assert call.took <= 4 * 16, fault
 
 
-def test_nothing_overtakes_a_retry_after_and_no_item_fails() -> None:
+def test_nothing_overtakes_a_retry_after_and_no_item_fails():
     """Also if a search waits for longer than it may take: two seconds after a 503."""
     for name, fault, retry_after in (
         (CREATE, Fault("limited"), 2.0),
@@ -241,7 +235,7 @@ def test_nothing_overtakes_a_retry_after_and_no_item_fails() -> None:
             assert not world.violations, (name, fault, concurrency)
 
 
-def test_every_request_of_a_batch_takes_a_turn() -> None:
+def test_every_request_of_a_batch_takes_a_turn():
     """The searches for a create that was limited, and the look at its agent, too."""
     limited = Trouble(Fault("status", 503), (CREATE,), lasts=0.005)
     for troubles in ([], [Trouble(Fault("status", 500), (SEARCH,))]):
@@ -253,7 +247,7 @@ def test_every_request_of_a_batch_takes_a_turn() -> None:
         assert len(times) > 3 and min(gaps) > 0.29, (troubles, gaps)
 
 
-def test_searches_that_hang_end_with_the_outage() -> None:
+def test_searches_that_hang_end_with_the_outage():
     """Nothing but lost creates, and searches that take all of their time: not for ever."""
     hangs = Trouble(Fault("hang"), (SEARCH, AGENT))
     world = BatchWorld(random.Random(0), Trouble(Fault("lost before"), (CREATE,)), hangs)
@@ -261,7 +255,7 @@ def test_searches_that_hang_end_with_the_outage() -> None:
     assert isinstance(call.error, ApiException) and call.took < OUTAGE + NO_RESPONSE
 
 
-def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run() -> None:
+def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run():
     """The look at the agent, which follows, hangs for all the time of the search."""
     faults = {2: Fault("unreadable"), 3: Fault("stale", lag=0.4), 4: Fault("hang")}
     world = BatchWorld(random.Random(0), schedule=Schedule(faults))
@@ -269,7 +263,7 @@ def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run() -> N
     assert world.made() == {0: 1, 1: 1}
 
 
-def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before() -> None:
+def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before():
     """A server that ignores the metadata is read page by page."""
     faults = {0: Fault("lost after"), 2: Fault("limited", retry_after=3.0)}
     world = BatchWorld(random.Random(0), schedule=Schedule(faults))
@@ -483,7 +477,7 @@ def play(seed: int, folder: Path, fewer: Schedule | None = None) -> str:
     return ""
 
 
-def test_a_seed_is_always_played_alike(tmp_path: Path) -> None:
+def test_a_seed_is_always_played_alike(tmp_path):
     for seed in range(10):
         sent: list[list[Sent]] = []
         for _ in range(2):
@@ -510,21 +504,14 @@ def without_outcomes(world: BatchWorld, inputs: Any, journal: Path | None, **mor
     ],
     ids=["another result", "a search that finds nothing", "a journal without outcomes"],
 )
-def test_a_mistake_is_found(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    place: object,
-    name: str,
-    mistake: object,
-    words: str,
-) -> None:
+def test_a_mistake_is_found(monkeypatch, tmp_path, place, name, mistake, words):
     monkeypatch.setattr(place, name, mistake)
     assert any(words in play(seed, tmp_path) for seed in range(200))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_schedule_of_faults_keeps_the_promises_of_a_batch(part: int, tmp_path: Path) -> None:
+def test_every_schedule_of_faults_keeps_the_promises_of_a_batch(part, tmp_path):
     for seed in range(part, BATCHES, PARTS):
         if wrong := play(seed, tmp_path):
             drawn = Play(seed, tmp_path, None).schedule

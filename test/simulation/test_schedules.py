@@ -287,7 +287,7 @@ def no_log_of_the_outages(package_logger: logging.Logger) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
+def test_every_schedule_of_faults_keeps_the_promises(part):
     for seed in range(part, SCHEDULES, PARTS):
         wrong = play(seed)
         if wrong:
@@ -297,7 +297,7 @@ def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
 
 @pytest.mark.parametrize("shared", (False, True), ids=("a run", "a batch"))
 @pytest.mark.parametrize("every", (100.0, 295.0, 310.0))
-def test_an_outage_that_follows_another_has_its_own_time(every: float, shared: bool) -> None:
+def test_an_outage_that_follows_another_has_its_own_time(every, shared):
     """Its failures do not count on, either, which would make the pauses longer and longer."""
     outage, begins = Trouble(Fault("lost before"), lasts=10.0), range(1, int(2000 / every) + 1)
     outages = (replace(outage, begins=number * every) for number in begins)
@@ -337,9 +337,7 @@ def without_a_limit(world: World, operation: Any, arguments: Any, options: Any) 
     ],
     ids=["a create that is posted again", "a wait that ends too early", "one that ends too late"],
 )
-def test_a_mistake_is_found(
-    monkeypatch: pytest.MonkeyPatch, call: Any, timing: dict[str, Any], words: str
-) -> None:
+def test_a_mistake_is_found(monkeypatch, call, timing, words):
     monkeypatch.setattr(World, "call", call)
     with using(**timing):
         assert any(words in play(seed) for seed in range(600))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-from typing import Any
 
 import pytest
 import urllib3
 from opentelemetry import baggage, context
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode
 from support.examples import RUN
 from support.socket_server import CLOSE, RESET, SocketServer, head, response
 from support.spans import Spans, attributes, scripted, traceparent_of
@@ -25,7 +24,7 @@ QUICK = urllib3.Retry(3, backoff_factor=0.001, backoff_max=0.001)
 TRACEPARENT = "00-11111111111111111111111111111111-2222222222222222-01"
 
 
-def test_a_call_is_a_span_of_kind_client(spans: Spans) -> None:
+def test_a_call_is_a_span_of_kind_client(spans):
     with scripted(spans, OK, path="/base") as (runs, server):
         runs.get_run("r1")
     span = spans.one("GET")
@@ -47,7 +46,7 @@ def test_a_call_is_a_span_of_kind_client(spans: Spans) -> None:
     assert server.requests[0].headers["traceparent"] == traceparent_of(span)
 
 
-def test_each_retry_is_a_span_of_its_own_with_its_number(spans: Spans, tracer: Tracer) -> None:
+def test_each_retry_is_a_span_of_its_own_with_its_number(spans, tracer):
     with (
         scripted(spans, BUSY, [RESET], OK, retries=QUICK) as (runs, server),
         tracer.start_as_current_span("caller") as caller,
@@ -79,9 +78,7 @@ TRUNCATED = [head(content_length="100"), b"{", CLOSE]
         (TRUNCATED, 200, "ConnectionException"),
     ],
 )
-def test_an_attempt_has_its_status_and_the_type_of_its_error(
-    spans: Spans, script: Any, status: int, error: str | None
-) -> None:
+def test_an_attempt_has_its_status_and_the_type_of_its_error(spans, script, status, error):
     with scripted(spans, script) as (runs, _), pytest.raises(ApiException):
         runs.get_run("r1")
     found = attributes(spans.one("GET"))
@@ -90,9 +87,7 @@ def test_an_attempt_has_its_status_and_the_type_of_its_error(
 
 
 @pytest.mark.parametrize("own", [{}, {"traceparent": TRACEPARENT}], ids=["ours", "the caller's"])
-def test_a_redirect_has_trace_headers_and_another_origin_has_none(
-    spans: Spans, own: dict[str, str]
-) -> None:
+def test_a_redirect_has_trace_headers_and_another_origin_has_none(spans, own):
     with SocketServer(OK) as other:
         here = response(b"", 307, location="/runs/r1/")
         elsewhere = response(b"", 307, location=f"{other.url}/elsewhere?signature=planted")
@@ -115,14 +110,14 @@ def test_a_redirect_has_trace_headers_and_another_origin_has_none(
 
 
 @pytest.mark.parametrize("name", ["traceparent", "TraceParent"])
-def test_the_trace_headers_of_a_caller_are_left_alone(spans: Spans, name: str) -> None:
+def test_the_trace_headers_of_a_caller_are_left_alone(spans, name):
     with scripted(spans, OK) as (runs, server):
         runs.get_run("r1", _headers={name: TRACEPARENT})
     assert server.requests[0].headers["traceparent"] == TRACEPARENT
     assert server.requests[0].raw_head.lower().count(b"traceparent:") == 1
 
 
-def test_the_propagators_that_are_set_decide_on_the_headers(spans: Spans) -> None:
+def test_the_propagators_that_are_set_decide_on_the_headers(spans):
     token = context.attach(baggage.set_baggage("tenant", "t1"))
     try:
         with scripted(spans, OK) as (runs, server):
@@ -134,9 +129,7 @@ def test_the_propagators_that_are_set_decide_on_the_headers(spans: Spans) -> Non
     assert found == ["tenant=t1", None]  # a caller's own headers are left as they are
 
 
-def test_no_credential_and_no_query_is_recorded(
-    spans: Spans, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_credential_and_no_query_is_recorded(spans, caplog):
     secrets = {"access_token": "planted-token", "api_key": {"apiKey": "planted-key"}}
     auth = {"in": "query", "key": "key", "value": "planted-query", "type": "apiKey"}
     with (
@@ -152,7 +145,7 @@ def test_no_credential_and_no_query_is_recorded(
     assert "planted" not in caplog.text
 
 
-def test_instrumenting_again_replaces(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instrumenting_again_replaces(spans, monkeypatch):
     other, at_exit = Spans(), []
     monkeypatch.setattr(atexit, "register", at_exit.append)
     monkeypatch.setattr(atexit, "unregister", lambda function: at_exit.clear())

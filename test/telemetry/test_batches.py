@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from opentelemetry.trace import Tracer
 from support.batches import creates, wait_for
-from support.spans import Spans, attributes
+from support.spans import attributes
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
-from acp_client_v0_1.testing import LocalServer
 
 CREATE = "POST /runs"
 
@@ -23,9 +20,7 @@ def agent(client: ApiClient) -> AgentHandle:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.03), (40, 0.3)])
-def test_each_item_is_a_child_of_the_callers_span(
-    agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int, seconds: float
-) -> None:
+def test_each_item_is_a_child_of_the_callers_span(agent, spans, tracer, concurrency, seconds):
     with tracer.start_as_current_span("caller") as caller:
         inputs = ({"n": n, "seconds": seconds} for n in range(50))
         items = list(agent.map(inputs, concurrency=concurrency, timeout=60))
@@ -42,7 +37,7 @@ def test_each_item_is_a_child_of_the_callers_span(
         assert search.parent == caller.get_span_context()
 
 
-def test_the_outcomes_of_items_are_those_of_their_spans(agent: AgentHandle, spans: Spans) -> None:
+def test_the_outcomes_of_items_are_those_of_their_spans(agent, spans):
     inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}]
     items = list(agent.map(inputs, timeout=60))
     runs = spans.named("invoke_agent")
@@ -57,9 +52,7 @@ def test_the_outcomes_of_items_are_those_of_their_spans(agent: AgentHandle, span
 
 
 @pytest.mark.slow
-def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
-    agent: AgentHandle, spans: Spans, tmp_path: Path
-) -> None:
+def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(agent, spans, tmp_path):
     # The first one takes long enough for the second to be started.
     inputs = [{"n": n, "seconds": 0.5 + n / 2} for n in range(2)]
     journal = tmp_path / "journal"
@@ -73,9 +66,7 @@ def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
     assert ids.count(attributes(waited[1])["acp.run.id"]) == 2
 
 
-def test_in_an_executor_the_runs_are_traces_of_their_own(
-    agent: AgentHandle, client: ApiClient, spans: Spans, tracer: Tracer
-) -> None:
+def test_in_an_executor_the_runs_are_traces_of_their_own(agent, client, spans, tracer):
     def connect() -> ApiClient:
         worker = ApiClient(Configuration(host=client.configuration.host))
         instrument(worker, spans.provider)
@@ -91,9 +82,7 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
-    agent: AgentHandle, server: LocalServer, spans: Spans
-) -> None:
+def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(agent, server, spans):
     inputs = [{"n": n, "seconds": seconds} for n, seconds in enumerate((0.4, 60, 60))]
     with agent.map(inputs, on_stop="cancel") as batch:
         next(batch)

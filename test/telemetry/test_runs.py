@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode
 from support.forks import printed_by
-from support.spans import Spans, attributes, traceparent_of
+from support.spans import attributes, traceparent_of
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -38,7 +38,6 @@ from acp_client_v0_1.testing import (
     FAILING_AGENT_ID,
     SLOW_AGENT_ID,
     Fault,
-    LocalServer,
 )
 
 CREATE, WAIT = "POST /runs", "GET /runs/{run_id}/output"
@@ -54,9 +53,7 @@ def id_of(span: ReadableSpan) -> int:
     return context.span_id
 
 
-def test_run_is_a_span_around_start_and_wait(
-    client: ApiClient, spans: Spans, tracer: Tracer
-) -> None:
+def test_run_is_a_span_around_start_and_wait(client, spans, tracer):
     agent = AgentHandle.find("echo", api_client=client)
     thread = ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID}).thread_id
     private = {"config": {"c": "planted"}, "metadata": {"m": "planted"}}
@@ -87,9 +84,7 @@ def test_run_is_a_span_around_start_and_wait(
     assert "planted" not in spans.text
 
 
-def test_what_a_server_sent_is_one_bounded_line_in_a_span(
-    server: LocalServer, client: ApiClient, spans: Spans
-) -> None:
+def test_what_a_server_sent_is_one_bounded_line_in_a_span(server, client, spans):
     bad, line = "a\ud83d\x1b[31m\nb", "a\ufffd\ufffd[31m b"
     about = {"ref": {"name": bad, "version": bad}, "description": bad * 20_000}
     body = json.dumps({"agent_id": ECHO_AGENT_ID, "metadata": about}).encode()
@@ -102,7 +97,7 @@ def test_what_a_server_sent_is_one_bounded_line_in_a_span(
     assert len(seen["gen_ai.agent.description"]) == 1_000
 
 
-def test_start_and_result_are_one_span(client: ApiClient, spans: Spans, tracer: Tracer) -> None:
+def test_start_and_result_are_one_span(client, spans, tracer):
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     assert not spans.named("invoke_agent")
     with tracer.start_as_current_span("elsewhere"):
@@ -139,9 +134,7 @@ LOOK = "GET /runs/{run_id}"
     ],
     ids=["result", "error", "failure", "gone", "cancelled", "refused"],
 )
-def test_a_span_has_the_end_of_its_run(
-    client: ApiClient, spans: Spans, work: Any, status: str | None, error: str | None, below: Any
-) -> None:
+def test_a_span_has_the_end_of_its_run(client, spans, work, status, error, below):
     with contextlib.suppress(ApiException):
         work(client)
     run = spans.one("invoke_agent")
@@ -155,9 +148,7 @@ def test_a_span_has_the_end_of_its_run(
     assert ("acp.run.id" in found) is (status is not None)
 
 
-def test_a_lost_create_is_looked_for_inside_the_span(
-    client: ApiClient, spans: Spans, server: LocalServer
-) -> None:
+def test_a_lost_create_is_looked_for_inside_the_span(client, spans, server):
     server.faults.add(Fault(cut="close", after_wire_bytes=0, method="POST", path="/runs"))
     AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
     run = spans.one("invoke_agent")
@@ -165,9 +156,7 @@ def test_a_lost_create_is_looked_for_inside_the_span(
     assert attributes(run)["acp.run.status"] == "success"
 
 
-def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
-    client: ApiClient, spans: Spans
-) -> None:
+def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(client, spans):
     handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
     with pytest.raises(RunInterrupted) as asked:
         handle.result(timeout=30)
@@ -189,9 +178,7 @@ def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
     assert "planted" not in spans.text
 
 
-def test_questions_that_are_driven_through_or_iterated_over_are_one_span(
-    client: ApiClient, spans: Spans, tracer: Tracer
-) -> None:
+def test_questions_that_are_driven_through_or_iterated_over_are_one_span(client, spans, tracer):
     def answer(question: Any) -> dict[str, Any]:
         with tracer.start_as_current_span("thinking"):
             return {"approved": True}
@@ -212,7 +199,7 @@ def test_questions_that_are_driven_through_or_iterated_over_are_one_span(
     assert "POST /runs/{run_id}" in spans.children(span)
 
 
-def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client: ApiClient, spans: Spans) -> None:
+def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client, spans):
     def press(elapsed: float, status: object) -> None:
         raise KeyboardInterrupt
 
@@ -229,9 +216,7 @@ def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client: ApiClient, span
     handle.cancel()
 
 
-def test_a_run_that_nobody_waits_for_ends_with_its_last_request(
-    client: ApiClient, spans: Spans
-) -> None:
+def test_a_run_that_nobody_waits_for_ends_with_its_last_request(client, spans):
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     returned = time.time_ns()
     del handle
@@ -257,12 +242,12 @@ handle = AgentHandle("%s", client).start({})
 """
 
 
-def test_a_script_that_only_starts_a_run_leaves_its_span(server: LocalServer) -> None:
+def test_a_script_that_only_starts_a_run_leaves_its_span(server):
     printed = printed_by(LEAVING % (server.url, ECHO_AGENT_ID))
     assert printed.split("\n") == [CREATE, "invoke_agent", ""]
 
 
-def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) -> None:
+def test_a_pickled_handle_starts_a_linked_span(client, spans):
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     copy: RunHandle = pickle.loads(pickle.dumps(handle))
     with copy._core.runs.api_client as other:
@@ -278,9 +263,7 @@ def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) 
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
-def test_a_token_with_a_useless_span_is_attached_to_without_a_link(
-    client: ApiClient, spans: Spans, traceparent: str
-) -> None:
+def test_a_token_with_a_useless_span_is_attached_to_without_a_link(client, spans, traceparent):
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     handle.result(timeout=30)
     token = encode_token(replace(decode_token(handle.token()), traceparent=traceparent))
@@ -302,16 +285,12 @@ print([name for name in sys.modules if name.startswith(names)])
 """
 
 
-def test_nothing_is_imported_by_a_client_that_is_not_instrumented(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_imported_by_a_client_that_is_not_instrumented(server, monkeypatch):
     monkeypatch.setenv("ACP_HOST", server.url)
     assert printed_by(UNUSED) == "[]\n"
 
 
-def test_views_share_the_observer_and_copies_by_pickle_do_not(
-    server: LocalServer, spans: Spans
-) -> None:
+def test_views_share_the_observer_and_copies_by_pickle_do_not(server, spans):
     with ApiClient(Configuration(host=server.url)) as client:
         before = client.with_options(retries=0)
         instrument(client, spans.provider)
@@ -323,9 +302,7 @@ def test_views_share_the_observer_and_copies_by_pickle_do_not(
         assert len(spans.all) == 3
 
 
-def test_what_is_no_client_is_refused_and_a_missing_package_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_no_client_is_refused_and_a_missing_package_is_named_with_its_extra(monkeypatch):
     with pytest.raises(ApiTypeError, match="api_client must be an ApiClient, not Configuration"):
         instrument(Configuration())  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)

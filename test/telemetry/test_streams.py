@@ -9,14 +9,14 @@ import threading
 from itertools import islice
 
 import pytest
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode
 from support.parts import NothingYet
 from support.socket_server import RESET, STALL, chunk, head, response
-from support.spans import Spans, attributes, scripted
+from support.spans import attributes, scripted
 from support.transport import eventually
 
-from acp_client_v0_1 import AgentHandle, ApiClient, NotFoundException, RunHandle, StreamInterrupted
-from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1 import AgentHandle, NotFoundException, RunHandle, StreamInterrupted
+from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault
 
 OPEN = "GET /runs/{run_id}/stream"
 HEAD = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -30,7 +30,7 @@ def event(number: int) -> bytes:
 WHOLE = [HEAD, event(1), event(2), chunk(b"")]
 
 
-def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
+def test_a_stream_that_is_read_to_its_end(spans, tracer):
     with scripted(spans, WHOLE) as (runs, _), tracer.start_as_current_span("caller") as caller:
         stream = runs.get_run_stream("r1")
         assert spans.one("GET").name == OPEN and not spans.named("read")
@@ -44,14 +44,14 @@ def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
 
 
 @pytest.mark.parametrize("script", [response(b"", 204, content_type=""), response(b'"no"', 404)])
-def test_a_stream_that_is_not_there_is_not_read(spans: Spans, script: bytes) -> None:
+def test_a_stream_that_is_not_there_is_not_read(spans, script):
     with scripted(spans, script) as (runs, _), contextlib.suppress(NotFoundException):
         assert list(runs.get_run_stream("r1")) == []
     assert [span.name for span in spans.all] == [OPEN]
 
 
 @pytest.mark.parametrize("how", ["closed", "closed by another thread", "forgotten"])
-def test_a_stream_that_is_left_early(spans: Spans, how: str) -> None:
+def test_a_stream_that_is_left_early(spans, how):
     with scripted(spans, [HEAD, event(1), STALL]) as (runs, server):
         stream = runs.get_run_stream("r1")
         next(stream)
@@ -68,7 +68,7 @@ def test_a_stream_that_is_left_early(spans: Spans, how: str) -> None:
     assert spans.one("read").status.status_code is StatusCode.UNSET
 
 
-def test_a_stream_that_breaks(spans: Spans) -> None:
+def test_a_stream_that_breaks(spans):
     with scripted(spans, [HEAD, event(1), 0.1, RESET]) as (runs, _):
         stream = runs.get_run_stream("r1")
         next(stream)
@@ -81,7 +81,7 @@ def test_a_stream_that_breaks(spans: Spans) -> None:
     assert reading.status.description is None and not reading.events
 
 
-def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None:
+def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans):
     with (
         scripted(spans, [HEAD, event(1), 0.5, event(2), chunk(b"")]) as (runs, _),
         runs.get_run_stream("r1") as stream,
@@ -94,7 +94,7 @@ def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None
     assert attributes(spans.one("read")) == {"acp.stream.end": "complete"}
 
 
-def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> None:
+def test_a_response_without_preload_content_is_an_attempt_only(spans):
     with scripted(spans, WHOLE) as (runs, _):
         unread = runs.get_run_stream_without_preload_content("r1")
         unread.read()
@@ -103,8 +103,8 @@ def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> 
 
 
 def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
-    client: ApiClient, spans: Spans, server: LocalServer
-) -> None:
+    client, spans, server
+):
     server.faults.add(Fault(path="/runs/*/stream", cut="reset", after_events=1))
     run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
     assert len(list(run.events(timeout=30))) == 3
@@ -117,9 +117,7 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     assert attributes(span)["acp.run.status"] == "success"
 
 
-def test_events_that_are_left_early_leave_the_run_to_its_result(
-    client: ApiClient, spans: Spans
-) -> None:
+def test_events_that_are_left_early_leave_the_run_to_its_result(client, spans):
     # The end of the events ends the span of the run, and leaving them early does not.
     for left, end in ((True, "left"), (False, "complete")):
         run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
@@ -133,7 +131,7 @@ def test_events_that_are_left_early_leave_the_run_to_its_result(
         assert "GET /runs/{run_id}/output" in spans.children(span)
 
 
-def test_following_a_run_of_another_process_is_a_span(client: ApiClient, spans: Spans) -> None:
+def test_following_a_run_of_another_process_is_a_span(client, spans):
     run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
     token = run.token()
     list(RunHandle.from_token(token, client).events(timeout=30))
