@@ -27,9 +27,7 @@ from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.exceptions import RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
-from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_interrupt import RunInterrupt
-from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models import Agent, RunError, RunInterrupt, RunOutput
 
 _installed = bool(find_spec("opentelemetry") and find_spec("opentelemetry.trace"))
 if TYPE_CHECKING or _installed:
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.configuration import Configuration
-    from acp_client_v0_1.models.agent import Agent
 
 __all__ = ["instrument"]
 

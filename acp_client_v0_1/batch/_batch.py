@@ -32,7 +32,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 from typing_extensions import Self, Unpack
 
@@ -50,11 +50,9 @@ from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
+from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import JournalMismatch, RunFailed, RunGone
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.handles.agent import AgentHandle
-    from acp_client_v0_1.models.agent import Agent
+from acp_client_v0_1.models import Agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,12 @@ outage costs none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._rules import LAST_TRY, Caller
 from acp_client_v0_1.handles._wait import Wait
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models import Run, RunOutput
 
 
 class Blame:

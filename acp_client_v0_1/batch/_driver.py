@@ -23,6 +23,7 @@ from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._text import short
 from acp_client_v0_1.batch._blame import Blame
+from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
@@ -37,18 +38,13 @@ from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles._wait import Contact, Wait
+from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.run_output import RunOutput
-from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import Run, RunCreate, RunOutput, RunResult, RunStatus
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.batch._journal import Journal
-    from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
-    from acp_client_v0_1.models.run import Run
 
 # A create is posted until this many posts are unclear, that is, until nothing shows whether the
 # server carried them out (`Create`). After that, ``unclear="start"`` allows one more.

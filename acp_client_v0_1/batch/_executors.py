@@ -17,15 +17,15 @@ Invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.slots import Inbox
 from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
+from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, next_client_token
 from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
@@ -34,14 +34,9 @@ from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._known import FINAL
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import client_token_of, server_of
+from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.searching import iter_runs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from acp_client_v0_1.batch._journal import Journal
-    from acp_client_v0_1.handles.agent import AgentHandle
-    from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models import Run
 
 Connect = Callable[[], ApiClient]
 
@@ -60,7 +55,7 @@ def connect_from_environment() -> ApiClient:
 
 
 # Makes the handle of an agent from the agent's id and a client.
-_Attach = Callable[[str, ApiClient], "AgentHandle"]
+_Attach = Callable[[str, ApiClient], AgentHandle]
 
 # The client and the driver of each batch, by its `Plan.call_id`.
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}

@@ -41,11 +41,11 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
-from acp_client_v0_1.batch._tasks import kept_headers
+from acp_client_v0_1.batch._tasks import Task, kept_headers
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
@@ -56,9 +56,6 @@ from acp_client_v0_1.handles.errors import (
     RunFailed,
     RunGone,
 )
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.batch._tasks import Task
 
 State = Literal["starting", "started", "done", "failed"]
 _STATES: tuple[State, ...] = get_args(State)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch._driver import RunDriver
@@ -27,12 +28,7 @@ from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Wait
-from acp_client_v0_1.models.run_status import RunStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models import Run, RunStatus
 
 # This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from urllib3 import HTTPHeaderDict
 
@@ -17,20 +17,18 @@ from acp_client_v0_1._errors import REQUEST_IDS
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.handles._answering import Questions
-    from acp_client_v0_1.handles._core import RunCore
-    from acp_client_v0_1.handles._polls import Polls
-    from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.agent import Agent
+from acp_client_v0_1.handles._answering import Questions
+from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._polls import Polls
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.models.agent import Agent
 
 BATCH_KEY = "acp-batch"
 """The key in the metadata of a run. Its value is the mark of the batch."""
 
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 
-OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
+OnInterrupt = Callable[[PendingInterrupt], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)

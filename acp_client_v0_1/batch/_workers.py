@@ -13,24 +13,21 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag, Inbox
 from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.batch._driver import BatchEnded, RunDriver
+from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunGone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from acp_client_v0_1.batch._journal import Journal
-    from acp_client_v0_1.handles._core import RunCore
-    from acp_client_v0_1.handles.agent import AgentHandle
 
 _log = package_logger(__name__)
 

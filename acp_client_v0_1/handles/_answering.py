@@ -20,11 +20,12 @@ replicas that show an older state of a run are out of scope.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -48,16 +49,7 @@ from acp_client_v0_1.handles.errors import (
     StaleInterrupt,
 )
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_interrupt import RunInterrupt
-from acp_client_v0_1.models.run_output import RunOutput
-from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.run_status import RunStatus
-
-if TYPE_CHECKING:
-    import threading
-
-    from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models import Run, RunError, RunInterrupt, RunOutput, RunResult, RunStatus
 
 Outcome = dict[str, Any] | PendingInterrupt
 

@@ -22,16 +22,11 @@ from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Contact, Wait, no_probe
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunTimedOut
-from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_output import RunOutput
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import Agent, Run, RunCreate, RunError, RunOutput, RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api.runs_api import RunsApi
-    from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_create import RunCreate
 
 H = TypeVar("H")
 

@@ -20,8 +20,7 @@ from typing import Any
 from acp_client_v0_1._errors import AMBIGUOUS
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import one_line, short
-from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError
 from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._match import differences, is_of
@@ -36,9 +35,7 @@ from acp_client_v0_1.handles._token import (
 )
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
-from acp_client_v0_1.models.run import Run
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models import Run, RunCreate, RunSearchRequest
 
 # How many runs one page of a search has: the most that the contract allows.
 _PAGE = 1000

@@ -19,9 +19,7 @@ from acp_client_v0_1._schema import surrogates
 from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles._records import json_line
 from acp_client_v0_1.handles.errors import StreamGap
-from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
-from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
+from acp_client_v0_1.models import CustomRunResultUpdate, RunResult, StreamEventPayload
 
 if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import StreamDecodeError

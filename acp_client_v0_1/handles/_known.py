@@ -34,19 +34,14 @@ from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
 from acp_client_v0_1.handles.errors import RunGone
-from acp_client_v0_1.models.run_output import RunOutput
-from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import Agent, Run, RunCreate, RunOutput, RunResult, RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
     from acp_client_v0_1.handles._schemas import Cached
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_create import RunCreate
 
 P = ParamSpec("P")
 T = TypeVar("T")

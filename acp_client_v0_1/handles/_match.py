@@ -33,8 +33,7 @@ from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._token import client_token_of
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_create import RunCreate
+    from acp_client_v0_1.models import Run, RunCreate
 
 _UUID = re.compile("[0-9a-f]{32}")
 # A client token of one of these forms is masked.

@@ -14,8 +14,7 @@ from acp_client_v0_1._names import unexpected
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.streaming_mode import StreamingMode
+from acp_client_v0_1.models import RunCreate, StreamingMode
 
 __all__ = ["RunOptions"]
 

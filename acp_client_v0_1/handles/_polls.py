@@ -14,8 +14,7 @@ from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Wait
-from acp_client_v0_1.models.run_output import RunOutput
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import RunOutput, RunStatus
 
 
 class Polls:

@@ -20,8 +20,7 @@ from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import one_line, short, warn_caller
-from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -51,6 +50,7 @@ from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import LARGEST_PAGE, iter_agents
+from acp_client_v0_1.models import Agent, Run, RunCreate
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -59,10 +59,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.batch import Batch, BatchCounts
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_create import RunCreate
 
 __all__ = ["AgentHandle", "BatchOptions"]
 

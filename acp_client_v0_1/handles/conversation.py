@@ -15,14 +15,12 @@ from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._options import RunOptions, showing
 from acp_client_v0_1.handles.run import RunHandle
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import Run, RunOutput, RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.handles._schemas import JsonObject
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_output import RunOutput
 
 __all__ = ["Conversation"]
 

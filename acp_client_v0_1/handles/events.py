@@ -40,17 +40,13 @@ from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
-from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.run_status import RunStatus
-from acp_client_v0_1.models.streaming_mode import StreamingMode
+from acp_client_v0_1.models import Run, RunError, RunResult, RunStatus, StreamingMode
 
 if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, NoReturn
 
     from acp_client_v0_1.handles._core import RunCore
-    from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.streaming import EventStream
     from acp_client_v0_1.streaming._reader import EventReader
 

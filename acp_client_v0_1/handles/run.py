@@ -12,8 +12,7 @@ from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, r
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import short
-from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._answering import (
@@ -35,17 +34,13 @@ from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models import Run, RunCreate, RunError, RunOutput, RunStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
-    from acp_client_v0_1.models.run import Run
-    from acp_client_v0_1.models.run_output import RunOutput
 
 __all__ = ["RunHandle"]
 

@@ -33,9 +33,7 @@ from pydantic_core import to_jsonable_python
 from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1._text import package_logger, short
-from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.api.threads_api import ThreadsApi
+from acp_client_v0_1.api import AgentsApi, RunsApi, ThreadsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles.errors import SearchDrift

@@ -248,7 +248,8 @@ def loads(name: str) -> list[str]:
     found = []
     for node in ast.parse(Path(spec.origin).read_text("utf-8")).body:
         if isinstance(node, ast.ImportFrom):
-            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            module = str(node.module)
+            found += [module, *(home_of(module, alias.name) for alias in node.names)]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
     return [module for module in found if module in NAMES]
@@ -298,6 +299,6 @@ def home_of(module: str, name: str) -> str:
     """The module that an import of a name from a module leads to."""
     if f"{module}.{name}" in NAMES:
         return f"{module}.{name}"
-    if module == "acp_client_v0_1":
-        return str(getattr(acp_client_v0_1, name).__module__)
+    if module in LAZY_PACKAGES:
+        return str(getattr(importlib.import_module(module), name).__module__)
     return module
