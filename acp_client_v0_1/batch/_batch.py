@@ -10,7 +10,7 @@ Invariants:
 - An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
-- A result or a final error (`_journal._is_final`) is written to the journal before the caller has
+- A result or a final error (`_lines.outcome_of`) is written to the journal before the caller has
   the item. If JSON cannot represent an input, nothing is written about this input. Each call finds
   the error of this input again.
 - The caller may change an input once it is drawn, and an option once `map` has returned. An input
@@ -39,7 +39,8 @@ from typing_extensions import Self, Unpack
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
 from acp_client_v0_1._text import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
-from acp_client_v0_1.batch._journal import Header, Journal
+from acp_client_v0_1.batch._journal import Journal
+from acp_client_v0_1.batch._lines import Header
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers

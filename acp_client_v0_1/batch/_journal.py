@@ -1,18 +1,8 @@
 """The journal of a batch: a file with the runs that were started and their outcomes.
 
-Format: JSON Lines. The first line is the header. Each other line states one fact about one input,
-and names the input by its index. Every line ends in a checksum: the CRC-32 of the bytes before it::
-
-    {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","fields":{…},"crc":"…"}
-    {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
-    {"started":0,"run":"…","crc":"…"}
-    {"done":0,"run":"…","result":{…},"crc":"…"}
-    {"failed":0,"run":"…","error":{…},"crc":"…"}                   instead of "done"
-
-Strategy: a line is appended by one write, so a crash can only tear the last line. A torn last line
-is cut off when the file is opened again. Results stay in the file. The index in memory has two
-offsets for each input, and takes some 26 bytes for it. The first half of this module, up to "The
-file", does no I/O.
+`_lines` has the format. Strategy: a line is appended by one write, so a crash can only tear the
+last line. A torn last line is cut off when the file is opened again. Results stay in the file. The
+index in memory has two offsets for each input, and takes some 26 bytes for it.
 
 Invariants:
 
@@ -20,51 +10,36 @@ Invariants:
 - At most one batch has the journal open at a time. Batches of other processes count, too.
 - Only a torn last line is ever removed. If there is any other damage, the error names the line, and
   the file is left as it is.
-- The content of the file is not trusted, because a checksum is not a signature.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import re
 import stat
 import sys
 import threading
 import time
 import weakref
-import zlib
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
-from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import rebuild_error
-from acp_client_v0_1.batch._tasks import Task, kept_headers
-from acp_client_v0_1.exceptions import ApiException, OpenApiException
-from acp_client_v0_1.handles import errors
+from acp_client_v0_1.batch import _lines
+from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
     JournalLocked,
     JournalMismatch,
-    RunFailed,
-    RunGone,
 )
-
-State = Literal["starting", "started", "done", "failed"]
-_STATES: tuple[State, ...] = get_args(State)
 
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
-_SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
-_CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
-_CRC_LENGTH = len(b',"crc":"01234567"}')
 # The offsets are kept in blocks, each for this many inputs. So a line with any index costs at most
 # one block, of 400 bytes, however many indexes are skipped before it.
 _BLOCK = 16
@@ -73,151 +48,6 @@ _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
 _LONGEST_WRITE = 2.0
 # Reading a value of an unexpected shape raises one of these errors.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
-
-# The format ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The batch that a journal belongs to."""
-
-    # The id of the agent.
-    agent: str
-    # The origin and base path of the server.
-    server: str
-    # The digest of the config that all runs have.
-    config: str
-    # The mark in the metadata of all runs.
-    batch: str
-    # The digest of each field of the config. None in a journal of an earlier release.
-    fields: dict[str, str] | None = None
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Header:
-        """Make a header from its record. Raise `ValueError` if the record is incomplete."""
-        known: Any = {name: record.get(name) for name in cls.__slots__}
-        if not all(isinstance(known[name], str) for name in ("agent", "server", "config", "batch")):
-            raise ValueError("the header is incomplete")
-        return cls(**known)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """The last state of one input in a journal."""
-
-    state: State
-    # The digest of the input. The input itself is not kept.
-    input: str
-    # The client token of the create.
-    client_token: str
-    key: str
-    # The id of the run. It is empty while the state is "starting", and in a "failed" line if the
-    # create failed.
-    run_id: str
-    # The outcome, or None before the state is "done" or "failed".
-    outcome: dict[str, Any] | OpenApiException | None
-
-    @classmethod
-    def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
-        """Make an entry from the records of an input's "starting" line and of its last line."""
-        state: State = next(name for name in reversed(_STATES) if name in last)
-        texts = first["input"], first["token"], first["key"], last.get("run", "")
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a text is missing")
-        if state == "failed":
-            return cls(state, *texts, decode_failure(last["error"]))
-        if state == "done" and not isinstance(last["result"], dict):
-            raise ValueError("the result is not a JSON object")
-        result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
-        return cls(state, *texts, result)
-
-
-def encode_line(record: Mapping[str, Any]) -> bytes:
-    """Encode a record as one line with its checksum."""
-    body = json.dumps(record, separators=(",", ":")).encode()[:-1]
-    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
-
-
-def _check(line: bytes) -> None:
-    """Raise `ValueError` if a line is damaged. ``line`` does not have its LF."""
-    ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH)
-    if ending is None:
-        crlf = line.endswith(b"\r")
-        raise ValueError("it ends in CRLF, not in LF" if crlf else "the line has no checksum")
-    if int(ending[1], 16) != zlib.crc32(line[:-_CRC_LENGTH]):
-        raise ValueError("the line does not match its checksum")
-
-
-def scan_line(line: bytes) -> tuple[State, int]:
-    """Return the state and the index of the input that a line names, without parsing its JSON.
-
-    ``line`` does not have its LF. Raise `ValueError` if the line is damaged.
-    """
-    _check(line)
-    subject = _SUBJECT.match(line)
-    if subject is None:
-        raise ValueError("the line is not about an input")
-    return cast(State, subject[1].decode()), int(subject[2])
-
-
-def decode_line(line: bytes) -> dict[str, Any]:
-    """Return the record of a line. Raise `ValueError` if the line is damaged.
-
-    ``line`` does not have its LF.
-    """
-    _check(line)
-    return cast("dict[str, Any]", json.loads(line))
-
-
-def encode_failure(error: OpenApiException) -> dict[str, Any]:
-    """Return an error as JSON: its class, and the attributes that JSON can represent."""
-
-    def plain(value: Any) -> Any:
-        try:
-            return json.loads(json.dumps(value, default=dict))
-        except (TypeError, ValueError):
-            # An attribute that JSON cannot represent becomes None. The other attributes are kept.
-            return None
-
-    state = {name: plain(value) for name, value in vars(error).items()}
-    if isinstance(headers := state.get("headers"), dict):
-        state["headers"] = kept_headers(cast("dict[str, str]", headers))
-    words = plain(list(error.args)) or [str(error)]
-    return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
-
-
-def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
-    """Make an error from its JSON. If its class is unknown, make an `ApiException`."""
-    name = record["class"]
-    for module in (errors, exceptions):
-        kind = getattr(module, name) if name in module.__all__ else None
-        if isinstance(kind, type) and issubclass(kind, OpenApiException):
-            error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
-            # If an attribute is missing, str() raises an error here, and not later in the caller.
-            str(error)
-            return error
-    return ApiException(reason=record["message"])
-
-
-# If a create got one of these statuses, a create with the same input would probably get it again. A
-# 409 may depend on the state of the server. Nevertheless it is final, so that each call with the
-# journal has the same outcome. ``retry_failed=True`` sends the create again.
-_REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
-
-
-def _is_final(error: OpenApiException, run_id: str) -> bool:
-    """Return whether an error is the final outcome of an input.
-
-    - With a run, the error is final if the run will never get a result.
-    - Without a run, the error is final if a new create would probably be refused again.
-    """
-    if run_id:
-        return isinstance(error, (RunFailed, RunGone))
-    return not isinstance(error, ApiException) or error.status in _REFUSALS
-
-
-# The file --------------------------------------------------------------------------------------
 
 _open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
 
@@ -249,9 +79,9 @@ class Journal:
         OSError: The file cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: Header, durable: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], header: _lines.Header, durable: bool) -> None:
         self.path: Path = Path(path)
-        self.header: Header = header
+        self.header: _lines.Header = header
         self._durable = durable
         self._lock = threading.Lock()
         # A block has two offsets for each input: the offset of its "starting" line, and the offset
@@ -283,7 +113,7 @@ class Journal:
             raise
         _open_files.add(self)
 
-    def entry(self, index: int) -> Entry | None:
+    def entry(self, index: int) -> _lines.Entry | None:
         """Return the entry of an input. Return None if the journal has no line about the input."""
         block, at = self._offsets.get(index // _BLOCK, _NO_OFFSETS), index % _BLOCK * 2
         offset, latest = block[at : at + 2]
@@ -294,7 +124,7 @@ class Journal:
                 first = self._record_at(offset)
                 # Without a later line, the "starting" line is also the last one.
                 offset = latest or offset
-                return Entry.of(first, self._record_at(offset))
+                return _lines.Entry.of(first, self._record_at(offset))
             except _UNEXPECTED as error:
                 # The file may be large, so it is read line by line.
                 self._reader.seek(0)
@@ -325,11 +155,8 @@ class Journal:
         If the outcome is not final, write nothing. Then the next call with the journal continues
         with the task, because its run may still get a result, or a new create may succeed.
         """
-        outcome, run_id = task.outcome, task.run_id
-        if isinstance(outcome, dict):
-            self._append({"done": task.index, "run": run_id, "result": outcome})
-        elif isinstance(outcome, OpenApiException) and (task.final or _is_final(outcome, run_id)):
-            self._append({"failed": task.index, "run": run_id, "error": encode_failure(outcome)})
+        if record := _lines.outcome_of(task):
+            self._append(record)
 
     def close(self) -> None:
         """Close the file, which releases its lock."""
@@ -348,7 +175,7 @@ class Journal:
     # Writing
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = encode_line(record)
+        line = _lines.encode_line(record)
         with self._lock:
             if not self.release.alive:
                 raise JournalError(f"the journal {self.path} is closed")
@@ -406,13 +233,13 @@ class Journal:
         return offset
 
     def _take_header(self, line: bytes) -> None:
-        record = decode_line(line)
+        record = _lines.decode_line(line)
         if (version := record.get("acp-journal")) != _VERSION:
             raise JournalError(
                 f"the journal {self.path} is of version {version!r:.20}, which this release "
                 "cannot read: install a newer release, or use another file"
             )
-        found = Header.of(record)
+        found = _lines.Header.of(record)
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:
@@ -429,7 +256,7 @@ class Journal:
         self.header = found
 
     def _index(self, line: bytes, offset: int) -> None:
-        state, index = scan_line(line)
+        state, index = _lines.scan_line(line)
         block, at = self._offsets.get(index // _BLOCK), index % _BLOCK * 2
         if state == "starting":
             if block is None:
@@ -452,7 +279,7 @@ class Journal:
 
     def _record_at(self, offset: int) -> dict[str, Any]:
         self._reader.seek(offset)
-        return decode_line(self._reader.readline().rstrip(b"\n"))
+        return _lines.decode_line(self._reader.readline().rstrip(b"\n"))
 
 
 def _open(path: str | os.PathLike[str]) -> int:

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from acp_client_v0_1.batch._journal import Entry, Header, Journal
+from acp_client_v0_1.batch._journal import Journal
+from acp_client_v0_1.batch._lines import Entry, Header
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.handles._schemas import json_digest
 

@@ -42,7 +42,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     UnauthorizedException,
 )
-from acp_client_v0_1.batch._journal import encode_line
+from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 

@@ -27,10 +27,10 @@ from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1.batch import _journal
-from acp_client_v0_1.batch._journal import (
+from acp_client_v0_1.batch._journal import Journal
+from acp_client_v0_1.batch._lines import (
     Entry,
     Header,
-    Journal,
     decode_failure,
     decode_line,
     encode_failure,
@@ -171,16 +171,16 @@ def test_what_was_written_is_read_again(path):
     assert written(path).startswith(header)
     *kept, failed = entries(path, 0, 1, 2, 4, 10**9, 3)
     assert kept == [
-        Entry("starting", "digest0", "token0", "key0", "", None),
-        Entry("started", "digest1", "token1", "key1", "run1", None),
-        Entry("done", "digest2", "token2", "key2", "run2", RESULT),
+        Entry("starting", "digest0", "token0", "", None),
+        Entry("started", "digest1", "token1", "run1", None),
+        Entry("done", "digest2", "token2", "run2", RESULT),
         *(None, None),
     ]
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
     with contextlib.closing(opened(path)) as journal:  # a failed input can begin again
         journal.starting(task(3, client_token="token3b"))
-    assert entries(path, 3) == [Entry("starting", "digest3", "token3b", "key3", "", None)]
+    assert entries(path, 3) == [Entry("starting", "digest3", "token3b", "", None)]
 
 
 def test_another_agent_server_or_config_is_a_mismatch(path):
@@ -317,7 +317,7 @@ def test_an_index_far_ahead_takes_no_memory(path):
     assert tracemalloc.get_traced_memory()[1] < 6000 * 600
     tracemalloc.stop()
     found = journal.entry(59 * 999_999)
-    assert found is not None and found.key == "k"
+    assert found is not None and found.client_token == STARTING["token"]
     assert journal.entry(59 * 999_999 + 1) is None
     journal.close()
 

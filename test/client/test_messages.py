@@ -73,7 +73,7 @@ from acp_client_v0_1 import (
     iter_threads,
     wait_for_run_output,
 )
-from acp_client_v0_1.batch._journal import encode_line
+from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.telemetry import instrument
 from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer
 
