@@ -36,9 +36,7 @@ OnPending = Callable[[float, RunStatus], object]
 class RunCore(KnownRun):
     """One run, and the requests that reach it."""
 
-    # A type checker wants the types of what is assigned here, too.
-    agent_descriptor: Cached[AgentACPDescriptor] | None
-    kept: tuple[RunStatus, bytes] | None
+    agent_descriptor: Cached[AgentACPDescriptor] | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -234,9 +232,7 @@ class RunCore(KnownRun):
             return Pause(0.0)
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        # From now on, a 404 means that the run is gone. Before the DELETE, a 404 soon after the
-        # create could also come from a read replica that did not have the run yet.
-        self._born, self.kept = -math.inf, None
+        self.note_deleted()
         return deleted
 
     def failed(self, output: RunError, wait: Wait) -> RunFailed:

@@ -24,11 +24,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiValueError,
-    ResponseValidationError,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
@@ -39,9 +35,7 @@ from acp_client_v0_1.models import Agent, Run, RunCreate, RunOutput, RunResult, 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
-    from acp_client_v0_1.handles._schemas import Cached
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +96,6 @@ class KnownRun:
     agent_name: str = ""
     # The last note that `add_note` made.
     noted: str = ""
-    agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     # The status that the last result or failure implies. It replaces the status of `_run`, until a
     # read shows that the run has ended or is interrupted. Then it is None, as before the first
@@ -208,6 +201,14 @@ class KnownRun:
         self.creation = creation
         # This is calendar time, because a token or a pickle may take it to another process.
         self._born = timing().calendar() - max(0.0, ago)
+
+    def note_deleted(self) -> None:
+        """Note that the run was deleted. From now on, a 404 means that the run is gone.
+
+        Before the DELETE, a 404 soon after the create could also come from a read replica that did
+        not have the run yet.
+        """
+        self._born, self.kept = -math.inf, None
 
     def age(self) -> float:
         """Seconds since the create, or infinity if its time is not known."""
