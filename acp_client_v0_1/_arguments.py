@@ -185,12 +185,6 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def explain_id(agent_id: str, error: Any) -> None:
-    """Say in the error of a missing agent that its name may stand where its id belongs."""
-    if not UUID_FORM.fullmatch(agent_id):
-        error.hint = "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either"
-
-
 def imported(module: str, what: str, extra: str) -> Any:
     """Return the module of an optional package, which the error names if it is missing."""
     try:

@@ -36,7 +36,7 @@ from typing import Any, Literal, NoReturn, cast
 
 from typing_extensions import Self, Unpack
 
-from acp_client_v0_1._arguments import check_arguments, explain_id, imported
+from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._text import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Journal
@@ -44,8 +44,9 @@ from acp_client_v0_1.batch._lines import Header
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._known import add_note
+from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
@@ -271,8 +272,7 @@ class Batch:
         except BaseException as error:
             # `StopIteration` gets here, too. So every end of the iteration ends the batch here.
             self._stop(error)
-            if isinstance(error, NotFoundException):
-                explain_id(self._agent_id, error)
+            explain_id(self._agent_id, error)
             raise
 
     def _next(self, runners: Workers | Remote | None) -> BatchItem:

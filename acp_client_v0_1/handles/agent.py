@@ -7,36 +7,31 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from typing_extensions import Self, Unpack
 
-from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
-from acp_client_v0_1._text import one_line, short, warn_caller
+from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
-    NotFoundException,
     OpenApiException,
-    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import add_note, received_id
-from acp_client_v0_1.handles._match import asked_for, is_of, same_alias
+from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
+from acp_client_v0_1.handles._match import asked_for, is_of
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
-from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
@@ -49,7 +44,6 @@ from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
-from acp_client_v0_1.handles.searching import LARGEST_PAGE, iter_agents
 from acp_client_v0_1.models import Agent, Run, RunCreate
 
 if TYPE_CHECKING:
@@ -115,7 +109,7 @@ class AgentHandle(NoSettings):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        self._agent = Cached(partial(_read_agent, AgentsApi(client), self.agent_id))
+        self._agent = Cached(partial(read_agent, AgentsApi(client), self.agent_id))
 
     @classmethod
     def find(
@@ -150,29 +144,10 @@ class AgentHandle(NoSettings):
         """
         check_arguments("name", name=name, version=version, timeout=timeout)
         client = AgentsApi(api_client).api_client
-        agents = AgentsApi(client.with_options(timeout=timeout))
-        request = {"name": name} if version is None else {"name": name, "version": version}
-        try:
-            page = agents.search_agents({**request, "limit": LARGEST_PAGE})
-        except ApiException as error:
-            if failure_of(error).kind == "lacks":
-                error.hint = "without searches, use AgentHandle(agent_id)"
-            raise
-        found = [each for each in page if each.metadata.ref.name == name]
-        found = [each for each in found if version in (None, each.metadata.ref.version)]
-        if len({each.agent_id for each in found}) < len(page):
-            # The server ignores the conditions, so the agent may be on another page. Or it has sent
-            # an agent twice.
-            found = list(islice(iter_agents(agents, request, on_drift="continue"), LARGEST_PAGE))
-        if len(found) == 1:
-            handle = cls(received_id("agent_id", found[0]), client)
-            handle._agent.note(found[0])
-            return handle
-        named = found
-        # The error is raised even if the names of the other agents cannot be read.
-        with contextlib.suppress(ApiException):
-            named = found or list(islice(iter_agents(agents, on_drift="continue"), LARGEST_PAGE))
-        raise _lookup_error(name, version, bool(found), named)
+        agent = find_agent(client, name, version, timeout)
+        handle = cls(received_id("agent_id", agent), client)
+        handle._agent.note(agent)
+        return handle
 
     @classmethod
     def get(
@@ -241,9 +216,8 @@ class AgentHandle(NoSettings):
         """
         try:
             return work()
-        except NotFoundException as error:
-            if not is_unserved(error):
-                explain_id(self.agent_id, error)
+        except ApiException as error:
+            explain_id(self.agent_id, error)
             raise
 
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
@@ -621,39 +595,3 @@ class AgentHandle(NoSettings):
     def _name(self) -> str:
         known = self._agent.latest or self._descriptor.latest
         return "" if known is None else known.metadata.ref.name
-
-
-def _read_agent(agents: AgentsApi, agent_id: str, **options: Any) -> Agent:
-    """Read an agent. Raise `ResponseValidationError` if the response is about another agent."""
-    agent = agents.get_agent_by_id(agent_id, **options)
-    if not same_alias(agent_id, agent.agent_id):
-        named = f"agent {short(agent_id)} the record of agent {short(agent.agent_id)}"
-        raise ResponseValidationError(reason=f"the server gave {named}", body=agent.to_json())
-    return agent
-
-
-def _lookup_error(
-    name: str, version: str | None, several: bool, named: list[Agent]
-) -> AgentLookupError:
-    """Return the error of a lookup. ``named`` are the agents that the error names."""
-    refs = {agent.agent_id: agent.metadata.ref for agent in named}
-    candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
-    quoted, listed = f"{name!r:.60}", sorted({ref.name for ref in refs.values()})
-    after, hint = "", ""
-    before = f"no agent is called {quoted}; the server has "
-    versions = [ref.version for ref in refs.values() if ref.name == name]
-    close = get_close_matches(name, listed)
-    if several:
-        before, listed = f"several agents are called {quoted}: ", candidates
-        after, hint = "; use an id", "or pass version=" if len({*versions}) > 1 else ""
-    elif versions:
-        before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
-    elif close:
-        before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
-    elif name in refs or UUID_FORM.fullmatch(name):
-        hint = "for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
-    # `candidates` has the rest.
-    room = LONGEST_OF_A_RUN - len(f"{before}{after}; {hint}")
-    shown = one_line(", ".join(listed) or "no agent that could be listed", room)
-    reason = f"{before}{shown}{after}"
-    return AgentLookupError(name=name, candidates=candidates, reason=reason, hint=hint)

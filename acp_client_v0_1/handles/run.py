@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id, refuse_token
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, refuse_token
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import short
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, NotFoundException
+from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._answering import (
     Interrupts,
     Questions,
@@ -26,9 +26,9 @@ from acp_client_v0_1.handles._answering import (
 from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Create, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
+from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
@@ -218,8 +218,7 @@ class RunHandle(NoSettings):
                 AgentsApi(runs.api_client).get_agent_by_id(agent_id)
             except ApiException as error:
                 # No other failure shows whether the server has the agent.
-                if isinstance(error, NotFoundException) and not is_unserved(error):
-                    explain_id(agent_id, error)
+                if explain_id(agent_id, error):
                     raise
         return handle_of(cls, RunCore.of_runs(runs, found)) if found else None
 
