@@ -27,12 +27,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiValueError,
-    ConflictException,
-    NotFoundException,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError
+from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._known import FINAL, utc
 from acp_client_v0_1.handles._polls import Polls
@@ -40,14 +36,6 @@ from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Wait
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    ResumeAmbiguous,
-    RunFailed,
-    RunGone,
-    RunInterrupted,
-    StaleInterrupt,
-)
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models import Run, RunError, RunInterrupt, RunOutput, RunResult, RunStatus
 
@@ -88,7 +76,7 @@ class Questions:
         if self.on_interrupt is None:
             raise _interrupted(core, question)
         if self.answers >= self.most:
-            raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self.most)
+            raise errors.InterruptLimit(run_id=core.run_id, token=core.token(), limit=self.most)
         answer = self.on_interrupt(question)
         # The callback may call `question.answer` or `RunHandle.resume`. Both note the answer.
         if answer is None and core.answered != question:
@@ -112,9 +100,22 @@ class Questions:
             if body is not None:
                 answer_run(self.core, body, question, wait)
             self.stale = None
-        except StaleInterrupt:
+        except errors.StaleInterrupt:
             wait.pause(timing().human)
             self.stale, self.spent = question, wait.elapsed
+
+    def answer_open(self) -> bool:
+        """Answer the question of a run that is interrupted. Return whether there was a question."""
+        outcome = outcome_of(self.core, None, self.core.wait(self.timeout))
+        self.take(outcome)
+        return outcome is not None
+
+    def result(self) -> dict[str, Any]:
+        """Answer the questions of the run until it has a result, and return the result."""
+        while True:
+            result = self.take(next_outcome(self.core, self.core.wait(self.timeout)))
+            if result is not None:
+                return result
 
     def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
         """If the outcome is a question, answer it and return None. Otherwise return the outcome."""
@@ -155,7 +156,7 @@ class Interrupts(Iterator[PendingInterrupt]):
         if not self._over:
             core.open_span()
             # A failed run has no more questions. `RunHandle.result` raises this error.
-            with suppress(RunFailed):
+            with suppress(errors.RunFailed):
                 outcome = core.named(next_outcome, core, core.wait(self._timeout))
         if not isinstance(outcome, PendingInterrupt):
             self._over = True
@@ -294,11 +295,11 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         return True
 
     def probe(error: ApiException) -> bool | Pause:
-        if isinstance(error, NotFoundException):
+        if error.status == 404:
             if not _has_moved_on(core.read(wait), question):
                 raise core.not_served(error) from error
             return bool(lost)
-        if isinstance(error, ConflictException):
+        if error.status == 409:
             # If the run has not moved on, its thread of ACP is busy with another run, and is free
             # again when that other run ends. `send` finds out.
             return Pause(timing().human)
@@ -312,9 +313,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         # After any other error, such as the end of the wait or a run that cannot be read, nothing
         # shows whether the answer whose response was lost has arrived.
         refused = error.method == "POST" and error not in lost[-1:]
-        if not lost or refused or isinstance(error, RunGone):
+        if not lost or refused or isinstance(error, errors.RunGone):
             raise
-        raise ResumeAmbiguous(
+        raise errors.ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=len(lost), why=str(lost[-1])
         ) from error
     return arrived
@@ -350,12 +351,12 @@ def _arrived(
     return arrived
 
 
-def _interrupted(core: RunCore, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+def _interrupted(core: RunCore, asks: PendingInterrupt, hint: str = "") -> ApiException:
     """Return the error of a question that is not answered. Its message contains ``hint``."""
-    return RunInterrupted(run_id=core.run_id, token=core.token(), interrupt=question, hint=hint)
+    return errors.RunInterrupted(run_id=core.run_id, token=core.token(), interrupt=asks, hint=hint)
 
 
-def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> errors.StaleInterrupt:
     """Return the error of a stale answer. ``asks`` is the question that is open instead."""
     instead, run, answered = "it asks something else now", core.run, core.answered
     if asks is not None:
@@ -364,4 +365,4 @@ def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrup
         instead = f"it is {run.status.value}, and asks nothing"
     elif run is not None and answered is not None and not _has_moved_on(run, answered):
         instead = "it was answered already, and has not continued yet"
-    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=instead)
+    return errors.StaleInterrupt(run_id=core.run_id, token=core.token(), now=instead)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import Self
 
@@ -27,13 +28,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.retry import backoff, failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._text import package_logger, short
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTimeoutError,
-    ApiValueError,
-    EventTooLarge,
-    RunWaitTimeout,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, EventTooLarge
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._known import FINAL
 from acp_client_v0_1.handles._polls import Polls
@@ -43,9 +38,6 @@ from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models import Run, RunError, RunResult, RunStatus, StreamingMode
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from typing import Any, NoReturn
-
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.streaming import EventStream
     from acp_client_v0_1.streaming._reader import EventReader
@@ -212,7 +204,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         except RunGone:
             self._end("gone")
             raise
-        except RunWaitTimeout:
+        except TimeoutError:
             # `close` in another thread also ends the wait, which is no error.
             if not self._closing.is_set():
                 raise
@@ -339,7 +331,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._note_end()
         self._wait.error = error
         # A stream that broke off because it was silent has lasted long enough to need no pause.
-        if not isinstance(error, ApiTimeoutError):
+        if not isinstance(error, TimeoutError):
             self._wait.pause(backoff(self._endings - 1, *timing().stream_backoff))
         if self._decoder.custom is not False and self._endings <= timing().refusals:
             return

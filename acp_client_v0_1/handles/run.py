@@ -15,14 +15,7 @@ from acp_client_v0_1._text import short
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
-from acp_client_v0_1.handles._answering import (
-    Interrupts,
-    Questions,
-    answer_run,
-    next_outcome,
-    outcome_of,
-    result_of,
-)
+from acp_client_v0_1.handles._answering import Interrupts, Questions, answer_run, result_of
 from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Create, find_by_token
 from acp_client_v0_1.handles._known import FINAL, received_id
@@ -474,22 +467,15 @@ class RunHandle(NoSettings):
         core = self._core
         questions = Questions(core, on_interrupt, timeout, most=max_interrupts)
 
-        def answer_open() -> bool:
-            outcome = outcome_of(core, None, core.wait(timeout))
-            questions.take(outcome)
-            return outcome is not None
-
         def drive() -> dict[str, Any]:
             if on_event is not None:
+                answer = questions.answer_open
                 with RunEvents(
-                    core, raise_gaps=False, through_interrupts=answer_open, timeout=timeout
+                    core, raise_gaps=False, through_interrupts=answer, timeout=timeout
                 ) as events:
                     for event in events:
                         on_event(event)
-            while True:
-                result = questions.take(next_outcome(core, core.wait(timeout)))
-                if result is not None:
-                    return result
+            return questions.result()
 
         return core.in_span(drive)
 
