@@ -36,7 +36,7 @@ from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import IN_BATCH, LAST_TRY, READS_OF_A_RUN, Caller, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunStartAmbiguous
@@ -178,8 +178,8 @@ class RunDriver:
         if run_id in self._shared or not (self.plan.one_process or plain_id(run_id)):
             task.run_id = ""
             why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
-            known = RunToken(self.plan.server, agent=self.plan.agent_id, client_token=token)
-            raise RunStartAmbiguous(client_token=token, token=encode_token(known), why=why)
+            known = token_of_create(self._agent.runs.api_client, self.plan.agent_id, token)
+            raise RunStartAmbiguous(client_token=token, token=known, why=why)
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the agent's descriptor, from the cache if it is fresh."""

@@ -23,7 +23,7 @@ from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, 
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
 from acp_client_v0_1.handles._match import is_on
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token, server_of
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, token_of_create
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
@@ -272,8 +272,7 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
     except KeyboardInterrupt as interrupt:
         if token := options.client_token:
-            known = RunToken(server_of(client), agent=agent.agent_id, client_token=token)
-            lost = Namespace(run_id="", token=encode_token(known))
+            lost = Namespace(run_id="", token=token_of_create(client, agent.agent_id, token))
             notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
             if vars(options).get("cancel_on_exit") and token == new:
                 with contextlib.suppress(acp.ApiException):

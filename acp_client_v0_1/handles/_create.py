@@ -26,13 +26,7 @@ from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._match import differences, is_of
 from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import (
-    CLIENT_TOKEN_KEY,
-    RunToken,
-    client_token_of,
-    encode_token,
-    server_of,
-)
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models import Run, RunCreate, RunSearchRequest
@@ -217,7 +211,7 @@ class Create:
     def _ambiguous(self) -> RunStartAmbiguous:
         """Return the error of a search that is over."""
         client_token, agent_id = client_token_of(self._creation), self._creation.agent_id
-        server = server_of(self._wait.contact.runs.api_client)
+        client = self._wait.contact.runs.api_client
         failure, error, seen = self._failure, self._part.error, self._seen
         why = "no run with its client token is there yet"
         if error is not None:
@@ -233,10 +227,9 @@ class Create:
             end = f"; {one_line(why, 100)}" if client_token else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
-        known = RunToken(server, agent=agent_id, client_token=client_token)
         return RunStartAmbiguous(
             client_token=client_token,
-            token=encode_token(known) if client_token else "",
+            token=token_of_create(client, agent_id, client_token),
             why=why,
             searched=seen == [] and error is None,
         )

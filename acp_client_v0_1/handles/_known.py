@@ -28,7 +28,7 @@ from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseVali
 from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
+from acp_client_v0_1.handles._token import RunToken, client_token_of, server_of
 from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.models import Agent, Run, RunCreate, RunOutput, RunResult, RunStatus
 
@@ -146,18 +146,16 @@ class KnownRun:
         """Return the portable token of the run."""
         age = self.age()
         created = f"{timing().calendar() - age:.1f}" if age < timing().young else ""
-        return encode_token(
-            RunToken(
-                server=server_of(self.runs.api_client),
-                run=self.run_id,
-                agent=self.agent_id or "",
-                thread=self.thread_id or "",
-                client_token=self.client_token or "",
-                last_event_id=self.last_event_id,
-                traceparent=self.traceparent,
-                created=created,
-            )
-        )
+        return RunToken(
+            server=server_of(self.runs.api_client),
+            run=self.run_id,
+            agent=self.agent_id or "",
+            thread=self.thread_id or "",
+            client_token=self.client_token or "",
+            last_event_id=self.last_event_id,
+            traceparent=self.traceparent,
+            created=created,
+        ).encode()
 
     def note_token(self, token: RunToken) -> None:
         """Keep what a token says about the run."""

@@ -9,7 +9,7 @@ A client token is something else: a mark in the metadata of a run. If the respon
 lost, the run is found by this mark.
 
 Invariants: no I/O. Unknown fields are ignored. A token of another version is an error that names
-the version. `decode_token` reads what `encode_token` writes, unless the run id begins as a token
+the version. `decode_token` reads what `RunToken.encode` writes, unless the run id begins as a token
 does, or the client token has a lone surrogate.
 """
 
@@ -59,6 +59,13 @@ class RunToken:
     # less than two seconds before has this.
     created: str = ""
 
+    def encode(self) -> str:
+        """Return the text of the token."""
+        values = {name: value for name in self.__slots__ if (value := getattr(self, name))}
+        content = json.dumps(values, separators=(",", ":")).encode()
+        text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
+        return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
+
 
 # The forms of the fields that are sent in a body or a header, or read as a number. Any text fits
 # the other fields.
@@ -68,14 +75,6 @@ _FIELD_FORMS = {
     "last_event_id": re.compile(r"[^\0\r\n\ud800-\udfff]*"),
     "created": re.compile(r"([0-9]{1,12}(\.[0-9]{1,9})?)?"),
 }
-
-
-def encode_token(token: RunToken) -> str:
-    """Return the text of a token."""
-    values = {name: value for name in RunToken.__slots__ if (value := getattr(token, name))}
-    content = json.dumps(values, separators=(",", ":")).encode()
-    text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
-    return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
 
 
 def decode_token(text: object) -> RunToken:
@@ -111,6 +110,12 @@ def decode_token(text: object) -> RunToken:
     if not token.server or not (token.run or token.client_token):
         raise TokenError("the token cannot be used: it has no server, or no run id that fits")
     return token
+
+
+def token_of_create(client: ApiClient, agent_id: str, client_token: str) -> str:
+    """Return the token of a create whose run is not known, or "" without a client token."""
+    known = RunToken(server_of(client), agent=agent_id, client_token=client_token)
+    return known.encode() if client_token else ""
 
 
 def new_client_token() -> str:

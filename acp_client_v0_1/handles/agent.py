@@ -19,12 +19,7 @@ from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiValueError,
-    OpenApiException,
-    RunWaitTimeout,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException, RunWaitTimeout
 from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create
@@ -38,7 +33,7 @@ from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     client_token_of,
     new_client_token,
-    server_of,
+    token_of_create,
 )
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
@@ -59,10 +54,10 @@ __all__ = ["AgentHandle", "BatchOptions"]
 
 T = TypeVar("T")
 
-# The creates of this process with a client token of the user that may have made a run: the server,
-# the agent and the token, the oldest first. A create that Ctrl-C has interrupted is not among them.
-# To append to a deque is one step, and so is to search it, so there is no lock.
-_earlier_creates = deque[tuple[str, str]](maxlen=1000)
+# The creates of this process with a client token of the user that may have made a run, as
+# `token_of_create` names them, the oldest first. A create that Ctrl-C has interrupted is not among
+# them. To append to a deque is one step, and so is to search it, so there is no lock.
+_earlier_creates = deque[str](maxlen=1000)
 _MAY_REPEAT = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -539,17 +534,17 @@ class AgentHandle(NoSettings):
         self, creation: RunCreate, make: Callable[[], RunCore], reuse: bool
     ) -> RunCore:
         """Start a run with a client token of the user, and remember the token."""
-        agent = f"{server_of(self.runs.api_client)} {self.agent_id}"
         token = client_token_of(creation)
-        if not reuse and (agent, token) in _earlier_creates:
+        known = token_of_create(self.runs.api_client, self.agent_id, token)
+        if not reuse and known in _earlier_creates:
             warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
         try:
             core = self._explained(make)
         except RunStartAmbiguous:
             # Of the package's errors, only this error leaves open whether there is a run.
-            _earlier_creates.append((agent, token))
+            _earlier_creates.append(known)
             raise
-        _earlier_creates.append((agent, token))
+        _earlier_creates.append(known)
         return core
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:

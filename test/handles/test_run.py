@@ -61,8 +61,8 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
 )
 from acp_client_v0_1.handles._rules import BESIDE
-from acp_client_v0_1.handles._token import RunToken, encode_token, server_of
-from acp_client_v0_1.testing import Fault
+from acp_client_v0_1.handles._token import RunToken, server_of
+from acp_client_v0_1.testing import Fault, LocalServer
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
@@ -241,7 +241,7 @@ def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
     other = {"agent_id": "a", "metadata": {"acp-client-token": "another"}}
     replies, run = replying(look=run_json(creation=other))
     server = server_of(run._core.runs.api_client)
-    token = encode_token(RunToken(server, "r", client_token="t"))
+    token = RunToken(server, "r", client_token="t").encode()
     handle = RunHandle.from_token(token, run._core.runs.api_client)
     for call in (handle.cancel, handle.refresh):
         with pytest.raises(ResponseValidationError, match="does not carry the client token t: it"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp_client_v0_1 import ApiClient, ApiValueError, Configuration, RunHandle, TokenError
-from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
+from acp_client_v0_1.handles._token import RunToken, decode_token
 
 TOKEN = RunToken("https://acp.example/v0", "run-1", "agent-1", "thread-1", "mark", "17")
 
@@ -21,8 +21,8 @@ def written(content: bytes, version: str = "1") -> str:
     return f"acprun{version}.{text}.{zlib.crc32(content):08x}"
 
 
-def test_the_form_is_as_documented():
-    text = encode_token(RunToken("http://h", "r"))
+def test_the_form_is_as_documented() -> None:
+    text = RunToken("http://h", "r").encode()
     assert text == written(b'{"server":"http://h","run":"r"}')
 
 
@@ -31,9 +31,9 @@ EVENT_IDS = st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"))
 
 
 @given(st.builds(RunToken, st.text(min_size=1), RUN_IDS, *[st.text()] * 3, EVENT_IDS))
-def test_what_is_written_can_be_read(token):
-    assert decode_token(encode_token(token)) == token
-    assert decode_token(f" {encode_token(token)}\n") == token
+def test_what_is_written_can_be_read(token: RunToken) -> None:
+    assert decode_token(token.encode()) == token
+    assert decode_token(f" {token.encode()}\n") == token
 
 
 def test_unknown_fields_are_ignored_and_an_event_id_may_be_long():
@@ -41,11 +41,11 @@ def test_unknown_fields_are_ignored_and_an_event_id_may_be_long():
     content["created"] = "1790000000.5"  # of a young run
     known = RunToken("http://h", "r", last_event_id="e" * 60_000, created="1790000000.5")
     assert decode_token(written(json.dumps(content).encode())) == known
-    assert decode_token(encode_token(known)) == known
+    assert decode_token(known.encode()) == known
 
 
-def test_a_token_that_was_cut_short_or_changed():
-    text = encode_token(TOKEN)
+def test_a_token_that_was_cut_short_or_changed() -> None:
+    text = TOKEN.encode()
     damaged = [text[:length] for length in (10, 50, -9, -1)]
     for place in range(8, len(text)):
         other = "A" if text[place] != "A" else "B"
@@ -60,8 +60,8 @@ def test_a_token_that_was_cut_short_or_changed():
     [
         ("", "must begin with acprun1"),
         ("run-1", "must begin with acprun1"),
-        (f"x {encode_token(TOKEN)}", "must begin with acprun1"),
-        (f"{encode_token(TOKEN)}0", "damaged"),
+        (f"x {TOKEN.encode()}", "must begin with acprun1"),
+        (f"{TOKEN.encode()}0", "damaged"),
         (written(b"{}", version="2"), r"version 2.*reads version 1: upgrade"),
         (written(b"[]"), "cannot be used"),
         (written(b"{"), "cannot be used"),
@@ -87,7 +87,7 @@ def test_what_is_no_token(text, words):
         ("run", ".."),
         ("run", "../x"),
         ("run", "\ud800"),
-        ("run", encode_token(TOKEN)),
+        ("run", TOKEN.encode()),
         *(("last_event_id", each) for each in ("a\r\nX: y", "a\0", "\ud800", ["1"])),
         *(("client_token", each) for each in ("\ud800", 7)),
         *((name, 7) for name in ("server", "agent", "thread", "traceparent")),
@@ -107,7 +107,7 @@ def test_the_server_is_compared_and_never_connected_to():
     """Nobody listens at either; attaching does no I/O."""
     with pytest.raises(TokenError, match="must be a str, not NoneType"):
         RunHandle.from_token(None)  # type: ignore[arg-type]
-    token = encode_token(RunToken("http://127.0.0.1:1/base", "r", last_event_id="9"))
+    token = RunToken("http://127.0.0.1:1/base", "r", last_event_id="9").encode()
     with ApiClient(Configuration(host="http://127.0.0.1:1/base/")) as client:
         handle = RunHandle.from_token(token, client)
         assert handle.run_id == "r"
@@ -117,5 +117,5 @@ def test_the_server_is_compared_and_never_connected_to():
             RunHandle.from_token(token, client)
         assert "http://127.0.0.1:1/base" in str(caught.value)
     with ApiClient(Configuration(host="HTTPS://Acp.Example:443")) as client:
-        same = encode_token(RunToken("https://acp.example", "r"))
+        same = RunToken("https://acp.example", "r").encode()
         assert RunHandle.from_token(same, client).run_id == "r"

@@ -31,7 +31,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     instrument,
 )
-from acp_client_v0_1.handles._token import decode_token, encode_token
+from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
     ECHO_AGENT_ID,
@@ -266,7 +266,7 @@ def test_a_pickled_handle_starts_a_linked_span(client, spans):
 def test_a_token_with_a_useless_span_is_attached_to_without_a_link(client, spans, traceparent):
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     handle.result(timeout=30)
-    token = encode_token(replace(decode_token(handle.token()), traceparent=traceparent))
+    token = replace(decode_token(handle.token()), traceparent=traceparent).encode()
     RunHandle.from_token(token, client).result(timeout=30)
     assert not spans.named("invoke_agent")[1].links
 
