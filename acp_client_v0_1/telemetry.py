@@ -26,7 +26,7 @@ from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.exceptions import RunWaitTimeout
-from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
+from acp_client_v0_1.handles.errors import RunInterrupted
 from acp_client_v0_1.models import Agent, RunError, RunInterrupt, RunOutput
 
 _installed = bool(find_spec("opentelemetry") and find_spec("opentelemetry.trace"))
@@ -261,24 +261,16 @@ def _links(traceparent: str) -> list[Link]:
     return [Link(earlier)] if earlier.is_valid else []
 
 
-# Each row has an outcome of a wait, and the status of the run that it shows. The first row that
-# fits counts.
-_STATUSES = (
-    (RunError, "error"),
-    ((RunInterrupt, RunInterrupted), "interrupted"),
-    (RunGone, "gone"),
-    (RunWaitTimeout, "pending"),
-    (BaseException, ""),
-    (object, "success"),
-)
+# The statuses of the outputs that are no results.
+_STATUSES: dict[type, str] = {RunError: "error", RunInterrupt: "interrupted"}
 
 
 def _status_of(outcome: object) -> str:
     """Return the status of a run after a wait, or "" if the outcome does not show it."""
     if isinstance(outcome, str):
         return outcome
-    if isinstance(outcome, RunFailed):
-        return outcome.status_name
-    if isinstance(outcome, RunOutput):
-        outcome = outcome.actual_instance
-    return next(status for kind, status in _STATUSES if isinstance(outcome, kind))
+    if isinstance(outcome, BaseException):
+        waits = isinstance(outcome, RunWaitTimeout)
+        return str(getattr(outcome, "status_name", "pending" if waits else ""))
+    output = outcome.actual_instance if isinstance(outcome, RunOutput) else None
+    return _STATUSES.get(type(output), "success")
