@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1.api import RunsApi
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.models import RunOutput, RunStatus
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.api.runs_api import RunsApi
 
 __all__ = ["wait_for_run_output"]
 

@@ -372,16 +372,14 @@ class Batch:
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
-        outcome = cast("dict[str, Any] | Exception", task.outcome)
-        if isinstance(outcome, dict):
-            self._done += 1
-        else:
-            self._failed += 1
-        self._duplicates += task.duplicates
-        given: Any = task.input
+        outcome, given = cast("dict[str, Any] | Exception", task.outcome), task.input
         if isinstance(given, dict):
             given = dict(cast("dict[str, Any]", given))
-        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, given, outcome)
+        item = BatchItem(task.index, task.key, task.run_id, given, outcome)
+        self._ready[task.index] = item
+        self._done += item.ok
+        self._failed += not item.ok
+        self._duplicates += task.duplicates
 
     # Progress
 
@@ -475,11 +473,8 @@ class _Resources:
             # This process was forked, and the runs belong to its parent.
             return 0, 0
         if self.runners is None and not self.closed:
-            warnings.warn(
-                "a batch was dropped without having run: nothing starts until you iterate over it",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            why = "a batch was dropped without having run: nothing starts until you iterate over it"
+            warnings.warn(why, RuntimeWarning, stacklevel=3)
         try:
             return (0, 0) if self.runners is None else self.runners.close(cancel=self.cancel)
         finally:

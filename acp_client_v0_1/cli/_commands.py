@@ -293,8 +293,5 @@ def _record(found: acp.Agent | acp.Run | acp.Thread) -> dict[str, Any]:
 
 
 def _item(item: acp.BatchItem) -> dict[str, Any]:
-    try:
-        item.result()
-    except acp.OpenApiException as error:
-        return item.to_dict() | document(error) | {"run_id": item.run_id}
-    return item.to_dict()
+    about, error = item.to_dict(), item.error
+    return about if error is None else about | document(error) | {"run_id": item.run_id}

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
-from acp_client_v0_1.cli._output import TOKEN, Output, notice
+from acp_client_v0_1.cli._output import Output, notice
 from acp_client_v0_1.handles._records import outcome_of
 
 # The errors that a command may end with. Any other is a bug.
@@ -84,7 +85,7 @@ def to_copy(step: str, run: Any, options: Namespace) -> str:
     if options.host is not None:
         words += ["--host", options.host]
     name = run.run_id or ""
-    if TOKEN.match(name) or not HARMLESS_ID.fullmatch(name):
+    if TOKEN_BEGINNING.match(name) or not HARMLESS_ID.fullmatch(name):
         name = run.token() if isinstance(run, acp.RunHandle) else run.token
     return shlex.join([*words, name])
 

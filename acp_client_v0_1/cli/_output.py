@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 import threading
@@ -20,9 +19,6 @@ from select import select
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
-
-# The token of a run begins like this.
-TOKEN = re.compile(r"acprun[0-9]+\.")
 
 # White space, and the joiners of letters and emoji. `str.isprintable` is False for these
 # characters, but a terminal shows them as they are meant.

@@ -16,10 +16,11 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
-from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, notice
+from acp_client_v0_1.cli._output import TERMINAL, Output, notice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +44,7 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
             names = [line.strip(" \t\r") for line in text.split("\n")]
             yield from (_run(name, client) for name in names if name)
         elif argument.startswith("@"):
-            is_token = TOKEN.match(text.strip())
+            is_token = TOKEN_BEGINNING.match(text.strip())
             if not is_token or len(text.split()) > 1:
                 what = "more than one token; - reads several" if is_token else "no token of a run"
                 raise WrongUsage(f"{argument[1:]} has {what}; nothing was sent")
@@ -55,7 +56,7 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
     if text.startswith(('{"', "[")):
         raise WrongUsage("an id or a token is needed for RUN, not JSON: print it by --format id")
-    if TOKEN.match(checked_id(text)):
+    if TOKEN_BEGINNING.match(checked_id(text)):
         return acp.RunHandle.from_token(text, client)
     return acp.RunHandle(text, client)
 

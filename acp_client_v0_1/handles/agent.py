@@ -515,7 +515,9 @@ class AgentHandle(NoSettings):
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config)
-        found, create = self._reused(creation, wait) if reuse else [], Create(creation, wait)
+        create = Create(creation, wait)
+        # Runs of other agents with the client token are left out.
+        found = asked_for(create.find(), creation) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
@@ -546,14 +548,6 @@ class AgentHandle(NoSettings):
             raise
         _earlier_creates.append(known)
         return core
-
-    def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
-        """Search for the runs of this agent with the client token, and return them, oldest first.
-
-        Runs of other agents with the client token are left out. Raise `ApiValueError` if this agent
-        has such runs, and each of them has another input or config.
-        """
-        return asked_for(Create(creation, wait).find(), creation)
 
     def _cancel(self, call: Wait, core: RunCore | None, creation: RunCreate) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import Unpack
 
@@ -11,16 +11,14 @@ from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._text import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
+from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._options import RunOptions, showing
+from acp_client_v0_1.handles._schemas import JsonObject
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.models import Run, RunOutput, RunStatus
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.handles._schemas import JsonObject
-    from acp_client_v0_1.handles.interrupts import PendingInterrupt
 
 __all__ = ["Conversation"]
 

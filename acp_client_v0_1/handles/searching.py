@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -34,6 +34,7 @@ from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.api import AgentsApi, RunsApi, ThreadsApi
+from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles.errors import SearchDrift
@@ -44,9 +45,6 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.thread import Thread
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.api_client import ApiClient
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
