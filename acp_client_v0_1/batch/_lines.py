@@ -19,17 +19,16 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
 from acp_client_v0_1.batch._tasks import Task, kept_headers
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles import errors
-from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
-State = Literal["starting", "started", "done", "failed"]
-_STATES: tuple[State, ...] = get_args(State)
+# The states of an input, in their order.
+_STATES = ("starting", "started", "done", "failed")
 
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
@@ -64,7 +63,7 @@ class Header:
 class Entry:
     """The last state of one input in a journal."""
 
-    state: State
+    state: str
     # The digest of the input. The input itself is not kept.
     input: str
     # The client token of the create.
@@ -78,7 +77,7 @@ class Entry:
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
         """Make an entry from the records of an input's "starting" line and of its last line."""
-        state: State = next(name for name in reversed(_STATES) if name in last)
+        state = next(name for name in reversed(_STATES) if name in last)
         texts = first["input"], first["token"], last.get("run", "")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a text is missing")
@@ -106,7 +105,7 @@ def _check(line: bytes) -> None:
         raise ValueError("the line does not match its checksum")
 
 
-def scan_line(line: bytes) -> tuple[State, int]:
+def scan_line(line: bytes) -> tuple[str, int]:
     """Return the state and the index of the input that a line names, without parsing its JSON.
 
     ``line`` does not have its LF. Raise `ValueError` if the line is damaged.
@@ -115,7 +114,7 @@ def scan_line(line: bytes) -> tuple[State, int]:
     subject = _SUBJECT.match(line)
     if subject is None:
         raise ValueError("the line is not about an input")
-    return cast(State, subject[1].decode()), int(subject[2])
+    return subject[1].decode(), int(subject[2])
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
@@ -170,7 +169,7 @@ def _is_final(error: OpenApiException, run_id: str) -> bool:
     - Without a run, the error is final if a new create would probably be refused again.
     """
     if run_id:
-        return isinstance(error, (RunFailed, RunGone))
+        return isinstance(error, (errors.RunFailed, errors.RunGone))
     return not isinstance(error, ApiException) or error.status in _REFUSALS
 
 

@@ -20,6 +20,7 @@ from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException, RunWaitTimeout
+from acp_client_v0_1.handles import _token
 from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create
@@ -29,12 +30,6 @@ from acp_client_v0_1.handles._match import asked_for, is_of
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import (
-    CLIENT_TOKEN_KEY,
-    client_token_of,
-    new_client_token,
-    token_of_create,
-)
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
@@ -483,7 +478,8 @@ class AgentHandle(NoSettings):
         "" removes the client token from the metadata.
         """
         metadata = {**given.pop("metadata", {})}
-        in_metadata = metadata.pop(CLIENT_TOKEN_KEY, None) or None
+        key = _token.CLIENT_TOKEN_KEY
+        in_metadata = metadata.pop(key, None) or None
         own = in_metadata if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
@@ -492,8 +488,8 @@ class AgentHandle(NoSettings):
             raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
-        token = new_client_token() if own is None else own
-        given["metadata"] = {**metadata, CLIENT_TOKEN_KEY: token} if token else metadata or None
+        token = _token.new_client_token() if own is None else own
+        given["metadata"] = {**metadata, key: token} if token else metadata or None
         return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
@@ -536,8 +532,8 @@ class AgentHandle(NoSettings):
         self, creation: RunCreate, make: Callable[[], RunCore], reuse: bool
     ) -> RunCore:
         """Start a run with a client token of the user, and remember the token."""
-        token = client_token_of(creation)
-        known = token_of_create(self.runs.api_client, self.agent_id, token)
+        token = _token.client_token_of(creation)
+        known = _token.token_of_create(self.runs.api_client, self.agent_id, token)
         if not reuse and known in _earlier_creates:
             warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
         try:
@@ -564,7 +560,7 @@ class AgentHandle(NoSettings):
             wait = Wait(call.contact, timing().exit)
             wait.turns = call.turns
             if core is None:
-                found = Create(creation, wait).find() if client_token_of(creation) else []
+                found = Create(creation, wait).find() if _token.client_token_of(creation) else []
                 found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
                     return False, "no run was found"

@@ -30,6 +30,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from acp_client_v0_1 import models
 from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1._text import package_logger, short
@@ -38,13 +39,6 @@ from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles.errors import SearchDrift
-from acp_client_v0_1.models.agent import Agent
-from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
-from acp_client_v0_1.models.run import Run
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
-from acp_client_v0_1.models.run_status import RunStatus
-from acp_client_v0_1.models.thread import Thread
-from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
@@ -77,26 +71,28 @@ class _Kind(NamedTuple):
 
 
 _RUNS = _Kind(
-    RunSearchRequest,
+    models.RunSearchRequest,
     "run_id",
     {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"},
 )
 _NAMES = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
-_AGENTS = _Kind(AgentSearchRequest, "agent_id", _NAMES, most_pages=1_000)
-_THREADS = _Kind(ThreadSearchRequest, "thread_id", {"agent_id": "agent_id", "metadata": "metadata"})
+_AGENTS = _Kind(models.AgentSearchRequest, "agent_id", _NAMES, most_pages=1_000)
+_THREADS = _Kind(
+    models.ThreadSearchRequest, "thread_id", {"agent_id": "agent_id", "metadata": "metadata"}
+)
 
 _log = package_logger(__name__)
 
 
 def iter_runs(
     runs_api: RunsApi | ApiClient,
-    request: RunSearchRequest | Mapping[str, Any] | None = None,
+    request: models.RunSearchRequest | Mapping[str, Any] | None = None,
     *,
     agent: _Agent | None = None,
-    status: RunStatus | str | None = None,
+    status: models.RunStatus | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     on_drift: OnDrift = "raise",
-) -> Iterator[Run]:
+) -> Iterator[models.Run]:
     """Return an iterator over every run that matches, once, in the order of the server.
 
     The iterator searches a page at a time. Its ``next()`` may raise `SearchDrift`, and the errors
@@ -135,10 +131,10 @@ def iter_runs(
 
 def iter_agents(
     agents_api: AgentsApi | ApiClient,
-    request: AgentSearchRequest | Mapping[str, Any] | None = None,
+    request: models.AgentSearchRequest | Mapping[str, Any] | None = None,
     *,
     on_drift: OnDrift = "raise",
-) -> Iterator[Agent]:
+) -> Iterator[models.Agent]:
     """Return an iterator over every agent that matches, once, as `iter_runs` does.
 
     A search that does not end raises `ApiException` after 1,000 pages or 100,000 agents.
@@ -160,10 +156,10 @@ def iter_agents(
 
 def iter_threads(
     threads_api: ThreadsApi | ApiClient,
-    request: ThreadSearchRequest | Mapping[str, Any] | None = None,
+    request: models.ThreadSearchRequest | Mapping[str, Any] | None = None,
     *,
     on_drift: OnDrift = "raise",
-) -> Iterator[Thread]:
+) -> Iterator[models.Thread]:
     """Return an iterator over every thread that matches, once, as `iter_runs` does.
 
     Args:
