@@ -41,20 +41,10 @@ from acp_client_v0_1._http.retry import failure_of, limit_of, policy_of, retry_a
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
+from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._health import Action, Health, Turns
 from acp_client_v0_1.handles._known import KnownRun
-from acp_client_v0_1.handles._rules import (
-    CHANGES,
-    IN_BATCH,
-    WITH_TIMEOUT,
-    WITHOUT_TIMEOUT,
-    Caller,
-    Known,
-    Pause,
-    Probe,
-    Raise,
-    decide,
-)
+from acp_client_v0_1.handles._rules import CHANGES, Caller, Pause
 from acp_client_v0_1.handles._timing import timing
 
 T = TypeVar("T")
@@ -145,8 +135,8 @@ class Wait:
         late: LateError | None = None,
     ) -> None:
         if caller is None:
-            alone = WITHOUT_TIMEOUT if timeout is None else WITH_TIMEOUT
-            caller = alone if contact.turns is None else IN_BATCH
+            alone = _rules.WITHOUT_TIMEOUT if timeout is None else _rules.WITH_TIMEOUT
+            caller = alone if contact.turns is None else _rules.IN_BATCH
         self.contact = contact
         self.caller: Caller = caller
         # A call has its own turns, and its parts share them.
@@ -416,7 +406,7 @@ class Wait:
             # A connection was made, so the address is a server's.
             contact.rest.reached = True
         since = min(self._since, now)
-        known = Known(
+        known = _rules.Known(
             now=now,
             last=self.ends - self.least_left,
             failures=self._failures,
@@ -425,10 +415,10 @@ class Wait:
             retries=contact.retries if self.caller.outages else 0,
             age=math.inf if run is None else run.age(),
         )
-        decision = decide(action, failure, contact.health, self.caller, known)
-        if isinstance(decision, Raise):
+        decision = _rules.decide(action, failure, contact.health, self.caller, known)
+        if isinstance(decision, _rules.Raise):
             raise self._final(decision, error, run, now - since)
-        if isinstance(decision, Probe):
+        if isinstance(decision, _rules.Probe):
             return probe(error)
         self._failures, self._since = self._failures + 1, since
         outage = decision.outage and not failure.full_pool
@@ -441,7 +431,7 @@ class Wait:
         return decision
 
     def _final(
-        self, decision: Raise, error: ApiException, run: KnownRun | None, lasted: float
+        self, decision: _rules.Raise, error: ApiException, run: KnownRun | None, lasted: float
     ) -> BaseException:
         """Return the error of a wait that gives up, ``lasted`` seconds after its first failure."""
         if not self.caller.shared:
