@@ -222,7 +222,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         utc(run.updated_at),
         timing().now(),
         core.descriptor,
-        lambda body, to: core.named(answer_run, core, body, to),
+        lambda body, to: core.named(answer_run, core, body, to, core.wait(what="was not answered")),
         json_digest(kind.interrupt),
     )
     answered = core.answered
@@ -240,17 +240,10 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
 
 
 def answer_run(
-    core: RunCore,
-    body: Mapping[str, Any],
-    to: PendingInterrupt | None = None,
-    wait: Wait | None = None,
+    core: RunCore, body: Mapping[str, Any], to: PendingInterrupt | None, wait: Wait
 ) -> None:
-    """Answer the open question of a run. Raise `StaleInterrupt` if ``to`` is another question.
-
-    Without a ``wait``, five minutes of failures are survived.
-    """
+    """Answer the open question of a run. Raise `StaleInterrupt` if ``to`` is another question."""
     answer = dict_of("body", body)
-    wait = core.wait(what="was not answered") if wait is None else wait
     seen_at = 0.0 if to is None else to.seen_at
     while True:
         question = question_of(core, wait)

@@ -30,12 +30,13 @@ to do next, the message of the error says what. All errors can be pickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:
+    from acp_client_v0_1.handles._continuity import GapKind
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
 
 __all__ = [
@@ -267,13 +268,7 @@ class StreamGap(_RunProblem):
     """
 
     def __init__(
-        self,
-        *,
-        run_id: str,
-        token: str,
-        kind: Literal["lost", "cursor-ignored", "unknown"],
-        missing: int | None,
-        last_event_id: str,
+        self, *, run_id: str, token: str, kind: GapKind, missing: int | None, last_event_id: str
     ) -> None:
         what = {
             "lost": f"{missing} updates are lost",
