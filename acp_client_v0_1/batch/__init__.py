@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from acp_client_v0_1.batch._batch import Batch, BatchItem
+from acp_client_v0_1.batch._batch import Batch
 from acp_client_v0_1.batch._progress import BatchCounts
+from acp_client_v0_1.batch._tasks import BatchItem
 from acp_client_v0_1.handles.agent import BatchOptions
 
 __all__ = ["Batch", "BatchCounts", "BatchItem", "BatchOptions"]

@@ -32,7 +32,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 
 from typing_extensions import Self, Unpack
 
@@ -42,82 +42,18 @@ from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_envir
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._lines import Header
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
-from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
+from acp_client_v0_1.batch._tasks import BatchItem, OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
-from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import JournalMismatch, RunFailed, RunGone
 from acp_client_v0_1.models import Agent
-
-
-@dataclass(frozen=True, slots=True)
-class BatchItem:
-    """One input's outcome.
-
-    Attributes:
-        index: The index of the input, from 0.
-        key: The name that ``key`` returned for the input, or the index as text.
-        run_id: The id of the run, or "" if no run is known.
-        input: The input as it was drawn: a copy, and a dict if you gave a model or a dataclass. If
-            the input could not be sent, the input itself.
-        outcome: The result, or the error that took its place.
-    """
-
-    index: int
-    key: str
-    run_id: str
-    input: Any
-    outcome: dict[str, Any] | Exception
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a result."""
-        return not isinstance(self.outcome, Exception)
-
-    @property
-    def error(self) -> Exception | None:
-        """The error that took the result's place. None if there is a result."""
-        return self.outcome if isinstance(self.outcome, Exception) else None
-
-    def result(self) -> dict[str, Any]:
-        """Return the result.
-
-        Returns:
-            The result, in the agent's own schema.
-
-        Raises:
-            ApiException: The run has no result, or none in time: for example `RunFailed`,
-                `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
-                a create that the server refused.
-            ApiTypeError, ApiValueError: The input could not be sent; `SchemaMismatch` if it does
-                not match the agent's schema.
-            Exception: ``on_interrupt`` or the executor raised it, or ``connect`` raised an OSError.
-        """
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the item as the command prints it, without its input.
-
-        It has ``index``, ``key``, ``run_id``, ``status``, and the ``result`` or what took its
-        place, as docs/reference/command-output.md describes it.
-        """
-        about = {"index": self.index, "key": self.key, "run_id": self.run_id}
-        if isinstance(self.outcome, Exception):
-            return about | outcome_of(self.outcome) | {"run_id": self.run_id}
-        return about | {"status": "success", "result": self.outcome}
-
-    def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON. Raise ``ValueError`` if it has NaN or infinity."""
-        return json_line(self.to_dict())
 
 
 class Batch:
@@ -372,11 +308,7 @@ class Batch:
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
-        outcome, given = cast("dict[str, Any] | Exception", task.outcome), task.input
-        if isinstance(given, dict):
-            given = dict(cast("dict[str, Any]", given))
-        item = BatchItem(task.index, task.key, task.run_id, given, outcome)
-        self._ready[task.index] = item
+        item = self._ready[task.index] = task.item()
         self._done += item.ok
         self._failed += not item.ok
         self._duplicates += task.duplicates

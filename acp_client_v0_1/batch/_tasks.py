@@ -1,4 +1,4 @@
-"""The state of one input of a batch (`Task`), and the settings that all runs share (`Plan`)."""
+"""The settings of all runs of a batch (`Plan`), and one input: its `Task` and its `BatchItem`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from urllib3 import HTTPHeaderDict
 
@@ -20,6 +20,7 @@ from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._polls import Polls
+from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.agent import Agent
 
@@ -126,10 +127,80 @@ class Task:
                 state["outcome"] = ApiException(reason=words)
         return None, {**state, "core": None, "polls": None, "questions": None}
 
+    def item(self) -> BatchItem:
+        """Return what the caller gets of a task that has ended."""
+        outcome, given = cast("dict[str, Any] | Exception", self.outcome), self.input
+        if isinstance(given, dict):
+            given = dict(cast("dict[str, Any]", given))
+        return BatchItem(self.index, self.key, self.run_id, given, outcome)
+
     def start_over(self) -> None:
         """Forget the run, and change the client token. The next create makes another run."""
         self.client_token = next_client_token(self.client_token)
         self.run_id, self.core, self.started_before = "", None, False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One input's outcome.
+
+    Attributes:
+        index: The index of the input, from 0.
+        key: The name that ``key`` returned for the input, or the index as text.
+        run_id: The id of the run, or "" if no run is known.
+        input: The input as it was drawn: a copy, and a dict if you gave a model or a dataclass. If
+            the input could not be sent, the input itself.
+        outcome: The result, or the error that took its place.
+    """
+
+    index: int
+    key: str
+    run_id: str
+    input: Any
+    outcome: dict[str, Any] | Exception
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a result."""
+        return not isinstance(self.outcome, Exception)
+
+    @property
+    def error(self) -> Exception | None:
+        """The error that took the result's place. None if there is a result."""
+        return self.outcome if isinstance(self.outcome, Exception) else None
+
+    def result(self) -> dict[str, Any]:
+        """Return the result.
+
+        Returns:
+            The result, in the agent's own schema.
+
+        Raises:
+            ApiException: The run has no result, or none in time: for example `RunFailed`,
+                `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
+                a create that the server refused.
+            ApiTypeError, ApiValueError: The input could not be sent; `SchemaMismatch` if it does
+                not match the agent's schema.
+            Exception: ``on_interrupt`` or the executor raised it, or ``connect`` raised an OSError.
+        """
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the item as the command prints it, without its input.
+
+        It has ``index``, ``key``, ``run_id``, ``status``, and the ``result`` or what took its
+        place, as docs/reference/command-output.md describes it.
+        """
+        about = {"index": self.index, "key": self.key, "run_id": self.run_id}
+        if isinstance(self.outcome, Exception):
+            return about | outcome_of(self.outcome) | {"run_id": self.run_id}
+        return about | {"status": "success", "result": self.outcome}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON. Raise ``ValueError`` if it has NaN or infinity."""
+        return json_line(self.to_dict())
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
