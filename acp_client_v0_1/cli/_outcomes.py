@@ -42,10 +42,6 @@ _ENDINGS: tuple[tuple[_Errors, int | None, str], ...] = (
 )
 
 
-class Cancelled(acp.OpenApiException):
-    """An error has ended the command, and its run was cancelled. The only argument is the error."""
-
-
 def status_of(error: Exception) -> int:
     may_pass = isinstance(error, acp.ApiException) and failure_of(error).passes
     return _ending(error)[0] or (10 if may_pass else 1)
@@ -60,8 +56,8 @@ def document(error: Exception) -> dict[str, Any]:
 def report(error: Exception, output: Output, options: Namespace) -> int:
     """Print the run on stdout and the error on stderr, and return the exit status."""
     end, words = dict[str, Any](), ""
-    if isinstance(error, Cancelled):
-        error, end, words = error.args[0], {"status": "cancelled"}, "; the run was cancelled"
+    if isinstance(error, acp.OpenApiException) and "cancelled" in vars(error):
+        end, words = {"status": "cancelled"}, "; the run was cancelled"
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)

@@ -19,7 +19,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
-from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
+from acp_client_v0_1.cli._outcomes import EXPECTED, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, Output, notice
 
 T = TypeVar("T")
@@ -154,11 +154,10 @@ def followed(run: acp.RunHandle, options: Namespace, *, cancel: bool = False) ->
             raise error from None
         if not cancelled:
             notice(f"the run had finished, and is kept: {way}")
-        elif isinstance(error, acp.OpenApiException):
-            raise Cancelled(error) from error
         else:
-            notice(f"run {run.run_id} was cancelled")
             vars(error)["cancelled"] = run.run_id
+            if not isinstance(error, acp.OpenApiException):
+                notice(f"run {run.run_id} was cancelled")
         raise
 
 

@@ -23,13 +23,13 @@ from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError
 from acp_client_v0_1.handles._known import utc
-from acp_client_v0_1.handles._match import differences, is_of
+from acp_client_v0_1.handles._match import asked_for, differences, is_of
 from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
-from acp_client_v0_1.models import Run, RunCreate, RunSearchRequest
+from acp_client_v0_1.models import Run, RunCreate
 
 # How many runs one page of a search has: the most that the contract allows.
 _PAGE = 1000
@@ -48,6 +48,9 @@ class Create:
       not find a run, and ``posts`` allows another post, the create is posted again. If the first
       post is still under way at that time, both posts may make a run.
 
+    ``new`` says that no other create has the client token. If it is not new, the runs that are
+    found may be of an earlier call, and must have been created with the same input and config.
+
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.
 
@@ -62,8 +65,8 @@ class Create:
     # The runs that the last search found, or None. Some of them may be of other agents.
     _seen: list[Run] | None = None
 
-    def __init__(self, creation: RunCreate, wait: Wait, *, posts: int = 1) -> None:
-        self._creation, self._wait, self._posts = creation, wait, posts
+    def __init__(self, creation: RunCreate, wait: Wait, posts: int = 1, new: bool = True) -> None:
+        self._creation, self._wait, self._posts, self._new = creation, wait, posts, new
 
     def run(self) -> list[Run]:
         """Create one run. Return the runs with its client token, oldest first."""
@@ -87,11 +90,12 @@ class Create:
         # search is enough.
         maybe_limited = self._posts > 0 and failure_of(error).limits
         try:
-            return self.search(timing().young if maybe_limited else timing().search)
+            found = self.search(timing().young if maybe_limited else timing().search)
         except RunStartAmbiguous as ambiguous:
             if self._posts == 0 or not ambiguous.searched or self._wait.stopped:
                 raise
             return Pause(0.0)
+        return found if self._new else asked_for(found, self._creation)
 
     def search(self, longest: float | None = None) -> list[Run]:
         """Search until there is a run. Return the runs with the client token, oldest first.
@@ -260,10 +264,9 @@ def find_by_token(
     for number in range(_PAGES):
         if wait is not None and number:
             wait.take_turn()
-        request = RunSearchRequest(**conditions, offset=offset)
         seconds = None if limit == math.inf else max(0.001, ends - timing().now())
         try:
-            page = runs.search_runs(request, _request_timeout=seconds)
+            page = runs.search_runs({**conditions, "offset": offset}, _request_timeout=seconds)
         except ApiException as error:
             failure = failure_of(error)
             passes = failure.retry_after or failure.kind in ("denied", "limited")

@@ -34,7 +34,7 @@ from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
-from acp_client_v0_1.models import Agent, Run, RunCreate
+from acp_client_v0_1.models import Agent, RunCreate
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -511,19 +511,14 @@ class AgentHandle(NoSettings):
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config)
-        create = Create(creation, wait)
+        create = Create(creation, wait, new=new)
         # Runs of other agents with the client token are left out.
         found = asked_for(create.find(), creation) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
-
-            def post() -> list[Run]:
-                made = create.run()
-                # A run that was found may be of an earlier call, if the client token is not new.
-                return made if new or not create.unclear else asked_for(made, creation)
-
-            make = partial(create_core, creation, self.runs, wait.contact, self._agent.latest, post)
+            about = self._agent.latest
+            make = partial(create_core, creation, self.runs, wait.contact, about, create.run)
             core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         return core, not found and (new or not create.unclear)

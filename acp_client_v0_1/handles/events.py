@@ -358,11 +358,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """
         if self._closing.is_set() or self._apply_status(self._core.read(self._wait)):
             return
-        if stream_ended:
-            self._note_end()
         if not stream_ended:
             self._begin_polling()
-        elif self._endings > timing().refusals:
+            return
+        self._note_end()
+        if self._endings > timing().refusals:
             self._begin_polling(f"it has ended {self._endings} times without an event")
         else:
             # A server may end each stream after one event. So there is a pause before the next
@@ -377,8 +377,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         beside.caller = BESIDE
         try:
             run = core.read(beside)
-        except TimeoutError:
-            return
         except ApiException as error:
             # Only a `RunGone` and a failure of the kind "denied" are raised. After a "denied", the
             # stream stays open for the next `next()`.
