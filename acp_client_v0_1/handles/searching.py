@@ -70,16 +70,12 @@ class _Kind(NamedTuple):
     most_pages: int = 10_000
 
 
-_RUNS = _Kind(
-    models.RunSearchRequest,
-    "run_id",
-    {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"},
-)
-_NAMES = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
-_AGENTS = _Kind(models.AgentSearchRequest, "agent_id", _NAMES, most_pages=1_000)
-_THREADS = _Kind(
-    models.ThreadSearchRequest, "thread_id", {"agent_id": "agent_id", "metadata": "metadata"}
-)
+_OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"}
+_OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
+_OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
+_RUNS = _Kind(models.RunSearchRequest, "run_id", _OF_RUN)
+_AGENTS = _Kind(models.AgentSearchRequest, "agent_id", _OF_AGENT, most_pages=1_000)
+_THREADS = _Kind(models.ThreadSearchRequest, "thread_id", _OF_THREAD)
 
 _log = package_logger(__name__)
 
