@@ -101,8 +101,7 @@ class RunDriver:
     def _new_polls(self, task: Task) -> Polls:
         """Start the timeout for a task's next output, and return the polls for this output."""
         core = self.core(task)
-        wait = core.wait(self.plan.timeout, self.stop)
-        task.polls = Polls(core, wait)
+        task.polls = Polls(core, core.wait(self.plan.timeout, self.stop))
         return task.polls
 
     # Starting

@@ -59,11 +59,9 @@ class Workers:
         self._calls: list[_Calls] = []
         # The tasks that were submitted and not taken, by index.
         self.in_flight: dict[int, Task] = {}
-        self._worker_count, self._most_workers = 0, concurrency
-        self._parked: ParkedRuns | None = None
-        if concurrency > _MOST_WORKERS:
-            self._most_workers = _CROWD_WORKERS
-            self._parked = ParkedRuns(self._driver, self._tasks.put)
+        is_crowd = concurrency > _MOST_WORKERS
+        self._worker_count, self._most_workers = 0, _CROWD_WORKERS if is_crowd else concurrency
+        self._parked = ParkedRuns(self._driver, self._tasks.put) if is_crowd else None
 
     # In the caller's thread
 

@@ -30,7 +30,7 @@ _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0
 # `AgentHandle.start` and `AgentHandle.map` have arguments with the names of these options, and with
 # the names of the `RunOptions`.
-_PASSED = "check client_token concurrency input journal ordered retry_failed reuse"
+_PASSED = "check client_token concurrency input journal ordered progress retry_failed reuse"
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -213,7 +213,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 timeout=options.timeout,
                 on_interrupt=answerer(options),
                 on_stop="cancel" if options.cancel_on_exit else "leave",
-                progress=options.progress or None,
                 **_passed(options),
             )
         )

@@ -139,11 +139,11 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
 class Interrupts(Iterator[PendingInterrupt]):
     """An iterator over the questions of a run, from `RunHandle.interrupts`."""
 
+    _last: PendingInterrupt | None = None
+    _over = False
+
     def __init__(self, core: RunCore, timeout: float | None) -> None:
-        self._core = core
-        self._timeout = timeout
-        self._last: PendingInterrupt | None = None
-        self._over = False
+        self._core, self._timeout = core, timeout
 
     def __iter__(self) -> Iterator[PendingInterrupt]:
         if self._over:
