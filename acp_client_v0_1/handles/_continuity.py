@@ -31,9 +31,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
+
+from acp_client_v0_1.handles.errors import GapKind
 
 # How many of the first events are remembered, and how many of the last.
 _FIRST = 16
@@ -45,8 +47,6 @@ _KEPT_TEXT = 4096
 _MOST_DIGITS = 18
 # An id of more characters is replaced by its hash, so that the memory of an event is bounded.
 _LONGEST_ID = 256
-
-GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
 
 class Gap(NamedTuple):

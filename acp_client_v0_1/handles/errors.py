@@ -30,13 +30,12 @@ to do next, the message of the error says what. All errors can be pickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.handles._continuity import GapKind
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
 
 __all__ = [
@@ -58,6 +57,8 @@ __all__ = [
     "StreamGap",
     "TokenError",
 ]
+
+GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
 # The message of a `RunStartAmbiguous` has at most this many characters of its ``why``.
 LONGEST_WHY = 124
