@@ -328,17 +328,11 @@ def _arrived(
     the first read, return False after the first answer, and raise the last error of ``lost`` after
     the second one.
     """
-    clock = timing()
-    # When the run was first read.
-    since: float | None = None
-
-    def next_pause(run: Run) -> float | None:
-        nonlocal since
-        since = clock.now() if since is None else since
-        over = clock.now() - since >= clock.unchanged
-        return None if over or _has_moved_on(run, question) else clock.probe
-
-    arrived = _has_moved_on(core.read(wait, next_pause), question)
+    clock, run = timing(), core.read(wait)
+    since = clock.now()
+    while not (arrived := _has_moved_on(run, question)) and clock.now() - since < clock.unchanged:
+        wait.pause(clock.probe)
+        run = core.read(wait)
     if not arrived and len(lost) > 1:
         raise lost[-1]
     return arrived

@@ -131,17 +131,11 @@ class RunCore(KnownRun):
             return True
         return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
 
-    def read(self, wait: Wait, next_pause: Callable[[Run], float | None] | None = None) -> Run:
-        """Read the run and return it.
+    def read(self, wait: Wait) -> Run:
+        """Read the run and return it."""
 
-        If ``next_pause(run)`` returns a number, read the run again after that many seconds. This
-        repeats until ``next_pause(run)`` returns None.
-        """
-
-        def send(limit: float) -> Run | Pause:
-            run = self.note(wait.contact.runs.get_run(self.run_id, _request_timeout=limit))
-            seconds = None if next_pause is None else next_pause(run)
-            return run if seconds is None else Pause(seconds)
+        def send(limit: float) -> Run:
+            return self.note(wait.contact.runs.get_run(self.run_id, _request_timeout=limit))
 
         return wait.perform("look", send, self)
 

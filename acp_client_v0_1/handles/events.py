@@ -413,20 +413,14 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if callable(through):
             waited = through()
         else:
-
-            def next_pause(run: Run) -> float | None:
-                nonlocal waited
-                if run.status != RunStatus.INTERRUPTED:
-                    return None
-                waited = True
-                return timing().human
-
             # A human may take any time to answer, so the wait for the answer has no timeout.
             wait = core.wait(stop=self._closing)
             # The run and its output may disagree about the interrupt. Without a pause, this would
             # be a hot loop.
             wait.sleep(timing().probe)
-            core.read(wait, next_pause)
+            while core.read(wait).status == RunStatus.INTERRUPTED:
+                waited = True
+                wait.pause(timing().human)
         # If the run is interrupted again without a new event or change, and nobody was waited for,
         # they disagree. Then the timeout continues.
         changed = None if core.run is None else core.run.updated_at
