@@ -118,12 +118,7 @@ class RunCore(KnownRun):
     def refresh(self, timeout: float | None = None) -> Run:
         """Read the run once. The client's own retries apply, and by default its own timeouts."""
         wait = self.wait(timeout, caller=BESIDE, what="was not read")
-
-        def send(limit: float) -> Run:
-            seconds = None if limit == math.inf else limit
-            return self.note(self.runs.get_run(self.run_id, _request_timeout=seconds))
-
-        return self.named(wait.perform, "look", send, self, longest=math.inf)
+        return self.named(self.read, wait, self.runs, math.inf)
 
     def done(self) -> bool:
         """Return whether the run has ended. If its result has come, nothing is sent."""
@@ -131,13 +126,15 @@ class RunCore(KnownRun):
             return True
         return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
 
-    def read(self, wait: Wait) -> Run:
-        """Read the run and return it."""
+    def read(self, wait: Wait, runs: RunsApi | None = None, longest: float | None = None) -> Run:
+        """Read the run and return it, in at most ``longest`` seconds, by default 10."""
+        runs = runs or wait.contact.runs
 
         def send(limit: float) -> Run:
-            return self.note(wait.contact.runs.get_run(self.run_id, _request_timeout=limit))
+            seconds = None if limit == math.inf else limit
+            return self.note(runs.get_run(self.run_id, _request_timeout=seconds))
 
-        return wait.perform("look", send, self)
+        return wait.perform("look", send, self, longest=longest)
 
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None] = no_probe

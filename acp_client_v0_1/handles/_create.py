@@ -14,7 +14,6 @@ a create again, the first request may still be on its way. Then there may be two
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from acp_client_v0_1._errors import AMBIGUOUS
@@ -113,12 +112,12 @@ class Create:
         seconds = math.inf if wait.caller.shared else longest
         self._part = wait.part(seconds)
         self._part.late = lambda _: self._ambiguous()
-        self._delay, self._seen = clock.search_backoff[0], None
+        self._delay, self._seen, self._failed_alone = clock.search_backoff[0], None, False
         # A create may have failed because the server does not have the agent. This is checked once.
         self._checked = failure is None
         try:
             if client_token_of(self._creation):
-                return self._search(self._send)
+                return self._part.perform("search", self._send, probe=self._probe)
             self._server_works()
             raise self._ambiguous()
         except RunStartAmbiguous as error:
@@ -137,12 +136,8 @@ class Create:
 
         Some of them may be of other agents.
         """
-        self._part = self._wait
-        return self._search(self._find)
-
-    def _search(self, send: Callable[[float], list[Run] | Pause]) -> list[Run]:
-        self._failed_alone = False
-        return self._part.perform("search", send, probe=self._probe)
+        self._part, self._failed_alone = self._wait, False
+        return self._part.perform("search", self._find, probe=self._probe)
 
     def _find(self, limit: float) -> list[Run]:
         token, agent_id, part = client_token_of(self._creation), self._creation.agent_id, self._part
