@@ -254,7 +254,6 @@ class RunDriver:
         """
         polls, pause = task.polls or self._new_polls(task), 0.0
         wait = polls.wait
-        output: RunOutput | None = None
 
         def send(limit: float) -> RunOutput | None:
             nonlocal pause

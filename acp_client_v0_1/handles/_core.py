@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -149,9 +149,25 @@ class RunCore(KnownRun):
         def send(limit: float) -> RunOutput | None:
             # The window is 0, because some servers hold a request without a window for ever.
             output = runs.get_run_output(self.run_id, 0, _request_timeout=limit)
-            return self.checked_output(output, wait.obey)
+            return self.checked_output(output, wait)
 
         return wait.perform("output", send, self, probe=probe)
+
+    def checked_output(
+        self, output: RunOutput | Mapping[str, str] | None, wait: Wait
+    ) -> RunOutput | None:
+        """Return the output, or raise `ResponseValidationError` if it names another run.
+
+        None, and the headers of a 204, mean that there is no output yet. ``wait`` obeys them.
+        """
+        if isinstance(output, Mapping):
+            wait.obey(output)
+            return None
+        named = getattr(output and output.actual_instance, "run_id", "")
+        # This comparison is only for speed.
+        if named != self.run_id:
+            self.check_id(named, "output", output)
+        return output
 
     def output_after_refusal(self, error: ApiException, wait: Wait) -> RunOutput | None:
         """Find out why the server refused the output with a 404, 405 or 501.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import marshal
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -213,24 +213,6 @@ class KnownRun:
         # If the clock was set back, the difference is negative. Without abs() the run would count
         # as young until the clock catches up.
         return math.inf if self._born is None else abs(timing().calendar() - self._born)
-
-    def checked_output(
-        self,
-        output: RunOutput | Mapping[str, str] | None,
-        obey: Callable[[Mapping[str, str]], object],
-    ) -> RunOutput | None:
-        """Return the output, or raise `ResponseValidationError` if it names another run.
-
-        None, and the headers of a 204, mean that there is no output yet. ``obey`` gets the headers.
-        """
-        if isinstance(output, Mapping):
-            obey(output)
-            return None
-        named = getattr(output and output.actual_instance, "run_id", "")
-        # This comparison is only for speed.
-        if named != self.run_id:
-            self.check_id(named, "output", output)
-        return output
 
     def keep_streamed(self, result: RunResult | None) -> None:
         """Keep the last event of the stream of a run in status success, if it is a result."""

@@ -104,12 +104,9 @@ def differences(run: Run, asked: RunCreate) -> list[str]:
 
 
 def _other_values(run: Run, asked: RunCreate) -> list[str]:
-    other: list[str] = []
-    for name in ("input", "config"):
-        found = getattr(run.creation, name)
-        if found and not _has(found, getattr(asked, name)):
-            other.append(name)
-    return other
+    made = run.creation
+    values = {"input": (made.input, asked.input), "config": (made.config, asked.config)}
+    return [name for name, (found, wanted) in values.items() if found and not _has(found, wanted)]
 
 
 def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:

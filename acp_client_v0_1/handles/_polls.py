@@ -98,7 +98,7 @@ class Polls:
             if poll_ran(window, took) and failure_of(error).cut:
                 self._window.shorten(window, took, clock.now())
             raise
-        output = core.checked_output(output, wait.obey)
+        output = core.checked_output(output, wait)
         if output is not None or wait.caller.once:
             return output
         if not was_full(window, clock.now() - began):
