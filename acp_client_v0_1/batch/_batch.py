@@ -36,7 +36,7 @@ from typing import Any, Literal, NoReturn
 
 from typing_extensions import Self, Unpack
 
-from acp_client_v0_1._arguments import check_arguments, imported
+from acp_client_v0_1._arguments import check_arguments, imported, wrong_type
 from acp_client_v0_1._text import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Journal
@@ -416,7 +416,6 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
-    kind = type(inputs).__name__
     # pandas' to_dict() gives a dict for each column, from the number of a row to its value.
     columns = members_of(inputs).values()
     by_column = any(isinstance(column, Mapping) and 0 in column for column in columns)
@@ -425,7 +424,7 @@ def _check_inputs(inputs: object) -> None:
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         hint = "; pass [input] for one" if isinstance(inputs, Mapping) else ""
-        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}{hint}")
+        raise wrong_type("inputs", f"an iterable of dicts{hint}", inputs)
 
 
 def _check_pickles(**functions: object) -> None:

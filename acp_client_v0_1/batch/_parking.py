@@ -86,10 +86,9 @@ class ParkedRuns:
 
         After a mistake, searches are not believed about the run of this task for some seconds.
         """
-        if hit:
-            self._hits += 1
-        else:
-            self._mistakes += 1
+        self._hits += hit
+        self._mistakes += not hit
+        if not hit:
             task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:

@@ -165,11 +165,10 @@ class Continuity:
         this result counted as new each time, the pauses between our connections would not grow.
         """
         result = hash(text)
-        again = self.no_result_yet and result == self._result
+        is_new = not self.no_result_yet or result != self._result
         self.last_id, self._result, self.no_result_yet = event_id, result, False
-        if not again:
-            self.delivered += 1
-        return not again
+        self.delivered += is_new
+        return is_new
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge an update while `judging`, as `take` does."""

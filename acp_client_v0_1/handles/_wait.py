@@ -221,13 +221,12 @@ class Wait:
         If ``late`` makes the error, its cause is the last failure, or else the error that holds the
         call.
         """
-        late: BaseException | None
         cause = self.error or (self.turns.asked_by() if self.held else None)
+        why = f"out of time after {self.elapsed:.1f} s"
+        late: BaseException = cause or ApiTimeoutError(reason=why)
         if self.late is not None:
             late = self.late(self)
             late.__cause__ = cause
-        else:
-            late = cause or ApiTimeoutError(reason=f"out of time after {self.elapsed:.1f} s")
         if isinstance(late, ApiException):
             late.whose = "run"
         return late

@@ -494,9 +494,8 @@ class AgentHandle(NoSettings):
 
     def _wait(self, seconds: float | None) -> Wait:
         """Return a `Wait` for a call. 0 seconds mean no limit."""
-        if self._contact is None:
-            self._contact = Contact.of(self.runs)
-        return Wait(self._contact, seconds or None)
+        self._contact = contact = self._contact or Contact.of(self.runs)
+        return Wait(contact, seconds or None)
 
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
