@@ -50,9 +50,8 @@ class RunCore(KnownRun):
         The other runs are newer and have the same client token. Their ids become the `duplicates`
         of the core.
         """
-        run = made[0]
-        core = cls(runs, received_id("run_id", run), contact)
-        core.note(run)
+        core = cls(runs, received_id("run_id", made[0]), contact)
+        core.note(made[0])
         core.duplicates = tuple([run.run_id for run in made[1:]])
         return core
 

@@ -28,7 +28,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
-from acp_client_v0_1.models import Run, RunCreate
+from acp_client_v0_1.models import Run, RunCreate, RunSearchRequest
 
 # How many runs one page of a search has: the most that the contract allows.
 _PAGE = 1000
@@ -259,9 +259,10 @@ def find_by_token(
     for number in range(_PAGES):
         if wait is not None and number:
             wait.take_turn()
+        request = RunSearchRequest(**conditions, offset=offset)
         seconds = None if limit == math.inf else max(0.001, ends - timing().now())
         try:
-            page = runs.search_runs({**conditions, "offset": offset}, _request_timeout=seconds)
+            page = runs.search_runs(request, _request_timeout=seconds)
         except ApiException as error:
             failure = failure_of(error)
             passes = failure.retry_after or failure.kind in ("denied", "limited")

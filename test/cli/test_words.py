@@ -733,7 +733,7 @@ def test_each_option_reaches_its_call(
                 "on_interrupt": None, **of_runs,
             },
         ),
-        ("batch echo in", {"on_stop": "leave", "progress": None, "total": None, "concurrency": 8}),
+        ("batch echo in", {"on_stop": "leave", "progress": False, "total": None, "concurrency": 8}),
         (
             f"start echo {{}} --thread t --client-token c --reuse --stream custom {shared}",
             {
