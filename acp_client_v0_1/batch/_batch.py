@@ -36,7 +36,7 @@ from typing import Any, Literal, NoReturn
 
 from typing_extensions import Self, Unpack
 
-from acp_client_v0_1._arguments import check_arguments, imported, wrong_type
+from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._text import warn_caller
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Journal
@@ -309,8 +309,9 @@ class Batch:
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
         item = self._ready[task.index] = task.item()
-        self._done += item.ok
-        self._failed += not item.ok
+        failed = isinstance(item.outcome, Exception)
+        self._failed += failed
+        self._done += not failed
         self._duplicates += task.duplicates
 
     # Progress
@@ -416,6 +417,7 @@ class _Resources:
 
 
 def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
     # pandas' to_dict() gives a dict for each column, from the number of a row to its value.
     columns = members_of(inputs).values()
     by_column = any(isinstance(column, Mapping) and 0 in column for column in columns)
@@ -424,7 +426,7 @@ def _check_inputs(inputs: object) -> None:
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         hint = "; pass [input] for one" if isinstance(inputs, Mapping) else ""
-        raise wrong_type("inputs", f"an iterable of dicts{hint}", inputs)
+        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}{hint}")
 
 
 def _check_pickles(**functions: object) -> None:

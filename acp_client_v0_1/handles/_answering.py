@@ -319,9 +319,7 @@ def _has_moved_on(run: Run, question: PendingInterrupt) -> bool:
     return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
-def _arrived(
-    core: RunCore, question: PendingInterrupt, wait: Wait, lost: list[ApiException]
-) -> bool:
+def _arrived(core: RunCore, asked: PendingInterrupt, wait: Wait, lost: list[ApiException]) -> bool:
     """Find out whether an answer arrived although its response was lost.
 
     Read the run until it has moved on, and return True. If it has not moved on five seconds after
@@ -330,7 +328,7 @@ def _arrived(
     """
     clock, run = timing(), core.read(wait)
     since = clock.now()
-    while not (arrived := _has_moved_on(run, question)) and clock.now() - since < clock.unchanged:
+    while not (arrived := _has_moved_on(run, asked)) and clock.now() - since < clock.unchanged:
         wait.pause(clock.probe)
         run = core.read(wait)
     if not arrived and len(lost) > 1:

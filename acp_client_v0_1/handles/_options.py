@@ -73,11 +73,11 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
             field = f'; the input is one dict: {{"{name:.20}": …}}' if lacks_input else ""
             raise unexpected(caller, name, field)
         check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
-    return {
-        name: dict_of(name, value) if name in _FREE else value
-        for name, value in {**others, **options}.items()
-        if value is not None
-    }
+    given: dict[str, Any] = {}
+    for name, value in {**others, **options}.items():
+        if value is not None:
+            given[name] = dict_of(name, value) if name in _FREE else value
+    return given
 
 
 def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
