@@ -62,7 +62,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, server_of
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault
 
 NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"

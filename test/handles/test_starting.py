@@ -38,7 +38,7 @@ from acp_client_v0_1 import (
     ServiceException,
 )
 from acp_client_v0_1.handles._token import RunToken, decode_token
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 SLOW = "55555555-5555-4555-8555-555555555555"

@@ -21,7 +21,7 @@ def written(content: bytes, version: str = "1") -> str:
     return f"acprun{version}.{text}.{zlib.crc32(content):08x}"
 
 
-def test_the_form_is_as_documented() -> None:
+def test_the_form_is_as_documented():
     text = RunToken("http://h", "r").encode()
     assert text == written(b'{"server":"http://h","run":"r"}')
 
@@ -31,7 +31,7 @@ EVENT_IDS = st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"))
 
 
 @given(st.builds(RunToken, st.text(min_size=1), RUN_IDS, *[st.text()] * 3, EVENT_IDS))
-def test_what_is_written_can_be_read(token: RunToken) -> None:
+def test_what_is_written_can_be_read(token):
     assert decode_token(token.encode()) == token
     assert decode_token(f" {token.encode()}\n") == token
 
@@ -44,7 +44,7 @@ def test_unknown_fields_are_ignored_and_an_event_id_may_be_long():
     assert decode_token(known.encode()) == known
 
 
-def test_a_token_that_was_cut_short_or_changed() -> None:
+def test_a_token_that_was_cut_short_or_changed():
     text = TOKEN.encode()
     damaged = [text[:length] for length in (10, 50, -9, -1)]
     for place in range(8, len(text)):

@@ -1,7 +1,5 @@
 """An attempt is an HTTP client span; its trace headers go to the configured origin only."""
 
-from __future__ import annotations
-
 import atexit
 import json
 import logging
