@@ -1,7 +1,5 @@
 """A local server that wants a key, a folder of the test's own, and the command in this process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

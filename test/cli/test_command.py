@@ -3,8 +3,6 @@
 Each command runs against a local server, whose agents go each way that a run can go.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import json
@@ -18,7 +16,6 @@ from typing import Any, BinaryIO, cast
 import pytest
 from support.commands import (
     KEY,
-    Inside,
     Output,
     acp,
     begun,
@@ -54,17 +51,7 @@ ECHO = {"message": "Hello"}
 # Agents and runs
 
 
-def test_an_agent_is_described_by_name_and_by_id(server: LocalServer, inside: Inside) -> None:
-    by_name = data(inside(server, "describe", "counter"))
-    agent_id = next(a["agent_id"] for a in data(inside(server, "agents", "--name", "counter")))
-    assert by_name["specs"]["capabilities"]["streaming"] == {"result": True, "custom": True}
-    assert data(inside(server, "describe", agent_id)) == by_name
-    assert inside(server, "describe", "counter", "--format", "id").stdout == f"{agent_id}\n"
-
-
-def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(
-    server: LocalServer, tmp_path: Path
-) -> None:
+def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(server, tmp_path):
     (tmp_path / "input.json").write_text(json.dumps(ECHO), "utf-8")
     script = "acp run echo @input.json && acp agents > /dev/null && acp run echo - && cat"
     done = in_shell(server, script, json.dumps(ECHO), cwd=tmp_path)
@@ -73,9 +60,7 @@ def test_input_from_a_file_and_from_stdin_which_is_left_alone_without_a_dash(
     assert done.returncode == 2 and "cannot read stdin: Bad file descriptor\n" in done.stderr
 
 
-def test_start_prints_a_token_that_another_process_waits_with(
-    server: LocalServer, inside: Inside, folder: Path
-) -> None:
+def test_start_prints_a_token_that_another_process_waits_with(server, inside, folder):
     token = acp(server, "start", "slow", '{"seconds": 0.5}').stdout.strip()
     assert token.startswith("acprun1.")
     assert data(inside(server, "wait", token)) == {"slept": 0.5}
@@ -103,8 +88,8 @@ def test_start_prints_a_token_that_another_process_waits_with(
     ],
 )
 def test_what_stderr_cannot_take_changes_neither_output_nor_status(
-    server: LocalServer, stderr: str, arguments: str, status: int, words: str
-) -> None:
+    server, stderr, arguments, status, words
+):
     if "full" in stderr and not Path("/dev/full").exists():
         pytest.skip("needs a device that is always full")
     reader, unread = os.pipe()
@@ -116,7 +101,7 @@ def test_what_stderr_cannot_take_changes_neither_output_nor_status(
     assert all(map(json.loads, done.stdout.splitlines()))
 
 
-def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_path: Path) -> None:
+def test_no_file_takes_the_number_of_a_closed_stderr(server, tmp_path):
     words = shlex.quote('echo spoilt >&2; echo "{\\"approved\\": true}"')
     files = "--results out --journal journal"
     script = f"acp batch approval - {files} --answer-command {words} 2>&-"
@@ -128,7 +113,7 @@ def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_pa
 # Streaming
 
 
-def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) -> None:
+def test_stream_prints_events_as_they_come(server, inside):
     token = started(server, "counter", {"count": 3, "interval": 0}, streaming="custom")
     done = inside(server, "stream", token)
     events = lines(done)
@@ -144,7 +129,7 @@ def test_stream_prints_events_as_they_come(server: LocalServer, inside: Inside) 
     assert event.to_dict() == {"id": "4", "result": {}, "gap": {"kind": "lost", "missing": 2}}
 
 
-def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
+def test_a_reader_that_goes_away_is_quiet(server):
     token = started(server, "counter", {"count": 200, "interval": 0.1}, streaming="custom")
     done = in_shell(server, f"acp stream {token} | head -n 1; echo ${{PIPESTATUS[0]}}")
     first, status = done.stdout.splitlines()
@@ -152,7 +137,7 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     assert (status, done.stderr) == ("141", "")
     reader, unread = os.pipe()
     os.close(reader)
-    each = "for words in --help --version 'completion bash'; do acp $words; echo $? >&2; done"
+    each = "for words in --help --version 'completion bash'; do new_acp $words; echo $? >&2; done"
     done = in_shell("", f"unset PYTHONUNBUFFERED; {each}", stdout=unread)
     os.close(unread)
     assert done.stderr == "141\n" * 3
@@ -161,7 +146,7 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
 FOR_LONG = ('{"count": 100, "interval": 0.3}', "--stream", "custom")
 
 
-def test_ctrl_c_says_where_to_continue(server: LocalServer, inside: Inside) -> None:
+def test_ctrl_c_says_where_to_continue(server, inside):
     process = begun(server, "run", "counter", *FOR_LONG, "--format", "jsonl")
     assert json.loads(first_line(process))
     done = ended(process)
@@ -172,7 +157,7 @@ def test_ctrl_c_says_where_to_continue(server: LocalServer, inside: Inside) -> N
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_cancels_if_asked_to(server: LocalServer, inside: Inside, name: str) -> None:
+def test_a_signal_cancels_if_asked_to(server, inside, name):
     marks = ("--metadata", '{"test": "cancelled"}')
     shape = ("--cancel-on-exit", "--format", "jsonl", *marks)
     process = begun(server, "run", "counter", *FOR_LONG, *shape)
@@ -197,9 +182,7 @@ atexit.register(again)
 @pytest.mark.parametrize(
     ("name", "again"), [("SIGTERM", 0), ("SIGINT", 0), ("SIGHUP", 0), ("SIGTERM", 1)]
 )
-def test_the_status_is_of_the_first_signal_even_while_source_text_runs(
-    tmp_path: Path, name: str, again: int
-) -> None:
+def test_the_status_is_of_the_first_signal_even_while_source_text_runs(tmp_path, name, again):
     """A dataclass is made by exec, for whose KeyboardInterrupt Python ends by SIGINT at exit."""
     text = f"import os, signal, time; os.kill(os.getpid(), signal.{name}); time.sleep(60)"
     (tmp_path / "shtab.py").write_text(f"{AGAIN * again}exec({text!r})\n", "utf-8")
@@ -213,7 +196,7 @@ def test_the_status_is_of_the_first_signal_even_while_source_text_runs(
 # Searching
 
 
-def test_search_pages_through_all_that_match(server: LocalServer, inside: Inside) -> None:
+def test_search_pages_through_all_that_match(server, inside):
     marked = ("--metadata", '{"test": "search"}')
     for _ in range(3):
         started(server, "echo", {}, metadata={"test": "search"})
@@ -225,7 +208,7 @@ def test_search_pages_through_all_that_match(server: LocalServer, inside: Inside
 # Batches
 
 
-def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: Path) -> None:
+def test_a_batch_prints_an_outcome_for_each_line(server, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"n": 1}\n\n{"n": 2}\n', "utf-8")
     named = ("in.jsonl", "--ordered", "--journal", "journal")
     done = acp(server, "batch", "echo", *named, cwd=tmp_path)
@@ -242,10 +225,10 @@ def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: 
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["result"] == {"n": 3}
 
 
-def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_part_of_a_record(server, tmp_path):
     inputs = "".join(json.dumps({"n": n, "text": "x" * 600}) + "\n" for n in range(3))
     # A write beyond the limit is short, and the next one fails. So would one of coverage.py.
-    script = "unset ${!COVERAGE_*}; ulimit -f 1; acp batch echo - --results out.jsonl"
+    script = "unset ${!COVERAGE_*}; ulimit -f 1; new_acp batch echo - --results out.jsonl"
     done = in_shell(server, script, inputs, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "acp-client: cannot use out.jsonl: File too large\n"
@@ -260,7 +243,7 @@ def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: P
         (">/dev/full", "cannot use <stdout>: No space left on device"),
     ],
 )
-def test_a_stdout_that_takes_nothing_is_named(server: LocalServer, stdout: str, words: str) -> None:
+def test_a_stdout_that_takes_nothing_is_named(server, stdout, words):
     if stdout == ">/dev/full" and not Path("/dev/full").exists():
         pytest.skip("needs a device that is always full")
     before = len(server.runs)
@@ -273,19 +256,12 @@ def test_a_stdout_that_takes_nothing_is_named(server: LocalServer, stdout: str, 
     assert said == [f"the run was started: acp-client wait {run['run_id']}" for run in made]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_file_that_cannot_be_cut_is_named_with_its_cause(server: LocalServer) -> None:
-    done = acp(server, "batch", "echo", "-", "--results", "/dev/full", stdin='{"n": 0}\n')
-    assert done.returncode == 1
-    assert done.stderr == "acp-client: cannot use /dev/full: No space left on device\n"
-
-
 class Terminal(io.BytesIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_json_is_indented_on_a_terminal() -> None:
+def test_json_is_indented_on_a_terminal():
     for form, file, written in (
         ("json", Terminal(), b'{\n  "a": [\n    "\xc3\xa4"\n  ]\n}\n'),
         ("json", io.BytesIO(), b'{"a":["\xc3\xa4"]}\n'),
@@ -293,13 +269,6 @@ def test_json_is_indented_on_a_terminal() -> None:
     ):
         Output(form, file).one({"a": ["\u00e4"]})
         assert file.getvalue() == written, (form, file)
-
-
-def shown(form: str, value: object, file: io.BytesIO | None = None) -> str:
-    """What a file, by default a terminal, gets of a value."""
-    file = Terminal() if file is None else file
-    Output(form, file).one(value)
-    return file.getvalue().decode()
 
 
 class Full(io.FileIO):
@@ -310,7 +279,7 @@ class Full(io.FileIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_costs_another_process_no_record(tmp_path: Path) -> None:
+def test_a_full_disk_costs_another_process_no_record(tmp_path):
     path = tmp_path / "out.jsonl"
     with Full(path, "ab") as ours:
         out = Output("jsonl", cast(BinaryIO, ours))
@@ -323,37 +292,25 @@ def test_a_full_disk_costs_another_process_no_record(tmp_path: Path) -> None:
 # Usage
 
 
-def test_help_and_version(server: LocalServer, inside: Inside) -> None:
-    help_ = inside(server, "--help").stdout
-    assert "\nexit status:\n  0 success               1 the server refused" in help_
-    assert "\n  a run that exists:\n    wait " in help_ and help_.count(":\n    ") == 6
-    assert inside(server, "--version").stdout.startswith("acp-client ")
-
-
-def test_completion(inside: Inside) -> None:
+def test_completion(inside):
     for shell in ("bash", "zsh", "fish"):
-        script = inside("", "completion", shell).stdout
-        assert "acp-client" in script and "--cancel-on-exit" in script.replace(
-            "-l cancel", "--cancel"
-        )
+        assert "cancel-on-exit" in inside("", "completion", shell).stdout
 
 
-def test_completion_without_shtab(server: LocalServer, tmp_path: Path) -> None:
+def test_completion_without_shtab(server, tmp_path):
     (tmp_path / "shtab.py").write_text("raise ImportError('not here')", "utf-8")
     done = acp(server, "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 2 and "acp-client-v0-1[cli]" in done.stderr
 
 
-def test_serve_runs_a_server(tmp_path: Path) -> None:
+def test_serve_runs_a_server(tmp_path):
     process = begun("", "serve", "--port", "0")
     assert first_line(process).split()[-1].startswith("http://127.0.0.1:")
     assert ended(process).returncode == 0
 
 
 @pytest.mark.parametrize("word", ["--debug", "true", " 1", "ON", "false", "0", ""])
-def test_debug_shows_requests_and_tracebacks_without_credentials(
-    server: LocalServer, word: str
-) -> None:
+def test_debug_shows_requests_and_tracebacks_without_credentials(server, word):
     before, option = (["--debug"], "") if word == "--debug" else ([], word)
     command, shown = ["-m", "acp_client_v0_1", "show", "nothing", *before], word not in "false0"
     done = run_in_fork(command, env={**environment(server.url), "ACP_DEBUG": option})
@@ -363,9 +320,7 @@ def test_debug_shows_requests_and_tracebacks_without_credentials(
     assert bool(logged) is shown and KEY not in done.stderr
 
 
-def test_a_sound_server_ends_with_0_and_text_or_json_with_its_version(
-    server: LocalServer, inside: Inside
-) -> None:
+def test_a_sound_server_ends_with_0_and_text_or_json_with_its_version(server, inside):
     before, done = server.runs, inside(server, "doctor")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{server.url}: all works\n\n1. The way there\n  works ")
@@ -376,7 +331,7 @@ def test_a_sound_server_ends_with_0_and_text_or_json_with_its_version(
     assert server.runs == before
 
 
-def test_runs_are_announced_and_what_differs_ends_with_11(inside: Inside) -> None:
+def test_runs_are_announced_and_what_differs_ends_with_11(inside):
     with LocalServer(quirks=Quirks(pending_output="404")) as server:
         settings = json.dumps({"seconds": 1})
         done = inside(server, "doctor", "--agent", "slow", "--input", settings)
@@ -386,9 +341,7 @@ def test_runs_are_announced_and_what_differs_ends_with_11(inside: Inside) -> Non
         assert server.runs == ()
 
 
-def test_each_option_reaches_the_examination(
-    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_option_reaches_the_examination(server, inside, monkeypatch):
     given: list[object] = []
 
     def examine(client: object, *options: object) -> None:
@@ -401,7 +354,7 @@ def test_each_option_reaches_the_examination(
     assert given == ["a", {"n": 1}, True, {"k": 2}]
 
 
-def test_a_server_that_cannot_be_used_ends_with_1(inside: Inside) -> None:
+def test_a_server_that_cannot_be_used_ends_with_1(inside):
     page = b"<html><title>\x1b]0;owned\x07 Sign in</title></html>"
     with SocketServer(response(page, content_type="text/html\x1b[2J")) as server:
         done = inside(server, "doctor")

@@ -3,8 +3,6 @@
 The servers here send ids and texts that no honest server would.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -12,16 +10,14 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from support.commands import SECONDS, Inside, Output, acp, begun, in_shell
+from support.commands import SECONDS, Output, acp, begun, in_shell
 from support.serving import a_run, run_json
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import ApiClient, Configuration, RunHandle, StreamGap
-from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
     "--answer-command=touch executed",
@@ -54,7 +50,7 @@ def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
     return SocketServer(handler=serve_each(respond))
 
 
-def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> None:
+def test_an_id_that_a_command_could_misread_is_not_printed(inside):
     with server_of(["r1", *HOSTILE, "r2"]) as server:
         done = inside(server, "search", "--format", "id")
         assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
@@ -64,7 +60,7 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
 
 
 @pytest.mark.slow
-def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
+def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path):
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2-acprun1.x"]
     with server_of([]) as server:
@@ -78,11 +74,12 @@ def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
-@pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
-def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
-    inside: Inside, folder: Path, run_id: str, asked: str
-) -> None:
+@pytest.mark.parametrize(
+    ("asked", "run_id"),
+    [("RunInterrupted", "a b")]
+    + [("RunWaitTimeout", each) for each in ("r1", "x;touch${IFS}executed", "--ask", "@x", "'")],
+)
+def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(inside, folder, run_id, asked):
     """A shell finds nothing in it but the run, at the host that was given."""
 
     def respond(request: Request) -> bytes:
@@ -109,9 +106,7 @@ def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
     assert list(folder.iterdir()) == []
 
 
-def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(inside, monkeypatch):
     def events(run: RunHandle, **_: object) -> None:
         lost = {"kind": "lost", "missing": 3, "last_event_id": "5;touch x"}
         raise StreamGap(run_id=run.run_id, token=run.token(), **lost)  # type: ignore[arg-type]
@@ -122,7 +117,7 @@ def test_an_event_id_that_a_shell_could_misread_is_not_in_the_next_command(
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_escapes_are_escaped_without_a_terminal_too(inside: Inside, form: str) -> None:
+def test_escapes_are_escaped_without_a_terminal_too(inside, form):
     text = "\x1b[31mred\x7f\x9b1m\u202e\u2066 Stra\u00dfe \U0001f468\u200d\U0001f467"
     with server_of([], json.dumps({"text": text})) as server:
         shown = inside(server, "wait", "r1", "--format", form).stdout
@@ -131,7 +126,7 @@ def test_escapes_are_escaped_without_a_terminal_too(inside: Inside, form: str) -
     assert "\U0001f468\u200d\U0001f467" in shown  # the joiner of an emoji stays
 
 
-def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -> None:
+def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside):
     for number in ("1e999", "-1e999", "NaN"):
         with server_of([], f'{{"n":{number}}}') as server:
             done = inside(server, "wait", "r1")
@@ -140,18 +135,22 @@ def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])
-def test_a_signal_waits_until_a_record_is_written(
-    server: LocalServer, folder: Path, number: signal.Signals, results: list[str], unbuffered: str
-) -> None:
+@pytest.mark.parametrize(
+    ("number", "unbuffered", "results"),
+    [
+        (signal.SIGINT, "", []),
+        (signal.SIGTERM, "1", []),
+        (signal.SIGINT, "1", ["--results", "/dev/stdout"]),
+        (signal.SIGTERM, "", ["--results", "/dev/stdout"]),
+    ],
+)
+def test_a_signal_waits_until_a_record_is_written(server, folder, number, results, unbuffered):
     # Larger than the buffer of a pipe, so the command waits inside a record for its reader.
     inputs = "".join(json.dumps({"n": n, "text": "x" * 300_000}) + "\n" for n in range(3))
     (folder / "in.jsonl").write_text(inputs, "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONUNBUFFERED", unbuffered)
-        process = begun(server, "batch", "echo", "in.jsonl", *results)
+        process = begun(server, "batch", "echo", "in.jsonl", *results, new=True)
     assert process.stdout is not None
     first = os.read(process.stdout.fileno(), 1).decode()
     process.send_signal(number)
@@ -166,7 +165,7 @@ def test_a_signal_waits_until_a_record_is_written(
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_command_whose_output_nobody_reads(server: LocalServer) -> None:
+def test_a_signal_ends_a_command_whose_output_nobody_reads(server):
     process = begun(server, "run", "echo", "-", stdin=json.dumps({"text": "x" * 300_000}))
     assert process.stdout is not None
     os.read(process.stdout.fileno(), 1)
@@ -175,7 +174,7 @@ def test_a_signal_ends_a_command_whose_output_nobody_reads(server: LocalServer) 
     assert process.communicate()[1].startswith("acp-client: ")
 
 
-def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
+def test_an_array_is_closed_only_if_it_is_whole(inside):
     def first_page(request: Request) -> bytes:
         if json.loads(request.body).get("offset", 0):
             return response(b'"away"', 503)

@@ -1,6 +1,4 @@
-"""Threads, histories, tables, statuses for cron, and what completes an agent's name."""
-
-from __future__ import annotations
+"""Threads, histories, tables, terminals, and statuses for cron."""
 
 import io
 import json
@@ -11,7 +9,6 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +16,6 @@ from support.batches import wait_for
 from support.commands import (
     KEY,
     SECONDS,
-    Inside,
     Output,
     acp,
     count_of,
@@ -47,9 +43,7 @@ def client(server: LocalServer) -> Iterator[ApiClient]:
 # Threads and histories
 
 
-def test_threads_are_listed_and_a_history_has_outcomes_of_each_kind(
-    client: ApiClient, inside: Inside
-) -> None:
+def test_threads_are_listed_and_a_history_has_outcomes_of_each_kind(client, inside):
     host = client.configuration.host
     for name, inputs, wanted in (
         ("echo", [{"n": 1}, {"n": 2}], {"status": "success", "result": {"n": 2}}),
@@ -75,7 +69,7 @@ def test_threads_are_listed_and_a_history_has_outcomes_of_each_kind(
 # Statuses for cron
 
 
-def test_a_quick_command_sends_one_request(inside: Inside) -> None:
+def test_a_quick_command_sends_one_request(inside):
     with SocketServer(response(b"[]")) as server:
         assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
         (sent,) = server.requests
@@ -85,9 +79,7 @@ def test_a_quick_command_sends_one_request(inside: Inside) -> None:
         assert len(server.requests) == 1
 
 
-def test_a_quick_request_has_a_limit_of_its_own(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quick_request_has_a_limit_of_its_own(inside, monkeypatch):
     given, seconds = list[float](), iter((7.0, 7.0123456))
 
     def search(api: AgentsApi, wanted: object, *, _request_timeout: float) -> list[Any]:
@@ -100,7 +92,7 @@ def test_a_quick_request_has_a_limit_of_its_own(
     assert given == [10]
 
 
-def test_10_is_for_what_may_pass(inside: Inside) -> None:
+def test_10_is_for_what_may_pass(inside):
     """Also if a proxy says so, and not for what is no response of a server at all."""
     for status, wanted in ((407, 1), (501, 1), (429, 10), (502, 10)):
         with HttpProxy(refuse=response(b"", status)) as proxy:
@@ -115,7 +107,7 @@ def test_10_is_for_what_may_pass(inside: Inside) -> None:
 
 
 @pytest.mark.slow
-def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
+def test_the_search_for_the_agent_takes_of_the_timeout(inside):
     with LocalServer(api_key={"x-api-key": KEY}) as server:
         server.faults.add(Fault(path="/agents/search", delay=2))
         assert inside(server, "run", "echo", "{}", "--timeout", "20").returncode == 0
@@ -124,9 +116,7 @@ def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
 
 
 @pytest.mark.parametrize("command", [["run", "echo", "{}"], ["batch", "echo", "in"]])
-def test_a_server_that_hangs_takes_no_more_than_the_timeout(
-    inside: Inside, command: list[str], folder: Path
-) -> None:
+def test_a_server_that_hangs_takes_no_more_than_the_timeout(inside, command, folder):
     (folder / "in").write_text("{}\n", "utf-8")
     with SocketServer([STALL]) as server:
         began = time.monotonic()
@@ -135,7 +125,7 @@ def test_a_server_that_hangs_takes_no_more_than_the_timeout(
     assert (done.returncode, done.stdout) == (10, "")
 
 
-def test_several_waits_share_the_timeout() -> None:
+def test_several_waits_share_the_timeout():
     left = seconds_left(Namespace(timeout=60.0))
     first, second = left(), left()
     assert first is not None and second is not None and 0 < second <= first <= 60
@@ -144,26 +134,10 @@ def test_several_waits_share_the_timeout() -> None:
     assert seconds_left(Namespace())() is None
 
 
-# Schemas
-
-
-def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
-    schema = data(inside(server, "describe", "counter", "--schema", "input"))
-    assert schema["properties"]["count"] == {"type": "integer"}
-    assert data(inside(server, "describe", "echo", "--schema", "thread_state"))["type"] == "object"
-    (interrupt,) = data(inside(server, "describe", "approval", "--schema", "interrupts"))
-    assert interrupt["interrupt_type"] == "approval"
-    done = inside(server, "describe", "counter", "--schema", "thread_state")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "acp-client: counter declares no thread_state\n"
-
-
 # Terminals
 
 
-def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(
-    server: LocalServer, tmp_path: Path
-) -> None:
+def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(server, tmp_path):
     inputs = tmp_path / "in"
     inputs.write_text('{"errcode": 4}\n' * 5, "utf-8")
     shown, status = on_terminal(server, "batch", "failing", str(inputs), "--progress")
@@ -174,9 +148,7 @@ def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(
 
 
 @pytest.mark.slow
-def test_a_bar_has_its_total_if_the_file_can_be_counted(
-    server: LocalServer, inside: Inside, tmp_path: Path
-) -> None:
+def test_a_bar_has_its_total_if_the_file_can_be_counted(server, inside, tmp_path):
     inputs = tmp_path / "in"
     content = '{"seconds": 0.3}\n\n' * 3
     inputs.write_text(content, "utf-8")
@@ -193,7 +165,7 @@ def test_a_bar_has_its_total_if_the_file_can_be_counted(
 
 
 @pytest.mark.slow
-def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server: LocalServer) -> None:
+def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(server):
     run = ("run", "slow", '{"seconds": 3.2}', "--format", "jsonl")
     shown, status = on_terminal(server, *run, columns=40)
     assert status == 0 and re.search(
@@ -212,9 +184,7 @@ def writers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.endswith("(show)")]
 
 
-def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(monkeypatch):
     run: Any = Namespace(status=None, run_id="r1")
 
     def begins(stderr: io.StringIO, **options: Any) -> bool:
@@ -245,7 +215,7 @@ def test_only_one_run_that_is_not_quick_shows_on_a_terminal_that_it_waits(
 
 
 @pytest.mark.slow
-def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: LocalServer) -> None:
+def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server):
     asked = ("run", "approval", "{}", "--ask", "--format", "jsonl")
     typed = '{"approved": true}\n'
     shown, status = on_terminal(server, *asked, stdin=typed.encode())
@@ -260,8 +230,8 @@ class Keyboard(io.TextIOWrapper):
 
 
 def test_a_person_is_asked_until_the_answer_is_an_object_or_there_is_none(
-    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, inside, monkeypatch
+):
     run = ("run", "approval", '{"action": "\u00e4"}', "--ask")
     asked = 'approval: {"question": "May I \u00e4?", "action": "\u00e4"}\n'
     for typed, status, refused in (
@@ -277,7 +247,7 @@ def test_a_person_is_asked_until_the_answer_is_an_object_or_there_is_none(
     assert inside(server, *run).returncode == 4
 
 
-def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
+def test_an_agent_is_described_in_text(inside, server):
     shown = inside(server, "describe", "approval", "--format", "text").stdout
     assert shown.startswith("metadata:\n  ref:\n    name: approval\n    version: 1.0.0\n")
     assert "\n  interrupts:\n    1:\n      interrupt_type: approval\n" in shown
@@ -302,7 +272,7 @@ def columns_of(text: str) -> int:
 
 
 @pytest.mark.parametrize("columns", [40, 200])
-def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -> None:
+def test_tables_are_aligned_and_cut_to_the_width(inside, columns):
     hostile = described("b", "two\nlines \x1b[31m and a tab\t.")
     agents = [*BUILTIN_AGENTS, described(WIDE, "Name " * 60), hostile]
     with LocalServer(api_key={"x-api-key": KEY}, agents=agents) as server:
@@ -330,9 +300,7 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
 
 
-def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(server, monkeypatch):
     members = {"a": 1, "b": "x"}
     for columns, value, cell in (
         *(("5", "12345", "12345"), ("4", "12345", "123…")),
@@ -345,6 +313,3 @@ def test_a_row_is_one_line_and_cut_only_if_it_is_too_wide(
         assert file.getvalue().decode() == f"ID\n{cell}\n"
     shown, status = on_terminal(server, "agents", "--format", "text", columns=40)
     assert status == 0 and max(map(len, shown.splitlines())) == 40
-
-
-# Completion

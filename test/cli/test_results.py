@@ -1,7 +1,5 @@
 """The file of `batch --results`, after a batch that was stopped, killed or repeated."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -41,9 +39,7 @@ def batch(server: LocalServer, inside: Inside) -> Callable[..., int]:
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
-    server: LocalServer,
-) -> None:
+def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(server, batch):
     write("in", *({"n": n} for n in range(300)))
     command = [*COMMAND, "batch", "echo", "in", "--concurrency", "4", *BATCH]
     for kill in range(3):
@@ -55,22 +51,22 @@ def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
         process.wait(SECONDS)
         with open("out", "ab") as file:  # as if the kill had come during a write
             file.write(b'{"index":7,"key":"7","ru')
-    subprocess.run(command, env=environment(server.url), timeout=SECONDS, check=True)
+    assert batch("echo", *BATCH) == 0
     assert sorted(item["index"] for item in read()) == list(range(300))
     assert all(item["result"] == {"n": item["index"]} for item in read())
     before = Path("out").read_bytes()
-    subprocess.run(command, env=environment(server.url), timeout=SECONDS, check=True)
+    assert batch("echo", *BATCH) == 0
     assert Path("out").read_bytes() == before
 
 
-def test_without_a_journal_all_outcomes_are_appended_again(batch: Callable[..., int]) -> None:
+def test_without_a_journal_all_outcomes_are_appended_again(batch):
     write("in", {"n": 1})
     for _ in range(2):
         assert batch("echo", "--results", "out") == 0
     assert [item["result"]["n"] for item in read()] == [1, 1]
 
 
-def test_a_file_with_anything_but_results_is_refused_and_left_alone(inside: Inside) -> None:
+def test_a_file_with_anything_but_results_is_refused_and_left_alone(inside):
     write("in", {"n": 1})
     for content, *more in (
         ('{"x":1}',),
@@ -87,9 +83,7 @@ def test_a_file_with_anything_but_results_is_refused_and_left_alone(inside: Insi
 
 
 @pytest.mark.parametrize(("torn", "form"), [('{"ind', "jsonl"), ("r-1\nr-", "id")])
-def test_a_record_that_a_kill_has_torn_is_cut_off(
-    batch: Callable[..., int], torn: str, form: str
-) -> None:
+def test_a_record_that_a_kill_has_torn_is_cut_off(batch, torn, form):
     write("in", {"n": 1})
     Path("out").write_text(torn, "utf-8")
     assert batch("echo", *BATCH, "--format", form) == 0
@@ -98,9 +92,7 @@ def test_a_record_that_a_kill_has_torn_is_cut_off(
 
 
 @pytest.mark.slow
-def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
-    batch: Callable[..., int],
-) -> None:
+def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(batch):
     write("in", {"seconds": 4})
     for _ in range(2):
         assert batch(SLOW_AGENT_ID, *BATCH, "--timeout", "1") == 5
@@ -110,7 +102,7 @@ def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
     assert [item["status"] for item in read()] == ["pending", "success"]
 
 
-def test_a_failure_that_is_tried_again_is_another_outcome(batch: Callable[..., int]) -> None:
+def test_a_failure_that_is_tried_again_is_another_outcome(batch):
     write("in", {"errcode": 7})
     for more in ([], [], ["--retry-failed"], []):
         assert batch("failing", *BATCH, *more) == 5
@@ -118,7 +110,7 @@ def test_a_failure_that_is_tried_again_is_another_outcome(batch: Callable[..., i
     assert len({item["run_id"] for item in read()}) == 2
 
 
-def test_two_batches_may_share_a_file(batch: Callable[..., int]) -> None:
+def test_two_batches_may_share_a_file(batch):
     for name in ("a", "b"):
         write("in", {"name": name})
         assert batch("echo", "--journal", f"journal.{name}", "--results", "out") == 0
@@ -126,9 +118,7 @@ def test_two_batches_may_share_a_file(batch: Callable[..., int]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the inputs 0 and 1 have the same key")
-def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_them(
-    batch: Callable[..., int],
-) -> None:
+def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_them(batch):
     write("in", {"id": ',"status":1'}, {"id": ',"status":1'})
     for _ in range(2):
         assert batch("echo", *BATCH, "--key", "id") == 0
@@ -143,8 +133,8 @@ def test_inputs_with_the_same_key_have_an_outcome_each_and_nobody_else_may_read_
 @pytest.mark.parametrize("other", ["journal", "in"])
 @pytest.mark.parametrize("way", ["name", "symlink", "hard link", "relative"])
 def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sent(
-    inside: Inside, tmp_path: Path, other: str, way: str
-) -> None:
+    inside, tmp_path, other, way
+):
     write("in", {"n": 1})
     if other == "journal" and way != "name":
         Path(other).touch()
@@ -162,9 +152,7 @@ def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sen
     assert Path("in").read_text("utf-8") == '{"n": 1}\n'
 
 
-def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
-    server: LocalServer, batch: Callable[..., int]
-) -> None:
+def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(server, batch):
     write("in", {"seconds": 60})
     Path("out").write_text('{"index":0,"ke', "utf-8")
     with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
@@ -175,7 +163,7 @@ def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(
     assert Path("out").read_text("utf-8") == '{"index":0,"ke'
 
 
-def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
+def test_a_file_of_many_lines_is_read_in_little_memory():
     line = '{{"index":{0},"key":"{0}","run_id":"r{0}","status":"success","result":{{}}}}\n'
     Path("out").write_text("".join(map(line.format, range(20_000))), "utf-8")
     options = Namespace(results="out", journal="journal", format="jsonl")
@@ -192,7 +180,7 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
     assert len(Path("out").read_text("utf-8").splitlines()) == 20_001
 
 
-def test_a_question_with_a_status_is_no_final_outcome() -> None:
+def test_a_question_with_a_status_is_no_final_outcome():
     line = b'{"index":0,"status":"interrupted","interrupt":{"n":1,"status":"success","q":%d}}\n'
     Path("out").write_bytes(line % 1)
     options = Namespace(results="out", journal="journal", format="jsonl")

@@ -1,7 +1,5 @@
 """An agent that does what its input says, and what a batch of its runs leaves at a server."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,7 +1,5 @@
 """The command ``acp-client`` in an interpreter of its own, in a fork, or in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -35,9 +33,10 @@ from acp_client_v0_1.cli._output import outline as outline
 from acp_client_v0_1.cli._results import Results as Results
 from acp_client_v0_1.cli._runs import shown as waiting_line  # noqa: F401
 from acp_client_v0_1.testing import LocalServer
-from support.forks import run_in_fork
+from support.forks import forked, run_in_fork
 
-COMMAND = [sys.executable, "-m", "acp_client_v0_1"]
+MODULE = ["-m", "acp_client_v0_1"]
+COMMAND = [sys.executable, *MODULE]  # in an interpreter of its own
 KEY = "a-secret-key"
 SECONDS = 60  # for each process, on a machine that is busy
 
@@ -56,8 +55,9 @@ def acp(
     more: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, for a server or its URL."""
-    script = ["-m", "acp_client_v0_1", *arguments]
-    done = run_in_fork(script, env={**environment(server), **(more or {})}, stdin=stdin, cwd=cwd)
+    done = run_in_fork(
+        [*MODULE, *arguments], env={**environment(server), **(more or {})}, stdin=stdin, cwd=cwd
+    )
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
     return done
@@ -94,11 +94,16 @@ class Inside:
 
 
 def begun(
-    server: LocalServer | str, *arguments: str, stdin: str | None = None, cwd: Path | None = None
+    server: LocalServer | str,
+    *arguments: str,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    new: bool = False,
 ) -> subprocess.Popen[str]:
-    """Begin the command in an interpreter of its own, and give it all of its input."""
+    """Begin the command in a fork, or in a new interpreter, and give it all of its input."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(server), cwd=cwd, text=True,
+        [*(COMMAND if new else [*forked(), *MODULE]), *arguments],
+        env=environment(server), cwd=cwd, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -128,11 +133,12 @@ def ended(
 def in_shell(
     server: LocalServer | str, script: str, stdin: str | None = None, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script of bash, in which ``acp`` is the command."""
-    function = f'acp() {{ {shlex.join(COMMAND)} "$@"; }}\n'
+    """Run a script of bash: in it, `acp` is the command, and `new_acp` in a new interpreter."""
+    commands = {"acp": [*forked(), *MODULE], "new_acp": COMMAND}
+    functions = [f'{name}() {{ {shlex.join(words)} "$@"; }}\n' for name, words in commands.items()]
     return subprocess.run(
-        ["bash", "-c", function + script], env=environment(server), text=True, check=False,
-        timeout=SECONDS, input=stdin or "",
+        ["bash", "-c", "".join(functions) + script],
+        env=environment(server), text=True, check=False, timeout=SECONDS, input=stdin or "",
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
     )  # fmt: skip
 
@@ -152,7 +158,7 @@ def on_terminal(
     variables = {**environment(server), "TERM": "xterm"}
     for name in ("COLUMNS", "NO_COLOR"):
         variables.pop(name, None)
-    return shown_on_terminal([*COMMAND, *arguments], variables, stdin, columns)
+    return shown_on_terminal([*forked(), *MODULE, *arguments], variables, stdin, columns)
 
 
 def shown_on_terminal(

@@ -1,7 +1,5 @@
 """Responses as servers send them, where their content does not matter, and the events in them."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache

@@ -4,8 +4,6 @@ Written from the protocol, not from the declarations in the package, so that a m
 shows up as a difference.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

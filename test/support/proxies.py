@@ -4,8 +4,6 @@ Each records what it was asked for. They connect to loopback only, whatever name
 that tests can use names that nobody else resolves.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import ssl

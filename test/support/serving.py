@@ -1,7 +1,5 @@
 """A server of one test with a client of it, and what such a server says of the run "r"."""
 
-from __future__ import annotations
-
 import json
 import threading
 from types import SimpleNamespace

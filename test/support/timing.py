@@ -1,7 +1,5 @@
 """Short times for agents, runs and batches, by the one value that they all come from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
