@@ -1,7 +1,5 @@
 """Arguments: what is refused by name, before anything is sent, and how the others are written."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import date
@@ -155,14 +153,14 @@ def with_safe(characters: str, runs: RunsApi) -> RunsApi:
         (lambda runs: runs.create_run({"a" * 300: 1}), ApiValueError, f"run_create.{'a' * 188}…"),
     ],
 )
-def test_a_bad_argument_is_named_and_not_sent(call: Call, kind: type[Exception], name: str) -> None:
+def test_a_bad_argument_is_named_and_not_sent(call, kind, name):
     with serving(response(b"{}")) as (server, client), pytest.raises(kind) as caught:
         call(RunsApi(client))
     assert name in str(caught.value)
     assert server.requests == []
 
 
-def test_only_what_is_no_uuid_may_be_a_name_for_an_id() -> None:
+def test_only_what_is_no_uuid_may_be_a_name_for_an_id():
     for agent_id, hinted in (("echo", True), (f"{UUID(int=5)}x", True), (str(UUID(int=5)), False)):
         with (
             LocalServer() as server,
@@ -180,7 +178,7 @@ class Theirs(BaseModel):
     number: float = 1.5
 
 
-def test_content_is_sent_as_it_was_given() -> None:
+def test_content_is_sent_as_it_was_given():
     """Words that look like what JSON lacks, numbers of any size, explicit nulls, and values that
     have one JSON each: a UUID, a tuple and a model, as a date-time and an enum's member have.
     """
@@ -202,7 +200,7 @@ def test_content_is_sent_as_it_was_given() -> None:
     }
 
 
-def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch):
     """A model is built on first use, its validator first; pydantic 2.12 then cannot write it."""
     built: list[type] = []
 
@@ -237,9 +235,7 @@ def test_a_model_that_another_thread_builds_can_be_sent(monkeypatch: pytest.Monk
         (Enum("Own", {"A": "a b"}, type=str)["A"], "a b"),
     ],
 )
-def test_an_id_is_one_segment_of_a_path_and_a_number_is_a_value_of_a_query(
-    run_id: Any, sent: str
-) -> None:
+def test_an_id_is_one_segment_of_a_path_and_a_number_is_a_value_of_a_query(run_id, sent):
     with serving(response(b"", 204)) as (server, client):
         for block_timeout in (None, 7):
             assert RunsApi(client).get_run_output(run_id, block_timeout) is None

@@ -1,7 +1,5 @@
 """Settings: hosts, credentials, the environment, defaults, and how they are shown."""
 
-from __future__ import annotations
-
 import logging
 import re
 import threading

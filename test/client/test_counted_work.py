@@ -4,12 +4,9 @@ No JSON of Python's own, adapters and schemas that are built once and late, and 
 content. How fast that is, `make bench` measures.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -24,20 +21,12 @@ from support.socket_server import response
 from support.transport import serving
 
 import acp_client_v0_1
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    Run,
-    RunCreate,
-    RunHandle,
-    RunsApi,
-    RunSearchRequest,
-)
+import acp_client_v0_1 as acp
 
 PACKAGE = os.path.dirname(acp_client_v0_1.__file__)
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(UPDATE).encode()
 STREAM = response(EVENT * 3, content_type="text/event-stream")
-DEEP = RunCreate(agent_id="a", input={"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}})
+DEEP = acp.RunCreate(agent_id="a", input={"a": [{"b": [1, None, "x", 1.5, True, []]}], "c": {}})
 for _ in range(190):
     DEEP.input = {"a": DEEP.input}
 
@@ -50,18 +39,16 @@ def refuse(*arguments: object, **options: object) -> Any:
     raise AssertionError("what is slow was used")
 
 
-def test_no_json_of_pythons_own_is_used_and_no_adapter_is_built_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_json_of_pythons_own_is_used_and_no_adapter_is_built_twice(monkeypatch):
     with serving(*[*map(responding, (RUN, [RUN], RESULT, RUN)), STREAM] * 2) as (_, client):
         for name in ("loads", "dumps"):
             monkeypatch.setattr(json, name, refuse)
         monkeypatch.setattr(json.JSONDecoder, "decode", refuse)
         monkeypatch.setattr(json.JSONEncoder, "encode", refuse)
-        api = RunsApi(client)
+        api = acp.RunsApi(client)
         for _ in range(2):
-            assert api.create_run(RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
-            assert len(api.search_runs(RunSearchRequest())) == 1
+            assert api.create_run(acp.RunCreate(agent_id="a", input={"x": 1})).run_id == "r1"
+            assert len(api.search_runs(acp.RunSearchRequest())) == 1
             assert api.get_run_output("r") is not None
             assert api.get_run("r").run_id == "r1"
             with api.get_run_stream("r") as stream:
@@ -69,7 +56,7 @@ def test_no_json_of_pythons_own_is_used_and_no_adapter_is_built_twice(
             monkeypatch.setattr(TypeAdapter, "__init__", refuse)
 
 
-def test_no_schema_is_built_on_import_and_none_is_built_again() -> None:
+def test_no_schema_is_built_on_import_and_none_is_built_again():
     script = """
 import pydantic, acp_client_v0_1 as a
 models = [getattr(a, name) for name in a.models.__all__]
@@ -87,8 +74,8 @@ assert a.RunCreate.__pydantic_validator__ is first
     printed_by(script)
 
 
-def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
-    create = RunCreate(agent_id="a", input={"question": "why?"})
+def test_the_check_of_a_flat_input_ends_with_its_last_level():
+    create = acp.RunCreate(agent_id="a", input={"question": "why?"})
     with Moment(0, [os.path.join(PACKAGE, "_schema", "free_json.py")]) as moment:
         CREATE_RUN.bind((create,))
     assert 0 < moment.steps < 1_000  # all 197 levels would take over 3,000
@@ -97,17 +84,17 @@ def test_the_check_of_a_flat_input_ends_with_its_last_level() -> None:
 @pytest.mark.parametrize(
     ("call", "contents", "most"),
     [
-        (lambda client: RunsApi(client).get_run("r1"), (RUN,), 75),
+        (lambda client: acp.RunsApi(client).get_run("r1"), (RUN,), 75),
         # Content that is plain is walked by none of the checks that are slow.
-        (lambda client: RunsApi(client).create_run(DEEP), (RUN,), 85),
-        (lambda client: RunHandle("r1", client).result(), (RESULT,), 120),
-        (lambda client: AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 250),
+        (lambda client: acp.RunsApi(client).create_run(DEEP), (RUN,), 85),
+        (lambda client: acp.RunHandle("r1", client).result(), (RESULT,), 120),
+        (lambda client: acp.AgentHandle("a1", client).run({"a": 1}), (RUN, RESULT), 250),
     ],
     ids=["get_run", "a create", "a handle and its result", "an agent and its run"],
 )
 def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at_once(
-    call: Callable[[ApiClient], object], contents: tuple[object, ...], most: int
-) -> None:
+    call, contents, most
+):
     """A read that finds nothing, or a check made twice, would cost every user of the client."""
     calls, names = 0, set[str]()
 
@@ -130,10 +117,8 @@ def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at
     assert names & {"write", "sendall"} == {"write"}  # sendall() would poll the socket before
 
 
-def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Own(Run):
+def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(monkeypatch):
+    class Own(acp.Run):
         """Its schema is made here."""
 
     called: list[str] = []
@@ -147,15 +132,15 @@ def test_a_time_and_a_status_of_the_contract_are_read_by_pydantic_core_alone(
     assert Known.from_json('"a"') is Known.A and not called
 
 
-def test_an_operation_is_found_by_its_identity() -> None:
+def test_an_operation_is_found_by_its_identity():
     """The adapter of its response is looked up in each call; a hash of its fields takes longer."""
     assert type(CREATE_RUN).__hash__ is object.__hash__
 
 
-def test_encoding_makes_no_copy_of_the_content() -> None:
+def test_encoding_makes_no_copy_of_the_content():
     """No dictionaries in between, which would take several times as much, nor another text."""
     items = [{"number": number, "text": "some words"} for number in range(3000)]
-    creation = RunCreate(agent_id="a", input={"items": items})
+    creation = acp.RunCreate(agent_id="a", input={"items": items})
     content = CREATE_RUN.bind((creation,)).body
     assert content is not None
     with Memory() as memory:

@@ -5,10 +5,7 @@ are about what is stricter or missing there: where credentials go, what is refus
 errors.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -35,7 +32,7 @@ def a_client() -> ApiClient:
     return ApiClient(configuration, "x-team", "blue", cookie="c=1")
 
 
-def test_a_request_for_the_configured_host_has_everything() -> None:
+def test_a_request_for_the_configured_host_has_everything():
     method, url, headers, body, fields = a_client().param_serialize(
         "POST",
         "/a/{b}",
@@ -58,7 +55,7 @@ def test_a_request_for_the_configured_host_has_everything() -> None:
     }
 
 
-def test_another_host_gets_neither_credentials_nor_the_cookie() -> None:
+def test_another_host_gets_neither_credentials_nor_the_cookie():
     client = a_client()
     request = client.param_serialize("GET", "/x", _host="http://other:1")
     assert request[1] == "http://other:1/x"
@@ -71,7 +68,7 @@ def test_another_host_gets_neither_credentials_nor_the_cookie() -> None:
     assert request[1] == f"{HOST}/x" and "Authorization" in request[2]
 
 
-def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
+def test_the_auth_of_a_request_takes_the_place_of_the_configured_one():
     own = {"in": "header", "key": "x-key", "value": "v"}
     configured = {"Authorization": "Bearer t0k", "x-api-key": "k"}
     for auth, added in ((None, configured), (own, {"x-key": "v"}), ({}, configured)):
@@ -80,7 +77,7 @@ def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
         assert headers == {"Accept": "a", **added}
 
 
-def test_a_cookie_joins_the_others_and_a_parameter_the_query() -> None:
+def test_a_cookie_joins_the_others_and_a_parameter_the_query():
     default = {"Cookie": "e=3"}
     for own, more, first in (
         ({}, {}, "c=1"),
@@ -97,7 +94,7 @@ def test_a_cookie_joins_the_others_and_a_parameter_the_query() -> None:
     assert "Authorization" not in request[2]
 
 
-def test_what_cannot_be_sent_is_refused() -> None:
+def test_what_cannot_be_sent_is_refused():
     for run_id, error in ((None, ApiTypeError), ("", ApiValueError), ("a/../b", ApiValueError)):
         with pytest.raises(error, match="run_id"):
             a_client().param_serialize("GET", "/runs/{run_id}", {"run_id": run_id})
@@ -108,7 +105,7 @@ def test_what_cannot_be_sent_is_refused() -> None:
         a_client().param_serialize("POST", "/x", files={"f": b""})
 
 
-def test_a_list_has_the_collection_format_of_its_name() -> None:
+def test_a_list_has_the_collection_format_of_its_name():
     lists = {"c": [1, True], "s": ["a", "b"], "t": ["a", "b"], "p": ["a", "b"], "m": (1, 2)}
     formats = {"c": "csv", "s": "ssv", "t": "tsv", "p": "pipes", "m": "multi"}
     made = a_client().parameters_to_tuples({**lists, "none": [1], "flag": False}, formats)
@@ -120,7 +117,7 @@ def test_a_list_has_the_collection_format_of_its_name() -> None:
     assert query == "m=a%20b&m=%7B%22x%22%3A%201%7D&d=%7B%22y%22%3A%202%7D"
 
 
-def test_json_is_the_first_media_type_that_is_chosen() -> None:
+def test_json_is_the_first_media_type_that_is_chosen():
     client = a_client()
     for choose in (client.select_header_accept, client.select_header_content_type):
         assert choose(["text/plain", "application/JSON", "application/json"]) == "application/JSON"
@@ -128,7 +125,7 @@ def test_json_is_the_first_media_type_that_is_chosen() -> None:
         assert choose([]) is None
 
 
-def test_a_body_is_sent_as_its_kind_in_any_case_says() -> None:
+def test_a_body_is_sent_as_its_kind_in_any_case_says():
     with SocketServer(response(b"{}")) as server, ApiClient(Configuration(server.url)) as client:
 
         def sent(kind: str | None, *content: object) -> tuple[str | None, bytes]:
@@ -150,7 +147,7 @@ def test_a_body_is_sent_as_its_kind_in_any_case_says() -> None:
     assert len(server.requests) == 4
 
 
-def test_a_response_is_decoded_by_its_status() -> None:
+def test_a_response_is_decoded_by_its_status():
     responses = [
         response(b'"pending"'),
         response(b'"pending"', 201),
@@ -209,9 +206,7 @@ JSON, NO_JSON = "application/json", ResponseValidationError
         ("[]", "List[int]x", None, ApiValueError),
     ],
 )
-def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
-    text: str | bytes, name: Any, kind: str | None, value: object
-) -> None:
+def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(text, name, kind, value):
     if isinstance(value, type):
         with pytest.raises(value) as caught:
             a_client().deserialize(text, name, kind)
@@ -223,7 +218,7 @@ def test_content_is_decoded_by_its_media_type_and_the_name_of_its_type(
         assert a_client().deserialize(text, name, kind) == value
 
 
-def test_secrets_are_revealed_wherever_they_are() -> None:
+def test_secrets_are_revealed_wherever_they_are():
     value = {"a": [SecretStr("s"), 1], "b": (SecretStr("t"),)}
     assert a_client().sanitize_for_serialization(value) == {"a": ["s", 1], "b": ["t"]}
     assert a_client().sanitize_for_serialization(b"s") == b"s"

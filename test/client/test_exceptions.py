@@ -1,7 +1,5 @@
 """The error tree: its shape, its words, and that all of it pickles."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import pickle

@@ -3,8 +3,6 @@
 The server is a socket that sends exact bytes; the requests are compared as they arrived.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator
@@ -100,7 +98,7 @@ def serving_case(case: Case) -> Iterator[tuple[SocketServer, ApiClient]]:
 
 
 @EVERY
-def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> None:
+def test_an_operation_sends_its_request_and_returns_its_response(case):
     with serving_case(case) as (server, client):
         assert not client.rest_client.reached
         check_returned(case, method(client, case)(*case.arguments))
@@ -118,9 +116,7 @@ def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> 
 
 @EVERY
 @pytest.mark.parametrize("status", [200, 404, 500])
-def test_without_preload_content_returns_the_response_before_its_body_has_come(
-    case: Case, status: int
-) -> None:
+def test_without_preload_content_returns_the_response_before_its_body_has_come(case, status):
     sent, gate = response(case.content, status, content_type=case.content_type), Gate()
     script = [sent.removesuffix(case.content), gate, case.content]
     with serving(script, retries=False) as (server, client):
@@ -136,7 +132,7 @@ def test_without_preload_content_returns_the_response_before_its_body_has_come(
 
 @EVERY
 @pytest.mark.parametrize("variant", ["_with_http_info", "_without_preload_content"])
-def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: str) -> None:
+def test_a_variant_declares_the_parameters_of_its_method(case, variant):
     api = getattr(acp_client_v0_1, case.api)
     method, name = getattr(api, case.name), case.name + variant
     declared = getattr(api, name)
@@ -148,7 +144,7 @@ def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: st
     assert hints == expected
 
 
-def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_method() -> None:
+def test_a_variant_has_the_name_of_its_declaration_and_the_parameters_of_its_method():
     variant: Any = RunsApi.get_run_with_http_info
     assert variant.__name__ == "get_run_with_http_info"
     assert variant.__doc__ == "Do the same as `get_run`, returning status and headers as well."
@@ -169,7 +165,7 @@ BODIES = {
 
 @pytest.mark.parametrize("status", ERRORS)
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any]) -> None:
+def test_error_bodies_of_real_servers(status, body):
     content, content_type, data = body
     sent = response(content, status, "Reason", content_type=content_type, x_trace="abc")
     with serving(sent, retries=False) as (_, client), pytest.raises(ERRORS[status]) as caught:
@@ -184,7 +180,7 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
 
 
 @pytest.mark.parametrize("variant", ["", "_with_http_info"])
-def test_204_is_no_output_and_a_stream_without_events(variant: str) -> None:
+def test_204_is_no_output_and_a_stream_without_events(variant):
     with serving(b"HTTP/1.1 204 No Output Available\r\n\r\n", retries=False) as (_, client):
         received = method(client, CASE["get_run_output"], variant)("r-1")
         if variant:
@@ -210,7 +206,7 @@ WRONG = (
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.returned is not dict], ids=str)
-def test_a_response_that_does_not_fit_keeps_its_body(case: Case) -> None:
+def test_a_response_that_does_not_fit_keeps_its_body(case):
     streams = case.name == "get_run_stream"
     for content, content_type in WRONG:
         if streams and not content:  # a stream without events
@@ -226,7 +222,7 @@ def test_a_response_that_does_not_fit_keeps_its_body(case: Case) -> None:
         assert not client.rest_client.reached  # it may be another server
 
 
-def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest) -> None:
+def test_cases_are_the_operations_of_the_contract(request):
     contract = yaml.safe_load((request.config.rootpath / "openapi.yaml").read_text())
     methods = [each for path in contract["paths"].values() for each in path.items()]
     declared = {(operation["operationId"], method.upper()) for method, operation in methods}
@@ -234,7 +230,7 @@ def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest
 
 
 @EVERY
-def test_each_option_is_its_own_and_an_argument_that_is_missing_is_named(case: Case) -> None:
+def test_each_option_is_its_own_and_an_argument_that_is_missing_is_named(case):
     wrong = {"_request_timeout": "soon", "_request_auth": 5, "_content_type": 5, "_headers": 5}
     with serving_case(case) as (server, client):
         call = method(client, case, "_with_http_info")

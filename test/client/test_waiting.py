@@ -1,7 +1,5 @@
 """Waiting for an output: windows, pauses, cuts, failures, and the end."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -12,23 +10,15 @@ from support.examples import RESULT, RUN
 from support.socket_server import CLOSE, Gate, SocketServer, head, response, serve_each
 from support.transport import serving
 
-from acp_client_v0_1 import (
-    ApiClient,
-    Configuration,
-    RunsApi,
-    RunStatus,
-    RunWaitTimeout,
-    ServiceException,
-    wait_for_run_output,
-)
+import acp_client_v0_1 as acp
 
 OUTPUT = response(json.dumps(RESULT).encode())
 PENDING = head(204)
 
 
 def wait(server, retries=0, **arguments):
-    with ApiClient(Configuration(host=server.url, retries=retries)) as client:
-        return wait_for_run_output(RunsApi(client), "r1", **arguments)
+    with acp.ApiClient(acp.Configuration(host=server.url, retries=retries)) as client:
+        return acp.wait_for_run_output(acp.RunsApi(client), "r1", **arguments)
 
 
 class Held:
@@ -56,12 +46,12 @@ class Held:
         self.now += min(window, longest)
         if window >= longest:
             self.failed += 1
-            raise ServiceException(self.status)
+            raise acp.ServiceException(self.status)
 
     def wait(self, set_timing, **arguments) -> None:
         set_timing(now=self.monotonic, sleep=self.sleep)
-        with pytest.raises(RunWaitTimeout):
-            wait_for_run_output(self, "r1", timeout=self.end, **arguments)
+        with pytest.raises(acp.RunWaitTimeout):
+            acp.wait_for_run_output(self, "r1", timeout=self.end, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +74,7 @@ def test_a_single_cut_costs_few_requests(set_timing, cuts):
     assert server.windows[130:-6] == [30] * len(server.windows[130:-6])
 
 
-@pytest.mark.parametrize("longest", [1.5, 2.0, 7.0, 15.0, 20.0, 29.5, 30.0])
+@pytest.mark.parametrize("longest", [1.5, 7.0, 29.5, 30.0])
 def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(set_timing, longest):
     server = Held(hours=24, cuts={}, longest=longest)
     server.wait(set_timing, block_timeout=30)
@@ -104,8 +94,8 @@ def test_every_request_outlasts_its_window_whatever_the_clock_does(set_timing):
 
     set_timing(now=lambda: next(now), sleep=lambda seconds, stop: False)
     for timeout in (0.1, 1.05, 1.2, 2.5, 7, 30):
-        with pytest.raises(RunWaitTimeout):
-            wait_for_run_output(Pending(), "r1", timeout=timeout)
+        with pytest.raises(acp.RunWaitTimeout):
+            acp.wait_for_run_output(Pending(), "r1", timeout=timeout)
     assert limits
     assert all(limit > window >= 0 for window, limit in limits)
 
@@ -131,9 +121,9 @@ def test_a_server_that_has_no_output_of_pending_runs_is_asked_for_one_once(set_t
         return response(json.dumps({**RUN, "status": status}).encode())
 
     with serving(handler=serve_each(respond)) as (server, client):
-        assert wait_for_run_output(RunsApi(client), "r1", timeout=30).actual_instance
+        assert acp.wait_for_run_output(acp.RunsApi(client), "r1", timeout=30).actual_instance
         server.requests.clear()
-        assert wait_for_run_output(RunsApi(client), "r1", timeout=30).actual_instance
+        assert acp.wait_for_run_output(acp.RunsApi(client), "r1", timeout=30).actual_instance
     first, *others = [request.path.partition("?")[0] for request in server.requests]
     assert first == "/runs/r1" and others.count("/runs/r1/output") == 1
 
@@ -150,7 +140,7 @@ def test_progress_is_reported_while_requests_fail_and_its_error_ends_the_wait(fi
 
     with SocketServer(*first, [CLOSE]) as server, pytest.raises(LookupError) as caught:
         wait(server, timeout=10, on_pending=note)
-    assert seen == [RunStatus.PENDING] * 3
+    assert seen == [acp.RunStatus.PENDING] * 3
     assert caught.value.__context__ is None
     assert len(server.requests) == 3
 
@@ -159,7 +149,7 @@ def test_an_event_that_is_set_during_a_request_ends_the_wait_without_another():
     stop = threading.Event()
     with SocketServer([lambda connection: stop.set(), PENDING]) as server:
         for _ in range(2):
-            with pytest.raises(RunWaitTimeout, match="was stopped"):
+            with pytest.raises(acp.RunWaitTimeout, match="was stopped"):
                 wait(server, stop=stop, on_pending=lambda *_: None)
     assert len(server.requests) == 1
 
@@ -178,11 +168,11 @@ def test_the_time_of_a_long_poll_does_not_count_as_an_outage(set_timing):
 def test_the_margin_of_the_configuration_holds(margin, requests):
     """The server responds 0.8 s after the end of its window, and at once when it is asked again."""
     with serving([1.8, OUTPUT], OUTPUT, block_margin=margin, retries=0) as (server, client):
-        assert wait_for_run_output(RunsApi(client), "r1", timeout=9, block_timeout=1)
+        assert acp.wait_for_run_output(acp.RunsApi(client), "r1", timeout=9, block_timeout=1)
     assert [request.path.partition("=")[2] for request in server.requests] == ["1"] * requests
 
 
-def test_progress_is_reported_after_each_window_also_while_a_request_is_held() -> None:
+def test_progress_is_reported_after_each_window_also_while_a_request_is_held():
     gate, seen = Gate(), []
 
     def note(elapsed, status):
@@ -190,5 +180,5 @@ def test_progress_is_reported_after_each_window_also_while_a_request_is_held() -
         gate.open()
 
     with serving([gate, OUTPUT], block_margin=20, retries=0) as (server, client):
-        assert wait_for_run_output(RunsApi(client), "r1", block_timeout=1, on_pending=note)
-    assert (len(server.requests), seen[:1]) == (1, [RunStatus.PENDING])
+        assert acp.wait_for_run_output(acp.RunsApi(client), "r1", block_timeout=1, on_pending=note)
+    assert (len(server.requests), seen[:1]) == (1, [acp.RunStatus.PENDING])
