@@ -4,8 +4,6 @@ No `test_` in the name of this file: `make test` does not collect it, and `make 
 an environment of its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

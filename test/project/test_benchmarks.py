@@ -3,8 +3,6 @@
 How fast anything is, is no matter here: one round of each work shows that it runs.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import re
@@ -49,7 +47,7 @@ def work_with(*budgets: Any) -> Any:
     return Work("w", "title; by hand: so", "µs", 1e6, 3, nothing, budgets)
 
 
-def test_a_ratio_is_taken_round_by_round() -> None:
+def test_a_ratio_is_taken_round_by_round():
     from benchmarks.measure import OURS, Budget, Spread, over
 
     samples = {OURS: [1.0, 2.0, 9.0], "peer": [2.0, 4.0, 9.0]}
@@ -66,7 +64,7 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert absent.holds and absent.figure is None
 
 
-def test_what_is_told_of_the_figures() -> None:
+def test_what_is_told_of_the_figures():
     from benchmarks.measure import OURS, Budget, over
     from benchmarks.report import Machine, Outcome, as_json, as_markdown, as_text
 
@@ -82,7 +80,7 @@ def test_what_is_told_of_the_figures() -> None:
     assert told["samples"]["peer"] == [3.0, 3.0, 3.0] and told["budgets"][0]["kept"] is False
 
 
-def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_work_runs_without_any_peer(monkeypatch):
     from benchmarks import peers
     from benchmarks.measure import OURS
     from benchmarks.works import WORKS
@@ -104,7 +102,7 @@ def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(work.judge(samples)) == len(work.budgets)
 
 
-def test_the_page_holds_the_published_figures() -> None:
+def test_the_page_holds_the_published_figures():
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     published = json.loads((ROOT / "docs" / "benchmarks.json").read_text("utf-8"))
     told = [row for work in published["works"] for row in work["budgets"]]

@@ -4,8 +4,6 @@ Notation: ``name*`` is required; ``1..1000 = 10`` are bounds and a default; ``[X
 ``"x"`` is a constant; ``a | b`` are the values of an enum, or the models of a oneOf.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +120,7 @@ def schema_of(content: dict[str, Any], media_type: str = "application/json") -> 
     return kind(only[1]["schema"])
 
 
-def test_there_is_no_other_schema_model_or_operation() -> None:
+def test_there_is_no_other_schema_model_or_operation():
     schemas = CONTRACT["components"]["schemas"]
     assert schemas.keys() == {*NAMES, "ErrorResponse"}
     assert schemas["ErrorResponse"]["type"] == "string"
@@ -133,7 +131,7 @@ def test_there_is_no_other_schema_model_or_operation() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_schema_of_openapi_yaml_and_its_model(name: str) -> None:
+def test_a_schema_of_openapi_yaml_and_its_model(name):
     assert written(CONTRACT["components"]["schemas"][name]) == NAMES[name]
     schema = TypeAdapter(getattr(models, name)).json_schema()
     for key, value in schema.get("properties", {}).items():
@@ -144,7 +142,7 @@ def test_a_schema_of_openapi_yaml_and_its_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])
-def test_an_operation_of_openapi_yaml(row: list[str]) -> None:
+def test_an_operation_of_openapi_yaml(row):
     tag, name, method, path, body, returned, *statuses = row
     operation = CONTRACT["paths"][path][method.lower()]
     assert (operation["operationId"], operation["tags"]) == (name, [tag])
@@ -185,7 +183,7 @@ def test_an_operation_of_openapi_yaml(row: list[str]) -> None:
     assert f"api_instance.{name}(" in sample["source"]
 
 
-def test_version_security_and_callback() -> None:
+def test_version_security_and_callback():
     assert CONTRACT["openapi"].startswith("3.1.")
     assert CONTRACT["info"]["version"] == "0.1"
     assert "security" not in CONTRACT

@@ -28,18 +28,11 @@ from pathlib import Path
 
 import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
+from support.forks import run_in_fork
 from support.timing import SetTiming
 
 import acp_client_v0_1
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    Configuration,
-    JournalMismatch,
-    RunHandle,
-    __version__,
-    iter_runs,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -124,35 +117,37 @@ def where(block: CodeBlock) -> str:
 
 @pytest.mark.guides
 @pytest.mark.parametrize("blocks", PARTS.values(), ids=PARTS)
-def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> None:
+def test_the_blocks_run_as_printed(blocks, reader):
     for block in blocks:
         reader.follow(block)
 
 
 @pytest.mark.guides
-def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader: Reader) -> None:
+def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader):
     blocks = blocks_to_follow(ROOT / "docs" / "guides" / "batches.md")
     (block,) = (each for each in blocks if "cities.csv" in each.source)
-    with ApiClient(Configuration(host=reader.host)) as client:
-        reader.module.__dict__["echo"] = AgentHandle.find("echo", client)
+    with acp.ApiClient(acp.Configuration(host=reader.host)) as client:
+        reader.module.__dict__["echo"] = acp.AgentHandle.find("echo", client)
         reader.run(block)
         finished = Path("out.csv").read_text("utf-8")
         other = replace(block, source=block.source.replace("Utrecht", "Delft"))
-        with pytest.raises(JournalMismatch):
+        with pytest.raises(acp.JournalMismatch):
             reader.run(other)
     assert finished and Path("out.csv").read_text("utf-8") == finished
 
 
 @pytest.mark.guides
-def test_the_recipe_of_yesterdays_failed_runs_writes_their_reasons(reader: Reader) -> None:
+def test_the_recipe_of_yesterdays_failed_runs_writes_their_reasons(reader):
     blocks = blocks_to_follow(ROOT / "docs" / "guides" / "searching.md")
     (block,) = (each for each in blocks if "failed.csv" in each.source)
     assert len([line for line in block.source.splitlines() if line]) <= 8
     today = replace(block, source=block.source.replace("days=1", "days=0"))
-    with ApiClient(Configuration(host=reader.host)) as client:
-        run = AgentHandle.find("failing", client).start({"description": "no luck"})
+    with acp.ApiClient(acp.Configuration(host=reader.host)) as client:
+        run = acp.AgentHandle.find("failing", client).start({"description": "no luck"})
         run.output(10)
-        reader.module.__dict__.update(client=client, iter_runs=iter_runs, RunHandle=RunHandle)
+        reader.module.__dict__.update(
+            client=client, iter_runs=acp.iter_runs, RunHandle=acp.RunHandle
+        )
         for each, reasons in ((block, []), (today, ["no luck"])):
             reader.run(each)
             written = Path("failed.csv").read_text("utf-8").splitlines()
@@ -161,7 +156,7 @@ def test_the_recipe_of_yesterdays_failed_runs_writes_their_reasons(reader: Reade
 
 
 @pytest.mark.guides
-def test_the_examples_of_docstrings_print_what_they_say(reader: Reader) -> None:
+def test_the_examples_of_docstrings_print_what_they_say(reader):
     known = {name: getattr(acp_client_v0_1, name) for name in acp_client_v0_1.__all__}
     texts = {
         value.__qualname__: HOST.sub(reader.host, value.__doc__)
@@ -175,9 +170,9 @@ def test_the_examples_of_docstrings_print_what_they_say(reader: Reader) -> None:
     }
     assert len(texts) >= 10
     said = io.StringIO()
-    with ApiClient(Configuration(host=reader.host)) as client:
+    with acp.ApiClient(acp.Configuration(host=reader.host)) as client:
         for name in ("approval", "counter", "echo", "failing"):
-            known[name] = AgentHandle.find(name, client)
+            known[name] = acp.AgentHandle.find(name, client)
         marked = {"job": "nightly"}
         known["failing"].start({"description": "no luck"}, metadata=marked).output(10)
         for name, text in texts.items():
@@ -188,7 +183,7 @@ def test_the_examples_of_docstrings_print_what_they_say(reader: Reader) -> None:
 
 
 @pytest.mark.guides
-def test_the_fixture_for_the_environment_gives_each_test_its_own_server(tmp_path: Path) -> None:
+def test_the_fixture_for_the_environment_gives_each_test_its_own_server(tmp_path):
     blocks = blocks_to_follow(ROOT / "docs" / "guides" / "testing.md")
     (fixture,) = (block.source for block in blocks if "autouse=True" in block.source)
     (tmp_path / "test_script.py").write_text(
@@ -199,22 +194,19 @@ def test_the_fixture_for_the_environment_gives_each_test_its_own_server(tmp_path
         "    assert AgentHandle.find('echo').run({'n': number}, timeout=30) == {'n': number}\n",
         "utf-8",
     )
-    plugin = ("-p", "acp_client_v0_1.testing.pytest_plugin", "-p", "no:cacheprovider")
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", *plugin, "test_script.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    script = ["-m", "pytest", "-p", "acp_client_v0_1.testing.pytest_plugin", "test_script.py"]
+    outcome = run_in_fork(script, env=os.environ, cwd=tmp_path)
     assert "2 passed" in outcome.stdout, outcome.stdout
 
 
-def test_the_pages_have_one_address_of_the_local_server() -> None:
+def test_the_pages_have_one_address_of_the_local_server():
     # For tokens and journals, another name of the host is another server.
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*/*.md")):
         assert "localhost:8000" not in page.read_text("utf-8"), page
 
 
 @pytest.mark.guides
-def test_a_type_checker_accepts_the_blocks(tmp_path: Path) -> None:
+def test_a_type_checker_accepts_the_blocks(tmp_path):
     pages: dict[str, str] = {}
     for part, blocks in PARTS.items():
         name = re.sub(r"\W", "_", part)
@@ -247,7 +239,7 @@ def as_script(blocks: list[CodeBlock]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_the_readme_and_its_list_of_operations_lead_to_every_page_and_operation() -> None:
+def test_the_readme_and_its_list_of_operations_lead_to_every_page_and_operation():
     listed = ROOT / "docs" / "guides" / "operations.md"
     targets = {
         f"{(page.parent / path).resolve()}{hash_}{fragment}"
@@ -261,7 +253,7 @@ def test_the_readme_and_its_list_of_operations_lead_to_every_page_and_operation(
         assert operations and {f"{ROOT}/docs/{operation}" for operation in operations} <= targets
 
 
-def test_the_pages_show_code_and_the_scripts_about_runs_are_short() -> None:
+def test_the_pages_show_code_and_the_scripts_about_runs_are_short():
     shown = {block.page for page in RUNNABLE for block in blocks_to_follow(page)}
     assert {ROOT / "README.md", *(ROOT / "docs").glob("*Api.md")} <= shown
     for block in blocks_to_follow(ROOT / "docs" / "guides" / "runs.md"):
@@ -269,7 +261,7 @@ def test_the_pages_show_code_and_the_scripts_about_runs_are_short() -> None:
         assert block.language != "python" or len(lines) <= 6, where(block)
 
 
-def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
+def test_the_page_on_compatibility_names_what_the_package_admits():
     page = (ROOT / "docs" / "guides" / "compatibility.md").read_text("utf-8")
     declared = (ROOT / "pyproject.toml").read_text("utf-8").partition("\ndependencies = [")[2]
     rows = re.findall(r"^\| ([\w-]+) \| `(\S+)` \|$", page, re.MULTILINE)
@@ -277,10 +269,10 @@ def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
     assert wanted == re.findall(r'"(\S+)",', declared.partition("]")[0]) != []
     for text in (page, (ROOT / "README.md").read_text("utf-8")):
         pinned = re.findall(r"acp-client-v0-1\S*~=([\d.]+)", text)
-        assert set(pinned) == {".".join(__version__.split(".")[:2]) + ".0"}
+        assert set(pinned) == {".".join(acp.__version__.split(".")[:2]) + ".0"}
 
 
-def test_no_link_is_dead() -> None:
+def test_no_link_is_dead():
     assert [f"{page}: {to}" for page in LINKED for to in links(page) if is_dead(page, to)] == []
     # The README that openapi-generator writes has these.
     assert {"documentation-for-api-endpoints", "documentation-for-models"} <= anchors(LINKED[0])

@@ -1,7 +1,5 @@
 """The scripts in examples/ run as a reader would run them: copied out, alone, as processes."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -19,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.commands import shown_on_terminal
-from support.forks import run_in_fork
+from support.forks import forked, run_in_fork
 from support.transport import eventually
 
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
@@ -86,19 +84,18 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def environment(**added: str) -> dict[str, str]:
-    """A script finds the package of this checkout, installed or not."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **added}
+def path_of(script: str) -> str:
+    return str(Path(os.environ["EXAMPLES"], script[:-3], script))
 
 
 def command(script: str, *arguments: str) -> list[str]:
-    return [sys.executable, str(Path(os.environ["EXAMPLES"], script[:-3], script)), *arguments]
+    return [*forked(("-W", "error")), path_of(script), *arguments]
 
 
 def run(
     script: str, *arguments: str, stdin: str = "", **added: str
 ) -> subprocess.CompletedProcess[str]:
-    _, *words = command(script, *arguments)
+    words = [path_of(script), *arguments]
     return run_in_fork(words, env={**os.environ, **added}, stdin=stdin, options=("-W", "error"))
 
 
@@ -110,14 +107,10 @@ def printed_by(script: str, *arguments: str, stdin: str = "", **added: str) -> s
 
 
 @contextlib.contextmanager
-def started(script: str, *arguments: str, **added: str) -> Iterator[subprocess.Popen[str]]:
+def started(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A script that runs meanwhile; it is killed if the test fails before it has ended."""
     with subprocess.Popen(
-        command(script, *arguments),
-        env=environment(**added),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        command(script, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield process
@@ -156,30 +149,36 @@ def release(server: LocalServer) -> threading.Event:
 # All of them
 
 
-def test_each_explains_itself_and_needs_nothing_for_it(tmp_path: Path) -> None:
-    for missing in ("tqdm", "uvicorn", "starlette"):
-        (tmp_path / f"{missing}.py").write_text(f"raise ImportError('no {missing} here')\n")
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    with contextlib.ExitStack() as stack:
-        # All at once, since what takes time is to start Python.
-        asked = [stack.enter_context(started(name, "--help", PYTHONPATH=path)) for name in EXAMPLES]
-        printed = [process.communicate(timeout=60) for process in asked]
-    for script, process, (helped, complaints) in zip(EXAMPLES, asked, printed, strict=True):
-        assert (process.returncode, complaints) == (0, "")
+def test_each_explains_itself_and_needs_nothing_for_it():
+    code = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(("tqdm", "uvicorn", "starlette")))
+for path in sys.argv[1:]:
+    sys.argv = [path, "--help"]
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as end:
+        print(f"ended {end.code}")
+"""
+    paths = map(path_of, EXAMPLES)
+    printed = subprocess.check_output(
+        [sys.executable, "-W", "error", "-c", code, *paths], text=True
+    )
+    for script, helped in zip(EXAMPLES, printed.split("ended 0\n"), strict=False):
         assert helped.startswith(f"usage: {script}") and "ACP_HOST" in helped
         source = (ROOT / "examples" / script).read_text("utf-8")
         assert f" python examples/{script}" in source.split('"""')[1]
 
 
 @pytest.mark.parametrize("script", EXAMPLES)
-def test_each_takes_an_agent_by_its_id_without_a_search(script: str, server: LocalServer) -> None:
+def test_each_takes_an_agent_by_its_id_without_a_search(script, server):
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
     typed = '{"count": 1}\n' if script == "batch_runs.py" else "true\n\n"
     ended = run(script, *BY_ID[script], "--host", server.url, stdin=typed)
     assert ended.returncode == 0, ended.stderr
 
 
-def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
+def test_without_the_local_server_they_say_what_to_do(tmp_path):
     missing = "raise ModuleNotFoundError('no uvicorn here', name='uvicorn')\n"
     (tmp_path / "uvicorn.py").write_text(missing)
     ended = run("stream_to_terminal.py", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
@@ -199,14 +198,14 @@ def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
         (["batch_runs.py", str(ROOT / "README.md")], "", "failed: line 1 is not JSON: .*"),
     ],
 )
-def test_a_failure_is_one_line(words: list[str], host: str, said: str, server: LocalServer) -> None:
+def test_a_failure_is_one_line(words, host, said, server):
     typed = [each.format(port=server.port) for each in words]
     ended = run(*typed, ACP_RETRIES="0", **({"ACP_HOST": host} if host else {}))
     assert ended.returncode == 1
     assert re.fullmatch(f"{said}\n", ended.stderr), ended.stderr
 
 
-def test_a_run_of_the_local_server_is_not_said_to_continue(tmp_path: Path) -> None:
+def test_a_run_of_the_local_server_is_not_said_to_continue(tmp_path):
     waiting = ("wait_with_progress.py", "--input", '{"seconds": 60}', "--timeout", "0.2")
     for words in (waiting, ("answer_interrupts.py",)):
         ended = run(*words)
@@ -219,12 +218,12 @@ def test_a_run_of_the_local_server_is_not_said_to_continue(tmp_path: Path) -> No
 # quickstart.py
 
 
-def test_the_quickstart_does_the_main_job_on_a_server_of_its_own() -> None:
+def test_the_quickstart_does_the_main_job_on_a_server_of_its_own():
     printed = printed_by("quickstart.py")
     assert re.fullmatch(QUICKSTART, printed), printed
 
 
-def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> None:
+def test_it_deletes_no_run_but_its_own(server, runs):
     other = runs.create_run(RunCreate(agent_id=ECHO_AGENT_ID))
     ended = run("quickstart.py", "--count", "1")
     assert ended.returncode == 0 and ended.stdout.startswith(f"server: {server.url}\n")
@@ -238,7 +237,7 @@ HOSTILE = "\x1b[2J\x9b5n\u202etxt\r\nresult: \x7f Grüße \U0001f600"
 SHOWN = r"\u202etxt\r\nresult: \x7f Grüße \U0001f600".replace(r"\U0001f600", "\U0001f600")
 
 
-def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> None:
+def test_stream_prints_no_control_character_of_an_agent(server):
     def hostile(input: Any, config: Any, context: Any) -> Generator[Any, Any, dict[str, Any]]:
         yield {"text": HOSTILE}
         return {"text": HOSTILE, HOSTILE: 1}
@@ -249,7 +248,7 @@ def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> 
     assert SHOWN in printed
 
 
-def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> None:
+def test_stream_goes_on_after_a_connection_that_breaks(server):
     server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
     counting = '{"count": 4, "interval": 0.01}'
     printed = printed_by("stream_to_terminal.py", "--input", counting)
@@ -259,16 +258,16 @@ def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> N
     assert [request.headers.get("last-event-id") for request in streams] == [None, "2"]
 
 
-def test_stream_replaces_results_on_a_terminal() -> None:
+def test_stream_replaces_results_on_a_terminal():
     arguments = ("--mode", "result", "--input", '{"count": 2, "interval": 0.01}')
-    printed, status = shown_on_terminal(command("stream_to_terminal.py", *arguments), environment())
+    printed, status = shown_on_terminal(command("stream_to_terminal.py", *arguments), os.environ)
     assert status == 0
     first, second = '\r\x1b[2K{"count": 1, "of": 2}', '\r\x1b[2K{"count": 2, "of": 2}'
     assert printed.startswith(first + second)
     assert printed.endswith('\nresult: {"count": 2, "of": 2}\n')
 
 
-def test_stream_says_how_a_run_ended_that_has_no_result(server: LocalServer) -> None:
+def test_stream_says_how_a_run_ended_that_has_no_result(server):
     failed = run("stream_to_terminal.py", "--agent", "failing")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "this agent always fails" in failed.stderr
@@ -279,14 +278,14 @@ def test_stream_says_how_a_run_ended_that_has_no_result(server: LocalServer) -> 
 # wait_with_progress.py
 
 
-def test_wait_shows_the_time_that_passes() -> None:
+def test_wait_shows_the_time_that_passes():
     ended = run("wait_with_progress.py", "--input", '{"seconds": 2.5}', "--timeout", "20")
     assert (ended.returncode, ended.stdout) == (0, 'result: {"slept": 2.5}\n')
     assert "waiting 0 s |" in ended.stderr
     assert re.search(r"pending [12] s \|.+\| at most 20 s", ended.stderr)
 
 
-def test_wait_without_tqdm_only_says_what_to_install(server: LocalServer, tmp_path: Path) -> None:
+def test_wait_without_tqdm_only_says_what_to_install(server, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tqdm'] = None\n")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     ended = run("wait_with_progress.py", PYTHONPATH=path)
@@ -294,7 +293,7 @@ def test_wait_without_tqdm_only_says_what_to_install(server: LocalServer, tmp_pa
     assert server.requests == ()
 
 
-def test_wait_goes_on_later_by_the_token(server: LocalServer, release: threading.Event) -> None:
+def test_wait_goes_on_later_by_the_token(server, release):
     script = ("wait_with_progress.py", "--agent", "patient", "--input", '{"n": 1}')
     too_short = run(*script, "--timeout", "0.2")
     assert (too_short.returncode, too_short.stdout) == (1, "")
@@ -304,7 +303,7 @@ def test_wait_goes_on_later_by_the_token(server: LocalServer, release: threading
     assert (again.returncode, again.stdout) == (0, 'result: {"n": 1}\n')
 
 
-def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi) -> None:
+def test_ctrl_c_ends_the_wait_and_not_the_run(server, runs):
     script = ("wait_with_progress.py", "--input", '{"seconds": 60}')
     with started(*script) as process:
         # It asks only once the bar is drawn, and then it waits for the response.
@@ -319,7 +318,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi
 # answer_interrupts.py
 
 
-def test_answers_come_from_the_keyboard(server: LocalServer) -> None:
+def test_answers_come_from_the_keyboard(server):
     typed = "perhaps\nfalse\nnot on a Friday\n"
     printed = printed_by("answer_interrupts.py", stdin=typed)
     assert printed.startswith("question: May I deploy?\n  approved, boolean:   that is not")
@@ -329,7 +328,7 @@ def test_answers_come_from_the_keyboard(server: LocalServer) -> None:
     )
 
 
-def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
+def test_an_undescribed_question_takes_any_object(server):
     def curious(
         input: Any, config: Any, context: Any
     ) -> Generator[Interrupt, dict[str, Any], dict[str, Any]]:
@@ -346,7 +345,7 @@ def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
     assert printed.endswith('result: {"name": "Ada", "colour": "red"}\n')
 
 
-def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) -> None:
+def test_a_question_of_an_agent_cannot_change_the_terminal(server):
     def hostile(input: Any, config: Any, context: Any) -> Generator[Any, Any, dict[str, Any]]:
         answer = yield Interrupt("ask", {"question": HOSTILE})
         return {**answer, HOSTILE: HOSTILE}
@@ -361,7 +360,7 @@ def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) 
     assert printed.count(SHOWN) > 3
 
 
-def test_a_question_can_be_answered_later(server: LocalServer, runs: RunsApi) -> None:
+def test_a_question_can_be_answered_later(server, runs):
     silent = run("answer_interrupts.py")
     assert silent.returncode == 1 and "Traceback" not in silent.stderr
     assert [left.status.value for left in runs.search_runs({})] == ["interrupted"]
@@ -374,7 +373,7 @@ def test_a_question_can_be_answered_later(server: LocalServer, runs: RunsApi) ->
 # export_runs.py
 
 
-def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi) -> None:
+def test_export_writes_every_run_of_the_agent(server, runs):
     wanted = [
         runs.create_run(RunCreate(agent_id=ECHO_AGENT_ID, input={"text": f"Grüße\u2028{number}"}))
         for number in range(7)
@@ -390,7 +389,7 @@ def test_export_writes_every_run_of_the_agent(server: LocalServer, runs: RunsApi
 # batch_runs.py
 
 
-def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
+def test_batch_runs_many_inputs_at_a_time(tmp_path):
     inputs = tmp_path / "inputs.jsonl"
     inputs.write_text("".join(f'{{"count": 2, "interval": 0.2, "n": {n}}}\n' for n in range(20)))
     ended = run("batch_runs.py", str(inputs), "--concurrency", "20", "--progress")
@@ -400,7 +399,7 @@ def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
     assert all(line["result"] == {"count": 2, "of": 2} for line in lines)
 
 
-def test_batch_goes_on_after_failures(server: LocalServer) -> None:
+def test_batch_goes_on_after_failures(server):
     typed = '{"count": 1}\n\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
     ended = run("batch_runs.py", stdin=typed)
     assert (ended.returncode, ended.stderr) == (1, "inputs without a result: 1\n")
@@ -410,9 +409,7 @@ def test_batch_goes_on_after_failures(server: LocalServer) -> None:
     assert lines[3]["result"] == {"count": 2, "of": 2}
 
 
-def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
-    server: LocalServer, release: threading.Event, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(server, release, tmp_path):
     inputs, journal = tmp_path / "inputs.jsonl", tmp_path / "journal.jsonl"
     inputs.write_text("".join(f'{{"n": {n}}}\n' for n in range(5)))
     script = ("batch_runs.py", str(inputs), "--concurrency", "2", "--agent", "patient")
@@ -433,7 +430,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
 # receive_webhooks.py
 
 
-def test_a_webhook_arrives_and_all_else_is_refused(server: LocalServer, runs: RunsApi) -> None:
+def test_a_webhook_arrives_and_all_else_is_refused(server, runs):
     with started("receive_webhooks.py", "--agent", "approval") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -444,7 +441,7 @@ def test_a_webhook_arrives_and_all_else_is_refused(server: LocalServer, runs: Ru
     assert runs.get_run(run_id).creation.webhook == webhook
 
 
-def test_a_receiver_takes_runs_only(server: LocalServer) -> None:
+def test_a_receiver_takes_runs_only(server):
     script = ("receive_webhooks.py", "--input", '{"seconds": 60}')
     with started(*script) as process:
         assert process.stdout is not None

@@ -5,8 +5,6 @@ run small scripts. What is not run (the names that type checkers see, and cycles
 no harm) is read from the source.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib
@@ -30,8 +28,6 @@ HEAVY = {"pydantic", "pydantic_core", "urllib3", "dateutil", "ssl", "http.client
 # What is slow to import although it is Python's own, or often loaded anyway.
 SLOW = {"asyncio", "dataclasses", "inspect", "logging", "re", "typing", "typing_extensions"}
 TESTING = {"starlette", "uvicorn", "sse_starlette", "acp_client_v0_1.testing"}
-# What many modules load; a process whose forks import the package has loaded it already.
-SHARED = "import asyncio, dateutil.parser, http.client, pydantic.root_model, ssl, urllib3"
 MODELS = "acp_client_v0_1._schema"
 LAZY_PACKAGES = ["acp_client_v0_1", "acp_client_v0_1.api", "acp_client_v0_1.models"]
 
@@ -49,7 +45,7 @@ def loaded_by(script: str) -> set[str]:
     return set(json.loads(printed_by(report).splitlines()[-1]))
 
 
-def test_importing_the_package_loads_next_to_nothing() -> None:
+def test_importing_the_package_loads_next_to_nothing():
     loaded = loaded_by("import acp_client_v0_1")
     assert loaded & (HEAVY | TESTING) == set()
     inside = {name for name in loaded if name.startswith("acp_client_v0_1")}
@@ -94,13 +90,13 @@ RUNS = "import acp_client_v0_1 as a; client = a.ApiClient(); a.RunsApi(client)"
         ),
     ],
 )
-def test_a_name_loads_what_it_needs_and_no_more(script: str, needed: str, not_needed: str) -> None:
+def test_a_name_loads_what_it_needs_and_no_more(script, needed, not_needed):
     loaded = loaded_by(script)
     assert set(needed.split()) <= loaded
     assert not loaded & set(not_needed.split())
 
 
-def test_all_and_dir_list_exactly_what_a_module_exports() -> None:
+def test_all_and_dir_list_exactly_what_a_module_exports():
     for name in ["acp_client_v0_1", *MODULES]:
         module = importlib.import_module(name)
         # The module of a model or an operation has one class, and no list of it.
@@ -128,41 +124,7 @@ def defined_in(module: ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.slow
-def test_threads_that_use_names_for_the_first_time_at_once_all_get_them() -> None:
-    """Eight processes that have loaded nothing of the package, eight threads in each."""
-    script = f"{SHARED}\n"
-    script += """
-import os, random, sys, threading, traceback
-def use_all_names_at_once(order):
-    import acp_client_v0_1 as a
-    failures, ready = [], threading.Barrier(8)
-    def use(names):
-        ready.wait()
-        try:
-            for name in names:
-                getattr(a, name)
-        except BaseException:
-            failures.append(traceback.format_exc())
-    names = [random.Random(8 * order + each).sample(a.__all__, len(a.__all__)) for each in range(8)]
-    threads = [threading.Thread(target=use, args=(each,)) for each in names]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return failures
-sys.setswitchinterval(1e-5)
-failed = 0
-for order in range(8):
-    if (child := os.fork()) == 0:
-        failures = use_all_names_at_once(order)
-        print(*failures[:1], file=sys.stderr, flush=True)
-        os._exit(bool(failures))
-    failed += os.waitpid(child, 0)[1] != 0
-sys.exit(f"{failed} of 8 processes failed" if failed else 0)
-"""
-    printed_by(script)
-
-
-def test_names_and_submodules_load_when_they_are_used_and_unknown_ones_are_refused() -> None:
+def test_names_and_submodules_load_when_they_are_used_and_unknown_ones_are_refused():
     printed_by("""
 import typing, acp_client_v0_1 as a
 a.rest.ApiException; a.exceptions.ApiException; a.models.Run; a.api.RunsApi
@@ -181,7 +143,7 @@ else:
 """)
 
 
-def test_help_of_the_package_names_its_classes_and_that_of_a_call_has_an_example() -> None:
+def test_help_of_the_package_names_its_classes_and_that_of_a_call_has_an_example():
     page = acp_client_v0_1.__doc__ or ""
     assert page.startswith("Run AI agents on any server")
     named = set(re.findall(r"``(\w+)``", page))
@@ -215,12 +177,12 @@ def judged() -> dict[str, set[str]]:
     return {name: {one for one in imports()[name] if (name, one) not in ALLOWED} for name in NAMES}
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_no_module_imports_itself_through_others():
     """Inside functions and for types, too: a reader of one file would have to read all of them."""
     TopologicalSorter(judged()).prepare()  # raises CycleError
 
 
-def test_a_package_is_loaded_before_what_is_in_it() -> None:
+def test_a_package_is_loaded_before_what_is_in_it():
     """Threads that enter it in two ways at once could deadlock, see `_lazy`."""
     for name in MODULES:
         begun = {"acp_client_v0_1", name.rpartition(".")[0], name}
@@ -255,7 +217,7 @@ def loads(name: str) -> list[str]:
     return [module for module in found if module in NAMES]
 
 
-def test_a_room_imports_only_from_rooms_below_it() -> None:
+def test_a_room_imports_only_from_rooms_below_it():
     """As the map has them; the local server stands apart."""
     for importer, imported in judged().items():
         for name in imported:

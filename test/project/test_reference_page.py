@@ -5,8 +5,6 @@ response pretty-printed and every exception caught and printed. Here they get a 
 and nothing else.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -71,7 +69,7 @@ def passed(parameters: list[tuple[str, str, str]]) -> str:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_users_own_examples_run(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_users_own_examples_run(method, capsys):
     """With a run that can be read, answered and deleted."""
     call = f"{method}({passed(METHODS[method][1])})"
     with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
@@ -93,7 +91,7 @@ def parts_of_page() -> tuple[str, dict[str, str]]:
     return top, dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_the_page_lists_the_methods_in_the_users_order() -> None:
+def test_the_page_lists_the_methods_in_the_users_order():
     top, parts = parts_of_page()
     assert "# acp_client_v0_1.RunsApi" in top
     assert "All URIs are relative to *http://localhost*" in top
@@ -105,7 +103,7 @@ def test_the_page_lists_the_methods_in_the_users_order() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_page_has_each_section_in_the_users_order(method: str) -> None:
+def test_the_page_has_each_section_in_the_users_order(method):
     _, parameters, returns, content_type = METHODS[method]
     sections = re.split(r"^### (.+)$", parts_of_page()[1][method], flags=re.MULTILINE)
     assert sections[1::2][: len(SECTIONS)] == SECTIONS

@@ -4,8 +4,6 @@ What the site looks like is the generator's affair: `make site` runs it, and fai
 missing from the navigation or a link is dead; `make site-check` reads it in a browser.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path
@@ -23,7 +21,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_reference_describes_each_name_that_is_written_by_hand(pages: Path) -> None:
+def test_the_reference_describes_each_name_that_is_written_by_hand(pages):
     described = [
         name
         for page in (pages / "reference").glob("*.md")
@@ -38,9 +36,7 @@ def test_the_reference_describes_each_name_that_is_written_by_hand(pages: Path) 
     assert sorted(described) == sorted(set(build_site.public_names()) - generated - rest)
 
 
-def test_a_docstring_that_does_not_fit_its_signature_fails_the_build(
-    pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_docstring_that_does_not_fit_its_signature_fails_the_build(pages, tmp_path, monkeypatch):
     warning = "griffe: agent.py:1: Parameter 'x' does not appear in the function signature\n"
     done = subprocess.CompletedProcess[str]([], 0, f"Build started\n{warning}No issues found\n")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
@@ -49,7 +45,7 @@ def test_a_docstring_that_does_not_fit_its_signature_fails_the_build(
         build_site.build()
 
 
-def test_pages_are_readable_and_begin_with_what_matters_most(pages: Path) -> None:
+def test_pages_are_readable_and_begin_with_what_matters_most(pages):
     errors = (pages / "reference" / "errors.md").read_text("utf-8")
     assert errors.index("OpenApiException") < errors.index("ApiException\n")
     assert errors.index("TransportException") < errors.index("ApiTimeoutError")
@@ -59,7 +55,7 @@ def test_pages_are_readable_and_begin_with_what_matters_most(pages: Path) -> Non
     assert "\\[default to False]" in (pages / "AgentCapabilities.md").read_text("utf-8")
 
 
-def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: Path) -> None:
+def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages):
     listed = (pages / "index.md").read_text("utf-8")
     scripts = re.findall(r"\[(\S+)\]\(files/examples/\1\)", listed)
     assert scripts[0] == "quickstart.py"
@@ -69,7 +65,7 @@ def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: P
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
-def test_a_picture_is_what_its_source_draws_in_both_schemes_for_a_phone(name: str) -> None:
+def test_a_picture_is_what_its_source_draws_in_both_schemes_for_a_phone(name):
     """If this fails, `make pictures` writes the files again."""
     text = (pictures.IMAGES / name).read_text("utf-8")
     assert text == pictures.drawn(name)
@@ -86,9 +82,7 @@ def entry(
     }  # fmt: skip
 
 
-def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_reference(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_reference(monkeypatch):
     found = ("retry", "retries", "guides/errors.html#retries")
     monkeypatch.setattr(build_site, "words", lambda: [found])
     items = [
@@ -105,7 +99,7 @@ def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_refer
     ]  # fmt: skip
 
 
-def test_the_parts_of_a_page_do_not_hide_it_in_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parts_of_a_page_do_not_hide_it_in_the_search(monkeypatch):
     monkeypatch.setattr(build_site, "words", list)
     items = [
         entry("RunsApi.html", "RunsApi", "Low-level", level=1),
@@ -120,7 +114,7 @@ def test_the_parts_of_a_page_do_not_hide_it_in_the_search(monkeypatch: pytest.Mo
     assert left["create_run"] == "Creates Parameters run_create"
 
 
-def test_no_word_is_listed_twice_unless_its_row_names_both_places() -> None:
+def test_no_word_is_listed_twice_unless_its_row_names_both_places():
     rows = [row.split(" | ")[0] for row in build_site.WORDS.read_text("utf-8").splitlines()[6:]]
     listed = [word.strip("| ").lower() for row in rows for word in row.split(", ")]
     assert len(listed) == len(set(listed)) > 60

@@ -1,8 +1,10 @@
-"""Tools that judge: one-line mutants, the comparison of `make dropin`."""
+"""Tools that judge: one-line mutants, the comparison of `make dropin`, random faults."""
 
-from __future__ import annotations
-
+import os
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,12 +43,12 @@ def mistakes(source: str) -> list[str]:
         ("import a", set()),
     ],
 )
-def test_the_mistakes_of_a_line(line: str, expected: set[str]) -> None:
+def test_the_mistakes_of_a_line(line, expected):
     made = mistakes(f"def f(a, b):\n    {line}\n")
     assert set(made) == expected and len(made) == len(expected)
 
 
-def test_a_default_matters_to_the_lines_of_its_function() -> None:
+def test_a_default_matters_to_the_lines_of_its_function():
     code = b"A = 3\n\n\ndef f(a=7,\n      b=True):\n    x = a\n    return x\n"
     found = {code[m.start : m.end].decode(): m for m in mutants_of("m.py", code)}
     assert list(found["3"].lines) == []
@@ -87,12 +89,12 @@ BOTH = ("keyword", "positional")
         (_catch_all, _one, [f"takes any variadic {each} argument" for each in BOTH]),
     ],
 )
-def test_signatures_are_compatible_or_not(stock: Any, ours: Any, faults: list[str]) -> None:
+def test_signatures_are_compatible_or_not(stock, ours, faults):
     found = differences({"x": parameters(stock)}, {"x": parameters(ours)})
     assert list(found) == [("x", fault) for fault in faults]
 
 
-def test_the_reviewed_list_covers_no_more_than_it_says() -> None:
+def test_the_reviewed_list_covers_no_more_than_it_says():
     stock = {"rest.A": [], "rest.B": ["derives from IOBase"], "A(n=[1]).b": ["'1'"]}
     ours = {"rest.B": [], "A(n=[1]).b": ["'1'"]}
     lost, changed = differences(stock, ours)
@@ -105,3 +107,44 @@ def test_the_reviewed_list_covers_no_more_than_it_says() -> None:
         assert entry in fault
     ours["A(n=[1]).b"] = ["an error"]
     assert judge(list(differences(stock, ours)), ["rest.*", "A(n=[1]).b"]) == []
+
+
+# make chaos
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(*arguments: str) -> tuple[int, str]:
+    """Run Python where it finds the tools: its status, and what it says."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.load
+@pytest.mark.parametrize(
+    ("mutant", "seed", "words"),
+    [
+        ("no-last-event-id", "13", "has no Last-Event-ID"),
+        ("late-outcome", "4", "was handed out in an earlier life, and is asked for again"),
+        ("no-filter", "211", "update 1 was handed out after"),
+    ],
+)
+def test_a_mistake_is_found(mutant, seed, words):
+    for _ in range(5):  # which run ends first is chance
+        status, said = python("-m", "chaos", seed, "--mutant", mutant)
+        if status == 1:
+            break
+    assert status == 1
+    assert f"seed {seed}: " in said and words in said
+    assert said.endswith("0 hold, 1 do not\n")
+
+
+@pytest.mark.load
+def test_a_seed_is_always_the_same_schedule():
+    code = "from chaos.schedule import schedule_of; print(*map(schedule_of, range(30)), sep='\\n')"
+    (status, said), again = python("-c", code), python("-c", code)
+    assert status == 0 and said and again == (status, said)
