@@ -33,7 +33,7 @@ SCHEDULES = int(os.environ.get("SCHEDULES", "5000"))
 PARTS = 10  # of the suite, so that processes share them
 
 SEARCH = 10.0  # seconds, the longest search for the run of a create
-NOISE = 2 * ROUND_TRIP  # seconds, in virtual time
+NOISE = 3 * ROUND_TRIP  # seconds, in virtual time
 
 Scenario = Callable[[World, Any, random.Random], None]
 
@@ -203,7 +203,10 @@ def follow(world: World, client: Any, rng: random.Random) -> None:
     check(seen == sorted(set(seen)), f"out of order, or twice: {seen}")
     if events.complete is True:
         check(seen == sent, f"complete is True with {seen} of {sent}")
-    check(events.ended_by == world.runs[handle.run_id].ends_in, f"ended by {events.ended_by}")
+    how, ends_in = events.ended_by, world.runs[handle.run_id].ends_in
+    # The output of a run that timed out says "error". Only a look at the run tells the two apart.
+    unsure = faulty(world) and (how, ends_in) == ("error", "timeout")
+    check(how == ends_in or unsure, f"ended by {how}")
 
 
 def end(world: World, client: Any, rng: random.Random) -> None:
