@@ -152,12 +152,15 @@ class Wait:
         self.ends: float = self.began + self._timeout
 
     def part(self, seconds: float = math.inf) -> Wait:
-        """Return a `Wait` for a part of the call. The part ends no later than this `Wait`."""
+        """Return a `Wait` for a part of the call. The part ends no later than this `Wait`.
+
+        Its ``elapsed`` counts from the beginning of the call, because errors of the part show it.
+        """
         part = copy(self)
         part._timeout = max(0.001, min(seconds, self.remaining()))
+        part.ends, part.heard = timing().now() + part._timeout, False
         part._on_tick, part._due = None, math.inf
         part.forget_failures()
-        part.rearm()
         return part
 
     def rearm(self) -> None:
