@@ -281,8 +281,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         if sent:
             if _has_moved_on(core.read(wait.part()), question):
                 return bool(lost)
-            # The look has used the turn of this request.
+            # The look has used the turn of this request, and some of the time.
             wait.take_turn()
+            limit = wait.limit(limit, "resume")
         sent = True
         core.note_changed(wait.contact.runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
