@@ -53,19 +53,23 @@ pytestmark = pytest.mark.slow
 NOBODY = "99999999-9999-4999-8999-999999999999"
 COUNTING = {"count": 4, "interval": 0.05}
 # On a busy machine, a stream of less than this may seem late, and the doctor opens another one.
-SLOWLY = {"count": 4, "interval": 0.25}
+SLOWLY: dict[str, Any] = {"agent": COUNTER_AGENT_ID, "input": {"count": 4, "interval": 0.25}}
+FOR_A_SECOND: dict[str, Any] = {"agent": SLOW_AGENT_ID, "input": {"seconds": 1}}
+HTML: dict[str, Any] = {"content_type": "text/html"}
 PAGE: dict[str, Any] = {"body": b"<html>nginx", "headers": {"Content-Type": "text/html"}}
-NGINX = {"content_type": "text/html"}
 CREATE: dict[str, Any] = {"method": "POST", "path": "/runs"}
-OUTPUT = "/runs/*/output"
+DELETE: dict[str, Any] = {"method": "DELETE", "path": "/runs/*"}
+OUTPUT, STREAM = "/runs/*/output", "/runs/*/stream"
+HTTP_10 = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"
 NOW = "not now: try later"
 NOT_RUN = "the agent was not run: try later"
 NOT_ACP = "this does not look like ACP 0.1"
+NO_AGENT = "it does not run the agent"
 UNUSABLE = "it cannot be used"
 STATUSES = {
     "all works": 0,
     "something differs": 11,
-    **dict.fromkeys((UNUSABLE, NOT_ACP, "it does not run the agent"), 1),
+    **dict.fromkeys((UNUSABLE, NOT_ACP, NO_AGENT), 1),
     "it speaks ACP 0.2 or later, not 0.1": 1,
     **dict.fromkeys((NOW, NOT_RUN, "some requests were refused for now: try later"), 10),
 }
@@ -93,8 +97,15 @@ class Case:
     left: int = 0  # how many runs stay at the server
 
 
+def differs(says: dict[str, str], *faults: Fault, **more: Any) -> Case:
+    return Case("something differs", says, faults, **more)
+
+
 def always(**fault: Any) -> Fault:
     return Fault(times=None, **fault)
+
+
+TWO_OUTPUTS = (Fault(path=OUTPUT), Fault(path=OUTPUT))  # of which each lets a request through
 
 
 def spared(count: int, **fault: Any) -> tuple[Fault, ...]:
@@ -139,6 +150,7 @@ WORKFLOW_03 = routed(
     NOT_FOUND,
 )
 # The Agent Communication Protocol has agents and runs too.
+OPERATIONS_OF_OTHER_ACP = {"search_runs", "get_agent_by_id", "get_run"}
 OTHER_ACP = routed(
     {
         "POST /agents/*": of_json({"detail": "Method Not Allowed"}, 405),
@@ -149,9 +161,7 @@ OTHER_ACP = routed(
     },
     NOT_FOUND,
 )
-NO_CERTIFICATE = response(
-    b"<html>400 No required SSL certificate was sent", status=400, content_type="text/html"
-)
+NO_CERTIFICATE = response(b"<html>400 No required SSL certificate was sent", 400, **HTML)
 WORKFLOW = Quirks.of("workflow-srv")
 READS_OF_WORKFLOW = {name for name in WORKFLOW.lacks if name.startswith(("get", "search"))}
 PROXY = Quirks.of("acp-proxy")
@@ -173,239 +183,165 @@ WORKS = {"create_run": "works: a run was started", "clean-up": "works"}
 FEW = {"rate of requests": "differs: 1 were sent again"}
 MANY = {"rate of requests": "differs"}
 THREADS = ("get_thread", "get_thread_state", "get_thread_history")
+PATHS_OF_THREADS = ("/threads/*", "/threads/*/state", "/threads/*/history")
+READS = (
+    *("search_runs", "search_threads", "get_agent_by_id", "get_acp_descriptor_by_id"),
+    *("get_run", "get_run_output", "get_run_stream", "get_run_threadstate"),
+)
 
 CASES = {
     # 1. A status that passes.
     **{
-        f"one {status} to a create": Case(
-            "something differs", WORKS | FEW,
-            (Fault(**CREATE, status=status, retry_after=after),),
-            agent=ECHO_AGENT_ID, unlike="no run can be started", runs=4,
-        )
+        f"one {status} to a create": differs(
+            WORKS | FEW, Fault(**CREATE, status=status, retry_after=after),
+            agent=ECHO_AGENT_ID, unlike="no run can be started", runs=4)
         for status, after in ((503, None), (504, None), (429, 1))
     },
     **{
         f"only {status} to creates": Case(
             NOT_RUN, {"create_run": "limited: POST /runs returned"} | MANY,
             (always(**CREATE, status=status),), agent=COUNTER_AGENT_ID,
-            unlike="missing|its run|stays? on the server", runs=3,
-        )
+            unlike="missing|its run|stays? on the server", runs=3)
         for status in (503, 429)
     },
-    "a 429 to the last create": Case(
-        "something differs", {"unknown agent": "limited: POST /runs returned 429"} | MANY,
-        spared(2, status=429), agent=ECHO_AGENT_ID, unlike="may never end|: 0 were sent again",
-    ),
+    "a 429 to the last create": differs(
+        {"unknown agent": "limited: POST /runs returned 429"} | MANY, *spared(2, status=429),
+        agent=ECHO_AGENT_ID, unlike="may never end|: 0 were sent again"),
     "a proxy without its server": Case(
-        NOW, {"search_agents": "limited", "search_runs": "limited"} | dict.fromkeys(
-            ("search_threads", "get_agent_by_id", "get_acp_descriptor_by_id", *THREADS,
-             "get_run", "get_run_output", "get_run_stream", "get_run_threadstate"), "limited",
-        ) | MANY,
-        routes=routed({}, response(b"<html>502 nginx", status=502, content_type="text/html")),
-        agent=NOBODY, unlike="stays? on the server|missing", runs=0,
-    ),
-    "a 503 to a second stream": Case(
-        "something differs", {"replay": "limited: GET"} | MANY,
-        (Fault(path="/runs/*/stream", times=2), always(path="/runs/*/stream", status=503)),
-        agent=COUNTER_AGENT_ID, input=SLOWLY,
-    ),
-    "a 503 to reads of ids": Case(
-        "something differs", {"get_run": "limited"} | MANY,
-        (always(path="/runs/*", method="GET", status=503),), unlike="without a UUID",
-    ),
+        NOW, dict.fromkeys(("search_agents", *READS, *THREADS), "limited") | MANY,
+        routes=routed({}, response(b"<html>502 nginx", 502, **HTML)),
+        agent=NOBODY, unlike="stays? on the server|missing", runs=0),
+    "a 503 to a second stream": differs(
+        {"replay": "limited: GET"} | MANY,
+        Fault(path=STREAM, times=2), always(path=STREAM, status=503), **SLOWLY),
+    "a 503 to reads of ids": differs(
+        {"get_run": "limited"} | MANY, always(path="/runs/*", method="GET", status=503),
+        unlike="without a UUID"),
     # 2. What is left, and what is not.
     "an agent that does not exist": Case(
-        "it does not run the agent",
-        {"agents": "missing: GET /agents/", "get_agent_by_id": "works: served"},
-        agent=NOBODY, unlike="without an id|stays? on the server", runs=0,
-    ),
+        NO_AGENT, {"agents": "missing: GET /agents/", "get_agent_by_id": "works: served"},
+        agent=NOBODY, unlike="without an id|stays? on the server", runs=0),
     "an agent that workflow-srv 0.1.0 does not have": Case(
-        "it does not run the agent",
+        NO_AGENT,
         {name: f"missing: {status}" for name, status in WORKFLOW.lacks.items()
-         if name in READS_OF_WORKFLOW}
-        | {"agents": "missing: GET", "errors": "differs: detail"},
-        quirks=WORKFLOW, agent=NOBODY, unlike="without an id|stays? on the server", runs=0,
-    ),
-    "an unknown name": Case(
-        "it does not run the agent", {"agents": "missing: no agent"}, agent="nobody", runs=0
-    ),
+         if name in READS_OF_WORKFLOW} | {"agents": "missing: GET", "errors": "differs: detail"},
+        quirks=WORKFLOW, agent=NOBODY, unlike="without an id|stays? on the server", runs=0),
+    "an unknown name": Case(NO_AGENT, {"agents": "missing: no agent"}, agent="nobody", runs=0),
     "a client without a certificate at nginx": Case(
         UNUSABLE, {"client certificate": "missing: POST"}, routes=routed({}, NO_CERTIFICATE),
-        agent=NOBODY, advice=("set cert_file and key_file",),
-        unlike="without an id", runs=0,
-    ),
+        agent=NOBODY, advice=("set cert_file and key_file",), unlike="without an id", runs=0),
     "creates without a response that made runs": Case(
-        NOT_RUN,
-        {"create_run": "limited", "clean-up": "differs: what 3 creates made, whose",
-         "search_runs": "missing: 501"} | MANY,
+        NOT_RUN, {"create_run": "limited", "clean-up": "differs: what 3 creates made, whose",
+                  "search_runs": "missing: 501"} | MANY,
         (always(**CREATE, status=504, carried_out=True),), Quirks(lacks={"search_runs": 501}),
-        agent=SLOW_AGENT_ID, runs=3, left=3,
-    ),
-    "creates whose responses are lost": Case(
-        "something differs", WORKS | {"unknown agent": "differs: 200"},
-        (always(**CREATE, cut="close", after_wire_bytes=0),), Quirks(unknown_agent=200),
-        agent=ECHO_AGENT_ID,
-    ),
-    "runs that cannot be deleted": Case(
-        "something differs", {"delete_run": "missing: 501", "clean-up": "differs"},
-        quirks=Quirks(lacks={"delete_run": 501}), agent=ECHO_AGENT_ID, left=2,
-    ),
-    "a DELETE that answers a page": Case(
-        "something differs", {"delete_run": "differs: DELETE", "clean-up": "differs"},
-        (always(method="DELETE", path="/runs/*", status=200, **PAGE),),
-        agent=ECHO_AGENT_ID, left=2,
-    ),
-    "runs of one id, of which later ones are refused": Case(
-        "something differs", {"run ids": "differs", "later runs": "limited", "clean-up": "works"}
-        | MANY, spared(2, status=429), Quirks(one_run_id=True),
-        agent=COUNTER_AGENT_ID, input=SLOWLY,
-    ),
-    "a DELETE that is carried out and answers a page": Case(
-        "something differs", {"delete_run": "differs: DELETE", "clean-up": "works"},
-        (always(method="DELETE", path="/runs/*", status=200, carried_out=True, **PAGE),),
-        agent=ECHO_AGENT_ID,
-    ),
-    "a DELETE that is carried out and answers 404": Case(
-        "something differs", {"delete_run": "missing: 404", "clean-up": "works"},
-        (always(method="DELETE", path="/runs/*", status=404, carried_out=True),),
-        agent=ECHO_AGENT_ID,
-    ),
-    "a DELETE that is not carried out": Case(
-        "something differs", {"after a delete": "differs: 200"},
-        (Fault(method="DELETE", path="/runs/*", status=204),),
-        agent=ECHO_AGENT_ID,
-    ),
+        agent=SLOW_AGENT_ID, runs=3, left=3),
+    "creates whose responses are lost": differs(
+        WORKS | {"unknown agent": "differs: 200"},
+        always(**CREATE, cut="close", after_wire_bytes=0),
+        quirks=Quirks(unknown_agent=200), agent=ECHO_AGENT_ID),
+    "runs that cannot be deleted": differs(
+        {"delete_run": "missing: 501", "clean-up": "differs"},
+        quirks=Quirks(lacks={"delete_run": 501}), agent=ECHO_AGENT_ID, left=2),
+    "a DELETE that answers a page": differs(
+        {"delete_run": "differs: DELETE", "clean-up": "differs"},
+        always(**DELETE, status=200, **PAGE), agent=ECHO_AGENT_ID, left=2),
+    "runs of one id, of which later ones are refused": differs(
+        {"run ids": "differs", "later runs": "limited", "clean-up": "works"} | MANY,
+        *spared(2, status=429), quirks=Quirks(one_run_id=True), **SLOWLY),
+    "a DELETE that is carried out and answers a page": differs(
+        {"delete_run": "differs: DELETE", "clean-up": "works"},
+        always(**DELETE, status=200, carried_out=True, **PAGE), agent=ECHO_AGENT_ID),
+    "a DELETE that is carried out and answers 404": differs(
+        {"delete_run": "missing: 404", "clean-up": "works"},
+        always(**DELETE, status=404, carried_out=True), agent=ECHO_AGENT_ID),
+    "a DELETE that is not carried out": differs(
+        {"after a delete": "differs: 200"}, Fault(**DELETE, status=204), agent=ECHO_AGENT_ID),
     # 3. Pages and words of others.
     "a page for each 404": Case(
         "all works", dict.fromkeys(THREADS, "not tried: 404 for an id"),
         tuple(always(method="GET", path=path, status=404, **PAGE) for path in
-              ("/threads/*", "/threads/*/state", "/threads/*/history", "/runs/*")),
-        unlike="do not work|errors:",
-    ),
+              (*PATHS_OF_THREADS, "/runs/*")),
+        unlike="do not work|errors:"),
     "an empty 404 for ids that nobody has": Case(
         "all works", dict.fromkeys(THREADS, "not tried"),
-        tuple(always(method="GET", path=path, status=404, body=b" ") for path in
-              ("/threads/*", "/threads/*/state", "/threads/*/history")),
-    ),
-    "an empty 404 for an agent that is there": Case(
-        "something differs", {"get_agent_by_id": "missing: 404"},
-        (always(method="GET", path="/agents/*", status=404, body=b""),),
-    ),
-    "empty 404s to searches": Case(
-        "something differs",
+        tuple(always(method="GET", path=path, status=404, body=b" ") for path in PATHS_OF_THREADS)),
+    "an empty 404 for an agent that is there": differs(
+        {"get_agent_by_id": "missing: 404"},
+        always(method="GET", path="/agents/*", status=404, body=b"")),
+    "empty 404s to searches": differs(
         {f"search_{kind}": "missing: 404" for kind in ("runs", "agents", "threads")},
-        (always(path="/*/search", status=404, body=b""),),
-    ),
+        always(path="/*/search", status=404, body=b"")),
     "a page in place of a server": Case(
-        NOT_ACP, dict.fromkeys(("search_agents", "search_runs", "search_threads"), "differs")
-        | dict.fromkeys(("get_agent_by_id", "get_acp_descriptor_by_id", "get_run", "get_run_output",
-                         "get_run_threadstate", "get_run_stream", *THREADS), "differs"),
-        routes=routed({}, response(b"<html>Sign in \x1b[2J", content_type="text/html")),
-        agent=NOBODY, runs=0,
-    ),
-    "a 422 to a search": Case(
-        "something differs", {"search_runs": "differs: POST /runs/search returned 422"},
-        (always(path="/runs/search", status=422),),
-    ),
-    "outputs that are refused": Case(
-        "something differs", {"get_run_output": "missing: GET"},
-        (Fault(path=OUTPUT), Fault(path=OUTPUT), always(path=OUTPUT, status=403)),
-        agent=SLOW_AGENT_ID,
-    ),
+        NOT_ACP, dict.fromkeys(("search_agents", *READS, *THREADS), "differs"),
+        routes=routed({}, response(b"<html>Sign in \x1b[2J", **HTML)),
+        agent=NOBODY, runs=0),
+    "a 422 to a search": differs(
+        {"search_runs": "differs: POST /runs/search returned 422"},
+        always(path="/runs/search", status=422)),
+    "outputs that are refused": differs(
+        {"get_run_output": "missing: GET"}, *TWO_OUTPUTS, always(path=OUTPUT, status=403),
+        agent=SLOW_AGENT_ID),
     "a create that does not fit": Case(
-        "it does not run the agent", {"create_run": "differs: POST /runs returned 422"},
+        NO_AGENT, {"create_run": "differs: POST /runs returned 422"},
         (always(**CREATE, status=422, body={"detail": "count is no text"}),),
-        agent=COUNTER_AGENT_ID,
-    ),
-    "later creates that do not fit": Case(
-        "something differs", {"later runs": "differs: POST /runs returned 422"},
-        spared(1, status=422), agent=COUNTER_AGENT_ID,
-    ),
-    "a second stream that fails": Case(
-        "something differs", {"replay": "differs: 0 events after the first"},
-        (Fault(path="/runs/*/stream", times=2), Fault(path="/runs/*/stream", status=500)),
-        agent=COUNTER_AGENT_ID, input=SLOWLY,
-    ),
-    "ids that are no segments of a path": Case(
-        "something differs", {"agents": "differs: id_or_name must not be"},
-        (always(path="/agents/search", status=200, body=[AGENT | {"agent_id": ".."}]),),
-    ),
+        agent=COUNTER_AGENT_ID),
+    "later creates that do not fit": differs(
+        {"later runs": "differs: POST /runs returned 422"}, *spared(1, status=422),
+        agent=COUNTER_AGENT_ID),
+    "a second stream that fails": differs(
+        {"replay": "differs: 0 events after the first"},
+        Fault(path=STREAM, times=2), Fault(path=STREAM, status=500), **SLOWLY),
+    "ids that are no segments of a path": differs(
+        {"agents": "differs: id_or_name must not be"},
+        always(path="/agents/search", status=200, body=[AGENT | {"agent_id": ".."}])),
     # 4. What was not seen.
-    "an agent that fails": Case(
-        "something differs",
+    "an agent that fails": differs(
         {"attempts": "not tried: no second one", "result": "differs: the agent failed",
-         "failed outputs": "not tried"},
-        agent="fails",
-    ),
-    "one run": Case(
-        "something differs",
-        {"later runs": "limited: POST /runs returned 429", **MANY},
-        spared(1, status=429), agent=COUNTER_AGENT_ID, input=COUNTING,
-        unlike="order of searches|search by metadata|run ids",
-    ),
+         "failed outputs": "not tried"}, agent="fails"),
+    "one run": differs(
+        {"later runs": "limited: POST /runs returned 429"} | MANY, *spared(1, status=429),
+        agent=COUNTER_AGENT_ID, input=COUNTING,
+        unlike="order of searches|search by metadata|run ids"),
     # 5. Other protocols, and parts of this one.
     "workflow-srv 0.3.0": Case(
         "it speaks ACP 0.2 or later, not 0.1",
         {"version": "differs: outputs are at /runs/{run_id}/wait", "get_run_output": "missing: 404",
-         "search_agents": "differs",
-         "get_run_stream": "missing: 500", "get_thread_state": "missing: 404",
-         "get_run_threadstate": "missing: 404"},
-        routes=WORKFLOW_03, unlike="something differs", runs=0,
-    ),
+         "search_agents": "differs", "get_run_stream": "missing: 500",
+         "get_thread_state": "missing: 404", "get_run_threadstate": "missing: 404"},
+        routes=WORKFLOW_03, unlike="something differs", runs=0),
     "another protocol of the same initials": Case(
         NOT_ACP,
-        {"search_runs": "differs: POST /runs/search returned 422", "search_agents": "missing: 405"}
-        | {"agents": "missing: GET /agents/"}
-        | dict.fromkeys(("get_acp_descriptor_by_id", "search_threads", "get_run_output", *THREADS,
-                         "get_run_stream", "get_run_threadstate"), "missing: 404"),
-        routes=OTHER_ACP, agent=NOBODY, unlike="something differs", runs=0,
-    ),
-    "the Go proxy, which runs are not tried at": Case(
-        "something differs",
+        {"search_runs": "differs: POST /runs/search returned 422", "search_agents": "missing: 405",
+         "agents": "missing: GET /agents/"}
+        | dict.fromkeys({*READS, *THREADS} - OPERATIONS_OF_OTHER_ACP, "missing: 404"),
+        routes=OTHER_ACP, agent=NOBODY, unlike="something differs", runs=0),
+    "the Go proxy, which runs are not tried at": differs(
         {name: words for name, words in LACKS_OF_PROXY.items() if name != "resume_run"}
         | {name: HABITS_OF_PROXY[name] for name in ("errors", "ids", "invalid requests")},
-        quirks=PROXY, unlike="cannot be used",
-    ),
+        quirks=PROXY, unlike="cannot be used"),
     # 6. What was missing.
-    "the Go proxy": Case(
-        "something differs",
+    "the Go proxy": differs(
         LACKS_OF_PROXY | HABITS_OF_PROXY
         | {"output again": "differs: it is gone", "run ids": "differs: 4 runs, different ids: 1"},
-        quirks=replace(PROXY, output_once=True, one_run_id=True),
-        agent=SLOW_AGENT_ID, input={"seconds": 1},
-        advice=("use map(…, concurrency=1)", "use map(…, journal=…)"),
-    ),
-    "an output that can be fetched once": Case(
-        "something differs", {"output again": "differs: it is gone"},
-        quirks=Quirks(output_once=True), agent=ECHO_AGENT_ID,
-        advice=("or use map(…, journal=…)",),
-    ),
+        quirks=replace(PROXY, output_once=True, one_run_id=True), **FOR_A_SECOND,
+        advice=("use map(…, concurrency=1)", "use map(…, journal=…)")),
+    "an output that can be fetched once": differs(
+        {"output again": "differs: it is gone"}, quirks=Quirks(output_once=True),
+        agent=ECHO_AGENT_ID, advice=("or use map(…, journal=…)",)),
     "an agent that requires a config": Case(
-        "it does not run the agent",
-        {"create_run": "differs: POST /runs returned 422", "schemas": "differs: config"},
-        agent="strict",
-    ),
+        NO_AGENT, {"create_run": "differs: POST /runs returned 422", "schemas": "differs: config"},
+        agent="strict"),
     "an agent that got its config": Case(
-        "all works", WORKS | {"schemas": "works"}, agent="strict", config={"k": 1}
-    ),
+        "all works", WORKS | {"schemas": "works"}, agent="strict", config={"k": 1}),
     # What a way or a server does otherwise
-    "HTTP 1.0": Case(
-        "something differs", {"connection": "differs: 127.0.0.1"},
-        (always(path="/agents/search",
-                raw=b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n[]"),),
-    ),
-    "a long poll that is cut": Case(
-        "something differs", {"long poll": "differs: 0."},
-        (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, delay=0.55, status=504)),
-        agent=SLOW_AGENT_ID, input={"seconds": 1},
-        advice=("use map(…, concurrency=16)",),
-    ),
+    "HTTP 1.0": differs(
+        {"connection": "differs: 127.0.0.1"}, always(path="/agents/search", raw=HTTP_10)),
+    "a long poll that is cut": differs(
+        {"long poll": "differs: 0."}, *TWO_OUTPUTS, Fault(path=OUTPUT, delay=0.55, status=504),
+        advice=("use map(…, concurrency=16)",), **FOR_A_SECOND),
     "a long poll that is refused for now": Case(
-        "some requests were refused for now: try later",
-        {"long poll": "limited: 0."},
-        (Fault(path=OUTPUT), Fault(path=OUTPUT), Fault(path=OUTPUT, status=503)),
-        agent=SLOW_AGENT_ID, input={"seconds": 1},
-    ),
+        "some requests were refused for now: try later", {"long poll": "limited: 0."},
+        (*TWO_OUTPUTS, Fault(path=OUTPUT, status=503)), **FOR_A_SECOND),
     "an agent that asks": Case("all works", {"questions": "works"}, agent=APPROVAL_AGENT_ID),
 }  # fmt: skip
 
