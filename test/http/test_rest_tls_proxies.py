@@ -45,9 +45,18 @@ from support.socket_server import (
     SocketServer,
     chunk,
     head,
+    redirect,
     response,
 )
-from support.transport import Stopwatch, causes, eventually, free_port, rest_client, talking
+from support.transport import (
+    Stopwatch,
+    causes,
+    eventually,
+    free_port,
+    refused,
+    rest_client,
+    talking,
+)
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1.configuration import Configuration
@@ -139,10 +148,9 @@ def test_a_server_that_demands_a_client_certificate_has_read_no_request(
     words = "cannot connect to .* wants a client certificate, check cert_file"
     for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         mutual_server.ssl_context.maximum_version = newest
-        with rest_client(ssl_ca_cert=certificates.ca_file) as client:
-            with pytest.raises(TLSException, match=words) as failure:
-                client.request("POST", mutual_server.url, body=b"{}")
-            assert not failure.value.sent and not failure.value.ambiguous
+        trust = {"ssl_ca_cert": certificates.ca_file}
+        error = refused(TLSException, mutual_server.url, words, "POST", **trust)
+        assert not error.sent and not error.ambiguous
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -214,12 +222,8 @@ def test_the_certificates_that_are_set_are_trusted_or_else_the_systems(certifica
         trustme.CA().cert_pem.write_to_path(str(other))
         monkeypatch.delenv("SSL_CERT_FILE")
         for settings in ({}, {"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
-            with (
-                rest_client(**settings) as client,
-                pytest.raises(TLSException, match=words) as failure,
-            ):
-                client.request("GET", server.url)
-            assert isinstance(causes(failure.value)[-1], ssl.SSLError)
+            error = refused(TLSException, server.url, words, **settings)
+            assert isinstance(causes(error)[-1], ssl.SSLError)
 
 
 def test_names_that_are_asserted(certificates, secure):
@@ -231,13 +235,10 @@ def test_names_that_are_asserted(certificates, secure):
             ({"tls_server_name": "other.invalid"}, "other.invalid"),
             ({"assert_hostname": "other.invalid"}, r"other\.invalid.* match .*acp\.invalid"),
         ):
-            with (
-                rest_client(ssl_ca_cert=certificates.ca_file, retries=3, **settings) as client,
-                pytest.raises(TLSException, match=words) as failure,
-            ):
-                client.request("POST", server.url, body=b"", safe=True)
-            assert "ssl_ca_cert" not in str(failure.value)  # another CA would not help
-            assert not failure.value.sent and not failure.value.ambiguous
+            trust = {"ssl_ca_cert": certificates.ca_file, "retries": 3}
+            error = refused(TLSException, server.url, words, "POST", **trust, **settings)
+            assert "ssl_ca_cert" not in str(error)  # another CA would not help
+            assert not error.sent and not error.ambiguous
         assert server.connections == 3
         assert eventually(lambda: not server.still_open)
         for allowed in (
@@ -261,8 +262,7 @@ def test_an_unverified_origin_is_named_also_if_its_proxy_is_verified(certificate
             assert client.request("GET", f"https://localhost:{server.port}/").status == 200
         assert warned[0].filename == __file__  # the line that makes the call
     strict = {**tunnel, "proxy_ssl_context": ssl.create_default_context()}
-    with rest_client(**strict, verify_ssl=False) as client, pytest.raises(TLSException):
-        client.request("GET", "https://localhost:1/")
+    refused(TLSException, "https://localhost:1/", **strict, verify_ssl=False)
 
 
 def test_an_unverified_proxy_of_an_http_origin_is_named(outer):
@@ -287,12 +287,10 @@ def test_only_the_configured_origin_gets_the_client_certificate(certificates):
     context.verify_mode = ssl.CERT_OPTIONAL
     settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
     with SocketServer(handler=look, ssl_context=context) as other:
-        moved = head(307, location=other.url, content_length="0")
-        mutual = certificates.server(mutual=True)
+        moved, mutual = redirect(307, other.url), certificates.server(mutual=True)
         with SocketServer(moved, ssl_context=mutual) as server, rest_client(**settings) as client:
             assert client.request("GET", server.url).status == 200
-        with rest_client(proxy=other.url, **settings) as client, pytest.raises(ProxyException):
-            client.request("GET", "https://acp.invalid/")
+        refused(ProxyException, "https://acp.invalid/", proxy=other.url, **settings)
     assert shown in ([{}, {}], [None, None])
 
 
@@ -305,7 +303,7 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         SocketServer(FINE, ssl_context=own) as other,
         SocketServer(FINE, ssl_context=foreign) as pretender,
         SocketServer(
-            *(head(307, location=each.url, content_length="0") for each in (other, pretender)),
+            *(redirect(307, each.url) for each in (other, pretender)),
             ssl_context=certificates.server("acp.invalid"),
         ) as server,
         rest_client(**settings) as client,
@@ -331,10 +329,8 @@ def test_a_failed_proxy_is_named_as_it_is_written_and_no_proxy_helps_a_loopback_
 ):
     monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for host, advice in (("127.0.0.1", True), ("localhost", True), ("acp.invalid", False)):
-        with rest_client() as client, pytest.raises(ProxyException) as failure:
-            client.request("GET", f"http://{host}:{free_port()}/")
-        assert f" of {name}" in str(failure.value)
-        assert (f"set no_proxy={host}" in str(failure.value)) is advice
+        error = refused(ProxyException, f"http://{host}:{free_port()}/", f" of {name}")
+        assert (f"set no_proxy={host}" in str(error)) is advice
 
 
 def test_no_proxy_of_the_environment_is_for_a_server_of_this_process(monkeypatch):
@@ -343,8 +339,7 @@ def test_no_proxy_of_the_environment_is_for_a_server_of_this_process(monkeypatch
         assert client.request("POST", f"{server.url}/agents/search", body={}).status == 200
         assert client.request("POST", f"http://localhost:{server.port}/agents/search", body={})
         server.stop()
-        with pytest.raises(ProxyException), rest_client() as other:
-            other.request("GET", server.url)
+        refused(ProxyException, server.url)
 
 
 @pytest.mark.parametrize(
@@ -433,13 +428,12 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
 
     with SocketServer(handler=cut) as server:
         url = f"https://127.0.0.1:{server.port}"
-        settings = {"proxy": url} if proxied else {}
-        with (
-            rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
-            pytest.raises(ProxyException if proxied else ConnectionException) as failure,
-        ):
-            client.request("GET", "https://acp.invalid/" if proxied else url, _request_timeout=5)
-    assert not failure.value.sent
+        settings = {"ssl_ca_cert": certificates.ca_file, "timeout": 5}
+        if proxied:
+            error = refused(ProxyException, "https://acp.invalid/", proxy=url, **settings)
+        else:
+            error = refused(ConnectionException, url, **settings)
+    assert not error.sent
 
 
 @pytest.mark.parametrize(
@@ -467,17 +461,12 @@ def test_a_context_of_the_users_own_decides_for_the_configured_origin(certificat
         # A https proxy and the target of a cross-origin redirect do not get its certificate.
         with (
             SocketServer(FINE, ssl_context=certificates.server()) as other,
-            SocketServer(
-                head(307, location=other.url, content_length="0"), ssl_context=mutual
-            ) as moved,
+            SocketServer(redirect(307, other.url), ssl_context=mutual) as moved,
             pytest.raises(TLSException, match=r"a redirect of .* led there"),
         ):
             client.request("GET", moved.url)
-        with (
-            rest_client(proxy=outer.url, **settings) as client,
-            pytest.raises(TLSException, match="the proxy does not connect"),
-        ):
-            client.request("GET", server.url)
+        words = "the proxy does not connect"
+        refused(TLSException, server.url, words, proxy=outer.url, **settings)
     assert own.check_hostname and own.verify_mode == ssl.CERT_REQUIRED
 
 
@@ -542,8 +531,7 @@ def test_a_ca_without_key_identifiers_needs_a_context_without_strict_checks(tmp_
     with SocketServer(FINE, ssl_context=server_context) as server:
         own.verify_flags |= ssl.VERIFY_X509_STRICT
         words = "its certificate is refused: .*; set ssl_context to one without VERIFY_X509_STRICT"
-        with rest_client(ssl_context=own) as client, pytest.raises(TLSException, match=words):
-            client.request("GET", server.url)
+        refused(TLSException, server.url, words, ssl_context=own)
         own.verify_flags &= ~ssl.VERIFY_X509_STRICT
         with rest_client(ssl_context=own) as client:
             assert client.request("GET", server.url).status == 200
@@ -581,16 +569,15 @@ def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificate
         SocketServer(FINE, ssl_context=other) as misnamed,
         SocketServer(b"SSH-2.0\r\n", ssl_context=certificates.server()) as stranger,
         HttpProxy() as proxy,
-        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
     ):
+        settings = {"proxy": proxy.url, "ssl_ca_cert": certificates.ca_file, "timeout": 5}
         for server, kind, words in (
             (cuts, ConnectionException, "cannot connect to {}"),
             (misnamed, TLSException, "cannot connect to {}"),
             (stranger, ProtocolException, "{} is another kind .*: check host"),
         ):
             url = f"https://127.0.0.1:{server.port}"
-            with pytest.raises(kind, match=words.format(url)):
-                client.request("GET", url, _request_timeout=5)
+            refused(kind, url, words.format(url), **settings)
 
 
 @pytest.mark.parametrize("trusted", [False, True], ids=["unknown CA", "another name"])
@@ -599,22 +586,19 @@ def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates, tr
     with HttpProxy(ssl_context=context) as proxy:
         settings = tunnel_of(certificates, proxy) if trusted else {"proxy": proxy.url}
         words = "proxy does not connect: its certificate is refused"
-        with rest_client(retries=3, **settings) as client:
-            for url in ("http://acp.invalid/", "https://acp.invalid/"):
-                with pytest.raises(TLSException, match=words):
-                    client.request("GET", url, safe=True)
+        for url in ("http://acp.invalid/", "https://acp.invalid/"):
+            refused(TLSException, url, words, retries=3, **settings)
         assert proxy.connections == 2
 
 
 def test_a_proxy_that_is_not_there():
     port = free_port()
     for scheme in ("http", "socks5h"):
-        with rest_client(proxy=f"{scheme}://127.0.0.1:{port}") as client:
-            for target in ("http", "https"):
-                with pytest.raises(ProxyException) as failure:
-                    client.request("POST", f"{target}://acp.invalid/", body=b"")
-                assert not failure.value.ambiguous
-                assert isinstance(failure.value.__cause__.original_error, OSError)
+        for target in ("http://acp.invalid/", "https://acp.invalid/"):
+            proxy = f"{scheme}://127.0.0.1:{port}"
+            error = refused(ProxyException, target, method="POST", proxy=proxy)
+            assert not error.ambiguous
+            assert isinstance(error.__cause__.original_error, OSError)
 
 
 @pytest.mark.parametrize("login", [None, ("user", "secret")])
@@ -659,19 +643,13 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
 
 def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "socks", None)
-    with (
-        rest_client(proxy="socks5://127.0.0.1:1") as client,
-        pytest.raises(ApiValueError, match="PySocks"),
-    ):
-        client.request("GET", "http://127.0.0.1/")
+    refused(ApiValueError, "http://127.0.0.1/", "PySocks", proxy="socks5://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://:1", "http://user:secret@h:x"])
 def test_impossible_proxies_of_the_environment_are_refused(monkeypatch, proxy):
     monkeypatch.setenv("http_proxy", proxy)
-    with rest_client() as client, pytest.raises(ApiValueError, match="http_proxy") as failure:
-        client.request("GET", "http://acp.invalid/")
-    assert "secret" not in str(failure.value)
+    assert "secret" not in str(refused(ApiValueError, "http://acp.invalid/", "http_proxy"))
 
 
 def close_notify(connection: Connection) -> None:
@@ -786,14 +764,11 @@ def test_abort_wakes_a_read_of_tls_within_tls(secure, tunnel):
 
 @pytest.mark.slow
 def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
-    with (
-        SocketServer([1.2, b"HTTP/1.1 200 Connected\r\n\r\n", STALL]) as server,
-        rest_client(proxy=server.url) as client,
-        Stopwatch() as call,
-        pytest.raises(ApiTimeoutError, match="no connection"),
-    ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=(1.5, 9))
-    assert call.seconds < 2.6  # and not 1.2 + 1.5
+    script = [1.2, b"HTTP/1.1 200 Connected\r\n\r\n", STALL]
+    with SocketServer(script) as server, Stopwatch() as call:
+        settings = {"proxy": server.url, "timeout": (1.5, 9)}
+        refused(ApiTimeoutError, "https://acp.invalid/", "no connection", **settings)
+        assert call.stop() < 2.6  # and not 1.2 + 1.5
 
 
 def test_each_wait_of_the_outer_tls_is_limited():
@@ -899,11 +874,8 @@ def test_an_error_of_the_system_within_tls_is_a_connection_that_broke():
     ids=["SSH", "TLS alert"],
 )
 def test_a_proxy_that_does_not_speak_http_is_not_taken_for_the_origin(origin, beginning, words):
-    with (
-        SocketServer([beginning, STALL]) as server,
-        rest_client(proxy=server.url) as client,
-        pytest.raises(ProtocolException, match=f"GET /: the proxy {words}") as failure,
-    ):
-        client.request("GET", origin)
-    assert f"connections use the proxy {server.url}" in str(failure.value)
-    assert not failure.value.sent
+    words = f"GET /: the proxy {words}"
+    with SocketServer([beginning, STALL]) as server:
+        error = refused(ProtocolException, origin, words, proxy=server.url)
+    assert f"connections use the proxy {server.url}" in str(error)
+    assert not error.sent

@@ -67,6 +67,11 @@ def head(status: int = 200, reason: str = "Scripted", **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+def redirect(status: int, location: str) -> bytes:
+    """Write a response that redirects to another place."""
+    return head(status, location=location, content_length="0")
+
+
 def chunk(data: bytes) -> bytes:
     """Write one chunk of the chunked transfer coding; ``chunk(b"")`` is the last one."""
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"

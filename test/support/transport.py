@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from acp_client_v0_1 import ApiClient
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.rest import RESTClientObject
@@ -24,6 +26,15 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
         yield client
     finally:
         client.close()
+
+
+def refused(
+    kind: Any, url: str, words: str | None = None, method: str = "GET", **settings: Any
+) -> Any:
+    """Make a call that fails, by a client with these settings; give its error."""
+    with rest_client(**settings) as client, pytest.raises(kind, match=words) as failure:
+        client.request(method, url, safe=method == "GET")
+    return failure.value
 
 
 @contextlib.contextmanager
