@@ -23,7 +23,7 @@ from support.parts import (
     resolve_timeout,
 )
 from support.proxies import SocksProxy
-from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
+from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, redirect, response
 from support.transport import (
     Stopwatch,
     causes,
@@ -31,6 +31,7 @@ from support.transport import (
     full_listener,
     in_child,
     in_use,
+    refused,
     rest_client,
     talking,
 )
@@ -48,7 +49,7 @@ HEADERS = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.1)]
 SLOW = {
     "drip of the headers": (HEADERS, 0.4),
     "drip of chunks": ([CHUNKED, *[step for _ in range(50) for step in (chunk(b"x"), 0.1)]], 0.4),
-    "redirect again and again": ([0.15, head(307, location="/a", content_length="0")], 0.4),
+    "redirect again and again": ([0.15, redirect(307, "/a")], 0.4),
     "the read limit for a head as a whole": (HEADERS, (5, 0.4)),
 }
 
@@ -291,14 +292,10 @@ def test_a_socks_proxy_that_drips_ends_in_time():
         connection.sock.recv(100)
         connection.play(drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2))
 
-    with (
-        SocketServer(handler=proxy) as server,
-        rest_client(proxy=f"socks5h://127.0.0.1:{server.port}") as client,
-        Stopwatch() as call,
-        pytest.raises(ApiTimeoutError),
-    ):
-        client.request("GET", "https://acp.invalid/", _request_timeout=0.8)
-    assert call.seconds < 6  # and not until it has sent all
+    with SocketServer(handler=proxy) as server, Stopwatch() as call:
+        settings = {"proxy": f"socks5h://127.0.0.1:{server.port}", "timeout": 0.8}
+        refused(ApiTimeoutError, "https://acp.invalid/", **settings)
+        assert call.stop() < 6  # and not until it has sent all
 
 
 def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline(monkeypatch):
@@ -306,10 +303,7 @@ def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline(monkeyp
         connection.sock.recv(3)
         connection.stall()
 
-    with (
-        SocketServer(handler=proxy) as server,
-        rest_client(proxy=f"socks5h://127.0.0.1:{server.port}") as client,
-    ):
+    with SocketServer(handler=proxy) as server:
         for work_in_time in (
             dial.in_time,
             # PySocks gives up by itself as well, at the same moment.
@@ -319,8 +313,8 @@ def test_a_socks_proxy_that_is_silent_holds_no_thread_after_the_deadline(monkeyp
             lambda work, *_: time.sleep(0.4) or work(),
         ):
             monkeypatch.setattr("acp_client_v0_1._http.connection.in_time", work_in_time)
-            with pytest.raises(ApiTimeoutError):
-                client.request("GET", "https://acp.invalid/", _request_timeout=0.3)
+            settings = {"proxy": f"socks5h://127.0.0.1:{server.port}", "timeout": 0.3}
+            refused(ApiTimeoutError, "https://acp.invalid/", **settings)
             assert eventually(lambda: in_use(dial._thread_slots) == 0)
 
 

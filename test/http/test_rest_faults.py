@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from support.parts import LOWER_ERRORS, parse_target, public_error, redirected
-from support.socket_server import CLOSE, STALL, SocketServer, head, response
+from support.socket_server import CLOSE, STALL, SocketServer, head, redirect, response
 from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
@@ -183,10 +183,6 @@ CREDENTIALS = {
     "Last-Event-ID": "planted",
 }
 HARMLESS = {"Accept": "application/json", "User-Agent": "test", "Content-Type": "application/json"}
-
-
-def redirect(status: int, location: str) -> bytes:
-    return head(status, location=location, content_length="0")
 
 
 @pytest.mark.parametrize("status", [307, 308])

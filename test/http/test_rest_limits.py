@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.costs import Memory
 from support.socket_server import STALL, SocketServer, chunk, head, response
-from support.transport import eventually, rest_client, talking
+from support.transport import eventually, refused, rest_client, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.parse import Closed, final_head, framing_of
@@ -108,11 +108,8 @@ def test_a_response_larger_than_its_limit(framing, size, limit):
 
 def test_a_coded_response_as_large_as_its_limit_is_read_to_its_end():
     script = response(gzip.compress(b"x" * 10)[:-1], content_encoding="gzip")
-    with (
-        talking(script, max_response_bytes=10) as (client, server),
-        pytest.raises(ResponseDecodeError, match="it ends too early"),
-    ):
-        client.request("GET", server.url)
+    with SocketServer(script) as server:
+        refused(ResponseDecodeError, server.url, "it ends too early", max_response_bytes=10)
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
@@ -163,10 +160,8 @@ def test_control_characters_of_a_status_line_reach_nobody(caplog):
             received = client.request("GET", server.url)
             assert received.reason == "[31mRed é   2J"
             assert received.headers["x-a"].isprintable()
-        with rest_client(Retry(1, backoff_factor=0), proxy=server.url) as client:
-            with pytest.raises(ProxyException) as caught:
-                client.request("GET", "https://acp.invalid/", safe=True)
-            assert "Red" in str(caught.value.reason)
-            assert str(caught.value.reason).isprintable()
+        settings = {"proxy": server.url, "retries": Retry(1, backoff_factor=0)}
+        error = refused(ProxyException, "https://acp.invalid/", "Red", **settings)
+        assert "Red" in str(error.reason) and str(error.reason).isprintable()
     assert "Red" in caplog.text
     assert all(line.isprintable() for line in caplog.text.splitlines())

@@ -21,7 +21,7 @@ from support.parts import (
 )
 from support.proxies import HttpProxy
 from support.socket_server import RESET, STALL, head, response
-from support.transport import Stopwatch, a_call, eventually, rest_client, talking
+from support.transport import Stopwatch, a_call, eventually, refused, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1 import rest
@@ -80,13 +80,10 @@ def test_the_details_of_a_urllib3_retry():
 def test_a_refusal_of_a_proxy_is_retried_if_its_status_may_pass(status, sent, doubt):
     page = b"page" if status == 200 else b""
     with HttpProxy(refuse=response(page, status)) as proxy:
-        with (
-            rest_client(proxy=proxy.url, retries=quick(1)) as client,
-            pytest.raises(ProxyException, match=str(status)) as refused,
-        ):
-            client.request("POST", "https://acp.invalid/", safe=False)
+        settings = {"proxy": proxy.url, "retries": quick(1)}
+        error = refused(ProxyException, "https://acp.invalid/", str(status), "POST", **settings)
         assert len(proxy.requests) == sent
-    assert ("; is it a proxy?" in str(refused.value)) is doubt
+    assert ("; is it a proxy?" in str(error)) is doubt
 
 
 def test_what_each_status_says():

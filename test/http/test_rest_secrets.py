@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from support.parts import RequestAuth, parse_proxy
 from support.proxies import HttpProxy
-from support.socket_server import CLOSE, head, response
-from support.transport import a_call, causes, free_port, rest_client, serving, talking
+from support.socket_server import CLOSE, SocketServer, head, redirect, response
+from support.transport import a_call, causes, free_port, refused, serving, talking
 from urllib3.util import Retry
 
 from acp_client_v0_1 import RunsApi
@@ -19,7 +19,6 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
-    OpenApiException,
     ProtocolException,
 )
 from acp_client_v0_1.rest import RESTClientObject
@@ -46,19 +45,16 @@ def texts_of(error: BaseException) -> str:
         [CLOSE],
         [b"garbage\r\n\r\n", CLOSE],
         [head(content_length="9"), CLOSE],
-        head(307, location="ftp://user:planted-5ecret@host/", content_length="0"),
+        redirect(307, "ftp://user:planted-5ecret@host/"),
         response(b"this is no gzip", content_encoding="gzip"),
     ],
 )
 def test_errors_and_logs_show_no_secret(script, caplog, capfd):
-    with (
-        talking(script, debug=True, retries=1) as (client, server),
-        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
-        pytest.raises(ApiException) as failure,
-    ):
-        client.request("GET", f"{server.url}/runs?token={SECRET}", headers=HEADERS, safe=True)
-    failure.value.url = None  # the caller's own URL is kept whole, with its query
-    assert SECRET not in texts_of(failure.value)
+    with SocketServer(script) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
+        url = f"{server.url}/runs?token={SECRET}"
+        error = refused(ApiException, url, headers=HEADERS, debug=True, retries=1)
+    error.url = None  # the caller's own URL is kept whole, with its query
+    assert SECRET not in texts_of(error)
     assert "x-api-key" in caplog.text  # it was logged, and masked
     assert SECRET not in caplog.text
     output = capfd.readouterr()
@@ -68,22 +64,10 @@ def test_errors_and_logs_show_no_secret(script, caplog, capfd):
 def test_no_logger_at_all_shows_a_credential(caplog, capfd):
     """At level DEBUG of everything, urllib3 and ssl included, whose own levels stay."""
     before = logging.getLogger("urllib3").level
-    responses = (
-        [CLOSE],
-        response(b'"busy"', 503),
-        head(307, location="/elsewhere", content_length="0"),
-        response(b'"a"'),
-    )
-    with (
-        talking(
-            *responses,
-            debug=True,
-            retries=Retry(3, backoff_factor=0.01),
-            access_token=SECRET,
-            api_key={"x-api-key": SECRET},
-        ) as (client, server),
-        caplog.at_level(logging.DEBUG),
-    ):
+    scripts = ([CLOSE], response(b'"busy"', 503), redirect(307, "/elsewhere"), response(b'"a"'))
+    settings = {"debug": True, "retries": Retry(3, backoff_factor=0.01), "access_token": SECRET}
+    settings["api_key"] = {"x-api-key": SECRET}
+    with talking(*scripts, **settings) as (client, server), caplog.at_level(logging.DEBUG):
         headers = {**HEADERS, **client._configuration.auth_headers(), **SHOWN}
         assert client.request("GET", server.url, headers=headers, safe=True).status == 200
     assert len(server.requests) == 4
@@ -95,19 +79,16 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
 
 
 def test_refused_connections_and_proxies_show_no_secret(caplog):
-    url = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
+    closed = f"http://user:{SECRET}@127.0.0.1:{free_port()}"
     with HttpProxy(refuse=response(b"", 407)) as proxy, caplog.at_level(logging.DEBUG):
         for settings in (
-            {"proxy": url, "proxy_headers": {"x-secret": SECRET}},
-            {"proxy": url.replace("http", "socks5h")},
+            {"proxy": closed, "proxy_headers": {"x-secret": SECRET}},
+            {"proxy": closed.replace("http", "socks5h")},
             {"proxy": proxy.url.replace("://", f"://user:{SECRET}@")},
         ):
-            with (
-                rest_client(debug=True, **settings) as client,
-                pytest.raises(ApiException) as failure,
-            ):
-                client.request("GET", "https://acp.invalid/", headers=HEADERS)
-            assert SECRET not in texts_of(failure.value)
+            url = "https://acp.invalid/"
+            error = refused(ApiException, url, headers=HEADERS, debug=True, **settings)
+            assert SECRET not in texts_of(error)
     assert SECRET not in caplog.text
 
 
@@ -145,11 +126,9 @@ def test_a_representation_shows_no_secret(holder):
 
 
 def test_refused_requests_show_no_secret():
-    with rest_client() as client:
-        for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u0100"}):
-            with pytest.raises(OpenApiException) as failure:
-                client.request("GET", "http://127.0.0.1:1/", headers=headers)
-            assert SECRET not in str(failure.value)
+    for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u0100"}):
+        error = refused(ApiValueError, "http://127.0.0.1:1/", headers=headers)
+        assert SECRET not in str(error)
 
 
 PAGES = ['"Cannot GET /runs?key={}"', "<title>{} is wrong</title>", "{}", '{{"key": {}}}']
@@ -249,24 +228,30 @@ OF_THE_TRANSPORT = [
     *("Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade"),
     *("Keep-Alive", "proxy-connection"),
 ]
+# A line end in a name would begin another header, or another request.
 NO_NAMES = [
     *("X-A\r\nX-B", "X-A\n", "X-A: 1\r\nX-B", "X-A\r\n\r\nGET / HTTP/1.1\r\n"),
     *("X A", "X-A:", "X-\xe9", 5),
 ]
+NO_JSON = {"a": float("nan")}, [float("-inf")], {"a": object()}
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("arguments", "words"),
     [
-        *((name, f"'{name}' cannot be set") for name in OF_THE_TRANSPORT),
-        *((name, "is not the name of a header") for name in NO_NAMES),
+        *(({"headers": {name: "0"}}, f"'{name}' cannot be set") for name in OF_THE_TRANSPORT),
+        *(({"headers": {name: "0"}}, "is not the name of a header") for name in NO_NAMES),
+        ({"body": "a\udce9"}, "body must be valid Unicode"),
+        ({"body": {"a": "\udce9"}}, "body cannot be sent as JSON: .*surrogates"),
+        *(({"body": body}, "body cannot be sent as JSON") for body in NO_JSON),
+        ({"post_params": [("a", "b")], "body": None}, "post_params: the protocol has no forms"),
+        ({"headers": {"Last-Event-ID": "\ud800"}}, "'Last-Event-ID' must be valid Unicode"),
     ],
 )
-def test_headers_that_frame_the_message_or_have_no_token_as_name_are_refused(name, words):
-    """A line end in a name would begin another header, or another request."""
+def test_headers_and_bodies_that_cannot_be_sent_are_refused_by_name(arguments, words):
     with talking(response(b'"a"')) as (client, server):
         with pytest.raises(ApiValueError, match=words):
-            client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
+            client.request("POST", server.url, **{"body": b"x" * 52, **arguments})
         assert not server.connections
 
 
@@ -316,26 +301,6 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     assert all(head.count(b"host:") == head.count(b"accept-encoding:") == 1 for head in heads)
 
 
-NO_JSON = {"a": float("nan")}, [float("-inf")], {"a": object()}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"body": "a\udce9"}, "body must be valid Unicode"),
-        ({"body": {"a": "\udce9"}}, "body cannot be sent as JSON: .*surrogates"),
-        *(({"body": body}, "body cannot be sent as JSON") for body in NO_JSON),
-        ({"post_params": [("a", "b")]}, "post_params: the protocol has no forms"),
-        ({"headers": {"Last-Event-ID": "\ud800"}}, "'Last-Event-ID' must be valid Unicode"),
-    ],
-)
-def test_what_has_no_bytes_or_no_json_is_refused(arguments, words):
-    with talking(response(b'"a"')) as (client, server):
-        with pytest.raises(ApiValueError, match=words):
-            client.request("POST", server.url, **arguments)
-        assert not server.connections
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -363,8 +328,6 @@ def test_half_of_a_surrogate_pair_in_request_auth_is_refused(place):
 
 @pytest.mark.parametrize("label", [f"{SECRET}{'a' * 64}", f"{SECRET}..b", f"{SECRET}\ud800"])
 def test_a_user_name_before_a_slash_is_not_quoted_as_a_host_name(label):
-    with rest_client() as client, pytest.raises(ApiValueError, match="host name") as failure:
-        client.request("GET", f"http://{label}/password@127.0.0.1:1")
-    assert SECRET not in "".join(traceback.format_exception(failure.value))
-    with rest_client() as client, pytest.raises(ApiValueError, match=f"host name.*{SECRET}"):
-        client.request("GET", f"http://{label}/path")
+    error = refused(ApiValueError, f"http://{label}/password@127.0.0.1:1", "host name")
+    assert SECRET not in "".join(traceback.format_exception(error))
+    refused(ApiValueError, f"http://{label}/path", f"host name.*{SECRET}")

@@ -26,7 +26,7 @@ from support.parts import (
     pool,
     slots,
 )
-from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head, response
+from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, head, redirect, response
 from support.transport import Stopwatch, eventually, in_use, pool_of, talking
 
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
@@ -40,7 +40,7 @@ FAILURES = {
     "silence": [STALL],
     "silence in the body": [head(content_length="9"), b"1", STALL],
     "broken coding": response(b"x", content_encoding="gzip"),
-    "no redirect": head(307, location="ftp://host/", content_length="0"),
+    "no redirect": redirect(307, "ftp://host/"),
     "500": [response(b'"broken"', 500), CLOSE],
 }
 
@@ -59,7 +59,7 @@ def test_a_failure_gives_the_slot_back(failure):
 
 def test_a_cross_origin_redirect_gives_both_slots_back():
     with SocketServer(FINE, [RESET]) as other:
-        moved = head(307, location=other.url, content_length="0")
+        moved = redirect(307, other.url)
         with talking(moved, connection_pool_maxsize=1) as (client, server):
             received = client.request("GET", server.url, _request_timeout=8)
             assert eventually(lambda: not other.still_open)

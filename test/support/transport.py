@@ -29,11 +29,16 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
 
 
 def refused(
-    kind: Any, url: str, words: str | None = None, method: str = "GET", **settings: Any
+    kind: Any,
+    url: str,
+    words: Any = None,
+    method: str = "GET",
+    headers: Any = None,
+    **settings: Any,
 ) -> Any:
     """Make a call that fails, by a client with these settings; give its error."""
     with rest_client(**settings) as client, pytest.raises(kind, match=words) as failure:
-        client.request(method, url, safe=method == "GET")
+        client.request(method, url, headers, safe=method == "GET")
     return failure.value
 
 
