@@ -244,54 +244,42 @@ def test_the_shell_command_refuses_what_cannot_be(server, options, status, compl
 # What does not fit the contract gets a 422 that names what is wrong
 
 SEARCHES = ("/runs/search", "/agents/search", "/threads/search")
-BAD_PAGES = [
-    ({"limit": 0}, "limit"),
-    ({"limit": 1001}, "limit"),
-    ({"limit": "10"}, "limit"),
-    ({"limit": 1.5}, "limit"),
-    ({"limit": True}, "limit"),
-    ({"limit": None}, "limit"),
-    ({"offset": -1}, "offset"),
-]
-BAD_BODIES = [
-    ("/runs", {}, "agent_id"),
-    ("/runs", {"agent_id": 1}, "agent_id"),
-    ("/runs", {"agent_id": None}, "agent_id"),
-    ("/runs", {"agent_id": ""}, "agent_id"),
-    ("/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": None}, "thread_id"),
-    ("/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": ""}, "thread_id"),
-    ("/runs", {"agent_id": ECHO_AGENT_ID, "input": []}, "input"),
-    ("/runs", {"agent_id": ECHO_AGENT_ID, "webhook": {}}, "webhook"),
-    ("/runs", {"agent_id": ECHO_AGENT_ID, "streaming": "values"}, "streaming"),
-    ("/threads", {}, "agent_id"),
-    ("/threads", {"agent_id": ECHO_AGENT_ID, "metadata": []}, "metadata"),
-    ("/runs/search", {"agent_id": ""}, "agent_id"),
-    ("/runs/search", {"status": "done"}, "status"),
-    ("/agents/search", {"version": 1.0}, "version"),
-    *((path, body, name) for path in SEARCHES for body, name in BAD_PAGES),
-]
+# By path and property, beside the id of an agent where one is required.
+BAD_VALUES: dict[tuple[str, str], list[Any]] = {
+    ("/runs", "agent_id"): [1, None, ""],
+    ("/runs", "thread_id"): [None, ""],
+    ("/runs", "input"): [[]],
+    ("/runs", "webhook"): [{}],
+    ("/runs", "streaming"): ["values"],
+    ("/threads", "metadata"): [[]],
+    ("/runs/search", "agent_id"): [""],
+    ("/runs/search", "status"): ["done"],
+    ("/agents/search", "version"): [1.0],
+    **{(path, "limit"): [0, 1001, "10", 1.5, True, None] for path in SEARCHES},
+    **{(path, "offset"): [-1] for path in SEARCHES},
+}
 
 
 def test_a_bad_property_is_refused_by_name(call):
-    for path, body, name in BAD_BODIES:
+    given = {"agent_id": ECHO_AGENT_ID}
+    bodies = [(path, {}, "agent_id") for path in ("/runs", "/threads")]
+    for (path, name), values in BAD_VALUES.items():
+        needed = {} if path in SEARCHES else given
+        bodies += [(path, {**needed, name: value}, name) for value in values]
+    for path, body, name in bodies:
         response = call("POST", path, body)
         assert response.status == 422, (path, body)
         assert response.headers["content-type"] == "application/json"
         assert response.json.startswith(f"{name}: "), (path, body)
 
 
+NO_OBJECTS = [b"", b"{", b"[]", b"null", b'{"limit": NaN}', b"[" * 10_000]
+NO_OBJECTS += [b'{"agent_id": "%s"}' % text for text in (b"\xff", b"\\ud800")]
+
+
 @pytest.mark.parametrize("path", ["/runs", "/threads", *SEARCHES])
 def test_a_body_that_is_no_json_object_is_refused(call, path):
-    for body in (
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b'{"limit": NaN}',
-        b'{"agent_id": "\xff"}',
-        b'{"agent_id": "\\ud800"}',
-        b"[" * 10_000,
-    ):
+    for body in NO_OBJECTS:
         response = call("POST", path, body)
         assert response.status == 422, body
         assert "body" in response.json

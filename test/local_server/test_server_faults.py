@@ -22,6 +22,7 @@ from acp_client_v0_1.testing import (
     Quirks,
 )
 
+HTML, JSON = {"content-type": "text/html"}, {"content-type": "application/json"}
 CREATE = "POST", "/runs", b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode()
 
 
@@ -70,15 +71,11 @@ class TestResponses:
         ("fault", "body", "headers"),
         [
             (Fault(status=503, retry_after=2), b'"Service Unavailable"', {"retry-after": "2"}),
-            (Fault(status=404), b'"Not Found"', {"content-type": "application/json"}),
-            (Fault(status=422, body={"a": []}), b'{"a":[]}', {"content-type": "application/json"}),
+            (Fault(status=404), b'"Not Found"', JSON),
+            (Fault(status=422, body={"a": []}), b'{"a":[]}', JSON),
             (Fault(status=200, body=b""), b"", {"content-type": None}),
-            (
-                Fault(status=502, body=b"<html>", headers={"Content-Type": "text/html"}),
-                b"<html>",
-                {"content-type": "text/html"},
-            ),
-            (Fault(status=200, body="text"), b'"text"', {"content-type": "application/json"}),
+            (Fault(status=502, body=b"<html>", headers=HTML), b"<html>", HTML),
+            (Fault(status=200, body="text"), b'"text"', JSON),
             (Fault(status=204), b"", {"content-length": None}),
             (Fault(status=304), b"", {"content-length": None}),
             (Fault(status=303, redirect="/x"), b'"See Other"', {"location": "/x"}),
@@ -370,6 +367,7 @@ class TestChoice:
 
 
 NAN = float("nan")
+CUT: dict[str, Any] = {"cut": "close", "after_events": 1}
 # Of one field alone, also if it does nothing alone.
 IMPOSSIBLE: dict[str, list[Any]] = {
     "method": ["", "GET "],
@@ -398,8 +396,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "path: ACP 0.1 has no DELETE /runs", {"path": "/runs", "method": "DELETE"}),
         (ValueError, r"path: .* did you mean '/runs/\*/output", {"path": "/runs/:id/output"}),
         (ValueError, "times: None with nothing to do", {"times": None, "path": "/runs"}),
-        (ValueError, "after_events", {"cut": "close", "after_events": 2, "path": "/runs"}),
-        (ValueError, "after_events", {"cut": "close", "after_events": 2, "method": "POST"}),
+        *((ValueError, "after_events", CUT | each) for each in ({"path": "/runs"}, {"late": 1})),
+        (ValueError, "after_events", CUT | {"method": "POST"}),
         *((ValueError, name, {name: one}) for name, values in IMPOSSIBLE.items() for one in values),
         *((ValueError, "body", {"status": status, "body": "text"}) for status in (204, 304)),
         (ValueError, "headers", {"status": 200, "headers": {"X y": "z"}}),
@@ -411,13 +409,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "retry_after: Retry-After cannot", {"status": 503, "retry_after": "3\n"}),
         (ValueError, "block", {"block": "never", "status": 204}),
         (ValueError, "after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
-        (
-            ValueError,
-            "after_body_bytes and after_events",
-            {"cut": "close", "after_body_bytes": 1, "after_events": 1},
-        ),
+        (ValueError, "after_body_bytes and after_events", CUT | {"after_body_bytes": 1}),
         (ValueError, "cut", {"cut": "end", "after_body_bytes": 1}),
-        (ValueError, "after_events", {"late": 1, "cut": "close", "after_events": 1}),
         (ValueError, "block", {"late": 1, "block": "never"}),
         (ValueError, "lag", {"lag": 1, "status": 500}),
         (ValueError, "carried_out", {"carried_out": True, "status": 502, "late": 1}),

@@ -198,6 +198,9 @@ assert began.wait(20)
     assert ended.returncode == 0
 
 
+KEYS = 'api_key, such as ("x-api-key", "s"),'
+
+
 def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
     return {}
 
@@ -210,11 +213,7 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"port": "8000"}, "port: Input should be a valid integer"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
-        (
-            {"api_key": "secret"},
-            'api_key, such as ("x-api-key", "s"), '
-            "must be of type tuple or Mapping or None, not str",
-        ),
+        ({"api_key": "secret"}, f"{KEYS} must be of type tuple or Mapping or None, not str"),
         ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
@@ -388,24 +387,16 @@ for missing, module in zip(sys.argv[1::2], sys.argv[2::2]):
     os.wait()
 """
 NEEDS = f"{TESTING} needs {{}}, which is not installed: pip install 'acp-client-v0-1[testing]'"
-
-
+BRIDGE = f"{TESTING}.responses_bridge"
+NO_BRIDGE = f"{BRIDGE} needs {{}}, which comes with responses: pip install responses"
+# What is missing, what is imported, and what the error says.
 WAYS = [
-    (missing, TESTING + way, words)
-    for missing, ways, words in [
-        ("starlette", ["", ".server", ".pytest_plugin", ".responses_bridge", ".faults"], NEEDS),
-        ("uvicorn", [""], NEEDS),
-        ("sse_starlette", [""], NEEDS),
-        (
-            "requests",
-            [".responses_bridge"],
-            f"{TESTING}.responses_bridge needs {{}}, which comes with responses: "
-            "pip install responses",
-        ),
-        # What this package itself lacks is another matter.
-        (f"{TESTING}._server.runner", [""], "import of {} halted; None in sys.modules"),
-    ]
-    for way in ways
+    *(("starlette", f"{TESTING}.{way}", NEEDS) for way in ("server", "pytest_plugin", "faults")),
+    *((missing, TESTING, NEEDS) for missing in ("starlette", "uvicorn", "sse_starlette")),
+    ("starlette", BRIDGE, NEEDS),
+    ("requests", BRIDGE, NO_BRIDGE),
+    # What this package itself lacks is another matter.
+    (f"{TESTING}._server.runner", TESTING, "import of {} halted; None in sys.modules"),
 ]
 
 

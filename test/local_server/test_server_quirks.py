@@ -156,16 +156,12 @@ def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirk
         (ValueError, r"lacks\.search_runs", {"lacks": {"search_runs": 399}}),
         (ValueError, r"lacks\.search_runs", {"lacks": {"search_runs": 600}}),
         (ValueError, "lacks", {"lacks": {"search_run": 501}}),
+        (ValueError, "server: must be one of workflow-srv, acp-proxy", {"server": "nginx"}),
     ],
 )
 def test_a_quirk_that_cannot_be_is_refused_by_name(error, name, fields):
     with pytest.raises(error, match=rf"^{name}\b"):
-        Quirks(**fields)
-
-
-def test_a_server_that_is_not_bundled_is_refused():
-    with pytest.raises(ValueError, match=r"^server: must be one of workflow-srv, acp-proxy"):
-        Quirks.of("nginx")  # type: ignore[arg-type]
+        (Quirks.of if "server" in fields else Quirks)(**fields)
 
 
 @pytest.mark.slow
