@@ -304,22 +304,6 @@ def test_broken_coding_is_a_decode_error(coding, body, words):
         assert server.connections == 2
 
 
-@pytest.mark.parametrize(
-    ("begin", "body"),
-    [
-        (response(b'"a"'), b'"a"'),
-        (CHUNKED + chunk(b'"a"') + chunk(b""), b'"a"'),
-        *((begin, b"") for begin in (head(204), head(304), head(content_length="0"))),
-    ],
-)
-@pytest.mark.parametrize("surplus", [response(b'"surplus"'), b"HTTP/1.1 200 O"])
-def test_bytes_beyond_the_body_never_reach_the_next_response(begin, body, surplus):
-    with talking(begin + surplus, response(b'"b"')) as (client, server):
-        assert client.request("GET", server.url).data == body
-        assert client.request("GET", server.url).data == b'"b"'
-    assert server.connections == 2
-
-
 @pytest.mark.parametrize("way", ["abort", "close", "response.shutdown", "response.release_conn"])
 def test_what_ends_a_response_from_another_thread_wakes_a_blocked_read(way):
     with talking([CHUNKED, chunk(b"one"), STALL]) as (client, server):

@@ -222,13 +222,6 @@ def test_an_inbox_gives_its_items_in_their_order_and_to_a_thread_that_waits():
     timer.join()
 
 
-def test_a_thread_that_waits_finds_an_orphaned_slot_at_once():
-    few, holder, slot = Slots(1), Slot(), Slot()
-    assert [few.enter(each) for each in (holder, slot)] == [True, False]
-    del holder
-    assert few.wait(slot, Deadline.after(8))
-
-
 def test_slots_that_are_given_back_at_one_moment_wake_as_many():
     few = Slots(3)
     holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
