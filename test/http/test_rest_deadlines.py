@@ -191,18 +191,13 @@ def test_connecting_ends_in_time(retries, timeout):
 
 def test_all_addresses_together_end_in_time_and_each_leaves_some_for_the_next(monkeypatch):
     with full_listener() as full, talking(response(b'"a"')) as (client, server):
-        ports = [full] * 5
-        monkeypatch.setattr(
-            socket,
-            "getaddrinfo",
-            lambda *_, **__: [
-                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports
-            ],
-        )
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        found = [(*kind, ("127.0.0.1", full))] * 5
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         with Stopwatch() as call, pytest.raises(ApiTimeoutError):
             client.request("GET", "http://acp.invalid/", _request_timeout=0.5)
         assert 0.45 < call.seconds < 2
-        ports[1:] = [server.port]
+        found[1:] = [(*kind, ("127.0.0.1", server.port))]
         assert client.request("GET", "http://acp.invalid/", _request_timeout=1.0).status == 200
 
 

@@ -240,12 +240,7 @@ def test_each_attempt_is_logged(caplog):
     assert retries[0].startswith("GET /: returned 503; retry 1 in 0.0")
     attempts = [r for r in caplog.records if re.search(r"(returned|failed).* s$", r.getMessage())]
     ends = [r for r in attempts if r.levelno == logging.DEBUG]
-    assert [(r.method, r.path, r.attempt, r.status) for r in ends] == [
-        ("GET", "/", 1, 503),
-        ("GET", "/", 2, None),
-        ("GET", "/", 3, 200),
-    ]
+    assert [(r.attempt, r.status) for r in ends] == [(1, 503), (2, None), (3, 200)]
+    assert {(r.method, r.path) for r in caplog.records} == {("GET", "/")}
     assert all(0 < r.seconds < 15 for r in ends)
-    assert all(
-        {"method", "path", "status", "attempt", "seconds"} <= vars(r).keys() for r in caplog.records
-    )
+    assert all({"status", "attempt", "seconds"} <= vars(r).keys() for r in caplog.records)

@@ -6,8 +6,6 @@ import copy
 import json
 import pickle
 import time
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -322,11 +320,7 @@ BAD = {
 
 @pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD.keys())
 def test_what_does_not_fit(data, reason):
-    line = f"data: {event(data).data}\n\n".encode()
-    response: Any = SimpleNamespace(
-        status=200, headers={}, method="GET", url="http://h/", close=print,
-        read_available=lambda wait: line,
-    )  # fmt: skip
+    response = FakeResponse(f"data: {event(data).data}\n\n".encode())
     with EventStream(response, decode) as stream, pytest.raises(StreamDecodeError) as caught:
         next(stream)
     assert isinstance(caught.value.__cause__, ValidationError)
