@@ -28,6 +28,7 @@ from support.transport import (
     Stopwatch,
     causes,
     eventually,
+    fetch,
     full_listener,
     in_child,
     in_use,
@@ -88,12 +89,8 @@ def test_a_call_is_watched_although_its_response_trickles_and_ends_by_what_its_w
             raise other
         return 0.15
 
-    with (
-        talking([head(content_length="99"), *drip(b"x" * 99, 0.05)]) as (client, server),
-        Interruptible(watch, 0.15),
-        pytest.raises(ConnectionException) as failure,
-    ):
-        client.request("GET", server.url)
+    with Interruptible(watch, 0.15), pytest.raises(ConnectionException) as failure:
+        fetch([head(content_length="99"), *drip(b"x" * 99, 0.05)])
     assert failure.value is other
 
 

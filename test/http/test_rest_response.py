@@ -16,7 +16,7 @@ import pytest
 from support.costs import Memory
 from support.parts import Decoder, NothingYet
 from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, head, response
-from support.transport import Stopwatch, eventually, pool_of, talking
+from support.transport import Stopwatch, eventually, fetch, pool_of, talking
 
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
 
@@ -25,11 +25,6 @@ CHUNKED = head(transfer_encoding="chunked")
 
 def joined(received):
     return b"".join(iter(received.read_available, b""))
-
-
-def fetch(script, **options):
-    with talking(script) as (client, server):
-        return client.request("GET", server.url, **options)
 
 
 FRAMINGS = {

@@ -241,13 +241,6 @@ def test_the_agent_keeps_its_state_on_the_thread_and_the_runs_are_its_history(ca
         assert state == {"turns": turn, "last_input": {"turn": turn}}
 
 
-def test_a_run_without_a_thread_has_no_thread_state(call):
-    alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
-    call.output(alone)
-    refused = call("GET", f"/runs/{alone}/threadstate")
-    assert (refused.status, refused.json) == (409, "the run has no thread")
-
-
 def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call):
     first, second = (call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID}) for _ in range(2))
     assert first["thread_id"] != second["thread_id"]
@@ -272,15 +265,16 @@ def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call):
     call.ok("POST", "/runs", creation)
 
 
-def test_an_interrupted_run_has_no_thread_state_and_waits_for_others(call):
+def test_a_run_that_is_interrupted_or_without_a_thread_has_no_thread_state(call):
     thread_id = thread_of(call, APPROVAL_AGENT_ID)
     first = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
-    call.output(first)
-    refused = call("GET", f"/runs/{first}/threadstate")
-    assert refused.status == 409
-    assert "interrupted" in refused.json
-    second = call.run(APPROVAL_AGENT_ID, thread_id=thread_id)
-    call.output(second)
+    alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
+    for run_id, words in ((first, "interrupted"), (alone, "the run has no thread")):
+        call.output(run_id)
+        refused = call("GET", f"/runs/{run_id}/threadstate")
+        assert refused.status == 409 and words in refused.json
+    # The interrupted one waits for others.
+    call.output(call.run(APPROVAL_AGENT_ID, thread_id=thread_id))
     assert call.ok("POST", f"/runs/{first}", {"approved": True})["status"] == "pending"
 
 

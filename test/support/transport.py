@@ -42,6 +42,12 @@ def refused(
     return failure.value
 
 
+def fetch(*responses: Any, method: str = "GET", path: str = "", **options: Any) -> Any:
+    """Give what a call with these options gets from a server of these responses."""
+    with talking(*responses) as (client, server):
+        return client.request(method, server.url + path, **options)
+
+
 @contextlib.contextmanager
 def talking(
     *responses: Any, retries: Any = False, **settings: Any
