@@ -126,13 +126,9 @@ def test_the_report_names_exactly_the_quirk(name, request):
     assert {one for one in others if not one.endswith("webhooks, restarts")} == also, str(report)
 
 
+# A run that never ends is not begun where none can be deleted.
 @pytest.mark.parametrize(
-    ("server", "unseen"),
-    [
-        # A run that never ends is not begun where none can be deleted.
-        ("workflow-srv", {"unknown_agent=500"}),
-        ("acp-proxy", set[str]()),
-    ],
+    ("server", "unseen"), [("workflow-srv", {"unknown_agent=500"}), ("acp-proxy", set[str]())]
 )
 def test_the_report_names_the_quirks_of_a_real_server(server, unseen):
     """Some habits only show with an agent that fails, or asks."""

@@ -47,17 +47,9 @@ def rows() -> Iterator[tuple[str, Row]]:
             wire = re.sub(r"\((.+?)\)\*(\d+)", repeated, text.removesuffix("EOF").removesuffix(" "))
             sent = wire.replace("⏎", "\r\n").encode("latin-1").decode("unicode_escape")
             found = re.match(r"(\d{3}) ?(\w*)", reading)
-            yield (
-                f"{group}: {name}",
-                Row(
-                    method=arrow or "GET",
-                    wire=sent.encode("latin-1"),
-                    closes=text.endswith("EOF"),
-                    response=(int(found[1]), found[2].encode()) if found else None,
-                    reading=reading,
-                    differs="".join(differs),
-                ),
-            )
+            response = (int(found[1]), found[2].encode()) if found else None
+            arrived = (arrow or "GET", sent.encode("latin-1"), text.endswith("EOF"))
+            yield f"{group}: {name}", Row(*arrived, response, reading, "".join(differs))
 
 
 def repeated(found: re.Match[str]) -> str:

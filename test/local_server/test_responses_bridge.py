@@ -40,19 +40,11 @@ def test_credentials_in_the_query_are_sent(runs):
 
 @responses.activate
 def test_matchers_and_records_see_the_request_as_sent(runs):
-    responses.post(
-        f"{HOST}/runs",
-        json=RUN,
-        match=[
-            matchers.json_params_matcher({"agent_id": "a", "input": {"n": 1}}),
-            matchers.header_matcher({"Authorization": "Bearer secret"}),
-        ],
-    )
-    responses.get(
-        f"{HOST}/runs/r1/output",
-        json=RESULT,
-        match=[matchers.query_param_matcher({"block_timeout": 3})],
-    )
+    creation = matchers.json_params_matcher({"agent_id": "a", "input": {"n": 1}})
+    token = matchers.header_matcher({"Authorization": "Bearer secret"})
+    window = matchers.query_param_matcher({"block_timeout": 3})
+    responses.post(f"{HOST}/runs", json=RUN, match=[creation, token])
+    responses.get(f"{HOST}/runs/r1/output", json=RESULT, match=[window])
     runs.create_run(acp.RunCreate(agent_id="a", input={"n": 1}))
     output = runs.get_run_output("r1", block_timeout=3)
     assert output is not None

@@ -169,15 +169,20 @@ def test_a_stream_without_another_event_ends_in_time(steps, timeout):
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type"),
-    [(b"<html>Log in</html>", "text/html"), (event(1), "text/event-streaming"), (event(1), "")],
+    ("script", "body", "words"),
+    [
+        (response(b"<html>Log in", content_type="text/html"), "<html>Log in", "text/html"),
+        (response(ONE, content_type="text/event-streaming"), ONE.decode(), "event-streaming"),
+        (response(ONE, content_type=""), ONE.decode(), "no content type"),
+        # A response that breaks off before it says anything is no empty stream.
+        ([head(content_length="9"), CLOSE], "", "no content type"),
+    ],
 )
-def test_a_wrong_content_type(body, content_type):
-    script = response(body, content_type=content_type)
+def test_a_wrong_or_missing_content_type_is_no_empty_stream(script, body, words):
     with streaming(script, IDLE) as (runs, _):
-        with pytest.raises(ResponseDecodeError) as caught:
+        with pytest.raises(ResponseDecodeError, match=words) as caught:
             runs.get_run_stream("r")
-        assert caught.value.body == body.decode()
+        assert caught.value.body == body
         assert caught.value.status == 200
         runs.search_runs({})
 
@@ -228,14 +233,6 @@ def test_an_unexpected_response_without_an_end(status, name):
         assert body.startswith(kept)
         assert len(body) < 200_000
         assert eventually(lambda: server.still_open == 0)
-
-
-def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream():
-    with (
-        streaming([head(content_length="9"), CLOSE]) as (runs, _),
-        pytest.raises(ResponseDecodeError, match="no content type"),
-    ):
-        runs.get_run_stream("r")
 
 
 def within(stream: Stream, seconds: float) -> str | None:
