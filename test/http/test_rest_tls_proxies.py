@@ -241,12 +241,10 @@ def test_names_that_are_asserted(certificates, secure):
             assert not error.sent and not error.ambiguous
         assert server.connections == 3
         assert eventually(lambda: not server.still_open)
-        for allowed in (
-            {"tls_server_name": "acp.invalid"},
-            {"assert_hostname": "acp.invalid"},
-            {"assert_hostname": False},
-        ):
-            with rest_client(ssl_ca_cert=certificates.ca_file, **allowed) as client:
+        own = "acp.invalid"
+        allowed = ({"tls_server_name": own}, {"assert_hostname": own}, {"assert_hostname": False})
+        for settings in allowed:
+            with rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client:
                 assert client.request("GET", server.url).status == 200
     assert seen == [None, "other.invalid", None, "acp.invalid", None, None]
 
@@ -428,19 +426,15 @@ def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certif
 
     with SocketServer(handler=cut) as server:
         url = f"https://127.0.0.1:{server.port}"
-        settings = {"ssl_ca_cert": certificates.ca_file, "timeout": 5}
-        if proxied:
-            error = refused(ProxyException, "https://acp.invalid/", proxy=url, **settings)
-        else:
-            error = refused(ConnectionException, url, **settings)
-    assert not error.sent
+        kind, proxy = (ProxyException, url) if proxied else (ConnectionException, "")
+        settings = {"ssl_ca_cert": certificates.ca_file, "proxy": proxy, "timeout": 5}
+        assert not refused(kind, "https://acp.invalid/" if proxied else url, **settings).sent
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        [head(300, connection="close"), b'"a"', CLOSE],
-        [head(404, connection="close"), b'"a"', CLOSE],
+        *([head(status, connection="close"), b'"a"', CLOSE] for status in (300, 404)),
         [head(transfer_encoding="chunked"), chunk(b'"a"'), b"0\r\n", CLOSE],
     ],
     ids=["300", "404", "last chunk"],
@@ -614,15 +608,9 @@ def test_socks(certificates, mutual_server, login):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "asked"),
-    [
-        ("socks4", "127.0.0.1"),
-        ("socks4a", "acp.invalid"),
-        ("socks5", "127.0.0.1"),
-        ("socks5h", "acp.invalid"),
-    ],
+    ("scheme", "here"), [("socks4", True), ("socks4a", False), ("socks5", True), ("socks5h", False)]
 )
-def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch, scheme, asked):
+def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch, scheme, here):
     """What is looked up here is shown to the resolver of this machine."""
     look_up, looked_up = socket.getaddrinfo, []
 
@@ -637,8 +625,8 @@ def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch,
         talking(FINE, proxy=f"{scheme}://127.0.0.1:{proxy.port}", timeout=None) as (client, server),
     ):
         assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
-    assert proxy.asked == [(asked, server.port)]
-    assert ("acp.invalid" in looked_up) is (asked == "127.0.0.1")
+    assert proxy.asked == [("127.0.0.1" if here else "acp.invalid", server.port)]
+    assert ("acp.invalid" in looked_up) is here
 
 
 def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
@@ -674,21 +662,16 @@ def test_a_close_delimited_body_over_tls_needs_a_close_notify(secure, tunnel, la
 
 
 @pytest.mark.parametrize(
-    ("handshake", "options"),
-    [
-        (True, {"_request_timeout": 0.5}),
-        (True, {"_request_timeout": (0.5, None)}),
-        (False, {"_request_timeout": 0.5}),
-        (False, {"_request_timeout": 0.5, "stream": True}),
-    ],
+    ("handshake", "timeout", "stream"),
+    [(True, 0.5, False), (True, (0.5, None), False), (False, 0.5, False), (False, 0.5, True)],
 )
-def test_what_drips_within_tls_ends_in_time(secure, outer, tunnel, handshake, options):
+def test_what_drips_within_tls_ends_in_time(secure, outer, tunnel, handshake, timeout, stream):
     steps = [head(content_length="200"), lambda _: outer.dripping.set(), b"a" * 200]
     with secure(steps, **tunnel) as (client, server), Stopwatch() as call:
         if handshake:
             outer.dripping.set()
         with pytest.raises(ApiTimeoutError, match=r"no connection|the call's"):
-            client.request("GET", server.url, **options).read()
+            client.request("GET", server.url, _request_timeout=timeout, stream=stream).read()
         assert call.stop() < 1.5
 
 
