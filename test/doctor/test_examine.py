@@ -492,18 +492,14 @@ def test_a_server_that_asks_for_a_clients_certificate_does_not_ask_for_its_ca(
     assert "set cert_file and key_file" in str(report) and "ssl_ca_cert" not in str(report)
 
 
-def test_a_server_that_does_not_speak_tls_has_no_certificate_to_renew():
+def test_a_server_that_does_not_speak_tls_or_is_away_cannot_be_used_and_has_no_certificate():
     with LocalServer() as server:
-        report = examined(server.url.replace("http", "https"))
-    assert list(faults(report)) == ["connection"]
-    assert "try http://" in found(report, "connection").seen
-
-
-def test_a_server_that_is_away_cannot_be_used():
-    report = examined(f"http://127.0.0.1:{free_port()}")
-    assert (report.outcome, list(faults(report))) == (UNUSABLE, ["connection"])
-    assert "cannot connect" in found(report, "connection").seen
-    assert "check host=" in str(report)
+        plain = examined(server.url.replace("http", "https"))
+    away = examined(f"http://127.0.0.1:{free_port()}")
+    for report, words in ((plain, "try http://"), (away, "cannot connect")):
+        assert (report.outcome, list(faults(report))) == (UNUSABLE, ["connection"])
+        assert words in found(report, "connection").seen
+    assert "check host=" in str(away)
 
 
 @pytest.mark.parametrize(

@@ -142,9 +142,7 @@ def secure(certificates: Certificates) -> Any:
     return make
 
 
-def test_a_server_that_demands_a_client_certificate_has_read_no_request(
-    certificates, mutual_server
-):
+def test_a_server_that_wants_a_client_certificate_has_read_no_request(certificates, mutual_server):
     words = "cannot connect to .* wants a client certificate, check cert_file"
     for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         mutual_server.ssl_context.maximum_version = newest
