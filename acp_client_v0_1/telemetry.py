@@ -25,7 +25,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1._version import __version__
-from acp_client_v0_1.exceptions import RunWaitTimeout
+from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunInterrupted
 from acp_client_v0_1.models import Agent, RunError, RunInterrupt, RunOutput
 
@@ -269,8 +269,11 @@ def _status_of(outcome: object) -> str:
     """Return the status of a run after a wait, or "" if the outcome does not show it."""
     if isinstance(outcome, str):
         return outcome
-    if isinstance(outcome, BaseException):
+    if isinstance(outcome, ApiException):
         waits = isinstance(outcome, RunWaitTimeout)
         return str(getattr(outcome, "status_name", "pending" if waits else ""))
+    if isinstance(outcome, BaseException):
+        # A callback may raise any error, and its attributes say nothing about the run.
+        return ""
     output = outcome.actual_instance if isinstance(outcome, RunOutput) else None
     return _STATUSES.get(type(output), "success")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from acp_client_v0_1.exceptions import RunWaitTimeout
+from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunFailed, RunInterrupted, RunStartAmbiguous
 
 
@@ -20,8 +20,10 @@ def outcome_of(error: Exception) -> dict[str, Any]:
     """Return, as data, how a run ended without a result: ``run_id``, ``status``, and details."""
     # After a timeout, the run is pending only if the server has said so.
     waits = isinstance(error, RunWaitTimeout) and error.last_status == "pending"
-    status = "pending" if waits else getattr(error, "status_name", None)
-    ending = {"run_id": getattr(error, "run_id", None) or None, "status": status}
+    # A callback may raise any error, and its attributes say nothing about the run.
+    known = error if isinstance(error, ApiException) else None
+    status = "pending" if waits else getattr(known, "status_name", None)
+    ending = {"run_id": getattr(known, "run_id", None) or None, "status": status}
     if isinstance(error, RunFailed):
         return ending | {"errcode": error.errcode, "description": error.description}
     if isinstance(error, RunInterrupted):

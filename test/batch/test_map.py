@@ -207,6 +207,9 @@ def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(agent
     assert json.loads(strange.to_json()) == strange.to_dict()
     with pytest.raises(ValueError, match="not JSON"):
         BatchItem(0, "0", "r", {}, {"n": float("nan")}).to_json()
+    # The error of a callback may have such an attribute, which is not about the run.
+    vars(own := OSError("disk full"))["status_name"] = "success"
+    assert BatchItem(0, "0", "r", {}, own).to_dict()["error"] == "disk full"
 
 
 def test_ordered_draws_on_while_the_first_is_slow_and_past_items_that_have_their_outcomes(agent):

@@ -203,16 +203,23 @@ def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client, spans):
     def press(elapsed: float, status: object) -> None:
         raise KeyboardInterrupt
 
+    def fail(elapsed: float, status: object) -> None:
+        vars(own := OSError())["status_name"] = "success"
+        raise own
+
     handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
     with pytest.raises(RunWaitTimeout):
         handle.result(timeout=0)
     assert not spans.named("invoke_agent")  # that was a look
-    for options in ({"timeout": 0.3}, {"on_pending": press, "every": 0.1}):
-        with pytest.raises((RunWaitTimeout, KeyboardInterrupt)):
+    callbacks = ({"on_pending": callback, "every": 0.1} for callback in (press, fail))
+    for options in ({"timeout": 0.3}, *callbacks):
+        with pytest.raises((RunWaitTimeout, KeyboardInterrupt, OSError)):
             handle.result(**options)
-    late, pressed = map(attributes, spans.named("invoke_agent"))
+    late, pressed, failed = map(attributes, spans.named("invoke_agent"))
     assert (late["acp.run.status"], late["error.type"]) == ("pending", "RunWaitTimeout")
     assert pressed["error.type"] == "KeyboardInterrupt"
+    # The attributes of an error of a callback say nothing about the run.
+    assert failed["error.type"] == "OSError" and "acp.run.status" not in failed
     handle.cancel()
 
 
