@@ -10,7 +10,7 @@ Invariants:
 - An input is open from the time it is drawn until the caller has its item. Without ``ordered``, at
   most ``concurrency`` inputs are open. With ``ordered``, at most ``concurrency`` runs are in
   flight, and at most 2 * ``concurrency`` inputs are open.
-- A result or a final error (`_lines.outcome_of`) is written to the journal before the caller has
+- A result or a final error (`_lines.final_record`) is written to the journal before the caller has
   the item. If JSON cannot represent an input, nothing is written about this input. Each call finds
   the error of this input again.
 - The caller may change an input once it is drawn, and an option once `map` has returned. An input

@@ -155,7 +155,7 @@ class Journal:
         If the outcome is not final, write nothing. Then the next call with the journal continues
         with the task, because its run may still get a result, or a new create may succeed.
         """
-        if record := _lines.outcome_of(task):
+        if record := _lines.final_record(task):
             self._append(record)
 
     def close(self) -> None:

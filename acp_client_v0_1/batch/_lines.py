@@ -173,7 +173,7 @@ def _is_final(error: OpenApiException, run_id: str) -> bool:
     return not isinstance(error, ApiException) or error.status in _REFUSALS
 
 
-def outcome_of(task: Task) -> dict[str, Any] | None:
+def final_record(task: Task) -> dict[str, Any] | None:
     """Return the record of the outcome of a task, or None if the outcome is not final."""
     index, run_id, outcome = task.index, task.run_id, task.outcome
     if isinstance(outcome, dict):

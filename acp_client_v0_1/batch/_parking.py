@@ -86,9 +86,10 @@ class ParkedRuns:
 
         After a mistake, searches are not believed about the run of this task for some seconds.
         """
-        self._hits += hit
-        self._mistakes += not hit
-        if not hit:
+        if hit:
+            self._hits += 1
+        else:
+            self._mistakes += 1
             task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:
