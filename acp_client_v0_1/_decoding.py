@@ -15,12 +15,11 @@ from functools import cache
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._operation import Operation, faults_of
 from acp_client_v0_1._schema.surrogates import read_json
-from acp_client_v0_1._text import SEARCHED, html_title
+from acp_client_v0_1._text import SEARCHED, html_title, with_article
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
 # At most this many characters of JSON become `ApiException.data`. JSON such as `[{},{},…]` takes
@@ -112,7 +111,7 @@ def _is_of_a_later_protocol(data: Any) -> bool:
 def _named(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"a list of {get_args(kind)[0].__name__}"
-    return f"a {kind.__name__}" if get_origin(kind) is None else "a JSON object"
+    return with_article(kind.__name__) if get_origin(kind) is None else "a JSON object"
 
 
 def _hidden(content: bytes, response: acp.rest.RESTResponse) -> tuple[str, Any]:
@@ -131,8 +130,8 @@ def _data(text: str) -> Any:
         return None
     if len(text) > _MOST_DATA:
         return text
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         # This refuses JSON of more than about 200 levels, through which other code, such as pickle,
         # could not walk.
-        return from_json(text)
+        return validate(text, Any)
     return text

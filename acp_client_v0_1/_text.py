@@ -45,6 +45,11 @@ def short(text: object) -> str:
     return one_line(text, 100)
 
 
+def with_article(noun: str) -> str:
+    """Write "a Run", or "an Agent"."""
+    return f"an {noun}" if noun[:1] in "AEIO" else f"a {noun}"
+
+
 def warn_caller(message: str, kind: type[Warning] = UserWarning) -> None:
     """Warn in one line. The warning names the line that has called this package."""
     # From Python 3.12 on, `skip_file_prefixes` of `warnings.warn` could do this.

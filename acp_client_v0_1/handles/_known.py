@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._operation import identifier
-from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short
+from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, with_article
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._match import check_mark, same_id
 from acp_client_v0_1.handles._rules import is_unserved
@@ -57,7 +57,7 @@ def received_id(name: str, record: Run | Agent) -> str:
     try:
         return identifier(name, getattr(record, name))
     except ApiValueError as error:
-        reason = f"not a {type(record).__name__} of ACP 0.1: {error}"
+        reason = f"not {with_article(type(record).__name__)} of ACP 0.1: {error}"
         raise ResponseValidationError(reason=reason, body=record.to_json()) from error
 
 

@@ -153,6 +153,7 @@ def test_a_credential_of_a_call_is_not_shown(place, caplog):
     assert SECRET not in caplog.text
 
 
+HALF = r'{"detail": "no \ud83d"}'
 NESTED = {levels: '{"detail":' * levels + '"no"' + "}" * levels for levels in (200, 201, 900)}
 
 
@@ -164,6 +165,7 @@ NESTED = {levels: '{"detail":' * levels + '"no"' + "}" * levels for levels in (2
         (NESTED[200].encode(), "application/json", NESTED[200], json.loads(NESTED[200])["detail"]),
         (NESTED[201].encode(), "application/json", NESTED[201], NESTED[201]),
         (NESTED[900].encode(), "application/json", NESTED[900], NESTED[900]),
+        (HALF.encode(), "application/json", HALF, "no \ud83d"),  # half a surrogate pair
         (b"[" * 100_000, "application/json", "[" * 100_000, "[" * 100_000),
     ],
     ids=lambda value: ascii(value)[:40],

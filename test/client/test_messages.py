@@ -491,7 +491,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: RunsApi(ApiClient), "must be an ApiClient: pass an instance, not the"),
     (lambda: RunsApi(ANOTHER), "api_client must be an ApiClient, not another_sdk.ApiClient"),
     (lambda: instrument(offline(), "x"), "tracer_provider must be a TracerProvider, not str"),
-    (lambda: assign("logger_format", 5), "logger_format must be a str, not int"),
+    (lambda: assign("logger_format", None), "logger_format must be a str, not NoneType"),
     (lambda: assign("refresh_api_key_hook", two), "_api_key_hook must be a function that takes"),
     # A method that is called of the class
     *(
@@ -729,7 +729,7 @@ MISTAKES[acp.ResponseValidationError] = [
     (lambda: get_run(LATE_TITLE), "right? is the page of a proxy"),
     (lambda: by_proxy(WELCOME, PLAIN, result), "HTML, not JSON", BY, WHOSE),
     (lambda: got(UNSAFE, start), "run_id must not be or contain the path segment"),
-    (lambda: got([NAMELESS], find), "not a Agent of ACP 0.1: agent_id must not be empty"),
+    (lambda: got([NAMELESS], find), "not an Agent of ACP 0.1: agent_id must not be empty"),
     (lambda: got(OTHERS, result), f"the server gave run {ID} the output of run r2"),
     (lambda: got(RUN, lambda client: RunHandle(ID, client).done()), "the record of run r1"),
     (lambda: got([], lambda c: ThreadsApi(c).get_thread_state("t")), "not a JSON object of"),
