@@ -134,7 +134,7 @@ _LEAST: dict[str, float] = {
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
     **dict.fromkeys(("access_token", "no_proxy", "password", "proxy", "username"), _TEXT),
-    **dict.fromkeys(("_content_type", "logger_format", "tls_server_name"), _TEXT),
+    **dict.fromkeys(("_content_type", "tls_server_name"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("client_side_validation", "debug", "deep", "reuse"), _FLAG),
     **dict.fromkeys(("ignore_operation_servers", "through_interrupts"), _FLAG),
@@ -144,7 +144,8 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("headers", "_headers", "_request_auth"), ("a dict", _is(Mapping))),
     **dict.fromkeys(("api_client", "client", "default"), ("an ApiClient", _has("call"))),
     # A number would be the descriptor of a file, and 1 is standard output.
-    **dict.fromkeys(("journal", *_FILES), ("the path of a file", _is(str | os.PathLike))),
+    "journal": ("the path of a file", _is(str | os.PathLike)),
+    **dict.fromkeys(_FILES, ("the path of a file", _is(str | bytes | os.PathLike))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),

@@ -165,9 +165,10 @@ class Configuration(ConfigurationReport):
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
         self.server_variables: dict[str, str] = copied(server_variables, "server_variables")
-        self.server_operation_index: Mapping[int, int] = server_operation_index or {}
-        variables: Mapping[int, Mapping[str, str]] = server_operation_variables or {}
-        self.server_operation_variables: Mapping[int, Mapping[str, str]] = variables
+        index = copied(server_operation_index, "server_operation_index")
+        self.server_operation_index: dict[int, int] = index
+        variables = copied(server_operation_variables, "server_operation_variables")
+        self.server_operation_variables: dict[int, Mapping[str, str]] = variables
         self.ignore_operation_servers = ignore_operation_servers
         self._host: str | None = None if host is None else checked_host(host)
         # Credentials

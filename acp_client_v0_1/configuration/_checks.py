@@ -119,6 +119,13 @@ def _ruled(name: str, value: Any) -> Any:
     return value
 
 
+def _text(name: str, value: Any) -> str:
+    """Check a text that may be empty, but not None."""
+    if not isinstance(value, str):
+        raise wrong_type(name, "a str", value)
+    return value
+
+
 def _pem_file(name: str, value: Any) -> Any:
     if value is not None and "-----BEGIN" in os.fsdecode(_ruled(name, value)):
         # The text is not quoted, as it may be a key.
@@ -136,7 +143,7 @@ def _log_file(name: str, value: Any) -> Any:
 _FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
 _NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
 _OF_ALL_ARGUMENTS = (
-    *(*_NEVER_NONE, "assert_hostname", "ca_cert_data", "logger_format", "max_response_bytes"),
+    *(*_NEVER_NONE, "assert_hostname", "ca_cert_data", "max_response_bytes"),
     *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
     *("socket_options", "ssl_context", "tls_server_name", "username"),
 )
@@ -144,6 +151,7 @@ _OF_ALL_ARGUMENTS = (
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(_OF_ALL_ARGUMENTS, _ruled),
     **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _pem_file),
+    **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _text),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,
@@ -151,7 +159,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "proxy": _proxy,
     "proxy_headers": _headers,
     "retries": _retries,
-    "safe_chars_for_path_param": lambda name, value: plain_text(value, name),
     "total_timeout": lambda name, value: Timeout.of(_ruled(name, value), name).total,
 }
 _SETTINGS = {"base_url", "headers", "host", "max_retries", "retry", *_CHECKS}

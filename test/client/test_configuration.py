@@ -61,7 +61,8 @@ NO_NUMBER += " tls_server_name assert_hostname access_token"
 WRONG_TYPES = {
     **dict.fromkeys(NO_NUMBER.split(), (5,)),
     **dict.fromkeys(("timeout", "max_event_bytes", "block_margin"), ("1",)),
-    **dict.fromkeys(("verify_ssl", "safe_chars_for_path_param"), (None,)),
+    "verify_ssl": [None],
+    "safe_chars_for_path_param": [None, 5, True],
     "ignore_operation_servers": (None, 1),
     "host": [b"http://host", 7, ["http://host"]],
     "total_timeout": ["1", (1, 2)],
@@ -120,6 +121,13 @@ def test_settings_in_their_other_forms(tmp_path):
     options = [(1, -(2**31), 2**31 - 1), [1, 2, b"3"], (1, 2, None, 3)]
     keys = {"x-a": "1"}
     c = Configuration(socket_options=options, ssl_ca_cert=tmp_path, proxy_headers={"x-n": 5})
+    servers, names = {0: 0}, {0: {"a": "b"}}
+    own = Configuration(server_operation_index=servers, server_operation_variables=names)
+    for given in (servers, names):
+        given.clear()
+    assert (own.server_operation_index, own.server_operation_variables) == ({0: 0}, {0: {"a": "b"}})
+    for c.cert_file in (b"client.pem", None):
+        c.key_file = c.cert_file
     assert (c.socket_options, c.ssl_ca_cert, c.proxy_headers) == (options, tmp_path, {"x-n": "5"})
     c.api_key = keys
     keys["x-b"] = "2"
