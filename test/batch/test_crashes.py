@@ -26,22 +26,7 @@ from support.batches import (
 )
 from support.timing import using
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiValueError,
-    BatchItem,
-    Configuration,
-    JournalMismatch,
-    ResponseValidationError,
-    RunFailed,
-    RunGone,
-    RunHandle,
-    RunInterrupted,
-    RunStartAmbiguous,
-    RunWaitTimeout,
-    UnauthorizedException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -51,10 +36,10 @@ pytestmark = pytest.mark.slow
 INPUTS = 120
 
 
-def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
+def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[acp.BatchItem]:
     """The call that is killed, and the one after it."""
-    with ApiClient(Configuration(host=url)) as client:
-        agent = AgentHandle(agent_id, client)
+    with acp.ApiClient(acp.Configuration(host=url)) as client:
+        agent = acp.AgentHandle(agent_id, client)
         return list(agent.map(numbers(INPUTS, **more), concurrency=16, journal=path))
 
 
@@ -99,9 +84,9 @@ def test_what_is_done_costs_no_request_and_more_inputs_go_on(agent, server, path
     told = {"agent": agent.agent_id, "server": server.url, "batch": mark}
     assert {name: header[name] for name in told} == told and len(creates(server)) == 3
     before = path.read_bytes()
-    with pytest.raises(JournalMismatch, match="config"):
+    with pytest.raises(acp.JournalMismatch, match="config"):
         next(agent.map(numbers(8), journal=path))
-    with pytest.raises(JournalMismatch, match="input 3 differs") as caught:
+    with pytest.raises(acp.JournalMismatch, match="input 3 differs") as caught:
         list(agent.map([*numbers(3), {"n": 33}, {"n": 4}], journal=path, config={"c": 1}))
     assert caught.value.index == 3
     assert path.read_bytes() == before and len(creates(server)) == 3
@@ -130,21 +115,23 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(agent, server, path):
     assert b'":2' not in path.read_bytes()  # nothing is written about a set, whatever its order is
     done, failed, again = agent.map(inputs, journal=path, ordered=True)
     assert done.result()["n"] == 0
-    assert isinstance(failed.outcome, RunFailed) and failed.outcome.errcode == 7
-    assert isinstance(again.outcome, ApiValueError) and str(again.outcome) == str(unsent.outcome)
+    assert isinstance(failed.outcome, acp.RunFailed) and failed.outcome.errcode == 7
+    assert isinstance(again.outcome, acp.ApiValueError) and str(again.outcome) == str(
+        unsent.outcome
+    )
     assert len(creates(server)) == 2
     _, again, _ = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
     agent.runs.delete_run(again.run_id)
     _, third, _ = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
-    assert isinstance(third.outcome, RunFailed)
+    assert isinstance(third.outcome, acp.RunFailed)
     assert len({failed.run_id, again.run_id, third.run_id}) == 3
     tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
     assert len(creates(server)) == len(tokens) == 4 and {len(token) for token in tokens} == {32}
 
 
 def test_what_did_not_end_is_attached_to(agent, server, path, executor):
-    late: Any = ({"seconds": 1.0}, {"timeout": 0.2}, RunWaitTimeout)
-    for input, options, kind in (late, ({"ask": 1}, {}, RunInterrupted)):
+    late: Any = ({"seconds": 1.0}, {"timeout": 0.2}, acp.RunWaitTimeout)
+    for input, options, kind in (late, ({"ask": 1}, {}, acp.RunInterrupted)):
         journal = path.with_name(kind.__name__)
         server.clear_requests()
         (first,) = agent.map([input], journal=journal, **options)
@@ -172,9 +159,9 @@ def test_a_journal_knows_that_its_server_has_answered(server, agent, path, refus
         server.faults.add(Fault(method="POST", path="/runs", status=422, times=1))
     list(agent.map(numbers(1), journal=path))
     server.stop()
-    client = ApiClient(Configuration(host=server.url, retries=0))
+    client = acp.ApiClient(acp.Configuration(host=server.url, retries=0))
     with client, beside(server.start, after=0.4):
-        again = AgentHandle(agent.agent_id, client).map(numbers(3), journal=path, ordered=True)
+        again = acp.AgentHandle(agent.agent_id, client).map(numbers(3), journal=path, ordered=True)
         first, *others = again
     assert first.ok is not refused and [item.result()["n"] for item in others] == [1, 2]
 
@@ -209,12 +196,12 @@ def test_an_unclear_start_is_bounded_where_the_server_cannot_search(agent, serve
         (item,) = agent.map([{"n": 0}], journal=path)
     assert time.monotonic() - began < 15  # an outage would take 300 s
     error = item.outcome
-    assert isinstance(error, RunStartAmbiguous) and len(creates(server)) == 1
+    assert isinstance(error, acp.RunStartAmbiguous) and len(creates(server)) == 1
     (body,) = creates(server)
     assert error.client_token == body["metadata"]["acp-client-token"]
     assert decode_token(error.token).agent == agent.agent_id
     server.faults.clear()
-    handle = RunHandle.from_token(error.token, agent.runs.api_client)
+    handle = acp.RunHandle.from_token(error.token, agent.runs.api_client)
     assert handle.run_id == first.run_id and handle.result(timeout=20)["n"] == 0
     (item,) = agent.map([{"n": 0}], journal=path)
     assert item.result()["n"] == 0 and item.run_id == first.run_id and len(creates(server)) == 1
@@ -225,7 +212,7 @@ def test_an_unclear_start_may_be_started_again(agent, server, path):
     (first,) = agent.map([{"n": 0}], journal=path)
     _keep_lines(path, 2)
     server.faults.add(Fault(path="/runs/search", status=401, times=1))
-    with pytest.raises(UnauthorizedException):
+    with pytest.raises(acp.UnauthorizedException):
         list(agent.map([{"n": 0}], journal=path, unclear="start"))
     assert len(creates(server)) == 1
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
@@ -269,7 +256,7 @@ def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, 
             inputs, journal=path, executor=executor, retry_failed=retry, on_stop="cancel"
         ) as batch:
             (item,) = batch
-        assert isinstance(item.error, ResponseValidationError) and item.run_id == stranger
+        assert isinstance(item.error, acp.ResponseValidationError) and item.run_id == stranger
         assert f"run {stranger} does not carry the client token" in str(item.error)
     assert {(each.method, each.path) for each in server.requests} <= {
         ("GET", f"/runs/{stranger}"),
@@ -309,13 +296,13 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(agent, server, path, executo
     ]
     server.faults.add(*missing)
     (item,) = agent.map(inputs, journal=path, executor=executor, timeout=1)
-    assert isinstance(item.outcome, RunWaitTimeout), item.outcome
+    assert isinstance(item.outcome, acp.RunWaitTimeout), item.outcome
     assert any(request.fault is missing[1] for request in server.requests)
     os.utime(path, (0, 0))
     server.faults.clear()
     server.faults.add(*missing)
     (item,) = agent.map(inputs, journal=path)
-    assert isinstance(item.outcome, RunGone)
+    assert isinstance(item.outcome, acp.RunGone)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.7], ids=["over", "under way"])
@@ -327,7 +314,7 @@ def test_a_failure_that_the_server_tried_again_is_not_run_again(
     error = {"type": "error", "run_id": "", "errcode": 7, "description": "the first try"}
     server.faults.add(Fault(path="/runs/*/output", status=200, body=error, times=3))
     failed = list(agent.map(inputs, journal=path, ordered=True))
-    assert {type(item.outcome) for item in failed} == {RunFailed}
+    assert {type(item.outcome) for item in failed} == {acp.RunFailed}
     items = list(
         agent.map(inputs, journal=path, ordered=True, retry_failed=True, executor=executor)
     )

@@ -22,21 +22,7 @@ import pytest
 from support.batches import answer, beside, creates, numbers, runs_by_input, until, wait_for
 from support.timing import using
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    BatchItem,
-    Configuration,
-    PendingInterrupt,
-    RunFailed,
-    RunHandle,
-    RunInterrupted,
-    RunWaitTimeout,
-    TooManyRequestsException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.slow
@@ -46,18 +32,18 @@ class Escalation(Exception):
     """An error of the caller's own code, which has a client."""
 
 
-def escalate(question: PendingInterrupt) -> dict[str, Any]:
+def escalate(question: acp.PendingInterrupt) -> dict[str, Any]:
     error = Escalation("somebody")
-    run = RunHandle(question.run_id, ApiClient(Configuration.from_env()))
+    run = acp.RunHandle(question.run_id, acp.ApiClient(acp.Configuration.from_env()))
     error.run = run  # type: ignore[attr-defined]
     raise error
 
 
-def connect_and_fail() -> ApiClient:
-    raise Escalation(ApiClient(Configuration.from_env()))
+def connect_and_fail() -> acp.ApiClient:
+    raise Escalation(acp.ApiClient(acp.Configuration.from_env()))
 
 
-class Closing(ApiClient):
+class Closing(acp.ApiClient):
     closed = False
 
     def close(self) -> None:
@@ -97,7 +83,7 @@ def test_worker_processes_have_clients_of_their_own(server, agent, processes, pa
     items = list(batch)
     assert [item.result()["n"] for item in items[:20]] == list(range(20))
     assert [item.input for item in items] == inputs
-    assert isinstance(items[20].outcome, RunFailed) and items[20].run_id
+    assert isinstance(items[20].outcome, acp.RunFailed) and items[20].run_id
     assert items[21].result()["answers"] == [{"to": 0}, {"to": 1}]
     assert runs_by_input(server).total() == 22 and batch.counts.duplicates == 0
     server.clear_requests()
@@ -109,8 +95,8 @@ def test_worker_processes_have_clients_of_their_own(server, agent, processes, pa
 def test_a_worker_knows_that_the_server_has_answered_its_caller(server, agent, threads):
     agent.descriptor()
     server.stop()
-    configuration = Configuration(host=server.url, retries=0)
-    batch = agent.map(numbers(2), executor=threads, connect=lambda: ApiClient(configuration))
+    configuration = acp.Configuration(host=server.url, retries=0)
+    batch = agent.map(numbers(2), executor=threads, connect=lambda: acp.ApiClient(configuration))
     with beside(server.start, after=0.4):
         assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
@@ -126,17 +112,17 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
     stays = "(it cannot leave its process: it holds a client)"
     cases: tuple[tuple[dict[str, Any], Any, type[object], str], ...] = (
         ({}, {}, dict, ""),
-        ({"fail": True}, {}, RunFailed, ""),
-        ({"ask": 1}, {}, RunInterrupted, ""),
-        ({"ask": 1}, {"on_interrupt": escalate}, ApiException, f"Escalation: somebody {stays}"),
-        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout, ""),
-        ({}, {"connect": connect_and_fail}, ApiException, stays),
+        ({"fail": True}, {}, acp.RunFailed, ""),
+        ({"ask": 1}, {}, acp.RunInterrupted, ""),
+        ({"ask": 1}, {"on_interrupt": escalate}, acp.ApiException, f"Escalation: somebody {stays}"),
+        ({"seconds": 60}, {"timeout": 0.5}, acp.RunWaitTimeout, ""),
+        ({}, {"connect": connect_and_fail}, acp.ApiException, stays),
     )
-    with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
-        agent = AgentHandle(server.agents[0].agent_id, client)
+    with acp.ApiClient(acp.Configuration.from_env()) as client, Recording(1) as pool:
+        agent = acp.AgentHandle(server.agents[0].agent_id, client)
         for input, options, kind, words in cases:
             # The error of ``connect`` ends the batch.
-            with suppress(ApiException, Escalation):
+            with suppress(acp.ApiException, Escalation):
                 list(agent.map([{"n": 0, **input}], executor=pool, **options))
             given, returned = pool.given.pop(), pool.returned.pop()
             assert secret.encode() not in given + returned and server.url.encode() in given
@@ -147,11 +133,15 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
 
 
 def test_a_worker_without_a_client_for_the_server_ends_the_batch(server, agent, threads, path):
-    elsewhere = Closing(Configuration(host="http://elsewhere.invalid"))
+    elsewhere = Closing(acp.Configuration(host="http://elsewhere.invalid"))
     for connect, kind, words in (
-        (lambda: elsewhere, ApiValueError, "elsewhere.invalid: nothing was sent; set ACP_HOST wh"),
+        (
+            lambda: elsewhere,
+            acp.ApiValueError,
+            "elsewhere.invalid: nothing was sent; set ACP_HOST wh",
+        ),
         (lambda: 1 // 0, ZeroDivisionError, "division"),
-        (lambda: "a client", ApiTypeError, "connect must give an ApiClient, not str"),
+        (lambda: "a client", acp.ApiTypeError, "connect must give an ApiClient, not str"),
     ):
         batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
         with pytest.raises(kind, match=words):
@@ -187,7 +177,7 @@ def test_a_task_that_the_executor_cancels_says_so_and_is_run_by_the_next_call(
 
     with Cancelling(1) as pool:
         (item,) = agent.map(numbers(1), executor=pool, journal=path)
-    assert type(item.outcome) is ApiException
+    assert type(item.outcome) is acp.ApiException
     assert str(item.outcome) == "the executor cancelled the task"
     (item,) = agent.map(numbers(1), executor=threads, journal=path)
     assert item.ok and len(creates(server)) == 1
@@ -209,10 +199,10 @@ def test_a_future_is_dropped_once_its_outcome_is_taken(agent, in_environment):
 def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(server, agent, threads):
     connecting, goes_on = threading.Event(), threading.Event()
 
-    def connect() -> ApiClient:
+    def connect() -> acp.ApiClient:
         connecting.set()
         assert goes_on.wait(20)
-        return ApiClient(Configuration(host=server.url))
+        return acp.ApiClient(acp.Configuration(host=server.url))
 
     def inputs() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "seconds": 60}
@@ -235,7 +225,7 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(server, ag
             context.sleep(60)
         raise AgentError(7, "at first")
 
-    agent = AgentHandle(server.register(fails_at_first), agent.runs.api_client)
+    agent = acp.AgentHandle(server.register(fails_at_first), agent.runs.api_client)
     (failed,) = agent.map(numbers(1), journal=path)
     server.clear_requests()
     inputs = until_created(server, numbers(1), LookupError("no more"))
@@ -248,8 +238,8 @@ def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(server, ag
 def test_a_worker_keeps_the_clients_of_the_last_four_batches(server, agent, threads):
     clients: list[Closing] = []
 
-    def connect() -> ApiClient:
-        clients.append(Closing(Configuration(host=server.url)))
+    def connect() -> acp.ApiClient:
+        clients.append(Closing(acp.Configuration(host=server.url)))
         return clients[-1]
 
     for _ in range(6):
@@ -329,7 +319,7 @@ def test_closing_deletes_no_run_whose_item_was_given(server, agent, executor, ea
     """Interrupted, out of the caller's time, or done, each is the caller's from then on."""
     inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 60}, {"n": 2}]
     more, timeout = ([{"n": 3, "ask": 1, "seconds": 60}], 30.0) if early else ([], 1.0)
-    given: list[BatchItem] = []
+    given: list[acp.BatchItem] = []
     with agent.map([*inputs, *more], executor=executor, on_stop="cancel", timeout=timeout) as batch:
         given.extend(next(batch) for _ in range(2))
         if not early:
@@ -418,7 +408,7 @@ def test_a_search_that_the_server_limits_is_followed_by_no_create(server, agent,
         yield {"n": 1}
 
     batch = agent.map(inputs(), executor=threads, concurrency=2, on_stop="cancel")
-    with pytest.raises(TooManyRequestsException):
+    with pytest.raises(acp.TooManyRequestsException):
         next(batch)
     assert len(creates(server)) == 1
     agent.runs.delete_run(server.runs[0]["run_id"])  # so that its worker ends
@@ -472,8 +462,8 @@ def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(
     secret = "planted-secret"
     sent = {"Set-Cookie": f"session={secret}", "X-Token": secret, "X-Request-Id": "r-7"}
     server.faults.add(Fault(method="POST", path="/runs", status=422, headers=sent))
-    with ApiClient(Configuration.from_env()) as client, Recording(1) as pool:
-        (item,) = AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool)
+    with acp.ApiClient(acp.Configuration.from_env()) as client, Recording(1) as pool:
+        (item,) = acp.AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool)
     error = pickle.loads(pool.returned[0]).outcome
     assert type(error) is type(item.error) and str(error) == str(item.error)
     assert secret.encode() not in pool.returned[0]

@@ -40,21 +40,7 @@ from support.parts import Interruptible
 from support.timing import using
 from tqdm import tqdm
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    Batch,
-    BatchCounts,
-    BatchItem,
-    PendingInterrupt,
-    RunFailed,
-    RunGone,
-    RunInterrupted,
-    RunTimedOut,
-    SchemaMismatch,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import AgentDefinition, Fault
 
 
@@ -86,14 +72,16 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(server, agent):
         n: int
 
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"maximum": 7}}}
-    strict = AgentHandle(
+    strict = acp.AgentHandle(
         server.register(obedient, name="strict", input=schema), agent.runs.api_client
     )
     inputs = [OfData(7), OfModel(n=7), OfData(8), None]
     *items, refused, empty = strict.map(inputs, check=True, ordered=True)
     assert [item.result()["n"] for item in items] == [7, 7]
     assert [item.input for item in items] == [{"n": 7}, {"n": 7}]
-    assert isinstance(refused.error, SchemaMismatch) and isinstance(empty.error, SchemaMismatch)
+    assert isinstance(refused.error, acp.SchemaMismatch) and isinstance(
+        empty.error, acp.SchemaMismatch
+    )
     assert len(creates(server)) == 2
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
@@ -128,7 +116,7 @@ def test_what_a_caller_changes_after_the_call_changes_nothing(
             yield shared
             spoil(shared)
 
-    def reply(question: PendingInterrupt) -> dict[str, Any]:
+    def reply(question: acp.PendingInterrupt) -> dict[str, Any]:
         spoil(config)
         spoil(question.payload)
         question.payload["is"] = DEEP
@@ -163,7 +151,7 @@ def test_what_was_given_is_sent_though_it_changes_during_a_pause(agent, server, 
     for call in [*calls, lambda input, **more: list(agent.map([input], **more))]:
         server.faults.add(Fault(method="POST", path="/runs", status=429, retry_after=0.1))
         values = {name: json.loads(json.dumps(known)) for name in ("input", "config", "metadata")}
-        with suppress(ApiException):  # the agent has no threads
+        with suppress(acp.ApiException):  # the agent has no threads
             call(values["input"], **{name: values[name] for name in ("config", "metadata")})
         limited, sent = creates(server)[-2:]
         assert limited == sent and sent["input"] == sent["config"] == known
@@ -176,7 +164,7 @@ OF_EACH_KIND: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1},
 def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(agent, server):
     items = list(agent.map(OF_EACH_KIND, ordered=True))
     assert items[0].ok and items[0].error is None and items[0].result()["n"] == 0
-    kinds = [RunFailed, RunInterrupted, ApiTypeError, ApiValueError]
+    kinds = [acp.RunFailed, acp.RunInterrupted, acp.ApiTypeError, acp.ApiValueError]
     for item, kind in zip(items[1:], kinds, strict=True):
         assert isinstance(item.outcome, kind)
         assert not item.ok and item.error is item.outcome
@@ -184,11 +172,11 @@ def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(agent
             item.result()
         assert caught.value is item.outcome
         again = pickle.loads(pickle.dumps(item))
-        assert isinstance(again, BatchItem)
+        assert isinstance(again, acp.BatchItem)
         assert (again.index, str(again.error)) == (item.index, str(item.error))
     assert pickle.loads(pickle.dumps(items[0])) == items[0]
     failed = items[1].outcome
-    assert isinstance(failed, RunFailed) and failed.errcode == 7
+    assert isinstance(failed, acp.RunFailed) and failed.errcode == 7
     assert failed.run_id == items[1].run_id
     assert len(creates(server)) == 3 and items[3].run_id == ""
     assert str(items[3].outcome).startswith("input 3 must be a JSON object (dict), not str; is it")
@@ -202,14 +190,14 @@ def test_failures_are_values_and_each_item_pickles_and_is_a_record_of_json(agent
         "index": 4, "key": "4", "run_id": "", "status": None, "error": str(items[4].error),
     }  # fmt: skip
     assert [json.loads(item.to_json()) for item in items] == records
-    strange = BatchItem(0, "ß", "r", {}, {"half": "\ud800"})
+    strange = acp.BatchItem(0, "ß", "r", {}, {"half": "\ud800"})
     assert strange.to_json().encode().startswith('{"index":0,"key":"ß"'.encode())
     assert json.loads(strange.to_json()) == strange.to_dict()
     with pytest.raises(ValueError, match="not JSON"):
-        BatchItem(0, "0", "r", {}, {"n": float("nan")}).to_json()
+        acp.BatchItem(0, "0", "r", {}, {"n": float("nan")}).to_json()
     # The error of a callback may have such an attribute, which is not about the run.
     vars(own := OSError("disk full"))["status_name"] = "success"
-    assert BatchItem(0, "0", "r", {}, own).to_dict()["error"] == "disk full"
+    assert acp.BatchItem(0, "0", "r", {}, own).to_dict()["error"] == "disk full"
 
 
 def test_ordered_draws_on_while_the_first_is_slow_and_past_items_that_have_their_outcomes(agent):
@@ -271,7 +259,7 @@ def test_an_input_that_is_run_again_is_checked_too(server, agent, path):
 def test_key_names_an_item(agent):
     items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
-    with pytest.raises(ApiTypeError, match="key must return a str, not int"):
+    with pytest.raises(acp.ApiTypeError, match="key must return a str, not int"):
         list(agent.map(numbers(3), key=lambda value: value["n"]))
     with pytest.warns(UserWarning, match="inputs 0 and 1 have the same key, 'a'") as warned:
         assert len(list(agent.map(numbers(3), key=lambda value: "a"))) == 3
@@ -282,14 +270,14 @@ def test_key_names_an_item(agent):
 
 
 def test_a_question_that_is_not_answered_is_the_outcome_of_its_run_alone(agent, server):
-    def refuse(question: PendingInterrupt) -> None:
+    def refuse(question: acp.PendingInterrupt) -> None:
         raise LookupError(question.type)
 
     server.faults.add(Fault(method="POST", path="/runs/*", status=405, times=None))
     for callback, kind, words in (
         (refuse, LookupError, "number"),
-        (lambda question: None, RunInterrupted, "gave None"),
-        (answer, ApiException, "405"),
+        (lambda question: None, acp.RunInterrupted, "gave None"),
+        (answer, acp.ApiException, "405"),
     ):
         inputs = [{"n": 0, "ask": 1}, {"n": 1}]
         first, second = agent.map(inputs, ordered=True, on_interrupt=callback)
@@ -319,7 +307,7 @@ def test_a_full_long_poll_is_followed_by_the_next_without_a_pause(agent, server,
 
 @pytest.mark.slow
 def test_after_an_answer_the_time_of_an_output_begins_again(agent):
-    def answer_late(question: PendingInterrupt) -> dict[str, Any]:
+    def answer_late(question: acp.PendingInterrupt) -> dict[str, Any]:
         time.sleep(1.7)
         return {"to": 1}
 
@@ -331,8 +319,8 @@ def test_after_an_answer_the_time_of_an_output_begins_again(agent):
 def test_a_run_out_of_its_own_time_or_deleted(server, agent):
     brief = AgentDefinition(function=obedient, name="brief", timeout=0.2)
     server.register(brief)
-    (item,) = AgentHandle.find("brief", agent.runs.api_client).map([{"n": 0, "seconds": 30}])
-    assert isinstance(item.outcome, RunTimedOut)
+    (item,) = acp.AgentHandle.find("brief", agent.runs.api_client).map([{"n": 0, "seconds": 30}])
+    assert isinstance(item.outcome, acp.RunTimedOut)
 
     def delete() -> None:
         wait_for(lambda: len(pending(agent)) == 1)
@@ -340,18 +328,18 @@ def test_a_run_out_of_its_own_time_or_deleted(server, agent):
 
     with beside(delete):
         (item,) = agent.map([{"n": 0, "seconds": 30}])
-    assert isinstance(item.outcome, RunGone)
+    assert isinstance(item.outcome, acp.RunGone)
 
 
 # Progress
 
 
 def test_progress_is_told_every_change(agent):
-    told: list[BatchCounts] = []
+    told: list[acp.BatchCounts] = []
     inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2}]
     batch = agent.map(inputs, progress=told.append)
     list(batch)
-    assert told[-1] == batch.counts == BatchCounts(3, 3, 0, done=2, failed=1, duplicates=0)
+    assert told[-1] == batch.counts == acp.BatchCounts(3, 3, 0, done=2, failed=1, duplicates=0)
     assert all(counts.drawn - counts.in_flight == counts.done + counts.failed for counts in told)
     assert {counts.total for counts in told} == {3}
     assert len(set(told)) == len(told)
@@ -365,7 +353,7 @@ def test_the_total_may_be_unknown_or_given(agent):
     ):
         with agent.map(inputs, total=total) as batch:
             assert batch.counts.total == expected
-    batch = Batch(agent, iter([{"n": 1}]))  # as `map` makes it
+    batch = acp.Batch(agent, iter([{"n": 1}]))  # as `map` makes it
     assert repr(batch) == "<Batch: 0 done, 0 failed, 0 in flight>"
     list(batch)
     assert batch.counts.total == 1
@@ -375,7 +363,7 @@ def test_the_total_may_be_unknown_or_given(agent):
 @pytest.mark.slow
 @using(backoff=(0.05, 0.1), search=0.5)
 def test_an_outage_is_a_bars_to_show_and_no_change_for_a_function(agent, server, capsys):
-    told: list[BatchCounts] = []
+    told: list[acp.BatchCounts] = []
     bar = agent.map(numbers(2), concurrency=1, progress=True)
     function = agent.map(numbers(2), concurrency=1, progress=told.append)
     with bar, function:
@@ -433,7 +421,7 @@ def test_a_stderr_that_cannot_be_written_ends_no_batch(agent, monkeypatch, how):
 def test_a_missing_package_is_named_by_the_call_that_needs_it(agent, monkeypatch):
     for name in ("tqdm", "tqdm.auto", "jsonschema_rs"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
+    with pytest.raises(acp.ApiValueError, match=r"acp-client-v0-1\[cli\]"):
         agent.map(numbers(3), progress=True)
     with ThreadPoolExecutor(1) as pool:  # whose processes may have other packages
         agent.map(numbers(3), executor=pool, check=True).close()
@@ -591,7 +579,7 @@ def test_a_batch_is_iterated_over_once(agent, server):
     batch = agent.map(numbers(3))
     assert next(batch).ok
     assert len(list(batch)) == 2  # one iteration goes on
-    with pytest.raises(ApiValueError, match=r"is over: AgentHandle.map\(\) makes another"):
+    with pytest.raises(acp.ApiValueError, match=r"is over: AgentHandle.map\(\) makes another"):
         list(batch)
     assert next(batch, None) is None and len(creates(server)) == 3
 
@@ -664,7 +652,7 @@ def test_a_fork_leaves_the_runs_of_its_parent_alone(agent, server):
     def interrupt() -> None:
         with pytest.raises(KeyboardInterrupt, match=r"; 0 runs are still in flight$"), batch:
             raise KeyboardInterrupt
-        with pytest.raises(ApiValueError, match="belongs to another process"):
+        with pytest.raises(acp.ApiValueError, match="belongs to another process"):
             next(batch)
         assert len(list(fresh)) == 1 and threads_of_batches() == []
 
@@ -679,7 +667,7 @@ def test_a_fork_leaves_the_runs_of_its_parent_alone(agent, server):
     fresh.close()
 
 
-def pending(agent: AgentHandle) -> list[Any]:
+def pending(agent: acp.AgentHandle) -> list[Any]:
     return agent.runs.search_runs({"status": "pending", "limit": 1000})
 
 
@@ -688,15 +676,15 @@ def pending(agent: AgentHandle) -> list[Any]:
 
 def test_what_cannot_be_is_refused_at_once(agent, server):
     for arguments, kind, words in (
-        ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
-        ({"timeout": -1}, ApiValueError, "timeout"),
-        ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
-        ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
-        ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
-        ({"connect": lambda: None}, ApiValueError, "pass executor="),
-        ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
-        ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
-        ({"config": {"a": object()}}, ApiValueError, r"config\['a'\]: object is not JSON"),
+        ({"concurrency": 0}, acp.ApiValueError, "concurrency must be at least 1, not 0"),
+        ({"timeout": -1}, acp.ApiValueError, "timeout"),
+        ({"on_stop": "wait"}, acp.ApiValueError, "on_stop must be"),
+        ({"unclear": "stop"}, acp.ApiValueError, 'unclear must be "raise" or "start"'),
+        ({"retry_failed": True}, acp.ApiValueError, "retry_failed is for .* pass journal="),
+        ({"connect": lambda: None}, acp.ApiValueError, "pass executor="),
+        ({"progress": "bar"}, acp.ApiTypeError, "progress must be True, for a bar, or a function"),
+        ({"config": "{}"}, acp.ApiTypeError, "config must be a JSON object .* json.loads"),
+        ({"config": {"a": object()}}, acp.ApiValueError, r"config\['a'\]: object is not JSON"),
     ):
         with pytest.raises(kind, match=words):
             agent.map([], **arguments)  # type: ignore[arg-type]

@@ -28,18 +28,7 @@ from support.socket_server import Request, response, serve_each
 from support.timing import using
 from support.transport import serving
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    BatchItem,
-    Configuration,
-    ConnectionException,
-    NotFoundException,
-    RunFailed,
-    RunStartAmbiguous,
-    ServiceException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import Fault
 
 pytestmark = pytest.mark.load
@@ -70,8 +59,8 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server.faults.add(Fault(path=where, status=status, retry_after=asked, times=None))
     options: Any = {"journal": path, "executor": executor, "check": described}
     batch = agent.map(inputs, concurrency=2, **options)
-    items: list[BatchItem] = []
-    with pytest.raises(ApiException) as caught:
+    items: list[acp.BatchItem] = []
+    with pytest.raises(acp.ApiException) as caught:
         items.extend(batch)
     assert caught.value.status == status and ("/descriptor" in str(caught.value)) is described
     assert len(items) <= (0 if described else 2) and all(item.ok for item in items)
@@ -80,7 +69,7 @@ def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server.faults.clear()
     items = list(agent.map(inputs, ordered=True, **options))
     assert [item.result()["n"] for item in items[:5]] == list(range(5))
-    assert isinstance(items[5].outcome, RunFailed)
+    assert isinstance(items[5].outcome, acp.RunFailed)
     assert runs_by_input(server).total() == 6
 
 
@@ -102,7 +91,7 @@ def test_one_run_whose_output_always_fails_costs_one_item(server, agent, executo
     options: Any = {"journal": path, "executor": executor}
     items = list(agent.map(inputs(), concurrency=4, **options))
     (failed,) = [item for item in items if not item.ok]
-    assert (failed.run_id, type(failed.error), len(items)) == (bad[0], ServiceException, 35)
+    assert (failed.run_id, type(failed.error), len(items)) == (bad[0], acp.ServiceException, 35)
     server.clear_requests()
     again = list(agent.map(inputs(), **options))
     assert [item.run_id for item in again if not item.ok] == bad
@@ -118,9 +107,9 @@ def test_one_run_whose_output_always_fails_costs_one_item(server, agent, executo
 def test_a_wrong_address_is_raised(path):
     """An outage would take 300 s."""
     for journal, check in itertools.product((None, path), (False, True)):
-        client = ApiClient(Configuration(host="http://127.0.0.1:9", retries=0))
-        with client, pytest.raises(ConnectionException):
-            list(AgentHandle("a", client).map(numbers(20), journal=journal, check=check))
+        client = acp.ApiClient(acp.Configuration(host="http://127.0.0.1:9", retries=0))
+        with client, pytest.raises(acp.ConnectionException):
+            list(acp.AgentHandle("a", client).map(numbers(20), journal=journal, check=check))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plainly", "behind a 500"])
@@ -128,15 +117,15 @@ def test_a_wrong_address_is_raised(path):
 def test_an_agent_that_is_not_there_is_raised(server, agent, path, fails):
     if fails:
         server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
-    nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
-    with pytest.raises(NotFoundException, match="3fa85f64"):
+    nobody = acp.AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
+    with pytest.raises(acp.NotFoundException, match="3fa85f64"):
         list(nobody.map(numbers(20), concurrency=4, journal=path))
     assert len(creates(server)) <= 4
     assert b'"failed"' not in path.read_bytes()
     # Also where an earlier call may have started the run, and the search for it fails.
     server.faults.add(Fault(path="/runs/search", status=500, times=None))
     server.clear_requests()
-    with pytest.raises(NotFoundException, match="3fa85f64"):
+    with pytest.raises(acp.NotFoundException, match="3fa85f64"):
         list(nobody.map(numbers(1), journal=path))
     assert creates(server) == []
 
@@ -151,7 +140,7 @@ def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
 ):
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1), unclear=unclear)
-    assert isinstance(item.outcome, dict if posts > lost else RunStartAmbiguous)
+    assert isinstance(item.outcome, dict if posts > lost else acp.RunStartAmbiguous)
     first, *others = creates(server)
     assert len(others) == posts - 1
     assert all(other["metadata"] == first["metadata"] for other in others)
@@ -197,13 +186,13 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items, pr
         return response(json.dumps(result).encode())
 
     with serving(handler=serve_each(respond)) as (_, client):
-        batch = AgentHandle("a", client).map(
+        batch = acp.AgentHandle("a", client).map(
             numbers(5),
             concurrency=open_items + processes,
             ordered=True,
             # One thread stands for several processes, which cannot compare their ids.
             executor=ThreadPoolExecutor(1) if processes else None,
-            connect=(lambda: ApiClient(client.configuration)) if processes else None,
+            connect=(lambda: acp.ApiClient(client.configuration)) if processes else None,
         )
         with beside(batch.close, after=30):
             items = list(batch)
@@ -212,7 +201,7 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items, pr
         return
     words = f"the server gave run id {zeros} to two open items, pass concurrency=1"
     assert [words in str(item.error) for item in items] == [True] * 5
-    assert {(type(item.error), item.run_id) for item in items} == {(RunStartAmbiguous, "")}
+    assert {(type(item.error), item.run_id) for item in items} == {(acp.RunStartAmbiguous, "")}
 
 
 # Ctrl-C
@@ -226,7 +215,7 @@ def test_ctrl_c_ends_a_batch_at_once(server, agent, path, concurrency):
     def held(input: Any, config: Any, context: Any) -> Any:
         return {"n": input["n"], "held": input["n"] >= 5 and goes_on.wait(60)}
 
-    agent = AgentHandle(server.register(held), agent.runs.api_client)
+    agent = acp.AgentHandle(server.register(held), agent.runs.api_client)
 
     def press() -> None:
         wait_for(lambda: len(creates(server)) >= 5 + concurrency // 2)
@@ -299,4 +288,4 @@ def test_one_run_without_an_output_ends_no_batch(server, agent):
     gone = Fault(path="/runs/*/output", status=404, body="it has no output", delay=0.2, times=2)
     server.faults.add(gone)
     (error,) = [item.error for item in agent.map(numbers(4), concurrency=1) if not item.ok]
-    assert isinstance(error, NotFoundException)
+    assert isinstance(error, acp.NotFoundException)

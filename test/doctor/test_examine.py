@@ -27,15 +27,7 @@ from support.proxies import HttpProxy
 from support.socket_server import Connection, Request, SocketServer, response, serve_each
 from support.transport import free_port
 
-from acp_client_v0_1 import (
-    ApiClient,
-    ApiTypeError,
-    ApiValueError,
-    Configuration,
-    RunsApi,
-    ThreadsApi,
-    doctor,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.doctor import Finding, Report, _exam, _probes, _words, examine
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -388,7 +380,7 @@ def examined(
     host: str, agent: str | None = None, input: Any = None, deep: bool = False,
     config: Any = None, **settings: Any,
 ) -> Report:  # fmt: skip
-    with ApiClient(Configuration(host=host, **settings)) as client:
+    with acp.ApiClient(acp.Configuration(host=host, **settings)) as client:
         return examine(client, agent, input, deep, config)
 
 
@@ -523,7 +515,7 @@ def test_credentials_are_named_with_their_source_and_never_shown(monkeypatch):
     monkeypatch.setenv("ACP_API_KEY", "a-secret-key")
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         monkeypatch.setenv("ACP_HOST", server.url)
-        with ApiClient(Configuration.from_env(), "x-mine", "1") as client:
+        with acp.ApiClient(acp.Configuration.from_env(), "x-mine", "1") as client:
             report = examine(client)
     seen = found(report, "access").seen
     assert seen == "x-api-key from the configuration, x-mine by default, as ACP_API_KEY has it"
@@ -592,9 +584,9 @@ def test_without_an_agent_nothing_is_created():
 
 def test_a_run_of_somebody_else_is_never_deleted(caplog):
     """Even if the server gives our runs the ids of others."""
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+    with LocalServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
         body = {"agent_id": ECHO_AGENT_ID, "input": {}}
-        other = RunsApi(client).create_run(body)
+        other = acp.RunsApi(client).create_run(body)
         path, given = f"/runs/{other.run_id}", {"times": None, "status": 200}
         stolen = other.to_dict(mode="json")
         marks = {"metadata": {"acp-client-token": "somebody else's"}}
@@ -610,14 +602,14 @@ def test_a_run_of_somebody_else_is_never_deleted(caplog):
 
 
 def test_ctrl_c_during_a_create_deletes_its_run(monkeypatch):
-    create = RunsApi.create_run_with_http_info
+    create = acp.RunsApi.create_run_with_http_info
 
-    def interrupted(api: RunsApi, *given: Any, **options: Any) -> None:
+    def interrupted(api: acp.RunsApi, *given: Any, **options: Any) -> None:
         create(api, *given, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunsApi, "create_run_with_http_info", interrupted)
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+    monkeypatch.setattr(acp.RunsApi, "create_run_with_http_info", interrupted)
+    with LocalServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
         with pytest.raises(KeyboardInterrupt):
             examine(client, SLOW_AGENT_ID, {"seconds": 60})
         assert server.requests[-1].method == "DELETE" and server.runs == ()
@@ -659,8 +651,8 @@ GET /runs/doctor
 
 
 def test_a_sound_server_is_asked_little_and_all_works():
-    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
-        thread = ThreadsApi(client).create_thread({"agent_id": COUNTER_AGENT_ID})
+    with LocalServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
+        thread = acp.ThreadsApi(client).create_thread({"agent_id": COUNTER_AGENT_ID})
         server.clear_requests()
         report = examine(client, "counter", {"count": 4, "interval": 0.2})
         requests = server.requests
@@ -696,7 +688,9 @@ def test_the_json_has_a_version_and_every_finding_says_what_it_means():
 
 
 def test_every_finding_that_can_differ_has_its_words():
-    sources = [one.read_text("utf-8") for one in Path(doctor.__file__ or "").parent.glob("_*.py")]
+    sources = [
+        one.read_text("utf-8") for one in Path(acp.doctor.__file__ or "").parent.glob("_*.py")
+    ]
     named = set(re.findall(r'(?:exam|self)\.(?:note|habit|judge)\(\s*"([^"]+)"', "".join(sources)))
     named |= {probe.name for probe in _probes._PROBES} | {*_exam.READS}
     assert len(named) > 50 and named - {"proxy"} == {*_words.WORDS}
@@ -730,8 +724,8 @@ def test_the_words_are_there_without_docstrings_and_the_module_is_a_command():
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(arguments, words):
-    with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
+    with SocketServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
         given = arguments if "client" in words else (client, *arguments)
-        with pytest.raises((ApiTypeError, ApiValueError), match=words):
+        with pytest.raises((acp.ApiTypeError, acp.ApiValueError), match=words):
             examine(*given)
         assert server.connections == 0

@@ -22,21 +22,7 @@ from support.socket_server import CLOSE, STALL, Gate, chunk, head, response
 from support.timing import using
 from support.transport import eventually
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiException,
-    ApiValueError,
-    EventTooLarge,
-    ForbiddenException,
-    ResponseValidationError,
-    RunEvent,
-    RunGone,
-    RunHandle,
-    RunsApi,
-    RunWaitTimeout,
-    StreamDecodeError,
-    StreamGap,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._continuity import Continuity
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.handles.events import RunEvents
@@ -45,7 +31,7 @@ from acp_client_v0_1.testing import Fault, Interrupt, Quirks
 STREAM = "/runs/*/stream"
 
 
-def numbers(events: Iterable[RunEvent]) -> list[int | None]:
+def numbers(events: Iterable[acp.RunEvent]) -> list[int | None]:
     """The numbers of the counter's updates; None for an event that is no update."""
     return [event.update["count"] if event.update else None for event in events]
 
@@ -63,11 +49,11 @@ def streams(server: Any) -> list[str]:
     ]
 
 
-def patiently(events: RunEvents) -> list[RunEvent]:
+def patiently(events: RunEvents) -> list[acp.RunEvent]:
     """All events of an iteration, after waits that run out, too."""
-    seen: list[RunEvent] = []
+    seen: list[acp.RunEvent] = []
     for _ in range(200):
-        with suppress(RunWaitTimeout):
+        with suppress(acp.RunWaitTimeout):
             seen.extend(events)
             break
     return seen
@@ -85,7 +71,7 @@ def test_updates_and_then_the_end(server, counter):
     assert events.last_event_id == "3"
     assert repr(events) == f"<RunEvents of {run.run_id}, last id '3', ended by success>"
     assert next(events, None) is None
-    with pytest.raises(ApiValueError, match=r"RunHandle\.events\(\) begins again"):
+    with pytest.raises(acp.ApiValueError, match=r"RunHandle\.events\(\) begins again"):
         iter(events)
     assert len(streams(server)) == 1
 
@@ -104,7 +90,7 @@ def test_updates_and_then_the_end(server, counter):
 def test_every_update_comes_once_over_cuts(serve, ids, cuts, complete, cursors):
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(*cuts)
-    counter = AgentHandle.find("counter", client)
+    counter = acp.AgentHandle.find("counter", client)
     events = counter.start({"count": 10, "interval": 0.05}, streaming="custom").events()
     assert numbers(events) == list(range(1, 11))
     assert events.complete is complete
@@ -122,7 +108,7 @@ def sse(*updates: tuple[str, Any]) -> bytes:
     return b"".join(event_of("custom", event_id, update=update) for event_id, update in updates)
 
 
-DECODING = [inspect.getsourcefile(each) for each in (RunEvent, Continuity)]
+DECODING = [inspect.getsourcefile(each) for each in (acp.RunEvent, Continuity)]
 UPDATES = [{"n": number} for number in range(1, 7)]
 EVENTS = [(str(update["n"]), update) for update in UPDATES]
 STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -145,7 +131,7 @@ class Scripted(Replies):
         super().__init__(stream=streams, output=self._output, look=self._look)
         self.at_the_end = at_the_end
         self.server, self.client = serve(self)
-        self.run = RunHandle("r", self.client)
+        self.run = acp.RunHandle("r", self.client)
 
     @property
     def opened(self) -> int:
@@ -166,7 +152,7 @@ def test_an_event_of_another_run_is_refused(serve, mode):
     ours = event_of(mode, "1", **fields), event_of(mode, "3", **fields), chunk(b"")
     events = Scripted(serve, STREAMING + ours[0] + theirs + b"".join(ours[1:])).run.events()
     assert next(events).id == "1"
-    with pytest.raises(ResponseValidationError, match="run r the event of run r2"):
+    with pytest.raises(acp.ResponseValidationError, match="run r the event of run r2"):
         next(events)
     assert list(events) and not events.complete
 
@@ -178,7 +164,7 @@ def test_a_jump_is_a_loss_with_its_number(serve):
     scripted = Scripted(serve, first, second)
     events = scripted.run.events()
     assert [next(events).update, next(events).update] == updates[:2]
-    with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
+    with pytest.raises(acp.StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
         next(events)
     assert scripted.opened == 2  # a gap is no reason to leave the connection
     # What was not handed out yet is not what a token goes on after.
@@ -194,7 +180,7 @@ def test_a_jump_is_a_loss_with_its_number(serve):
     assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
     broken = chunk(b"id: 6\nevent: agent_event\ndata: {no json}\n\n")
     events = Scripted(serve, first, STREAMING + broken + chunk(b"")).run.events()
-    with pytest.raises(StreamDecodeError):
+    with pytest.raises(acp.StreamDecodeError):
         list(events)
     assert [each.missing for each in events.gaps] == [3] and events.complete is False
 
@@ -251,8 +237,8 @@ def test_a_stream_that_breaks_and_is_not_there_again(serve, name):
 def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(serve):
     streams = (NO_STREAM["404"], STREAMING + sse(EVENTS[0]) + chunk(b""))
     _, client = serve(Replies(streamed("success"), stream=streams, output=SUCCESS))
-    list(RunHandle("r", client).events())
-    assert [event.update for event in RunHandle("r", client).events()] == UPDATES[:1]
+    list(acp.RunHandle("r", client).events())
+    assert [event.update for event in acp.RunHandle("r", client).events()] == UPDATES[:1]
 
 
 @pytest.mark.parametrize("streaming", [None, "custom"])
@@ -270,7 +256,7 @@ def test_empty_streams_are_opened_again_and_then_polled(serve, caplog):
     empty = STREAMING + chunk(b"")
     scripted = Scripted(serve, *[empty] * 6, at_the_end="pending")
     events = scripted.run.events(timeout=1)
-    with pytest.raises(RunWaitTimeout, match="the run continues"):
+    with pytest.raises(acp.RunWaitTimeout, match="the run continues"):
         next(events)
     assert scripted.opened == 6  # once, and five times again
     assert caplog.text.count("its stream is of no use: it has ended 6 times without an event") == 1
@@ -281,7 +267,7 @@ def test_empty_streams_are_opened_again_and_then_polled(serve, caplog):
 
 def test_streams_that_break_at_once_are_opened_less_often(serve, clock):
     scripted = Scripted(serve, *[[STREAMING, CLOSE]] * 100, at_the_end="pending")
-    with pytest.raises(RunWaitTimeout, match="wait again"):
+    with pytest.raises(acp.RunWaitTimeout, match="wait again"):
         next(scripted.run.events(timeout=3))
     # The last one begins with a quarter of the time.
     assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 0.75, 0.75])
@@ -311,7 +297,7 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(replying, sta
     events = run.events()
     assert next(events).id == "1"
     events._next_check = 0
-    with pytest.raises(ApiException) as caught:
+    with pytest.raises(acp.ApiException) as caught:
         next(events)
     gate.open()
     assert caught.value.status == status
@@ -325,7 +311,7 @@ def test_the_deadline_holds_while_the_run_is_looked_at(replying):
     replies, run = replying([STALL], stream=COMMENTS)
     with run.events(timeout=1) as events:
         began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="run r has no event after"):
+        with pytest.raises(acp.RunWaitTimeout, match="run r has no event after"):
             next(events)
         assert time.monotonic() - began < 1 + 4
         assert replies.asked == ["stream", "look"]
@@ -335,7 +321,7 @@ def test_the_deadline_holds_while_the_run_is_looked_at(replying):
 def test_deleted_while_only_comments_come(replying):
     replies, run = replying(response(b'"gone"', 404), stream=COMMENTS)
     with run.events() as events:
-        with pytest.raises(RunGone, match=r"does not know it \(deleted, forgotten, or of"):
+        with pytest.raises(acp.RunGone, match=r"does not know it \(deleted, forgotten, or of"):
             next(events)
         assert (events.ended_by, events.complete) == ("gone", None)
         assert events._reader is not None and events._reader.closed
@@ -350,16 +336,16 @@ def test_each_iteration_is_its_own(server, counter):
     last = run.events(after="3")
     assert (numbers(last), last.ended_by) == ([], "success")
     client = counter.runs.api_client
-    attached = RunHandle.from_token(run.token(), client)
+    attached = acp.RunHandle.from_token(run.token(), client)
     assert numbers(attached.events()) == []
     assert numbers(attached.events(after="")) == [1, 2, 3]
     server.clear_requests()
     assert numbers(attached.events(after="1")) == [2, 3]
     assert streams(server) == ["1"]
     # A run that does not stream has one event without an id, so it is after no id.
-    ended = AgentHandle.find("echo", client).start({"n": 1})
+    ended = acp.AgentHandle.find("echo", client).start({"n": 1})
     ended.result(timeout=30)
-    (event,) = RunHandle(ended.run_id, client).events(after="999")
+    (event,) = acp.RunHandle(ended.run_id, client).events(after="999")
     assert event.result == {"n": 1}
 
 
@@ -373,7 +359,7 @@ def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve):
     short, number, struck = 0, 0, True
     while struck:
         number += 23
-        events, got = RunHandle("r", client).events(), list[Any]()
+        events, got = acp.RunHandle("r", client).events(), list[Any]()
         with suppress(KeyboardInterrupt), Moment(number, DECODING, press) as moment:
             got.extend(islice(events, 6))
         struck = moment.struck
@@ -387,8 +373,8 @@ def test_an_event_that_ctrl_c_takes_away_is_not_said_to_be_handed_out(serve):
 def test_an_interrupt_that_asks_nothing_prolongs_no_timeout(serve, status):
     output = NOTHING if status == "interrupted" else QUESTION
     _, client = serve(Replies(look=run_json(status), output=output, stream=response(b"", 405)))
-    run = RunHandle("r", client)
-    with pytest.raises(RunWaitTimeout, match="has no event after"):
+    run = acp.RunHandle("r", client)
+    with pytest.raises(acp.RunWaitTimeout, match="has no event after"):
         if status == "interrupted":
             run.drive(lambda question: {}, on_event=lambda event: None, timeout=0.5)
         else:
@@ -406,7 +392,7 @@ def test_an_interrupt_ends_the_iteration_or_not(server, client):
         yield {"count": 2}
         return {"ok": True}
 
-    run = AgentHandle(server.register(agent), client).start(streaming="custom")
+    run = acp.AgentHandle(server.register(agent), client).start(streaming="custom")
     events = run.events()
     assert (numbers(events), events.ended_by) == ([1], "interrupted")
     through = run.events(through_interrupts=True, timeout=1)
@@ -440,7 +426,7 @@ def test_an_undecodable_event_is_told_of_once(serve, before):
     scripted = Scripted(serve, [STREAMING + begin, CLOSE], replay)
     events = scripted.run.events()
     assert [next(events).id for _ in range(before)] == ["1"] * before
-    with pytest.raises(StreamDecodeError):
+    with pytest.raises(acp.StreamDecodeError):
         next(events)
     assert scripted.opened == 1
     assert [event.id for event in events] == ["3"]
@@ -451,7 +437,7 @@ def test_an_event_that_is_too_large_ends_the_iteration(serve):
     scripted = Scripted(serve, STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b""))
     scripted.client.configuration.max_event_bytes = 1000
     events = scripted.run.events()
-    with pytest.raises(EventTooLarge):
+    with pytest.raises(acp.EventTooLarge):
         next(events)
     assert next(events, None) is None
     assert events.complete is None
@@ -478,7 +464,7 @@ def test_how_long_a_stream_may_be_silent(
     reader: Any = SimpleNamespace(advance=lambda most: asked.append(most) or True, left=())
     events._await_events(reader)
     events._check_run(reader)
-    monkeypatch.setattr(RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(acp.RunsApi, "get_run_stream", lambda *_, **options: asked.append(options))
     events._open(7.0)
     limited = limits and pytest.approx(limits)
     headers = {"Last-Event-ID": "3"}
@@ -514,7 +500,7 @@ def test_close_from_another_thread(server, counter, what):
     closed = run.events()
     closed.close()
     for each in (events, closed):
-        with pytest.raises(ApiValueError, match=r"closed: RunHandle\.events\(\) begins again"):
+        with pytest.raises(acp.ApiValueError, match=r"closed: RunHandle\.events\(\) begins again"):
             list(each)
 
 
@@ -534,7 +520,7 @@ def test_close_while_a_stream_is_opened_closes_it(serve):
     gate = Gate()
     server, client = serve([gate, STREAMING, STALL])
     with ThreadPoolExecutor(1) as pool:
-        events = RunHandle("r", client).events()
+        events = acp.RunHandle("r", client).events()
         reading = pool.submit(next, events, None)
         assert eventually(lambda: len(server.requests) == 1)
         events._closing.set()  # as `close` does before it looks for a stream, and finds none
@@ -550,7 +536,7 @@ def test_threads_take_turns_with_one_iteration_and_not_two_at_once(counter):
         with events._one_reader:
             refused = pool.submit(list, events).exception(30)
         taken = [pool.submit(next, events).result(30) for _ in range(3)]
-    assert isinstance(refused, ApiValueError)
+    assert isinstance(refused, acp.ApiValueError)
     assert "is read by another thread: RunHandle.events" in str(refused)
     assert numbers(taken) == [1, 2, 3]
 
@@ -587,7 +573,7 @@ def test_ctrl_c_and_then_on(serve):
 def test_a_server_that_breaks_every_stream_off_after_a_replay(serve, streaming, ids):
     server, client = serve(Quirks(event_ids=ids))
     server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
-    run = AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
+    run = acp.AgentHandle.find("counter", client).start({"count": 3}, streaming=streaming)
     run.result(timeout=30)
     events = run.events()
     *updates, last = events
@@ -600,7 +586,7 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(serve, streaming, 
 def test_streams_that_end_after_each_event_follow_after_a_pause(serve, clock):
     streams = [STREAMING + sse(event) + chunk(b"") for event in EVENTS]
     _, client = serve(Replies(streamed(), stream=tuple(streams)))
-    events = RunHandle("r", client).events()
+    events = acp.RunHandle("r", client).events()
     assert [next(events).update for _ in range(6)] == UPDATES
     assert clock.pauses == pytest.approx([0.1] * 5)
 
@@ -624,8 +610,8 @@ def test_a_stream_after_an_answer(replying, second, ends, outcomes, complete):
 
 def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream(serve):
     server, client = serve(Replies(response(b'"no"', 403), stream=STREAMING + chunk(b"")))
-    with pytest.raises(ForbiddenException):
-        next(RunHandle("r", client).events())
+    with pytest.raises(acp.ForbiddenException):
+        next(acp.RunHandle("r", client).events())
     assert len(server.requests) == 2
 
 
@@ -641,7 +627,7 @@ def test_a_timeout_of_0_takes_what_is_there(server, counter):
     assert events.ended_by == "success"
     silent = counter.start({"count": 2, "interval": 60}, streaming="custom").events(timeout=0)
     began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match="has no event after"):
+    with pytest.raises(acp.RunWaitTimeout, match="has no event after"):
         numbers(silent)
     assert time.monotonic() - began < 8
 
@@ -654,7 +640,7 @@ def test_no_stream_stays_open_while_its_run_asks_or_its_result_is_read(serve):
     left: list[bool] = []
     looks = (streamed("interrupted"), seen(streamed()), streamed("success"))
     _, client = serve(Replies(stream=COMMENTS, look=looks, output=seen(SUCCESS)))
-    events = RunHandle("r", client).events(through_interrupts=True)
+    events = acp.RunHandle("r", client).events(through_interrupts=True)
     events._connect()
     first = events._reader
     assert [event.result for event in events] == [{"ok": 1}]
@@ -723,14 +709,14 @@ def test_a_stream_that_always_fails_is_refused_once_the_next_time(serve, caplog)
     replies = Replies(streamed(), stream=(*[broken] * 7, works, broken), output=SUCCESS)
     _, client = serve(replies)
     for streams in (5, 6, 7):
-        events = RunHandle("r", client).events(timeout=30)
+        events = acp.RunHandle("r", client).events(timeout=30)
         assert [(event.result, event.update) for event in events] == [({"ok": 1}, None)]
         assert (events.complete, events.ended_by) == (None, "success")
         assert replies.asked.count("stream") == streams
     assert not [words for words in caplog.messages if "answers again" in words]
     # A stream that works is used, and ends what was remembered.
-    assert next(RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
-    list(RunHandle("r", client).events(timeout=30))
+    assert next(acp.RunHandle("r", client).events(timeout=30)).update == UPDATES[0]
+    list(acp.RunHandle("r", client).events(timeout=30))
     assert replies.asked.count("stream") == 8 + 5
 
 
@@ -743,7 +729,7 @@ def test_drive_hands_out_the_events_after_an_answer(serve, questions):
     outputs = (*[QUESTION, QUESTION] * questions, SUCCESS)
     _, client = serve(Replies(stream=streams, output=outputs, look=looks, resume=streamed()))
     asked, updates = list[Any](), list[Any]()
-    assert RunHandle("r", client).drive(
+    assert acp.RunHandle("r", client).drive(
         lambda question: asked.append(question) or {},
         on_event=lambda event: updates.append(event.update),
         timeout=30,
@@ -762,6 +748,6 @@ def test_the_last_event_may_come_while_the_run_is_read(serve):
 
     stream = [STREAMING + sse(*EVENTS[:1]), lambda _: looked.wait(10), sse(*EVENTS[1:2]), STALL]
     _, client = serve(Replies(stream=stream, look=look))
-    events = RunHandle("r", client).events()
+    events = acp.RunHandle("r", client).events()
     assert [event.id for event in events] == ["1", "2"]
     assert (events.ended_by, events.complete) == ("success", True)

@@ -27,24 +27,7 @@ from support.serving import a_run, check
 from support.socket_server import SocketServer, response
 
 import acp_client_v0_1
-from acp_client_v0_1 import (
-    Agent,
-    AgentHandle,
-    AgentLookupError,
-    ApiClient,
-    ApiException,
-    ApiValueError,
-    Configuration,
-    OpenApiException,
-    PendingInterrupt,
-    Run,
-    RunEvent,
-    RunHandle,
-    RunOutput,
-    RunsApi,
-    RunStatus,
-    SchemaMismatch,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.events import RunEvents
 from acp_client_v0_1.rest import RESTResponse
@@ -74,8 +57,8 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
             yield from subclasses(each)
 
 
-def question() -> PendingInterrupt:
-    return PendingInterrupt(HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, datetime.now(timezone.utc))
+def question() -> acp.PendingInterrupt:
+    return acp.PendingInterrupt(HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, datetime.now(timezone.utc))
 
 
 class Response:
@@ -105,9 +88,9 @@ def hostile(hint: Any) -> Any:
     return None if "type" in text else HOSTILE
 
 
-def made(kind: type[OpenApiException]) -> OpenApiException:
+def made(kind: type[acp.OpenApiException]) -> acp.OpenApiException:
     namespace = {**vars(typing), **vars(acp_client_v0_1._errors), "Any": Any}
-    namespace["PendingInterrupt"] = PendingInterrupt
+    namespace["PendingInterrupt"] = acp.PendingInterrupt
     constructor: Any = kind.__init__
     namespace.update(vars(sys.modules[constructor.__module__]), **constructor.__globals__)
     hints = typing.get_type_hints(constructor, namespace)
@@ -128,7 +111,7 @@ def made(kind: type[OpenApiException]) -> OpenApiException:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", list(dict.fromkeys(subclasses(OpenApiException))), ids=lambda kind: kind.__name__
+    "kind", list(dict.fromkeys(subclasses(acp.OpenApiException))), ids=lambda kind: kind.__name__
 )
 def test_every_error_is_one_short_line(kind):
     error = made(kind)
@@ -153,7 +136,7 @@ def test_every_log_record_is_one_short_line(caplog):
     assert len(loggers) >= 5
     with caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         for logger in loggers:
-            error = ApiException(reason=HOSTILE)
+            error = acp.ApiException(reason=HOSTILE)
             logger.warning("%s: %s; asking again for up to %.0f s", HOSTILE[:100], error, 2.5)
             logger.warning("after %d failures: %s", 7, {HOSTILE: HOSTILE})
     assert len(caplog.records) == 2 * len(loggers)
@@ -161,16 +144,16 @@ def test_every_log_record_is_one_short_line(caplog):
         check_line(record.getMessage())
 
 
-def run_of(status: str = "success") -> Run:
+def run_of(status: str = "success") -> acp.Run:
     creation = {"agent_id": HOSTILE, "input": {HOSTILE: HOSTILE}}
     ids = {"run_id": HOSTILE, "agent_id": HOSTILE, "thread_id": HOSTILE, "creation": creation}
-    return Run.from_json(json.dumps(a_run(status, **ids)))
+    return acp.Run.from_json(json.dumps(a_run(status, **ids)))
 
 
-def agent_of(agent_id: str = HOSTILE) -> Agent:
+def agent_of(agent_id: str = HOSTILE) -> acp.Agent:
     reference = {"name": HOSTILE, "version": HOSTILE}
     about = {"ref": reference, "description": HOSTILE}
-    return Agent.from_json(json.dumps({"agent_id": agent_id, "metadata": about}))
+    return acp.Agent.from_json(json.dumps({"agent_id": agent_id, "metadata": about}))
 
 
 def unstarted(kind: type[Any], **attributes: Any) -> Any:
@@ -180,23 +163,23 @@ def unstarted(kind: type[Any], **attributes: Any) -> Any:
     return made
 
 
-def objects(client: ApiClient) -> Iterator[object]:
-    run = RunHandle("r", client)
+def objects(client: acp.ApiClient) -> Iterator[object]:
+    run = acp.RunHandle("r", client)
     core = run._core
     core.run_id = HOSTILE  # which no call takes
     yield run
     core.note(run_of(HOSTILE))
     yield run
-    handle = AgentHandle("agent", client)
+    handle = acp.AgentHandle("agent", client)
     handle._agent.note(agent_of())
     vars(handle)["agent_id"] = HOSTILE
     yield handle
     yield unstarted(Conversation, thread_id=HOSTILE)
     yield unstarted(RunEvents, _core=core, last_event_id=HOSTILE, ended_by="result")
     yield client
-    yield RunsApi(client)
+    yield acp.RunsApi(client)
     yield client.configuration
-    yield ApiException(reason=HOSTILE)
+    yield acp.ApiException(reason=HOSTILE)
     with handle.map([]) as batch:
         yield batch
     yield unstarted(RESTResponse, status=200, reason=HOSTILE, method="GET")
@@ -204,8 +187,8 @@ def objects(client: ApiClient) -> Iterator[object]:
     body = b"id: " + named + b"\ndata: {}\n\n"
     with (
         SocketServer(response(body, content_type="text/event-stream")) as server,
-        ApiClient(Configuration(host=server.url)) as other,
-        RunsApi(other).get_run_stream("r") as stream,
+        acp.ApiClient(acp.Configuration(host=server.url)) as other,
+        acp.RunsApi(other).get_run_stream("r") as stream,
     ):
         assert next(stream.raw_events()).id
         yield stream
@@ -235,8 +218,8 @@ RESULT = {"type": "result", "run_id": HOSTILE, "status": HOSTILE, "result": {HOS
 def test_the_repr_of_plain_data_is_one_line(client):
     """Models, events and questions show all that they have."""
     run = run_of(HOSTILE)
-    output = RunOutput.from_json(json.dumps(RESULT))
-    for each in (run, run.status, agent_of(), output, question(), RunEvent(HOSTILE, output)):  # type: ignore[arg-type]
+    output = acp.RunOutput.from_json(json.dumps(RESULT))
+    for each in (run, run.status, agent_of(), output, question(), acp.RunEvent(HOSTILE, output)):  # type: ignore[arg-type]
         check_line(repr(each), 10 * len(HOSTILE))
 
 
@@ -264,9 +247,9 @@ def test_what_is_said_of_a_schema_is_one_short_line(schema):
         warnings.simplefilter("always")
         try:
             check("input", {"a": "b" * 1_000_000}, schema)
-        except ApiValueError as error:
+        except acp.ApiValueError as error:
             check_line(str(error))
-            for _, words in error.faults if isinstance(error, SchemaMismatch) else ():
+            for _, words in error.faults if isinstance(error, acp.SchemaMismatch) else ():
                 check_line(words)
         else:
             assert caught
@@ -279,8 +262,8 @@ def test_what_is_said_of_an_agent_is_one_short_line(client, monkeypatch, recwarn
     page = [agent_of(), agent_of("other")]
     monkeypatch.setattr(acp_client_v0_1.AgentsApi, "search_agents", lambda *a, **k: page)
     for name in ("a", HOSTILE, HOSTILE[:-1]):
-        with pytest.raises(AgentLookupError) as caught:
-            AgentHandle.find(name, api_client=client)
+        with pytest.raises(acp.AgentLookupError) as caught:
+            acp.AgentHandle.find(name, api_client=client)
         assert len(caught.value.candidates) == 2
         check_line(str(caught.value))
         check_line(repr(caught.value))
@@ -292,8 +275,8 @@ def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve, stream):
     event = f"event: agent_event\ndata: {output}\n\n".encode()
     streamed = response(event, content_type="text/event-stream")
     _, client = serve(streamed if stream else response(output.encode()))
-    call = RunsApi(client).get_run_stream if stream else RunsApi(client).get_run_output
-    with pytest.raises(ApiException) as caught:
+    call = acp.RunsApi(client).get_run_stream if stream else acp.RunsApi(client).get_run_output
+    with pytest.raises(acp.ApiException) as caught:
         list(call("r"))
     lines = "".join(traceback.format_exception(caught.value)).split("\n")
     assert all(line.isprintable() and not line.startswith("ERROR") for line in lines)
@@ -304,15 +287,15 @@ def test_a_traceback_shows_the_type_of_an_output_in_its_line(serve, stream):
     "run_id", [f"x;touch${{IFS}}{'A' * 20}", "--answer-command=id", MARKS.replace("\ud800", "")]
 )
 def test_the_note_on_a_foreign_exception_can_be_pasted(serve, run_id, caplog):
-    def interrupt(elapsed: float, status: RunStatus) -> None:
+    def interrupt(elapsed: float, status: acp.RunStatus) -> None:
         raise KeyboardInterrupt
 
     _, client = serve(response(status=204))
-    run = RunHandle(run_id, client)
+    run = acp.RunHandle(run_id, client)
     with pytest.raises(KeyboardInterrupt) as caught:
         run.output(on_pending=interrupt, every=0.01)
     notes = getattr(caught.value, "__notes__", None) or [caplog.records[-1].getMessage()]
     check_line(notes[0])
     command = shlex.split(notes[0].split("`")[-2])
     assert command == ["acp-client", "wait", run.token()]
-    assert RunHandle.from_token(command[2], client).run_id == run_id
+    assert acp.RunHandle.from_token(command[2], client).run_id == run_id

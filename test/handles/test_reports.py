@@ -20,36 +20,13 @@ from support.serving import NOTHING, QUESTION, SUCCESS, Replies, a_run, run_json
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import using
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    AgentLookupError,
-    ApiClient,
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    Configuration,
-    PendingInterrupt,
-    ResponseValidationError,
-    RunFailed,
-    RunHandle,
-    RunInterrupted,
-    RunsApi,
-    RunStartAmbiguous,
-    RunStatus,
-    RunWaitTimeout,
-    SchemaMismatch,
-    SearchDrift,
-    StreamGap,
-    UnauthorizedException,
-    iter_runs,
-    wait_for_run_output,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._health import Action, Turns
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.testing import Fault, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
-ASKED = PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
+ASKED = acp.PendingInterrupt("ask", {}, "r", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
 # What a run that is to be cancelled meets, and what is said of it.
@@ -63,16 +40,16 @@ CANCELLED: list[tuple[bytes, bytes, str]] = [
 @pytest.mark.parametrize(("look", "delete", "words"), CANCELLED)
 def test_a_call_that_is_over_says_what_became_of_its_run(serve, look, delete, words):
     _, client = serve(Replies(output=[STALL], look=look, delete=delete))
-    with pytest.raises(RunWaitTimeout, match=f"has no output after .* {words}") as caught:
-        AgentHandle("a", client).run(timeout=0.8, cancel_on_exit=True)
+    with pytest.raises(acp.RunWaitTimeout, match=f"has no output after .* {words}") as caught:
+        acp.AgentHandle("a", client).run(timeout=0.8, cancel_on_exit=True)
     assert bool(caught.value.token) is ("was cancelled" not in words)
 
 
 def test_a_failed_courtesy_hides_nothing(client, server):
     server.faults.add(Fault(path="/agents/search"))  # lets the first through
     server.faults.add(Fault(path="/agents/search", status=422, times=None))
-    with pytest.raises(AgentLookupError, match="no agent is called 'nobody'"):
-        AgentHandle.find("nobody", client)
+    with pytest.raises(acp.AgentLookupError, match="no agent is called 'nobody'"):
+        acp.AgentHandle.find("nobody", client)
 
 
 def test_events_and_batches_do_not_pickle(counter):
@@ -84,7 +61,7 @@ def test_events_and_batches_do_not_pickle(counter):
 
 def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve):
     _, client = serve(Quirks(echo="none"))
-    counter = AgentHandle.find("counter", client)
+    counter = acp.AgentHandle.find("counter", client)
     events = counter.start({"count": 0}, streaming="custom").events()
     assert [event.update for event in events if event.update] == []
     assert events.complete is None
@@ -97,19 +74,21 @@ def test_a_question_is_what_it_asks_whoever_may_answer_it():
 
 
 def test_errors_keep_what_they_were_made_of():
-    lookup = AgentLookupError(name="n", candidates=["a"], reason="none")
+    lookup = acp.AgentLookupError(name="n", candidates=["a"], reason="none")
     assert (lookup.name, lookup.candidates) == ("n", ("a",))
-    failed = RunFailed(run_id="r", token="t", errcode=7, description="no luck")
+    failed = acp.RunFailed(run_id="r", token="t", errcode=7, description="no luck")
     assert str(failed) == "run r ended in error (errcode 7): no luck"
-    drift = SearchDrift(offset=5, why="x")
+    drift = acp.SearchDrift(offset=5, why="x")
     assert (drift.offset, drift.run_id, drift.token) == (5, None, None)
-    gap = StreamGap(run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7")
+    gap = acp.StreamGap(
+        run_id="r", token="t", kind="cursor-ignored", missing=None, last_event_id="7"
+    )
     words = "was broken after event '7': updates may be lost, as the server restarted its event ids"
     for each in (gap, pickle.loads(pickle.dumps(gap))):
         assert str(each).startswith(f"the stream of run r {words}; iterate on")
         assert (each.run_id, each.token, each.last_event_id) == ("r", "t", "7")
         assert (each.kind, each.missing) == ("cursor-ignored", None)
-    ambiguous = RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
+    ambiguous = acp.RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
     # A search that nobody speaks of has not been made.
     for each in (ambiguous, pickle.loads(pickle.dumps(ambiguous))):
         assert (each.client_token, each.token, each.run_id, each.searched) == (
@@ -125,7 +104,7 @@ def test_a_mismatch_names_five_faults_and_counts_the_others():
     for count, more in ((5, ""), (6, " (and 1 more)")):
         faults = [(f"input.m{n}", "no") for n in range(count)]
         shown = "; ".join(f"input.m{n}: no" for n in range(5))
-        error = SchemaMismatch("input", faults)
+        error = acp.SchemaMismatch("input", faults)
         assert str(error) == f"input does not fit the agent's schema: {shown}{more}"
         assert (error.faults, error.paths) == (tuple(faults), tuple(path for path, _ in faults))
 
@@ -152,7 +131,7 @@ def test_ctrl_c_names_the_run_once(serve, wait):
     replies = Replies(create=run_json(), output=press, stream=press)
     _, client = serve(replies)
     with pytest.raises(KeyboardInterrupt) as caught:
-        wait(AgentHandle("a", client))
+        wait(acp.AgentHandle("a", client))
     assert "delete" not in replies.asked
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
     assert (
@@ -163,32 +142,32 @@ def test_ctrl_c_names_the_run_once(serve, wait):
 # Whatever ends a call of a run
 
 UNDECODABLE = response(b"data: {\n\n", content_type="text/event-stream")
-CALLS: dict[str, Callable[[RunHandle], object]] = {
-    "run": lambda run: AgentHandle("a", run._core.runs.api_client).run(),
-    "run and answer": lambda run: AgentHandle("a", run._core.runs.api_client).run(
+CALLS: dict[str, Callable[[acp.RunHandle], object]] = {
+    "run": lambda run: acp.AgentHandle("a", run._core.runs.api_client).run(),
+    "run and answer": lambda run: acp.AgentHandle("a", run._core.runs.api_client).run(
         on_interrupt=dict
     ),
-    "result": RunHandle.result,
-    "output": RunHandle.output,
-    "refresh": RunHandle.refresh,
-    "done": RunHandle.done,
-    "failure": RunHandle.failure,
-    "descriptor": RunHandle.descriptor,
+    "result": acp.RunHandle.result,
+    "output": acp.RunHandle.output,
+    "refresh": acp.RunHandle.refresh,
+    "done": acp.RunHandle.done,
+    "failure": acp.RunHandle.failure,
+    "descriptor": acp.RunHandle.descriptor,
     "events": lambda run: next(run.events()),
     "interrupts": lambda run: next(run.interrupts()),
     "drive": lambda run: run.drive(dict),
     "drive and follow": lambda run: run.drive(dict, on_event=str),
     "resume": lambda run: run.resume({}),
-    "cancel": RunHandle.cancel,
-    "delete": RunHandle.delete,
-    "wait": lambda run: wait_for_run_output(run._core.runs, "r"),
+    "cancel": acp.RunHandle.cancel,
+    "delete": acp.RunHandle.delete,
+    "wait": lambda run: acp.wait_for_run_output(run._core.runs, "r"),
 }
 
 
-def leads_back(error: ApiException, client: ApiClient) -> None:
+def leads_back(error: acp.ApiException, client: acp.ApiClient) -> None:
     error = pickle.loads(pickle.dumps(error))
     assert error.run_id == "r" and len(str(error)) <= 240
-    assert RunHandle.from_token(error.token or "", client).run_id == "r"
+    assert acp.RunHandle.from_token(error.token or "", client).run_id == "r"
     if sys.version_info >= (3, 11):
         (note,) = error.__notes__
         assert "RunHandle('r', client)" in note and "acp-client wait" in note
@@ -197,13 +176,13 @@ def leads_back(error: ApiException, client: ApiClient) -> None:
 def test_an_error_of_each_call_leads_back_to_the_run(serve):
     _, client = serve(Replies(response(b'"expired"', 401), create=run_json()))
     for name, call in CALLS.items():
-        with pytest.raises(UnauthorizedException, match=r"expired; no cred.*") as caught:
-            call(AgentHandle("a", client).start())
+        with pytest.raises(acp.UnauthorizedException, match=r"expired; no cred.*") as caught:
+            call(acp.AgentHandle("a", client).start())
         leads_back(caught.value, client)
         assert name and str(caught.value).count("/r/") <= 1
     _, refusing = serve(Replies(response(b'"expired"', 401)))
-    with pytest.raises(UnauthorizedException) as refused:
-        AgentHandle("a", refusing).run()
+    with pytest.raises(acp.UnauthorizedException) as refused:
+        acp.AgentHandle("a", refusing).run()
     assert (refused.value.run_id, refused.value.token) == (None, None)
     assert not hasattr(refused.value, "__notes__")
 
@@ -212,47 +191,47 @@ def test_an_error_of_an_answer_or_an_event_leads_back_to_the_run(serve):
     asks = run_json("interrupted", updated="01.5")
     replies = Replies(asks, output=QUESTION, resume=response(b'"no"', 400), stream=UNDECODABLE)
     _, client = serve(replies)
-    question = next(RunHandle("r", client).interrupts())
-    for call in (lambda: question.answer({}), lambda: next(RunHandle("r", client).events())):
-        with pytest.raises(ApiException) as caught:
+    question = next(acp.RunHandle("r", client).interrupts())
+    for call in (lambda: question.answer({}), lambda: next(acp.RunHandle("r", client).events())):
+        with pytest.raises(acp.ApiException) as caught:
             call()
         leads_back(caught.value, client)
 
 
 def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve):
     _, client = serve(Replies(run_json("interrupted"), output=QUESTION))
-    run = RunHandle("r", client)
+    run = acp.RunHandle("r", client)
 
     def fail(error: Exception) -> Any:
         with pytest.raises(type(error)) as caught:
             run.drive(lambda _: (_ for _ in ()).throw(error))
         return caught.value
 
-    leads_back(fail(ApiException(reason="of no run")), client)
-    other = fail(RunFailed(run_id="other", token="t", errcode=1, description=""))
+    leads_back(fail(acp.ApiException(reason="of no run")), client)
+    other = fail(acp.RunFailed(run_id="other", token="t", errcode=1, description=""))
     assert (other.run_id, other.token) == ("other", "t") and not hasattr(other, "__notes__")
     if sys.version_info >= (3, 11):
-        for error in (ValueError("mine"), ApiTypeError("mine")):
+        for error in (ValueError("mine"), acp.ApiTypeError("mine")):
             assert "RunHandle('r', client)" in fail(error).__notes__[0]
 
 
 def test_an_item_and_a_conversation_lead_back_to_their_run(serve):
     _, client = serve(Replies(response(b'"no"', 400), create=run_json()))
-    agent = AgentHandle("a", client)
+    agent = acp.AgentHandle("a", client)
     (item,) = agent.map([{}])
     leads_back(item.outcome, client)
-    with pytest.raises(ApiException, match="gave it no thread") as caught:
+    with pytest.raises(acp.ApiException, match="gave it no thread") as caught:
         agent.conversation().start()
     assert caught.value.run_id == "r" and "RunHandle('r', client)" in str(caught.value)
-    assert RunHandle.from_token(caught.value.token or "", client).run_id == "r"
+    assert acp.RunHandle.from_token(caught.value.token or "", client).run_id == "r"
 
 
 @pytest.mark.parametrize("run_id", ["0a2c41cf-26de-4418-85aa-299f1abd2a8f", "long" * 30])
 def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(run_id):
     with SocketServer(handler=serve_each(Replies(create=run_json(run_id=run_id)))) as server:
-        client = ApiClient(Configuration(host=server.url))
-        run = AgentHandle("a", client).start()
-    with pytest.raises(RunWaitTimeout) as caught:
+        client = acp.ApiClient(acp.Configuration(host=server.url))
+        run = acp.AgentHandle("a", client).start()
+    with pytest.raises(acp.RunWaitTimeout) as caught:
         run.result(timeout=0.5)
     error, words = caught.value, str(caught.value)
     assert f"; last error: cannot connect to {server.url}: Connection refused" in words
@@ -274,8 +253,8 @@ def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve):
         ([STALL], None, None),
     ):
         _, client = serve(Replies(create=run_json(create or ""), output=reply))
-        run = RunHandle("r", client) if create is None else AgentHandle("a", client).start()
-        with pytest.raises(RunWaitTimeout) as caught:
+        run = acp.RunHandle("r", client) if create is None else acp.AgentHandle("a", client).start()
+        with pytest.raises(acp.RunWaitTimeout) as caught:
             run.result(timeout=0.3)
         assert caught.value.last_status == last_status
         # Under load, the second request of `held` is not always sent.
@@ -285,27 +264,27 @@ def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve):
 
 
 def test_a_run_that_failed_has_its_failure(server, failing, counter):
-    with pytest.raises(RunFailed):
+    with pytest.raises(acp.RunFailed):
         failing.run({})
     counter.run({"count": 1})
     for path in ("/runs/*", "/runs/*/output"):
         server.faults.add(Fault(path=path, delay=0.1, times=None))
     client = counter.runs.api_client
-    runs = {run.agent_id: run for run in iter_runs(RunsApi(client))}
+    runs = {run.agent_id: run for run in acp.iter_runs(acp.RunsApi(client))}
     failed = runs[failing.agent_id]
-    began = failed.model_copy(update={"status": RunStatus.PENDING})
+    began = failed.model_copy(update={"status": acp.RunStatus.PENDING})
     for run in (failed, began):
-        assert "ended in error (errcode" in str(RunHandle.of(run, client).failure())
-    handle = RunHandle(failed.run_id, client)
-    assert isinstance(handle.failure(), RunFailed)
-    assert RunHandle.of(runs[counter.agent_id], client).failure() is None
-    unread = RunHandle(failed.run_id, client)
+        assert "ended in error (errcode" in str(acp.RunHandle.of(run, client).failure())
+    handle = acp.RunHandle(failed.run_id, client)
+    assert isinstance(handle.failure(), acp.RunFailed)
+    assert acp.RunHandle.of(runs[counter.agent_id], client).failure() is None
+    unread = acp.RunHandle(failed.run_id, client)
     assert unread.descriptor().metadata.ref.name == "failing"
 
 
 def test_a_failure_whose_output_is_not_there_is_asked_for_once(replying):
     replies, run = replying(run_json("error"), output=NOTHING)
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(acp.RunWaitTimeout):
         run.failure()
     assert replies.asked == ["look", "output"]
 
@@ -313,52 +292,52 @@ def test_a_failure_whose_output_is_not_there_is_asked_for_once(replying):
 def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(serve):
     asks = run_json("interrupted", updated="01.5")
     _, client = serve(Replies(create=run_json(), look=asks, output=(*[QUESTION] * 3, SUCCESS)))
-    talk = AgentHandle("a", client).conversation("t")
+    talk = acp.AgentHandle("a", client).conversation("t")
     assert talk.run(on_interrupt=lambda question: {}, timeout=30) == {"ok": 1}
     history = response(json.dumps([a_run("success"), a_run()]).encode())
     _, client = serve(Replies(history, output=SUCCESS))
-    outputs = [output for _, output in AgentHandle("a", client).conversation("t").history()]
+    outputs = [output for _, output in acp.AgentHandle("a", client).conversation("t").history()]
     assert [output is None for output in outputs] == [False, True]
     _, client = serve(Replies(response(json.dumps([a_run("success", run_id="..")]).encode())))
-    with pytest.raises(ResponseValidationError, match="run_id must"):
-        AgentHandle("a", client).conversation("t").history()
+    with pytest.raises(acp.ResponseValidationError, match="run_id must"):
+        acp.AgentHandle("a", client).conversation("t").history()
 
 
 def test_a_conversation(client, slow):
-    talk = AgentHandle(ECHO, client).conversation()
-    with pytest.raises(ApiValueError, match="no thread yet"):
+    talk = acp.AgentHandle(ECHO, client).conversation()
+    with pytest.raises(acp.ApiValueError, match="no thread yet"):
         talk.state()
     assert talk.run({"n": 1}, timeout=30) == {"n": 1}
     second = talk.start({"n": 2})
-    later = RunHandle.from_token(second.token(), client)
+    later = acp.RunHandle.from_token(second.token(), client)
     assert (later.agent_id, later.thread_id) == (ECHO, talk.thread_id) != (ECHO, None)
     assert second.result(timeout=30) == {"n": 2}
     assert talk.state()["turns"] == 2
     told = [(run.creation.input, output) for run, output in talk.history()]
     assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
     assert all(output and output.actual_instance.type == "result" for _, output in told)
-    assert AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
-    AgentHandle(ECHO, client).run({"n": 4}, thread_id=talk.thread_id)
+    assert acp.AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
+    acp.AgentHandle(ECHO, client).run({"n": 4}, thread_id=talk.thread_id)
     assert talk.state()["turns"] == 4
-    with pytest.raises(ApiException, match="gave it no thread"):
+    with pytest.raises(acp.ApiException, match="gave it no thread"):
         slow.conversation().run({"seconds": 0})
 
 
 def test_a_call_waits_for_each_output_as_long_as_it_says(serve):
     _, client = serve(Replies(output=(NOTHING, [STALL])))
-    agent = AgentHandle("a", client)
+    agent = acp.AgentHandle("a", client)
     talk = agent.conversation("t")
     calls = ((talk.run, None, 0), (talk.run, str, 0.5), (agent.run, str, 0.5))
     for call, answer, timeout in calls:
-        with pytest.raises(RunWaitTimeout):
+        with pytest.raises(acp.RunWaitTimeout):
             call(on_interrupt=answer, timeout=timeout)  # type: ignore[operator]
 
 
 def test_a_second_thread_in_a_conversation_is_refused(client, counts):
-    talk = AgentHandle(ECHO, client).conversation()
+    talk = acp.AgentHandle(ECHO, client).conversation()
     with ThreadPoolExecutor(1) as pool, talk._one_run:
         refused = pool.submit(talk.run, {"n": 1}).exception(30)
-    assert isinstance(refused, ApiValueError) and counts.creates == 0
+    assert isinstance(refused, acp.ApiValueError) and counts.creates == 0
     assert "a conversation has one run at a time" in str(refused)
     assert talk.run({"n": 5}) == {"n": 5}  # once the first has ended
 
@@ -377,10 +356,10 @@ async def later() -> None:
 )
 def test_an_answer_that_is_no_json_object(approval, answer, words, counts):
     run = approval.start({"text": "x"})
-    with pytest.raises(ApiTypeError, match=words):
+    with pytest.raises(acp.ApiTypeError, match=words):
         run.drive(answer)
     (item,) = approval.map([{"text": "x"}], on_interrupt=answer)
-    assert isinstance(item.error, ApiTypeError)
+    assert isinstance(item.error, acp.ApiTypeError)
     assert counts.resumes == []
 
 
@@ -418,14 +397,14 @@ OUTAGES: dict[str, tuple[list[Step], list[str]]] = {
 @using(backoff=(0.0, 0.0))
 def test_what_is_logged_of_an_outage(client, clock, caplog, steps, said):
     clock.now = 0.0
-    contact = Contact.of(RunsApi(client), Turns.of_batch())
+    contact = Contact.of(acp.RunsApi(client), Turns.of_batch())
     for at, operation, status in steps:
         clock.now = at
         if status == 200:
             Wait(contact).perform(operation, lambda limit: None)
             assert contact.health.outage is None
         else:
-            error = ApiException(status=status, reason="away")
+            error = acp.ApiException(status=status, reason="away")
             assert isinstance(Wait(contact).judge(operation, error), Pause)
     ends = "the server answers again, after 1 failures in 0.0 s"
     told = ["answers again" if words == ends else "fails" for words in caplog.messages]
@@ -436,14 +415,14 @@ def test_what_is_logged_of_an_outage(client, clock, caplog, steps, said):
 @using(backoff=(0.0, 0.0))
 def test_each_call_in_a_long_outage_says_that_it_waits(client, clock, caplog):
     """The server is away for an hour, and a second call begins after the first has given up."""
-    contact = Contact.of(RunsApi(client))
-    failure = ApiException(status=502, reason="away")
+    contact = Contact.of(acp.RunsApi(client))
+    failure = acp.ApiException(status=502, reason="away")
     for begins in (0.0, 3000.0):
         clock.now = begins
         wait = Wait(contact)
         assert isinstance(wait.judge("output", failure), Pause)
         clock.now = begins + 301
-        with pytest.raises(ApiException) as caught:
+        with pytest.raises(acp.ApiException) as caught:
             wait.judge("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
@@ -457,7 +436,7 @@ def test_each_call_in_a_long_outage_says_that_it_waits(client, clock, caplog):
 def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog, look, delete, words):
     _, client = serve(Replies(create=run_json(), output=press, look=look, delete=delete))
     with pytest.raises(KeyboardInterrupt) as caught:
-        AgentHandle("a", client).run(cancel_on_exit=True)
+        acp.AgentHandle("a", client).run(cancel_on_exit=True)
     if sys.version_info >= (3, 11):
         notes = caught.value.__notes__
         waits = any("`acp-client wait r`" in note for note in notes)
@@ -475,9 +454,9 @@ def test_an_error_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog,
     create = run_json() if status == 200 else response(b'"no"', status)
     replies = Replies(create=create, output=QUESTION, look=asks, delete=asks)
     _, client = serve(replies)
-    with pytest.raises(ApiException) as caught:
-        AgentHandle("a", client).run(cancel_on_exit=True)
-    assert isinstance(caught.value, RunInterrupted) is (status == 200)
+    with pytest.raises(acp.ApiException) as caught:
+        acp.AgentHandle("a", client).run(cancel_on_exit=True)
+    assert isinstance(caught.value, acp.RunInterrupted) is (status == 200)
     if status == 200:  # there is no token to wait by
         assert (caught.value.run_id, caught.value.token) == ("r", "")
     notes = getattr(caught.value, "__notes__", [])

@@ -15,19 +15,7 @@ from support.serving import a_contact
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
 
-from acp_client_v0_1 import (
-    ApiException,
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    ResponseDecodeError,
-    ResponseTooLarge,
-    ResponseValidationError,
-    TLSException,
-    TransportException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._health import Action, Health, Turns
 from acp_client_v0_1.handles._rules import (
@@ -66,7 +54,7 @@ class Situation(NamedTuple):
     caller: Caller = WITHOUT_TIMEOUT
     fails: tuple[Action, ...] = ()
 
-    def decide(self, action: Action, error: ApiException) -> Decision:
+    def decide(self, action: Action, error: acp.ApiException) -> Decision:
         health = Health()
         health.fails.update(self.fails)
         return decide(action, failure_of(error), health, self.caller, self.known)
@@ -85,37 +73,39 @@ def never(**changes: Any) -> Situation:
 NOW, NEVER = but(), never()
 
 
-def answer(status: int, asked: float | None = None) -> ApiException:
+def answer(status: int, asked: float | None = None) -> acp.ApiException:
     """An error of a status, perhaps with Retry-After."""
     headers = {} if asked is None else {"retry-after": f"{asked:.0f}"}
-    return ApiException(status=status, headers=headers)
+    return acp.ApiException(status=status, headers=headers)
 
 
-def transport(kind: type[TransportException], *, sent: bool, reason: str = "x") -> ApiException:
+def transport(
+    kind: type[acp.TransportException], *, sent: bool, reason: str = "x"
+) -> acp.ApiException:
     error = kind(reason=reason)
     error.sent = sent
     return error
 
 
-REFUSED = transport(ConnectionException, sent=False)
-CLOSED = transport(ConnectionException, sent=True)
-UNREADABLE = ResponseValidationError(status=200, headers={})
-AN_HOUR = ResponseValidationError(status=200, headers={"retry-after": "3600"})
-OVERSIZED = ResponseTooLarge(limit=1, status=200)
+REFUSED = transport(acp.ConnectionException, sent=False)
+CLOSED = transport(acp.ConnectionException, sent=True)
+UNREADABLE = acp.ResponseValidationError(status=200, headers={})
+AN_HOUR = acp.ResponseValidationError(status=200, headers={"retry-after": "3600"})
+OVERSIZED = acp.ResponseTooLarge(limit=1, status=200)
 UNSENT = {
     "refused": REFUSED,
-    "unknown name": transport(NameResolutionException, sent=False),
-    "TLS refused": transport(TLSException, sent=False),
-    "no connection in time": transport(ApiTimeoutError, sent=False),
-    "proxy away": transport(ProxyException, sent=False),
+    "unknown name": transport(acp.NameResolutionException, sent=False),
+    "TLS refused": transport(acp.TLSException, sent=False),
+    "no connection in time": transport(acp.ApiTimeoutError, sent=False),
+    "proxy away": transport(acp.ProxyException, sent=False),
     "proxy refused for now": transport(
-        ProxyException, sent=False, reason="Tunnel connection failed: 503 busy"
+        acp.ProxyException, sent=False, reason="Tunnel connection failed: 503 busy"
     ),
 }
 LOST = {
     "closed": CLOSED,
-    "no response in time": transport(ApiTimeoutError, sent=True),
-    "garbage": transport(ProtocolException, sent=True),
+    "no response in time": transport(acp.ApiTimeoutError, sent=True),
+    "garbage": transport(acp.ProtocolException, sent=True),
     **{
         str(status): answer(status) for status in (408, 500, 502, 503, 504, 520, 524, 529, 598, 599)
     },
@@ -125,15 +115,15 @@ UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 
 # What an error means
 
-FULL_POOL = transport(ApiTimeoutError, sent=False)
+FULL_POOL = transport(acp.ApiTimeoutError, sent=False)
 FULL_POOL.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
-KINDS: list[tuple[ApiException, str]] = [
+KINDS: list[tuple[acp.ApiException, str]] = [
     (FULL_POOL, "unsent"),
     *[(error, "unsent") for error in UNSENT.values()],
     *[(error, "lost") for error in LOST.values()],
     *[(answer(status), "moved") for status in (300, 302, 303, 308)],
     (UNREADABLE, "unreadable"),
-    (ResponseDecodeError(status=200), "unreadable"),
+    (acp.ResponseDecodeError(status=200), "unreadable"),
     (OVERSIZED, "oversized"),
     (answer(429), "limited"),
     (answer(405), "lacks"),
@@ -143,7 +133,7 @@ KINDS: list[tuple[ApiException, str]] = [
     (answer(403), "denied"),
     *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
     *[
-        (ApiException(400, body=f"<center>{page}</center>"), kind)
+        (acp.ApiException(400, body=f"<center>{page}</center>"), kind)
         for page, kind in (
             ("No required SSL certificate was sent", "denied"),
             ("The SSL certificate error", "denied"),
@@ -151,10 +141,10 @@ KINDS: list[tuple[ApiException, str]] = [
             ("Request Header Or Cookie Too Large", "refused"),
         )
     ],
-    (ApiException(reason="no status"), "refused"),
-    (transport(ProtocolException, sent=False, reason="is another kind of server"), "denied"),
+    (acp.ApiException(reason="no status"), "refused"),
+    (transport(acp.ProtocolException, sent=False, reason="is another kind of server"), "denied"),
     *[
-        (ApiException(301, "Moved", url="http://h/acp/runs", headers={"location": there}), kind)
+        (acp.ApiException(301, "Moved", url="http://h/acp/runs", headers={"location": there}), kind)
         for there, kind in (
             ("https://h:8443/acp/runs", "denied"),
             ("https://h/acp/runs/r", "moved"),
@@ -163,7 +153,10 @@ KINDS: list[tuple[ApiException, str]] = [
         )
     ],
     *[
-        (transport(ProxyException, sent=False, reason=f"Tunnel connection failed: {status}"), kind)
+        (
+            transport(acp.ProxyException, sent=False, reason=f"Tunnel connection failed: {status}"),
+            kind,
+        )
         for status, kind in ((407, "denied"), (501, "denied"), (429, "unsent"), (502, "unsent"))
     ],
 ]
@@ -203,7 +196,7 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass():
     ],
 )
 def test_whether_a_404_is_of_a_path_that_is_not_served(data, unserved):
-    assert is_unserved(ApiException(status=404, data=data)) is unserved
+    assert is_unserved(acp.ApiException(status=404, data=data)) is unserved
 
 
 # What is decided
@@ -221,7 +214,7 @@ AWAY = [UNSENT[name] for name in ("refused", "TLS refused", "proxy away")]
 LOST_READS = [LOST[name] for name in ("closed", "408", "500", "524", "599")]
 FAILING = [CLOSED, REFUSED, answer(503), answer(429)]
 ASKED = [answer(status, 7) for status in (408, 429, 500, 503, 524)]
-TUNNEL = transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
+TUNNEL = transport(acp.ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
 OPTIONAL: tuple[Action, ...] = ("stream", "search")
 NOT_OPTIONAL: tuple[Action, ...] = ("create", "search", "describe", "look", "resume", "delete")
 # Whatever else is known.
@@ -232,7 +225,7 @@ class Case(NamedTuple):
     """Each action with each error, in whichever of the situations, is decided alike."""
 
     actions: tuple[Action, ...]
-    errors: Iterable[ApiException]
+    errors: Iterable[acp.ApiException]
     situations: Iterable[Situation]
     decision: str
 
@@ -363,7 +356,9 @@ def test_a_change_leaves_time_to_find_out_what_became_of_it(clock, left, most):
 
 BATCH = but(IN_BATCH)
 OVER = but(IN_BATCH, failures=9, since=699.0)
-WHOSE: dict[str, tuple[str, tuple[Action, ...], Iterable[ApiException], Iterable[Situation]]] = {
+WHOSE: dict[
+    str, tuple[str, tuple[Action, ...], Iterable[acp.ApiException], Iterable[Situation]]
+] = {
     # The credentials and the address are those of all runs, and so is a server that is away.
     "credentials": ("all", ALL, [answer(401), answer(403, 7), TUNNEL], [BATCH, OVER]),
     "a wrong address": ("all", ALL, WRONG, [never(caller=IN_BATCH, failures=3)]),
@@ -426,7 +421,7 @@ def test_the_pauses_double_up_to_a_longest_and_are_random(monkeypatch, chance, p
 
 def test_the_status_decides_if_the_body_of_an_error_stalls():
     for status, kind in ((429, "limited"), (503, "lost"), (401, "denied"), (404, "missing")):
-        stalled = transport(ApiTimeoutError, sent=True)
+        stalled = transport(acp.ApiTimeoutError, sent=True)
         stalled.status, stalled.headers = status, {"retry-after": "7"}
         assert failure_of(stalled)[:2] == (kind, 7.0)
 
@@ -526,7 +521,7 @@ def test_a_503_that_ends_a_poll_that_was_held_is_no_limit(status, elapsed, slowe
     def fail(limit: float) -> None:
         raise error
 
-    with pytest.raises(ApiException):
+    with pytest.raises(acp.ApiException):
         Wait(contact).send("output", fail, 30)
     assert contact.turns is not None
     assert (contact.turns.interval > 0, failure_of(error).limits) == (slower, slower)
@@ -587,9 +582,9 @@ def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock):
 def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock):
     """Threads of a batch raise it at once, and each notes in it whose failure it is."""
     contact, first = a_contact(batch=True), answer(429, 400)
-    raised: list[ApiException] = []
+    raised: list[acp.ApiException] = []
     for caller in (IN_BATCH, BESIDE, IN_BATCH):
-        with pytest.raises(ApiException) as caught:
+        with pytest.raises(acp.ApiException) as caught:
             Wait(contact, caller=caller).perform("look", Mock(side_effect=[first]))
         raised.append(caught.value)
     assert [error.whose for error in raised] == ["all", "run", "all"]

@@ -36,30 +36,7 @@ from support.timing import using
 from support.transport import eventually, free_port
 from urllib3.util import Retry
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    ApiTimeoutError,
-    ApiTypeError,
-    ApiValueError,
-    Batch,
-    Configuration,
-    ConnectionException,
-    NotFoundException,
-    ResponseValidationError,
-    Run,
-    RunFailed,
-    RunGone,
-    RunHandle,
-    RunResult,
-    RunStatus,
-    RunTimedOut,
-    RunWaitTimeout,
-    ServiceException,
-    StreamDecodeError,
-    TooManyRequestsException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, server_of
 from acp_client_v0_1.testing import Fault
@@ -69,14 +46,14 @@ GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
 
 
 def test_attaching_does_no_io(server, counter, runs):
-    run = RunHandle("run-1", runs.api_client)
+    run = acp.RunHandle("run-1", runs.api_client)
     known = (run.agent_id, run.thread_id, run.client_token, run.run, run.status)
     assert run.run_id == "run-1" and known == (None,) * 5
     assert repr(run) == "<RunHandle run-1: not read yet>"
     assert server.requests == ()
     read = runs.get_run(counter.start({"count": 1}).run_id)
     server.clear_requests()
-    handle = RunHandle.of(read, runs.api_client)
+    handle = acp.RunHandle.of(read, runs.api_client)
     assert (handle.run, handle.agent_id) == (read, counter.agent_id)
     assert server.requests == ()
 
@@ -86,10 +63,10 @@ def test_an_outcome_that_was_seen_counts_and_a_run_names_its_agent_if_the_name_i
     run = counter.start({"count": 1})
     assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
     assert run.result(timeout=30) == {"count": 1, "of": 1}
-    assert run.run is not None and run.run.status is run.status is RunStatus.SUCCESS
+    assert run.run is not None and run.run.status is run.status is acp.RunStatus.SUCCESS
     assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
-    assert run.refresh().status is RunStatus.SUCCESS and run.agent_id == counter.agent_id
-    assert isinstance(run.output(timeout=0).actual_instance, RunResult)
+    assert run.refresh().status is acp.RunStatus.SUCCESS and run.agent_id == counter.agent_id
+    assert isinstance(run.output(timeout=0).actual_instance, acp.RunResult)
     assert repr(counter) == f"<AgentHandle counter {counter.agent_id}>"
     run = counter.start({"count": 1}, client_token="mark")
     assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
@@ -102,7 +79,7 @@ def test_an_outcome_that_was_seen_counts_and_a_run_names_its_agent_if_the_name_i
 def test_a_run_is_done_once_it_has_ended(serve):
     for status in ("pending", "interrupted", "success", "error", "timeout"):
         server, client = serve(run_json(status))
-        assert RunHandle("r", client).done() is (status in ("success", "error", "timeout"))
+        assert acp.RunHandle("r", client).done() is (status in ("success", "error", "timeout"))
         assert len(server.requests) == 1
 
 
@@ -111,15 +88,15 @@ def test_a_timeout_of_zero_looks_once(serve):
     # At last, the server holds each poll.
     replies = Replies(output=(NOTHING, response(b"", 503), [STALL]))
     server, client = serve(replies, retries=0, block_margin=0.1)
-    run = AgentHandle("a", client).start()
-    with pytest.raises(RunWaitTimeout, match="has no output yet; the run continues"):
+    run = acp.AgentHandle("a", client).start()
+    with pytest.raises(acp.RunWaitTimeout, match="has no output yet; the run continues"):
         run.result(timeout=0)
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
-    with pytest.raises(ServiceException):
+    with pytest.raises(acp.ServiceException):
         run.result(timeout=0)
     # The server was not heard since.
     with pytest.raises(
-        RunWaitTimeout, match=r"no output yet; last error: no response within .* s; wait again"
+        acp.RunWaitTimeout, match=r"no output yet; last error: no response within .* s; wait again"
     ):
         run.result(timeout=0)
     assert replies.asked == ["create", "output", "output", "output"]
@@ -140,7 +117,7 @@ def test_a_quick_request_is_bounded(replying):
 def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying):
     slow = [0.3, run_json("interrupted", updated="01.5")]
     replies, run = replying(create=slow, look=slow, resume=slow, delete=slow)
-    AgentHandle("a", run._core.runs.api_client).start()
+    acp.AgentHandle("a", run._core.runs.api_client).start()
     run.refresh()
     with using(quick=60):
         replies.replies.update(look=slow[1], output=QUESTION)
@@ -154,36 +131,36 @@ def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying):
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
 def test_a_timeout_below_zero(client, timeout):
-    run = RunHandle("r", client)
-    conversation = AgentHandle("a", client).conversation("t")
+    run = acp.RunHandle("r", client)
+    conversation = acp.AgentHandle("a", client).conversation("t")
     for begin in (
         *(partial(call, name, client) for name in TIMED),
-        lambda most: RunHandle.from_token(run.token(), client, timeout=most),
+        lambda most: acp.RunHandle.from_token(run.token(), client, timeout=most),
     ):
-        with pytest.raises(ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
+        with pytest.raises(acp.ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
             begin(timeout)
     for wait, wrong in ((run.result, "60"), (conversation.run, "")):
-        with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
+        with pytest.raises(acp.ApiTypeError, match="timeout must be a number of seconds"):
             wait(timeout=wrong)  # type: ignore[operator]
     for wait in (run.result, run.output):
-        with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
+        with pytest.raises(acp.ApiValueError, match=r"every must be at least 0\.001 seconds"):
             wait(every=timeout)
 
 
 @using(tick=60)
 def test_progress_and_stop_during_one_long_poll(server, slow):
     run = slow.start({"seconds": 30})
-    seen: list[RunStatus] = []
+    seen: list[acp.RunStatus] = []
     stop = threading.Event()
 
-    def progress(elapsed: float, status: RunStatus) -> None:
+    def progress(elapsed: float, status: acp.RunStatus) -> None:
         seen.append(status)
         if len(seen) == 3:
             stop.set()
 
-    with pytest.raises(RunWaitTimeout, match=r"was stopped after \d\.\d s; wait again"):
+    with pytest.raises(acp.RunWaitTimeout, match=r"was stopped after \d\.\d s; wait again"):
         run.result(on_pending=progress, every=0.2, stop=stop)
-    assert seen == [RunStatus.PENDING] * 3
+    assert seen == [acp.RunStatus.PENDING] * 3
     assert [request.method for request in server.requests] == ["POST", "GET"]
 
 
@@ -196,7 +173,7 @@ def test_a_stopped_wait_names_no_failure_that_is_over(replying):
         return [STALL]
 
     replies, run = replying(output=(response(b"", 500), NOTHING, held))
-    with pytest.raises(RunWaitTimeout, match="was stopped") as caught:
+    with pytest.raises(acp.RunWaitTimeout, match="was stopped") as caught:
         run.output(stop=stop)
     assert caught.value.__cause__ is None and replies.asked == ["output"] * 3
 
@@ -204,9 +181,9 @@ def test_a_stopped_wait_names_no_failure_that_is_over(replying):
 def test_a_stand_in_for_a_client_needs_only_its_call():
     class StandIn:
         def call(self, operation: Any, arguments: Any, options: Any) -> Any:
-            return Run.from_dict(a_run("success"))
+            return acp.Run.from_dict(a_run("success"))
 
-    run = RunHandle("r", StandIn())  # type: ignore[arg-type]
+    run = acp.RunHandle("r", StandIn())  # type: ignore[arg-type]
     assert run.refresh().status == "success"
     contact = Contact.of(run._core.runs)
     assert (contact.rest.reached, contact.retries, contact.turns) == (True, 0, None)
@@ -215,23 +192,23 @@ def test_a_stand_in_for_a_client_needs_only_its_call():
 def test_a_server_may_write_an_id_with_other_dashes_and_letters_or_none(serve):
     for named in ("", "00000000-0000-0000-0000-000000000000", "R1"):
         _, client = serve(output_json(run_id=named))
-        assert RunHandle("r1", client).result(timeout=5) == {"ok": 1}
+        assert acp.RunHandle("r1", client).result(timeout=5) == {"ok": 1}
     identifier = "0123ABCDEF6789abcdef0123456789ab"
     _, client = serve(run_json("success", run_id=str(UUID(identifier))))
-    assert RunHandle(identifier, client).done()
+    assert acp.RunHandle(identifier, client).done()
 
 
 def test_an_output_or_a_record_of_another_run_is_refused_and_kept(serve):
     output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
     server, client = serve(response(json.dumps(output).encode()))
-    with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
-        RunHandle("r1", client).result(timeout=5)
+    with pytest.raises(acp.ResponseValidationError, match="run r1 the output of run r2") as caught:
+        acp.RunHandle("r1", client).result(timeout=5)
     assert json.loads(caught.value.body or "") == output
     assert len(server.requests) == 1
-    for call in (RunHandle.refresh, RunHandle.done, RunHandle.cancel):
+    for call in (acp.RunHandle.refresh, acp.RunHandle.done, acp.RunHandle.cancel):
         server, client = serve(run_json("success"))
-        run = RunHandle("r1", client)
-        with pytest.raises(ResponseValidationError, match="run r1 the record of run r:"):
+        run = acp.RunHandle("r1", client)
+        with pytest.raises(acp.ResponseValidationError, match="run r1 the record of run r:"):
             call(run)
         assert run.status is None and len(server.requests) == 1
 
@@ -242,9 +219,11 @@ def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
     replies, run = replying(look=run_json(creation=other))
     server = server_of(run._core.runs.api_client)
     token = RunToken(server, "r", client_token="t").encode()
-    handle = RunHandle.from_token(token, run._core.runs.api_client)
+    handle = acp.RunHandle.from_token(token, run._core.runs.api_client)
     for call in (handle.cancel, handle.refresh):
-        with pytest.raises(ResponseValidationError, match="does not carry the client token t: it"):
+        with pytest.raises(
+            acp.ResponseValidationError, match="does not carry the client token t: it"
+        ):
             call()
     assert replies.asked == ["look", "look"] and run.refresh().run_id == "r"
 
@@ -261,7 +240,7 @@ def test_a_history_has_no_runs_of_another_thread(serve):
     ]
     runs = [a_run(run_id=f"r{n}", **fields) for n, fields in enumerate(threads)]
     server, client = serve(response(json.dumps(runs).encode()))
-    history = AgentHandle("a", client).conversation("t1").history()
+    history = acp.AgentHandle("a", client).conversation("t1").history()
     assert [run.run_id for run, _ in history] == ["r1", "r2", "r3", "r5"]
     assert len(server.requests) == 1
 
@@ -283,27 +262,27 @@ def test_lost_then_refused_is_an_outage(serve):
         threading.Thread(target=connection.server.stop).start()
 
     _, client = serve([go_away, STALL], retries=0)
-    with pytest.raises(RunWaitTimeout, match="cannot connect"):
-        RunHandle("r", client).result(timeout=1)
+    with pytest.raises(acp.RunWaitTimeout, match="cannot connect"):
+        acp.RunHandle("r", client).result(timeout=1)
 
 
 def test_the_deadline_holds_while_a_failed_run_has_no_status(serve):
     failed = output_json("error", errcode=1, description="no luck")
     _, client = serve(Replies([STALL], output=failed))
-    run, began = RunHandle("r", client), time.monotonic()
-    with pytest.raises(RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
+    run, began = acp.RunHandle("r", client), time.monotonic()
+    with pytest.raises(acp.RunFailed, match=r"ended in error or timeout \(errcode 1\): no luck"):
         run.result(timeout=0.7)
     assert time.monotonic() - began < 0.7 + 4
-    assert run.status is RunStatus.ERROR
+    assert run.status is acp.RunStatus.ERROR
 
 
-@pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
+@pytest.mark.parametrize("first", [acp.RunHandle.cancel, acp.RunHandle.delete])
 def test_what_was_deleted_is_gone_and_may_be_deleted_again(slow, server, first):
     run = slow.start({"seconds": 60})
     first(run)
     server.clear_requests()
     for call in (run.cancel, run.result):
-        with pytest.raises(RunGone):
+        with pytest.raises(acp.RunGone):
             call()
     run.delete()
     # No 404 is taken for one of a read replica that does not have the run yet.
@@ -372,15 +351,15 @@ def test_a_delete_that_nobody_can_tell_about_is_no_success(replying):
         return run_json() if replies.asked.count("delete") < 2 else last
 
     for call, last in itertools.product(
-        (RunHandle.delete, RunHandle.cancel), (run_json(), response(b'"no"', 400))
+        (acp.RunHandle.delete, acp.RunHandle.cancel), (run_json(), response(b'"no"', 400))
     ):
         replies, run = replying(delete=LOST, look=partial(look, last))
-        with pytest.raises(ApiException):
+        with pytest.raises(acp.ApiException):
             call(run)
         assert replies.asked.count("delete") == 2
 
 
-CALLS: dict[str, Callable[[AgentHandle, RunHandle, float | None], object]] = {
+CALLS: dict[str, Callable[[acp.AgentHandle, acp.RunHandle, float | None], object]] = {
     "start": lambda agent, run, most: agent.start(timeout=most),
     "start, reuse": lambda agent, run, most: agent.start(
         client_token="t", reuse=True, timeout=most
@@ -397,7 +376,7 @@ CALLS: dict[str, Callable[[AgentHandle, RunHandle, float | None], object]] = {
     "events": lambda agent, run, most: list(run.events(timeout=most)),
     "interrupts": lambda agent, run, most: next(run.interrupts(timeout=most)),
     "resume": lambda agent, run, most: run.resume({}, timeout=most),
-    "find": lambda agent, run, most: AgentHandle.find("a", agent.runs.api_client),
+    "find": lambda agent, run, most: acp.AgentHandle.find("a", agent.runs.api_client),
     "refresh": lambda agent, run, most: run.refresh(),
     "result, one look": lambda agent, run, most: run.result(timeout=0),
     "cancel": lambda agent, run, most: run.cancel(),
@@ -408,8 +387,8 @@ TIMED = tuple(name for name in CALLS if name not in UNTIMED)
 OF_A_RUN = ("output", "result", "result, one look", "drive", "events", "delete")
 
 
-def call(name: str, client: ApiClient, timeout: float | None = None) -> object:
-    return CALLS[name](AgentHandle("a", client), RunHandle("r", client), timeout)
+def call(name: str, client: acp.ApiClient, timeout: float | None = None) -> object:
+    return CALLS[name](acp.AgentHandle("a", client), acp.RunHandle("r", client), timeout)
 
 
 @pytest.mark.parametrize("name", [*OF_A_RUN, "resume"])
@@ -418,7 +397,7 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve, name):
     asks = {"look": run_json("interrupted", updated="01.5"), "output": QUESTION}
     has = asks if name == "resume" else {"look": run_json("success")}
     server, client = serve(Replies(NOT_FOUND, **has), base="/base")
-    with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
+    with pytest.raises(acp.NotFoundException, match=r"does it speak ACP 0\.1") as caught:
         call(name, client)
     assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
     assert "/base/runs/r" in str(caught.value)
@@ -432,23 +411,25 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve, name):
 def test_a_run_that_is_not_there_is_gone_at_once(serve, name, detail, words):
     """A wrong base path does not look like success, either."""
     server, client = serve(response(json.dumps({"detail": detail}).encode(), 404), base="/wrong")
-    with pytest.raises(RunGone, match=words) as caught:
+    with pytest.raises(acp.RunGone, match=words) as caught:
         call(name, client)
     assert f"{server.url}/wrong" in str(caught.value)
-    assert isinstance(caught.value.__cause__, NotFoundException)
+    assert isinstance(caught.value.__cause__, acp.NotFoundException)
     again = pickle.loads(pickle.dumps(caught.value))
-    assert RunHandle.from_token(again.token, client).run_id == again.run_id == "r"
+    assert acp.RunHandle.from_token(again.token, client).run_id == again.run_id == "r"
     # The second one is a look at the run.
     assert len(server.requests) == (1 if name in ("cancel", "refresh") else 2)
 
 
-@pytest.mark.parametrize(("status", "kind"), [("error", RunFailed), ("timeout", RunTimedOut)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [("error", acp.RunFailed), ("timeout", acp.RunTimedOut)]
+)
 def test_a_500_while_blocked_and_the_error_afterwards(replying, status, kind):
     """The first look at it fails, too, by which it is told whether the run has timed out."""
     failed = output_json("error", errcode=7, description="broke")
     looks = (response(b'"busy"', 503), run_json(status))
     replies, run = replying(output=(response(b"", 500), failed), look=looks)
-    with pytest.raises(RunFailed) as caught:
+    with pytest.raises(acp.RunFailed) as caught:
         run.result(timeout=30)
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
         assert str(error) == f"run r ended in {status} (errcode 7): broke"
@@ -467,11 +448,11 @@ def test_a_500_while_blocked_and_the_error_afterwards(replying, status, kind):
 def test_a_retry_after_of_an_hour_is_reported_at_once(serve, clock, name, timeout):
     """In time, it is an error of the run, with its token; the cause has the response."""
     server, client = serve(response(b'"busy"', status=429, retry_after="3600"))
-    kinds = (TooManyRequestsException, RunWaitTimeout)
+    kinds = (acp.TooManyRequestsException, acp.RunWaitTimeout)
     with pytest.raises(kinds, match="Retry-After: 3600 s") as caught:
         call(name, client, timeout)
     error = caught.value
-    assert isinstance(error, TooManyRequestsException) or error.token
+    assert isinstance(error, acp.TooManyRequestsException) or error.token
     assert (len(server.requests), clock.pauses) == (1, [])
 
 
@@ -482,10 +463,10 @@ def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
     """It may be the second request for the output, after the run was read. No pause is cut."""
     waits = [response(status=204, retry_after=seconds) for seconds in ("3", "60")]
     server, client = serve(*before, waits[0], SUCCESS, waits[1])
-    assert RunHandle("r", client).result() == {"ok": 1}
+    assert acp.RunHandle("r", client).result() == {"ok": 1}
     assert sum(clock.pauses) == pytest.approx(3.0)
-    with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
-        RunHandle("r", client).result(timeout=30)
+    with pytest.raises(acp.RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+        acp.RunHandle("r", client).result(timeout=30)
     assert len(server.requests) == len(before) + 3
 
 
@@ -497,9 +478,9 @@ def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(counter, s
     def on_pending(elapsed: float, status: str) -> None:
         raised.append(elapsed)
         if len(raised) == 1:
-            raise ServiceException(status=502)
+            raise acp.ServiceException(status=502)
 
-    with pytest.raises(ServiceException):
+    with pytest.raises(acp.ServiceException):
         run.result(timeout=9, on_pending=on_pending, every=0.1)
     assert len(raised) == 1
 
@@ -508,7 +489,7 @@ def test_an_error_of_the_package_that_on_pending_raises_ends_the_wait(counter, s
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(serve, caplog):
     _, client = serve(*[response(b'"busy"', 503)] * 3, SUCCESS)
     told: list[object] = []
-    run = RunHandle("r", client)
+    run = acp.RunHandle("r", client)
     assert run.result(timeout=30, on_pending=lambda *how: told.append(how)) == {"ok": 1}
     assert len(told) == 3
     begins, ends = [
@@ -530,7 +511,7 @@ def test_a_run_that_travels_keeps_its_age(counter, set_timing, by):
         calendar=lambda: calendar + 100,
         now=lambda: time.monotonic() - 1000,  # the clock of another machine
     )
-    arrived = pickle.loads(pickled) if by == "pickle" else RunHandle.from_token(token, client)
+    arrived = pickle.loads(pickled) if by == "pickle" else acp.RunHandle.from_token(token, client)
     assert arrived._core.age() == pytest.approx(100, abs=0.1)
     # Somebody has reached the server, so it may be away and is no wrong address.
     assert client.rest_client.reached
@@ -540,11 +521,11 @@ def test_a_run_that_travels_keeps_its_age(counter, set_timing, by):
 def test_done_and_refresh_do_not_wait_for_silence(serve):
     """A refresh is limited as its client is."""
     server, client = serve([STALL], timeout=0.5, retries=0)
-    with pytest.raises(RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
-        RunHandle("r", client.with_options(timeout=60)).done()
+    with pytest.raises(acp.RunWaitTimeout, match=r"run r was not read after \d+\.\d s"):
+        acp.RunHandle("r", client.with_options(timeout=60)).done()
     assert len(server.requests) == 1
-    with pytest.raises(ApiTimeoutError):
-        RunHandle("r", client).refresh()
+    with pytest.raises(acp.ApiTimeoutError):
+        acp.RunHandle("r", client).refresh()
 
 
 @using(window=1)
@@ -552,7 +533,7 @@ def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeou
     replies = Replies(output=([0.7, SUCCESS], [8.0, output_json(result={})], SUCCESS))
     client = serve(replies, timeout=0.3, block_margin=1)[1]
     for polls in (1, 3):
-        assert RunHandle("r", client).result() == {"ok": 1}
+        assert acp.RunHandle("r", client).result() == {"ok": 1}
         assert replies.asked.count("output") == polls
 
 
@@ -564,11 +545,11 @@ def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
     clock, asked, beside, whose
 ):
     """The search for the runs that have ended, which survives nothing, gives way to any."""
-    limited, late = ApiException(status=429), ApiException(reason="late")
+    limited, late = acp.ApiException(status=429), acp.ApiException(reason="late")
     contact = a_contact(batch=True)
     assert contact.turns is not None
     contact.turns.hold(clock.now + asked, limited)
-    with pytest.raises(ApiException) as caught:
+    with pytest.raises(acp.ApiException) as caught:
         wait = Wait(contact, 4.0, caller=BESIDE if beside else None, late=lambda _: late)
         wait.perform("search", lambda limit: None)
     assert str(caught.value) == str(limited if whose == "all" else late)
@@ -591,7 +572,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(serve, away):
     def check(name: str) -> None:
         began = time.monotonic()
         of_an_agent = name.startswith(("run", "start"))
-        with pytest.raises((ApiException, TimeoutError) if of_an_agent else RunWaitTimeout):
+        with pytest.raises((acp.ApiException, TimeoutError) if of_an_agent else acp.RunWaitTimeout):
             call(name, client, 0.6)
         assert time.monotonic() - began < 0.6 + 4, name
 
@@ -620,8 +601,10 @@ def test_a_server_that_never_answered_is_a_wrong_address(
 
     monkeypatch.setattr(socket.socket, "connect", counted)
     with (
-        ApiClient(Configuration(host=f"http://127.0.0.1:{port}", retries=configured)) as client,
-        pytest.raises(ConnectionException, match="cannot connect"),
+        acp.ApiClient(
+            acp.Configuration(host=f"http://127.0.0.1:{port}", retries=configured)
+        ) as client,
+        pytest.raises(acp.ConnectionException, match="cannot connect"),
     ):
         call(name, client.with_options(retries=view))
     assert attempts == [("127.0.0.1", port)] * connects
@@ -643,14 +626,14 @@ def test_a_time_without_an_offset_is_utc(replying):
 def test_a_run_of_an_unknown_status_has_not_ended(replying, clock, status):
     """The output is asked for until it is there: it is the only sign of the end."""
     replies, run = replying(run_json(status), output=(*[response(b"", 404)] * 3, SUCCESS))
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(acp.RunWaitTimeout):
         run.result(timeout=0)
     assert not run.done()
     assert run.result(timeout=30) == {"ok": 1}
     assert clock.pauses == pytest.approx([0.2, 0.4])
-    assert run.status is RunStatus.SUCCESS
+    assert run.status is acp.RunStatus.SUCCESS
     run.refresh()  # an outcome that was seen counts
-    assert run.status is RunStatus.SUCCESS
+    assert run.status is acp.RunStatus.SUCCESS
     assert replies.asked.count("output") == 4
 
 
@@ -665,14 +648,14 @@ def test_a_run_whose_output_is_not_served_is_read(replying, clock):
 @using(early=(10.0, 10.0))
 def test_a_pause_leaves_time_for_a_look(serve, clock):
     _, client = serve(Replies(output=(NOTHING, SUCCESS)))
-    run, told = RunHandle("r", client), list[float]()
+    run, told = acp.RunHandle("r", client), list[float]()
     run.result(timeout=2, on_pending=lambda elapsed, status: told.append(elapsed), every=0.6)
     assert sum(clock.pauses) == pytest.approx(1.5)
     assert told == pytest.approx([0, 0.6, 1.2])  # also during a pause
 
 
 def test_the_age_of_a_run_is_that_since_its_create(client, set_timing):
-    core, now = RunHandle("r", client)._core, 1e9
+    core, now = acp.RunHandle("r", client)._core, 1e9
     assert core.age() == math.inf
     set_timing(calendar=lambda: now)
     # A clock may be set back. Otherwise every 404 would then count as one of a read replica.
@@ -696,7 +679,7 @@ def test_pauses_double_while_polls_end_early(serve, clock):
     full, cut = after(27, NOTHING), after(16, response(b"", 502))  # nine tenths are full
     outputs = (after(26, NOTHING), *[NOTHING] * 4, full, NOTHING, cut, SUCCESS)
     server, client = serve(Replies(output=outputs))
-    assert RunHandle("r", client).result() == {"ok": 1}
+    assert acp.RunHandle("r", client).result() == {"ok": 1}
     assert clock.pauses[:6] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 0.2])
     windows = [request.path.partition("block_timeout=")[2] for request in server.requests]
     assert windows == ["30"] * 8 + ["12"]
@@ -704,12 +687,12 @@ def test_pauses_double_while_polls_end_early(serve, clock):
 
 def test_the_defaults_are_as_documented():
     for method, name, default in (
-        (Batch, "concurrency", 8),
-        (RunHandle.output, "every", 30),
-        (RunHandle.result, "every", 30),
-        (RunHandle.drive, "max_interrupts", 1000),
-        (RunHandle.events, "on_gap", "raise"),
-        (RunHandle.events, "through_interrupts", False),
+        (acp.Batch, "concurrency", 8),
+        (acp.RunHandle.output, "every", 30),
+        (acp.RunHandle.result, "every", 30),
+        (acp.RunHandle.drive, "max_interrupts", 1000),
+        (acp.RunHandle.events, "on_gap", "raise"),
+        (acp.RunHandle.events, "through_interrupts", False),
     ):
         assert inspect.signature(method).parameters[name].default == default
 
@@ -727,8 +710,8 @@ class Once:
         return self.outputs.pop(0) if self.outputs else NOTHING
 
 
-READERS: list[Callable[[RunHandle], object]] = [
-    RunHandle.result,
+READERS: list[Callable[[acp.RunHandle], object]] = [
+    acp.RunHandle.result,
     lambda run: run.output().actual_instance.result,  # type: ignore[union-attr]
     lambda run: run.drive(dict),
     lambda run: [event.result for event in run.events()][-1],
@@ -741,7 +724,7 @@ READERS: list[Callable[[RunHandle], object]] = [
 def test_a_result_that_came_once_is_given_again(serve, first):
     no_streams = {"stream": response(b"", 501), "look": run_json("")}
     replies = Replies(create=run_json(""), output=Once(), **no_streams)
-    run = AgentHandle("a", serve(replies)[1]).start()
+    run = acp.AgentHandle("a", serve(replies)[1]).start()
     given: Any = READERS[first](run)
     given["ok"] = "changed by the caller"
     asked = len(replies.asked)
@@ -786,9 +769,9 @@ def test_a_result_that_was_not_the_last_event_is_not_kept(replying, last):
     _, run = replying(run_json("success"), stream=stream, output=NOTHING)
     events = run.events()
     while events.ended_by is None:
-        with contextlib.suppress(StreamDecodeError):
+        with contextlib.suppress(acp.StreamDecodeError):
             next(events, None)
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(acp.RunWaitTimeout):
         run.result(timeout=0)
 
 
@@ -798,7 +781,7 @@ def test_a_result_from_before_a_question_is_not_kept(replying):
     looks = tuple(map(run_json, ("interrupted", "pending", "success")))
     _, run = replying(look=looks, stream=(first, second), output=NOTHING)
     assert [event.result for event in run.events(through_interrupts=True)] == [{"ok": 1}]
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(acp.RunWaitTimeout):
         run.result(timeout=0)
 
 
@@ -820,7 +803,7 @@ def test_a_deleted_run_has_no_result(replying):
         assert run.refresh() and run.result() == {"ok": 1}
         replies.replies["look"] = look
         run.delete()
-        with pytest.raises(RunGone):
+        with pytest.raises(acp.RunGone):
             run.result()
 
 
@@ -829,13 +812,13 @@ def test_a_failure_is_not_kept_and_counts_where_the_server_has_no_status(replyin
     replies, run = replying(run_json(""), output=(failed, failed, SUCCESS))
     assert not run.done()
     for _ in range(2):
-        with pytest.raises(RunFailed):
+        with pytest.raises(acp.RunFailed):
             run.result()
     assert run.done() and run.result() == {"ok": 1}
     assert replies.asked.count("output") == 3
     # A run that the server tries again has not ended.
     replies, run = replying(run_json("error"), output=failed)
-    with pytest.raises(RunFailed):
+    with pytest.raises(acp.RunFailed):
         run.result()
     replies.otherwise = run_json("pending")
     assert not run.done()

@@ -14,24 +14,7 @@ import pytest
 from support.serving import Replies, a_run
 from support.socket_server import response
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    AgentLookupError,
-    AgentsApi,
-    ApiClient,
-    ApiException,
-    ApiValueError,
-    Configuration,
-    RunCreate,
-    RunsApi,
-    RunSearchRequest,
-    RunStatus,
-    SearchDrift,
-    ThreadsApi,
-    iter_agents,
-    iter_runs,
-    iter_threads,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.testing import Quirks
 
@@ -58,7 +41,7 @@ class Shelf:
 
     def read(self, on_drift: Any = "raise", limit: int = 3, offset: int = 0) -> str:
         request = {"limit": limit, "offset": offset}
-        found = iter_runs(self, request, on_drift=on_drift)  # type: ignore[arg-type]
+        found = acp.iter_runs(self, request, on_drift=on_drift)  # type: ignore[arg-type]
         return "".join(run.run_id for run in found)
 
 
@@ -115,7 +98,7 @@ def test_what_changes_between_two_pages(ids, changes, offsets):
     ids=["more is inserted than a page has", "the anchor is gone", "all is gone", "one again"],
 )
 def test_records_that_may_be_left_out_are_drift(ids, changes, words, offset, found):
-    with pytest.raises(SearchDrift, match=rf"{words}.*pass on_drift=\"continue\"") as caught:
+    with pytest.raises(acp.SearchDrift, match=rf"{words}.*pass on_drift=\"continue\"") as caught:
         Shelf(ids, *changes).read()
     # Where it was looked for last.
     assert pickle.loads(pickle.dumps(caught.value)).offset == caught.value.offset == offset
@@ -124,7 +107,7 @@ def test_records_that_may_be_left_out_are_drift(ids, changes, words, offset, fou
 
 def test_pages_of_two_records_overlap_as_well():
     assert Shelf("abcd", insert(1, "n")).read(limit=2) == "abncd"
-    with pytest.raises(SearchDrift, match="the record b is not where it was"):
+    with pytest.raises(acp.SearchDrift, match="the record b is not where it was"):
         Shelf("abcdef", insert(0, "xyz")).read(limit=2)
 
 
@@ -173,18 +156,28 @@ def test_a_search_that_never_ends(monkeypatch):
         Run.model_construct(run_id=f"r{n}") for n in (offset, offset + 1)
     ]
     words = "does not end: the server sent 10,000 pages with 10,001 records"
-    with pytest.raises(ApiException, match=words):
+    with pytest.raises(acp.ApiException, match=words):
         shelf.read()
-    client = ApiClient(Configuration())
+    client = acp.ApiClient(acp.Configuration())
     for find, page, words, most in (
-        (lambda: [*iter_agents(AgentsApi(client))], 2, "the server sent 1,000", 1002),
-        (lambda: AgentHandle.find("other", api_client=client), 2, "the server sent 1,000", 1002),
+        (lambda: [*acp.iter_agents(acp.AgentsApi(client))], 2, "the server sent 1,000", 1002),
+        (
+            lambda: acp.AgentHandle.find("other", api_client=client),
+            2,
+            "the server sent 1,000",
+            1002,
+        ),
         # A bounded number of ids is kept.
-        (lambda: [*iter_agents(AgentsApi(client))], None, r"sent 10\d pages with 100,", 102),
+        (
+            lambda: [*acp.iter_agents(acp.AgentsApi(client))],
+            None,
+            r"sent 10\d pages with 100,",
+            102,
+        ),
     ):
         endless = EndlessAgents("n", page=page)
-        monkeypatch.setattr(AgentsApi, "search_agents", endless.search_agents)
-        with pytest.raises(ApiException, match=words):
+        monkeypatch.setattr(acp.AgentsApi, "search_agents", endless.search_agents)
+        with pytest.raises(acp.ApiException, match=words):
             find()
         assert endless.pages <= most
 
@@ -201,9 +194,9 @@ def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, end
     search = endless.search_agents
     # One that does not match, so that the search goes on to the next page.
     more = [agent_of("another", -1)] if not endless.heeds else []
-    monkeypatch.setattr(AgentsApi, "search_agents", lambda _, request: more + search(request))
-    with pytest.raises(AgentLookupError, match=words) as caught:
-        AgentHandle.find("n", api_client=ApiClient(Configuration()))
+    monkeypatch.setattr(acp.AgentsApi, "search_agents", lambda _, request: more + search(request))
+    with pytest.raises(acp.AgentLookupError, match=words) as caught:
+        acp.AgentHandle.find("n", api_client=acp.ApiClient(acp.Configuration()))
     assert len(caught.value.candidates) == 1000
     assert endless.pages <= 4
 
@@ -216,8 +209,8 @@ def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, end
         ({"agent_id": "a"}, {}, True),
         ({"agent_id": "a"}, {"agent_id": "b"}, False),
         ({"agent_id": "a"}, {"agent_id": ""}, False),
-        ({"status": "pending"}, {"status": RunStatus.PENDING}, True),
-        ({"status": RunStatus.PENDING}, {"status": RunStatus.SUCCESS}, False),
+        ({"status": "pending"}, {"status": acp.RunStatus.PENDING}, True),
+        ({"status": acp.RunStatus.PENDING}, {"status": acp.RunStatus.SUCCESS}, False),
         ({"metadata": {"m": 1}}, {}, False),
         ({"metadata": {}}, {}, True),
         ({"metadata": {"m": 1}}, {"metadata": {"m": 1, "n": 2}}, True),
@@ -227,18 +220,18 @@ def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, end
     ],
 )
 def test_which_run_a_search_asked_for(request_, of_run, matches):
-    creation = RunCreate(agent_id="a", metadata=of_run.get("metadata"))
+    creation = acp.RunCreate(agent_id="a", metadata=of_run.get("metadata"))
     fields = {"agent_id": "a", "run_id": "r", **of_run}
 
-    class Everything(RunsApi):
+    class Everything(acp.RunsApi):
         def search_runs(self, *_: Any, **__: Any) -> list[Run]:
             return [Run.model_construct(creation=creation, **fields)]
 
-    assert bool(list(iter_runs(Everything(), request_))) is matches
+    assert bool(list(acp.iter_runs(Everything(), request_))) is matches
 
 
 def test_keywords_are_conditions_beside_those_of_the_request(client):
-    counter, failing = (AgentHandle.find(name, client) for name in ("counter", "failing"))
+    counter, failing = (acp.AgentHandle.find(name, client) for name in ("counter", "failing"))
     for agent, given in ((counter, {"count": 1}), (failing, {"description": "no luck"})):
         agent.start(given, metadata={"of": "me"}).output(30)
     mine = {"metadata": {"of": "me"}}
@@ -246,37 +239,37 @@ def test_keywords_are_conditions_beside_those_of_the_request(client):
         ({}, ["error", "success"]),
         ({"agent": counter}, ["success"]),
         ({"status": "error", "agent": failing}, ["error"]),
-        ({"status": RunStatus.ERROR, "agent": counter}, []),
+        ({"status": acp.RunStatus.ERROR, "agent": counter}, []),
         ({"metadata": {"of": "others"}}, []),
     ):
-        listed = [run.status.value for run in iter_runs(client, mine, **conditions)]
+        listed = [run.status.value for run in acp.iter_runs(client, mine, **conditions)]
         assert sorted(listed) == found, conditions
-    assert len(list(iter_runs(client, **mine, status="error"))) == 1
-    assert {agent.agent_id for agent in iter_agents(client)} >= {counter.agent_id}
-    assert list(iter_threads(client, {"metadata": {"of": "nobody"}})) == []
+    assert len(list(acp.iter_runs(client, **mine, status="error"))) == 1
+    assert {agent.agent_id for agent in acp.iter_agents(client)} >= {counter.agent_id}
+    assert list(acp.iter_threads(client, {"metadata": {"of": "nobody"}})) == []
 
 
 def test_a_server_that_ignores_conditions(serve, caplog):
     """What it returns all the same would be taken for what was asked for, and deleted."""
     _, client = serve(Quirks(search_metadata="ignored"))
-    counter = AgentHandle.find("counter", api_client=client)
+    counter = acp.AgentHandle.find("counter", api_client=client)
     mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
     for _ in range(3):
         counter.start({"count": 1}, metadata={"of": "others"})
-    found = iter_runs(RunsApi(client), RunSearchRequest(metadata={"of": "me"}, limit=2))
+    found = acp.iter_runs(acp.RunsApi(client), acp.RunSearchRequest(metadata={"of": "me"}, limit=2))
     assert [run.run_id for run in found] == [mine]
-    threads = ThreadsApi(client)
-    echo = AgentHandle.find("echo", api_client=client)
+    threads = acp.ThreadsApi(client)
+    echo = acp.AgentHandle.find("echo", api_client=client)
     for of in ("me", "others"):
         threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
-    (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
-    assert [thread.metadata, len(list(iter_threads(threads)))] == [{"of": "me"}, 2]
+    (thread,) = acp.iter_threads(threads, {"metadata": {"of": "me"}})
+    assert [thread.metadata, len(list(acp.iter_threads(threads)))] == [{"of": "me"}, 2]
     words = "the server ignores conditions of the search: run_id .* does not match"
     assert len(re.findall(words, caplog.text)) == 1  # of three runs
 
 
 def test_a_server_that_ignores_names(client, monkeypatch):
-    agents = AgentsApi(client)
+    agents = acp.AgentsApi(client)
     search = agents.search_agents
 
     def page_of(request: Any) -> Any:
@@ -284,14 +277,14 @@ def test_a_server_that_ignores_names(client, monkeypatch):
 
     monkeypatch.setattr(agents, "search_agents", page_of)
     for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
-        assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
-    assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
+        assert [agent.metadata.ref.name for agent in acp.iter_agents(agents, wanted)] == ["echo"]
+    assert list(acp.iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
 
 
 def test_a_server_that_ignores_the_offset():
     shelf = Shelf("abcdef")
     shelf.page = lambda offset, limit: Shelf("abcdef").page(0, limit)  # type: ignore[method-assign]
-    with pytest.raises(SearchDrift, match="returns the same page for another offset"):
+    with pytest.raises(acp.SearchDrift, match="returns the same page for another offset"):
         shelf.read()
     assert len(shelf.asked) <= 4
     assert shelf.read("continue") == "abc"
@@ -300,8 +293,8 @@ def test_a_server_that_ignores_the_offset():
 
 
 def test_another_word_for_on_drift_is_refused():
-    with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):
-        iter_runs(Shelf(""), on_drift="stop")  # type: ignore[arg-type]
+    with pytest.raises(acp.ApiValueError, match='on_drift must be "raise" or "continue"'):
+        acp.iter_runs(Shelf(""), on_drift="stop")  # type: ignore[arg-type]
 
 
 def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve):
@@ -309,5 +302,5 @@ def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve):
     matching = a_run(agent_id="a-ID", creation={"agent_id": "a-ID"})
     _, client = serve(Replies(search=response(json.dumps([{**matching, **record}]).encode())))
     for wanted, found in (("A-id", 1), ("a-ID", 1), ("b", 0)):
-        assert len(list(iter_runs(RunsApi(client), {"agent_id": wanted}))) == found
-        assert len(list(iter_threads(ThreadsApi(client), {"agent_id": wanted}))) == found
+        assert len(list(acp.iter_runs(acp.RunsApi(client), {"agent_id": wanted}))) == found
+        assert len(list(acp.iter_threads(acp.ThreadsApi(client), {"agent_id": wanted}))) == found

@@ -18,25 +18,7 @@ from support.serving import Replies, a_run, run_json
 from support.socket_server import CLOSE, response
 from support.timing import using
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    ApiValueError,
-    Batch,
-    BatchOptions,
-    Configuration,
-    Conversation,
-    NotFoundException,
-    Run,
-    RunCreate,
-    RunHandle,
-    RunOptions,
-    RunsApi,
-    RunStartAmbiguous,
-    RunWaitTimeout,
-    ServiceException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._token import RunToken, decode_token
 from acp_client_v0_1.testing import Fault
 
@@ -91,18 +73,18 @@ def test_a_start_makes_one_run(server, counter, counts, fault, creates):
 
 
 def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock):
-    run, asked = Run.from_dict(a_run()), []
+    run, asked = acp.Run.from_dict(a_run()), []
 
-    class Full(ApiClient):
-        def call(self, operation: Any, arguments: Any, options: Any) -> list[Run]:
+    class Full(acp.ApiClient):
+        def call(self, operation: Any, arguments: Any, options: Any) -> list[acp.Run]:
             asked.append((arguments[0].offset, arguments[0].limit, options[0]))
             clock.now += 0.5
             return [run] * arguments[0].limit
 
     token = RunToken("http://h", agent="a", client_token="nobody's").encode()
-    client = Full(Configuration(host="http://h"))
-    with pytest.raises(RunStartAmbiguous, match="not among the first 10000 that were …"):
-        RunHandle.from_token(token, client, timeout=4)
+    client = Full(acp.Configuration(host="http://h"))
+    with pytest.raises(acp.RunStartAmbiguous, match="not among the first 10000 that were …"):
+        acp.RunHandle.from_token(token, client, timeout=4)
     # The time is for all pages together.
     assert asked == [(1000 * page, 1000, max(0.001, 4 - page / 2)) for page in range(10)]
 
@@ -111,35 +93,37 @@ def test_a_server_that_ignores_metadata_is_asked_for_ten_pages(clock):
 def test_a_create_that_was_never_carried_out(server, counter, counts):
     server.faults.add(of_create(cut="reset", times=2))
     words = r"may have been started or not.*from_token\(error\.token, client\) before you start"
-    with pytest.raises(RunStartAmbiguous, match=words) as caught:
+    with pytest.raises(acp.RunStartAmbiguous, match=words) as caught:
         counter.start({"count": 1})
     error = caught.value
     looks, searches = counts.of("GET", f"/agents/{COUNTER}"), counts.of("POST", "/search")
     assert (counts.creates, looks, error.searched) == (1, 1, True)
-    with pytest.raises(RunStartAmbiguous, match="it cannot be searched for") as caught:
+    with pytest.raises(acp.RunStartAmbiguous, match="it cannot be searched for") as caught:
         counter.start({"count": 1}, client_token="")
     assert (caught.value.token, counts.of("POST", "/search")) == ("", searches)
-    assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
+    assert acp.RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
 
 
 @using(search=0.2)
 def test_the_token_of_an_ambiguous_start_looks_again(serve):
     replies = Replies(create=[CLOSE], search=response(b"[]"))
     _, client = serve(replies)
-    with pytest.raises(RunStartAmbiguous) as caught:
-        AgentHandle("a", client).start(client_token="t")
+    with pytest.raises(acp.RunStartAmbiguous) as caught:
+        acp.AgentHandle("a", client).start(client_token="t")
     replies.replies["search"] = FOUND
-    run = RunHandle.from_token(caught.value.token, client)
+    run = acp.RunHandle.from_token(caught.value.token, client)
     assert (run.run_id, run.agent_id, run.client_token) == ("r", "a", "t")
     with pytest.warns(UserWarning, match="pass reuse=True"):
-        AgentHandle("a", client).start(client_token="t")
+        acp.AgentHandle("a", client).start(client_token="t")
 
 
 def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
     server, client = serve(Replies(search=response(b"[]")))
     token = RunToken(server.url, client_token="none-has-it").encode()
-    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet") as e:
-        RunHandle.from_token(token, client, timeout=6)
+    with pytest.raises(
+        acp.RunStartAmbiguous, match="no run with its client token is there yet"
+    ) as e:
+        acp.RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
 
@@ -147,18 +131,18 @@ def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
 @pytest.mark.filterwarnings("ignore:client_token")
 def test_of_duplicates_the_oldest_wins(server, counter):
     runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
-    found = RunHandle.find("mine", api_client=counter.runs.api_client)
+    found = acp.RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None and found.run_id == runs[0].run_id
     assert found.duplicates == tuple(run.run_id for run in runs[1:])
-    with pytest.raises(ApiValueError, match="client_token must not be empty"):
-        RunHandle.find("")
+    with pytest.raises(acp.ApiValueError, match="client_token must not be empty"):
+        acp.RunHandle.find("")
 
 
 def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
     server, counter
 ):
     server.faults.add(of_create(status=422))
-    with pytest.raises(ApiException):
+    with pytest.raises(acp.ApiException):
         counter.start({"count": 1}, client_token="order-7")
     counter.start({"count": 1}, client_token="order-7")
     counter.start({"count": 1}, client_token="order-7", reuse=True)
@@ -179,11 +163,13 @@ def test_a_server_that_does_not_search(serve, status):
     refused = response(words, status, "Refused")
     replies = Replies(response(words, 405), create=response(words, 500), search=refused)
     _, client = serve(replies)
-    with pytest.raises(RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search") as caught:
-        AgentHandle("a", client).start()
+    with pytest.raises(
+        acp.RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search"
+    ) as caught:
+        acp.AgentHandle("a", client).start()
     assert not caught.value.searched and replies.asked.count("create") == 1
-    (item,) = AgentHandle("a", client).map([{}])
-    assert isinstance(item.error, RunStartAmbiguous)
+    (item,) = acp.AgentHandle("a", client).map([{}])
+    assert isinstance(item.error, acp.RunStartAmbiguous)
     # A batch sends a create again only after a search has found nothing.
     assert replies.asked.count("create") == 2
     assert replies.asked.count("search") == 3  # the one by metadata is not sent again
@@ -208,26 +194,26 @@ def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(server, counter
 
 def test_no_credential_is_in_an_error_a_token_or_a_representation(server, caplog):
     caplog.set_level("DEBUG")
-    configuration = Configuration(
+    configuration = acp.Configuration(
         host=server.url, api_key={"x-api-key": "s3cret-key"}, access_token="s3cret-token"
     )
-    with ApiClient(configuration) as client:
-        counter = AgentHandle(COUNTER, client)
+    with acp.ApiClient(configuration) as client:
+        counter = acp.AgentHandle(COUNTER, client)
         run = counter.start({"count": 1}, streaming="custom")
         events = run.events()
         list(events)
-        question = next(AgentHandle.find("approval", client).start().interrupts())
+        question = next(acp.AgentHandle.find("approval", client).start().interrupts())
         shown = [repr(each) for each in (counter, run, events, question, pickle.dumps(question))]
         tokens = [run.token()]
         server.faults.add(of_create(cut="close"))
         for attempt in (
             lambda: counter.start(timeout=0.3),
-            lambda: AgentHandle.find("failing", client).run(timeout=30),
-            lambda: RunHandle("nobody", client).refresh(),
-            lambda: AgentHandle.find("approval", client).run(timeout=30),
-            lambda: AgentHandle.find("nobody", client),
+            lambda: acp.AgentHandle.find("failing", client).run(timeout=30),
+            lambda: acp.RunHandle("nobody", client).refresh(),
+            lambda: acp.AgentHandle.find("approval", client).run(timeout=30),
+            lambda: acp.AgentHandle.find("nobody", client),
         ):
-            with pytest.raises(ApiException) as caught:
+            with pytest.raises(acp.ApiException) as caught:
                 attempt()
             error = caught.value
             shown += [str(error), repr(error), repr(pickle.dumps(error))]
@@ -246,23 +232,26 @@ def test_a_run_of_another_agent_is_nobodys(serve):
     _, client = serve(
         Replies(refused, create=[CLOSE], search=lambda: response(json.dumps([run]).encode()))
     )
-    agent = AgentHandle("a", client)
-    with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
+    agent = acp.AgentHandle("a", client)
+    with pytest.raises(acp.RunStartAmbiguous, match="token is of run r of agent b") as failure:
         agent.start(client_token="t")
     assert not failure.value.searched  # so a batch starts no second run, nor searches again
-    with pytest.raises(RunStartAmbiguous):
-        RunHandle.from_token(failure.value.token, client)
+    with pytest.raises(acp.RunStartAmbiguous):
+        acp.RunHandle.from_token(failure.value.token, client)
     # Its token is none of this agent's business, so `reuse` makes a run.
-    with pytest.raises(RunStartAmbiguous), pytest.warns(UserWarning, match="was given to an ear"):
+    with (
+        pytest.raises(acp.RunStartAmbiguous),
+        pytest.warns(UserWarning, match="was given to an ear"),
+    ):
         agent.start({"n": 2}, config={"c": 2}, client_token="t")
-    with pytest.raises(RunStartAmbiguous):
+    with pytest.raises(acp.RunStartAmbiguous):
         agent.start({"n": 2}, config={"c": 2}, client_token="t", reuse=True)
-    assert RunHandle.find("t", client, agent_id="a") is None
+    assert acp.RunHandle.find("t", client, agent_id="a") is None
     for found in (None, "b", "B"):
-        handle = RunHandle.find("t", client, agent_id=found)
+        handle = acp.RunHandle.find("t", client, agent_id=found)
         assert handle is not None and handle.run_id == "r"
     run["agent_id"] = "the-id-of-b"  # as if "b" were a name
-    assert RunHandle.find("t", client, agent_id="b") is not None
+    assert acp.RunHandle.find("t", client, agent_id="b") is not None
 
 
 TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xxxxxxx", "order...")
@@ -271,10 +260,10 @@ TOKENS = ("ORDER-1", None, 42, "", "***", "ord…", "or****1", "[REDACTED]", "xx
 @pytest.mark.parametrize("echo", [None, {}, *({"acp-client-token": t} for t in TOKENS)])
 def test_a_server_may_write_the_client_token_in_another_way_or_not(serve, echo):
     _, client = serve(run_json(creation={"agent_id": "a", "metadata": echo}))
-    handle = AgentHandle("a", client).start(client_token="order-1")
+    handle = acp.AgentHandle("a", client).start(client_token="order-1")
     handle.refresh()
     assert handle.client_token == "order-1"
-    again = RunHandle.from_token(handle.token(), client)
+    again = acp.RunHandle.from_token(handle.token(), client)
     assert again.client_token == "order-1"
 
 
@@ -309,14 +298,14 @@ def test_a_server_may_write_a_run_in_another_way(serve, written):
     _, client = serve(replies)
     given = {"x": (1, {"y": None})}
     options: Any = {"config": {"e": 1}, "client_token": "Nightly\n"}
-    assert AgentHandle(agent_id, client).start(given, **options).run_id == "r"
+    assert acp.AgentHandle(agent_id, client).start(given, **options).run_id == "r"
     assert replies.asked == ["create"]
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
 def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(server, counter, counts):
     """Whichever way leads to the earlier run, and whoever carries its token along."""
-    slow = AgentHandle(SLOW, counter.runs.api_client)
+    slow = acp.AgentHandle(SLOW, counter.runs.api_client)
     slow.start({"seconds": 0}, client_token="nightly")
     first = counter.start({"count": 1}, client_token="nightly")
     words = f"client token is of run {first.run_id}, which was created with another input; use an"
@@ -326,7 +315,7 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(serve
         {"metadata": {"acp-client-token": "nightly", "more": 1}},
     ):
         server.faults.add(of_create(status=503))
-        with pytest.raises(ApiValueError, match=words):
+        with pytest.raises(acp.ApiValueError, match=words):
             counter.run({"count": 2}, **options)  # type: ignore[arg-type]
         server.faults.clear()
     assert (counts.creates, len(server.runs)) == (4, 2)
@@ -350,7 +339,7 @@ def test_a_client_token_of_an_earlier_run_gives_no_result_of_another_input(serve
 def test_the_search_for_a_lost_create_waits_as_the_server_asks(serve, clock, replies):
     """Also for longer than an outage would be survived, where a deadline leaves the time."""
     _, client = serve(Replies(**{"create": [CLOSE], "search": FOUND, **replies}))
-    assert AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
+    assert acp.AgentHandle("a", client).start(client_token="t", timeout=30).run_id == "r"
     assert sum(clock.pauses) == pytest.approx(1.0)
 
 
@@ -359,7 +348,7 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(serve, clock, rep
 )
 def test_no_look_at_the_agent_ends_a_search(serve, clock, look, failures):
     _, client = serve(Replies(search=(*[response(b"", 502)] * failures, FOUND), look=look))
-    run = AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
+    run = acp.AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
     assert run.run_id == "r" and clock.pauses
 
 
@@ -367,7 +356,7 @@ def test_no_look_at_the_agent_ends_a_search(serve, clock, look, failures):
 def test_no_search_to_cancel_overtakes_a_pause(server, counter, timeout):
     server.faults.add(of_create(status=503, retry_after=3600))
     words = "Retry-After: 3600 s.*; there was no time to search for it"
-    with pytest.raises(RunStartAmbiguous, match=words):
+    with pytest.raises(acp.RunStartAmbiguous, match=words):
         counter.run({"count": 1}, timeout=timeout, cancel_on_exit=True)
     assert [request.path for request in server.requests] == ["/runs"]
     # The next call is no retry.
@@ -378,7 +367,7 @@ def test_no_search_to_cancel_overtakes_a_pause(server, counter, timeout):
 def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(server, slow, counts):
     """The create was carried out, and the call has no time left to find that out."""
     server.faults.add(of_create(status=503, retry_after=1, carried_out=True))
-    with pytest.raises(RunStartAmbiguous, match="there was no time to search for it"):
+    with pytest.raises(acp.RunStartAmbiguous, match="there was no time to search for it"):
         slow.run({"seconds": 30}, timeout=0.9, cancel_on_exit=True)
     create, search, *_ = (request.time for request in server.requests)
     assert search - create >= 1
@@ -396,8 +385,8 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(server, client, count
     server.faults.add(of_create(status=500, times=None))
     if search:
         server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
-    with pytest.raises(NotFoundException, match="/agents/99999999"):
-        AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
+    with pytest.raises(acp.NotFoundException, match="/agents/99999999"):
+        acp.AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
     # With metadata and without, and not again until a server cannot search.
     assert counts.creates == (0 if search and "reuse" in options else 1)
     assert counts.of("POST", "/search") <= (10 if "reuse" in options else 2)
@@ -416,7 +405,7 @@ def test_a_search_ends_with_the_page_that_has_the_run(serve):
     pages = (response(json.dumps(page).encode()), response(b"", 503))
     replies = Replies(create=[CLOSE], search=pages)
     _, client = serve(replies, retries=0)
-    assert AgentHandle("a", client).start(client_token="t").run_id == "r"
+    assert acp.AgentHandle("a", client).start(client_token="t").run_id == "r"
     assert replies.asked == ["create", "search"]
 
 
@@ -427,7 +416,7 @@ def test_a_run_of_another_agent_is_no_duplicate(serve):
     ]
     _, client = serve(response(json.dumps(runs).encode()))
     with pytest.warns(UserWarning, match="run a1 .* not return what it was created with") as warned:
-        handle = AgentHandle("a", client).start({"n": 1}, client_token="t", reuse=True)
+        handle = acp.AgentHandle("a", client).start({"n": 1}, client_token="t", reuse=True)
     assert warned[0].filename == __file__
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
 
@@ -451,8 +440,8 @@ def test_reuse_compares_what_was_asked(serve, field, echo, same):
     creation = {**MARKED, field: echo}
     _, client = serve(response(json.dumps([a_run(creation=creation)]).encode()))
     given: dict[str, Any] = {field: SENT, "client_token": "t", "reuse": True}
-    with nullcontext() if same else pytest.raises(ApiValueError, match=f"with another {field}"):
-        assert AgentHandle("a", client).start(**given).run_id == "r"
+    with nullcontext() if same else pytest.raises(acp.ApiValueError, match=f"with another {field}"):
+        assert acp.AgentHandle("a", client).start(**given).run_id == "r"
 
 
 @pytest.mark.parametrize("agents", [None, 405])
@@ -465,7 +454,7 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
     for searches in (12, 4):  # by metadata, and by agent alone; remembered the second time
         server.clear_requests()
-        with pytest.raises(ServiceException, match="500"):
+        with pytest.raises(acp.ServiceException, match="500"):
             counter.start({"count": 1}, client_token="mine", reuse=True)
         assert counts.of("POST", "/runs/search") <= searches
         assert counts.creates == 0
@@ -475,12 +464,12 @@ def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
 
 def test_every_field_of_a_create_is_an_option(server, counter):
     """Of each method that starts runs, and help says what it is."""
-    names = RunOptions.__optional_keys__
-    assert names == RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
-    for method in (AgentHandle.start, AgentHandle.run, AgentHandle.map):
+    names = acp.RunOptions.__optional_keys__
+    assert names == acp.RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
+    for method in (acp.AgentHandle.start, acp.AgentHandle.run, acp.AgentHandle.map):
         lines = [line.strip() for line in (method.__doc__ or "").splitlines()]
         assert all(any(line.startswith(f"{name}: ") for line in lines) for name in names)
-    options: RunOptions = {
+    options: acp.RunOptions = {
         "config": {"a": 1},
         "metadata": {"b": 2},
         "webhook": f"{server.url}/hook",
@@ -491,7 +480,7 @@ def test_every_field_of_a_create_is_an_option(server, counter):
     counter.start({"count": 1}, timeout=30, **options).result(timeout=30)
     [item] = counter.map([{"count": 1}], **options)
     assert item.ok
-    created = [run.creation for run in RunsApi(counter.runs.api_client).search_runs({})]
+    created = [run.creation for run in acp.RunsApi(counter.runs.api_client).search_runs({})]
     assert len(created) == 3
     for creation in created:
         assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
@@ -502,27 +491,29 @@ def test_every_field_of_a_create_is_an_option(server, counter):
 def test_each_option_stands_in_the_signature_with_its_default():
     """So help lists it, and a notebook completes its name. Subclasses and pickles are as before."""
     for method in (
-        *(AgentHandle.start, AgentHandle.run, Conversation.start, Conversation.run),
-        *(AgentHandle.map, Batch),
+        *(acp.AgentHandle.start, acp.AgentHandle.run, acp.Conversation.start, acp.Conversation.run),
+        *(acp.AgentHandle.map, acp.Batch),
     ):
         shown = dict(signature(method).parameters)
-        names = {*RunOptions.__optional_keys__}
-        if method in (AgentHandle.map, Batch):
-            names = {*BatchOptions.__optional_keys__}
+        names = {*acp.RunOptions.__optional_keys__}
+        if method in (acp.AgentHandle.map, acp.Batch):
+            names = {*acp.BatchOptions.__optional_keys__}
         assert names <= shown.keys() and "options" not in shown
         for name in names:
-            own = signature(Batch if "inputs" in shown else method).parameters[name]
+            own = signature(acp.Batch if "inputs" in shown else method).parameters[name]
             assert own.kind is Parameter.KEYWORD_ONLY and shown[name].default == own.default, name
-    assert signature(AgentHandle.start).parameters["streaming"].annotation.endswith("str | None")
-    assert "streaming: " in pydoc.plain(pydoc.render_doc(AgentHandle.map))
+    assert (
+        signature(acp.AgentHandle.start).parameters["streaming"].annotation.endswith("str | None")
+    )
+    assert "streaming: " in pydoc.plain(pydoc.render_doc(acp.AgentHandle.map))
 
-    class Mine(AgentHandle):
-        def start(self, input: Any = None, **options: Any) -> RunHandle:
+    class Mine(acp.AgentHandle):
+        def start(self, input: Any = None, **options: Any) -> acp.RunHandle:
             return super().start(input, **options)
 
     assert "streaming" in signature(Mine(COUNTER).map).parameters
     assert "streaming" not in signature(Mine.start).parameters
-    assert pickle.loads(pickle.dumps(AgentHandle.map)) is AgentHandle.map
+    assert pickle.loads(pickle.dumps(acp.AgentHandle.map)) is acp.AgentHandle.map
 
 
 @pytest.mark.filterwarnings("ignore:client_token")
@@ -531,15 +522,15 @@ def test_only_a_run_that_this_call_has_certainly_made_is_cancelled(server, count
     earlier = counter.start(slow, client_token="order-8")
     server.faults.add(LOST)
     # The search finds the earlier run, which is another call's.
-    with pytest.raises(RunWaitTimeout):
+    with pytest.raises(acp.RunWaitTimeout):
         counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=1.5)
     assert (counts.of("DELETE"), earlier.done()) == (0, False)
     # The response shows which run the call has made.
-    with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
+    with pytest.raises(acp.RunWaitTimeout, match="the run was cancelled"):
         counter.run(slow, client_token="order-8", cancel_on_exit=True, timeout=0.8)
     # Nobody else has a client token that was made for the call.
     server.faults.add(LOST)
-    with pytest.raises(RunWaitTimeout, match="the run was cancelled"):
+    with pytest.raises(acp.RunWaitTimeout, match="the run was cancelled"):
         counter.run(slow, cancel_on_exit=True, timeout=1.5)
     assert (counts.of("DELETE"), earlier.done()) == (2, False)
 
@@ -549,10 +540,10 @@ def test_a_token_without_a_run_raises_the_refusal_of_its_search(serve, status):
     replies = Replies(search=response(b'"no"', status))
     server, client = serve(replies)
     token = RunToken(server.url, agent="a", client_token="t").encode()
-    with pytest.raises(ApiException) as refused:
-        RunHandle.from_token(token, client)
+    with pytest.raises(acp.ApiException) as refused:
+        acp.RunHandle.from_token(token, client)
     assert (refused.value.status, replies.asked.count("search")) == (status, 1)
     # After a create that may have made a run, the caller has to know that, too.
     replies.replies["create"] = [CLOSE]
-    with pytest.raises(RunStartAmbiguous, match=f"the search for it failed: .*{status}"):
-        AgentHandle("a", client).start()
+    with pytest.raises(acp.RunStartAmbiguous, match=f"the search for it failed: .*{status}"):
+        acp.AgentHandle("a", client).start()

@@ -17,20 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from support.forks import printed_by
 from support.spans import attributes, traceparent_of
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    Configuration,
-    RunHandle,
-    RunInterrupted,
-    RunsApi,
-    RunWaitTimeout,
-    ThreadsApi,
-    instrument,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -54,15 +41,15 @@ def id_of(span: ReadableSpan) -> int:
 
 
 def test_run_is_a_span_around_start_and_wait(client, spans, tracer):
-    agent = AgentHandle.find("echo", api_client=client)
-    thread = ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID}).thread_id
+    agent = acp.AgentHandle.find("echo", api_client=client)
+    thread = acp.ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID}).thread_id
     private = {"config": {"c": "planted"}, "metadata": {"m": "planted"}}
     with tracer.start_as_current_span("caller") as caller:
         agent.run({"message": "planted"}, thread_id=thread, timeout=30, **private)
     run = spans.one("invoke_agent")
     known = agent.agent.metadata
     host, _, port = client.configuration.host.rpartition("//")[2].partition(":")
-    (run_id,) = (run.run_id for run in RunsApi(client).search_runs({}))
+    (run_id,) = (run.run_id for run in acp.RunsApi(client).search_runs({}))
     assert run.name == "invoke_agent echo"
     assert run.kind is SpanKind.CLIENT
     assert run.parent == caller.get_span_context()
@@ -89,7 +76,7 @@ def test_what_a_server_sent_is_one_bounded_line_in_a_span(server, client, spans)
     about = {"ref": {"name": bad, "version": bad}, "description": bad * 20_000}
     body = json.dumps({"agent_id": ECHO_AGENT_ID, "metadata": about}).encode()
     server.faults.add(Fault(path="/agents/*", status=200, body=body))
-    agent = AgentHandle(ECHO_AGENT_ID, client)
+    agent = acp.AgentHandle(ECHO_AGENT_ID, client)
     assert agent.agent.metadata.ref.version == bad
     agent.run({}, timeout=30)
     seen = attributes(span := spans.one("invoke_agent"))
@@ -98,7 +85,7 @@ def test_what_a_server_sent_is_one_bounded_line_in_a_span(server, client, spans)
 
 
 def test_start_and_result_are_one_span(client, spans, tracer):
-    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    handle = acp.AgentHandle(ECHO_AGENT_ID, client).start({})
     assert not spans.named("invoke_agent")
     with tracer.start_as_current_span("elsewhere"):
         assert [handle.result(timeout=30) for _ in range(2)] == [{}, {}]
@@ -109,8 +96,8 @@ def test_start_and_result_are_one_span(client, spans, tracer):
     assert run.parent is None
 
 
-def started(client: ApiClient, agent: str, **input: Any) -> RunHandle:
-    return AgentHandle(agent, client).start(input)
+def started(client: acp.ApiClient, agent: str, **input: Any) -> acp.RunHandle:
+    return acp.AgentHandle(agent, client).start(input)
 
 
 LOOK = "GET /runs/{run_id}"
@@ -125,7 +112,7 @@ LOOK = "GET /runs/{run_id}"
             lambda c: started(c, FAILING_AGENT_ID, description="planted").result(30),
             *("error", "RunFailed", [CREATE, WAIT, LOOK]),
         ),
-        (lambda c: RunHandle("nobody", c).result(30), "gone", "RunGone", [WAIT, LOOK]),
+        (lambda c: acp.RunHandle("nobody", c).result(30), "gone", "RunGone", [WAIT, LOOK]),
         (
             lambda c: started(c, SLOW_AGENT_ID, seconds=30).cancel(),
             *("cancelled", None, [CREATE, LOOK, "DELETE /runs/{run_id}"]),
@@ -135,7 +122,7 @@ LOOK = "GET /runs/{run_id}"
     ids=["result", "error", "failure", "gone", "cancelled", "refused"],
 )
 def test_a_span_has_the_end_of_its_run(client, spans, work, status, error, below):
-    with contextlib.suppress(ApiException):
+    with contextlib.suppress(acp.ApiException):
         work(client)
     run = spans.one("invoke_agent")
     found = attributes(run)
@@ -150,22 +137,22 @@ def test_a_span_has_the_end_of_its_run(client, spans, work, status, error, below
 
 def test_a_lost_create_is_looked_for_inside_the_span(client, spans, server):
     server.faults.add(Fault(cut="close", after_wire_bytes=0, method="POST", path="/runs"))
-    AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
+    acp.AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
     run = spans.one("invoke_agent")
     assert spans.children(run)[:2] == [CREATE, "POST /runs/search"]
     assert attributes(run)["acp.run.status"] == "success"
 
 
 def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(client, spans):
-    handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
-    with pytest.raises(RunInterrupted) as asked:
+    handle = acp.AgentHandle(APPROVAL_AGENT_ID, client).start({})
+    with pytest.raises(acp.RunInterrupted) as asked:
         handle.result(timeout=30)
     first = spans.one("invoke_agent")
     assert attributes(first)["acp.run.status"] == "interrupted"
     assert first.status.status_code is StatusCode.UNSET and "error.type" not in attributes(first)
     # A token tells the span, and passes it on.
     for token in (handle.token(), asked.value.token):
-        again = RunHandle.from_token(token, client).token()
+        again = acp.RunHandle.from_token(token, client).token()
         assert [decode_token(each).traceparent for each in (token, again)] == [
             traceparent_of(first)
         ] * 2
@@ -183,12 +170,12 @@ def test_questions_that_are_driven_through_or_iterated_over_are_one_span(client,
         with tracer.start_as_current_span("thinking"):
             return {"approved": True}
 
-    agent = AgentHandle(APPROVAL_AGENT_ID, client)
+    agent = acp.AgentHandle(APPROVAL_AGENT_ID, client)
     agent.run({}, on_interrupt=answer, timeout=30)
     below = spans.children(run := spans.one("invoke_agent"))
     assert below[0] == CREATE and "thinking" in below and "POST /runs/{run_id}" in below
     assert attributes(run)["acp.run.status"] == "success"
-    handle = RunHandle(agent.start({}).run_id, client)
+    handle = acp.RunHandle(agent.start({}).run_id, client)
     for question in handle.interrupts(timeout=30):
         question.answer({"approved": True})
     assert "acp.run.status" not in attributes(spans.named("invoke_agent")[-1])
@@ -207,13 +194,13 @@ def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client, spans):
         vars(own := OSError())["status_name"] = "success"
         raise own
 
-    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
-    with pytest.raises(RunWaitTimeout):
+    handle = acp.AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
+    with pytest.raises(acp.RunWaitTimeout):
         handle.result(timeout=0)
     assert not spans.named("invoke_agent")  # that was a look
     callbacks = ({"on_pending": callback, "every": 0.1} for callback in (press, fail))
     for options in ({"timeout": 0.3}, *callbacks):
-        with pytest.raises((RunWaitTimeout, KeyboardInterrupt, OSError)):
+        with pytest.raises((acp.RunWaitTimeout, KeyboardInterrupt, OSError)):
             handle.result(**options)
     late, pressed, failed = map(attributes, spans.named("invoke_agent"))
     assert (late["acp.run.status"], late["error.type"]) == ("pending", "RunWaitTimeout")
@@ -224,7 +211,7 @@ def test_the_time_of_a_wait_is_over_or_it_is_interrupted(client, spans):
 
 
 def test_a_run_that_nobody_waits_for_ends_with_its_last_request(client, spans):
-    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    handle = acp.AgentHandle(ECHO_AGENT_ID, client).start({})
     returned = time.time_ns()
     del handle
     create, run = spans.one(CREATE), spans.one("invoke_agent")
@@ -236,7 +223,7 @@ def test_a_run_that_nobody_waits_for_ends_with_its_last_request(client, spans):
 LEAVING = """
 import sys
 sys.stderr = sys.stdout  # so that nothing is printed unseen
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
+from acp_client_v0_1 import acp.AgentHandle, ApiClient, Configuration, instrument
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
@@ -245,7 +232,7 @@ exporter = ConsoleSpanExporter(formatter=lambda span: span.name + "\\n")
 provider.add_span_processor(BatchSpanProcessor(exporter))
 client = ApiClient(Configuration(host="%s"))
 instrument(client, provider)
-handle = AgentHandle("%s", client).start({})
+handle = acp.AgentHandle("%s", client).start({})
 """
 
 
@@ -255,8 +242,8 @@ def test_a_script_that_only_starts_a_run_leaves_its_span(server):
 
 
 def test_a_pickled_handle_starts_a_linked_span(client, spans):
-    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
-    copy: RunHandle = pickle.loads(pickle.dumps(handle))
+    handle = acp.AgentHandle(ECHO_AGENT_ID, client).start({})
+    copy: acp.RunHandle = pickle.loads(pickle.dumps(handle))
     with copy._core.runs.api_client as other:
         assert other.rest_client.observer is None  # a pickle of a client is not instrumented
         copy.result(timeout=30)
@@ -271,16 +258,16 @@ def test_a_pickled_handle_starts_a_linked_span(client, spans):
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_token_with_a_useless_span_is_attached_to_without_a_link(client, spans, traceparent):
-    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    handle = acp.AgentHandle(ECHO_AGENT_ID, client).start({})
     handle.result(timeout=30)
     token = replace(decode_token(handle.token()), traceparent=traceparent).encode()
-    RunHandle.from_token(token, client).result(timeout=30)
+    acp.RunHandle.from_token(token, client).result(timeout=30)
     assert not spans.named("invoke_agent")[1].links
 
 
 UNUSED = """
 import sys
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
+from acp_client_v0_1 import acp.AgentHandle, ApiClient, Configuration, RunHandle
 with ApiClient(Configuration.from_env()) as client:
     agent = AgentHandle.find("counter", api_client=client)
     run = agent.start({"count": 2}, streaming="custom")
@@ -298,21 +285,26 @@ def test_nothing_is_imported_by_a_client_that_is_not_instrumented(server, monkey
 
 
 def test_views_share_the_observer_and_copies_by_pickle_do_not(server, spans):
-    with ApiClient(Configuration(host=server.url)) as client:
+    with acp.ApiClient(acp.Configuration(host=server.url)) as client:
         before = client.with_options(retries=0)
-        instrument(client, spans.provider)
+        acp.instrument(client, spans.provider)
         for view in (before, client.with_options(retries=0), copy.copy(client)):
-            RunsApi(view).search_runs({})
+            acp.RunsApi(view).search_runs({})
         assert len(spans.all) == 3
         with pickle.loads(pickle.dumps(client)) as other:
-            RunsApi(other).search_runs({})
+            acp.RunsApi(other).search_runs({})
         assert len(spans.all) == 3
 
 
 def test_what_is_no_client_is_refused_and_a_missing_package_is_named_with_its_extra(monkeypatch):
-    with pytest.raises(ApiTypeError, match="api_client must be an ApiClient, not Configuration"):
-        instrument(Configuration())  # type: ignore[arg-type]
+    with pytest.raises(
+        acp.ApiTypeError, match="api_client must be an ApiClient, not Configuration"
+    ):
+        acp.instrument(acp.Configuration())  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     words = r"^instrument\(\) needs the package opentelemetry: pip install 'acp-.*\[telemetry\]'$"
-    with pytest.raises(ApiValueError, match=words), ApiClient(Configuration()) as client:
-        instrument(client)
+    with (
+        pytest.raises(acp.ApiValueError, match=words),
+        acp.ApiClient(acp.Configuration()) as client,
+    ):
+        acp.instrument(client)
