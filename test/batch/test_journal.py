@@ -26,6 +26,7 @@ import pytest
 from support.batches import in_a_child
 from urllib3 import HTTPHeaderDict
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1.batch import _journal
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._lines import (
@@ -36,16 +37,6 @@ from acp_client_v0_1.batch._lines import (
     encode_failure,
     encode_line,
     scan_line,
-)
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, NotFoundException
-from acp_client_v0_1.handles.errors import (
-    JournalDamaged,
-    JournalError,
-    JournalLocked,
-    JournalMismatch,
-    RunFailed,
-    RunGone,
-    SchemaMismatch,
 )
 
 HEADER = Header(agent="a", server="http://h", config="digest", batch="b1")
@@ -85,8 +76,8 @@ def task(index: int, outcome: dict[str, Any] | Exception | None = None, **other:
     return SimpleNamespace(**{**texts, **ids, **state})
 
 
-def failure() -> RunFailed:
-    return RunFailed(run_id="run3", token="t", errcode=7, description="no\nluck")
+def failure() -> acp.RunFailed:
+    return acp.RunFailed(run_id="run3", token="t", errcode=7, description="no\nluck")
 
 
 # The format
@@ -112,10 +103,10 @@ def test_a_line_is_json_with_a_checksum_and_every_changed_byte_of_it_is_noticed(
 def test_an_error_survives_the_journal():
     for error in (
         failure(),
-        RunGone(run_id="r", token="t", server="http://h"),
-        SchemaMismatch("input", [("input.count", "is not an integer")]),
-        NotFoundException(404, "Not Found", body="{}", data={}, headers=HTTPHeaderDict(a="b")),
-        ApiTypeError("input must be a dict", ["a", 0]),
+        acp.RunGone(run_id="r", token="t", server="http://h"),
+        acp.SchemaMismatch("input", [("input.count", "is not an integer")]),
+        acp.NotFoundException(404, "Not Found", body="{}", data={}, headers=HTTPHeaderDict(a="b")),
+        acp.ApiTypeError("input must be a dict", ["a", 0]),
     ):
         again = decode_failure(json.loads(json.dumps(encode_failure(error))))
         assert type(again) is type(error)
@@ -126,7 +117,7 @@ def test_an_error_survives_the_journal():
 
 
 def test_what_json_cannot_represent_of_an_error_costs_nothing_else():
-    error = ApiException(reason="no", status=404)
+    error = acp.ApiException(reason="no", status=404)
     error.args, error.data = (object(),), object()
     record = encode_failure(error)
     assert (record["args"], record["state"]["data"]) == ([str(error)], None)
@@ -136,10 +127,10 @@ def test_what_json_cannot_represent_of_an_error_costs_nothing_else():
 def test_a_journal_keeps_no_header_that_no_error_needs():
     secrets = {"Set-Cookie": "session=5ecret", "X-Auth-Token": "5ecret", "Location": "/?k=5ecret"}
     headers = HTTPHeaderDict({**secrets, "x-request-id": "1", "Retry-After": "7"})
-    record = encode_failure(NotFoundException(404, headers=headers))
+    record = encode_failure(acp.NotFoundException(404, headers=headers))
     assert "5ecret" not in encode_line(record).decode()
     again = decode_failure(record)
-    assert isinstance(again, ApiException) and again.headers is not None
+    assert isinstance(again, acp.ApiException) and again.headers is not None
     assert again.request_id == "1" and again.headers["Retry-After"] == "7"
 
 
@@ -147,7 +138,7 @@ def test_an_error_of_a_class_that_is_not_known_keeps_its_words():
     record = {**encode_failure(failure()), "class": "OfTheFuture"}
     assert str(decode_failure(record)) == str(failure())
     for name in ("render_path", "Sequence", "__name__"):
-        assert type(decode_failure({**record, "class": name})) is ApiException
+        assert type(decode_failure({**record, "class": name})) is acp.ApiException
 
 
 @pytest.mark.parametrize("run_id", ["", "r"])
@@ -155,7 +146,7 @@ def test_a_refused_create_is_an_outcome_and_no_other_status_is(path, run_id):
     journal = opened(path)
     for status in range(400, 600):
         journal.starting(task(status))
-        error = ApiException(status=status)
+        error = acp.ApiException(status=status)
         journal.ended(task(status, error, run_id=run_id))
     journal.close()
     kept = enumerate(entries(path, *range(400, 600)), start=400)
@@ -188,7 +179,7 @@ def test_another_agent_server_or_config_is_a_mismatch(path):
     for field in ("agent", "server", "config"):
         other = dataclasses.replace(HEADER, **{field: "other"}, batch="another")
         words = "is of another config" if field == "config" else f"of the {field} .*, not other"
-        with pytest.raises(JournalMismatch, match=f"{words}; use another file") as caught:
+        with pytest.raises(acp.JournalMismatch, match=f"{words}; use another file") as caught:
             opened(path, other)
         assert caught.value.index is None
         assert path.read_bytes() == before
@@ -197,10 +188,10 @@ def test_another_agent_server_or_config_is_a_mismatch(path):
         assert journal.header.batch == "b1"
 
 
-@pytest.mark.parametrize("error", [JournalDamaged("m", line=7), JournalMismatch("m", index=7)])
-def test_an_error_of_a_journal_pickles(error):
-    other = pickle.loads(pickle.dumps(error))
-    assert type(other) is type(error) and vars(other) == vars(error) and str(other) == "m"
+def test_an_error_of_a_journal_pickles():
+    for error in (acp.JournalDamaged("m", line=7), acp.JournalMismatch("m", index=7)):
+        other = pickle.loads(pickle.dumps(error))
+        assert type(other) is type(error) and vars(other) == vars(error) and str(other) == "m"
 
 
 def test_a_torn_last_line_is_cut_wherever_it_is_torn(path):
@@ -297,13 +288,13 @@ def test_damage_is_named_and_the_file_is_left_alone(path):
     )
     for content, line, words in cases:
         path.write_bytes(content)
-        with pytest.raises(JournalError) as caught:
+        with pytest.raises(acp.JournalError) as caught:
             entries(path, 0)
         if line is None:
-            assert type(caught.value) is JournalError
+            assert type(caught.value) is acp.JournalError
             assert re.match(words.format(path), str(caught.value))
         else:
-            assert isinstance(caught.value, JournalDamaged) and caught.value.line == line
+            assert isinstance(caught.value, acp.JournalDamaged) and caught.value.line == line
             left = "the file was left as it is: repair the line, or use another file"
             assert re.match(f"line {line} .*{words}.*{left}", str(caught.value))
         assert path.read_bytes() == content
@@ -341,7 +332,7 @@ def test_a_path_that_cannot_be_opened_is_named(tmp_path):
         (f"{tmp_path}/none/journal", "none/journal' cannot be opened: there is no folder .*none"),
         (f"{tmp_path}/{'x' * 300}", "cannot be opened: File name too long"),
     ):
-        with pytest.raises(JournalError, match=words):
+        with pytest.raises(acp.JournalError, match=words):
             Journal(path, HEADER, durable=False)
 
 
@@ -367,7 +358,7 @@ def test_a_journal_tells_its_age_which_is_never_below_0(path):
 
 def test_one_batch_at_a_time_has_a_journal(path):
     journal = opened(path)
-    with pytest.raises(JournalLocked, match="in use by another batch"):
+    with pytest.raises(acp.JournalLocked, match="in use by another batch"):
         opened(path)
     child = in_a_child(lambda: opened(path))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
@@ -380,9 +371,9 @@ def test_a_file_system_without_locks_is_no_other_batch(path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(JournalError, match="cannot be locked: No locks available") as caught:
+    with pytest.raises(acp.JournalError, match="cannot be locked: No locks available") as caught:
         opened(path)
-    assert type(caught.value) is JournalError
+    assert type(caught.value) is acp.JournalError
 
 
 def test_a_forked_process_keeps_no_lock(path):
@@ -407,7 +398,7 @@ def test_a_closed_journal_takes_no_line(path):
     journal = opened(path)
     journal.close()
     journal.close()
-    with pytest.raises(JournalError, match="is closed"):
+    with pytest.raises(acp.JournalError, match="is closed"):
         journal.started(task(0))
 
 
@@ -491,7 +482,7 @@ def test_a_write_that_does_not_end_keeps_the_file_but_not_the_thread_that_closes
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write_and_close)
         journals[0].starting(task(0))
-    with pytest.raises(JournalLocked):
+    with pytest.raises(acp.JournalLocked):
         opened(path)
     journals.clear()
     gc.collect()

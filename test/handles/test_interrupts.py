@@ -17,27 +17,11 @@ from support.serving import NOTHING, QUESTION, SUCCESS, Replies, Serve, output_j
 from support.socket_server import CLOSE, STALL, response
 from support.timing import using
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    ApiClient,
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    InterruptLimit,
-    PendingInterrupt,
-    ResumeAmbiguous,
-    RunGone,
-    RunHandle,
-    RunInterrupted,
-    RunWaitTimeout,
-    StaleInterrupt,
-    TooManyRequestsException,
-    UnauthorizedException,
-    UnprocessableEntityException,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import Interrupt, InterruptSpec, LocalServer
 
-ASKS = run_json("interrupted", updated="01.5")
+ASKS, ASKS_AGAIN = (run_json("interrupted", updated=f"0{second}.5") for second in (1, 2))
+ENDED, PENDING = ("success",) * 2, ("pending",) * 2
 BUSY = response(b'"busy"', 503)
 
 
@@ -56,11 +40,11 @@ def quiz(times: int, same: bool = False) -> Any:
 
 
 @pytest.fixture
-def three(server: LocalServer, client: ApiClient) -> AgentHandle:
-    return AgentHandle(server.register(quiz(3), name="three"), client)
+def three(server: LocalServer, client: acp.ApiClient) -> acp.AgentHandle:
+    return acp.AgentHandle(server.register(quiz(3), name="three"), client)
 
 
-def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
+def counting() -> Callable[[acp.PendingInterrupt], dict[str, Any]]:
     """Answers 0, 1, 2, so that no answer is like another."""
     given = iter(range(1000))
     return lambda question: {"value": next(given)}
@@ -69,7 +53,7 @@ def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
 def test_a_question_says_what_it_asks(server, client, counts):
     schema = {"type": "object", "required": ["value"]}
     specs = [InterruptSpec("quiz", resume_payload=schema)]
-    agent = AgentHandle(server.register(quiz(1), name="declared", interrupts=specs), client)
+    agent = acp.AgentHandle(server.register(quiz(1), name="declared", interrupts=specs), client)
     for _ in range(2):
         question = next(agent.start().interrupts(timeout=30))
         assert (question.type, question.payload) == ("quiz", {"words": "question 0"})
@@ -85,30 +69,37 @@ def test_iterating_over_the_questions(three):
     run = three.start()
     unanswered = run.interrupts()
     next(unanswered)
-    with pytest.raises(RunInterrupted, match=", which is not answered yet; answer it by"):
+    with pytest.raises(acp.RunInterrupted, match=", which is not answered yet; answer it by"):
         next(unanswered)
     questions = run.interrupts(timeout=30)
     for number, question in enumerate(questions):
         assert question.payload == {"words": f"question {number}"} and question.schema is None
         question.answer({"value": -number})
-    with pytest.raises(ApiValueError, match="interrupts"):
+    with pytest.raises(acp.ApiValueError, match="interrupts"):
         iter(questions)
     assert run.result(timeout=30) == {"answers": [0, -1, -2]}
 
 
 @pytest.mark.parametrize(
-    ("call", "status", "outcome"),
+    ("call", "statuses", "outcome"),
     [
-        (RunHandle.result, "success", {"ok": 1}),
-        (lambda run: run.drive(lambda question: {}), "success", {"ok": 1}),
-        (lambda run: list(run.interrupts()), "success", []),
-        (lambda run: next(run.events(through_interrupts=True)).result, "pending", {"ok": 1}),
+        (acp.RunHandle.result, ENDED, {"ok": 1}),
+        (lambda run: run.drive(dict), ENDED, {"ok": 1}),
+        (lambda run: run.drive(dict, on_event=str), ("interrupted", "success"), {"ok": 1}),
+        (lambda run: list(run.interrupts()), ENDED, []),
+        (lambda run: next(run.events(through_interrupts=True)).result, PENDING, {"ok": 1}),
     ],
 )
-def test_an_output_that_asks_while_its_run_does_not_is_no_hot_loop(
-    replying, clock, call, status, outcome
+def test_an_output_that_does_not_fit_its_run_yet_is_asked_for_in_time(
+    replying, clock, call, statuses, outcome
 ):
-    _, run = replying(run_json(status), stream=NOTHING, output=(*[QUESTION] * 4, SUCCESS))
+    """It asks while its run does not, or is not there while the run asks, as if from a cache."""
+
+    def look() -> bytes:
+        return run_json(statuses[replies.asked.count("output") >= 4])
+
+    outputs = (*[QUESTION if statuses[0] != "interrupted" else NOTHING] * 4, SUCCESS)
+    replies, run = replying(stream=NOTHING, look=look, output=outputs)
     assert call(run) == outcome
     assert clock.pauses == pytest.approx([0.25] * 4)
 
@@ -116,16 +107,16 @@ def test_an_output_that_asks_while_its_run_does_not_is_no_hot_loop(
 def test_interrupted_while_waiting_for_the_result(approval):
     run = approval.start({"action": "go"})
     words = r"answer it by error\.interrupt\.answer\(body\) .* AgentHandle\.run\(on_interrupt=\)"
-    with pytest.raises(RunInterrupted, match=words) as caught:
+    with pytest.raises(acp.RunInterrupted, match=words) as caught:
         run.result(timeout=30)
     error = caught.value
     assert error.interrupt.type == "approval"
     again = pickle.loads(pickle.dumps(error))
     assert again.interrupt == error.interrupt
     for use in (lambda: again.interrupt.answer({}), lambda: again.interrupt.schema):
-        with pytest.raises(ApiValueError, match="no connection to its run: resume it by RunHandle"):
+        with pytest.raises(acp.ApiValueError, match="no connection to its run: resume it by RunH"):
             use()
-    later = RunHandle.from_token(again.token, approval.runs.api_client)
+    later = acp.RunHandle.from_token(again.token, approval.runs.api_client)
     later.resume({"approved": True}, to=again.interrupt)
     assert run.result(timeout=30)["approved"] is True
 
@@ -133,9 +124,9 @@ def test_interrupted_while_waiting_for_the_result(approval):
 def test_an_answer_may_be_refused(approval):
     run = approval.start()
     question = next(run.interrupts())
-    with pytest.raises(UnprocessableEntityException):
+    with pytest.raises(acp.UnprocessableEntityException):
         question.answer({"approved": "perhaps"})
-    with pytest.raises(ApiTypeError, match="body must be a JSON object"):
+    with pytest.raises(acp.ApiTypeError, match="body must be a JSON object"):
         question.answer("yes")  # type: ignore[arg-type]
     question.answer({"approved": False})
     assert run.result(timeout=30)["approved"] is False
@@ -150,7 +141,7 @@ class Refusal(Exception):
 def test_what_the_callback_raises_propagates(three, caplog, kind):
     run = three.start()
 
-    def refuse(question: PendingInterrupt) -> dict[str, Any]:
+    def refuse(question: acp.PendingInterrupt) -> dict[str, Any]:
         raise kind("no")
 
     with pytest.raises(kind) as caught:
@@ -162,7 +153,7 @@ def test_what_the_callback_raises_propagates(three, caplog, kind):
 
 
 def test_a_payload_that_the_caller_changes_is_of_the_same_question(three, counts):
-    def fill(question: PendingInterrupt) -> dict[str, Any]:
+    def fill(question: acp.PendingInterrupt) -> dict[str, Any]:
         question.payload["value"] = question.payload.pop("words")
         return question.payload
 
@@ -170,29 +161,29 @@ def test_a_payload_that_the_caller_changes_is_of_the_same_question(three, counts
     assert three.run(on_interrupt=fill, timeout=30) == {"answers": answers}
     (item,) = three.map([{}], on_interrupt=fill)
     assert item.result() == {"answers": answers}
-    with pytest.raises(RunInterrupted) as caught:
+    with pytest.raises(acp.RunInterrupted) as caught:
         three.run(timeout=30)
-    question, run = caught.value.interrupt, RunHandle(caught.value.run_id, three.runs.api_client)
+    run = acp.RunHandle(caught.value.run_id, three.runs.api_client)
+    question = caught.value.interrupt
     again = pickle.loads(pickle.dumps(question))
     for each in (question, again):
         each.payload.clear()
     assert question == again and hash(question) == hash(again)
     run.resume({"value": 0}, to=again)
-    with pytest.raises(StaleInterrupt):
+    with pytest.raises(acp.StaleInterrupt):
         question.answer({"value": 1})
     assert run.drive(fill, timeout=30) == {"answers": [0, *answers[1:]]}
     assert len(counts.resumes) == 9
 
 
-def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(serve, clock):
+def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(replying, clock):
     moved, asked = itertools.count(100000), itertools.count()
 
     def look() -> bytes:
         return run_json("interrupted", updated=f"05.{next(moved)}")
 
-    _, client = serve(Replies(output=QUESTION, look=look))
-    run = RunHandle("r", client)
-    with pytest.raises(InterruptLimit, match=r"after 5 answers; .*max_interrupts") as e:
+    _, run = replying(output=QUESTION, look=look)
+    with pytest.raises(acp.InterruptLimit, match=r"after 5 answers; .*max_interrupts") as e:
         run.drive(lambda _: {"n": next(asked)}, max_interrupts=5)
     again = pickle.loads(pickle.dumps(e.value))
     assert (again.limit, again.run_id, again.token) == (5, "r", run.token())
@@ -200,30 +191,30 @@ def test_a_question_whose_time_moves_at_each_read_is_no_endless_loop(serve, cloc
     # A callback that takes its time is not stopped by the timeout.
     for seconds in (0, 100):
 
-        def slowly(_: PendingInterrupt, seconds: int = seconds) -> dict[str, Any]:
+        def slowly(_: acp.PendingInterrupt, seconds: int = seconds) -> dict[str, Any]:
             clock.now += seconds
             return {"n": next(asked)}
 
         before = next(asked)
-        with pytest.raises(RunWaitTimeout, match=r"was not answered after 3\.0 s"):
+        with pytest.raises(acp.RunWaitTimeout, match=r"was not answered after 3\.0 s"):
             run.drive(slowly, timeout=3)
         assert next(asked) - before <= 5
     for answers in (False, True):
         questions = run.interrupts()
         first = next(questions)
         if answers:
-            with pytest.raises(StaleInterrupt, match="asks something else now"):
+            with pytest.raises(acp.StaleInterrupt, match="asks something else now"):
                 first.answer({})
-        with pytest.raises(RunInterrupted, match="not answered yet"):
+        with pytest.raises(acp.RunInterrupted, match="not answered yet"):
             next(questions)
 
 
 def test_a_callback_may_answer_by_itself_or_return_none_to_stop(three, counts):
-    with pytest.raises(RunInterrupted, match="on_interrupt gave None"):
+    with pytest.raises(acp.RunInterrupted, match="on_interrupt gave None"):
         three.run(on_interrupt=lambda question: None)
     assert counts.resumes == []
 
-    def answer(question: PendingInterrupt) -> None:
+    def answer(question: acp.PendingInterrupt) -> None:
         question.answer({"value": 7})
 
     assert three.run(on_interrupt=answer, timeout=30) == {"answers": [7, 7, 7]}
@@ -235,12 +226,12 @@ def test_a_callback_may_answer_by_itself_or_return_none_to_stop(three, counts):
 @pytest.mark.parametrize("same", [False, True])
 def test_the_question_changed_while_the_human_thought(server, client, counts, same):
     """The same question again is another question, too."""
-    run = AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
+    run = acp.AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
     question = next(run.interrupts())
-    another = RunHandle(run.run_id, client)
+    another = acp.RunHandle(run.run_id, client)
     another.resume({"value": "by another"})
     next(another.interrupts(timeout=30))
-    with pytest.raises(StaleInterrupt, match=r"asks something else now \('quiz'\).*see RunH") as e:
+    with pytest.raises(acp.StaleInterrupt, match=r"something else now \('quiz'\).*see RunH") as e:
         question.answer({"value": "late"})
     assert pickle.loads(pickle.dumps(e.value)).token == e.value.token
     assert counts.resumes == [{"value": "by another"}]
@@ -248,14 +239,14 @@ def test_the_question_changed_while_the_human_thought(server, client, counts, sa
 
 def test_no_question_is_open(counter, counts):
     run = counter.start({"count": 2, "interval": 0.3})
-    with pytest.raises(StaleInterrupt, match=r"it is pending, and asks nothing"):
+    with pytest.raises(acp.StaleInterrupt, match=r"it is pending, and asks nothing"):
         run.resume({})
     run.result(timeout=30)
-    with pytest.raises(StaleInterrupt, match=r"it is success, and asks nothing"):
+    with pytest.raises(acp.StaleInterrupt, match=r"it is success, and asks nothing"):
         run.resume({})
     assert counts.resumes == []
-    with pytest.raises(RunGone):
-        RunHandle("nobody", counter.runs.api_client).resume({})
+    with pytest.raises(acp.RunGone):
+        acp.RunHandle("nobody", counter.runs.api_client).resume({})
 
 
 @pytest.mark.parametrize("later", ["01", "02"], ids=["the same question", "of another"])
@@ -263,7 +254,7 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(reply
     """A second question within it would look like it; and another may answer it meanwhile."""
     looks = (run_json("interrupted"), run_json("interrupted", updated=later))
     replies, run = replying(output=QUESTION, look=looks, resume=run_json())
-    with nullcontext() if later == "01" else pytest.raises(StaleInterrupt, match="not used"):
+    with nullcontext() if later == "01" else pytest.raises(acp.StaleInterrupt, match="not used"):
         run.resume({})
     assert clock.pauses == [1]
     assert replies.asked == ["look", "output"] * 2 + ["resume"] * (later == "01")
@@ -284,7 +275,7 @@ def test_a_question_of_a_whole_second_is_answered_once_that_second_is_over(reply
 def test_a_resume_without_response_is_ambiguous(replying, later, timeout, times):
     """Not the error of the look alone, by which the answer was not sent."""
     replies, run = replying(output=QUESTION, look=(ASKS, *later), resume=[CLOSE])
-    with pytest.raises(ResumeAmbiguous, match=f"which was sent {times}.*refresh.* later") as caught:
+    with pytest.raises(acp.ResumeAmbiguous, match=f"sent {times}.*refresh.* later") as caught:
         run.resume({"value": 1}, timeout=timeout)
     assert replies.asked.count("resume") == (2 if times == "twice" else 1)
     assert pickle.loads(pickle.dumps(caught.value)).token == run.token()
@@ -303,7 +294,7 @@ def test_a_resume_without_response_that_is_stopped(replying):
         return ASKS
 
     replies, run = replying(output=QUESTION, look=look, resume=[CLOSE])
-    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
+    with pytest.raises(acp.ResumeAmbiguous, match="which was sent once"):
         run.resume({"value": 1}, stop=stop)
     assert replies.asked == ["look", "output", "resume", "look"]
 
@@ -316,18 +307,18 @@ def test_a_busy_thread_is_waited_for_in_time(replying, clock):
     assert run._core.answered.seen_at == clock.now
     _, run = replying(ASKS, output=QUESTION, resume=busy)
     for call in (partial(run.resume, {"value": 1}), partial(run.drive, lambda question: {})):
-        with pytest.raises(RunWaitTimeout, match=r"was not answered after 1\.2 s.*409"):
+        with pytest.raises(acp.RunWaitTimeout, match=r"was not answered after 1\.2 s.*409"):
             call(timeout=1.2)
 
 
 @pytest.mark.parametrize(
     ("status", "later", "error", "words"),
     [
-        (409, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
-        (409, run_json("success", updated="02.5"), StaleInterrupt, "it is success, and asks noth"),
-        (429, run_json("interrupted", updated="02.5"), StaleInterrupt, "something else now; see"),
-        (429, response(b'"no"', 401), UnauthorizedException, "401"),
-        (502, response(b'"no run r"', 404), RunGone, "is gone"),
+        (409, ASKS_AGAIN, acp.StaleInterrupt, "something else now; see"),
+        (409, run_json("success"), acp.StaleInterrupt, "it is success, and asks noth"),
+        (429, ASKS_AGAIN, acp.StaleInterrupt, "something else now; see"),
+        (429, response(b'"no"', 401), acp.UnauthorizedException, "401"),
+        (502, response(b'"no run r"', 404), acp.RunGone, "is gone"),
     ],
     ids=["another question", "the end", "another after a limit", "no credentials", "gone"],
 )
@@ -350,32 +341,17 @@ def test_what_comes_after_a_lost_answer_may_show_that_it_arrived(replying, uncha
     assert replies.asked.count("resume") == resumes
 
 
-def test_a_question_that_has_no_output_yet_is_asked_for_in_time(replying, clock):
-    """As where the run is read from a cache."""
-
-    def look() -> bytes:
-        return run_json("success" if replies.asked.count("output") >= 4 else "interrupted")
-
-    replies, run = replying(stream=NOTHING, look=look, output=(*[NOTHING] * 4, SUCCESS))
-    assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
-    assert clock.pauses == pytest.approx([0.25] * 4)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
+def test_one_look_is_one_request(serve):
+    for call in (
         lambda run: run.result(timeout=0),
         lambda run: next(run.interrupts(timeout=0)),
-        lambda run: run.drive(lambda question: {}, timeout=0),
+        lambda run: run.drive(dict, timeout=0),
         lambda run: run.resume({}, timeout=0),
-    ],
-)
-def test_one_look_is_one_request(serve, call):
-    replies = Replies(BUSY, output=QUESTION)
-    _, client = serve(replies, retries=0)
-    with pytest.raises(ApiException, match=r"returned 503"):
-        call(RunHandle("r", client))
-    assert replies.asked.count("look") == 1
+    ):
+        replies = Replies(BUSY, output=QUESTION)
+        with pytest.raises(acp.ApiException, match=r"returned 503"):
+            call(acp.RunHandle("r", serve(replies, retries=0)[1]))
+        assert replies.asked.count("look") == 1
 
 
 def test_one_look_at_a_question_that_was_answered_meanwhile(replying):
@@ -383,7 +359,7 @@ def test_one_look_at_a_question_that_was_answered_meanwhile(replying):
     _, run = replying(output=QUESTION, look=run_json("success"))
     questions = run.interrupts(timeout=0)
     for call in (lambda: run.drive(str, timeout=0), *[lambda: next(questions)] * 2):
-        with pytest.raises(RunWaitTimeout, match="run r has no output yet"):
+        with pytest.raises(acp.RunWaitTimeout, match="run r has no output yet"):
             call()
 
 
@@ -399,7 +375,7 @@ class Asking(Replies):
 
     def __init__(self, serve: Serve, takes: int, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
         super().__init__(look=self._look, output=self._output, resume=self._resume)
-        self.run = RunHandle("r", serve(self)[1])
+        self.run = acp.RunHandle("r", serve(self)[1])
         self.takes = takes
         self.seconds = seconds  # when each state was reached, by the server's clock
         self.answers: list[Any] = []
@@ -456,7 +432,7 @@ def test_an_answer_without_effect_is_an_error_and_can_be_given_again(serve, pick
     next(run.interrupts()).answer({"to": "q0"})
     if pickled:
         run = pickle.loads(pickle.dumps(run))
-    with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
+    with pytest.raises(acp.RunInterrupted, match="it was answered some minutes ago") as caught:
         run.result()
     assert sum(clock.pauses) == 350  # the first look after more than 300
     caught.value.interrupt.answer({"to": "q0 again"})
@@ -471,7 +447,7 @@ def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve):
         question.answer({})
         questions.append(question)
     last = run._core.answered
-    with pytest.raises(StaleInterrupt):
+    with pytest.raises(acp.StaleInterrupt):
         questions[0].answer({})
     assert run._core.answered is last is not None
 
@@ -479,7 +455,7 @@ def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one(serve):
 def test_an_answer_that_is_always_limited_is_given_up_though_the_run_can_be_read(replying, clock):
     busy = response(b'"busy"', 429)
     replies, run = replying(ASKS, output=QUESTION, resume=(*[busy] * 400, ASKS))
-    with pytest.raises(TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
+    with pytest.raises(acp.TooManyRequestsException, match=r"after \d+ attempts in (29|30)\d"):
         run.resume({"value": 1})
     # The pauses grow although the run is read before each attempt.
     assert replies.asked.count("resume") < 200
@@ -493,6 +469,6 @@ def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve
     question.answer({"to": "q0"})
     words = "was not used: it was answered already, and has not continued yet; see RunHandle"
     for again in (partial(question.answer, {"to": "q0"}), partial(run.resume, {"to": "q0"})):
-        with pytest.raises(StaleInterrupt, match=words):
+        with pytest.raises(acp.StaleInterrupt, match=words):
             again()
     assert asking.answers == [{"to": "q0"}]

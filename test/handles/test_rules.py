@@ -87,6 +87,11 @@ def transport(
     return error
 
 
+def tunnel(words: str) -> acp.ApiException:
+    reason = f"Tunnel connection failed: {words}"
+    return transport(acp.ProxyException, sent=False, reason=reason)
+
+
 REFUSED = transport(acp.ConnectionException, sent=False)
 CLOSED = transport(acp.ConnectionException, sent=True)
 UNREADABLE = acp.ResponseValidationError(status=200, headers={})
@@ -98,9 +103,7 @@ UNSENT = {
     "TLS refused": transport(acp.TLSException, sent=False),
     "no connection in time": transport(acp.ApiTimeoutError, sent=False),
     "proxy away": transport(acp.ProxyException, sent=False),
-    "proxy refused for now": transport(
-        acp.ProxyException, sent=False, reason="Tunnel connection failed: 503 busy"
-    ),
+    "proxy refused for now": tunnel("503 busy"),
 }
 LOST = {
     "closed": CLOSED,
@@ -115,56 +118,47 @@ UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 
 # What an error means
 
+
+def page(words: str) -> acp.ApiException:
+    return acp.ApiException(400, body=f"<center>{words}</center>")
+
+
+def moved(there: str) -> acp.ApiException:
+    return acp.ApiException(301, "Moved", url="http://h/acp/runs", headers={"location": there})
+
+
 FULL_POOL = transport(acp.ApiTimeoutError, sent=False)
 FULL_POOL.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
-KINDS: list[tuple[acp.ApiException, str]] = [
-    (FULL_POOL, "unsent"),
-    *[(error, "unsent") for error in UNSENT.values()],
-    *[(error, "lost") for error in LOST.values()],
-    *[(answer(status), "moved") for status in (300, 302, 303, 308)],
-    (UNREADABLE, "unreadable"),
-    (acp.ResponseDecodeError(status=200), "unreadable"),
-    (OVERSIZED, "oversized"),
-    (answer(429), "limited"),
-    (answer(405), "lacks"),
-    (answer(501), "lacks"),
-    (answer(404), "missing"),
-    (answer(401), "denied"),
-    (answer(403), "denied"),
-    *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
-    *[
-        (acp.ApiException(400, body=f"<center>{page}</center>"), kind)
-        for page, kind in (
-            ("No required SSL certificate was sent", "denied"),
-            ("The SSL certificate error", "denied"),
-            ("The plain HTTP request was sent to HTTPS port", "denied"),
-            ("Request Header Or Cookie Too Large", "refused"),
-        )
+LACKING = [answer(405), answer(501)]
+NO_SERVER = transport(acp.ProtocolException, sent=False, reason="is another kind of server")
+KINDS: dict[str, Iterable[acp.ApiException]] = {
+    "unsent": [FULL_POOL, *UNSENT.values(), tunnel("429"), tunnel("502")],
+    "lost": LOST.values(),
+    "moved": [
+        *map(answer, (300, 302, 303, 308)),
+        *map(moved, ("https://h/acp/runs/r", "https://other/acp/runs", "/acp/runs/")),
     ],
-    (acp.ApiException(reason="no status"), "refused"),
-    (transport(acp.ProtocolException, sent=False, reason="is another kind of server"), "denied"),
-    *[
-        (acp.ApiException(301, "Moved", url="http://h/acp/runs", headers={"location": there}), kind)
-        for there, kind in (
-            ("https://h:8443/acp/runs", "denied"),
-            ("https://h/acp/runs/r", "moved"),
-            ("https://other/acp/runs", "moved"),
-            ("/acp/runs/", "moved"),
-        )
+    "unreadable": [UNREADABLE, acp.ResponseDecodeError(status=200)],
+    "oversized": [OVERSIZED],
+    "limited": [answer(429)],
+    "lacks": LACKING,
+    "missing": [answer(404)],
+    "denied": [
+        *(answer(401), answer(403), tunnel("407"), tunnel("501"), NO_SERVER),
+        *(page("No required SSL certificate was sent"), page("The SSL certificate error")),
+        *(page("The plain HTTP request was sent to HTTPS port"), moved("https://h:8443/acp/runs")),
     ],
-    *[
-        (
-            transport(acp.ProxyException, sent=False, reason=f"Tunnel connection failed: {status}"),
-            kind,
-        )
-        for status, kind in ((407, "denied"), (501, "denied"), (429, "unsent"), (502, "unsent"))
+    "refused": [
+        *map(answer, (400, 409, 410, 413, 415, 418, 422, 451)),
+        *(page("Request Header Or Cookie Too Large"), acp.ApiException(reason="no status")),
     ],
-]
+}
 
 
-@pytest.mark.parametrize(("error", "kind"), KINDS)
-def test_what_an_error_means(error, kind):
-    assert failure_of(error).kind == kind
+@pytest.mark.parametrize(("kind", "errors"), KINDS.items())
+def test_what_an_error_means(kind, errors):
+    for error in errors:
+        assert failure_of(error).kind == kind, error
 
 
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass():
@@ -178,25 +172,13 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass():
         assert passes == (failure_of(error).passes,) * 3, status
 
 
-@pytest.mark.parametrize(
-    ("data", "unserved"),
-    [
-        (None, True),
-        ("", True),
-        ("<!doctype html>", True),
-        ("404 page not found", True),
-        ("no matching operation was found\n", True),
-        ("\r\n 404 page not found", True),
-        ("\n <html>", True),
-        ({"detail": "Not Found"}, True),
-        ({"error": "x"}, True),
-        (["x"], True),
-        ("run not found", False),
-        ({"detail": "there is no agent 7"}, False),
-    ],
-)
-def test_whether_a_404_is_of_a_path_that_is_not_served(data, unserved):
-    assert is_unserved(acp.ApiException(status=404, data=data)) is unserved
+def test_whether_a_404_is_of_a_path_that_is_not_served():
+    unserved: tuple[Any, ...] = (
+        *(None, "", "<!doctype html>", "404 page not found", "no matching operation was found\n"),
+        *("\r\n 404 page not found", "\n <html>", {"detail": "Not Found"}, {"error": "x"}, ["x"]),
+    )
+    for data in (*unserved, "run not found", {"detail": "there is no agent 7"}):
+        assert is_unserved(acp.ApiException(status=404, data=data)) is (data in unserved), data
 
 
 # What is decided
@@ -214,133 +196,92 @@ AWAY = [UNSENT[name] for name in ("refused", "TLS refused", "proxy away")]
 LOST_READS = [LOST[name] for name in ("closed", "408", "500", "524", "599")]
 FAILING = [CLOSED, REFUSED, answer(503), answer(429)]
 ASKED = [answer(status, 7) for status in (408, 429, 500, 503, 524)]
-TUNNEL = transport(acp.ProxyException, sent=False, reason="Tunnel connection failed: 407 No")
+TUNNEL = tunnel("407 No")
 OPTIONAL: tuple[Action, ...] = ("stream", "search")
 NOT_OPTIONAL: tuple[Action, ...] = ("create", "search", "describe", "look", "resume", "delete")
 # Whatever else is known.
 ANY = [NOW, NEVER, but(age=2.0), but(failures=7, since=900.0, age=0.0)]
 
 
-class Case(NamedTuple):
-    """Each action with each error, in whichever of the situations, is decided alike."""
+NEVER_THERE = [never(failures=3), never(retries=0), never(last=999.5)]
+ANY_TIME = [but(retries=0), but(since=800.0, failures=500, retries=0)]
+SOME_FAILURES = [but(failures=failures) for failures in range(4)]
+MORE_FAILURES = [but(failures=4), but(failures=5), but(fails=OPTIONAL)]
+IN_TIME = [NOW, but(failures=50), but(last=1007.0), but(since=707.0)]
+UNTIL_THE_DEADLINE = but(WITH_TIMEOUT, failures=3, since=0.0, last=1008.0)
+YOUNG = [but(age=age) for age in (0.0, 0.5, 1.99)]
+YOUNG_AT_FIRST = [never(age=0.5), never(age=0.5, caller=BESIDE)]
+AGES = [but(age=age) for age in (2.0, 60.0, math.inf)]
+LIMIT, HOUR_LIMIT = answer(429), answer(429, 3600)
+HOURS = [AN_HOUR, answer(404, 3600)]
+REFUSALS = [*map(answer, (400, 409, 410, 413, 422))]
+NOT_STREAMED = [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))]
+RESTARTED = but(retries=2, failures=2)
+REDIRECTS = [answer(status) for status in (300, 301, 302, 303, 304, 308)]
+DENIED = [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL]
+UNSURE = [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)]
 
-    actions: tuple[Action, ...]
-    errors: Iterable[acp.ApiException]
-    situations: Iterable[Situation]
-    decision: str
-
-
+# Each of the actions with each of the errors, in whichever of the situations, is decided alike.
+Case = tuple[tuple[Action, ...], Iterable[acp.ApiException], Iterable[Situation], str]
 DECISIONS: dict[str, Case] = {
-    "a server that never answered may be away": Case(
-        ALL, WRONG, [never(failures=failures) for failures in range(3)], "pause"
-    ),
+    "a server that may be away": (ALL, WRONG, [never(failures=n) for n in range(3)], "pause"),
     # Not "late": the run of a wrong address does not continue.
-    "a server that never answered is a wrong address": Case(
-        ALL, WRONG, [never(failures=3), never(retries=0), never(last=999.5)], "error"
-    ),
-    "a server that has answered is away": Case(
-        ALL, AWAY, [but(retries=0), but(since=800.0, failures=500, retries=0)], "outage"
-    ),
-    "a read without a response": Case(READS, LOST_READS, [NOW], "outage"),
-    "a change without a response": Case(
-        CHANGES,
-        UNCLEAR.values(),
-        [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)],
-        "probe",
-    ),
-    "an optional operation that has failed a few times": Case(
-        OPTIONAL, LOST_READS, [but(failures=failures) for failures in range(4)], "outage"
-    ),
-    "an optional operation that the server may lack": Case(
-        OPTIONAL, LOST_READS, [but(failures=4), but(failures=5), but(fails=OPTIONAL)], "probe"
-    ),
-    "a response that cannot be read": Case(READS, [UNREADABLE], [NOW], "outage"),
-    "the first that cannot be read": Case(READS, [UNREADABLE], [never(retries=2)], "pause"),
-    "more that cannot be read": Case(READS, [UNREADABLE], [never(retries=2, failures=2)], "error"),
+    "a wrong address": (ALL, WRONG, NEVER_THERE, "error"),
+    "a server that is away": (ALL, AWAY, ANY_TIME, "outage"),
+    "a read without a response": (READS, LOST_READS, [NOW], "outage"),
+    "a change without a response": (CHANGES, UNCLEAR.values(), UNSURE, "probe"),
+    "an option that failed a few times": (OPTIONAL, LOST_READS, SOME_FAILURES, "outage"),
+    "an option that may be lacking": (OPTIONAL, LOST_READS, MORE_FAILURES, "probe"),
+    "a response that cannot be read": (READS, [UNREADABLE], [NOW], "outage"),
+    "the first that cannot be read": (READS, [UNREADABLE], [never(retries=2)], "pause"),
+    "more that cannot be read": (READS, [UNREADABLE], [never(retries=2, failures=2)], "error"),
     # A server that has answered will not correct a descriptor, and may be restarting otherwise.
-    "a descriptor that cannot be read": Case(
-        ("describe",), [UNREADABLE], [but(retries=2, failures=2)], "error"
-    ),
-    "a server that restarts": Case(
-        ("search", "look", "output"), [UNREADABLE], [but(retries=2, failures=2)], "outage"
-    ),
+    "a descriptor that cannot be read": (("describe",), [UNREADABLE], [RESTARTED], "error"),
+    "a server that restarts": (("search", "look", "output"), [UNREADABLE], [RESTARTED], "outage"),
     # Retry-After
-    "a Retry-After": Case(
-        READS, ASKED, [NOW, but(failures=50), but(last=1007.0), but(since=707.0)], "outage"
-    ),
-    "a Retry-After beyond the deadline, or the last request before it": Case(
-        READS, ASKED, [but(last=1005.9), but(last=1006.9)], "late"
-    ),
-    "a Retry-After beyond the outage": Case(READS, ASKED, [but(since=706.0)], "error"),
-    "an hour where no outage is counted": Case(
-        ("look", "output"),
-        [AN_HOUR, answer(404, 3600)],
-        [never(age=0.5), never(age=0.5, caller=BESIDE)],
-        "error",
-    ),
-    "a limit": Case(ALL, [answer(429), answer(429, 0)], [NOW, but(last=1059.0)], "outage"),
-    "a limit for an hour": Case(ALL, [answer(429, 3600)], [NOW], "error"),
-    "a limit for longer than a deadline": Case(
-        ALL, [answer(429, 3600)], [but(last=1059.0, caller=WITH_TIMEOUT)], "late"
-    ),
+    "a Retry-After": (READS, ASKED, IN_TIME, "outage"),
+    "a Retry-After that is late": (READS, ASKED, [but(last=1005.9), but(last=1006.9)], "late"),
+    "a Retry-After beyond the outage": (READS, ASKED, [but(since=706.0)], "error"),
+    "an hour where no outage is counted": (("look", "output"), HOURS, YOUNG_AT_FIRST, "error"),
+    "a limit": (ALL, [LIMIT, answer(429, 0)], [NOW, but(last=1059.0)], "outage"),
+    "a limit for an hour": (ALL, [HOUR_LIMIT], [NOW], "error"),
+    "a limit beyond a deadline": (ALL, [HOUR_LIMIT], [but(WITH_TIMEOUT, last=1059.0)], "late"),
     # Never "maybe started": it is the 429 that is raised, by its caller.
-    "a limit near the deadline": Case(
-        ALL, [answer(429)], [but(last=999.5, caller=WITH_TIMEOUT)], "late"
-    ),
+    "a limit near the deadline": (ALL, [LIMIT], [but(WITH_TIMEOUT, last=999.5)], "late"),
     # The end of the time, and of an outage
-    "less than a second to go": Case(READS, FAILING, [but(last=999.9)], "late"),
-    "more than a second to go": Case(READS, FAILING, [but(last=1000.1, failures=3)], "outage"),
-    "a timeout of less than a second": Case(READS, FAILING, [but(last=1000.2)], "outage"),
-    "an outage of less than 300 seconds": Case(
-        READS, FAILING, [but(failures=3, since=705)], "outage"
-    ),
-    "an outage of 300 seconds": Case(READS, FAILING, [but(failures=3, since=701)], "over"),
-    "an outage that only the deadline ends": Case(
-        READS, FAILING, [but(failures=3, since=0.0, caller=WITH_TIMEOUT, last=1008.0)], "outage"
-    ),
+    "less than a second to go": (READS, FAILING, [but(last=999.9)], "late"),
+    "more than a second to go": (READS, FAILING, [but(last=1000.1, failures=3)], "outage"),
+    "a timeout of less than a second": (READS, FAILING, [but(last=1000.2)], "outage"),
+    "an outage of less than 300 s": (READS, FAILING, [but(failures=3, since=705)], "outage"),
+    "an outage of 300 seconds": (READS, FAILING, [but(failures=3, since=701)], "over"),
+    "an outage until the deadline": (READS, FAILING, [UNTIL_THE_DEADLINE], "outage"),
     # 404
-    "a run that is not there": Case(
-        ("look",), [answer(404)], [but(age=age) for age in (2.0, 60.0, math.inf)], "gone"
-    ),
-    "a path that may not be there": Case(
-        OF_A_RUN, [answer(404)], [but(age=age) for age in (2.0, 60.0, math.inf)], "probe"
-    ),
-    "a run that a replica does not know yet": Case(
-        ("look", *OF_A_RUN), [answer(404)], [but(age=age) for age in (0.0, 0.5, 1.99)], "pause"
-    ),
+    "a run that is not there": (("look",), [answer(404)], AGES, "gone"),
+    "a path that may not be there": (OF_A_RUN, [answer(404)], AGES, "probe"),
+    "a run that is new to a replica": (("look", *OF_A_RUN), [answer(404)], YOUNG, "pause"),
     # Whatever else is known
-    "a change that a redirect answered": Case(
-        CHANGES, [answer(status) for status in (300, 301, 302, 303, 304, 308)], ANY, "probe"
-    ),
-    "a read that a redirect answered": Case(READS, [answer(302), OVERSIZED], ANY, "error"),
-    "a run that cannot be streamed": Case(
-        ("stream",), [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))], ANY, "probe"
-    ),
-    "credentials that are refused": Case(
-        ALL, [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL], ANY, "error"
-    ),
-    "an operation that the server lacks": Case(
-        NOT_OPTIONAL, [answer(405), answer(501)], ANY, "error"
-    ),
-    "an output that the server lacks": Case(("output",), [answer(405), answer(501)], ANY, "probe"),
-    "a 404 that is not of a run": Case(
-        ("create", "search", "describe"), [answer(404)], ANY, "error"
-    ),
-    "a refusal": Case(
-        ("create", *READS, "delete"), [*map(answer, (400, 409, 410, 413, 422))], ANY, "error"
-    ),
+    "a change that a redirect answered": (CHANGES, REDIRECTS, ANY, "probe"),
+    "a read that a redirect answered": (READS, [answer(302), OVERSIZED], ANY, "error"),
+    "a run that cannot be streamed": (("stream",), NOT_STREAMED, ANY, "probe"),
+    "credentials that are refused": (ALL, DENIED, ANY, "error"),
+    "an operation that the server lacks": (NOT_OPTIONAL, LACKING, ANY, "error"),
+    "an output that the server lacks": (("output",), LACKING, ANY, "probe"),
+    "a 404 that is not of a run": (("create", "search", "describe"), [answer(404)], ANY, "error"),
+    "a refusal": (("create", *READS, "delete"), REFUSALS, ANY, "error"),
     # Another caller was quicker, or the run's thread is busy.
-    "an answer that meets a conflict": Case(("resume",), [answer(409)], ANY, "probe"),
-    "an answer that is refused": Case(("resume",), [answer(400), answer(422)], ANY, "error"),
+    "an answer that meets a conflict": (("resume",), [answer(409)], ANY, "probe"),
+    "an answer that is refused": (("resume",), [answer(400), answer(422)], ANY, "error"),
 }
 
 
-@pytest.mark.parametrize("case", DECISIONS.values(), ids=DECISIONS)
-def test_what_is_decided(case):
-    for action, error, situation in itertools.product(case.actions, case.errors, case.situations):
+@pytest.mark.parametrize(
+    ("actions", "errors", "situations", "decided"), DECISIONS.values(), ids=DECISIONS
+)
+def test_what_is_decided(actions, errors, situations, decided):
+    for action, error, situation in itertools.product(actions, errors, situations):
         decision, failure = situation.decide(action, error), failure_of(error)
         known = situation.known
-        assert name_of(decision) == case.decision, (action, error, situation)
+        assert name_of(decision) == decided, (action, error, situation)
         if isinstance(decision, Pause):
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
@@ -354,47 +295,37 @@ def test_a_change_leaves_time_to_find_out_what_became_of_it(clock, left, most):
         assert wait.limit(100.0, operation) == pytest.approx(most)
 
 
-BATCH = but(IN_BATCH)
-OVER = but(IN_BATCH, failures=9, since=699.0)
+BATCH, LATE = but(IN_BATCH), but(IN_BATCH, last=999.0)
+OVER, SEARCH_OVER = (but(IN_BATCH, failures=failures, since=699.0) for failures in (9, 3))
+FIRST = never(caller=IN_BATCH, failures=3)
+# Whose failure it is, then the actions, errors and situations.
 WHOSE: dict[
     str, tuple[str, tuple[Action, ...], Iterable[acp.ApiException], Iterable[Situation]]
 ] = {
     # The credentials and the address are those of all runs, and so is a server that is away.
     "credentials": ("all", ALL, [answer(401), answer(403, 7), TUNNEL], [BATCH, OVER]),
-    "a wrong address": ("all", ALL, WRONG, [never(caller=IN_BATCH, failures=3)]),
-    "the first that cannot be read": (
-        *("all", READS, [UNREADABLE], [never(caller=IN_BATCH, failures=3)]),
-    ),
+    "a wrong address": ("all", ALL, WRONG, [FIRST]),
+    "the first that cannot be read": ("all", READS, [UNREADABLE], [FIRST]),
     "a server that is away": ("all", ALL, AWAY, [OVER]),
-    "a limit": ("all", ALL, [answer(429)], [OVER]),
+    "a limit": ("all", ALL, [LIMIT], [OVER]),
     "a limit for longer than an outage": ("all", ALL, [answer(429, 301)], [BATCH]),
     "a Retry-After beyond the outage": ("all", READS, [answer(503, 301)], [BATCH]),
-    "an agent, or creates, that are not there": (
-        *("all", ("create",), map(answer, (404, 405, 501)), [BATCH]),
-    ),
-    "a server without runs": ("all", ("look",), [answer(405), answer(501)], [BATCH]),
+    "no such agent, or no creates": ("all", ("create",), [answer(404), *LACKING], [BATCH]),
+    "a server without runs": ("all", ("look",), LACKING, [BATCH]),
     # After more failures, a search asks first whether the server fails, too, and then counts as
     # the request that has shown it.
-    "an outage of a search": (
-        "all",
-        ("search",),
-        LOST_READS,
-        [but(IN_BATCH, failures=3, since=699.0)],
-    ),
+    "an outage of a search": ("all", ("search",), LOST_READS, [SEARCH_OVER]),
     "an outage of a descriptor": ("all", ("describe",), LOST_READS, [OVER]),
     # Another run shows it.
     "an outage of a run": ("unclear", ("look", "output"), [*LOST_READS, UNREADABLE], [OVER]),
     "a refusal": ("run", ("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER]),
     "a run that is gone": ("run", ("look",), [answer(404)], [BATCH]),
-    "the end of the time of an item": (
-        *("run", ("look", "output"), [answer(502), answer(429, 9)], [but(IN_BATCH, last=999.0)]),
-    ),
+    "the end of the time": ("run", ("look", "output"), [answer(502), answer(429, 9)], [LATE]),
 }
 
 
-@pytest.mark.parametrize("row", WHOSE.values(), ids=WHOSE)
-def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(row):
-    whose, actions, errors, situations = row
+@pytest.mark.parametrize(("whose", "actions", "errors", "situations"), WHOSE.values(), ids=WHOSE)
+def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(whose, actions, errors, situations):
     for action, error, situation in itertools.product(actions, list(errors), situations):
         decision = situation.decide(action, error)
         assert isinstance(decision, Raise), (action, error, situation)

@@ -17,17 +17,8 @@ from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Trouble, World, 
 from support.parts import Contact, Polls, Wait
 from support.timing import using
 
-from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
-from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
+import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles.errors import (
-    ResumeAmbiguous,
-    RunFailed,
-    RunGone,
-    RunInterrupted,
-    RunStartAmbiguous,
-    StaleInterrupt,
-)
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "5000"))
 PARTS = 10  # of the suite, so that processes share them
@@ -49,7 +40,7 @@ def timed(world: World, timeout: float | None) -> Generator[None]:
     began, before = world.now, len(world.sent)
     try:
         yield
-    except ApiException as error:
+    except acp.ApiException as error:
         if timeout is not None:
             check_not_early(world, began, timeout, world.sent[before:], error)
         raise
@@ -61,19 +52,19 @@ def timed(world: World, timeout: float | None) -> Generator[None]:
 
 
 def check_not_early(
-    world: World, began: float, timeout: float, sent: list[Sent], error: ApiException
+    world: World, began: float, timeout: float, sent: list[Sent], error: acp.ApiException
 ) -> None:
     """Check that a failure that may pass has not ended a call before the end of its time."""
     last = began + timeout - least_left(timeout)  # until then, requests begin
     asked = world.closed_until > last  # a Retry-After is never shortened
-    if isinstance(error, RunStartAmbiguous):
+    if isinstance(error, acp.RunStartAmbiguous):
         faults = {one.fault for one in sent if one.name == "POST /runs"}
         check(bool(faults - {"refused", "limited", ""}), f"nothing is unclear: {error}")
         last = min(last, began + SEARCH - 1)
         asked = asked or world.closed_until > world.now  # or for longer than the search
         # A server that refuses five searches, and answers other requests, does not search.
         asked = asked or sum(bool(one.fault) for one in sent if one.name.endswith("search")) >= 5
-    if isinstance(error, ResumeAmbiguous):
+    if isinstance(error, acp.ResumeAmbiguous):
         asked = asked or sum(one.name == "POST /runs/{run_id}" for one in sent) == 2
     # A DELETE is sent twice at most, too.
     asked = asked or sum(one.name == "DELETE /runs/{run_id}" for one in sent) >= 2
@@ -91,9 +82,9 @@ def check_looked(sent: list[Sent], began: float, timeout: float) -> None:
             check(bool(looks), f"no time to see what became of {one.name}, {timeout} s")
 
 
-def may_pass(error: ApiException) -> bool:
+def may_pass(error: acp.ApiException) -> bool:
     """Tell whether asking again could have mended what an error says."""
-    if isinstance(error, RunFailed | RunGone | RunInterrupted | StaleInterrupt):
+    if isinstance(error, acp.RunFailed | acp.RunGone | acp.RunInterrupted | acp.StaleInterrupt):
         return False
     return error.status is None or error.status in (408, 429) or error.status >= 500
 
@@ -101,12 +92,12 @@ def may_pass(error: ApiException) -> bool:
 def wait(world: World, client: Any, rng: random.Random) -> None:
     """Each call with a timeout uses the time that it has, and no more."""
     timeout = rng.choice((0.4, 0.5, 0.8, 1.0, 1.5, 2.5, 3.0, 10.0, 30.0))
-    agent = AgentHandle("agent", client)
+    agent = acp.AgentHandle("agent", client)
     what = rng.choice(("run", "start", "result", "output", "events", "resume", "delete"))
     if what in ("run", "start"):
         world.rest.reached = rng.random() < 0.8
         call = agent.run if what == "run" else agent.start
-        with suppress(ApiException), timed(world, timeout):
+        with suppress(acp.ApiException), timed(world, timeout):
             call(timeout=timeout)
         return
     world.plan["questions"] = int(what == "resume")
@@ -117,7 +108,7 @@ def wait(world: World, client: Any, rng: random.Random) -> None:
     if what == "resume" or rng.random() < 0.5:
         world.now += rng.choice((1.0, 5.0))  # not young any more
     world.schedule, world.requests, world.began = schedule, 0, world.now
-    with suppress(ApiException):
+    with suppress(acp.ApiException):
         if what == "events":
             events = handle.events(timeout=timeout, on_gap="mark")
             while True:
@@ -139,15 +130,15 @@ def wait(world: World, client: Any, rng: random.Random) -> None:
 def drive(world: World, client: Any, rng: random.Random) -> None:
     """A run is started and its questions are answered by their numbers."""
     timeout = rng.choice((None, 1.0, 5.0, 60.0))
-    handle: RunHandle | None = None
+    handle: acp.RunHandle | None = None
     try:
         with timed(world, timeout):
-            handle = AgentHandle("agent", client).start({"x": 1}, timeout=timeout)
+            handle = acp.AgentHandle("agent", client).start({"x": 1}, timeout=timeout)
         world.closed_until = 0.0  # another call is no retry
         run = world.runs[handle.run_id]
         check(run.creation.metadata is not None, "the run of somebody else was taken")
 
-        def answer(asked: PendingInterrupt) -> dict[str, Any]:
+        def answer(asked: acp.PendingInterrupt) -> dict[str, Any]:
             body = {"to": asked.payload["number"]}
             world.now += rng.choice((0.0, 0.3, 20.0))  # a human
             state = run.state(world.now)
@@ -159,24 +150,24 @@ def drive(world: World, client: Any, rng: random.Random) -> None:
         result = handle.drive(answer, timeout=timeout)
         check(result == {"n": 1}, f"another result: {result}")
         check(world.runs[handle.run_id].ends_in == "success", "a failed run has a result")
-    except RunFailed as error:
+    except acp.RunFailed as error:
         run = world.runs[error.run_id]
         status = run.state(world.now).status
         unsure = "error or timeout" in str(error) and status in ("error", "timeout")
         check(unsure or status == error.status_name, f"it ended in {status}: {error}")
-    except RunStartAmbiguous:
+    except acp.RunStartAmbiguous:
         check(timeout is not None or faulty(world), "nobody knows of a start without a fault")
-    except ResumeAmbiguous:
+    except acp.ResumeAmbiguous:
         check(faulty(world), "nobody knows of an answer without a fault")
-    except RunWaitTimeout as error:
+    except acp.RunWaitTimeout as error:
         check(timeout is not None, f"out of time without a timeout: {error}")
         assert timeout is not None
         early = timeout - least_left(timeout) - NOISE - error.elapsed
         check(early <= 0 or world.closed_until > world.now, f"{early:.2f} s too early: {error}")
         check(error.elapsed <= timeout + NOISE, f"too late after {timeout} s: {error}")
-    except RunGone:
+    except acp.RunGone:
         check(False, "a run that is there is gone")
-    except ApiException as error:
+    except acp.ApiException as error:
         # The last failure of a call that had no more time, or that asked for too long a pause.
         check(error.status in (408, 429) or (error.status or 500) >= 500, repr(error))
         check(timeout is not None, f"raised without a deadline: {error!r}")
@@ -189,15 +180,15 @@ def follow(world: World, client: Any, rng: random.Random) -> None:
     """The updates of a run are followed; `complete` must not be True if one is missing."""
     world.plan["questions"] = 0
     try:
-        handle = AgentHandle("agent", client).start(streaming="custom")
-    except RunStartAmbiguous:
+        handle = acp.AgentHandle("agent", client).start(streaming="custom")
+    except acp.RunStartAmbiguous:
         return
     seen: list[int] = []
     world.closed_until = 0.0
     events = handle.events(on_gap="mark")
     try:
         seen.extend(event.update["n"] for event in events if event.update is not None)
-    except RunGone:
+    except acp.RunGone:
         check(False, "a run that is there is gone")
     sent = list(range(1, len(world.runs[handle.run_id].updates) + 1))
     check(seen == sorted(set(seen)), f"out of order, or twice: {seen}")
@@ -211,13 +202,13 @@ def follow(world: World, client: Any, rng: random.Random) -> None:
 
 def end(world: World, client: Any, rng: random.Random) -> None:
     """A run among others is deleted or cancelled; only that one is."""
-    agent = AgentHandle("agent", client)
+    agent = acp.AgentHandle("agent", client)
     try:
-        started: list[RunHandle] = []
+        started: list[acp.RunHandle] = []
         for _ in range(3):
             world.closed_until = 0.0  # another call is no retry
             started.append(agent.start())
-    except ApiException:
+    except acp.ApiException:
         return
     handle, *others = started
     world.closed_until = 0.0
@@ -230,7 +221,7 @@ def end(world: World, client: Any, rng: random.Random) -> None:
         else:
             deleted = handle.cancel()
             check(not deleted or world.runs[handle.run_id].deleted_at <= world.now, "not cancelled")
-    except ApiException as error:
+    except acp.ApiException as error:
         check(faulty(world), repr(error))
     for other in others:
         check(world.runs[other.run_id].deleted_at > world.now, "another run was deleted")
@@ -260,13 +251,13 @@ def play(seed: int, fewer: Schedule | None = None) -> str:
     world.ignores_metadata = rng.random() < 0.2
     strangers = [f"stranger-{number}" for number in range(2)]
     for run_id in strangers:
-        world.add(run_id, RunCreate(agent_id="agent"))
+        world.add(run_id, acp.RunCreate(agent_id="agent"))
     with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         try:
             scenario(world, client_of(world), rng)
         except AssertionError as error:
             return f"{scenario.__name__}: {error}"
-        except ApiException as error:
+        except acp.ApiException as error:
             return f"{scenario.__name__}: {type(error).__name__}: {error}"
     for run_id in strangers:
         stranger = world.runs.pop(run_id)
@@ -307,7 +298,7 @@ def test_an_outage_that_follows_another_has_its_own_time(every, shared):
     world = World(Schedule({}, (*outages,)), random.Random(0))
     world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
     with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        handle = AgentHandle("agent", client_of(world)).start()
+        handle = acp.AgentHandle("agent", client_of(world)).start()
         core = handle._core
         contact = Contact.of(core.runs, Turns.of_batch() if shared else None)
         wait = Wait(contact)
@@ -346,7 +337,7 @@ CALL = World.call  # as it is without a mistake
 
 def create_twice(world: World, operation: Any, *given: Any) -> Any:
     if (operation.method, operation.path) == ("POST", "/runs"):
-        with suppress(ApiException):
+        with suppress(acp.ApiException):
             CALL(world, operation, *given)
     return CALL(world, operation, *given)
 
