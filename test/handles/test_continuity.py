@@ -38,64 +38,53 @@ def named(names: str, first: int = 1) -> list[Event]:
     return [(name.strip(), {"n": first + place}) for place, name in enumerate(names)]
 
 
-def after(gap: Gap, events: list[Event]) -> list[Event | Gap]:
-    return [gap, *events]
+Connection = tuple[list[Event], list[Any]]
 
 
-ALL = None  # of the events
+def all_of(events: list[Event]) -> Connection:
+    return events, events
+
+
+def after(gap: Gap, events: list[Event]) -> Connection:
+    return events, [gap, *events]
+
+
 TENS: list[Event] = [(f"{10 * n}", {"n": n}) for n in (1, 2, 3, 4)]
 ANEW: list[Event] = [("c", {"n": "other"})]
 WORDS: list[Event] = [(f"w{n}", {"n": n}) for n in range(302)]
 UNKNOWN = Gap("unknown", None, "")
+IGNORED = Gap("cursor-ignored", None, "c")
+ZEROS: list[Connection] = [
+    ([("01", {"n": 1}), *numbered(2, 4)], numbered(4, 4)),
+    ([("04", {"n": 4}), *numbered(5, 5)], numbered(5, 5)),
+]
+ONE, TWO, FIRST = (all_of(numbered(1, last)) for last in (1, 2, 3))
+TWO_UNNAMED, UNNAMED = all_of(named("  ")), all_of(named("   "))
+OTHER = named(" ") + named(" ", 7)
+JUMP = after(Gap("lost", 2, "3"), numbered(6, 7))
 # The events of each connection, with what it gives out, and whether that is all.
-CONNECTIONS: dict[str, tuple[list[tuple[list[Event], Any]], bool | None]] = {
-    "one": ([(numbered(1, 3), ALL)], True),
-    "two": ([(numbered(1, 3), ALL), (numbered(4, 6), ALL)], True),
-    "a first id above one": ([(numbered(2, 3), ALL)], None),
-    "a jump": (
-        [
-            (numbered(1, 3), ALL),
-            (numbered(6, 7), after(Gap("lost", 2, "3"), numbered(6, 7))),
-            (numbered(8, 8), ALL),
-        ],
-        False,
-    ),
+CONNECTIONS: dict[str, tuple[list[Connection], bool | None]] = {
+    "one": ([FIRST], True),
+    "two": ([FIRST, all_of(numbered(4, 6))], True),
+    "a first id above one": ([all_of(numbered(2, 3))], None),
+    "a jump": ([FIRST, JUMP, all_of(numbered(8, 8))], False),
     "an id before the first": (
-        [(numbered(7, 8), ALL), (numbered(3, 3), after(Gap("unknown", None, "8"), numbered(3, 3)))],
+        [all_of(numbered(7, 8)), after(Gap("unknown", None, "8"), numbered(3, 3))],
         None,
     ),
-    "a jump of other ids": (
-        [(TENS[:3], ALL), (TENS[3:], after(Gap("unknown", None, "30"), TENS[3:]))],
-        None,
-    ),
-    "a replay": ([(numbered(1, 3), ALL), (numbered(1, 5), numbered(4, 5))], True),
-    "a replay with a zero before its ids": (
-        [
-            (numbered(1, 3), ALL),
-            ([("01", {"n": 1}), *numbered(2, 4)], numbered(4, 4)),
-            ([("04", {"n": 4}), *numbered(5, 5)], numbered(5, 5)),
-        ],
-        True,
-    ),
-    "a replay of the only one": ([(numbered(1, 1), ALL), (numbered(1, 1), [])], True),
+    "a jump of other ids": ([all_of(TENS[:3]), after(Gap("unknown", None, "30"), TENS[3:])], None),
+    "a replay": ([FIRST, (numbered(1, 5), numbered(4, 5))], True),
+    "a replay with a zero before its ids": ([FIRST, *ZEROS], True),
+    "a replay of the only one": ([ONE, (numbered(1, 1), [])], True),
     # Words do not count.
-    "a replay of words": ([(named("ab"), ALL), (named("abc"), named("c", 3))], None),
-    "a long replay of words": ([(WORDS[:300], ALL), (WORDS, WORDS[300:])], None),
-    "words with other content": (
-        [(named("abc"), ALL), (ANEW, after(Gap("cursor-ignored", None, "c"), ANEW))],
-        False,
-    ),
-    "a replay without ids": ([(named("   "), ALL), (named("     "), named("  ", 4))], None),
-    "no ids, and no replay": (
-        [(named("   "), ALL), (named(" ", 9), after(UNKNOWN, named(" ", 9)))],
-        None,
-    ),
-    "a replay that turns out to be none": (
-        [(named("  "), ALL), (named(" ") + named(" ", 7), after(UNKNOWN, named(" ", 7)))],
-        None,
-    ),
+    "a replay of words": ([all_of(named("ab")), (named("abc"), named("c", 3))], None),
+    "a long replay of words": ([all_of(WORDS[:300]), (WORDS, WORDS[300:])], None),
+    "words with other content": ([all_of(named("abc")), after(IGNORED, ANEW)], False),
+    "a replay without ids": ([UNNAMED, (named("     "), named("  ", 4))], None),
+    "no ids, and no replay": ([UNNAMED, after(UNKNOWN, named(" ", 9))], None),
+    "a replay that turns out to be none": ([TWO_UNNAMED, (OTHER, [UNKNOWN, *OTHER[1:]])], None),
     # The blind spot, as documented.
-    "equal updates under ids that restart": ([(numbered(1, 2), ALL), (numbered(1, 2), [])], True),
+    "equal updates under ids that restart": ([TWO, (numbered(1, 2), [])], True),
 }
 
 
@@ -104,7 +93,6 @@ def test_what_the_connections_give_out(connections, complete):
     memory = Continuity()
     updates: list[Event | Gap] = []
     for events, given_out in connections:
-        given_out = events if given_out is ALL else given_out
         assert connection(memory, events) == given_out
         updates += [each for each in given_out if not isinstance(each, Gap)]
         assert memory.judging is (not given_out and len(events) < len(updates))
