@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.parts import Contact, Wait
-from support.serving import NOTHING, QUESTION, SUCCESS, Replies, a_run, run_json
+from support.serving import NOTHING, QUESTION, SUCCESS, Replies, a_run, run_json, runs_json
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import using
 
@@ -90,13 +89,8 @@ def test_errors_keep_what_they_were_made_of():
         assert (each.kind, each.missing) == ("cursor-ignored", None)
     ambiguous = acp.RunStartAmbiguous(client_token="c", token="t", why="a word " * 100)
     # A search that nobody speaks of has not been made.
-    for each in (ambiguous, pickle.loads(pickle.dumps(ambiguous))):
-        assert (each.client_token, each.token, each.run_id, each.searched) == (
-            "c",
-            "t",
-            None,
-            False,
-        )
+    for one in (ambiguous, pickle.loads(pickle.dumps(ambiguous))):
+        assert (one.client_token, one.token, one.run_id, one.searched) == ("c", "t", None, False)
     assert 200 < len(str(ambiguous)) <= 240
 
 
@@ -134,9 +128,8 @@ def test_ctrl_c_names_the_run_once(serve, wait):
         wait(acp.AgentHandle("a", client))
     assert "delete" not in replies.asked
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
-    assert (
-        note == "run r is pending: wait for it with RunHandle('r', client) or `acp-client wait r`"
-    )
+    words = "run r is pending: wait for it with RunHandle('r', client) or `acp-client wait r`"
+    assert note == words
 
 
 # Whatever ends a call of a run
@@ -239,7 +232,7 @@ def test_a_wait_that_is_over_names_the_address_and_the_reason_of_its_last_error(
     # The server was not heard since the create.
     assert "continues" not in words and error.last_status == "pending"
     (advice,) = re.findall(r"RunHandle\.from_token\(.*\)$", words)
-    assert eval(advice).run_id == run_id
+    assert eval(advice, {"RunHandle": acp.RunHandle, **locals()}).run_id == run_id
 
 
 def test_a_run_is_said_to_be_pending_only_if_the_server_said_so(serve):
@@ -294,11 +287,11 @@ def test_a_conversation_answers_questions_and_has_no_output_of_a_pending_run(ser
     _, client = serve(Replies(create=run_json(), look=asks, output=(*[QUESTION] * 3, SUCCESS)))
     talk = acp.AgentHandle("a", client).conversation("t")
     assert talk.run(on_interrupt=lambda question: {}, timeout=30) == {"ok": 1}
-    history = response(json.dumps([a_run("success"), a_run()]).encode())
+    history = runs_json(a_run("success"), a_run())
     _, client = serve(Replies(history, output=SUCCESS))
     outputs = [output for _, output in acp.AgentHandle("a", client).conversation("t").history()]
     assert [output is None for output in outputs] == [False, True]
-    _, client = serve(Replies(response(json.dumps([a_run("success", run_id="..")]).encode())))
+    _, client = serve(Replies(runs_json(a_run("success", run_id=".."))))
     with pytest.raises(acp.ResponseValidationError, match="run_id must"):
         acp.AgentHandle("a", client).conversation("t").history()
 

@@ -30,6 +30,7 @@ from support.serving import (
     a_run,
     output_json,
     run_json,
+    runs_json,
 )
 from support.socket_server import CLOSE, STALL, Connection, response
 from support.timing import using
@@ -95,9 +96,7 @@ def test_a_timeout_of_zero_looks_once(serve):
     with pytest.raises(acp.ServiceException):
         run.result(timeout=0)
     # The server was not heard since.
-    with pytest.raises(
-        acp.RunWaitTimeout, match=r"no output yet; last error: no response within .* s; wait again"
-    ):
+    with pytest.raises(acp.RunWaitTimeout, match=r"yet; last error: no response within .* s; wait"):
         run.result(timeout=0)
     assert replies.asked == ["create", "output", "output", "output"]
 
@@ -221,9 +220,7 @@ def test_a_run_whose_id_a_server_has_used_again_is_neither_believed_nor_deleted(
     token = RunToken(server, "r", client_token="t").encode()
     handle = acp.RunHandle.from_token(token, run._core.runs.api_client)
     for call in (handle.cancel, handle.refresh):
-        with pytest.raises(
-            acp.ResponseValidationError, match="does not carry the client token t: it"
-        ):
+        with pytest.raises(acp.ResponseValidationError, match="not carry the client token t: it"):
             call()
     assert replies.asked == ["look", "look"] and run.refresh().run_id == "r"
 
@@ -239,7 +236,7 @@ def test_a_history_has_no_runs_of_another_thread(serve):
         {"thread_id": str(UUID(int=7))},
     ]
     runs = [a_run(run_id=f"r{n}", **fields) for n, fields in enumerate(threads)]
-    server, client = serve(response(json.dumps(runs).encode()))
+    server, client = serve(runs_json(*runs))
     history = acp.AgentHandle("a", client).conversation("t1").history()
     assert [run.run_id for run, _ in history] == ["r1", "r2", "r3", "r5"]
     assert len(server.requests) == 1
@@ -361,9 +358,7 @@ def test_a_delete_that_nobody_can_tell_about_is_no_success(replying):
 
 CALLS: dict[str, Callable[[acp.AgentHandle, acp.RunHandle, float | None], object]] = {
     "start": lambda agent, run, most: agent.start(timeout=most),
-    "start, reuse": lambda agent, run, most: agent.start(
-        client_token="t", reuse=True, timeout=most
-    ),
+    "start again": lambda agent, run, most: agent.start(client_token="t", reuse=True, timeout=most),
     "start, check": lambda agent, run, most: agent.start({}, check=True, timeout=most),
     "run": lambda agent, run, most: agent.run(timeout=most),
     "run, answered": lambda agent, run, most: agent.run(on_interrupt=str, timeout=most),
@@ -404,12 +399,11 @@ def test_a_server_that_has_the_run_and_not_the_path_is_named(serve, name):
     assert len(server.requests) <= 5
 
 
-@pytest.mark.parametrize(
-    ("detail", "words"), [("Not Found", "does not serve this path"), ("no run r", GONE)]
-)
+@pytest.mark.parametrize("detail", ["Not Found", "no run r"])
 @pytest.mark.parametrize("name", [*OF_A_RUN, "interrupts", "cancel", "refresh"])
-def test_a_run_that_is_not_there_is_gone_at_once(serve, name, detail, words):
+def test_a_run_that_is_not_there_is_gone_at_once(serve, name, detail):
     """A wrong base path does not look like success, either."""
+    words = GONE if detail == "no run r" else "does not serve this path"
     server, client = serve(response(json.dumps({"detail": detail}).encode(), 404), base="/wrong")
     with pytest.raises(acp.RunGone, match=words) as caught:
         call(name, client)
@@ -421,10 +415,8 @@ def test_a_run_that_is_not_there_is_gone_at_once(serve, name, detail, words):
     assert len(server.requests) == (1 if name in ("cancel", "refresh") else 2)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [("error", acp.RunFailed), ("timeout", acp.RunTimedOut)]
-)
-def test_a_500_while_blocked_and_the_error_afterwards(replying, status, kind):
+@pytest.mark.parametrize("status", ["error", "timeout"])
+def test_a_500_while_blocked_and_the_error_afterwards(replying, status):
     """The first look at it fails, too, by which it is told whether the run has timed out."""
     failed = output_json("error", errcode=7, description="broke")
     looks = (response(b'"busy"', 503), run_json(status))
@@ -435,6 +427,7 @@ def test_a_500_while_blocked_and_the_error_afterwards(replying, status, kind):
         assert str(error) == f"run r ended in {status} (errcode 7): broke"
         assert (error.errcode, error.description, error.token) == (7, "broke", run.token())
         assert not isinstance(error, TimeoutError)  # of the caller
+    kind = acp.RunFailed if status == "error" else acp.RunTimedOut
     assert (type(caught.value), run.status) == (kind, status)
     assert replies.asked == ["output", "output", "look", "look"]
     replies.replies["look"] = run_json("success")  # its server has tried it again
@@ -457,9 +450,7 @@ def test_a_retry_after_of_an_hour_is_reported_at_once(serve, clock, name, timeou
 
 
 @pytest.mark.parametrize("before", [(), (response(status=405), run_json("success"))])
-def test_a_204_that_asks_for_a_pause_is_obeyed_wherever_an_output_is_asked_for(
-    serve, clock, before
-):
+def test_a_204_that_asks_for_a_pause_is_obeyed_where_an_output_is_asked_for(serve, clock, before):
     """It may be the second request for the output, after the run was read. No pause is cut."""
     waits = [response(status=204, retry_after=seconds) for seconds in ("3", "60")]
     server, client = serve(*before, waits[0], SUCCESS, waits[1])
@@ -492,9 +483,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(serve, caplog):
     run = acp.RunHandle("r", client)
     assert run.result(timeout=30, on_pending=lambda *how: told.append(how)) == {"ok": 1}
     assert len(told) == 3
-    begins, ends = [
-        record.getMessage() for record in caplog.records if record.levelname == "WARNING"
-    ]
+    begins, ends = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert begins.startswith("run r: output: GET /runs/r/output returned 503")
     # A busy machine takes some tenths of a second before that.
     assert re.search(r"asking again for up to (30|2\d\.\d) s$", begins)
@@ -541,9 +530,7 @@ def test_a_poll_of_a_wait_without_a_limit_gets_its_window_and_the_clients_timeou
     ("asked", "beside", "whose"),
     [(5, False, "run"), (5, True, "run"), (301, True, "run"), (301, False, "all")],
 )
-def test_a_request_of_a_batch_does_not_wait_for_a_retry_after_that_is_too_long(
-    clock, asked, beside, whose
-):
+def test_no_request_of_a_batch_waits_out_too_long_a_retry_after(clock, asked, beside, whose):
     """The search for the runs that have ended, which survives nothing, gives way to any."""
     limited, late = acp.ApiException(status=429), acp.ApiException(reason="late")
     contact = a_contact(batch=True)
@@ -588,9 +575,7 @@ def test_no_call_passes_its_timeout_at_a_server_that(serve, away):
         *(("result", *row) for row in ((3, 0, 1), (0, 1, 2))),
     ],
 )
-def test_a_server_that_never_answered_is_a_wrong_address(
-    monkeypatch, name, configured, view, connects
-):
+def test_an_address_that_never_answered_is_wrong(monkeypatch, name, configured, view, connects):
     """It fails within the client's own retries, however long the caller would wait for a run."""
     connect, attempts = socket.socket.connect, list[Any]()
     port = free_port()
@@ -600,12 +585,9 @@ def test_a_server_that_never_answered_is_a_wrong_address(
         connect(sock, address)
 
     monkeypatch.setattr(socket.socket, "connect", counted)
-    with (
-        acp.ApiClient(
-            acp.Configuration(host=f"http://127.0.0.1:{port}", retries=configured)
-        ) as client,
-        pytest.raises(acp.ConnectionException, match="cannot connect"),
-    ):
+    configuration = acp.Configuration(host=f"http://127.0.0.1:{port}", retries=configured)
+    refused = pytest.raises(acp.ConnectionException, match="cannot connect")
+    with acp.ApiClient(configuration) as client, refused:
         call(name, client.with_options(retries=view))
     assert attempts == [("127.0.0.1", port)] * connects
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Callable
@@ -11,8 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.serving import Replies, a_run
-from support.socket_server import response
+from support.serving import Replies, a_run, runs_json
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.models.run import Run
@@ -161,19 +159,9 @@ def test_a_search_that_never_ends(monkeypatch):
     client = acp.ApiClient(acp.Configuration())
     for find, page, words, most in (
         (lambda: [*acp.iter_agents(acp.AgentsApi(client))], 2, "the server sent 1,000", 1002),
-        (
-            lambda: acp.AgentHandle.find("other", api_client=client),
-            2,
-            "the server sent 1,000",
-            1002,
-        ),
+        (lambda: acp.AgentHandle.find("other", api_client=client), 2, "server sent 1,000", 1002),
         # A bounded number of ids is kept.
-        (
-            lambda: [*acp.iter_agents(acp.AgentsApi(client))],
-            None,
-            r"sent 10\d pages with 100,",
-            102,
-        ),
+        (lambda: [*acp.iter_agents(acp.AgentsApi(client))], None, r"10\d pages with 100,", 102),
     ):
         endless = EndlessAgents("n", page=page)
         monkeypatch.setattr(acp.AgentsApi, "search_agents", endless.search_agents)
@@ -300,7 +288,7 @@ def test_another_word_for_on_drift_is_refused():
 def test_a_server_may_write_the_id_of_the_agent_in_other_letters(serve):
     record = {"agent_id": "a-ID", "thread_id": "t"}
     matching = a_run(agent_id="a-ID", creation={"agent_id": "a-ID"})
-    _, client = serve(Replies(search=response(json.dumps([{**matching, **record}]).encode())))
+    _, client = serve(Replies(search=runs_json({**matching, **record})))
     for wanted, found in (("A-id", 1), ("a-ID", 1), ("b", 0)):
         assert len(list(acp.iter_runs(acp.RunsApi(client), {"agent_id": wanted}))) == found
         assert len(list(acp.iter_threads(acp.ThreadsApi(client), {"agent_id": wanted}))) == found

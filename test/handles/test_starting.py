@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.batches import beside, wait_for
 from support.parts import earlier_creates
-from support.serving import Replies, a_run, run_json
+from support.serving import Replies, a_run, run_json, runs_json
 from support.socket_server import CLOSE, response
 from support.timing import using
 
@@ -42,7 +42,7 @@ def of_counter(**creation: Any) -> dict[str, Any]:
 
 
 MARKED = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
-FOUND = response(json.dumps([a_run(creation=MARKED)]).encode())
+FOUND = runs_json(a_run(creation=MARKED))
 LATER = response(b'"busy"', 503, retry_after="1")
 ABOUT = {"ref": {"name": "a", "version": "1"}, "description": ""}
 AGENT = response(json.dumps({"agent_id": "a", "metadata": ABOUT}).encode())
@@ -120,9 +120,7 @@ def test_the_token_of_an_ambiguous_start_looks_again(serve):
 def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
     server, client = serve(Replies(search=response(b"[]")))
     token = RunToken(server.url, client_token="none-has-it").encode()
-    with pytest.raises(
-        acp.RunStartAmbiguous, match="no run with its client token is there yet"
-    ) as e:
+    with pytest.raises(acp.RunStartAmbiguous, match="run with its client token is there yet") as e:
         acp.RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
@@ -138,9 +136,7 @@ def test_of_duplicates_the_oldest_wins(server, counter):
         acp.RunHandle.find("")
 
 
-def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
-    server, counter
-):
+def test_a_second_create_of_a_token_warns_only_if_the_first_may_have_made_a_run(server, counter):
     server.faults.add(of_create(status=422))
     with pytest.raises(acp.ApiException):
         counter.start({"count": 1}, client_token="order-7")
@@ -159,13 +155,12 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
 
 @pytest.mark.parametrize("status", [405, 400])
 def test_a_server_that_does_not_search(serve, status):
-    words = b'"%s"' % (b"no " * 100)
-    refused = response(words, status, "Refused")
-    replies = Replies(response(words, 405), create=response(words, 500), search=refused)
+    body = b'"%s"' % (b"no " * 100)
+    refused = response(body, status, "Refused")
+    replies = Replies(response(body, 405), create=response(body, 500), search=refused)
     _, client = serve(replies)
-    with pytest.raises(
-        acp.RunStartAmbiguous, match=rf"failed: .*{status}.{{1,40}}…; search"
-    ) as caught:
+    words = rf"failed: .*{status}.{{1,40}}…; search"
+    with pytest.raises(acp.RunStartAmbiguous, match=words) as caught:
         acp.AgentHandle("a", client).start()
     assert not caught.value.searched and replies.asked.count("create") == 1
     (item,) = acp.AgentHandle("a", client).map([{}])
@@ -229,9 +224,7 @@ def test_a_run_of_another_agent_is_nobodys(serve):
     run = a_run(agent_id="b", creation={**MARKED, "agent_id": "b"})
     # Nor does it say whether the agent "a" is there.
     refused = response(b'"no"', status=405)
-    _, client = serve(
-        Replies(refused, create=[CLOSE], search=lambda: response(json.dumps([run]).encode()))
-    )
+    _, client = serve(Replies(refused, create=[CLOSE], search=lambda: runs_json(run)))
     agent = acp.AgentHandle("a", client)
     with pytest.raises(acp.RunStartAmbiguous, match="token is of run r of agent b") as failure:
         agent.start(client_token="t")
@@ -239,10 +232,7 @@ def test_a_run_of_another_agent_is_nobodys(serve):
     with pytest.raises(acp.RunStartAmbiguous):
         acp.RunHandle.from_token(failure.value.token, client)
     # Its token is none of this agent's business, so `reuse` makes a run.
-    with (
-        pytest.raises(acp.RunStartAmbiguous),
-        pytest.warns(UserWarning, match="was given to an ear"),
-    ):
+    with pytest.raises(acp.RunStartAmbiguous), pytest.warns(UserWarning, match="was given to an"):
         agent.start({"n": 2}, config={"c": 2}, client_token="t")
     with pytest.raises(acp.RunStartAmbiguous):
         agent.start({"n": 2}, config={"c": 2}, client_token="t", reuse=True)
@@ -268,32 +258,31 @@ def test_a_server_may_write_the_client_token_in_another_way_or_not(serve, echo):
 
 
 TOKEN = {"acp-client-token": "nightly "}
+
+
+def created(agent_id: str, **fields: Any) -> dict[str, Any]:
+    """The fields of a run that tell what it was created with."""
+    return {"creation": {"agent_id": agent_id, **fields}}
+
+
+SPELLED = LETTERS.replace("-", "").upper()
+DEFAULTS = {"x": [1.0, {"y": None, "z": 1}], "d": 2}
 # The agent that is asked for, and the fields of the run that its create is answered with.
 WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
-    "the agent in other letters, without dashes": (
-        LETTERS,
-        {"agent_id": LETTERS.replace("-", "").upper()},
-    ),
-    "no agent": ("a", {"agent_id": "", "creation": {"agent_id": ZEROS}}),
-    "a name, and the create as it was": ("name", {"creation": {"agent_id": "name"}}),
-    "a name, and its id alone": ("name", {"agent_id": COUNTER, "creation": {"agent_id": COUNTER}}),
-    "an empty input": ("a", {"creation": {"agent_id": "a", "input": {}}}),
-    "nulls and defaults": (
-        "a",
-        {"creation": {"agent_id": "a", "input": {"x": [1.0, {"y": None, "z": 1}], "d": 2}}},
-    ),
-    "a name, and not its id": (COUNTER, {"agent_id": "n", "creation": {"agent_id": "n"}}),
-    "the token, and a converted input": (
-        "a",
-        {"creation": {"agent_id": "a", "metadata": TOKEN, "input": {"x": "1"}}},
-    ),
+    "the agent in other letters, without dashes": (LETTERS, {"agent_id": SPELLED}),
+    "no agent": ("a", {"agent_id": "", **created(ZEROS)}),
+    "a name, and the create as it was": ("name", created("name")),
+    "a name, and its id alone": ("name", {"agent_id": COUNTER, **created(COUNTER)}),
+    "an empty input": ("a", created("a", input={})),
+    "nulls and defaults": ("a", created("a", input=DEFAULTS)),
+    "a name, and not its id": (COUNTER, {"agent_id": "n", **created("n")}),
+    "the token, and a converted input": ("a", created("a", metadata=TOKEN, input={"x": "1"})),
 }
 
 
-@pytest.mark.parametrize("written", WRITTEN)
-def test_a_server_may_write_a_run_in_another_way(serve, written):
-    agent_id, fields = WRITTEN[written]
-    fields = {"agent_id": agent_id, "creation": {"agent_id": agent_id}, **fields}
+@pytest.mark.parametrize(("agent_id", "fields"), WRITTEN.values(), ids=WRITTEN)
+def test_a_server_may_write_a_run_in_another_way(serve, agent_id, fields):
+    fields = {"agent_id": agent_id, **created(agent_id), **fields}
     replies = Replies(create=run_json(**fields))
     _, client = serve(replies)
     given = {"x": (1, {"y": None})}
@@ -343,9 +332,7 @@ def test_the_search_for_a_lost_create_waits_as_the_server_asks(serve, clock, rep
     assert sum(clock.pauses) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    ("look", "failures"), [(LATER, 12), (AGENT, 10)], ids=["is limited", "ends an outage"]
-)
+@pytest.mark.parametrize(("look", "failures"), [(LATER, 12), (AGENT, 10)], ids=["limit", "success"])
 def test_no_look_at_the_agent_ends_a_search(serve, clock, look, failures):
     _, client = serve(Replies(search=(*[response(b"", 502)] * failures, FOUND), look=look))
     run = acp.AgentHandle("a", client).start(client_token="t", reuse=True, timeout=60)
@@ -375,21 +362,19 @@ def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(serv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}]
-)
+@pytest.mark.parametrize("given", [{}, {"client_token": ""}, {"client_token": "t", "reuse": True}])
 @pytest.mark.parametrize("search", [None, 502])
 @using(backoff=(0.05, 0.1))
-def test_an_agent_that_the_server_does_not_know_has_no_run(server, client, counts, options, search):
+def test_an_agent_that_the_server_does_not_know_has_no_run(server, client, counts, given, search):
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(of_create(status=500, times=None))
     if search:
         server.faults.add(Fault(method="POST", path="/runs/search", status=search, times=None))
     with pytest.raises(acp.NotFoundException, match="/agents/99999999"):
-        acp.AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**options)
+        acp.AgentHandle("99999999-9999-4999-8999-999999999999", client).start(**given)
     # With metadata and without, and not again until a server cannot search.
-    assert counts.creates == (0 if search and "reuse" in options else 1)
-    assert counts.of("POST", "/search") <= (10 if "reuse" in options else 2)
+    assert counts.creates == (0 if search and "reuse" in given else 1)
+    assert counts.of("POST", "/search") <= (10 if "reuse" in given else 2)
 
 
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(server, counter, counts):
@@ -402,7 +387,7 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(server, count
 def test_a_search_ends_with_the_page_that_has_the_run(serve):
     """The server ignores the metadata, and would fail after its first page."""
     page = [a_run(creation=MARKED), *[a_run(run_id="another")] * 999]
-    pages = (response(json.dumps(page).encode()), response(b"", 503))
+    pages = (runs_json(*page), response(b"", 503))
     replies = Replies(create=[CLOSE], search=pages)
     _, client = serve(replies, retries=0)
     assert acp.AgentHandle("a", client).start(client_token="t").run_id == "r"
@@ -414,7 +399,7 @@ def test_a_run_of_another_agent_is_no_duplicate(serve):
         a_run(run_id=run_id, agent_id=run_id[0], creation={**MARKED, "agent_id": run_id[0]})
         for run_id in ("b1", "a1", "a2")
     ]
-    _, client = serve(response(json.dumps(runs).encode()))
+    _, client = serve(runs_json(*runs))
     with pytest.warns(UserWarning, match="run a1 .* not return what it was created with") as warned:
         handle = acp.AgentHandle("a", client).start({"n": 1}, client_token="t", reuse=True)
     assert warned[0].filename == __file__
@@ -438,7 +423,7 @@ ECHOES: list[tuple[Any, bool]] = [
 @pytest.mark.parametrize(("echo", "same"), ECHOES)
 def test_reuse_compares_what_was_asked(serve, field, echo, same):
     creation = {**MARKED, field: echo}
-    _, client = serve(response(json.dumps([a_run(creation=creation)]).encode()))
+    _, client = serve(runs_json(a_run(creation=creation)))
     given: dict[str, Any] = {field: SENT, "client_token": "t", "reuse": True}
     with nullcontext() if same else pytest.raises(acp.ApiValueError, match=f"with another {field}"):
         assert acp.AgentHandle("a", client).start(**given).run_id == "r"
@@ -446,9 +431,7 @@ def test_reuse_compares_what_was_asked(serve, field, echo, same):
 
 @pytest.mark.parametrize("agents", [None, 405])
 @using(backoff=(0.01, 0.02))
-def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
-    server, counter, counts, agents
-):
+def test_searches_that_always_fail_are_not_made_for_five_minutes(server, counter, counts, agents):
     if agents:
         server.faults.add(Fault(path="/agents/*", status=agents, times=None))
     server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
@@ -502,9 +485,8 @@ def test_each_option_stands_in_the_signature_with_its_default():
         for name in names:
             own = signature(acp.Batch if "inputs" in shown else method).parameters[name]
             assert own.kind is Parameter.KEYWORD_ONLY and shown[name].default == own.default, name
-    assert (
-        signature(acp.AgentHandle.start).parameters["streaming"].annotation.endswith("str | None")
-    )
+    streaming = signature(acp.AgentHandle.start).parameters["streaming"]
+    assert streaming.annotation.endswith("str | None")
     assert "streaming: " in pydoc.plain(pydoc.render_doc(acp.AgentHandle.map))
 
     class Mine(acp.AgentHandle):

@@ -89,6 +89,11 @@ def run_json(status: str = "pending", **fields: Any) -> bytes:
     return response(json.dumps(a_run(status, **fields)).encode())
 
 
+def runs_json(*runs: dict[str, Any]) -> bytes:
+    """The response with a page of runs."""
+    return response(json.dumps(runs).encode())
+
+
 def output_json(kind: str = "result", **fields: Any) -> bytes:
     """The response with an output: a result, or fields of another kind."""
     result = {"status": "success", "result": {"ok": 1}} if kind == "result" else {}
