@@ -100,10 +100,8 @@ class Counts:
 
     def of(self, method: str, ending: str = "") -> int:
         """Requests with a method, whose path has this ending."""
-        return sum(
-            request.method == method and request.path.endswith(ending)
-            for request in self.server.requests
-        )
+        requests = [each for each in self.server.requests if each.method == method]
+        return sum(each.path.endswith(ending) for each in requests)
 
     @property
     def creates(self) -> int:

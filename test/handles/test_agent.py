@@ -44,9 +44,7 @@ def test_the_record_of_another_agent_is_not_believed(serve):
 
 
 def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search(serve):
-    agent = AgentDefinition(
-        function=lambda input, config, context: input, name="my-agent", agent_id="tool-7"
-    )
+    agent = AgentDefinition(function=lambda *given: given[0], name="my-agent", agent_id="tool-7")
     server, client = serve(LocalServer([agent]), retries=0)
     assert acp.AgentHandle.get("tool-7", api_client=client).run({"a": 1}) == {"a": 1}
     with pytest.raises(acp.AgentLookupError, match="for an id, use"):
@@ -123,9 +121,8 @@ def test_a_lookup_of_many_agents_names_those_that_fit_and_stays_short(server, cl
 def test_several_agents_of_that_name(server, client, monkeypatch):
     for version in ("2.0.0", "3.0.0"):
         server.register(lambda input, config, context: {}, name="counter", version=version)
-    with pytest.raises(
-        acp.AgentLookupError, match=r"several .*\.0 \(\S+\); use an id; or pass version="
-    ) as caught:
+    words = r"several .*\.0 \(\S+\); use an id; or pass version="
+    with pytest.raises(acp.AgentLookupError, match=words) as caught:
         acp.AgentHandle.find("counter", client)
     versions = [text.split(" (")[0] for text in caught.value.candidates]
     assert versions == ["counter 1.0.0", "counter 2.0.0", "counter 3.0.0"]

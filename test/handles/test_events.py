@@ -207,9 +207,7 @@ REASONS = {"no event stream": "got application/json", "a coding": "coding is not
 
 
 @pytest.mark.parametrize("name", NO_STREAM)
-def test_a_run_that_cannot_be_streamed_is_polled_and_a_stream_of_no_use_has_a_warning(
-    replying, name, caplog
-):
+def test_a_run_without_a_stream_is_polled_and_a_useless_one_has_a_warning(replying, name, caplog):
     replies, run = replying(streamed(), stream=NO_STREAM[name], output=SUCCESS)
     for _ in range(2):
         caplog.clear()

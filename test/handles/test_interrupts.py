@@ -90,9 +90,7 @@ def test_iterating_over_the_questions(three):
         (lambda run: next(run.events(through_interrupts=True)).result, PENDING, {"ok": 1}),
     ],
 )
-def test_an_output_that_does_not_fit_its_run_yet_is_asked_for_in_time(
-    replying, clock, call, statuses, outcome
-):
+def test_an_output_that_lags_its_run_is_asked_for_in_time(replying, clock, call, statuses, outcome):
     """It asks while its run does not, or is not there while the run asks, as if from a cache."""
 
     def look() -> bytes:

@@ -127,12 +127,8 @@ def test_the_advice_comes_after_an_id_of_any_length():
 
 
 def test_every_log_record_is_one_short_line(caplog):
-    loggers = {
-        value
-        for module in MODULES
-        for value in vars(module).values()
-        if isinstance(value, logging.Logger)
-    }
+    values = [value for module in MODULES for value in vars(module).values()]
+    loggers = {value for value in values if isinstance(value, logging.Logger)}
     assert len(loggers) >= 5
     with caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         for logger in loggers:

@@ -37,12 +37,11 @@ from acp_client_v0_1.handles._rules import (
 )
 from acp_client_v0_1.handles._timing import Timing
 
-ALL: tuple[Action, ...] = (
-    *("create", "search", "describe", "look", "output", "stream", "resume", "delete"),
-)
-READS: tuple[Action, ...] = ("search", "describe", "look", "output")
-CHANGES: tuple[Action, ...] = ("create", "resume", "delete")
-OF_A_RUN: tuple[Action, ...] = ("output", "stream", "resume", "delete")
+Actions = tuple[Action, ...]
+READS: Actions = ("search", "describe", "look", "output")
+CHANGES: Actions = ("create", "resume", "delete")
+OF_A_RUN: Actions = ("output", "stream", "resume", "delete")
+ALL: Actions = (*READS, *CHANGES, "stream")
 
 TIMING = Timing()
 
@@ -60,9 +59,7 @@ class Situation(NamedTuple):
         return decide(action, failure_of(error), health, self.caller, self.known)
 
 
-def but(
-    caller: Caller = WITHOUT_TIMEOUT, fails: tuple[Action, ...] = (), **changes: Any
-) -> Situation:
+def but(caller: Caller = WITHOUT_TIMEOUT, fails: Actions = (), **changes: Any) -> Situation:
     return Situation(Known(**{"now": 1000.0, **changes}), caller, fails)
 
 
@@ -109,9 +106,7 @@ LOST = {
     "closed": CLOSED,
     "no response in time": transport(acp.ApiTimeoutError, sent=True),
     "garbage": transport(acp.ProtocolException, sent=True),
-    **{
-        str(status): answer(status) for status in (408, 500, 502, 503, 504, 520, 524, 529, 598, 599)
-    },
+    **{str(code): answer(code) for code in (408, 500, 502, 503, 504, 520, 524, 529, 598, 599)},
 }
 UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 
@@ -164,11 +159,9 @@ def test_what_an_error_means(kind, errors):
 def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass():
     for status in range(300, 600):
         error = answer(status)
-        repeated = (
-            RetryCounter(policy_of(None)).after_response(a_call(), status, {}, 0.1) is not None
-        )
+        repeated = RetryCounter(policy_of(None)).after_response(a_call(), status, {}, 0.1)
         paused = isinstance(NOW.decide("look", error), Pause)
-        passes = (repeated, paused, status_of(error) == 10)
+        passes = (repeated is not None, paused, status_of(error) == 10)
         assert passes == (failure_of(error).passes,) * 3, status
 
 
@@ -197,8 +190,8 @@ LOST_READS = [LOST[name] for name in ("closed", "408", "500", "524", "599")]
 FAILING = [CLOSED, REFUSED, answer(503), answer(429)]
 ASKED = [answer(status, 7) for status in (408, 429, 500, 503, 524)]
 TUNNEL = tunnel("407 No")
-OPTIONAL: tuple[Action, ...] = ("stream", "search")
-NOT_OPTIONAL: tuple[Action, ...] = ("create", "search", "describe", "look", "resume", "delete")
+OPTIONAL: Actions = ("stream", "search")
+NOT_OPTIONAL: Actions = ("create", "search", "describe", "look", "resume", "delete")
 # Whatever else is known.
 ANY = [NOW, NEVER, but(age=2.0), but(failures=7, since=900.0, age=0.0)]
 
@@ -222,8 +215,8 @@ DENIED = [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL]
 UNSURE = [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)]
 
 # Each of the actions with each of the errors, in whichever of the situations, is decided alike.
-Case = tuple[tuple[Action, ...], Iterable[acp.ApiException], Iterable[Situation], str]
-DECISIONS: dict[str, Case] = {
+Case = tuple[Actions, Iterable[acp.ApiException], Iterable[Situation], str]
+DECIDED: dict[str, Case] = {
     "a server that may be away": (ALL, WRONG, [never(failures=n) for n in range(3)], "pause"),
     # Not "late": the run of a wrong address does not continue.
     "a wrong address": (ALL, WRONG, NEVER_THERE, "error"),
@@ -274,14 +267,12 @@ DECISIONS: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("actions", "errors", "situations", "decided"), DECISIONS.values(), ids=DECISIONS
-)
-def test_what_is_decided(actions, errors, situations, decided):
+@pytest.mark.parametrize(("actions", "errors", "situations", "name"), DECIDED.values(), ids=DECIDED)
+def test_what_is_decided(actions, errors, situations, name):
     for action, error, situation in itertools.product(actions, errors, situations):
         decision, failure = situation.decide(action, error), failure_of(error)
         known = situation.known
-        assert name_of(decision) == decided, (action, error, situation)
+        assert name_of(decision) == name, (action, error, situation)
         if isinstance(decision, Pause):
             # A Retry-After is never shortened, and the next request begins in time.
             assert decision.seconds >= (failure.retry_after or 0)
@@ -298,34 +289,31 @@ def test_a_change_leaves_time_to_find_out_what_became_of_it(clock, left, most):
 BATCH, LATE = but(IN_BATCH), but(IN_BATCH, last=999.0)
 OVER, SEARCH_OVER = (but(IN_BATCH, failures=failures, since=699.0) for failures in (9, 3))
 FIRST = never(caller=IN_BATCH, failures=3)
-# Whose failure it is, then the actions, errors and situations.
-WHOSE: dict[
-    str, tuple[str, tuple[Action, ...], Iterable[acp.ApiException], Iterable[Situation]]
-] = {
+WHOSE: dict[str, Case] = {
     # The credentials and the address are those of all runs, and so is a server that is away.
-    "credentials": ("all", ALL, [answer(401), answer(403, 7), TUNNEL], [BATCH, OVER]),
-    "a wrong address": ("all", ALL, WRONG, [FIRST]),
-    "the first that cannot be read": ("all", READS, [UNREADABLE], [FIRST]),
-    "a server that is away": ("all", ALL, AWAY, [OVER]),
-    "a limit": ("all", ALL, [LIMIT], [OVER]),
-    "a limit for longer than an outage": ("all", ALL, [answer(429, 301)], [BATCH]),
-    "a Retry-After beyond the outage": ("all", READS, [answer(503, 301)], [BATCH]),
-    "no such agent, or no creates": ("all", ("create",), [answer(404), *LACKING], [BATCH]),
-    "a server without runs": ("all", ("look",), LACKING, [BATCH]),
+    "credentials": (ALL, [answer(401), answer(403, 7), TUNNEL], [BATCH, OVER], "all"),
+    "a wrong address": (ALL, WRONG, [FIRST], "all"),
+    "the first that cannot be read": (READS, [UNREADABLE], [FIRST], "all"),
+    "a server that is away": (ALL, AWAY, [OVER], "all"),
+    "a limit": (ALL, [LIMIT], [OVER], "all"),
+    "a limit for longer than an outage": (ALL, [answer(429, 301)], [BATCH], "all"),
+    "a Retry-After beyond the outage": (READS, [answer(503, 301)], [BATCH], "all"),
+    "no such agent, or no creates": (("create",), [answer(404), *LACKING], [BATCH], "all"),
+    "a server without runs": (("look",), LACKING, [BATCH], "all"),
     # After more failures, a search asks first whether the server fails, too, and then counts as
     # the request that has shown it.
-    "an outage of a search": ("all", ("search",), LOST_READS, [SEARCH_OVER]),
-    "an outage of a descriptor": ("all", ("describe",), LOST_READS, [OVER]),
+    "an outage of a search": (("search",), LOST_READS, [SEARCH_OVER], "all"),
+    "an outage of a descriptor": (("describe",), LOST_READS, [OVER], "all"),
     # Another run shows it.
-    "an outage of a run": ("unclear", ("look", "output"), [*LOST_READS, UNREADABLE], [OVER]),
-    "a refusal": ("run", ("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER]),
-    "a run that is gone": ("run", ("look",), [answer(404)], [BATCH]),
-    "the end of the time": ("run", ("look", "output"), [answer(502), answer(429, 9)], [LATE]),
+    "an outage of a run": (("look", "output"), [*LOST_READS, UNREADABLE], [OVER], "unclear"),
+    "a refusal": (("create", "look", "output"), map(answer, (400, 409, 422)), [BATCH, OVER], "run"),
+    "a run that is gone": (("look",), [answer(404)], [BATCH], "run"),
+    "the end of the time": (("look", "output"), [answer(502), answer(429, 9)], [LATE], "run"),
 }
 
 
-@pytest.mark.parametrize(("whose", "actions", "errors", "situations"), WHOSE.values(), ids=WHOSE)
-def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(whose, actions, errors, situations):
+@pytest.mark.parametrize(("actions", "errors", "situations", "whose"), WHOSE.values(), ids=WHOSE)
+def test_whose_failure_ends_the_requests_of_a_run_of_a_batch(actions, errors, situations, whose):
     for action, error, situation in itertools.product(actions, list(errors), situations):
         decision = situation.decide(action, error)
         assert isinstance(decision, Raise), (action, error, situation)
@@ -534,9 +522,7 @@ def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock):
         (11.0, 30.0, "look", 0.001),
     ],
 )
-def test_how_long_a_request_may_take_in_a_call_of_ten_seconds(
-    clock, elapsed, longest, operation, seconds
-):
+def test_how_long_a_request_may_take_in_a_call_of_10_s(clock, elapsed, longest, operation, seconds):
     contact = a_contact()
     wait, endless = Wait(contact, 10.0), Wait(contact)
     clock.now += elapsed
@@ -553,9 +539,8 @@ def test_a_wait_watches_nothing_unless_there_is_something_to_watch(set_timing):
     wait, stopped = Wait(contact), Wait(contact, stop=threading.Event())
     watches = (wait.watched, wait._watch(), stopped._watch())
     assert watches == (False, math.inf, TIMING.tick)
-    assert [stopped.watched, Wait(a_contact(batch=True), stop=threading.Event()).watched] == [
-        *(True, False)
-    ]
+    of_a_batch = Wait(a_contact(batch=True), stop=threading.Event())
+    assert (stopped.watched, of_a_batch.watched) == (True, False)
     assert contact.margin == 10.0
     assert Pause(1.0).outage  # a failure counts as one of the server
 

@@ -79,10 +79,7 @@ def test_what_is_no_token(text, words):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(
-            ("created", each)
-            for each in ("soon", "nan", "inf", "-1", "1e400", "1" * 400, "1_0", "٣")
-        ),
+        *(("created", at) for at in ("soon", "nan", "inf", "-1", "1e400", "1" * 400, "1_0", "٣")),
         *(("created", each) for each in (7, [], {}, True, float("inf"), None)),
         ("run", ".."),
         ("run", "../x"),
@@ -95,11 +92,10 @@ def test_what_is_no_token(text, words):
 )
 def test_a_field_of_another_form_is_a_token_error(field, value):
     content = {"server": "http://127.0.0.1:1", "run": "r", field: value}
-    with (
-        ApiClient(Configuration(host="http://127.0.0.1:1")) as client,
-        pytest.raises(TokenError) as caught,
-    ):
-        RunHandle.from_token(written(json.dumps(content).encode()), client)
+    token = written(json.dumps(content).encode())
+    client = ApiClient(Configuration(host="http://127.0.0.1:1"))
+    with client, pytest.raises(TokenError) as caught:
+        RunHandle.from_token(token, client)
     assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
 
 
