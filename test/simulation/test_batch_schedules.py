@@ -130,11 +130,8 @@ def test_a_run_that_always_fails_ends_the_batch_if_no_other_run_can_be_asked(tmp
 
 def test_an_outage_that_ends_during_the_last_request_loses_nothing(tmp_path):
     """It ends while it is found out whether a run or the server fails."""
-    troubles = (
-        (Fault("hang"), (OUTPUT,)),
-        (Fault("status", 502), (OUTPUT,)),
-        (Fault("status", 502), ALL),
-    )
+    hangs, fails = Fault("hang"), Fault("status", 502)
+    troubles = ((hangs, (OUTPUT,)), (fails, (OUTPUT,)), (fails, ALL))
     for number, (fault, names) in enumerate(troubles):
         for late in (-62, -30, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 30, 62):
             # Four runs have ended before. So there are runs that can be asked.
@@ -200,11 +197,8 @@ def test_a_run_of_a_batch_has_a_thousand_questions_at_most():
 
 def test_a_server_that_limits_requests_and_cannot_search_leaves_few_creates_unclear(tmp_path):
     for number, fault in enumerate((Fault("limited"), Fault("status", 503))):
-        world = BatchWorld(
-            random.Random(number),
-            Trouble(Fault("status", 500), (SEARCH,)),
-            limit=Limit(5.0, fault),
-        )
+        no_search = Trouble(Fault("status", 500), (SEARCH,))
+        world = BatchWorld(random.Random(number), no_search, limit=Limit(5.0, fault))
         call = world.map(range(40))
         refused = sum(one.name == CREATE and one.fault == "status" for one in world.sent)
         assert call.error is None, fault
@@ -393,19 +387,14 @@ class Play:
 
     def poisoned(self) -> set[int]:
         """Return the inputs whose outputs fail for longer than an outage."""
-        return {
-            each.of
-            for each in self.schedule.troubles
-            if each.of is not None and each.lasts > OUTAGE
-        }
+        lasting = [each for each in self.schedule.troubles if each.lasts > OUTAGE]
+        return {each.of for each in lasting if each.of is not None}
 
     def check_error(self, item: BatchItem, calls: list[Call]) -> None:
         """Check that the error of an item has a reason."""
         error = item.error
-        unclear = any(
-            one.name == CREATE and one.fault not in ("", "refused", "limited")
-            for one in self.world.sent
-        )
+        faults = {one.fault for one in self.world.sent if one.name == CREATE}
+        unclear = bool(faults - {"", "refused", "limited"})
         deletes = self.options["on_stop"] == "cancel" and len(calls) > 1
         if isinstance(error, RunStartAmbiguous):
             check(unclear or len(calls) > 1, f"nothing is unclear: {error}")

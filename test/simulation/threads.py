@@ -25,12 +25,8 @@ from typing import Any
 import pytest
 from support.parts import Inbox
 
-GET, START, JOIN, QUEUE = (
-    Inbox.get,
-    threading.Thread.start,
-    threading.Thread.join,
-    queue.SimpleQueue,
-)
+GET, QUEUE = Inbox.get, queue.SimpleQueue
+START, JOIN = threading.Thread.start, threading.Thread.join
 
 
 def never() -> bool:

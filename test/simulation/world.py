@@ -399,15 +399,13 @@ class World:
                 type="result", run_id=run.run_id, status=RunStatus.SUCCESS, result=self.result(run)
             )
         else:
-            output = RunError.model_construct(
-                type="error", run_id=run.run_id, errcode=1, description="it failed"
-            )
+            failure = {"errcode": 1, "description": "it failed"}
+            output = RunError.model_construct(type="error", run_id=run.run_id, **failure)
         return RunOutput.model_construct(output)
 
     def _stream(self, run: SimulatedRun, fault: Fault | None) -> Any:
-        return SimpleNamespace(
-            status=200, reader=SimulatedReader(self, run, fault), close=lambda: None
-        )
+        reader = SimulatedReader(self, run, fault)
+        return SimpleNamespace(status=200, reader=reader, close=lambda: None)
 
 
 class SimulatedReader:

@@ -151,11 +151,10 @@ def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(client, spans
     assert attributes(first)["acp.run.status"] == "interrupted"
     assert first.status.status_code is StatusCode.UNSET and "error.type" not in attributes(first)
     # A token tells the span, and passes it on.
+    traceparent = traceparent_of(first)
     for token in (handle.token(), asked.value.token):
         again = acp.RunHandle.from_token(token, client).token()
-        assert [decode_token(each).traceparent for each in (token, again)] == [
-            traceparent_of(first)
-        ] * 2
+        assert {decode_token(each).traceparent for each in (token, again)} == {traceparent}
     asked.value.interrupt.answer({"approved": True, "note": "planted"})
     handle.result(timeout=30)
     _, second = spans.named("invoke_agent")
@@ -297,14 +296,9 @@ def test_views_share_the_observer_and_copies_by_pickle_do_not(server, spans):
 
 
 def test_what_is_no_client_is_refused_and_a_missing_package_is_named_with_its_extra(monkeypatch):
-    with pytest.raises(
-        acp.ApiTypeError, match="api_client must be an ApiClient, not Configuration"
-    ):
+    with pytest.raises(acp.ApiTypeError, match="client must be an ApiClient, not Configuration"):
         acp.instrument(acp.Configuration())  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     words = r"^instrument\(\) needs the package opentelemetry: pip install 'acp-.*\[telemetry\]'$"
-    with (
-        pytest.raises(acp.ApiValueError, match=words),
-        acp.ApiClient(acp.Configuration()) as client,
-    ):
+    with acp.ApiClient() as client, pytest.raises(acp.ApiValueError, match=words):
         acp.instrument(client)

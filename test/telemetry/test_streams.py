@@ -102,9 +102,7 @@ def test_a_response_without_preload_content_is_an_attempt_only(spans):
     assert [span.name for span in spans.all] == [OPEN]
 
 
-def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
-    client, spans, server
-):
+def test_events_of_a_run_are_read_inside_its_span_over_broken_connections(client, spans, server):
     server.faults.add(Fault(path="/runs/*/stream", cut="reset", after_events=1))
     run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
     assert len(list(run.events(timeout=30))) == 3
