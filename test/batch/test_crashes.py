@@ -116,9 +116,7 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(agent, server, path):
     done, failed, again = agent.map(inputs, journal=path, ordered=True)
     assert done.result()["n"] == 0
     assert isinstance(failed.outcome, acp.RunFailed) and failed.outcome.errcode == 7
-    assert isinstance(again.outcome, acp.ApiValueError) and str(again.outcome) == str(
-        unsent.outcome
-    )
+    assert type(again.outcome) is acp.ApiValueError and str(again.outcome) == str(unsent.outcome)
     assert len(creates(server)) == 2
     _, again, _ = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
     agent.runs.delete_run(again.run_id)
@@ -167,9 +165,7 @@ def test_a_journal_knows_that_its_server_has_answered(server, agent, path, refus
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by its look", "after its look"])
-def test_a_run_that_ended_before_its_cancel_is_started_again_only_if_it_was_deleted(
-    agent, server, path, seen
-):
+def test_a_run_that_ended_before_its_cancel_is_run_again_only_if_deleted(agent, server, path, seen):
     inputs = [{"n": 0}, {"n": 1, "seconds": 0.5}]
     server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
     with agent.map(inputs, journal=path, on_stop="cancel") as batch:
@@ -251,10 +247,9 @@ def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, 
     _name_in_journal(path, stranger)
     before = path.read_bytes()
     server.clear_requests()
+    options: Any = {"journal": path, "executor": executor, "on_stop": "cancel"}
     for retry in (False, True):
-        with agent.map(
-            inputs, journal=path, executor=executor, retry_failed=retry, on_stop="cancel"
-        ) as batch:
+        with agent.map(inputs, retry_failed=retry, **options) as batch:
             (item,) = batch
         assert isinstance(item.error, acp.ResponseValidationError) and item.run_id == stranger
         assert f"run {stranger} does not carry the client token" in str(item.error)
@@ -267,9 +262,7 @@ def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, 
 
 
 @pytest.mark.parametrize("server", [Quirks(), Quirks(echo="none")], indirect=True)
-def test_a_run_that_only_a_journal_names_is_deleted_only_if_it_shows_its_client_token(
-    agent, server, path
-):
+def test_a_run_that_a_journal_names_is_deleted_only_if_it_shows_its_token(agent, server, path):
     value = {"n": 0, "seconds": 60}
     list(agent.map([value], journal=path, timeout=0.1))
     (run,) = agent.runs.search_runs({})
@@ -306,18 +299,15 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(agent, server, path, executo
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.7], ids=["over", "under way"])
-def test_a_failure_that_the_server_tried_again_is_not_run_again(
-    agent, server, path, executor, seconds
-):
+def test_a_failure_that_its_server_retried_is_not_run_again(agent, server, path, executor, seconds):
     """`error`, `pending`, `success` is the life of a run at such a server."""
     inputs = numbers(3, seconds=seconds)
     error = {"type": "error", "run_id": "", "errcode": 7, "description": "the first try"}
     server.faults.add(Fault(path="/runs/*/output", status=200, body=error, times=3))
     failed = list(agent.map(inputs, journal=path, ordered=True))
     assert {type(item.outcome) for item in failed} == {acp.RunFailed}
-    items = list(
-        agent.map(inputs, journal=path, ordered=True, retry_failed=True, executor=executor)
-    )
+    options: Any = {"ordered": True, "retry_failed": True, "executor": executor}
+    items = list(agent.map(inputs, journal=path, **options))
     assert [item.result()["n"] for item in items] == [0, 1, 2]
     assert [item.run_id for item in items] == [item.run_id for item in failed]
     assert len(creates(server)) == 3
@@ -327,7 +317,7 @@ def test_a_failure_that_the_server_tried_again_is_not_run_again(
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_what_an_executor_has_run_again_is_known_to_the_next_call(
+def test_the_next_call_knows_what_an_executor_has_run_again(
     agent, server, path, monkeypatch, threads
 ):
     monkeypatch.setenv("ACP_HOST", server.url)

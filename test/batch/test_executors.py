@@ -101,9 +101,7 @@ def test_a_worker_knows_that_the_server_has_answered_its_caller(server, agent, t
         assert sorted(item.result()["n"] for item in batch) == [0, 1]
 
 
-def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
-    server, in_environment, monkeypatch
-):
+def test_no_task_of_a_worker_and_no_outcome_has_a_credential(server, in_environment, monkeypatch):
     secret = "planted-secret"
     for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
         monkeypatch.setenv(name, secret)
@@ -135,11 +133,7 @@ def test_neither_the_task_of_a_worker_nor_what_it_returns_holds_a_credential(
 def test_a_worker_without_a_client_for_the_server_ends_the_batch(server, agent, threads, path):
     elsewhere = Closing(acp.Configuration(host="http://elsewhere.invalid"))
     for connect, kind, words in (
-        (
-            lambda: elsewhere,
-            acp.ApiValueError,
-            "elsewhere.invalid: nothing was sent; set ACP_HOST wh",
-        ),
+        (lambda: elsewhere, acp.ApiValueError, "elsewhere.invalid: nothing was sent; set ACP_HOST"),
         (lambda: 1 // 0, ZeroDivisionError, "division"),
         (lambda: "a client", acp.ApiTypeError, "connect must give an ApiClient, not str"),
     ):
@@ -166,9 +160,7 @@ def test_a_pool_that_breaks(agent, server, processes, path):
     assert b'"failed"' not in path.read_bytes()  # so the next call attaches to the runs
 
 
-def test_a_task_that_the_executor_cancels_says_so_and_is_run_by_the_next_call(
-    server, agent, threads, path
-):
+def test_a_cancelled_task_says_so_and_is_run_by_the_next_call(server, agent, threads, path):
     class Cancelling(ThreadPoolExecutor):
         def submit(self, *task: Any) -> Any:  # type: ignore[override]
             future: Future[Any] = Future()
@@ -435,9 +427,7 @@ def test_duplicates_are_counted(server, agent, in_environment, capsys, duplicate
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["one is left", "both are gone"])
-def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
-    server, agent, threads, path, fails
-):
+def test_an_input_of_two_runs_gets_a_third_if_both_are_gone(server, agent, threads, path, fails):
     def inputs() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "seconds": 2.5}
         wait_for(lambda: len(creates(server)) == 1)
@@ -456,9 +446,7 @@ def test_an_input_of_two_runs_gets_another_only_if_both_were_deleted(
     assert len(creates(server)) == (2 if fails else 3)
 
 
-def test_the_error_that_a_worker_returns_keeps_the_headers_that_a_journal_keeps(
-    server, in_environment
-):
+def test_the_error_of_a_worker_keeps_the_headers_that_a_journal_keeps(server, in_environment):
     secret = "planted-secret"
     sent = {"Set-Cookie": f"session={secret}", "X-Token": secret, "X-Request-Id": "r-7"}
     server.faults.add(Fault(method="POST", path="/runs", status=422, headers=sent))

@@ -203,10 +203,8 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path):
         (entry,) = entries(path, 3)
         assert path.read_bytes() == head
         assert entry is not None and entry.state == "started"
-    for content, left in (
-        (whole + bytes(4096), whole),
-        *((header[:n], header) for n in range(len(header))),
-    ):
+    torn = [(header[:n], header) for n in range(len(header))]
+    for content, left in ((whole + bytes(4096), whole), *torn):
         path.write_bytes(content)
         opened(path).close()
         assert path.read_bytes() == left
@@ -225,6 +223,8 @@ def test_a_byte_order_mark_of_an_editor_is_read_past(path):
 
 STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}
 FAILURE = encode_failure(failure())
+STARTED = HEADER_LINE + encode_line(STARTING)
+NEWER = encode_line({"acp-journal": 2, "other": "names"}) + encode_line({"other": "lines"})
 
 
 def nested(first: bytes) -> bytes:
@@ -233,7 +233,7 @@ def nested(first: bytes) -> bytes:
 
 
 def after_starting(record: dict[str, Any]) -> bytes:
-    return HEADER_LINE + encode_line(STARTING) + encode_line(record)
+    return STARTED + encode_line(record)
 
 
 def failed(**error: Any) -> bytes:
@@ -247,13 +247,7 @@ def test_damage_is_named_and_the_file_is_left_alone(path):
             (content, None, "{} is not a journal of a batch; choose another name for the journal$")
             for content in (b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n')
         ),
-        (
-            encode_line({"acp-journal": 2, "other": "names"}) + encode_line({"other": "lines"}),
-            *(
-                None,
-                "the journal {} is of version 2, which .* cannot read: install a newer release",
-            ),
-        ),
+        (NEWER, None, "the journal {} is of version 2, which .* cannot read: install a newer rel"),
         (b'{"acp-journal": 1}\n', 1, "has no checksum"),
         (b'{"acp-journal":1,' + b" " * 99_999 + b"\n", 1, "has no checksum"),
         (HEADER_LINE.replace(b'"a"', b'"b"'), 1, "does not match its checksum"),
@@ -281,10 +275,7 @@ def test_damage_is_named_and_the_file_is_left_alone(path):
         (failed(args=1), 3, ""),
         (failed(state={"headers": "x"}), 3, ""),
         (nested(b'{"acp-journal":'), 1, ""),
-        (
-            HEADER_LINE + encode_line(STARTING) + nested(b'{"done":0,"run":"r","result":'),
-            *(3, "no batch writes such a line"),
-        ),
+        (STARTED + nested(b'{"done":0,"run":"r","result":'), 3, "no batch writes such a line"),
     )
     for content, line, words in cases:
         path.write_bytes(content)
@@ -468,9 +459,7 @@ def test_a_file_is_not_closed_in_the_middle_of_a_write(path, monkeypatch):
     assert entry is not None and entry.state == "starting"
 
 
-def test_a_write_that_does_not_end_keeps_the_file_but_not_the_thread_that_closes_it(
-    path, monkeypatch
-):
+def test_a_write_that_does_not_end_keeps_the_file_but_not_who_closes_it(path, monkeypatch):
     """Here the thread that closes is the one that writes, as in a garbage collection."""
     monkeypatch.setattr(_journal, "_LONGEST_WRITE", 0.05)
     journals, write = [opened(path)], os.write

@@ -72,16 +72,13 @@ def test_an_input_may_be_none_or_a_model_or_dataclass(server, agent):
         n: int
 
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"maximum": 7}}}
-    strict = acp.AgentHandle(
-        server.register(obedient, name="strict", input=schema), agent.runs.api_client
-    )
+    agent_id = server.register(obedient, name="strict", input=schema)
+    strict = acp.AgentHandle(agent_id, agent.runs.api_client)
     inputs = [OfData(7), OfModel(n=7), OfData(8), None]
     *items, refused, empty = strict.map(inputs, check=True, ordered=True)
     assert [item.result()["n"] for item in items] == [7, 7]
     assert [item.input for item in items] == [{"n": 7}, {"n": 7}]
-    assert isinstance(refused.error, acp.SchemaMismatch) and isinstance(
-        empty.error, acp.SchemaMismatch
-    )
+    assert [type(item.error) for item in (refused, empty)] == [acp.SchemaMismatch] * 2
     assert len(creates(server)) == 2
     assert [item.result()["n"] for item in agent.map([None])] == [None]
 
@@ -101,9 +98,7 @@ DEEP: dict[str, Any] = {"p": {"x": [1, None, {"y": "é"}]}, "q": [[], {}]}
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_what_a_caller_changes_after_the_call_changes_nothing(
-    agent, server, executor, path, concurrency
-):
+def test_what_a_caller_changes_later_changes_nothing(agent, server, executor, path, concurrency):
     """Results, items and journal are of the values at the call, whatever changes and when."""
     inputs = [{**deepcopy(DEEP), "n": n, "ask": 1} for n in range(3)]
     later, config, metadata = deepcopy(inputs), deepcopy(DEEP), deepcopy(DEEP)
@@ -233,9 +228,7 @@ def test_no_input_is_drawn_before_it_is_needed(agent, path, concurrency):
 
 
 @pytest.mark.parametrize(("concurrency", "threads"), [(32, 32), (33, 25), (40, 25)])
-def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
-    agent, server, concurrency, threads
-):
+def test_a_small_batch_has_a_thread_a_run_and_a_large_one_25(agent, server, concurrency, threads):
     counted: list[int] = []
     batch = agent.map(numbers(concurrency, seconds=30), concurrency=concurrency)
 
@@ -432,9 +425,7 @@ def test_a_missing_package_is_named_by_the_call_that_needs_it(agent, monkeypatch
 
 
 @pytest.mark.parametrize(("on_stop", "left"), [("leave", 20), ("cancel", 0)])
-def test_leaving_early_ends_the_threads_and_leaves_or_deletes_the_runs(
-    agent, server, on_stop, left
-):
+def test_leaving_early_ends_threads_and_leaves_or_deletes_the_runs(agent, server, on_stop, left):
     inputs = [*numbers(20, seconds=30), {"n": 20}]
     with agent.map(inputs, concurrency=40, on_stop=on_stop) as batch:
         assert next(batch).index == 20
@@ -694,9 +685,7 @@ def test_what_cannot_be_is_refused_at_once(agent, server):
 # A batch that is cancelled and cannot write its journal
 
 
-def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
-    agent, server, executor, path, monkeypatch
-):
+def test_a_full_disk_prevents_no_deletion_and_is_raised(agent, server, executor, path, monkeypatch):
     """There are more runs than threads that delete them, or tasks that have not begun."""
     write = os.write
 
@@ -719,9 +708,7 @@ def test_a_full_disk_keeps_no_run_from_being_deleted_and_is_raised(
 
 @pytest.mark.parametrize("concurrency", [2, 40])
 @using(grace=0.2)
-def test_a_run_whose_create_was_interrupted_is_said_to_be_perhaps_started(
-    agent, server, concurrency
-):
+def test_a_run_whose_create_was_interrupted_is_said_to_be_maybe_started(agent, server, concurrency):
     """The server has made the run, and its response is slow."""
     server.faults.add(Fault(method="POST", path="/runs", after_wire_bytes=0, cut="stall", times=1))
     inputs = until(lambda: len(server.runs) == 1, [{"seconds": 60}], KeyboardInterrupt())

@@ -32,9 +32,7 @@ class Searched:
         self.now, self.ends, self.pauses = 0.0, 0.3, list[tuple[float, float]]()
         self.page: list[Run] = []
         self.search: Callable[[Any], list[Run]] = lambda request: self.page
-        runs = SimpleNamespace(
-            search_runs=lambda request, *, _request_timeout: self.search(request)
-        )
+        runs = SimpleNamespace(search_runs=lambda request, **options: self.search(request))
         self.contact = a_contact(runs, batch=True)
         self.plan = SimpleNamespace(agent_id="a", batch_mark="b")
         self.stop = self
@@ -166,9 +164,7 @@ def test_long_polls_are_short_while_others_wait_for_their_turn(searched):
     ],
     ids=str,
 )
-def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
-    searched, set_timing, failure, before
-):
+def test_a_search_that_fails_is_made_once_and_comes_again(searched, set_timing, failure, before):
     put_back, searched.ends = list[int](), 100
     set_timing(sleep=lambda seconds, stop: pytest.fail("it paused"))
     unattended = searched.runs(lambda task: put_back.append(task.index), parked=1)
@@ -189,9 +185,7 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
     ("hits", "mistakes", "searches"),
     [(0, 100, True), (0, 101, False), (150, 150, True), (150, 151, False)],
 )
-def test_searches_that_are_wrong_more_often_than_right_are_given_up(
-    searched, hits, mistakes, searches
-):
+def test_searches_more_often_wrong_than_right_are_given_up(searched, hits, mistakes, searches):
     count = itertools.count()
     searched.search = lambda request: [next(count)][1:]
     unattended = searched.runs(lambda task: None, parked=1)
@@ -276,9 +270,7 @@ def test_a_search_was_right_about_a_run_that_has_an_output_or_a_question(agent, 
     assert (started.outcome is not None) is hits[-1]
 
 
-def test_the_time_of_a_run_begins_with_its_create_and_ends_without_a_request(
-    server, agent, set_timing
-):
+def test_the_time_of_a_run_is_from_its_create_and_ends_without_a_request(server, agent, set_timing):
     started, driver, now = task(0), driver_of(agent), [0.0]
     set_timing(now=lambda: now[0])
     driver.start(started)

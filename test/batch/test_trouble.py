@@ -131,13 +131,10 @@ def test_an_agent_that_is_not_there_is_raised(server, agent, path, fails):
 
 
 @pytest.mark.parametrize(
-    ("lost", "unclear", "posts"),
-    [(2, "raise", 3), (3, "raise", 3), (3, "start", 4)],
+    ("lost", "unclear", "posts"), [(2, "raise", 3), (3, "raise", 3), (3, "start", 4)]
 )
 @using(search=0.3)
-def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
-    server, agent, lost, unclear, posts
-):
+def test_a_create_that_was_lost_is_sent_again_up_to_twice(server, agent, lost, unclear, posts):
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1), unclear=unclear)
     assert isinstance(item.outcome, dict if posts > lost else acp.RunStartAmbiguous)
@@ -237,9 +234,7 @@ def test_ctrl_c_ends_a_batch_at_once(server, agent, path, concurrency):
     assert runs_by_input(server).total() == 60
 
 
-def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_that_are_left(
-    server, agent, path
-):
+def test_a_second_ctrl_c_ends_the_deletion_of_runs_and_counts_those_left(server, agent, path):
     """One run is deleted. The look at the other one, before its DELETE, has no response."""
     look = Fault(method="GET", cut="stall", times=1)
 
