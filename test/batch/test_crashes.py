@@ -253,10 +253,8 @@ def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, 
             (item,) = batch
         assert isinstance(item.error, acp.ResponseValidationError) and item.run_id == stranger
         assert f"run {stranger} does not carry the client token" in str(item.error)
-    assert {(each.method, each.path) for each in server.requests} <= {
-        ("GET", f"/runs/{stranger}"),
-        ("POST", "/runs/search"),
-    }
+    allowed = {("GET", f"/runs/{stranger}"), ("POST", "/runs/search")}
+    assert {(each.method, each.path) for each in server.requests} <= allowed
     assert path.read_bytes() == before
     assert {run["status"] for run in server.runs} == {"pending"}
 
@@ -283,10 +281,8 @@ def test_a_young_run_of_an_earlier_call_is_not_gone(agent, server, path, executo
     """A read replica does not know it yet."""
     inputs = numbers(1, seconds=30)
     list(agent.map(inputs, journal=path, timeout=0.1))
-    missing = [
-        Fault(method="GET", path=where, status=404, body="run not found", times=3)
-        for where in ("/runs/*", "/runs/*/output")
-    ]
+    absent: Any = {"method": "GET", "status": 404, "body": "run not found", "times": 3}
+    missing = [Fault(path=where, **absent) for where in ("/runs/*", "/runs/*/output")]
     server.faults.add(*missing)
     (item,) = agent.map(inputs, journal=path, executor=executor, timeout=1)
     assert isinstance(item.outcome, acp.RunWaitTimeout), item.outcome
@@ -336,10 +332,8 @@ def test_the_next_call_knows_what_an_executor_has_run_again(
 
 
 def test_a_refusal_is_tried_again_where_the_server_cannot_search(agent, server, path):
-    server.faults.add(
-        Fault(method="POST", path="/runs", status=422, times=1),
-        Fault(path="/runs/search", status=405, times=None),
-    )
+    server.faults.add(Fault(method="POST", path="/runs", status=422, times=1))
+    server.faults.add(Fault(path="/runs/search", status=405, times=None))
     (refused,) = agent.map(numbers(1), journal=path)
     assert not refused.ok and refused.run_id == ""
     (item,) = agent.map(numbers(1), journal=path, retry_failed=True)

@@ -36,6 +36,7 @@ from support.batches import (
     until,
     wait_for,
 )
+from support.forks import printed_by
 from support.parts import Interruptible
 from support.timing import using
 from tqdm import tqdm
@@ -499,15 +500,12 @@ def test_a_large_batch_that_is_closed_begins_nothing_more(agent, server, path):
 
 def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server):
     script = (
-        "import sys; from acp_client_v0_1 import *\n"
-        "client = ApiClient(Configuration(host=sys.argv[1]))\n"
-        "agent = AgentHandle.find('obedient', client)\n"
-        "batch = agent.map([{}, {'seconds': 60}])\n"
+        "from acp_client_v0_1 import *\n"
+        f"client = ApiClient(Configuration(host={server.url!r}))\n"
+        "batch = AgentHandle.find('obedient', client).map([{}, {'seconds': 60}])\n"
         "print(next(batch).ok)\n"
     )
-    command = [sys.executable, "-c", script, server.url]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
-    assert ended.stdout == "True\n"
+    assert printed_by(script) == "True\n"
 
 
 def test_a_batch_may_begin_in_a_thread_after_the_end_of_the_main_thread(server):

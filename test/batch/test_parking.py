@@ -157,8 +157,7 @@ def test_long_polls_are_short_while_others_wait_for_their_turn(searched):
 @pytest.mark.parametrize(
     "failure",
     [
-        ApiException(status=503),
-        ApiException(status=429),
+        *map(ApiException, (503, 429)),
         ResponseValidationError(status=200, reason="no JSON"),
         TimeoutError("the batch has ended"),
     ],

@@ -42,11 +42,8 @@ def cut(after: int, how: Any = "close") -> Fault:
 
 def streams(server: Any) -> list[str]:
     """The cursors of the streams that were asked for."""
-    return [
-        request.headers.get("last-event-id", "")
-        for request in server.requests
-        if request.path.endswith("/stream")
-    ]
+    asked = [each for each in server.requests if each.path.endswith("/stream")]
+    return [each.headers.get("last-event-id", "") for each in asked]
 
 
 def patiently(events: RunEvents) -> list[acp.RunEvent]:

@@ -423,8 +423,7 @@ def test_each_call_in_a_long_outage_says_that_it_waits(client, clock, caplog):
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
 @pytest.mark.parametrize(
-    ("look", "delete", "words"),
-    [*CANCELLED, (press, NOTHING, "run r is pending: wait for it with")],
+    ("look", "delete", "words"), [*CANCELLED, (press, NOTHING, "run r is pending: wait for it")]
 )
 def test_ctrl_c_with_cancel_on_exit_says_what_became_of_the_run(serve, caplog, look, delete, words):
     _, client = serve(Replies(create=run_json(), output=press, look=look, delete=delete))

@@ -132,10 +132,8 @@ def test_a_change_or_a_refresh_may_take_longer_than_a_quick_request(replying):
 def test_a_timeout_below_zero(client, timeout):
     run = acp.RunHandle("r", client)
     conversation = acp.AgentHandle("a", client).conversation("t")
-    for begin in (
-        *(partial(call, name, client) for name in TIMED),
-        lambda most: acp.RunHandle.from_token(run.token(), client, timeout=most),
-    ):
+    calls = [partial(call, name, client) for name in TIMED]
+    for begin in (*calls, lambda most: acp.RunHandle.from_token(run.token(), client, timeout=most)):
         with pytest.raises(acp.ApiValueError, match=r"timeout must be (at least|above) 0 seconds"):
             begin(timeout)
     for wait, wrong in ((run.result, "60"), (conversation.run, "")):
@@ -720,10 +718,8 @@ def test_a_result_that_came_once_is_given_again(serve, first):
     assert run.cancel() is False and replies.asked == ["look"]
 
 
-RESULTS = [
-    b'data: {"type": "result", "run_id": "r", "status": "pending", "result": {"ok": %d}}\n\n' % n
-    for n in (0, 1)
-]
+DATA = b'data: {"type": "result", "run_id": "r", "status": "pending", "result": {"ok": %d}}\n\n'
+RESULTS = [DATA % n for n in (0, 1)]
 
 
 @pytest.mark.parametrize("later", [NOTHING, NOT_FOUND])

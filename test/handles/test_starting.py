@@ -452,12 +452,8 @@ def test_every_field_of_a_create_is_an_option(server, counter):
     for method in (acp.AgentHandle.start, acp.AgentHandle.run, acp.AgentHandle.map):
         lines = [line.strip() for line in (method.__doc__ or "").splitlines()]
         assert all(any(line.startswith(f"{name}: ") for line in lines) for name in names)
-    options: acp.RunOptions = {
-        "config": {"a": 1},
-        "metadata": {"b": 2},
-        "webhook": f"{server.url}/hook",
-        "streaming": "custom",
-    }
+    options: acp.RunOptions = {"config": {"a": 1}, "metadata": {"b": 2}, "streaming": "custom"}
+    options["webhook"] = f"{server.url}/hook"
     assert options.keys() == names
     counter.run({"count": 1}, timeout=30, **options)
     counter.start({"count": 1}, timeout=30, **options).result(timeout=30)

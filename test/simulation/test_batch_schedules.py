@@ -106,10 +106,8 @@ def test_a_run_that_always_fails_costs_one_item_also_among_runs_that_end_in_an_e
     world.plan["ends_in"] = "error"
     call = world.map(range(4), concurrency=2)
     assert call.error is None
-    assert {n: type(error) for n, error in call.errors().items()} == {
-        **dict.fromkeys((0, 2, 3), RunFailed),
-        1: ServiceException,
-    }
+    kinds = {n: type(error) for n, error in call.errors().items()}
+    assert kinds == {**dict.fromkeys((0, 2, 3), RunFailed), 1: ServiceException}
 
 
 def test_a_run_that_fails_after_its_question_is_compared_with_one_that_has_ended(tmp_path):

@@ -40,11 +40,8 @@ def answer(question: PendingInterrupt) -> JsonObject:
 
 def creates(server: LocalServer) -> list[JsonObject]:
     """The bodies of the creates that arrived."""
-    return [
-        json.loads(request.body)
-        for request in server.requests
-        if request.method == "POST" and request.path == "/runs"
-    ]
+    posts = [each for each in server.requests if each.method == "POST"]
+    return [json.loads(each.body) for each in posts if each.path == "/runs"]
 
 
 def runs_by_input(server: LocalServer) -> Counter[int]:
