@@ -326,9 +326,9 @@ def test_a_look_before_an_answer_is_sent_again_is_a_part_of_its_time(faults, tim
     world = World(Schedule({}), random.Random(0))
     world.plan = {"questions": 1, "step": 0.0, "ends_in": "success", "updates": []}
     with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
-        handle = AgentHandle("agent", client_of(world)).start()
+        handle = acp.AgentHandle("agent", client_of(world)).start()
         world.schedule = Schedule(faults)  # the third request sends the answer
-        with pytest.raises(ApiException, match=words), timed(world, timeout):
+        with pytest.raises(acp.ApiException, match=words), timed(world, timeout):
             handle.resume({"to": 0}, timeout=timeout)
 
 
