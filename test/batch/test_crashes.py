@@ -313,9 +313,7 @@ def test_a_failure_that_its_server_retried_is_not_run_again(agent, server, path,
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_the_next_call_knows_what_an_executor_has_run_again(
-    agent, server, path, monkeypatch, threads
-):
+def test_the_next_call_knows_what_an_executor_repeated(agent, server, path, monkeypatch, threads):
     monkeypatch.setenv("ACP_HOST", server.url)
     inputs = [{"n": 0, "fail": True}]
     (first,) = agent.map(inputs, journal=path)

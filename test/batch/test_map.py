@@ -440,9 +440,7 @@ def test_leaving_early_ends_threads_and_leaves_or_deletes_the_runs(agent, server
 
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [4, 40])
-def test_close_returns_when_the_threads_have_ended_and_gives_a_create_a_moment(
-    agent, server, set_timing, concurrency
-):
+def test_close_awaits_threads_and_gives_a_create_a_moment(agent, server, set_timing, concurrency):
     """The run of a create that was interrupted would be unknown, and continue."""
     looks, closing = itertools.count(), list[float]()
     set_timing(grace=60, threads=60, now=lambda: time.monotonic() + 0 * next(looks))

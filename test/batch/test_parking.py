@@ -195,9 +195,7 @@ def test_searches_more_often_wrong_than_right_are_given_up(searched, hits, mista
 
 
 @pytest.mark.parametrize(("parked", "pages"), [(20, 10), (899, 10), (900, 11), (1800, 12)])
-def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batch(
-    searched, set_timing, parked, pages
-):
+def test_a_search_reads_a_few_overlapping_pages_at_a_pace(searched, set_timing, parked, pages):
     """A server that pages without end, and limits requests."""
     requests, slept = list[Any](), list[float]()
 

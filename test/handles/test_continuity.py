@@ -61,6 +61,7 @@ ZEROS: list[Connection] = [
 ONE, TWO, FIRST = (all_of(numbered(1, last)) for last in (1, 2, 3))
 TWO_UNNAMED, UNNAMED = all_of(named("  ")), all_of(named("   "))
 OTHER = named(" ") + named(" ", 7)
+BEFORE = after(Gap("unknown", None, "8"), numbered(3, 3))
 JUMP = after(Gap("lost", 2, "3"), numbered(6, 7))
 # The events of each connection, with what it gives out, and whether that is all.
 CONNECTIONS: dict[str, tuple[list[Connection], bool | None]] = {
@@ -68,10 +69,7 @@ CONNECTIONS: dict[str, tuple[list[Connection], bool | None]] = {
     "two": ([FIRST, all_of(numbered(4, 6))], True),
     "a first id above one": ([all_of(numbered(2, 3))], None),
     "a jump": ([FIRST, JUMP, all_of(numbered(8, 8))], False),
-    "an id before the first": (
-        [all_of(numbered(7, 8)), after(Gap("unknown", None, "8"), numbered(3, 3))],
-        None,
-    ),
+    "an id before the first": ([all_of(numbered(7, 8)), BEFORE], None),
     "a jump of other ids": ([all_of(TENS[:3]), after(Gap("unknown", None, "30"), TENS[3:])], None),
     "a replay": ([FIRST, (numbered(1, 5), numbered(4, 5))], True),
     "a replay with a zero before its ids": ([FIRST, *ZEROS], True),

@@ -189,10 +189,8 @@ def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(server, counter
 
 def test_no_credential_is_in_an_error_a_token_or_a_representation(server, caplog):
     caplog.set_level("DEBUG")
-    configuration = acp.Configuration(
-        host=server.url, api_key={"x-api-key": "s3cret-key"}, access_token="s3cret-token"
-    )
-    with acp.ApiClient(configuration) as client:
+    secrets: Any = {"api_key": {"x-api-key": "s3cret-key"}, "access_token": "s3cret-token"}
+    with acp.ApiClient(acp.Configuration(host=server.url, **secrets)) as client:
         counter = acp.AgentHandle(COUNTER, client)
         run = counter.start({"count": 1}, streaming="custom")
         events = run.events()

@@ -308,19 +308,13 @@ def test_an_outage_that_follows_another_has_its_own_time(every, shared):
     assert sum(bool(one.fault) for one in world.sent) > len(begins)
 
 
-REFUSED = dict.fromkeys(range(3, 6), Fault("refused"))
-LIMITED = {
-    3: Fault("limited", retry_after=3.0),
-    **dict.fromkeys(range(4, 50), Fault("status", 503)),
-}
+REFUSED = {**dict.fromkeys(range(3, 6), Fault("refused")), 7: Fault("hang")}
+LIMITED = {3: Fault("limited", retry_after=3.0)} | dict.fromkeys(range(4, 50), Fault("status", 503))
 
 
 @pytest.mark.parametrize(
     ("faults", "timeout", "words"),
-    [
-        (LIMITED, 5.0, "was not answered after 4"),
-        ({**REFUSED, 7: Fault("hang")}, 0.8, "sent once"),
-    ],
+    [(LIMITED, 5.0, "was not answered after 4"), (REFUSED, 0.8, "sent once")],
 )
 def test_a_look_before_an_answer_is_sent_again_is_a_part_of_its_time(faults, timeout, words):
     world = World(Schedule({}), random.Random(0))

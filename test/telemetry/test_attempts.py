@@ -45,10 +45,8 @@ def test_a_call_is_a_span_of_kind_client(spans):
 
 
 def test_each_retry_is_a_span_of_its_own_with_its_number(spans, tracer):
-    with (
-        scripted(spans, BUSY, [RESET], OK, retries=QUICK) as (runs, server),
-        tracer.start_as_current_span("caller") as caller,
-    ):
+    scripts, current = (BUSY, [RESET], OK), tracer.start_as_current_span("caller")
+    with scripted(spans, *scripts, retries=QUICK) as (runs, server), current as caller:
         runs.get_run("r1")
     first, second, third = spans.named("GET")
     found = [attributes(span) for span in (first, second, third)]
@@ -130,10 +128,8 @@ def test_the_propagators_that_are_set_decide_on_the_headers(spans):
 def test_no_credential_and_no_query_is_recorded(spans, caplog):
     secrets = {"access_token": "planted-token", "api_key": {"apiKey": "planted-key"}}
     auth = {"in": "query", "key": "key", "value": "planted-query", "type": "apiKey"}
-    with (
-        scripted(spans, BUSY, OK, retries=QUICK, **secrets) as (runs, server),
-        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
-    ):
+    caplog.set_level(logging.DEBUG, "acp_client_v0_1")
+    with scripted(spans, BUSY, OK, retries=QUICK, **secrets) as (runs, server):
         runs.api_client.cookie = "planted-cookie"
         runs.get_run("r1", _headers={"x-private": "planted-header"}, _request_auth=auth)
     assert b"planted-query" in server.requests[0].raw_head

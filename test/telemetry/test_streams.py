@@ -82,10 +82,8 @@ def test_a_stream_that_breaks(spans):
 
 
 def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans):
-    with (
-        scripted(spans, [HEAD, event(1), 0.5, event(2), chunk(b"")]) as (runs, _),
-        runs.get_run_stream("r1") as stream,
-    ):
+    script = [HEAD, event(1), 0.5, event(2), chunk(b"")]
+    with scripted(spans, script) as (runs, _), runs.get_run_stream("r1") as stream:
         next(stream)
         with pytest.raises(NothingYet):
             stream.reader.advance(0.05)
