@@ -23,7 +23,7 @@ from support.batches import (
     wait_for,
 )
 from support.moments import Interrupt, Moment, files_of
-from support.serving import a_run
+from support.serving import output_json, run_json
 from support.socket_server import Request, response, serve_each
 from support.timing import using
 from support.transport import serving
@@ -164,14 +164,14 @@ def test_many_runs_on_few_threads_and_connections(server, agent):
 def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items, processes):
     """Nobody knows whose output it is if two are open, also once one of them has ended."""
     zeros = "00000000-0000-0000-0000-000000000000"
-    run = a_run("", run_id=zeros, agent_id=zeros, creation={"agent_id": zeros})
+    run = run_json("", run_id=zeros, agent_id=zeros, creation={"agent_id": zeros})
     made, made_at = list[int](), [0.0]
 
     def respond(request: Request) -> bytes:
         if request.path == "/runs":
             made.append(json.loads(request.body)["input"]["n"])
             made_at[0] = time.monotonic()
-            return response(json.dumps(run).encode())
+            return run
         if not request.path.partition("?")[0].endswith("/output"):
             return response(b'"no"', 501)
         # On a busy machine, a thread takes a while to see that its run has the id of another.
@@ -179,8 +179,7 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(open_items, pr
         if len(made) < open_items or not noticed:
             time.sleep(0.05)
             return response(b'"not yet"', 404)
-        result = {"type": "result", "run_id": zeros, "status": "", "result": {"n": made[-1]}}
-        return response(json.dumps(result).encode())
+        return output_json(run_id=zeros, status="", result={"n": made[-1]})
 
     with serving(handler=serve_each(respond)) as (_, client):
         batch = acp.AgentHandle("a", client).map(

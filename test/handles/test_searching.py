@@ -158,7 +158,7 @@ def test_a_search_that_never_ends(monkeypatch):
         shelf.read()
     client = acp.ApiClient(acp.Configuration())
     for find, page, words, most in (
-        (lambda: [*acp.iter_agents(acp.AgentsApi(client))], 2, "the server sent 1,000", 1002),
+        (lambda: [*acp.iter_agents(acp.AgentsApi(client))], 2, "server sent 1,000", 1002),
         (lambda: acp.AgentHandle.find("other", api_client=client), 2, "server sent 1,000", 1002),
         # A bounded number of ids is kept.
         (lambda: [*acp.iter_agents(acp.AgentsApi(client))], None, r"10\d pages with 100,", 102),
@@ -170,20 +170,14 @@ def test_a_search_that_never_ends(monkeypatch):
         assert endless.pages <= most
 
 
-@pytest.mark.parametrize(
-    ("endless", "words"),
-    [
-        (EndlessAgents("other", heeds=True), "no agent is called 'n'"),
-        (EndlessAgents("n"), "several agents are called 'n'"),
-    ],
-    ids=["other agents", "agents of the name"],
-)
-def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, endless, words):
+@pytest.mark.parametrize(("heeds", "words"), [(True, "no agent is"), (False, "several agents are")])
+def test_find_keeps_one_page_of_a_server_whose_agents_never_end(monkeypatch, heeds, words):
+    endless = EndlessAgents("other" if heeds else "n", heeds=heeds)
     search = endless.search_agents
     # One that does not match, so that the search goes on to the next page.
-    more = [agent_of("another", -1)] if not endless.heeds else []
+    more = [] if heeds else [agent_of("another", -1)]
     monkeypatch.setattr(acp.AgentsApi, "search_agents", lambda _, request: more + search(request))
-    with pytest.raises(acp.AgentLookupError, match=words) as caught:
+    with pytest.raises(acp.AgentLookupError, match=f"{words} called 'n'") as caught:
         acp.AgentHandle.find("n", api_client=acp.ApiClient(acp.Configuration()))
     assert len(caught.value.candidates) == 1000
     assert endless.pages <= 4

@@ -32,9 +32,10 @@ from simulation.world import (
     World,
     check,
 )
+from support.batches import answer
 from support.timing import using
 
-from acp_client_v0_1 import BatchItem, InterruptLimit, PendingInterrupt, RunCreate
+from acp_client_v0_1 import BatchItem, InterruptLimit, RunCreate
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunFailed, RunGone, RunStartAmbiguous
 
@@ -66,10 +67,6 @@ def no_log_of_the_outages(package_logger: logging.Logger) -> None:
 @pytest.fixture(autouse=True)
 def the_same_backoffs() -> None:
     random.seed(0)
-
-
-def answer(question: PendingInterrupt) -> dict[str, Any]:
-    return {"to": question.payload["number"]}
 
 
 def lasts(fault: Fault) -> float:
