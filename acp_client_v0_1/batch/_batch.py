@@ -153,7 +153,7 @@ class Batch:
                 server_reached=agent.runs.api_client.rest_client.reached
                 or (file is not None and file.responded),
                 served="" if file is None else file.done_run(),
-                one_process=executor is None or concurrency == 1,
+                one_at_a_time=concurrency == 1,
             )
             if executor is None:
                 return file, Workers(plan, agent, file, concurrency)

@@ -173,8 +173,9 @@ class RunDriver:
         run_id, token = task.run_id, task.client_token
         if self._owners.setdefault(run_id, token) != token:
             self._shared.add(run_id)
-        # Processes cannot compare their run ids. So there an id of zeros counts as shared.
-        if run_id in self._shared or not (self.plan.one_process or plain_id(run_id)):
+        # A server that gives an id of zeros gives it to every run. The create of another run may be
+        # under way, or in another process, so this id counts as shared before it comes twice.
+        if run_id in self._shared or not (self.plan.one_at_a_time or plain_id(run_id)):
             task.run_id = ""
             why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
             known = token_of_create(self._agent.runs.api_client, self.plan.agent_id, token)

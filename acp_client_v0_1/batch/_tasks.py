@@ -64,8 +64,8 @@ class Plan:
     server_reached: bool = False
     # A run of an earlier call whose output was fetched, or "".
     served: str = ""
-    # If False, other processes may have open runs of the batch.
-    one_process: bool = True
+    # Whether the batch has one open run at a time.
+    one_at_a_time: bool = False
 
 
 @dataclass(slots=True, eq=False)
