@@ -13,6 +13,8 @@ from acp_client_v0_1._variants import with_http_info, without_preload_content
 from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
+__all__ = ["RunsApi"]
+
 _CREATE_RUN = Operation(
     "POST", "/runs", lambda: models.Run, (Parameter("run_create", lambda: models.RunCreate),)
 )

@@ -13,6 +13,8 @@ from acp_client_v0_1._variants import with_http_info, without_preload_content
 from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
+__all__ = ["ThreadsApi"]
+
 _CREATE_THREAD = Operation(
     "POST",
     "/threads",

@@ -99,7 +99,7 @@ def test_a_name_loads_what_it_needs_and_no_more(script, needed, not_needed):
 def test_all_and_dir_list_exactly_what_a_module_exports():
     for name in ["acp_client_v0_1", *MODULES]:
         module = importlib.import_module(name)
-        # The module of a model or an operation has one class, and no list of it.
+        # The module of a model has one class, and no list of it.
         exported = getattr(module, "__all__", sorted(defined_in(module)))
         assert hasattr(module, "__all__") or len(exported) == 1, name
         assert len(exported) == len(set(exported)), name
