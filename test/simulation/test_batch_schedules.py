@@ -417,7 +417,8 @@ class Play:
         recently = world.now - NO_RESPONSE - BACKOFF
         lost = any(at > recently and n not in self.poisoned() for at, n in world.failed)
         alone = self.poisoned() and (lost or not done - self.poisoned())
-        check(down or bool(alone), f"next() raised {error!r}")
+        refused = world.sent[-1].fault == "refused"  # which is never one run's
+        check(down or bool(alone) or refused, f"next() raised {error!r}")
         check(calls[-1].took >= OUTAGE - BACKOFF, f"too early: {error!r}")
 
     def longest(self) -> float:
