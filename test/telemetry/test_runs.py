@@ -222,7 +222,7 @@ def test_a_run_that_nobody_waits_for_ends_with_its_last_request(client, spans):
 LEAVING = """
 import sys
 sys.stderr = sys.stdout  # so that nothing is printed unseen
-from acp_client_v0_1 import acp.AgentHandle, ApiClient, Configuration, instrument
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
@@ -231,7 +231,7 @@ exporter = ConsoleSpanExporter(formatter=lambda span: span.name + "\\n")
 provider.add_span_processor(BatchSpanProcessor(exporter))
 client = ApiClient(Configuration(host="%s"))
 instrument(client, provider)
-handle = acp.AgentHandle("%s", client).start({})
+handle = AgentHandle("%s", client).start({})
 """
 
 
@@ -266,7 +266,7 @@ def test_a_token_with_a_useless_span_is_attached_to_without_a_link(client, spans
 
 UNUSED = """
 import sys
-from acp_client_v0_1 import acp.AgentHandle, ApiClient, Configuration, RunHandle
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
 with ApiClient(Configuration.from_env()) as client:
     agent = AgentHandle.find("counter", api_client=client)
     run = agent.start({"count": 2}, streaming="custom")
