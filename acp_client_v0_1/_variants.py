@@ -50,7 +50,9 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
     code = method.__code__.replace(co_name=declared.__name__)
     copy: Any = FunctionType(code, method.__globals__, None, method.__defaults__)
     functools.update_wrapper(copy, declared)
-    copy.__annotations__ = {**method.__annotations__, "return": returns}
+    copy.__annotations__ = annotations = {**method.__annotations__, "return": returns}
+    # Since CPython 3.14, a wrapper copies this function instead of the annotations.
+    copy.__annotate__ = lambda format: annotations
     del copy.__wrapped__
 
     @functools.wraps(copy)
@@ -58,6 +60,4 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
         client = SimpleNamespace(call=getattr(self.api_client, sender))
         return copy(SimpleNamespace(api_client=client), *args, **kwargs)
 
-    # CPython 3.14 does not copy the annotations.
-    variant.__annotations__ = copy.__annotations__
     return variant
