@@ -173,11 +173,12 @@ class RunDriver:
         run_id, token = task.run_id, task.client_token
         if self._owners.setdefault(run_id, token) != token:
             self._shared.add(run_id)
-        # A server that gives an id of zeros gives it to every run. The create of another run may be
-        # under way, or in another process, so this id counts as shared before it comes twice.
-        if run_id in self._shared or not (self.plan.one_at_a_time or plain_id(run_id)):
+        # A server that gives a UUID of zeros gives it to every run. The create of another run may
+        # be under way, or in another process, so this id counts as shared before it comes twice.
+        zeros = len(run_id) >= 32 and not plain_id(run_id)
+        if run_id in self._shared or (zeros and not self.plan.one_at_a_time):
             task.run_id = ""
-            why = f"the server gave run id {short(run_id)} to two open items, pass concurrency=1"
+            why = f"the server gives several runs the id {short(run_id)}, pass concurrency=1"
             known = token_of_create(self._agent.runs.api_client, self.plan.agent_id, token)
             raise RunStartAmbiguous(client_token=token, token=known, why=why)
 
@@ -200,6 +201,9 @@ class RunDriver:
 
         def find_or_create() -> list[Run]:
             if search_first and (found := self._find(task, creation)):
+                # Several runs may have this id. A look shows which of them its output is of.
+                run = RunCore(self._agent.runs, found[0].run_id, self.contact).read(self._wait())
+                check_mark(run, task.client_token, shown=bool(differences(run, creation)))
                 return found
             try:
                 return Create(creation, self._wait(), posts=_MOST_POSTS).run()
