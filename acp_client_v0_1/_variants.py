@@ -50,9 +50,13 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
     code = method.__code__.replace(co_name=declared.__name__)
     copy: Any = FunctionType(code, method.__globals__, None, method.__defaults__)
     functools.update_wrapper(copy, declared)
-    copy.__annotations__ = annotations = {**method.__annotations__, "return": returns}
-    # Since CPython 3.14, a wrapper copies this function instead of the annotations.
-    copy.__annotate__ = lambda format: annotations
+    annotations = {**method.__annotations__, "return": returns}
+
+    def annotate(format: object) -> dict[str, Any]:
+        return annotations
+
+    # Since CPython 3.14, a wrapper copies the function instead of the annotations.
+    copy.__annotations__, copy.__annotate__ = annotations, annotate
     del copy.__wrapped__
 
     @functools.wraps(copy)
