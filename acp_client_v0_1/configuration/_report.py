@@ -62,7 +62,7 @@ class ConfigurationReport:
     @logger_file.setter
     def logger_file(self, value: str | None) -> None:
         package_logger = self.logger["package_logger"]
-        path = os.path.abspath(value) if value else None
+        path = os.path.abspath(os.fsdecode(value)) if value else None
         for handler in list(package_logger.handlers):
             # Another configuration may have named the new file.
             if isinstance(handler, _LogFile) and handler.baseFilename in (self._log_path, path):

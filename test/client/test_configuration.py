@@ -457,7 +457,7 @@ def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypa
     assert package_logger.level == logging.DEBUG
     first, second = tmp_path / "first", tmp_path / "second"
     configuration.logger_file = str(first)
-    Configuration().logger_file = str(first)
+    Configuration().logger_file = bytes(first)
     package_logger.debug("one")
     *_, handler = package_logger.handlers
     monkeypatch.chdir(tmp_path)
