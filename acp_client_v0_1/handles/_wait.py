@@ -211,10 +211,12 @@ class Wait:
 
         A create, resume or delete may take only a part of the time until the deadline. If the
         response is lost, the rest of the time is for finding out whether the request was carried
-        out.
+        out. Raise `late_error` if there is hardly any time for a response.
         """
         left = self.ends - timing().now()
         if action in CHANGES and left < math.inf:
+            if left < min(timing().round_trip, self.least_left / 2):
+                raise self.late_error()
             left = max(left - timing().search, left / 2, min(left, self.least_left))
         return max(0.001, min(longest, left))
 

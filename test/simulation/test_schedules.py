@@ -326,6 +326,23 @@ def test_a_look_before_an_answer_is_sent_again_is_a_part_of_its_time(faults, tim
             handle.resume({"to": 0}, timeout=timeout)
 
 
+def test_an_answer_is_not_sent_again_without_time_for_its_response():
+    world = World(Schedule({3: Fault("limited")}), random.Random(0))
+    world.plan = {"questions": 1, "step": 0.0, "ends_in": "success", "updates": []}
+    client = client_of(world)
+
+    def call(operation: Any, arguments: Any, options: Any) -> Any:
+        if world.requests == 4:  # the look before the second answer
+            world.now = began + 5.0 - ROUND_TRIP - 0.004
+        return CALL(world, operation, arguments, options)
+
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+        handle = acp.AgentHandle("agent", client).start()
+        began, client.call = world.now, call
+        with pytest.raises(acp.RunWaitTimeout, match=r"not answered after 5\.0 s; last error: 429"):
+            handle.resume({"to": 0}, timeout=5.0)
+
+
 CALL = World.call  # as it is without a mistake
 
 
