@@ -201,9 +201,6 @@ class RunDriver:
 
         def find_or_create() -> list[Run]:
             if search_first and (found := self._find(task, creation)):
-                # Several runs may have this id. A look shows which of them its output is of.
-                run = RunCore(self._agent.runs, found[0].run_id, self.contact).read(self._wait())
-                check_mark(run, task.client_token, shown=bool(differences(run, creation)))
                 return found
             try:
                 return Create(creation, self._wait(), posts=_MOST_POSTS).run()

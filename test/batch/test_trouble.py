@@ -23,7 +23,7 @@ from support.batches import (
     wait_for,
 )
 from support.moments import Interrupt, Moment, files_of
-from support.serving import a_run, output_json, run_json, runs_json
+from support.serving import output_json, run_json
 from support.socket_server import Request, response, serve_each
 from support.timing import using
 from support.transport import serving
@@ -205,44 +205,20 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(run_id, open_i
     assert {(type(item.error), item.run_id) for item in items} == {(acp.RunStartAmbiguous, "")}
 
 
-class Numbering:
-    """A server that gives its runs ids by their number, and knows the last run of an id alone."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.made: list[dict[str, Any]] = []
-
-    def __call__(self, request: Request) -> bytes:
-        path = request.path.partition("?")[0]
-        asked = json.loads(request.body or b"{}")
-        if path == "/runs":
-            made = {"run_id": self.name.format(len(self.made)), "agent_id": "a", "creation": asked}
-            self.made.append(a_run("success", **made))
-            return run_json("success", **made)
-        if path == "/runs/search":
-            marks = asked["metadata"].items()
-            return runs_json(*(r for r in self.made if marks <= r["creation"]["metadata"].items()))
-        run = {run["run_id"]: run for run in self.made}[path.split("/")[2]]
-        if not path.endswith("/output"):
-            return response(json.dumps(run).encode())
-        return output_json(run_id=run["run_id"], result=run["creation"]["input"])
-
-
 def test_a_server_that_numbers_its_runs_from_zero_serves_the_first():
-    with serving(handler=serve_each(Numbering("{}"))) as (_, client):
+    made, numbered = dict[str, Any](), itertools.count()
+
+    def respond(request: Request) -> bytes:
+        if request.path == "/runs":
+            creation = json.loads(request.body)
+            made[run_id := str(next(numbered))] = creation["input"]
+            return run_json(run_id=run_id, creation=creation)
+        run_id = request.path.split("/")[2]
+        return output_json(run_id=run_id, result=made[run_id])
+
+    with serving(handler=serve_each(respond)) as (_, client):
         items = list(acp.AgentHandle("a", client).map(numbers(3), ordered=True))
     assert [item.result() for item in items] == numbers(3)
-
-
-def test_a_run_that_is_found_by_a_search_is_the_one_that_its_id_leads_to(path):
-    server = Numbering(ZEROS)
-    with serving(handler=serve_each(server)) as (_, client):
-        agent = acp.AgentHandle("a", client)
-        assert not any(item.ok for item in agent.map(numbers(4), concurrency=4, journal=path))
-        items = list(agent.map(numbers(4), concurrency=1, journal=path))
-    assert [item.result() for item in items if item.ok] == [server.made[-1]["creation"]["input"]]
-    errors = [str(item.error) for item in items if not item.ok]
-    assert len(errors) == 3 and all("does not carry the client token" in each for each in errors)
 
 
 # Ctrl-C
