@@ -14,11 +14,11 @@ import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
@@ -255,7 +255,8 @@ class Configuration(ConfigurationReport):
         Raises:
             ApiTypeError: It is something else, for example a host.
         """
-        check_arguments(configuration=default)
+        if default is not None and not isinstance(cast("object", default), Configuration):
+            raise wrong_type("default", "a Configuration", default)
         cls._default = copy.deepcopy(default)
 
     @classmethod

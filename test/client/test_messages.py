@@ -483,7 +483,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(api_key="5ecret"), 'a dict, not str; write api_key={"x-api-key": "…"}'),
     (lambda: Configuration(hots="h"), "Configuration() got", "'hots'; did you mean 'host'?"),
     (lambda: Configuration.from_env(tiemout=3), "argument 'tiemout'; did you mean 'timeout'"),
-    (lambda: Configuration.set_default("http://h"), "configuration must be a Configuration"),
+    (lambda: Configuration.set_default("http://h"), "default must be a Configuration, not str"),
     (lambda: ApiClient.set_default(Configuration()), "must be an ApiClient, not Configuration"),
     (lambda: acp.SSEParser().feed("x"), "chunk must be bytes, not str; encode() a str"),
     (lambda: Configuration.from_env({"host": "http://h"}), "prefix must be a str, not dict"),
