@@ -17,7 +17,7 @@ from acp_client_v0_1.testing import LocalServer, Quirks
 @pytest.fixture(autouse=True)
 def soon_old(set_timing: SetTiming) -> None:
     """A 404, or a journal without the run of a create, is waited out for less than two seconds."""
-    set_timing(young=0.3)
+    set_timing(young=1.0)
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ pytestmark = pytest.mark.load
         ("/agents/*/descriptor", 503, None),
     ],
 )
-@using(outage=0.3, backoff=(0.05, 0.1))
+# A create of a worker of the first call may arrive late.
+@using(outage=0.3, backoff=(0.05, 0.1), young=2.0)
 def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server, agent, path, executor, where, status, asked
 ):

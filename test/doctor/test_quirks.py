@@ -91,7 +91,7 @@ def examined(quirks: Quirks, agent: str) -> Report:
     failed: set[str] = set()
 
     def failing(input: Any, config: Any, context: Any) -> None:
-        context.sleep(0 if context.run_id in failed else 0.4)
+        context.sleep(0.2 if context.run_id in failed else 0.4)
         failed.add(context.run_id)
         raise AgentError(3, "out of paper")
 
