@@ -175,8 +175,7 @@ class RunDriver:
             self._shared.add(run_id)
         # A server that gives a UUID of zeros gives it to every run. The create of another run may
         # be under way, or in another process, so this id counts as shared before it comes twice.
-        zeros = len(run_id) >= 32 and not plain_id(run_id)
-        if run_id in self._shared or (zeros and not self.plan.one_at_a_time):
+        if run_id in self._shared or not (self.plan.one_at_a_time or plain_id(run_id)):
             task.run_id = ""
             why = f"the server gives several runs the id {short(run_id)}, pass concurrency=1"
             known = token_of_create(self._agent.runs.api_client, self.plan.agent_id, token)

@@ -7,7 +7,7 @@ Strategy: a server may return less than it got, or write it in another way. So t
 only if both are known, and no server would write the one for the other:
 
 - *Ids* may have other letters (upper or lower case), and a UUID may lack its dashes. An empty id,
-  or an id of zeros, is not known.
+  or a UUID of zeros, is not known.
 - *The agent* and *the thread* may be addressed by a name, and a run may carry the id, or the other
   way round. A run has two ids of each, its own and the one of its create. One that is equal is
   enough, and a UUID cannot be compared with a name.
@@ -44,7 +44,9 @@ def plain_id(identifier: str) -> str:
     """Return an id in the form in which ids are compared. An unknown id becomes empty."""
     text = identifier.lower()
     digits = text.replace("-", "")
-    return (digits if _UUID.fullmatch(digits) else text) if digits.strip("0") else ""
+    if not _UUID.fullmatch(digits):
+        return text
+    return digits if digits.strip("0") else ""
 
 
 def same_id(asked: str, named: str) -> bool:

@@ -196,12 +196,14 @@ def test_a_server_may_write_an_id_with_other_dashes_and_letters_or_none(serve):
 
 
 def test_an_output_or_a_record_of_another_run_is_refused_and_kept(serve):
-    output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
-    server, client = serve(response(json.dumps(output).encode()))
-    with pytest.raises(acp.ResponseValidationError, match="run r1 the output of run r2") as caught:
-        acp.RunHandle("r1", client).result(timeout=5)
-    assert json.loads(caught.value.body or "") == output
-    assert len(server.requests) == 1
+    for named in ("r2", "0"):
+        output = {"type": "error", "run_id": named, "errcode": 1, "description": "no"}
+        server, client = serve(response(json.dumps(output).encode()))
+        words = f"run r1 the output of run {named}"
+        with pytest.raises(acp.ResponseValidationError, match=words) as caught:
+            acp.RunHandle("r1", client).result(timeout=5)
+        assert json.loads(caught.value.body or "") == output
+        assert len(server.requests) == 1
     for call in (acp.RunHandle.refresh, acp.RunHandle.done, acp.RunHandle.cancel):
         server, client = serve(run_json("success"))
         run = acp.RunHandle("r1", client)
