@@ -24,10 +24,10 @@ from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, new_client_token
 
 MOST_RUNS = 5
-# The length of a second, of the limits and of the pauses. A test makes them shorter.
-SECOND = PAUSE = 1.0
+# The length of a second. A test makes all limits shorter by a smaller value.
+SECOND = 1.0
 # The pauses after failures that pass, in seconds. After the last one, the failure stands.
-_PAUSES = (0.5, 1.0)
+PAUSES = (0.5, 1.0)
 # After this many, no request is sent again: the server refuses most of them.
 _MOST_REPEATS = 12
 # After these failures, the server has made no run.
@@ -145,11 +145,11 @@ class Exam:
 
     def _repeated(self, send: Callable[[], Answer]) -> Answer:
         answer = send()
-        for pause in _PAUSES:
+        for pause in PAUSES:
             error = answer.error
             if error is None or isinstance(error, TimeoutError) or not _report.passes(error):
                 break
-            seconds = max(pause * PAUSE, failure_of(error).retry_after or 0.0)
+            seconds = max(pause, failure_of(error).retry_after or 0.0)
             if self.repeats >= _MOST_REPEATS or seconds >= self.until - monotonic():
                 break
             self.repeats += 1

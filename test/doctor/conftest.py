@@ -19,7 +19,7 @@ def an_examination_before_all() -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor's pauses are a fifth of the others."""
-    monkeypatch.setattr("acp_client_v0_1.doctor._exam.PAUSE", 0.2)
+    monkeypatch.setattr("acp_client_v0_1.doctor._exam.PAUSES", (0.1, 0.2))
 
 
 @pytest.fixture
