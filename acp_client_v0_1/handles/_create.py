@@ -100,7 +100,7 @@ class Create:
         """Search until there is a run. Return the runs with the client token, oldest first.
 
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
-        10, and ends no later than the wait. In a batch, it goes on until a search has worked,
+        10, and ends no later than the wait. In a batch, it is repeated until one search works,
         because only then is it known that there is no run.
 
         If the search ends without a run, raise `RunStartAmbiguous`. If the search is denied, and

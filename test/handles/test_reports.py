@@ -66,7 +66,7 @@ def test_zero_updates_of_a_run_that_has_some_are_not_complete(serve):
     assert events.complete is None
 
 
-def test_a_question_is_what_it_asks_whoever_may_answer_it():
+def test_questions_that_ask_the_same_are_equal_whoever_answers_them():
     shown = "PendingInterrupt(type='ask', payload={}, run_id='r', updated_at="
     assert repr(ASKED) == f"{shown}{ASKED.updated_at!r})"
     assert ASKED.seen_at == 0 and replace(ASKED, seen_at=5.0, _answer=print) == ASKED

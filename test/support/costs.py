@@ -24,7 +24,7 @@ class Memory:
 class Calls:
     """Counts the calls, of Python and of C functions, that a ``with`` block takes.
 
-    Without those of finalizers, which a collection of garbage would call at any moment.
+    It pauses the collection of garbage, which may call finalizers at any moment.
     """
 
     count = 0
