@@ -28,20 +28,21 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
-from acp_client_v0_1.handles._create import Create
+from acp_client_v0_1.handles._create import Create, Made
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._match import check_mark, differences, plain_id
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, with_marks
+from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import IN_BATCH, LAST_TRY, READS_OF_A_RUN, Caller, Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, token_of_create
+from acp_client_v0_1.handles._token import token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models import Run, RunCreate, RunOutput, RunResult, RunStatus
+from acp_client_v0_1.models import RunCreate, RunOutput, RunResult, RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
@@ -82,15 +83,20 @@ class RunDriver:
         self._blame = Blame(self._wait, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
+        if plan.served_token:
+            served = Mark(CLIENT_TOKEN_KEY, plan.served_token)
+            self.contact.health.marks.hidden.setdefault(plan.agent_id, served)
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
-                task.core.mark = task.client_token
                 # The run was created at least this many seconds ago.
-                task.core.note_created(ago=timing().now() - self._written_at)
+                ago = timing().now() - self._written_at
+                task.core.mark = task.mark
+                task.core.note_created(self._creation(task), ago=ago)
+                task.core.note_attached()
             task.core.open_span()
         return task.core
 
@@ -133,7 +139,7 @@ class RunDriver:
                 self.start(task, search_first=search_first)
 
     def _attach(self, task: Task) -> None:
-        """Read the run that the journal names. Raise an error if it is not of this batch.
+        """Read the run that the journal names. The core raises an error if it is not of this batch.
 
         With ``retry_failed``, a run that is gone, or that still fails, is forgotten. Then the task
         gets another run. A run that is not in status error or timeout any more is kept: the server
@@ -145,11 +151,9 @@ class RunDriver:
             if not task.retry:
                 raise
         else:
-            asked = RunCreate(agent_id=self.plan.agent_id, input=task.input)
-            # If the server does not show the client token, the rest shows whose the run is.
-            check_mark(run, task.client_token, shown=bool(differences(run, asked)))
             failed = run.status in (RunStatus.ERROR, RunStatus.TIMEOUT)
             if not (self._output_fails(task) if task.retry == "output" else task.retry and failed):
+                self.contact.health.marks.made.append((task.run_id, (task.mark,)))
                 self._claim(task)
                 return
         task.start_over()
@@ -178,7 +182,8 @@ class RunDriver:
         if run_id in self._shared or not (self.plan.one_at_a_time or plain_id(run_id)):
             task.run_id = ""
             why = f"the server gives several runs the id {short(run_id)}, pass concurrency=1"
-            known = token_of_create(self._agent.runs.api_client, self.plan.agent_id, token)
+            client, agent_id = self._agent.runs.api_client, self.plan.agent_id
+            known = token_of_create(client, agent_id, task.mark)
             raise RunStartAmbiguous(client_token=token, token=known, why=why)
 
     def _describe(self) -> AgentACPDescriptor:
@@ -193,12 +198,9 @@ class RunDriver:
             self._journal.starting(task)
         if described is not None:
             check_values(described, task.input or {}, plan.options.get("config"))
-        marks = {BATCH_KEY: plan.batch_mark, CLIENT_TOKEN_KEY: task.client_token}
-        metadata = {**plan.options.get("metadata", {}), **marks}
-        given = {**plan.options, "input": task.input, "metadata": metadata}
-        creation = creation_of(plan.agent_id, given)
+        creation = self._creation(task)
 
-        def find_or_create() -> list[Run]:
+        def find_or_create() -> Made:
             if search_first and (found := self._find(task, creation)):
                 return found
             try:
@@ -216,30 +218,36 @@ class RunDriver:
         if self._journal is not None:
             self._journal.started(task)
 
-    def _find(self, task: Task, creation: RunCreate) -> list[Run]:
+    def _creation(self, task: Task) -> RunCreate:
+        plan = self.plan
+        metadata = {**plan.options.get("metadata", {}), BATCH_KEY: plan.batch_mark}
+        given = {**plan.options, "input": task.input, "metadata": with_marks(metadata, task.mark)}
+        return creation_of(plan.agent_id, given)
+
+    def _find(self, task: Task, creation: RunCreate) -> Made | None:
         """Search for the run that an earlier call, or another process, may have created.
 
-        Return the run and its duplicates, or an empty list if the run is to be created.
+        Return the run and its duplicates, or None if the run is to be created.
         """
         plan, clock = self.plan, timing()
         # If the earlier process was killed, its create may still be on its way. So for some
         # seconds, a search that found nothing is repeated.
         young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
-            return Create(creation, self._wait()).search(max(0.0, young))
+            create = Create(creation, self._wait(), since=task.posted_at - clock.slow_clock)
+            found = create.search(max(0.0, young), proof=task.started_before)
         except RunStartAmbiguous as error:
             # The create follows all the same in two cases:
             # - The caller accepts a second run.
             # - The server cannot search, and no earlier call has started the task. Then there is
             #   another run only if an executor has repeated the task.
             cause = error.__cause__
-            refused = (
-                isinstance(cause, ApiException) and cause.status and not failure_of(cause).passes
-            )
+            passes = isinstance(cause, ApiException) and failure_of(cause).passes
             first = not task.started_before
-            if error.searched or plan.unclear == "start" or (refused and first):
-                return []
+            if error.searched or plan.unclear == "start" or (first and not passes):
+                return None
             raise
+        return Made(found, creation, task.mark, create.proven)
 
     # Waiting
 

@@ -32,8 +32,9 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._known import FINAL
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import client_token_of, server_of
+from acp_client_v0_1.handles._token import server_of
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models import Run
@@ -200,9 +201,12 @@ class Remote:
         runs: dict[Task, list[RunCore]] = {}
         try:
             for run in self._runs_of_batch():
-                task = tasks.get(client_token_of(run.creation))
+                token = client_token_of(run.creation)
+                task = tasks.get(token)
                 if task is not None and run.status not in FINAL:
-                    runs.setdefault(task, []).append(RunCore(self.agent.runs, run.run_id))
+                    core = RunCore(self.agent.runs, run.run_id)
+                    core.mark = Mark(CLIENT_TOKEN_KEY, token)
+                    runs.setdefault(task, []).append(core)
         except ApiException as error:
             log_undeleted(error)
             return False
@@ -219,7 +223,9 @@ class Remote:
         how many of these runs the workers have reported.
         """
         try:
-            tokens = [client_token_of(run.creation) for run in self._runs_of_batch()]
+            runs = list(self._runs_of_batch())
+            tokens = [client_token_of(run.creation) for run in runs]
+            tokens = [token for token in tokens if Mark(CLIENT_TOKEN_KEY, token).is_random]
         except ApiException as error:
             _log.warning("the duplicate runs of the batch could not be counted: %s", error)
             return known

@@ -31,6 +31,7 @@ from typing import Any
 
 from acp_client_v0_1.batch import _lines
 from acp_client_v0_1.batch._tasks import Task
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
@@ -134,16 +135,16 @@ class Journal:
                     number += 1
                 raise self._damage(number, error) from error
 
-    def done_run(self) -> str:
-        """Return the id of a run whose result the journal had when it was opened, or ""."""
+    def done_run(self) -> tuple[str, str]:
+        """Return the id and the client token of a run that the journal had the result of."""
         entry = None if self._done < 0 else self.entry(self._done)
-        return "" if entry is None else entry.run_id
+        return ("", "") if entry is None else (entry.run_id, entry.client_token)
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""
         if not task.started_before:
             named = {"input": task.digest, "token": task.client_token, "key": task.key}
-            self._append({"starting": task.index, **named})
+            self._append({"starting": task.index, **named, "at": int(timing().calendar())})
 
     def started(self, task: Task) -> None:
         """Record the run of a task."""

@@ -4,7 +4,7 @@ Format: JSON Lines. The first line is the header. Each other line states one fac
 and names the input by its index. Every line ends in a checksum: the CRC-32 of the bytes before it::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","fields":{…},"crc":"…"}
-    {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
+    {"starting":0,"input":"…","token":"…","key":"0","at":0,"crc":"…"}    before the create is posted
     {"started":0,"run":"…","crc":"…"}
     {"done":0,"run":"…","result":{…},"crc":"…"}
     {"failed":0,"run":"…","error":{…},"crc":"…"}                   instead of "done"
@@ -15,6 +15,7 @@ Invariants: no I/O. The content of a line is not trusted, because a checksum is 
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -73,6 +74,9 @@ class Entry:
     run_id: str
     # The outcome, or None before the state is "done" or "failed".
     outcome: dict[str, Any] | OpenApiException | None
+    # When the "starting" line was written, in seconds since the epoch. Earlier releases did not
+    # write this.
+    posted_at: float = -math.inf
 
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
@@ -83,10 +87,11 @@ class Entry:
             raise ValueError("a text is missing")
         if state == "failed":
             return cls(state, *texts, decode_failure(last["error"]))
+        posted_at = float(first.get("at", -math.inf))
         if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is not a JSON object")
         result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
-        return cls(state, *texts, result)
+        return cls(state, *texts, result, posted_at)
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._answering import Questions
 from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._records import json_line, outcome_of
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
@@ -62,8 +63,9 @@ class Plan:
     # `reached` of the caller's transport. Also True if the journal shows that the server has
     # responded to an earlier call.
     server_reached: bool = False
-    # A run of an earlier call whose output was fetched, or "".
+    # A run of an earlier call whose output was fetched, and its client token, or "".
     served: str = ""
+    served_token: str = ""
     # Whether the batch has one open run at a time.
     one_at_a_time: bool = False
 
@@ -84,6 +86,9 @@ class Task:
     digest: str = ""
     # If True, an earlier call may have created the run.
     started_before: bool = False
+    # When an earlier call was about to post the create, in seconds since the epoch. Minus infinity
+    # if the journal does not say so.
+    posted_at: float = -math.inf
     run_id: str = ""
     # The outcome, or None while the task has not ended.
     outcome: dict[str, Any] | Exception | None = None
@@ -126,6 +131,11 @@ class Task:
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
                 state["outcome"] = ApiException(reason=words)
         return None, {**state, "core": None, "polls": None, "questions": None}
+
+    @property
+    def mark(self) -> Mark:
+        """The mark of the create."""
+        return Mark(CLIENT_TOKEN_KEY, self.client_token)
 
     def item(self) -> BatchItem:
         """Return what the caller gets of a task that has ended."""

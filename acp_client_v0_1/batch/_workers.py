@@ -256,7 +256,8 @@ def _cancel_run(core: RunCore, stop: Flag, ends: float) -> Literal["gone", "ende
     try:
         if clock.now() > ends or stop.is_set():
             return "left"
-        if core.cancel(core.wait(clock.cancel, stop, what="was not deleted")):
+        wait = core.wait(clock.cancel, stop, what="was not deleted")
+        if core.cancel(wait, proven=True):
             return "gone"
         # `core.cancel` reads the run, and deletes it if it has not ended. False means that the run
         # has ended:

@@ -22,8 +22,9 @@ from acp_client_v0_1.cli._outcomes import document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._match import is_on
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, token_of_create
+from acp_client_v0_1.handles._token import token_of_create
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
@@ -271,7 +272,10 @@ def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
     except KeyboardInterrupt as interrupt:
         if token := options.client_token:
-            lost = Namespace(run_id="", token=token_of_create(client, agent.agent_id, token))
+            lost = Namespace(
+                run_id="",
+                token=token_of_create(client, agent.agent_id, Mark(CLIENT_TOKEN_KEY, token)),
+            )
             notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
             if vars(options).get("cancel_on_exit") and token == new:
                 with contextlib.suppress(acp.ApiException):

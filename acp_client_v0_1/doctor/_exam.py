@@ -20,8 +20,8 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.doctor import _report, _words
 from acp_client_v0_1.doctor._report import Finding, NotTried, Operations, Verdict
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, client_token_of, new_client_token
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, new_client_token
 
 MOST_RUNS = 5
 # The length of a second. A test makes all limits shorter by a smaller value.

@@ -15,7 +15,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.doctor import _exam
 from acp_client_v0_1.doctor._exam import Answer, Exam, is_done
 from acp_client_v0_1.doctor._report import NotTried, passes
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, client_token_of
 
 
 def create_run(exam: Exam) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
+from acp_client_v0_1.handles._create import Made
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
-from acp_client_v0_1.handles._match import check_mark
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -42,21 +42,35 @@ class RunCore(KnownRun):
         self.runs = runs
         self.run_id = run_id
         self._contact = contact
+        if contact is not None:
+            self.habits = contact.health.marks
 
     @classmethod
-    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
-        """Return the core of ``made[0]``.
+    def of_runs(cls, runs: RunsApi, found: list[Run], contact: Contact | None = None) -> RunCore:
+        """Return the core of ``found[0]``.
 
-        The other runs are newer and have the same client token. Their ids become the `duplicates`
-        of the core.
+        The other runs are newer and have the same mark. Their ids become the `duplicates` of the
+        core.
         """
-        core = cls(runs, received_id("run_id", made[0]), contact)
-        core.note(made[0])
-        core.duplicates = tuple([run.run_id for run in made[1:]])
+        core = cls(runs, received_id("run_id", found[0]), contact)
+        core.note(found[0])
+        core.duplicates = tuple([run.run_id for run in found[1:]])
+        return core
+
+    @classmethod
+    def of_made(cls, runs: RunsApi, made: Made, contact: Contact | None = None) -> RunCore:
+        """Return the core of the run of a create."""
+        core = cls.of_runs(runs, made.runs, contact)
+        core.note_created(made.creation)
+        core.mark, core.proven = made.mark, made.proven
         return core
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_contact": None, "span": None}
+        return {**self.__dict__, "_contact": None, "habits": None, "span": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.note_attached()
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
@@ -80,7 +94,10 @@ class RunCore(KnownRun):
         If the wait runs out of time, its error says "run … {what} after … s". With a timeout of 0
         the wait asks once, for at most 10 seconds. `RunHandle.output` describes ``on_pending``.
         """
-        self._contact = contact = self._contact or Contact.of(self.runs)
+        contact = self._contact
+        if contact is None:
+            self._contact = contact = Contact.of(self.runs)
+            self.habits = contact.health.marks
         if timeout == 0:
             timeout, caller = timing().quick, ONCE
         wait = Wait(contact, timeout, stop=stop, caller=caller, late=self._late_error)
@@ -166,6 +183,10 @@ class RunCore(KnownRun):
         # This comparison is only for speed.
         if named != self.run_id:
             self.check_id(named, "output", output)
+        if self.unsure and output is not None:
+            # Only a read that follows the output shows that the output is of this run.
+            self.read(wait)
+            self.unsure = self.attached
         return output
 
     def output_after_refusal(self, error: ApiException, wait: Wait) -> RunOutput | None:
@@ -187,15 +208,16 @@ class RunCore(KnownRun):
 
     # Ending
 
-    def cancel(self, wait: Wait) -> bool:
+    def cancel(self, wait: Wait, *, proven: bool = False) -> bool:
         """Delete the run unless it has ended. Return whether the DELETE ended it.
 
-        A run that does not show the client token `mark` is not deleted.
+        With ``proven``, raise an error if the run may be somebody else's.
         """
         run = self.read(wait)
         if run.status in FINAL or self.kept is not None:
             return False
-        check_mark(run, self.mark, shown=True)
+        if proven and not self.proven:
+            raise self.not_ours(run)
         deleted = self.delete(wait, keep_final=True)
         cancelled = deleted is None or deleted.status not in FINAL
         if cancelled:
@@ -208,6 +230,8 @@ class RunCore(KnownRun):
         With ``keep_final``, a DELETE whose response was lost is not sent again if the run has ended
         meanwhile. Then the run that has ended is returned.
         """
+        if self.unsure and not keep_final:
+            self.read(wait)
         # If the run was never seen, a 404 may come from a wrong address.
         seen = self._run is not None or self._born is not None
         lost = 0
@@ -275,7 +299,7 @@ def create_core(
     runs: RunsApi,
     contact: Contact,
     agent: Agent | None,
-    create: Callable[[], list[Run]],
+    create: Callable[[], Made],
 ) -> RunCore:
     """Create a run by ``create``, and return its core.
 
@@ -292,8 +316,7 @@ def create_core(
             except BaseException as error:
                 span.end(error)
                 raise
-    core = RunCore.of_runs(runs, made, contact)
-    core.note_created(creation)
+    core = RunCore.of_made(runs, made, contact)
     if span is not None:
         core.keep_span(span)
     return core

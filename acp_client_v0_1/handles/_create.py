@@ -1,11 +1,11 @@
 """Makes one run for one create, even if the response to the create is lost.
 
-Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
-create that the server certainly did not carry out is posted again. If a failure leaves open whether
-the create was carried out, the run is searched for by its client token. If the server does not
-search by metadata, the agent's runs are read page by page. If the search worked and found no run, a
-batch posts the create again, and any other caller gets a `RunStartAmbiguous`. If the server does
-not know the agent, no run was made, and the caller gets the 404.
+Strategy: ACP 0.1 has no idempotency key, so each create has a mark of its own in its metadata
+(`_marks`). A create that the server certainly did not carry out is posted again. If a failure
+leaves open whether the create was carried out, or if the response is of another run, the run is
+searched for by its mark alone (`_search`). If the search shows that there is no run, a batch posts
+the create again, and any other caller gets a `RunStartAmbiguous`. If the server does not know the
+agent, no run was made, and the caller gets the 404.
 
 Invariant: outside a batch, the server carries out at most one create of a call. When a batch posts
 a create again, the first request may still be on its way. Then there may be two runs.
@@ -14,28 +14,49 @@ a create again, the first request may still be on its way. Then there may be two
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 from acp_client_v0_1._errors import AMBIGUOUS
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import one_line, short
-from acp_client_v0_1.api import AgentsApi, RunsApi
-from acp_client_v0_1.exceptions import ApiException, NotFoundException, ResponseValidationError
-from acp_client_v0_1.handles._known import utc
-from acp_client_v0_1.handles._match import asked_for, differences, is_of
+from acp_client_v0_1.api import AgentsApi
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    NotFoundException,
+    OpenApiException,
+    ResponseValidationError,
+)
+from acp_client_v0_1.handles._known import add_note
+from acp_client_v0_1.handles._marks import (
+    CLIENT_TOKEN_KEY,
+    CREATE_KEY,
+    Mark,
+    client_token_of,
+    digest_of,
+    marks_of,
+)
+from acp_client_v0_1.handles._match import asked_for, is_of, other_values, plain_id
 from acp_client_v0_1.handles._rules import Pause, is_unserved
+from acp_client_v0_1.handles._search import Search
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, client_token_of, token_of_create
-from acp_client_v0_1.handles._wait import Contact, Wait
+from acp_client_v0_1.handles._token import token_of_create
+from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
-from acp_client_v0_1.models import Run, RunCreate, RunSearchRequest
+from acp_client_v0_1.models import Run, RunCreate
 
-# How many runs one page of a search has: the most that the contract allows.
-_PAGE = 1000
-# How many pages of a search are read at most.
-_PAGES = 10
-# `Health.lacks` contains this name if the server does not search by metadata.
-_NO_METADATA = "search by metadata"
+
+class Made(NamedTuple):
+    """What a create, or the search for its run, has brought."""
+
+    # The run, and after it newer runs that the same create has made.
+    runs: list[Run]
+    # The create as the server got it, and its mark.
+    creation: RunCreate
+    mark: Mark | None
+    # Whether the response to the create has named the run, or the run has shown its mark. If not, a
+    # search has found it, at a server that hides marks.
+    proven: bool = False
 
 
 class Create:
@@ -43,47 +64,125 @@ class Create:
 
     - *Posting*: the create is posted until the server has carried it out or refused it, or until a
       failure leaves open whether the run was made.
-    - *Reconciling*: the runs with the client token are searched for. If the search worked and did
-      not find a run, and ``posts`` allows another post, the create is posted again. If the first
+    - *Reconciling*: the runs with the mark of the create are searched for. If the search shows that
+      there is none, and ``posts`` allows another post, the create is posted again. If the first
       post is still under way at that time, both posts may make a run.
-
-    ``new`` says that no other create has the client token. If it is not new, the runs that are
-    found may be of an earlier call, and must have been created with the same input and config.
 
     ``posts`` limits the number of posts that may have made a run. A post that certainly made no
     run, for example because it got a 429, does not count.
 
     `search` also finds the run of a create that another process or call has sent. It needs only the
-    agent and the client token of that create.
+    agent and the mark of that create. ``since`` says when that create was posted, at the earliest.
     """
 
-    # Whether some post left open whether a run was made.
-    unclear = False
     # The error of the last unclear post.
     _failure: ApiException | None = None
-    # The runs that the last search found, or None. Some of them may be of other agents.
-    _seen: list[Run] | None = None
+    # A run that the server returned for the create, although it shows the run of another one.
+    _doubted: Run | None = None
+    # Whether a create with one mark was sent because the server had refused one with two marks.
+    _reduced = False
 
-    def __init__(self, creation: RunCreate, wait: Wait, posts: int = 1, new: bool = True) -> None:
-        self._creation, self._wait, self._posts, self._new = creation, wait, posts, new
+    def __init__(
+        self, creation: RunCreate, wait: Wait, posts: int = 1, since: float = -math.inf
+    ) -> None:
+        self.wait, self._posts, self.since = wait, posts, since
+        self._habits, self._agent = wait.contact.health.marks, creation.agent_id
+        self._use(creation)
+        if ("one mark", self._agent) in self._habits.facts:
+            self._drop_mark()
 
-    def run(self) -> list[Run]:
-        """Create one run. Return the runs with its client token, oldest first."""
-        return self._wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
+    def _use(self, creation: RunCreate) -> None:
+        self.creation, self._marks = creation, marks_of(creation)
+        self.mark = self._marks[0] if self._marks else None
 
-    def _post(self, limit: float) -> list[Run]:
-        seconds = None if limit == math.inf else limit
-        made = self._wait.contact.runs.create_run(self._creation, _request_timeout=seconds)
-        # A cache or a proxy may mix up responses.
-        if other := differences(made, self._creation):
-            words = f"run {short(made.run_id)}, which has another {' and '.join(other)}"
-            reason = f"the server answered the create with {words}"
+    def _drop_mark(self) -> None:
+        """Send the caller's client token without the mark of the create."""
+        metadata = {**(self.creation.metadata or {})}
+        if metadata.pop(CREATE_KEY, None):
+            self._use(self.creation.model_copy(update={"metadata": metadata}))
+
+    def again(self, wait: Wait) -> Create:
+        """Return the same create for another wait."""
+        return Create(self.creation, wait, since=self.since)
+
+    # Posting
+
+    def run(self) -> Made:
+        """Create one run.
+
+        An error that leaves open whether there is a run gets the token of the create.
+        """
+        try:
+            return self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
+        except BaseException as error:
+            # Any error of the package says whether the create is unclear. Ctrl-C does not.
+            posted = self.since > -math.inf and not isinstance(error, OpenApiException)
+            if self._failure is not None or posted:
+                self._name_in(error)
+            raise
+
+    def _post(self, limit: float) -> Made | Pause:
+        seconds, clock = None if limit == math.inf else limit, timing()
+        if self.since == -math.inf:
+            self.since = clock.calendar() - clock.slow_clock
+        try:
+            made = self.wait.contact.runs.create_run(self.creation, _request_timeout=seconds)
+        except ApiException as error:
+            # The server may limit the number of keys in the metadata.
+            if error.status not in (400, 422) or len(self._marks) < 2:
+                raise
+            self._drop_mark()
+            self._reduced = True
+            return Pause(0.0)
+        if self._reduced:
+            self._habits.facts.add(("one mark", self._agent))
+        if doubt := self._doubt(made):
+            # The server has carried out some create, and perhaps this one.
+            self._posts, self._doubted = 0, made
+            reason = f"the server answered the create with run {short(made.run_id)}, {doubt}"
             raise ResponseValidationError(200, reason, body=made.to_json())
-        return [made]
+        self._habits.made.append((made.run_id, self._marks))
+        return Made([made], self.creation, self.mark, proven=True)
 
-    def _reconcile(self, error: ApiException) -> list[Run] | Pause:
+    def _doubt(self, made: Run) -> str:
+        """Tell why the response to a create may be of another run, or return ""."""
+        habits, mark = self._habits, self.mark
+        shown = mark and habits.shows(mark, made, self._agent, "create")
+        if shown:
+            return ""
+        if shown is False:
+            return "which has another client token"
+        if not is_of(made, self._agent):
+            return "which has another agent_id"
+        # Some servers give every run a UUID of zeros.
+        if plain_id(made.run_id) and made.run_id in habits.ids_of_others(mark):
+            return "which an earlier create has made"
+        other = (
+            "" if ("rewrites", self._agent) in habits.facts else other_values(made, self.creation)
+        )
+        if mark is not None and not other:
+            habits.hidden[self._agent] = mark
+        return other and f"which has another {other}"
+
+    def _name_in(self, error: BaseException) -> None:
+        """Give an error the token by which the run can be found."""
+        if token := self._token():
+            if not isinstance(error, ApiException):
+                how = f"RunHandle.from_token({token!r}, client)"
+                add_note(error, f"a run may have been started: find it by {how}")
+                vars(error)["token"] = token
+            elif error.token is None:
+                error.token = token
+
+    def _token(self) -> str:
+        client = self.wait.contact.runs.api_client
+        return token_of_create(client, self._agent, *self._marks)
+
+    # Reconciling
+
+    def _reconcile(self, error: ApiException) -> Made | Pause:
         """Search for the run of an unclear post. If there is none, post again if allowed."""
-        self.unclear, self._failure = True, error
+        self._failure = error
         self._posts -= 1
         # After a 503 that may be a rate limit, the server has probably not made a run. So a short
         # search is enough.
@@ -91,32 +190,45 @@ class Create:
         try:
             found = self.search(timing().young if maybe_limited else timing().search)
         except RunStartAmbiguous as ambiguous:
-            if self._posts == 0 or not ambiguous.searched or self._wait.stopped:
+            if self._posts <= 0 or not ambiguous.searched or self.wait.stopped:
                 raise
             return Pause(0.0)
-        return found if self._new else asked_for(found, self._creation)
+        doubted = self._doubted
+        named = doubted is not None and any(run.run_id == doubted.run_id for run in found)
+        if named:
+            self._habits.facts.add(("rewrites", self._agent))
+        if self.mark is not None and not self.mark.is_random:
+            # The server has refused a mark of the create. So runs of earlier calls are found, too.
+            found = asked_for(found, self.creation, self._habits)
+        self._habits.made.extend((run.run_id, self._marks) for run in found)
+        return Made(found, self.creation, self.mark, named or self.proven)
 
-    def search(self, longest: float | None = None) -> list[Run]:
-        """Search until there is a run. Return the runs with the client token, oldest first.
+    @property
+    def proven(self) -> bool:
+        """Whether the runs that the last search has found show their mark."""
+        return self._search.proven
+
+    def search(self, longest: float | None = None, *, proof: bool = False) -> list[Run]:
+        """Search until there is a run. Return the runs of the create, oldest first.
 
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
-        10, and ends no later than the wait. In a batch, it is repeated until one search works,
-        because only then is it known that there is no run.
+        10, and ends no later than the wait. A batch repeats it until one search works.
 
-        If the search ends without a run, raise `RunStartAmbiguous`. If the search is denied, and
-        this process has not sent the create, raise its error as it is.
+        If the search ends without a run, raise `RunStartAmbiguous`. With ``proof``, its `searched`
+        says whether there certainly is no run. If the search is denied, and this process has not
+        sent the create, raise its error as it is.
         """
-        wait, failure, clock = self._wait, self._failure, timing()
+        wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends = clock.now() + longest
-        seconds = math.inf if wait.caller.shared else longest
-        self._part = wait.part(seconds)
+        self._part = wait.part(math.inf if wait.caller.shared else longest)
         self._part.late = lambda _: self._ambiguous()
-        self._delay, self._seen, self._failed_alone = clock.search_backoff[0], None, False
+        self._delay, self._needs_proof = clock.search_backoff[0], proof
         # A create may have failed because the server does not have the agent. This is checked once.
-        self._checked = failure is None
+        mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
+        self._begin_search(mark, checked=failure is None)
         try:
-            if client_token_of(self._creation):
+            if self.mark is not None:
                 return self._part.perform("search", self._send, probe=self._probe)
             self._server_works()
             raise self._ambiguous()
@@ -132,35 +244,81 @@ class Create:
             raise self._ambiguous() from failure or error
 
     def find(self) -> list[Run]:
-        """Search until a search has worked. Return the runs with the client token, oldest first.
+        """Search until a search has worked, for a run that was made for the same request before.
 
-        Some of them may be of other agents.
+        The search is for the caller's client token. Return the runs, oldest first.
         """
-        self._part, self._failed_alone = self._wait, False
-        return self._part.perform("search", self._find, probe=self._probe)
+        self._part = self.wait
+        mark = Mark(CLIENT_TOKEN_KEY, client_token_of(self.creation))
+        self._begin_search(mark, checked=True, proves=self._is_same)
+        found = self._part.perform("search", self._search_once, probe=self._probe)
+        self._search.check_known()
+        return asked_for(found, self.creation, self._habits)
 
-    def _find(self, limit: float) -> list[Run]:
-        token, agent_id, part = client_token_of(self._creation), self._creation.agent_id, self._part
-        return find_by_token(part.contact.runs, token, agent_id or None, part, limit)
+    def _begin_search(
+        self, mark: Mark, *, checked: bool, proves: Callable[[Run], bool] | None = None
+    ) -> None:
+        contact, agent_id, self._checked = self.wait.contact, self._agent or None, checked
+        self._search = Search(contact, mark, agent_id, proves, self.since)
+        # Whether a search has worked, and whether the next request looks for a proof.
+        self._worked = self._proving = False
+        # When the present pass of the search began. None before its first request.
+        self._began: float | None = None
+        # How many searches by the mark have failed, and whether a search has failed alone.
+        self._failures, self._failed_alone = 0, False
+
+    def _is_same(self, run: Run) -> bool:
+        """Tell whether the digest of a run shows that it was made for the same request."""
+        digest = digest_of(run, self.creation, self._habits)
+        return digest is not None and digest.same
+
+    def _search_once(self, limit: float) -> list[Run] | Pause:
+        """Send the next request of a search. After two failures, all runs are read instead.
+
+        A limit is no failure of the search: it would limit the other requests, too.
+        """
+        search = self._search
+        try:
+            return search.prove(limit) if self._proving else search.send(limit)
+        except ApiException as error:
+            failure = failure_of(error)
+            if failure.retry_after:
+                raise
+            self._check_agent()
+            counts = search.by_mark and not self._proving
+            self._failures += counts and failure.is_outage and not failure.limits
+            if not counts or self._failures < 2 or not self._server_works():
+                raise
+        # The look at the agent has used the turn of this request, and some of the time.
+        self._part.take_turn()
+        search.read_pages()
+        return search.send(self._part.limit(limit))
 
     def _send(self, limit: float) -> list[Run] | Pause:
-        began, agent_id = timing().now(), self._creation.agent_id or None
-        try:
-            self._seen = self._find(limit)
-        except ApiException as error:
-            if not failure_of(error).retry_after:
-                self._check_agent()
-            raise
-        if found := [run for run in self._seen if is_of(run, agent_id)]:
+        search, clock = self._search, timing()
+        if self._began is None:
+            self._began = clock.now()
+            if not self._worked:
+                # A request that hangs must leave time for another one.
+                limit = min(limit, clock.first_search)
+        found = self._search_once(limit)
+        if isinstance(found, Pause) or found:
             return found
         self._check_agent()
+        self._worked = True
         # A read replica may get the run only after some seconds. So only a search that begins when
         # the time is over shows that there is no run.
-        if began >= self._ends:
-            self._part.forget_failures()
-            raise self._part.late_error()
-        delay, self._delay = self._delay, min(2 * self._delay, timing().search_backoff[1])
-        return Pause(max(0.0, min(delay, self._ends - timing().now())))
+        if self._began < self._ends and not (search.nobody_knows and search.is_blind):
+            search.begin()
+            self._began = None
+            delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
+            return Pause(max(0.0, min(delay, self._ends - clock.now())))
+        known = self._proving or search.shows_all or search.nobody_knows
+        if self._needs_proof and not known:
+            self._proving = True
+            return Pause(0.0)
+        self._part.forget_failures()
+        raise self._part.late_error()
 
     def _check_agent(self) -> None:
         if not self._checked:
@@ -193,7 +351,7 @@ class Create:
         - If the server does not know the agent, raise the 404. No create for this agent can make a
           run, so in a batch the 404 ends the batch.
         """
-        part, agent_id = self._part, self._creation.agent_id
+        part, agent_id = self._part, self._agent
         read = AgentsApi(part.contact.runs.api_client).get_agent_by_id
         try:
             part.send(
@@ -209,72 +367,28 @@ class Create:
 
     def _ambiguous(self) -> RunStartAmbiguous:
         """Return the error of a search that is over."""
-        client_token, agent_id = client_token_of(self._creation), self._creation.agent_id
-        client = self._wait.contact.runs.api_client
-        failure, error, seen = self._failure, self._part.error, self._seen
+        failure, error, search = self._failure, self._part.error, self._search
+        known = bool(self._marks)
         why = "no run with its client token is there yet"
         if error is not None:
             # If both errors are alike, quote only the first.
             kind = error.status or error.reason
             same = failure is not None and kind == (failure.status or failure.reason)
             why = f"the search {'failed, too' if same else f'for it failed: {one_line(error, 48)}'}"
-        elif seen is None:
+        elif not self._worked:
             why = "there was no time to search for it"
-        elif seen:
-            why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
+            if self._began is not None:
+                why = "the search for it did not end in time"
+        elif search.nobody_knows:
+            why = search.nobody_knows
         if failure is not None:
-            end = f"; {one_line(why, 100)}" if client_token else ""
+            end = f"; {one_line(why, 100)}" if known else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
+        certain = search.shows_all if self._needs_proof else not search.nobody_knows
         return RunStartAmbiguous(
-            client_token=client_token,
-            token=token_of_create(client, agent_id, client_token),
+            client_token=client_token_of(self.creation),
+            token=self._token(),
             why=why,
-            searched=seen == [] and error is None,
+            searched=self._worked and error is None and certain,
         )
-
-
-def find_by_token(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None = None,
-    wait: Wait | None = None,
-    limit: float = math.inf,
-) -> list[Run]:
-    """Search once for the runs with a client token, and return them, oldest first.
-
-    Pages are read until a page has such runs, and at most ten. If the server refuses or ignores
-    metadata in a search, these are pages of the agent's runs, or of all runs if ``agent_id`` is
-    None. All pages together take at most ``limit`` seconds. With a ``wait``, each request but the
-    first takes a turn.
-
-    The server may also return runs of other agents with that client token, so callers filter the
-    runs by `is_of`.
-    """
-    contact = Contact.of(runs) if wait is None else wait.contact
-    lacks, ends, offset = contact.health.lacks, timing().now() + limit, 0
-    conditions: dict[str, Any] = {"agent_id": agent_id, "limit": _PAGE}
-    if _NO_METADATA not in lacks:
-        conditions["metadata"] = {CLIENT_TOKEN_KEY: client_token}
-    for number in range(_PAGES):
-        if wait is not None and number:
-            wait.take_turn()
-        request = RunSearchRequest(**conditions, offset=offset)
-        seconds = None if limit == math.inf else max(0.001, ends - timing().now())
-        try:
-            page = runs.search_runs(request, _request_timeout=seconds)
-        except ApiException as error:
-            failure = failure_of(error)
-            passes = failure.retry_after or failure.kind in ("denied", "limited")
-            if "metadata" not in conditions or error.status is None or passes:
-                raise
-            if failure.kind in ("lacks", "missing", "refused"):
-                lacks.add(_NO_METADATA)
-            del conditions["metadata"]
-            continue
-        marked = (run for run in page if client_token_of(run.creation) == client_token)
-        found = {run.run_id: run for run in marked}
-        if found or not page:
-            return sorted(found.values(), key=lambda run: (utc(run.created_at), run.run_id))
-        offset += len(page)
-    raise ApiException(reason=f"the run is not among the first {offset} that were found")

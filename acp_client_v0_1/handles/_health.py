@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from acp_client_v0_1._http.retry import Failure
 from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._marks import Habits
 from acp_client_v0_1.handles._timing import timing
 
 # "look" reads a run, and "describe" reads an agent or its descriptor.
@@ -54,6 +55,7 @@ class Health:
         self.lacks: set[str] = set()
         # These actions have failed while others worked.
         self.fails: set[Action] = set()
+        self.marks = Habits()
 
     def succeeded(self, action: Action, now: float) -> str:
         """Note a success. If it ends an outage that was logged, return what to log."""

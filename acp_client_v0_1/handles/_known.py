@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, with_article
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
-from acp_client_v0_1.handles._match import check_mark, same_id
+from acp_client_v0_1.handles._marks import CREATE_KEY, Habits, Mark, client_token_of
+from acp_client_v0_1.handles._match import may_repeat, other_values, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import RunToken, client_token_of, server_of
+from acp_client_v0_1.handles._token import RunToken, server_of
 from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.models import Agent, Run, RunCreate, RunOutput, RunResult, RunStatus
 
@@ -79,11 +80,20 @@ class KnownRun:
 
     # The token that the handle was made from, or an empty one.
     given_token: RunToken = RunToken("")
-    # The client token by which a journal names the run, or "". A journal names runs, and does not
-    # own them. So the run is not cancelled if it does not show this client token.
-    mark: str = ""
     # The create that this client sent. The server may not return its fields, so they are kept here.
     creation: RunCreate | None = None
+    # The mark of the create, if it is known.
+    mark: Mark | None = None
+    # Whether the id is certainly of the run with this mark: the response to the create has named
+    # the id, or the run has shown its mark. A run that only a search has found, or that only a
+    # journal names, may be somebody else's. So it is deleted only if its caller asks for that.
+    proven: bool = False
+    # Whether the handle was made from a token or a journal, and the server may give the id twice.
+    attached: bool = False
+    # Whether the server may have forgotten the run, and given its id to another one.
+    unsure: bool = False
+    # What the client has seen of the marks of runs.
+    habits: Habits | None = None
     # The id of the last event that was handed out.
     last_event_id: str = ""
     # The ids of newer runs with the same client token.
@@ -139,8 +149,9 @@ class KnownRun:
     @property
     def client_token(self) -> str | None:
         """The client token that the run was created with, if it has one, once known."""
-        creation = self.creation or (None if self._run is None else self._run.creation)
-        return (creation and client_token_of(creation)) or self.given_token.client_token or None
+        # The server may mask the client token, so what was sent comes first.
+        sent = (self.creation and client_token_of(self.creation)) or self.given_token.client_token
+        return sent or (self._run and client_token_of(self._run.creation)) or None
 
     def token(self) -> str:
         """Return the portable token of the run."""
@@ -152,6 +163,7 @@ class KnownRun:
             agent=self.agent_id or "",
             thread=self.thread_id or "",
             client_token=self.client_token or "",
+            create_mark=self.mark.value if self.mark and self.mark.key == CREATE_KEY else "",
             last_event_id=self.last_event_id,
             traceparent=self.traceparent,
             created=created,
@@ -159,7 +171,8 @@ class KnownRun:
 
     def note_token(self, token: RunToken) -> None:
         """Keep what a token says about the run."""
-        self.given_token = token
+        self.given_token, self.mark = token, token.mark
+        self.note_attached()
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
         # Whoever made the token has used this server, so the address is taken to be right.
         self.runs.api_client.rest_client.reached = True
@@ -169,15 +182,14 @@ class KnownRun:
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it.
 
-        Raises `ResponseValidationError` if the record is of another run, or if the run does not
-        carry the client token that it was attached to by.
+        Raises `ResponseValidationError` if the record is of another run, and `RunGone` if the
+        server has given the id to a run with another mark.
         """
         # This comparison is only for speed.
         if run.run_id != self.run_id:
             self.check_id(run.run_id, "record", run)
-        # A server may have forgotten the run of a token or a journal, and use its id again.
-        if mark := self.mark or self.given_token.client_token:
-            check_mark(run, mark)
+        if self.mark is not None:
+            self._check_mark(self.mark, run)
         self._run = run
         if run.status in WITH_OUTPUT and (run.status != RunStatus.SUCCESS or not self.kept):
             self._outcome = self.kept = None
@@ -199,6 +211,14 @@ class KnownRun:
         self.creation = creation
         # This is calendar time, because a token or a pickle may take it to another process.
         self._born = timing().calendar() - max(0.0, ago)
+
+    def note_attached(self) -> None:
+        """Note that the run was made long ago. The server may have forgotten it since."""
+        self.attached = self.unsure = self.mark is not None and may_repeat(self.run_id)
+
+    def note_failure(self) -> None:
+        """Note that a request got no response. The server may have restarted."""
+        self.unsure = self.mark is not None and may_repeat(self.run_id)
 
     def note_deleted(self) -> None:
         """Note that the run was deleted. From now on, a 404 means that the run is gone.
@@ -240,6 +260,27 @@ class KnownRun:
         fields: dict[str, Any] = {**marshal.loads(kept[1]), "status": kept[0]}
         return RunOutput(RunResult.model_construct(**fields))
 
+    def _check_mark(self, mark: Mark, run: Run) -> None:
+        """Raise `RunGone` if a record of the run shows another mark."""
+        asked, habits = self.creation, self.habits or Habits()
+        agent_id = run.agent_id if asked is None else asked.agent_id
+        shown = habits.shows(mark, run, agent_id, "look")
+        self.proven = self.proven or bool(shown)
+        if shown is False and may_repeat(self.run_id):
+            raise self.gone(taken=True)
+        other, rewrites = "", ("rewrites", agent_id) in habits.facts
+        if shown is None and self.unsure and asked is not None and not rewrites:
+            other = other_values(run, asked)
+        if shown is False or other:
+            raise self.not_ours(run)
+
+    def not_ours(self, run: Run) -> ResponseValidationError:
+        """Return the error of a run that may be somebody else's."""
+        token = f"the client token {short(self.client_token)}" if self.client_token else "its mark"
+        words = f"does not carry {token}: it may be somebody else's, and is left alone"
+        reason = f"run {short(run.run_id)} {words}"
+        return ResponseValidationError(reason=reason, body=run.to_json())
+
     def check_id(self, named: str, what: str, received: Any) -> None:
         """Raise `ResponseValidationError` if what was received names another run.
 
@@ -255,15 +296,18 @@ class KnownRun:
         # A test may pass a stand-in for `runs` that has no client, and so no server.
         return self.token() if hasattr(self.runs, "api_client") else ""
 
-    def gone(self, error: ApiException) -> RunGone:
+    def gone(self, error: ApiException | None = None, *, taken: bool = False) -> RunGone:
         """Return the error of a run for which the server responded with a 404.
 
         The message says that the run is gone. If the server may not serve the paths of runs at all,
-        the message says that, too.
+        the message says that, too. ``taken`` says that another run has the id now.
         """
-        served = self._run is not None or self._born is not None or not is_unserved(error)
-        server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
-        gone = RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
+        known = self._run is not None or self._born is not None
+        served = known or error is None or not is_unserved(error)
+        proxy = "" if error is None else error.proxy
+        server = " by ".join(filter(None, (server_of(self.runs.api_client), proxy)))
+        token = self.token()
+        gone = RunGone(run_id=self.run_id, token=token, server=server, served=served, taken=taken)
         gone.__cause__, gone.whose = error, "run"
         return gone
 

@@ -3,7 +3,8 @@
 A response, a search, a page or a journal may name somebody else's run: a cache or a proxy mixes up
 responses, a client token was used before, or a server uses the id of a run that it has forgotten.
 
-Strategy: a server may return less than it got, or write it in another way. So two values differ
+Strategy: a run proves itself by its marks (`_marks`). Where a server hides them, the rest is
+compared. A server may return less than it got, or write it in another way. So two values differ
 only if both are known, and no server would write the one for the other:
 
 - *Ids* may have other letters (upper or lower case), and a UUID may lack its dashes. An empty id,
@@ -11,12 +12,9 @@ only if both are known, and no server would write the one for the other:
 - *The agent* and *the thread* may be addressed by a name, and a run may carry the id, or the other
   way round. A run has two ids of each, its own and the one of its create. One that is equal is
   enough, and a UUID cannot be compared with a name.
-- *The client token* may have other letters, or be masked, or be missing. If the response to a
-  create shows the client token, it is the response to this create.
 - *Input and config* may have keys, nulls and defaults that the server adds. An input that the
   server returns as empty, or not at all, is not known. Many servers write an input in their own
-  way: they leave out keys, or convert texts and large numbers. So these values count only where the
-  client token does not show whose the run is.
+  way: they leave out keys, or convert texts and large numbers.
 
 The other fields of a create are not compared: servers change them. Many name threads of their own.
 
@@ -29,15 +27,23 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._text import short, warn_caller
-from acp_client_v0_1.exceptions import ApiValueError, ResponseValidationError
-from acp_client_v0_1.handles._token import client_token_of
+from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.handles._marks import (
+    CLIENT_TOKEN_KEY,
+    Habits,
+    Mark,
+    client_token_of,
+    digest_of,
+)
 
 if TYPE_CHECKING:
     from acp_client_v0_1.models import Run, RunCreate
 
 _UUID = re.compile("[0-9a-f]{32}")
-# A client token of one of these forms is masked.
-_MASKED = re.compile(r".*([*•…<\[]|\.\.\.).*|(.)\2{2,}|redacted|masked|hidden", re.DOTALL)
+# The versions of a UUID that no server gives twice (RFC 9562). An id without such a version is
+# unique if it has at least this many letters and digits.
+_UNIQUE_VERSIONS = "14678"
+_UNIQUE_LENGTH = 16
 
 
 def plain_id(identifier: str) -> str:
@@ -52,6 +58,14 @@ def plain_id(identifier: str) -> str:
 def same_id(asked: str, named: str) -> bool:
     """Tell whether ``named`` is the id of what was asked for, or is not known."""
     return plain_id(named) in ("", plain_id(asked))
+
+
+def may_repeat(run_id: str) -> bool:
+    """Tell whether a server may give an id again, because it counts its runs."""
+    digits = run_id.lower().replace("-", "")
+    if _UUID.fullmatch(digits):
+        return digits[12] not in _UNIQUE_VERSIONS
+    return sum(map(str.isalnum, run_id)) < _UNIQUE_LENGTH
 
 
 def same_alias(asked: str, *named: str | None) -> bool:
@@ -76,63 +90,52 @@ def is_on(run: Run, thread_id: str) -> bool:
     return same_alias(thread_id, run.thread_id, run.creation.thread_id)
 
 
-def carries(run: Run, client_token: str) -> bool | None:
-    """Tell whether a run carries a client token. Return None if the server does not show that."""
-    found, token = client_token_of(run.creation).strip().lower(), client_token.strip().lower()
-    return found == token or (None if not found or _MASKED.fullmatch(found) else False)
-
-
-def check_mark(run: Run, client_token: str, *, shown: bool = False) -> None:
-    """Raise an error if a run carries another client token. With ``shown``, it must carry this."""
-    mark = carries(run, client_token) if client_token else True
-    if mark is False or (shown and not mark):
-        words = f"does not carry the client token {short(client_token)}: it may be somebody else's"
-        reason = f"run {short(run.run_id)} {words}, and is left alone"
-        raise ResponseValidationError(reason=reason, body=run.to_json())
-
-
-def differences(run: Run, asked: RunCreate) -> list[str]:
-    """Return in what a run differs from the run that was asked for. If in nothing, it is that run.
-
-    The result has some of the names "agent_id", "client_token", "input" and "config". A run that
-    shows the client token is that run, however its server writes the input.
-    """
-    token = client_token_of(asked)
-    marked = carries(run, token) if token else None
-    other = ["client_token"] if marked is False else []
-    if not is_of(run, asked.agent_id):
-        other.append("agent_id")
-    return other if marked else other + _other_values(run, asked)
-
-
-def _other_values(run: Run, asked: RunCreate) -> list[str]:
+def other_values(run: Run, asked: RunCreate) -> str:
+    """Name what a run shows in another way than it was asked for: input, config, or both."""
     made = run.creation
     values = {"input": (made.input, asked.input), "config": (made.config, asked.config)}
-    return [name for name, (found, wanted) in values.items() if found and not _has(found, wanted)]
+    other = (name for name, (found, wanted) in values.items() if found and not _has(found, wanted))
+    return " and ".join(other)
 
 
-def asked_for(found: list[Run], asked: RunCreate) -> list[Run]:
-    """Of the runs with a client token, return those that were asked for, oldest first.
+def asked_for(found: list[Run], asked: RunCreate, habits: Habits) -> list[Run]:
+    """Of the runs with a caller's client token, return those that were asked for, oldest first.
 
-    A client token is one agent's, so runs of other agents are left out. If this agent has such
-    runs, and all of them were created with another input or config, raise `ApiValueError`. If the
-    server does not return what a run was created with, the run is used, with a warning.
+    The digest in a run's mark decides. A run without a digest was made by an older client, or its
+    server hides it. Then input and config are compared. If there are only runs that were asked for
+    with another input or config, raise `ApiValueError`. A run on another thread is another run.
+
+    If the server does not return what a run was created with, or hides its client token, the run is
+    used, with a warning.
     """
-    ours = [run for run in found if is_of(run, asked.agent_id)]
-    fits = [run for run in ours if not _other_values(run, asked)]
-    if ours and not fits:
-        run_id, other = short(ours[0].run_id), " and ".join(_other_values(ours[0], asked))
+    judged = [(run, digest_of(run, asked, habits)) for run in found]
+    if same := [run for run, digest in judged if digest is not None and digest.same]:
+        return same
+    fits = [run for run, digest in judged if digest is None and not other_values(run, asked)]
+    mark = Mark(CLIENT_TOKEN_KEY, client_token_of(asked))
+    if fits:
+        _warn_of_unknown(fits[0], asked, mark)
+    elif others := [run for run, digest in judged if digest is None or not digest.elsewhere]:
+        run_id = short(others[0].run_id)
+        other = other_values(others[0], asked) or "input, config or thread"
+        if mark.shown_by(others[0]) is None:
+            other += ", or its server shows them in another way"
         raise ApiValueError(
             f"the client token is of run {run_id}, which was created with another {other}",
             hint=f"use another client_token, or RunHandle({run_id!r}, client)",
         )
-    made = fits[0].creation if fits else asked
-    if (asked.input and not made.input) or (asked.config and not made.config):
-        warn_caller(
-            f"run {short(fits[0].run_id)} was found by its client token, and the server does not "
-            "return what it was created with: the run is used as it is"
-        )
     return fits
+
+
+def _warn_of_unknown(run: Run, asked: RunCreate, mark: Mark) -> None:
+    made, unknown = run.creation, ""
+    if mark.shown_by(run) is None:
+        unknown = "show it"
+    elif (asked.input and not made.input) or (asked.config and not made.config):
+        unknown = "return what it was created with"
+    if unknown:
+        found = f"run {short(run.run_id)} was found by its client token, and the server does not"
+        warn_caller(f"{found} {unknown}: the run is used as it is")
 
 
 def _has(found: Any, wanted: Any) -> bool:

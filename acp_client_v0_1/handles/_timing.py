@@ -90,10 +90,15 @@ class Timing:
 
     # The search for the run of a lost create
 
-    # The search takes at most this long.
+    # The search takes at most this long, and its first request at most this long. So a request that
+    # hangs leaves time for another one.
     search: float = 10.0
+    first_search: float = 3.0
     # The pauses after searches that find nothing.
     search_backoff: tuple[float, float] = (0.1, 1.0)
+    # The server's clock may be slow by this much. A run that was created earlier than this before
+    # a create was posted was not made by this create.
+    slow_clock: float = 60.0
 
     # Answers
 

@@ -5,8 +5,7 @@ A token is ``acprun1.``, a JSON object in base64url, ``.``, and the CRC-32 of th
 prevent forgery, and need not: a token holds no secret, and a client never connects to the server
 that a token names. The client only compares that server with its own.
 
-A client token is something else: a mark in the metadata of a run. If the response to a create is
-lost, the run is found by this mark.
+A client token is something else: a text in the metadata of a run, see `_marks`.
 
 Invariants: no I/O. Unknown fields are ignored. A token of another version is an error that names
 the version. `decode_token` reads what `RunToken.encode` writes, unless the run id begins as a token
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -25,14 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._operation import identifier
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY, Mark
 from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.models.run_create import RunCreate
-
-CLIENT_TOKEN_KEY = "acp-client-token"
-"""The key of the run's metadata that holds the client token."""
 
 _VERSION = 1
 # The length of a base64 text without padding is never one more than a multiple of four.
@@ -46,7 +41,7 @@ class RunToken:
 
     # The origin and the base path of the server.
     server: str
-    # The run's id, or "" if only the client token of the run is known.
+    # The run's id, or "" if only the mark of the run is known.
     run: str = ""
     agent: str = ""
     thread: str = ""
@@ -58,6 +53,15 @@ class RunToken:
     # When the run was created, in seconds since the epoch. Only the token of a run that was created
     # less than two seconds before has this.
     created: str = ""
+    # The mark of the create, if it stands beside a caller's client token.
+    create_mark: str = ""
+
+    @property
+    def mark(self) -> Mark | None:
+        """The mark of the run's create. An older client has sent the client token alone."""
+        if self.create_mark:
+            return Mark(CREATE_KEY, self.create_mark)
+        return Mark(CLIENT_TOKEN_KEY, self.client_token) if self.client_token else None
 
     def encode(self) -> str:
         """Return the text of the token."""
@@ -74,6 +78,7 @@ _FIELD_FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),
     "last_event_id": re.compile(r"[^\0\r\n\ud800-\udfff]*"),
     "created": re.compile(r"([0-9]{1,12}(\.[0-9]{1,9})?)?"),
+    "create_mark": re.compile(r"([0-9a-f]{32}-[0-9a-f]{32})?"),
 }
 
 
@@ -112,26 +117,13 @@ def decode_token(text: object) -> RunToken:
     return token
 
 
-def token_of_create(client: ApiClient, agent_id: str, client_token: str) -> str:
+def token_of_create(client: ApiClient, agent_id: str, *marks: Mark) -> str:
     """Return the token of a create whose run is not known, or "" without a client token."""
-    known = RunToken(server_of(client), agent=agent_id, client_token=client_token)
-    return known.encode() if client_token else ""
-
-
-def new_client_token() -> str:
-    """Return a client token that no other run has: the hex digits of a random UUID.
-
-    The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
-    would make a create one per cent slower.
-    """
-    digits = os.urandom(16).hex()
-    return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
-
-
-def client_token_of(creation: RunCreate) -> str:
-    """Return the client token of a create, or ""."""
-    token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-    return token if isinstance(token, str) else ""
+    known = dict(marks)
+    client_token, own = known.get(CLIENT_TOKEN_KEY, ""), known.get(CREATE_KEY, "")
+    server = server_of(client)
+    token = RunToken(server, agent=agent_id, client_token=client_token, create_mark=own)
+    return token.encode() if client_token else ""
 
 
 def server_of(client: ApiClient) -> str:

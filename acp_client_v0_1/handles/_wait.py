@@ -409,6 +409,8 @@ class Wait:
         if failure.kind == "lost":
             # A connection was made, so the address is a server's.
             contact.rest.reached = True
+        if run is not None and failure.kind in ("lost", "unsent"):
+            run.note_failure()
         since = min(self._since, now)
         known = _rules.Known(
             now=now,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from typing_extensions import Self, Unpack
 
-from acp_client_v0_1._arguments import UUID_FORM, check_arguments
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, refuse_token
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
@@ -20,16 +20,16 @@ from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException, RunWaitTimeout
-from acp_client_v0_1.handles import _token
+from acp_client_v0_1.handles import _marks
 from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
-from acp_client_v0_1.handles._create import Create
+from acp_client_v0_1.handles._create import Create, Made
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
-from acp_client_v0_1.handles._match import asked_for, is_of
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
@@ -282,7 +282,8 @@ class AgentHandle(NoSettings):
         creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
             raise ApiValueError("the timeout must be above 0 seconds: a start sends a request")
-        core, _ = self._start(creation, self._wait(timeout), new=new, reuse=reuse, check=check)
+        create = Create(creation, self._wait(timeout))
+        core, _ = self._start(create, new=new, reuse=reuse, check=check)
         return handle_of(RunHandle, core)
 
     @showing(RunOptions)
@@ -350,9 +351,10 @@ class AgentHandle(NoSettings):
         check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id, **flags)
         given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
-        core, made_here, wait = None, new, self._wait(timeout)
+        core, made_here, wait = None, True, self._wait(timeout)
+        create = Create(creation, wait)
         try:
-            core, made_here = self._start(creation, wait, new=new, reuse=reuse, check=check)
+            core, made_here = self._start(create, new=new, reuse=reuse, check=check)
             if on_interrupt is not None:
                 return handle_of(RunHandle, core).drive(on_interrupt, timeout=timeout)
             # A timeout of 0 asks once, and None is no limit, so nothing is subtracted from them.
@@ -363,11 +365,10 @@ class AgentHandle(NoSettings):
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
             # the run is searched for. After any other error of the create, there is no run.
             search = isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
-            # If the caller passed a client token, it may belong to a run of another call. Only a
-            # run that this call has made is cancelled.
+            # A run that `reuse` has found is of another call, and is not cancelled.
             if not (cancel_on_exit and made_here and (core or search)):
                 raise
-            cancelled, note = self._cancel(wait, core, creation)
+            cancelled, note = self._cancel(wait, core, create)
             if cancelled and isinstance(error, ApiException):
                 error.token = ""
             if isinstance(error, RunWaitTimeout):
@@ -478,19 +479,35 @@ class AgentHandle(NoSettings):
         "" removes the client token from the metadata.
         """
         metadata = {**given.pop("metadata", {})}
-        key = _token.CLIENT_TOKEN_KEY
+        key = _marks.CLIENT_TOKEN_KEY
         in_metadata = metadata.pop(key, None) or None
         own = in_metadata if client_token is None else client_token
         if own is not None:
             # A client token that is not a str could not be searched for.
             check_arguments(client_token=own)
-        if reuse and not own:
+        if own:
+            self._check_token(own)
+        elif reuse:
             raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
-        token = _token.new_client_token() if own is None else own
-        given["metadata"] = {**metadata, key: token} if token else metadata or None
-        return creation_of(self.agent_id, given), not own
+        token = _marks.new_client_token() if own is None else own
+        marks = [_marks.Mark(key, token)] if token else []
+        given["metadata"] = _marks.with_marks(metadata, *marks) or None
+        creation = creation_of(self.agent_id, given)
+        if own and creation.metadata is not None:
+            mark = _marks.mark_beside(creation, _marks.new_client_token())
+            creation.metadata[_marks.CREATE_KEY] = mark
+        return creation, not own
+
+    def _check_token(self, client_token: str) -> None:
+        """Raise `ApiValueError` if the client token of a create names a run in another way."""
+        refuse_token("client_token", client_token)
+        made = self._wait(None).contact.health.marks.marks_of(client_token)
+        if made or _marks.is_mask(client_token):
+            what = "the id of a run" if made else "what servers show in place of a secret"
+            hint = "choose a text of your own, such as a job's name and its day"
+            raise ApiValueError(f"client_token {client_token!r:.40} is {what}", hint=hint)
 
     def _wait(self, seconds: float | None) -> Wait:
         """Return a `Wait` for a call. 0 seconds mean no limit."""
@@ -498,21 +515,19 @@ class AgentHandle(NoSettings):
         return Wait(contact, seconds or None)
 
     def _start(
-        self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
+        self, create: Create, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
         """Start a run, or with ``reuse`` find one.
 
-        Return its core, and whether this call has certainly started it. ``new`` says that the
-        client token was made for this call, or that there is none. If it is not new, a run that was
-        found after a lost response may be of an earlier call.
+        Return its core, and whether this call has started it. ``new`` says that the client token
+        was made for this call, or that there is none.
         """
+        wait, creation = create.wait, create.creation
         if check:
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config)
-        create = Create(creation, wait, new=new)
-        # Runs of other agents with the client token are left out.
-        found = asked_for(create.find(), creation) if reuse else []
+        found = create.find() if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
@@ -520,14 +535,15 @@ class AgentHandle(NoSettings):
             make = partial(create_core, creation, self.runs, wait.contact, about, create.run)
             core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found and (new or not create.unclear)
+        return core, not found
 
     def _start_by_token(
         self, creation: RunCreate, make: Callable[[], RunCore], reuse: bool
     ) -> RunCore:
         """Start a run with a client token of the user, and remember the token."""
-        token = _token.client_token_of(creation)
-        known = _token.token_of_create(self.runs.api_client, self.agent_id, token)
+        token = _marks.client_token_of(creation)
+        mark = _marks.Mark(_marks.CLIENT_TOKEN_KEY, token)
+        known = token_of_create(self.runs.api_client, self.agent_id, mark)
         if not reuse and known in _earlier_creates:
             warn_caller(f"client_token {token!r:.40} {_MAY_REPEAT}")
         try:
@@ -539,14 +555,14 @@ class AgentHandle(NoSettings):
         _earlier_creates.append(known)
         return core
 
-    def _cancel(self, call: Wait, core: RunCore | None, creation: RunCreate) -> tuple[bool, str]:
+    def _cancel(self, call: Wait, core: RunCore | None, create: Create) -> tuple[bool, str]:
         """Cancel the run of a call that an exception ends.
 
         Return whether the run was cancelled, and a phrase about this for the message of the error,
         or for its note.
 
-        If the exception came during the create, ``core`` is None. Then the run is searched for by
-        the client token, unless it has none.
+        If the exception came during the create, ``core`` is None. Then the run is searched for,
+        unless it has no mark.
         """
         try:
             # The new wait is a part of the call, so a `Retry-After` that came during the call
@@ -554,13 +570,13 @@ class AgentHandle(NoSettings):
             wait = Wait(call.contact, timing().exit)
             wait.turns = call.turns
             if core is None:
-                found = Create(creation, wait).find() if _token.client_token_of(creation) else []
-                found = [run for run in found if is_of(run, self.agent_id)]
-                if not found:
-                    return False, "no run was found"
-                core = RunCore.of_runs(self.runs, found, wait.contact)
-            cancelled = core.named(core.cancel, wait)
+                again = create.again(wait)
+                made = Made(again.search(), again.creation, again.mark, again.proven)
+                core = RunCore.of_made(self.runs, made, wait.contact)
+            cancelled = core.named(core.cancel, wait, proven=True)
         except ApiException as error:
+            if isinstance(error, RunStartAmbiguous) and (error.searched or not error.token):
+                return False, "no run was found"
             return False, f"the run could not be cancelled: {error.without('method', 'url')}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 

@@ -160,11 +160,14 @@ class RunGone(_RunProblem):
     Args:
         server: The origin and the base path of the server.
         served: Whether the server is known to serve runs under this path.
+        taken: Whether the server has given the run's id to another run. That run is left alone.
     """
 
     status_name = "gone"
 
-    def __init__(self, *, run_id: str, token: str, server: str, served: bool = True) -> None:
+    def __init__(
+        self, *, run_id: str, token: str, server: str, served: bool = True, taken: bool = False
+    ) -> None:
         what = (
             f"gone: the server at {server} does not know it (deleted, forgotten, or of another "
             "server); start a new run, or check host"
@@ -172,6 +175,11 @@ class RunGone(_RunProblem):
             else f"not there: it was deleted or forgotten, or {server} does not serve this path "
             "(check the base path of host)"
         )
+        if taken:
+            what = (
+                f"gone: the server at {server} has forgotten it, and given its id to another run, "
+                "which is left alone; start a new run"
+            )
         super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
 

@@ -17,12 +17,13 @@ from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._answering import Interrupts, Questions, answer_run, result_of
 from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
-from acp_client_v0_1.handles._create import Create, find_by_token
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._lookup import explain_id
-from acp_client_v0_1.handles._match import is_of
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, decode_token, server_of
+from acp_client_v0_1.handles._search import search_once
+from acp_client_v0_1.handles._token import decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
@@ -172,9 +173,12 @@ class RunHandle(NoSettings):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        marked = RunCreate(agent_id=known.agent, metadata={CLIENT_TOKEN_KEY: known.client_token})
+        marks = {CLIENT_TOKEN_KEY: known.client_token, **dict(filter(None, [known.mark]))}
+        marked = RunCreate(agent_id=known.agent, metadata=marks)
         found = Create(marked, Wait(contact, timeout)).search()
-        return handle_of(cls, RunCore.of_runs(runs, found, contact))
+        core = RunCore.of_runs(runs, found, contact)
+        core.note_token(known)
+        return handle_of(cls, core)
 
     @classmethod
     def find(
@@ -205,7 +209,7 @@ class RunHandle(NoSettings):
         refuse_token("client_token", client_token)
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
-        found = [run for run in find_by_token(runs, client_token, agent_id) if is_of(run, agent_id)]
+        found = search_once(runs, Mark(CLIENT_TOKEN_KEY, client_token), agent_id)
         if not found and agent_id is not None and not UUID_FORM.fullmatch(agent_id):
             try:
                 AgentsApi(runs.api_client).get_agent_by_id(agent_id)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunCreate, RunHandle, RunsApi
-from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
 
 from ..measure import OURS, Budget, Contestants, Work, over
 from ..samples import AGENT_ID, OUTPUT_JSON, RUN_ID, RUN_JSON, event, small_update

@@ -234,16 +234,11 @@ def test_a_create_that_was_on_its_way_at_the_kill_is_found(agent, server, path):
     assert len(creates(server)) == len(server.runs) == 1
 
 
-@pytest.mark.parametrize("marked", [True, False], ids=["with a client token", "without"])
-def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, executor, marked):
+def test_a_run_of_somebody_else_in_a_journal_is_left_alone(agent, server, path, executor):
     inputs: list[Any] = numbers(1, seconds=60)
     list(agent.map(inputs, journal=path, timeout=0.1))
-    # With a client token, even the run of the same input.
-    other = {"n": 0 if marked else 1, "seconds": 60}
-    if marked:
-        stranger = agent.start(other, client_token="somebody's").run_id
-    else:
-        stranger = agent.runs.create_run({"agent_id": agent.agent_id, "input": other}).run_id
+    # Even the run of the same input.
+    stranger = agent.start({"n": 0, "seconds": 60}, client_token="somebody's").run_id
     _name_in_journal(path, stranger)
     before = path.read_bytes()
     server.clear_requests()

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 from support.batches import in_a_child
+from support.timing import using
 from urllib3 import HTTPHeaderDict
 
 import acp_client_v0_1 as acp
@@ -157,21 +158,22 @@ def test_a_refused_create_is_an_outcome_and_no_other_status_is(path, run_id):
 # The file
 
 
+@using(calendar=lambda: 1e9)
 def test_what_was_written_is_read_again(path):
     header = b'{"acp-journal":1,"agent":"a","server":"http://h","config":"'
     assert written(path).startswith(header)
     *kept, failed = entries(path, 0, 1, 2, 4, 10**9, 3)
     assert kept == [
-        Entry("starting", "digest0", "token0", "", None),
-        Entry("started", "digest1", "token1", "run1", None),
-        Entry("done", "digest2", "token2", "run2", RESULT),
+        Entry("starting", "digest0", "token0", "", None, 1e9),
+        Entry("started", "digest1", "token1", "run1", None, 1e9),
+        Entry("done", "digest2", "token2", "run2", RESULT, 1e9),
         *(None, None),
     ]
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
     with contextlib.closing(opened(path)) as journal:  # a failed input can begin again
         journal.starting(task(3, client_token="token3b"))
-    assert entries(path, 3) == [Entry("starting", "digest3", "token3b", "", None)]
+    assert entries(path, 3) == [Entry("starting", "digest3", "token3b", "", None, 1e9)]
 
 
 def test_another_agent_server_or_config_is_a_mismatch(path):

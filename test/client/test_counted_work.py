@@ -17,7 +17,7 @@ from support.examples import RESULT, RUN, UPDATE
 from support.forks import printed_by
 from support.moments import Moment
 from support.parts import CREATE_RUN, OpenEnum
-from support.socket_server import response
+from support.socket_server import Request, response, serve_each
 from support.transport import serving
 
 import acp_client_v0_1
@@ -103,8 +103,15 @@ def test_a_call_takes_no_more_python_calls_than_agreed_and_writes_its_request_at
         names.add(getattr(argument, "__name__", "") if event == "c_call" else "")
         calls += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
 
-    before = sys.getprofile()
-    with serving(*map(responding, contents * 3)) as (_, client):
+    def respond(request: Request) -> bytes:
+        """Respond with the next content. A created run shows its create."""
+        content = next(responses)
+        if request.method == "POST" and b'"metadata"' in request.body:
+            content = {**content, "creation": json.loads(request.body)}
+        return responding(content)
+
+    before, responses = sys.getprofile(), iter(contents * 3)
+    with serving(handler=serve_each(respond)) as (_, client):
         # What is loaded or built late comes with the first two calls.
         call(client)
         call(client)

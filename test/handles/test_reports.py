@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 from support.parts import Contact, Wait
-from support.serving import NOTHING, QUESTION, SUCCESS, Replies, a_run, run_json, runs_json
+from support.serving import (
+    NOTHING,
+    QUESTION,
+    SUCCESS,
+    Replies,
+    a_run,
+    as_created,
+    run_json,
+    runs_json,
+)
 from support.socket_server import STALL, SocketServer, response, serve_each
 from support.timing import using
 
@@ -167,7 +176,7 @@ def leads_back(error: acp.ApiException, client: acp.ApiClient) -> None:
 
 
 def test_an_error_of_each_call_leads_back_to_the_run(serve):
-    _, client = serve(Replies(response(b'"expired"', 401), create=run_json()))
+    _, client = serve(Replies(response(b'"expired"', 401), create=as_created))
     for name, call in CALLS.items():
         with pytest.raises(acp.UnauthorizedException, match=r"expired; no cred.*") as caught:
             call(acp.AgentHandle("a", client).start())
@@ -209,7 +218,7 @@ def test_an_error_of_a_callback_keeps_the_run_that_it_is_about(serve):
 
 
 def test_an_item_and_a_conversation_lead_back_to_their_run(serve):
-    _, client = serve(Replies(response(b'"no"', 400), create=run_json()))
+    _, client = serve(Replies(response(b'"no"', 400), create=as_created))
     agent = acp.AgentHandle("a", client)
     (item,) = agent.map([{}])
     leads_back(item.outcome, client)
@@ -317,7 +326,7 @@ def test_a_conversation(client, slow):
 
 
 def test_a_call_waits_for_each_output_as_long_as_it_says(serve):
-    _, client = serve(Replies(output=(NOTHING, [STALL])))
+    _, client = serve(Replies(create=as_created, output=(NOTHING, [STALL])))
     agent = acp.AgentHandle("a", client)
     talk = agent.conversation("t")
     calls = ((talk.run, None, 0), (talk.run, str, 0.5), (agent.run, str, 0.5))

@@ -193,7 +193,7 @@ class BatchWorld(World):
         self.closed_until = -math.inf  # another call is no retry
         self.served.clear()
         call, before = Call(self.now), self.requests
-        clocks = {"now": self.clock, "calendar": self.clock, "sleep": self.sleep}
+        clocks = {"now": self.clock, "calendar": self.calendar, "sleep": self.sleep}
         with using(**clocks), self.threads.taking_turns():
             given = ({"n": n} for n in inputs)
             batch = AgentHandle("agent", client_of(self)).map(given, journal=journal, **more)

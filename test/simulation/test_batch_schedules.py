@@ -257,7 +257,7 @@ def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before():
     faults = {0: Fault("lost after"), 2: Fault("limited", retry_after=3.0)}
     world = BatchWorld(random.Random(0), schedule=Schedule(faults))
     world.ignores_metadata = True
-    world.add("stranger", RunCreate(agent_id="agent"))
+    world.add("stranger", RunCreate(agent_id="agent"), age=900)
     assert world.map(range(3), concurrency=1).results() == [0, 1, 2]
     assert not world.violations
 
@@ -322,7 +322,9 @@ class Play:
     def over(self) -> None:
         """Call the batch until all inputs have their outcomes, and check each call."""
         world, journal, calls = self.world, self.journal, list[Call]()
-        strangers = [world.add(f"stranger-{n}", RunCreate(agent_id="agent")) for n in range(2)]
+        strangers = [
+            world.add(f"stranger-{n}", RunCreate(agent_id="agent"), age=900) for n in range(2)
+        ]
         world.threads.interrupt_at = world.now + self.interrupt_after
         while not calls or (journal is not None and not self.is_over(calls)):
             check(len(calls) < CALLS, f"not over: {calls and calls[-1]}")

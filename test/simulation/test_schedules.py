@@ -251,8 +251,8 @@ def play(seed: int, fewer: Schedule | None = None) -> str:
     world.ignores_metadata = rng.random() < 0.2
     strangers = [f"stranger-{number}" for number in range(2)]
     for run_id in strangers:
-        world.add(run_id, acp.RunCreate(agent_id="agent"))
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+        world.add(run_id, acp.RunCreate(agent_id="agent"), age=900)
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
         try:
             scenario(world, client_of(world), rng)
         except AssertionError as error:
@@ -297,7 +297,7 @@ def test_an_outage_that_follows_another_has_its_own_time(every, shared):
     outages = (replace(outage, begins=number * every) for number in begins)
     world = World(Schedule({}, (*outages,)), random.Random(0))
     world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
         handle = acp.AgentHandle("agent", client_of(world)).start()
         core = handle._core
         contact = Contact.of(core.runs, Turns.of_batch() if shared else None)
@@ -319,7 +319,7 @@ LIMITED = {3: Fault("limited", retry_after=3.0)} | dict.fromkeys(range(4, 50), F
 def test_a_look_before_an_answer_is_sent_again_is_a_part_of_its_time(faults, timeout, words):
     world = World(Schedule({}), random.Random(0))
     world.plan = {"questions": 1, "step": 0.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
         handle = acp.AgentHandle("agent", client_of(world)).start()
         world.schedule = Schedule(faults)  # the third request sends the answer
         with pytest.raises(acp.ApiException, match=words), timed(world, timeout):
@@ -336,7 +336,7 @@ def test_an_answer_is_not_sent_again_without_time_for_its_response():
             world.now = began + 5.0 - ROUND_TRIP - 0.004
         return CALL(world, operation, arguments, options)
 
-    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
         handle = acp.AgentHandle("agent", client).start()
         began, client.call = world.now, call
         with pytest.raises(acp.RunWaitTimeout, match=r"not answered after 5\.0 s; last error: 429"):

@@ -226,6 +226,9 @@ class World:
     def clock(self) -> float:
         return self.now
 
+    def calendar(self) -> float:
+        return self.clock() + EPOCH.timestamp()
+
     def sleep(self, seconds: float, stop: threading.Event | None) -> bool:
         self.now += max(0.0, seconds)
         return stop is not None and stop.is_set()
@@ -356,10 +359,11 @@ class World:
     def result(self, run: SimulatedRun) -> dict[str, Any]:
         return {"n": 1}
 
-    def add(self, run_id: str, creation: Any) -> SimulatedRun:
-        """Begin a run."""
-        run = self.runs[run_id] = SimulatedRun(run_id, creation, self.now, **self.plan)
-        run.work(self.now)
+    def add(self, run_id: str, creation: Any, age: float = 0.0) -> SimulatedRun:
+        """Begin a run, which may be of the past."""
+        born = self.now - age
+        run = self.runs[run_id] = SimulatedRun(run_id, creation, born, **self.plan)
+        run.work(born)
         return run
 
     def _create(self, creation: Any) -> Run:

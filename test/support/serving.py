@@ -2,6 +2,7 @@
 
 import json
 import threading
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ class Replies:
 
     Each is one of ``create``, ``search``, ``look`` (at the run), ``output``, ``stream``, ``resume``
     and ``delete``: a response, several in a tuple, of which the last repeats, or a function that
-    makes one. Anything else gets ``otherwise``.
+    makes one, also of the request. Anything else gets ``otherwise``.
     """
 
     def __init__(self, otherwise: Any = None, **replies: Any) -> None:
@@ -60,7 +61,9 @@ class Replies:
         reply = self.replies.get(kind, self.otherwise)
         if isinstance(reply, tuple):
             reply = reply[min(self.asked.count(kind), len(reply)) - 1]
-        return reply() if callable(reply) else reply
+        if not callable(reply):
+            return reply
+        return reply(request) if signature(reply).parameters else reply()
 
 
 class Clock:
@@ -82,6 +85,17 @@ def a_run(status: str = "pending", *, updated: str = "01", **fields: Any) -> dic
     ids = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}}
     changed = f"2026-01-01T00:00:{updated}Z"
     return {**RUN, **ids, "status": status, "updated_at": changed, **fields}
+
+
+def as_searched(request: Request) -> bytes:
+    """The response to a search with the run, which shows all that was searched for."""
+    metadata = json.loads(request.body).get("metadata")
+    return runs_json(a_run(creation={"agent_id": "a", "metadata": metadata}))
+
+
+def as_created(request: Request) -> bytes:
+    """The response to a create with the run, which shows the create as it was."""
+    return run_json(creation=json.loads(request.body))
 
 
 def run_json(status: str = "pending", **fields: Any) -> bytes:

@@ -1,0 +1,207 @@
+"""The marks by which a run proves whose it is, and what a client has seen of them.
+
+A server may mask, cut, convert or leave out whatever it shows, so an input that reads otherwise
+proves nothing. Each create has a mark of its own in its metadata:
+
+- The usual mark is the client token, 32 random hexadecimal digits.
+- If the caller gives a client token, the mark stands beside it, under a key of its own. It is a
+  digest of what is asked for, and 32 random digits. The digest includes the random digits, so equal
+  inputs cannot be linked. Whoever compares two creates makes the digest again.
+
+A run *shows* a mark if it has the same digits, in any case of letters. It shows *another* mark only
+if it has something of the form of a mark. Otherwise the mark is *hidden*: left out, masked or cut.
+A client token of the caller has no form, so it is compared exactly.
+
+Invariants: no I/O and no clock. Threads may share all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+
+CLIENT_TOKEN_KEY = "acp-client-token"
+"""The key of the run's metadata that holds the client token."""
+
+CREATE_KEY = "acp-client-create"
+"""The key of the run's metadata that holds the mark of a create with a caller's client token."""
+
+_FORMS = {
+    CLIENT_TOKEN_KEY: re.compile("[0-9a-f]{32}", re.IGNORECASE),
+    CREATE_KEY: re.compile("[0-9a-f]{32}-[0-9a-f]{32}", re.IGNORECASE),
+}
+# What a server shows in place of a secret. No caller can have a client token of these forms.
+_MASK = re.compile(r"[\W_]*((redacted|masked|hidden|filtered|removed|x{3,})[\W_]*)?", re.IGNORECASE)
+
+
+class Mark(NamedTuple):
+    """A mark: its key in the metadata of the run, and its text."""
+
+    key: str
+    value: str
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the text has the form that only a client makes. If not, a caller has given it."""
+        return bool(_FORMS[self.key].fullmatch(self.value))
+
+    def shown_by(self, run: Run) -> bool | None:
+        """Tell whether a run shows this mark, or shows another one. None if its mark is hidden."""
+        metadata = run.creation.metadata or {}
+        found = metadata.get(self.key)
+        if found == self.value:
+            return True
+        if not self.is_random:
+            return None if not isinstance(found, str) or is_mask(found) else False
+        if same_text(found, self.value):
+            return True
+        return False if any(_has_form(metadata, key) for key in _FORMS) else None
+
+
+def is_mask(text: str) -> bool:
+    """Tell whether a server may show a text in place of a secret."""
+    return bool(_MASK.fullmatch(text))
+
+
+def same_text(found: object, wanted: str) -> bool:
+    """Tell whether a server has shown a text, perhaps with other cases of letters."""
+    return isinstance(found, str) and found.lower() == wanted.lower()
+
+
+def _has_form(metadata: dict[str, Any], key: str) -> bool:
+    found = metadata.get(key)
+    return isinstance(found, str) and bool(_FORMS[key].fullmatch(found))
+
+
+def marks_of(creation: RunCreate) -> tuple[Mark, ...]:
+    """Return the mark of a create, and after it the client token of its caller, if it has them."""
+    metadata = creation.metadata or {}
+    token, own = metadata.get(CLIENT_TOKEN_KEY), metadata.get(CREATE_KEY)
+    if not (isinstance(token, str) and token):
+        return ()
+    given = Mark(CLIENT_TOKEN_KEY, token)
+    return (Mark(CREATE_KEY, own), given) if isinstance(own, str) else (given,)
+
+
+def client_token_of(creation: RunCreate) -> str:
+    """Return the client token of a create, or ""."""
+    token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    return token if isinstance(token, str) else ""
+
+
+def with_marks(metadata: Mapping[str, Any], *marks: Mark) -> dict[str, Any]:
+    """Return the metadata of a create with its marks. The metadata may be of another run."""
+    marked = {**metadata}
+    marked.pop(CREATE_KEY, None)
+    marked.update(marks)
+    return marked
+
+
+def new_client_token() -> str:
+    """Return a client token that no other run has: the hex digits of a random UUID.
+
+    The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
+    would make a create one per cent slower.
+    """
+    digits = os.urandom(16).hex()
+    return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
+
+
+def mark_beside(creation: RunCreate, random: str, *threads: str | None) -> str:
+    """Return the mark of a create that has a caller's client token, from its random digits.
+
+    ``threads`` replaces the thread of the create.
+    """
+    fields = {
+        "random": random,
+        "client_token": client_token_of(creation),
+        "input": creation.input or {},
+        "config": creation.config or {},
+        "thread": (threads or [creation.thread_id])[0],
+        "more": creation.model_extra or {},
+    }
+    text = json.dumps(_plain(fields), sort_keys=True, separators=(",", ":"))
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{random}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value with its whole floats as integers, since servers write 5.0 as 5."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Digest(NamedTuple):
+    """What the digest in a run's mark says about a create."""
+
+    # Whether the run was made for the same request.
+    same: bool
+    # Whether it was made for the same request, but on another thread of ACP.
+    elsewhere: bool
+
+
+def digest_of(run: Run, creation: RunCreate, habits: Habits) -> Digest | None:
+    """Compare the digest in a run's mark with a create. None if the digest is not known."""
+    metadata = run.creation.metadata or {}
+    known = metadata if _has_form(metadata, CREATE_KEY) else dict(habits.marks_of(run.run_id))
+    if CREATE_KEY not in known:
+        return None
+    found = known[CREATE_KEY].lower()
+    threads = {run.thread_id, run.creation.thread_id, None}
+    elsewhere = any(found == mark_beside(creation, found[33:], thread) for thread in threads)
+    return Digest(found == mark_beside(creation, found[33:]), elsewhere)
+
+
+class Habits:
+    """What a client has seen of how its server treats marks. All calls of a client share it."""
+
+    def __init__(self) -> None:
+        # Facts about the runs of an agent. The server
+        # - ("shows", agent, action, key): has shown some mark with this key in this action;
+        # - ("compares", agent): finds no run by a mark that no run has, so it compares metadata;
+        # - ("ignores", agent): finds runs by such a mark, so it ignores metadata;
+        # - ("rewrites", agent): shows an input or a config in another way than it got it;
+        # - ("one mark", agent): refuses a create with two marks.
+        self.facts = set[tuple[str, ...]]()
+        # The ids that the last creates were given, with the marks of each. To append is one step,
+        # and so is to copy, so there is no lock.
+        self.made = deque[tuple[str, tuple[Mark, ...]]](maxlen=1000)
+        # For each agent, the mark of a run that the server has made and whose mark it hides.
+        self.hidden = dict[str, Mark]()
+
+    def shows(self, mark: Mark, run: Run, agent_id: str, action: str) -> bool | None:
+        """Tell whether a run shows a mark, or another one. None if its mark is hidden.
+
+        If the server has shown marks in the same action before, a run without a mark is not hiding
+        one. It is somebody else's.
+        """
+        shown = mark.shown_by(run)
+        fact = ("shows", agent_id, action, mark.key)
+        if shown is not None:
+            self.facts.add(fact)
+        elif fact in self.facts and not (run.creation.metadata or {}).get(mark.key):
+            return False
+        return shown
+
+    def has_shown(self, agent_id: str) -> bool:
+        """Tell whether the server has shown a mark of a run of the agent."""
+        return any(fact[:2] == ("shows", agent_id) for fact in self.facts.copy())
+
+    def marks_of(self, run_id: str) -> tuple[Mark, ...]:
+        """Return the marks of the last create that was given an id. Empty if there is none."""
+        return next((marks for made, marks in reversed(self.made.copy()) if made == run_id), ())
+
+    def ids_of_others(self, mark: Mark | None) -> set[str]:
+        """Return the ids that the last creates with other marks were given."""
+        return {made for made, marks in self.made.copy() if mark not in marks}
