@@ -50,6 +50,8 @@ Kind = Literal[
     "lost",
     # The request was probably carried out, but its response cannot be decoded.
     "unreadable",
+    # The request was probably carried out, and its response is JSON that does not fit the contract.
+    "misfit",
     # The request was probably carried out, but its response is too large.
     "oversized",
     # The server does not have the operation.
@@ -140,7 +142,11 @@ def failure_of(error: ApiException) -> Failure:
     if isinstance(error, exceptions.ResponseTooLarge):
         return failure._replace(kind="oversized")
     if isinstance(error, exceptions.ResponseDecodeError):
-        return failure._replace(kind="unreadable")
+        # Another server of the same kind would send the same object. A page, a text or nothing in
+        # its place may come from a proxy.
+        is_json = isinstance(error.data, (dict, list))
+        misfit = is_json and isinstance(error, exceptions.ResponseValidationError)
+        return failure._replace(kind="misfit" if misfit else "unreadable")
     # These two are about every request: a redirect from http to https, and a 400 of nginx that
     # demands a client certificate, or TLS.
     moved = failure.kind == "moved" and secure_origin(error)

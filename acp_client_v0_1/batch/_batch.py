@@ -137,7 +137,6 @@ class Batch:
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
-            served, served_token = ("", "") if file is None else file.done_run()
             plan = Plan(
                 agent_id=agent.agent_id,
                 call_id=new_client_token(),
@@ -154,8 +153,7 @@ class Batch:
                 # whether the server has responded to this client, or to an earlier call.
                 server_reached=agent.runs.api_client.rest_client.reached
                 or (file is not None and file.responded),
-                served=served,
-                served_token=served_token,
+                served="" if file is None else file.done_run(),
                 one_at_a_time=concurrency == 1,
             )
             if executor is None:

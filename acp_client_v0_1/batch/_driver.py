@@ -30,7 +30,7 @@ from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
 from acp_client_v0_1.handles._create import Create, Made
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, with_marks
+from acp_client_v0_1.handles._marks import with_marks
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
@@ -80,12 +80,9 @@ class RunDriver:
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
         self.contact = Contact.of(agent.runs, Turns.of_batch())
-        self._blame = Blame(self._wait, plan.served)
+        self.blame = Blame(self._wait, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
-        if plan.served_token:
-            served = Mark(CLIENT_TOKEN_KEY, plan.served_token)
-            self.contact.health.marks.hidden.setdefault(plan.agent_id, served)
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""
@@ -336,7 +333,7 @@ class RunDriver:
     def _try_again(self, task: Task, error: ApiException) -> None:
         """Send a request once more that has failed for an outage, if the server serves others."""
         try:
-            received = self._blame.last_try(self.core(task), error)
+            received = self.blame.last_try(self.core(task), error)
         except ApiException as last:
             task.final = last.whose == "run"
             self._fail(task, last)
@@ -352,7 +349,7 @@ class RunDriver:
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:
         """End a task with its outcome, and record the outcome."""
         if isinstance(outcome, (dict, RunFailed)):
-            self._blame.served = task.run_id
+            self.blame.served = task.run_id
         task.outcome = outcome
         self._owners.pop(task.run_id, None)
         if task.core is not None:

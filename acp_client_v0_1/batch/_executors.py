@@ -36,6 +36,7 @@ from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import server_of
 from acp_client_v0_1.handles.agent import AgentHandle
+from acp_client_v0_1.handles.errors import RunFailed
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models import Run
 
@@ -69,6 +70,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     task = replace(task)
     try:
         driver = _shared_driver(plan, attach, connect)
+        task.served = driver.blame.served = driver.blame.served or task.served
         driver.start(task, search_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
@@ -105,7 +107,10 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            _clients[plan.call_id] = client, RunDriver(plan, attach(plan.agent_id, client))
+            _clients[plan.call_id] = (
+                client,
+                RunDriver(plan, attach(plan.agent_id, client)),
+            )
         return _clients[plan.call_id][1]
 
 
@@ -125,6 +130,8 @@ class Remote:
     in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
     _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
     _ended: Inbox[Task] = field(default_factory=Inbox[Task])
+    # The run of the last task that has ended with an output, or "".
+    _served: str = ""
     # Only the worker processes see an outage of the server, so there is none to show here.
     outage = 0.0
 
@@ -134,6 +141,7 @@ class Remote:
             self.journal.starting(task)
         # Ctrl-C may come right after the submission. So the task is in `in_flight` before.
         self.in_flight[task.index] = task
+        task.served = self._served
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
         self._futures[task.index] = future
@@ -147,7 +155,14 @@ class Remote:
         if (ended := self._ended.get(timeout)) is None:
             return None
         if ended.ends_batch and isinstance(ended.outcome, Exception):
-            raise ended.outcome
+            if ended.served or not (self._served and ended.run_id):
+                raise ended.outcome
+            # The worker process knew no run whose output the server serves. So it could not find
+            # out whether the error is of this run alone.
+            self.submit(replace(self.in_flight[ended.index], run_id=ended.run_id))
+            return None
+        if isinstance(ended.outcome, (dict, RunFailed)):
+            self._served = ended.run_id
         task = self.in_flight.pop(ended.index)
         del self._futures[ended.index]
         ended.input = task.input

@@ -135,10 +135,10 @@ class Journal:
                     number += 1
                 raise self._damage(number, error) from error
 
-    def done_run(self) -> tuple[str, str]:
-        """Return the id and the client token of a run that the journal had the result of."""
+    def done_run(self) -> str:
+        """Return the id of a run whose result the journal had when it was opened, or ""."""
         entry = None if self._done < 0 else self.entry(self._done)
-        return ("", "") if entry is None else (entry.run_id, entry.client_token)
+        return "" if entry is None else entry.run_id
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""

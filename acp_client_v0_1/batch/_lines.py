@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch._tasks import Task, kept_headers
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles import errors
@@ -174,7 +175,8 @@ def _is_final(error: OpenApiException, run_id: str) -> bool:
     - Without a run, the error is final if a new create would probably be refused again.
     """
     if run_id:
-        return isinstance(error, (errors.RunFailed, errors.RunGone))
+        fits = not isinstance(error, ApiException) or failure_of(error).kind != "misfit"
+        return isinstance(error, (errors.RunFailed, errors.RunGone)) or not fits
     return not isinstance(error, ApiException) or error.status in _REFUSALS
 
 

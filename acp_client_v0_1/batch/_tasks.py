@@ -63,9 +63,8 @@ class Plan:
     # `reached` of the caller's transport. Also True if the journal shows that the server has
     # responded to an earlier call.
     server_reached: bool = False
-    # A run of an earlier call whose output was fetched, and its client token, or "".
+    # A run of an earlier call whose output was fetched, or "".
     served: str = ""
-    served_token: str = ""
     # Whether the batch has one open run at a time.
     one_at_a_time: bool = False
 
@@ -101,6 +100,9 @@ class Task:
     final: bool = False
     # If True, the outcome is an error that all tasks would get.
     ends_batch: bool = False
+    # The run of another task whose output the server has served, or "". A worker process compares
+    # failures with it.
+    served: str = ""
 
     # Only the process that drives the task uses the fields below. A pickle leaves out the core, the
     # polls and the questions, because they reference a client.
@@ -123,10 +125,7 @@ class Task:
                 state["outcome"] = error = copy(error)
                 error.headers = HTTPHeaderDict(kept_headers(headers))
             try:
-                # This tries to pickle the arguments and attributes, but not the class. A class that
-                # `pickle` refuses may still reach the caller: some executors use cloudpickle, which
-                # pickles more classes.
-                _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
+                _check_pickles(error)
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
                 state["outcome"] = ApiException(reason=words)
@@ -237,3 +236,17 @@ class _CredentialFreePickler(pickle.Pickler):
         if isinstance(value, (ApiClient, Configuration)):
             raise pickle.PicklingError("it holds a client")
         return NotImplemented
+
+
+def _check_pickles(error: Exception) -> None:
+    """Raise an error if an error cannot be pickled, or if its pickle cannot be read."""
+    _CredentialFreePickler(io.BytesIO()).dump((error.args, vars(error)))
+    try:
+        text = pickle.dumps(error)
+    except Exception:  # noqa: BLE001 - pickling runs the code of any class
+        # A class that `pickle` refuses may still reach the caller: some executors use cloudpickle,
+        # which pickles more classes.
+        return
+    # An error whose class takes other arguments than `Exception` got fails here. In the caller's
+    # process, it would break the whole pool.
+    pickle.loads(text)

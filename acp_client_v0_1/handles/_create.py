@@ -17,25 +17,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import AMBIGUOUS
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.api import AgentsApi
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    NotFoundException,
-    OpenApiException,
-    ResponseValidationError,
-)
+from acp_client_v0_1.exceptions import ApiException, NotFoundException
+from acp_client_v0_1.handles import _marks
 from acp_client_v0_1.handles._known import add_note
-from acp_client_v0_1.handles._marks import (
-    CLIENT_TOKEN_KEY,
-    CREATE_KEY,
-    Mark,
-    client_token_of,
-    digest_of,
-    marks_of,
-)
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._match import asked_for, is_of, other_values, plain_id
 from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._search import Search
@@ -92,13 +82,13 @@ class Create:
             self._drop_mark()
 
     def _use(self, creation: RunCreate) -> None:
-        self.creation, self._marks = creation, marks_of(creation)
+        self.creation, self._marks = creation, _marks.marks_of(creation)
         self.mark = self._marks[0] if self._marks else None
 
     def _drop_mark(self) -> None:
         """Send the caller's client token without the mark of the create."""
         metadata = {**(self.creation.metadata or {})}
-        if metadata.pop(CREATE_KEY, None):
+        if metadata.pop(_marks.CREATE_KEY, None):
             self._use(self.creation.model_copy(update={"metadata": metadata}))
 
     def again(self, wait: Wait) -> Create:
@@ -116,7 +106,7 @@ class Create:
             return self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
             # Any error of the package says whether the create is unclear. Ctrl-C does not.
-            posted = self.since > -math.inf and not isinstance(error, OpenApiException)
+            posted = self.since > -math.inf and not isinstance(error, exceptions.OpenApiException)
             if self._failure is not None or posted:
                 self._name_in(error)
             raise
@@ -140,7 +130,7 @@ class Create:
             # The server has carried out some create, and perhaps this one.
             self._posts, self._doubted = 0, made
             reason = f"the server answered the create with run {short(made.run_id)}, {doubt}"
-            raise ResponseValidationError(200, reason, body=made.to_json())
+            raise exceptions.ResponseValidationError(200, reason, body=made.to_json())
         self._habits.made.append((made.run_id, self._marks))
         return Made([made], self.creation, self.mark, proven=True)
 
@@ -220,13 +210,9 @@ class Create:
         """
         wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
-        self._ends = clock.now() + longest
-        self._part = wait.part(math.inf if wait.caller.shared else longest)
-        self._part.late = lambda _: self._ambiguous()
-        self._delay, self._needs_proof = clock.search_backoff[0], proof
-        # A create may have failed because the server does not have the agent. This is checked once.
-        mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
-        self._begin_search(mark, checked=failure is None)
+        self._ends, self._delay = clock.now() + longest, clock.search_backoff[0]
+        self._begin(wait.part(math.inf if wait.caller.shared else longest), self.mark)
+        self._part.late, self._needs_proof = lambda _: self._ambiguous(), proof
         try:
             if self.mark is not None:
                 return self._part.perform("search", self._send, probe=self._probe)
@@ -244,40 +230,41 @@ class Create:
             raise self._ambiguous() from failure or error
 
     def find(self) -> list[Run]:
-        """Search until a search has worked, for a run that was made for the same request before.
+        """Search once for the runs with the caller's client token. Return them, oldest first.
 
-        The search is for the caller's client token. Return the runs, oldest first.
+        A run whose digest shows that it was made for the same request is one of them.
         """
-        self._part = self.wait
-        mark = Mark(CLIENT_TOKEN_KEY, client_token_of(self.creation))
-        self._begin_search(mark, checked=True, proves=self._is_same)
+        mark, asked = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(self.creation)), self.creation
+        self._begin(
+            self.wait, mark, lambda run: _marks.compared(run, asked, self._habits) == "same"
+        )
         found = self._part.perform("search", self._search_once, probe=self._probe)
-        self._search.check_known()
-        return asked_for(found, self.creation, self._habits)
+        if why := self._search.nobody_knows:
+            words = f"a run with the client token {short(mark.value)} may be there or not: {why}"
+            raise ApiException(reason=words)
+        return found
 
-    def _begin_search(
-        self, mark: Mark, *, checked: bool, proves: Callable[[Run], bool] | None = None
+    def _begin(
+        self, part: Wait, mark: Mark | None, proves: Callable[[Run], bool] | None = None
     ) -> None:
-        contact, agent_id, self._checked = self.wait.contact, self._agent or None, checked
-        self._search = Search(contact, mark, agent_id, proves, self.since)
-        # Whether a search has worked, and whether the next request looks for a proof.
-        self._worked = self._proving = False
+        mark = mark or Mark(CLIENT_TOKEN_KEY, "")
+        self._part = part
+        self._search = Search(part.contact, mark, self._agent, self.since, proves)
         # When the present pass of the search began. None before its first request.
         self._began: float | None = None
+        # Whether a search has worked, and whether the next request looks for a proof.
+        self._worked = self._proving = False
         # How many searches by the mark have failed, and whether a search has failed alone.
         self._failures, self._failed_alone = 0, False
-
-    def _is_same(self, run: Run) -> bool:
-        """Tell whether the digest of a run shows that it was made for the same request."""
-        digest = digest_of(run, self.creation, self._habits)
-        return digest is not None and digest.same
+        # A create may have failed because the server does not have the agent. This is checked once.
+        self._checked = self._failure is None
 
     def _search_once(self, limit: float) -> list[Run] | Pause:
         """Send the next request of a search. After two failures, all runs are read instead.
 
         A limit is no failure of the search: it would limit the other requests, too.
         """
-        search = self._search
+        search, part = self._search, self._part
         try:
             return search.prove(limit) if self._proving else search.send(limit)
         except ApiException as error:
@@ -285,22 +272,23 @@ class Create:
             if failure.retry_after:
                 raise
             self._check_agent()
-            counts = search.by_mark and not self._proving
-            self._failures += counts and failure.is_outage and not failure.limits
-            if not counts or self._failures < 2 or not self._server_works():
+            counts = search.by_mark and failure.is_outage and not failure.limits
+            self._failures += counts
+            # A caller that survives no failure has only this one.
+            most = 2 if part.caller.outages else 1
+            if not counts or self._failures < most or not self._server_works():
                 raise
         # The look at the agent has used the turn of this request, and some of the time.
-        self._part.take_turn()
+        part.take_turn()
         search.read_pages()
-        return search.send(self._part.limit(limit))
+        return search.send(part.limit(limit))
 
     def _send(self, limit: float) -> list[Run] | Pause:
         search, clock = self._search, timing()
         if self._began is None:
             self._began = clock.now()
-            if not self._worked:
-                # A request that hangs must leave time for another one.
-                limit = min(limit, clock.first_search)
+            # A request that hangs must leave time for another one.
+            limit = limit if self._worked else min(limit, clock.first_search)
         found = self._search_once(limit)
         if isinstance(found, Pause) or found:
             return found
@@ -313,8 +301,7 @@ class Create:
             self._began = None
             delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
             return Pause(max(0.0, min(delay, self._ends - clock.now())))
-        known = self._proving or search.shows_all or search.nobody_knows
-        if self._needs_proof and not known:
+        if self._needs_proof and not (self._proving or search.is_certain or search.nobody_knows):
             self._proving = True
             return Pause(0.0)
         self._part.forget_failures()
@@ -368,8 +355,7 @@ class Create:
     def _ambiguous(self) -> RunStartAmbiguous:
         """Return the error of a search that is over."""
         failure, error, search = self._failure, self._part.error, self._search
-        known = bool(self._marks)
-        why = "no run with its client token is there yet"
+        why = search.nobody_knows or "no run with its client token is there yet"
         if error is not None:
             # If both errors are alike, quote only the first.
             kind = error.status or error.reason
@@ -377,17 +363,13 @@ class Create:
             why = f"the search {'failed, too' if same else f'for it failed: {one_line(error, 48)}'}"
         elif not self._worked:
             why = "there was no time to search for it"
-            if self._began is not None:
-                why = "the search for it did not end in time"
-        elif search.nobody_knows:
-            why = search.nobody_knows
         if failure is not None:
-            end = f"; {one_line(why, 100)}" if known else ""
+            end = f"; {one_line(why, 100)}" if self.mark else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
-        certain = search.shows_all if self._needs_proof else not search.nobody_knows
+        certain = search.is_certain if self._needs_proof else not search.nobody_knows
         return RunStartAmbiguous(
-            client_token=client_token_of(self.creation),
+            client_token=_marks.client_token_of(self.creation),
             token=self._token(),
             why=why,
             searched=self._worked and error is None and certain,

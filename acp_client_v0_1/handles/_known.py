@@ -265,6 +265,8 @@ class KnownRun:
         asked, habits = self.creation, self.habits or Habits()
         agent_id = run.agent_id if asked is None else asked.agent_id
         shown = habits.shows(mark, run, agent_id, "look")
+        if shown is None:
+            habits.hidden[agent_id] = mark
         self.proven = self.proven or bool(shown)
         if shown is False and may_repeat(self.run_id):
             raise self.gone(taken=True)

@@ -35,12 +35,10 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 CREATE_KEY = "acp-client-create"
 """The key of the run's metadata that holds the mark of a create with a caller's client token."""
 
-_FORMS = {
-    CLIENT_TOKEN_KEY: re.compile("[0-9a-f]{32}", re.IGNORECASE),
-    CREATE_KEY: re.compile("[0-9a-f]{32}-[0-9a-f]{32}", re.IGNORECASE),
-}
+_HEX = "[0-9a-fA-F]{32}"
+_FORMS = {CLIENT_TOKEN_KEY: re.compile(_HEX), CREATE_KEY: re.compile(f"{_HEX}-{_HEX}")}
 # What a server shows in place of a secret. No caller can have a client token of these forms.
-_MASK = re.compile(r"[\W_]*((redacted|masked|hidden|filtered|removed|x{3,})[\W_]*)?", re.IGNORECASE)
+_MASK = re.compile(r"(?i)[\W_]*((redacted|masked|hidden|filtered|removed|x{3,})[\W_]*)?")
 
 
 class Mark(NamedTuple):
@@ -62,9 +60,8 @@ class Mark(NamedTuple):
             return True
         if not self.is_random:
             return None if not isinstance(found, str) or is_mask(found) else False
-        if same_text(found, self.value):
-            return True
-        return False if any(_has_form(metadata, key) for key in _FORMS) else None
+        others = [text for key in _FORMS if (text := _mark_in(metadata, key))]
+        return self.value.lower() in others or (False if others else None)
 
 
 def is_mask(text: str) -> bool:
@@ -72,14 +69,10 @@ def is_mask(text: str) -> bool:
     return bool(_MASK.fullmatch(text))
 
 
-def same_text(found: object, wanted: str) -> bool:
-    """Tell whether a server has shown a text, perhaps with other cases of letters."""
-    return isinstance(found, str) and found.lower() == wanted.lower()
-
-
-def _has_form(metadata: dict[str, Any], key: str) -> bool:
+def _mark_in(metadata: dict[str, Any], key: str) -> str:
+    """Return the text of a key in lower case if it has the form of a mark, or ""."""
     found = metadata.get(key)
-    return isinstance(found, str) and bool(_FORMS[key].fullmatch(found))
+    return found.lower() if isinstance(found, str) and _FORMS[key].fullmatch(found) else ""
 
 
 def marks_of(creation: RunCreate) -> tuple[Mark, ...]:
@@ -116,20 +109,11 @@ def new_client_token() -> str:
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
-def mark_beside(creation: RunCreate, random: str, *threads: str | None) -> str:
-    """Return the mark of a create that has a caller's client token, from its random digits.
-
-    ``threads`` replaces the thread of the create.
-    """
-    fields = {
-        "random": random,
-        "client_token": client_token_of(creation),
-        "input": creation.input or {},
-        "config": creation.config or {},
-        "thread": (threads or [creation.thread_id])[0],
-        "more": creation.model_extra or {},
-    }
-    text = json.dumps(_plain(fields), sort_keys=True, separators=(",", ":"))
+def mark_beside(creation: RunCreate, random: str, thread_id: str | None) -> str:
+    """Return the mark of a create that has a caller's client token, from its random digits."""
+    values = [creation.input or {}, creation.config or {}, creation.model_extra or {}]
+    fields = _plain([random, client_token_of(creation), thread_id, *values])
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{random}"
 
 
@@ -137,30 +121,27 @@ def _plain(value: Any) -> Any:
     """Return a JSON value with its whole floats as integers, since servers write 5.0 as 5."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in cast("list[Any]", value)]
+    if isinstance(value, list):
+        return list(map(_plain, value))
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class Digest(NamedTuple):
-    """What the digest in a run's mark says about a create."""
+def compared(run: Run, creation: RunCreate, habits: Habits) -> str:
+    """Compare the digest in a run's mark with a create.
 
-    # Whether the run was made for the same request.
-    same: bool
-    # Whether it was made for the same request, but on another thread of ACP.
-    elsewhere: bool
-
-
-def digest_of(run: Run, creation: RunCreate, habits: Habits) -> Digest | None:
-    """Compare the digest in a run's mark with a create. None if the digest is not known."""
-    metadata = run.creation.metadata or {}
-    known = metadata if _has_form(metadata, CREATE_KEY) else dict(habits.marks_of(run.run_id))
-    if CREATE_KEY not in known:
-        return None
-    found = known[CREATE_KEY].lower()
-    threads = {run.thread_id, run.creation.thread_id, None}
-    elsewhere = any(found == mark_beside(creation, found[33:], thread) for thread in threads)
-    return Digest(found == mark_beside(creation, found[33:]), elsewhere)
+    Return "same" if the run was made for the same request, "thread" if it was made for the same
+    request on another thread of ACP, "other" if for another one, and "" if that is not known.
+    """
+    metadata, known = run.creation.metadata or {}, dict(habits.marks_of(run.run_id))
+    found = _mark_in(metadata, CREATE_KEY) or known.get(CREATE_KEY)
+    if not found:
+        return ""
+    random = found.partition("-")[2]
+    if found == mark_beside(creation, random, creation.thread_id):
+        return "same"
+    threads = (run.thread_id, run.creation.thread_id, None)
+    elsewhere = any(found == mark_beside(creation, random, thread) for thread in threads)
+    return "thread" if elsewhere else "other"
 
 
 class Habits:
@@ -177,7 +158,7 @@ class Habits:
         # The ids that the last creates were given, with the marks of each. To append is one step,
         # and so is to copy, so there is no lock.
         self.made = deque[tuple[str, tuple[Mark, ...]]](maxlen=1000)
-        # For each agent, the mark of a run that the server has made and whose mark it hides.
+        # For each agent, the mark of a run that the server has, and whose mark it hides.
         self.hidden = dict[str, Mark]()
 
     def shows(self, mark: Mark, run: Run, agent_id: str, action: str) -> bool | None:

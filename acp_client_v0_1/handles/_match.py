@@ -28,15 +28,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError
-from acp_client_v0_1.handles._marks import (
-    CLIENT_TOKEN_KEY,
-    Habits,
-    Mark,
-    client_token_of,
-    digest_of,
-)
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of, compared
 
 if TYPE_CHECKING:
+    from acp_client_v0_1.handles._marks import Habits
     from acp_client_v0_1.models import Run, RunCreate
 
 _UUID = re.compile("[0-9a-f]{32}")
@@ -108,14 +103,14 @@ def asked_for(found: list[Run], asked: RunCreate, habits: Habits) -> list[Run]:
     If the server does not return what a run was created with, or hides its client token, the run is
     used, with a warning.
     """
-    judged = [(run, digest_of(run, asked, habits)) for run in found]
-    if same := [run for run, digest in judged if digest is not None and digest.same]:
+    judged = [(run, compared(run, asked, habits)) for run in found]
+    if same := [run for run, how in judged if how == "same"]:
         return same
-    fits = [run for run, digest in judged if digest is None and not other_values(run, asked)]
+    fits = [run for run, how in judged if not how and not other_values(run, asked)]
     mark = Mark(CLIENT_TOKEN_KEY, client_token_of(asked))
     if fits:
         _warn_of_unknown(fits[0], asked, mark)
-    elif others := [run for run, digest in judged if digest is None or not digest.elsewhere]:
+    elif others := [run for run, how in judged if how != "thread"]:
         run_id = short(others[0].run_id)
         other = other_values(others[0], asked) or "input, config or thread"
         if mark.shown_by(others[0]) is None:

@@ -86,6 +86,8 @@ class Known(NamedTuple):
     # none, this time is infinity.
     failures: int = 0
     since: float = math.inf
+    # How many responses in a row before this one were JSON that does not fit the contract.
+    misfits: int = 0
     # Whether there is a sign that the address is right. If there is none, a failure gets only as
     # many retries as the client itself makes.
     reached: bool = True
@@ -142,8 +144,11 @@ def decide(
     kind = failure.kind
     if kind == "denied":
         return Raise(whose="all")
-    if kind in ("lost", "unreadable", "oversized", "moved") and action in CHANGES:
+    if kind in ("lost", "unreadable", "misfit", "oversized", "moved") and action in CHANGES:
         return Probe()
+    again = caller.outages > 0 and not caller.once and known.misfits + 1 < timing().misfits
+    if kind == "misfit" and again:
+        return _pause(action, failure, caller, known, outage=False)
     if kind in ("unsent", "limited") or (kind == "unreadable" and action != "stream"):
         return _after_no_response(action, failure, caller, known)
     if kind == "lost":

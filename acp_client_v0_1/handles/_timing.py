@@ -60,6 +60,9 @@ class Timing:
     # often, the client finds out whether the server supports them.
     refusals: int = 5
 
+    # A response that is JSON, and does not fit the contract, is asked for this many times in all.
+    misfits: int = 3
+
     # Read replicas
 
     # For this long after a create, a 404 may come from a replica that does not have the run yet.

@@ -120,6 +120,8 @@ class Wait:
     _failures = 0
     _since = math.inf
     error: ApiException | None = None
+    # How many of the last failures in a row were responses that do not fit the contract.
+    _misfits = 0
     # A caller's function, which gets the seconds elapsed. It is called at least every ``_every``
     # seconds.
     _on_tick: Callable[[float], object] | None = None
@@ -411,12 +413,13 @@ class Wait:
             contact.rest.reached = True
         if run is not None and failure.kind in ("lost", "unsent"):
             run.note_failure()
-        since = min(self._since, now)
+        since, misfits = min(self._since, now), self._misfits if self._failures else 0
         known = _rules.Known(
             now=now,
             last=self.ends - self.least_left,
             failures=self._failures,
             since=since,
+            misfits=misfits,
             reached=contact.rest.reached,
             retries=contact.retries if self.caller.outages else 0,
             age=math.inf if run is None else run.age(),
@@ -427,6 +430,7 @@ class Wait:
         if isinstance(decision, _rules.Probe):
             return probe(error)
         self._failures, self._since = self._failures + 1, since
+        self._misfits = misfits + 1 if failure.kind == "misfit" else 0
         outage = decision.outage and not failure.full_pool
         if outage and contact.health.failed(action, failure, now, now + decision.seconds):
             # In a batch, other runs go on after the deadline of this wait.

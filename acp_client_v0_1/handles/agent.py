@@ -26,6 +26,7 @@ from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
 from acp_client_v0_1.handles._create import Create, Made
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
+from acp_client_v0_1.handles._match import asked_for
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
@@ -496,7 +497,7 @@ class AgentHandle(NoSettings):
         given["metadata"] = _marks.with_marks(metadata, *marks) or None
         creation = creation_of(self.agent_id, given)
         if own and creation.metadata is not None:
-            mark = _marks.mark_beside(creation, _marks.new_client_token())
+            mark = _marks.mark_beside(creation, _marks.new_client_token(), creation.thread_id)
             creation.metadata[_marks.CREATE_KEY] = mark
         return creation, not own
 
@@ -527,7 +528,9 @@ class AgentHandle(NoSettings):
             seconds = None if wait.ends == math.inf else wait.limit(math.inf)
             descriptor = self._explained(partial(self._descriptor.get, seconds))
             check_values(descriptor, creation.input or {}, creation.config)
-        found = create.find() if reuse else []
+        habits = wait.contact.health.marks
+        # Runs that were made for another request are an error, and on another thread left out.
+        found = asked_for(create.find(), creation, habits) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:

@@ -20,9 +20,9 @@ from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._lookup import explain_id
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._search import search_once
+from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import decode_token, server_of
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
@@ -209,7 +209,10 @@ class RunHandle(NoSettings):
         refuse_token("client_token", client_token)
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
-        found = search_once(runs, Mark(CLIENT_TOKEN_KEY, client_token), agent_id)
+        # These requests have the client's own retries.
+        wait = Wait(Contact.of(runs)._replace(runs=runs), caller=BESIDE)
+        marked = RunCreate(agent_id=agent_id or "", metadata={CLIENT_TOKEN_KEY: client_token})
+        found = Create(marked, wait).find()
         if not found and agent_id is not None and not UUID_FORM.fullmatch(agent_id):
             try:
                 AgentsApi(runs.api_client).get_agent_by_id(agent_id)

@@ -204,8 +204,8 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(run_id, open_i
     if run_id != ZEROS:
         # The response to a create may be of an earlier one, as the mark of the run is hidden.
         words = "gives several runs the id one, pass concurrency=1|answered the create with run one"
-        # The first create may have ended before the second one began.
-        assert not any(item.ok for item in items[1:]) and items[0].ok >= (open_items == 1)
+        # The create that ends first may be believed.
+        assert sum(item.ok for item in items) <= 1
         items = [item for item in items if not item.ok]
     else:
         words = f"the server gives several runs the id {run_id}, pass concurrency=1"
