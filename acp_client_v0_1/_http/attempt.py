@@ -23,6 +23,8 @@ from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import shut_down
 
 PIECE = 65_536  # the most bytes to send, receive or read at once
+# Seconds for a response that has arrived while ``watch`` ran beyond the time limit.
+_GRACE = 0.1
 
 
 class _Thread(threading.local):
@@ -123,6 +125,9 @@ class Attempt:
                     with Interruptible():
                         calls.step = calls.watch()
                     calls.due = Deadline.after(calls.step)
+                    if limit.expired:
+                        # A callback of the user may take long. The response may be there by now.
+                        limit = until = Deadline.after(_GRACE)
                 # It is not enough to wait until the socket is readable. A part of a TLS record, or
                 # a session ticket of TLS 1.3, makes the socket readable. But the ``recv`` has no
                 # data to return then, and blocks until more bytes arrive. So the ``recv`` itself

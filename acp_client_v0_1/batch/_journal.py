@@ -195,7 +195,8 @@ class Journal:
         """Index the lines, cut off a torn last line, and write the header of a new file."""
         offset = start = self._check_start()
         for number, line in enumerate(self._reader, start=1):
-            if not line.endswith(b"\n"):
+            torn = not line.endswith(b"\n")
+            if torn and not _lines.is_whole(line):
                 os.ftruncate(self._fd, offset)
                 break
             try:
@@ -208,6 +209,10 @@ class Journal:
             except _UNEXPECTED as error:
                 raise self._damage(number, error) from error
             offset += len(line)
+            if torn:
+                # The line lacks its LF alone, and may name a run.
+                os.write(self._fd, b"\n")
+                break
         if offset == start:
             self._append({"acp-journal": _VERSION, **asdict(self.header)})
             if self._durable:

@@ -19,6 +19,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,6 +100,14 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     """Encode a record as one line with its checksum."""
     body = json.dumps(record, separators=(",", ":")).encode()[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def is_whole(line: bytes) -> bool:
+    """Tell whether a line without its LF has the checksum of its content."""
+    with suppress(ValueError):
+        _check(line)
+        return True
+    return False
 
 
 def _check(line: bytes) -> None:

@@ -200,12 +200,15 @@ def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome |
     return question
 
 
-def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
+def question_of(core: RunCore, wait: Wait, *, again: bool = False) -> PendingInterrupt | None:
     """Return the open question of a run, or None if there is none, or if it was answered already.
 
     The run is read before its output. If another process answers between these two requests, and
     the run asks a second question, the second question is returned with the ``updated_at`` of the
     first. Then `answer_run` finds another ``updated_at``, and refuses the answer as stale.
+
+    If the run begins to ask between these two requests, its ``updated_at`` is older than the
+    question, and would change without an answer. So both requests are sent again.
     """
     run = core.read(wait)
     if run.status in FINAL:
@@ -214,6 +217,8 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     kind = None if output is None else output.actual_instance
     if not isinstance(kind, RunInterrupt):
         return None
+    if run.status == RunStatus.PENDING and not again:
+        return question_of(core, wait, again=True)
     payload = dict(kind.interrupt)
     question = PendingInterrupt(
         str(payload.pop("interrupt_type", "")),

@@ -126,6 +126,8 @@ class Wait:
     # seconds.
     _on_tick: Callable[[float], object] | None = None
     _every = _due = math.inf
+    # Whether that function has lasted beyond the deadline.
+    _overran = False
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class Wait:
 
     def rearm(self) -> None:
         """Let the timeout begin again now. The count of failures in a row continues."""
-        self.began, self.heard = timing().now(), False
+        self.began, self.heard, self._overran = timing().now(), False, False
         self.ends = self.began + self._timeout
 
     def forget_failures(self) -> None:
@@ -291,17 +293,22 @@ class Wait:
             error = ApiException(204, reason, headers=headers)
             self.turns.hold(timing().now() + seconds, error)
 
-    def _tick(self, *, now: bool = False) -> None:
-        """Call ``on_tick`` if it is due. With ``now``, call it in any case."""
+    def _tick(self, *, now: bool = False) -> bool:
+        """Call ``on_tick`` if it is due. With ``now``, call it in any case.
+
+        Return whether it has lasted beyond the deadline.
+        """
         moment = timing().now()
         if self._on_tick is not None and (now or moment >= self._due):
             self._due = moment + self._every
             try:
                 self._on_tick(moment - self.began)
+                self._overran = timing().now() > self.ends
             except ApiException as error:
                 # It is no failure of the request during which it was raised.
                 error.whose = "run"
                 raise
+        return self._overran
 
     def _until_tick(self) -> float:
         """Seconds until ``on_tick`` is due, above 0."""
@@ -356,7 +363,10 @@ class Wait:
             except _StopSet:
                 raise self.late_error()  # noqa: B904 - it has its cause
             # `on_tick` runs outside the `except`, so its errors are not chained to the failure.
-            self._tick(now=True)
+            if self._overran or self._tick(now=True):
+                # The request had no time left. That is no failure of it.
+                self.error = None if isinstance(self.error, ApiTimeoutError) else self.error
+                raise self.late_error()
             if self.error is not None:
                 if self.stopped:
                     raise self.late_error()

@@ -65,6 +65,8 @@ class RunHandle(NoSettings):
     """
 
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
+        # A shell adds a line feed to what it reads from a file or a command.
+        run_id = run_id.strip() if isinstance(run_id, str) else run_id
         self._core = RunCore(RunsApi(api_client), identifier("run_id", run_id))
 
     @property
@@ -89,8 +91,9 @@ class RunHandle(NoSettings):
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it, with the last known `status`; no I/O."""
-        return self._core.run
+        """A copy of the run as last described, with the last known `status`; no I/O."""
+        run = self._core.run
+        return run and run.model_copy(deep=True)
 
     @property
     def status(self) -> RunStatus | None:
@@ -123,7 +126,7 @@ class RunHandle(NoSettings):
         """
         check_arguments("run", run=run)
         handle = cls(received_id("run_id", run), api_client)
-        handle._core.note(run)
+        handle._core.note(run.model_copy(deep=True))
         return handle
 
     @classmethod
@@ -235,13 +238,13 @@ class RunHandle(NoSettings):
     # Reading
 
     def refresh(self) -> Run:
-        """Ask the server for the run once. Return it, and keep it as `run`.
+        """Ask the server for the run once. Return a copy of it, and keep it as `run`.
 
         Raises:
             RunGone: The server does not know the run.
             ApiException: The call failed.
         """
-        return self._core.refresh()
+        return self._core.refresh().model_copy(deep=True)
 
     def done(self) -> bool:
         """Return whether the run has ended, by one `refresh` of at most 10 seconds.

@@ -200,16 +200,30 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path):
     whole = written(path)
     header, *lines, last = whole.splitlines(keepends=True)
     head = b"".join((header, *lines))
-    for length in range(len(last)):
+    for length in range(len(last) - 1):
         path.write_bytes(head + last[:length])
         (entry,) = entries(path, 3)
         assert path.read_bytes() == head
         assert entry is not None and entry.state == "started"
-    torn = [(header[:n], header) for n in range(len(header))]
+    torn = [(header[:n], header) for n in range(len(header) - 1)]
     for content, left in ((whole + bytes(4096), whole), *torn):
         path.write_bytes(content)
         opened(path).close()
         assert path.read_bytes() == left
+
+
+def test_a_last_line_that_lacks_its_line_feed_alone_is_kept(path):
+    whole = written(path)
+    lines = whole.splitlines(keepends=True)
+    for count in range(1, len(lines) + 1):
+        kept = b"".join(lines[:count])
+        path.write_bytes(kept[:-1])
+        for _ in range(2):
+            opened(path).close()
+            assert path.read_bytes() == kept
+    path.write_bytes(lines[0] + lines[1][:-1])
+    (entry,) = entries(path, 0)
+    assert entry is not None and (entry.state, entry.client_token) == ("starting", "token0")
 
 
 def test_a_byte_order_mark_of_an_editor_is_read_past(path):
