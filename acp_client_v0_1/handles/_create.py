@@ -129,7 +129,7 @@ class Create:
         if doubt := self._doubt(made):
             # The server has carried out some create, and perhaps this one.
             self._posts, self._doubted = 0, made
-            reason = f"the server answered the create with run {short(made.run_id)}, {doubt}"
+            reason = f"the response is of run {short(made.run_id)}, {doubt}"
             raise exceptions.ResponseValidationError(200, reason, body=made.to_json())
         self._habits.made.append((made.run_id, self._marks))
         return Made([made], self.creation, self.mark, proven=True)
@@ -141,18 +141,18 @@ class Create:
         if shown:
             return ""
         if shown is False:
-            return "which has another client token"
+            return "with another client token"
         if not is_of(made, self._agent):
-            return "which has another agent_id"
+            return "of another agent"
         # Some servers give every run a UUID of zeros.
         if plain_id(made.run_id) and made.run_id in habits.ids_of_others(mark):
-            return "which an earlier create has made"
+            return "of an earlier create"
         other = (
             "" if ("rewrites", self._agent) in habits.facts else other_values(made, self.creation)
         )
         if mark is not None and not other:
             habits.hidden[self._agent] = mark
-        return other and f"which has another {other}"
+        return other and f"with another {other}"
 
     def _name_in(self, error: BaseException) -> None:
         """Give an error the token by which the run can be found."""

@@ -138,8 +138,11 @@ class Search:
         return _NEXT
 
     def _control(self, limit: float) -> list[Run] | Pause:
-        nobodys = {self._mark.key: self._mark.value + new_client_token()}
-        ignores = self._page(limit, metadata=nobodys, limit=1)
+        (key, value), ending = self._mark, new_client_token()
+        if self._mark.is_random:
+            # A full-text search would find the run by a part of its mark.
+            value = value.replace("-", f"{ending}-")
+        ignores = self._page(limit, metadata={key: value + ending}, limit=1)
         self._habits.facts.add(("ignores" if ignores else "compares", self._agent_id))
         return self._take(self._first) if ignores else self._sort(self._first)[1]
 

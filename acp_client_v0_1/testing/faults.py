@@ -48,8 +48,8 @@ _CUT_ALONE = "cut alone sends nothing; an after_… field says after what to cut
 class Fault:
     """What goes wrong with a response. All that is given applies, in this order.
 
-    A fault with no fields but `method`, `path`, `times` and `share` does no harm. It uses up its
-    requests, so that a fault added after it begins with the requests after these. The path of a
+    A fault with no fields but `method`, `path`, `times`, `share` and `rate` does no harm. It uses
+    up its requests, so that a fault added after it begins with the requests after these. The path of a
     request is decoded first, so a `*` in `path` fits no id that has a slash.
 
     Args:
@@ -59,6 +59,8 @@ class Fault:
         times: How many requests it is for; None keeps it until it is removed.
         share: Which share of those requests it is for, such as 0.05 for one in twenty, chosen at
             random but the same in each test run; the others do not count in `times`.
+        rate: Let this many of those requests through in a second, evenly spaced, such as 10.0; it
+            is for the others. A rate limit is `Fault(status=503, rate=10.0, times=None)`.
         delay: Seconds from the request to the first byte of the response.
         status: Respond with this status, and do not carry the request out.
         body: The body of that response: bytes as they are, anything else as JSON. By default the
@@ -94,6 +96,7 @@ class Fault:
     path: str | None = None
     times: PositiveInt | None = 1
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    rate: Annotated[float, Field(gt=0)] | None = None
     delay: Seconds = 0.0
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     body: object = None
@@ -129,6 +132,18 @@ class _Waiting:
     # The fault is for this many more requests.
     left: float
     dice: random.Random = field(default_factory=lambda: random.Random(0))
+    # From this time of `time.monotonic()` on, the rate lets the next request through.
+    passes_at: float = -math.inf
+
+    def spares(self) -> bool:
+        """Return whether a request that fits is not among those that the fault is for."""
+        share, rate, now = self.fault.share, self.fault.rate, time.monotonic()
+        if self.dice.random() >= share:
+            return True
+        if rate is None or now < self.passes_at:
+            return False
+        self.passes_at = now + 1 / rate
+        return True
 
 
 class Faults:
@@ -158,7 +173,7 @@ class Faults:
         with self._lock:
             for waiting in self._waiting:
                 fault = waiting.fault
-                if not fault.fits(method, path) or waiting.dice.random() >= fault.share:
+                if not fault.fits(method, path) or waiting.spares():
                     continue
                 waiting.left -= 1
                 if not waiting.left:
@@ -226,7 +241,7 @@ def _check_together(fault: Fault) -> None:
     """Refuse fields that do nothing because of another field, or because one is missing."""
     given = {one.name for one in fields(fault) if getattr(fault, one.name) not in (one.default, {})}
     limits = [name for name in _LIMITS if name in given]
-    if fault.times is None and given <= {"method", "path", "times", "share"}:
+    if fault.times is None and given <= {"method", "path", "times", "share", "rate"}:
         raise ValueError("times: None with nothing to do would keep later faults from their turn")
     if len(limits) > 1:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")

@@ -23,6 +23,13 @@ _THREADS = (
     *("create_thread", "search_threads", "get_thread", "delete_thread"),
     *("get_thread_state", "get_thread_history", "get_run_threadstate"),
 )
+# Two habits of which the first one leaves nothing to do for the second.
+_IDLE = (
+    ("echo", "none", "echo_metadata", "a run repeats nothing"),
+    ("echo", "none", "echo_input", "a run repeats nothing"),
+    ("stored_metadata", "none", "echo_metadata", "there is no metadata to repeat"),
+    ("one_run_id", True, "run_ids", "all runs have one id"),
+)
 _SERVERS: dict[str, dict[str, Any]] = {
     "workflow-srv": {
         "lacks": {
@@ -70,8 +77,10 @@ class Quirks:
         comments_after_end: Keep the stream of a finished run open, with keep-alive comments only.
         bare_comments: Send keep-alive comments without a line end, so that each swallows the next
             line (an event's id).
-        search_metadata: What searches do with `metadata`: "matched" filters by it, "ignored" does
-            not, "fails" responds with status 500.
+        search_metadata: What searches do with `metadata`. "matched" compares it with what is
+            stored. "any case" does so without regard to case. "words" is a full-text search: it
+            finds each record that shares a word with each wanted text, in whatever key, so that
+            "invoice-7" finds "invoice-8". "ignored" finds all, and "fails" responds with 500.
         search_order: Whether searches return the oldest or the newest record first.
         agents_by_name: Respond 422 to a search for agents without a name or version.
         lacks: The status of each operation that the server does not have, such as
@@ -90,9 +99,21 @@ class Quirks:
             `error`; the next request gets the RunError.
         output_once: Whether an output can be fetched once. The next request for it is a 404.
         one_run_id: Give all runs the id of zeros. A new run takes the place of the one before.
+        run_ids: The ids of runs: "random" UUIDs, or "counted": run-1, run-2. "counted UUIDs" end
+            in the number, and are zeros otherwise. A server that forgets its runs counts from 1
+            again, and so gives ids a second time.
         webhooks: Whether the webhooks of runs are called.
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`
             and `webhook`, or "none", a `creation` with an agent id of zeros.
+        echo_metadata: How a run repeats its metadata: "whole"; with `***` for each value
+            ("masked"), or for those whose key contains "token" ("masked tokens", as filters of
+            secrets do it); with its texts in "capitals", or "cut" after 16 characters; or "none".
+        echo_input: How a run repeats its input and config: "whole"; "converted", with numbers as
+            texts, texts cut after 16 characters, keys in camelCase, and no empty lists or objects;
+            "masked", with `***` for each value; "completed" by keys with a default and a null; or
+            "none".
+        stored_metadata: Which metadata of runs is stored, and so searched and repeated: the
+            "whole", the key `acp-client-token` alone ("client token"), or "none".
         own_thread_ids: Give each run a thread id of the server's own.
         unknown_agent: The status of a create for an agent that does not exist. 200 takes it, and
             the run never ends.
@@ -114,7 +135,7 @@ class Quirks:
     replay: bool = True
     comments_after_end: bool = False
     bare_comments: bool = False
-    search_metadata: Literal["matched", "ignored", "fails"] = "matched"
+    search_metadata: Literal["matched", "any case", "words", "ignored", "fails"] = "matched"
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
     lacks: Mapping[str, _Failure] = field(default_factory=dict[str, int])
@@ -127,8 +148,12 @@ class Quirks:
     held_errors_fail: bool = False
     output_once: bool = False
     one_run_id: bool = False
+    run_ids: Literal["random", "counted", "counted UUIDs"] = "random"
     webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
+    echo_metadata: Literal["whole", "masked", "masked tokens", "capitals", "cut", "none"] = "whole"
+    echo_input: Literal["whole", "converted", "masked", "completed", "none"] = "whole"
+    stored_metadata: Literal["whole", "client token", "none"] = "whole"
     own_thread_ids: bool = False
     unknown_agent: Literal[200] | _Failure = 404
     media_type: Literal["application/json", "text/plain"] = "application/json"
@@ -141,6 +166,9 @@ class Quirks:
         check_given(type(self), self)
         for operation in self.lacks.keys() - OPERATIONS:
             raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
+        for name, value, idle, why in _IDLE:
+            if getattr(self, name) == value and getattr(self, idle) not in ("whole", "random"):
+                raise ValueError(f"{idle}: would do nothing beside {name}={value!r}: {why}")
 
     @classmethod
     def of(cls, server: Literal["workflow-srv", "acp-proxy"]) -> Self:

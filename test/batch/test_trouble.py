@@ -203,7 +203,7 @@ def test_a_server_that_gives_all_runs_one_id_serves_one_at_a_time(run_id, open_i
         return
     if run_id != ZEROS:
         # The response to a create may be of an earlier one, as the mark of the run is hidden.
-        words = "gives several runs the id one, pass concurrency=1|answered the create with run one"
+        words = "gives several runs the id one, pass concurrency=1|the response is of run one"
         # The create that ends first may be believed.
         assert sum(item.ok for item in items) <= 1
         items = [item for item in items if not item.ok]

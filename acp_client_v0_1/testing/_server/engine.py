@@ -46,7 +46,7 @@ class Engine:
         """Start a run, unless its thread is unknown or in use."""
         with self._store.lock:
             thread = self._thread_for(creation.get("thread_id"), agent)
-            run = RunRecord(creation, agent, thread, self._store.quirks)
+            run = RunRecord(creation, agent, thread, self._store.quirks, self._store.new_run_id())
             if replaced := self._store.runs.get(run.run_id):
                 self.delete_run(replaced)
             self._store.runs[run.run_id] = run
@@ -110,6 +110,7 @@ class Engine:
             for run in list(self._store.runs.values()):
                 self.delete_run(run)
             self._store.threads.clear()
+            self._store.made = 0
             threads = list(self._threads)
         seconds = _CLOSE_SECONDS
         for thread in threads:

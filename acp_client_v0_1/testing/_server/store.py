@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import threading
 import time
 import uuid
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeAlias, TypeVar
 
+from acp_client_v0_1.testing._server.echo import NO_ID, echo_of, stored
 from acp_client_v0_1.testing._server.validation import Refusal
 from acp_client_v0_1.testing._values import check_type, json_copy
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
@@ -27,7 +29,6 @@ from acp_client_v0_1.testing.quirks import Quirks
 
 T = TypeVar("T")
 
-_NO_ID = str(uuid.UUID(int=0))
 # This many deleted runs are remembered, for replicas that lag.
 _DELETED = 100
 
@@ -74,12 +75,12 @@ class ThreadRecord:
 class RunRecord:
     """A run: its creation, its status, its output and its events."""
 
-    # The creation is the RunCreate as it was received.
+    # The creation is the RunCreate as it was received, and then what is stored of it.
     creation: JsonObject
     agent: AgentDefinition
     thread: ThreadRecord | None
     quirks: Quirks
-    run_id: str = field(default_factory=_new_id)
+    run_id: str
     agent_id: str = field(init=False)
     metadata: JsonObject = field(init=False)
     streaming: str | None = field(init=False)
@@ -111,12 +112,11 @@ class RunRecord:
     watchers: set[Callable[[], object]] = field(default_factory=set[Callable[[], object]])
 
     def __post_init__(self) -> None:
+        self.creation = stored(self.creation, self.quirks)
         # A search reads these by their names, as it does with agents and threads.
         self.agent_id = self.agent.agent_id
         self.metadata = self.creation.get("metadata", {})
         self.streaming = self.creation.get("streaming")
-        if self.quirks.one_run_id:
-            self.run_id = _NO_ID
         self.become("pending", None)
 
     @property
@@ -126,7 +126,7 @@ class RunRecord:
 
     def to_wire(self) -> JsonObject:
         wire: JsonObject = {
-            "creation": self._echo(),
+            "creation": echo_of(self.creation, self.quirks),
             "run_id": self.run_id,
             "agent_id": self.agent_id,
             "created_at": self.past[0][2],
@@ -138,12 +138,6 @@ class RunRecord:
         elif self.thread is not None:
             wire["thread_id"] = self.thread.thread_id
         return wire
-
-    def _echo(self) -> JsonObject:
-        if self.quirks.echo == "none":
-            return {"agent_id": _NO_ID}
-        left_out = ("streaming", "webhook") if self.quirks.echo == "part" else ()
-        return {name: value for name, value in self.creation.items() if name not in left_out}
 
     def at(self, when: float) -> RunRecord | None:
         """Return the run as it was at a time of `time.monotonic()`, if it was there."""
@@ -186,6 +180,8 @@ class Store:
         self.quirks: Quirks = quirks
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
+        # This many runs were made since the store forgot its runs.
+        self.made = 0
         self.threads: dict[str, ThreadRecord] = {}
         # A replica that lags still has the last ones.
         self._deleted: dict[str, RunRecord] = {}
@@ -208,6 +204,14 @@ class Store:
                 return AgentDefinition(function=_never_ending, agent_id=agent_id)
             return _found(self.agents, agent_id, "agent", unknown)
 
+    def new_run_id(self) -> str:
+        """Return the id of the next run. Call this under the lock."""
+        self.made += 1
+        if self.quirks.one_run_id:
+            return NO_ID
+        counted = {"counted": f"run-{self.made}", "counted UUIDs": str(uuid.UUID(int=self.made))}
+        return counted.get(self.quirks.run_ids) or _new_id()
+
     def run(self, run_id: str, lag: float = 0.0) -> RunRecord:
         """Return a run, or a copy of it as it was ``lag`` seconds ago."""
         return _found(self.runs_before(lag), run_id, "run")
@@ -229,13 +233,15 @@ class Store:
         self, records: Mapping[str, Record], filters: JsonObject, limit: int, offset: int
     ) -> list[JsonObject]:
         """Return a page of the records that pass every filter."""
-        if filters.get("metadata") and self.quirks.search_metadata == "fails":
+        how = self.quirks.search_metadata
+        if filters.get("metadata") and how == "fails":
             raise Refusal(500, "the search by metadata failed")
-        if self.quirks.search_metadata == "ignored":
+        if how == "ignored":
             filters = {name: wanted for name, wanted in filters.items() if name != "metadata"}
         order = -1 if self.quirks.search_order == "newest" else 1
         with self.lock:
-            found = [each for each in list(records.values())[::order] if _passes(each, filters)]
+            some = list(records.values())[::order]
+            found = [each for each in some if _passes(each, filters, how)]
             return [record.to_wire() for record in found[offset : offset + limit]]
 
     def forget_run(self, run: RunRecord) -> None:
@@ -255,14 +261,28 @@ def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404)
     return records[identifier]
 
 
-def _passes(record: Record, filters: JsonObject) -> bool:
+def _passes(record: Record, filters: JsonObject, how: str) -> bool:
     """Return whether a record has every wanted attribute, and every wanted key of metadata."""
     for name, wanted in filters.items():
         present = getattr(record, name)
-        if name == "metadata":
-            metadata: JsonObject = present or {}
-            present = {key: value for key, value in metadata.items() if key in wanted}
-        # The texts are compared, because 1 and true are equal to Python.
-        if json.dumps(present, sort_keys=True) != json.dumps(wanted, sort_keys=True):
+        if name != "metadata":
+            if present != wanted:
+                return False
+        elif not _matches(present or {}, wanted, how):
             return False
     return True
+
+
+def _matches(metadata: JsonObject, wanted: JsonObject, how: str) -> bool:
+    """Compare metadata as `Quirks.search_metadata` has it."""
+    if how == "words":
+        words = _words([*metadata.values()])
+        return all(words & _words(text) for text in wanted.values())
+    found = {key: value for key, value in metadata.items() if key in wanted}
+    # The texts are compared, because 1 and true are equal to Python.
+    texts = [json.dumps(each, sort_keys=True, ensure_ascii=False) for each in (found, wanted)]
+    return texts[0] == texts[1] or (how == "any case" and texts[0].lower() == texts[1].lower())
+
+
+def _words(value: object) -> set[str]:
+    return {*re.findall(r"\w+", json.dumps(value, ensure_ascii=False).lower())}
