@@ -176,11 +176,12 @@ class Create:
         self._posts -= 1
         # After a 503 that may be a rate limit, the server has probably not made a run. So a short
         # search is enough.
-        maybe_limited = self._posts > 0 and failure_of(error).limits
+        again = self._posts > 0
+        seconds = timing().young if again and failure_of(error).limits else timing().search
         try:
-            found = self.search(timing().young if maybe_limited else timing().search)
+            found = self.search(seconds, proof=again)
         except RunStartAmbiguous as ambiguous:
-            if self._posts <= 0 or not ambiguous.searched or self.wait.stopped:
+            if not again or not ambiguous.searched or self.wait.stopped:
                 raise
             return Pause(0.0)
         doubted = self._doubted
@@ -301,7 +302,8 @@ class Create:
             self._began = None
             delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
             return Pause(max(0.0, min(delay, self._ends - clock.now())))
-        if self._needs_proof and not (self._proving or search.is_certain or search.nobody_knows):
+        known = search.is_certain or search.nobody_knows or search.compares
+        if self._needs_proof and not (self._proving or known):
             self._proving = True
             return Pause(0.0)
         self._part.forget_failures()
@@ -367,7 +369,8 @@ class Create:
             end = f"; {one_line(why, 100)}" if self.mark else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
-        certain = search.is_certain if self._needs_proof else not search.nobody_knows
+        certain = search.is_certain or (search.compares and not search.nobody_knows)
+        certain = certain if self._needs_proof else not search.nobody_knows
         return RunStartAmbiguous(
             client_token=_marks.client_token_of(self.creation),
             token=self._token(),

@@ -71,7 +71,7 @@ class Search:
         self._first, self._offset, self._pages, self._hides = list[Run](), 0, 0, False
         # Why nobody knows whether there is a run, after a pass for which that is so.
         self.nobody_knows = ""
-        # Whether there certainly is no run.
+        # Whether all runs were read, and none of them can have the mark.
         self.is_certain = False
         # Sends the next request. Returns the runs with the mark, oldest first, or a `Pause`.
         self.send: Callable[[float], list[Run] | Pause] = self._by_mark
@@ -92,25 +92,26 @@ class Search:
         """Read all runs of the agent from now on."""
         self.send = self._by_page
 
+    @property
+    def compares(self) -> bool:
+        """Whether the server is known to find a run by its mark, if there is one."""
+        return self._is("compares") or self._habits.has_shown(self._agent_id)
+
     def prove(self, limit: float) -> list[Run] | Pause:
         """Find out whether an empty answer shows that there is no run.
 
         The server may drop all metadata, so that it finds no run by any mark. Return the runs with
         the mark, if the server has them by now.
         """
-        known = None if self._tried else self._habits.hidden.get(self._agent_id)
-        if self._habits.has_shown(self._agent_id) or self._is("compares"):
-            self.is_certain = True
-            return []
-        if known is not None:
+        known = self._habits.hidden.get(self._agent_id)
+        if known is not None and not self._tried:
             self._tried = True
-            if self._page(limit, metadata=dict([known])):
-                self._habits.facts.add(("compares", self._agent_id))
-            return _NEXT
+            found = self._page(limit, metadata=dict([known]))
+            self._habits.facts.update([("compares", self._agent_id)] * bool(found))
+            return [] if found else _NEXT
         page = self._page(limit)
         ours, hidden, _ = self._sort(page)
-        shown = self._habits.has_shown(self._agent_id)
-        self.is_certain = shown or not (hidden or len(page) >= _PAGE)
+        self.is_certain = not (hidden or len(page) >= _PAGE)
         return ours
 
     # The steps
