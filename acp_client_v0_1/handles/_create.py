@@ -145,7 +145,7 @@ class Create:
         if not is_of(made, self._agent):
             return "of another agent"
         # Some servers give every run a UUID of zeros.
-        if plain_id(made.run_id) and made.run_id in habits.ids_of_others(mark):
+        if plain_id(made.run_id) and habits.made_for_another(made.run_id, mark):
             return "of an earlier create"
         other = (
             "" if ("rewrites", self._agent) in habits.facts else other_values(made, self.creation)

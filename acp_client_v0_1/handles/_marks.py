@@ -181,8 +181,9 @@ class Habits:
 
     def marks_of(self, run_id: str) -> tuple[Mark, ...]:
         """Return the marks of the last create that was given an id. Empty if there is none."""
-        return next((marks for made, marks in reversed(self.made.copy()) if made == run_id), ())
+        return dict(self.made.copy()).get(run_id, ())
 
-    def ids_of_others(self, mark: Mark | None) -> set[str]:
-        """Return the ids that the last creates with other marks were given."""
-        return {made for made, marks in self.made.copy() if mark not in marks}
+    def made_for_another(self, run_id: str, mark: Mark | None) -> bool:
+        """Tell whether the last create that was given an id had another mark."""
+        marks = dict(self.made.copy()).get(run_id)
+        return marks is not None and mark not in marks

@@ -110,7 +110,7 @@ class Search:
             self._habits.facts.update([("compares", self._agent_id)] * bool(found))
             return [] if found else _NEXT
         page = self._page(limit)
-        ours, hidden, _ = self._sort(page)
+        ours, hidden, _ = self._sort(page, self._may_be_ours)
         self.is_certain = not (hidden or len(page) >= _PAGE)
         return ours
 
@@ -152,7 +152,7 @@ class Search:
 
     def _take(self, page: list[Run]) -> list[Run] | Pause:
         """Look for the runs in a page of all runs."""
-        ours, hidden, _ = self._sort(page)
+        ours, hidden, _ = self._sort(page, self._may_be_ours)
         if ours:
             return ours
         self.read_pages()
@@ -176,32 +176,38 @@ class Search:
     def _is(self, fact: str) -> bool:
         return (fact, self._agent_id) in self._habits.facts
 
-    def _sort(self, page: list[Run]) -> tuple[list[Run], list[Run], bool]:
+    def _sort(
+        self, page: list[Run], may_be_ours: Callable[[Run], bool] = lambda _: True
+    ) -> tuple[list[Run], list[Run], bool]:
         """Return the runs with the mark, the runs that may have it, and whether there are others.
 
         The runs are the oldest first. A run of another agent with the mark does not count: some
         servers search by metadata alone.
         """
-        habits, mark, agent_id = self._habits, self._mark, self._agent_id
+        mark, agent_id = self._mark, self._agent_id
         ours, hidden, strange = list[Run](), list[Run](), False
-        others = habits.ids_of_others(mark)
         for run in sorted(page, key=lambda run: (utc(run.created_at), run.run_id)):
             if not is_of(run, agent_id or None):
                 strange |= not mark.shown_by(run)
                 continue
             proven = self._proves is not None and self._proves(run)
-            shown = proven or habits.shows(mark, run, agent_id, "search")
+            shown = proven or self._habits.shows(mark, run, agent_id, "search")
             if shown:
                 ours.append(run)
-            elif shown is None and run.run_id not in others and not self._is_older(run):
+            elif shown is None and may_be_ours(run):
                 hidden.append(run)
             else:
                 strange = True
         self.proven = bool(ours)
         return ours, hidden, strange
 
-    def _is_older(self, run: Run) -> bool:
-        """Tell whether a run was created before the create of the mark was posted."""
+    def _may_be_ours(self, run: Run) -> bool:
+        """Tell whether a run that hides its mark may have this mark.
+
+        It cannot if it was created before the create of the mark was posted, or if an earlier
+        create was given its id.
+        """
         # Some servers write the first day of year 1, or of 1970, for a time that they do not know.
         created = utc(run.created_at)
-        return created.year > 1970 and created.timestamp() < self._since
+        older = created.year > 1970 and created.timestamp() < self._since
+        return not older and not self._habits.made_for_another(run.run_id, self._mark)
