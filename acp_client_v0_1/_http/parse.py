@@ -88,6 +88,8 @@ class Head(NamedTuple):
     status: int
     reason: str
     headers: HTTPHeaderDict
+    # True if an informational response before this one announced content.
+    follows_content: bool = False
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
@@ -96,13 +98,14 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     Informational responses (1xx) before the final one are skipped. Return the head, and the bytes
     that were received after it.
     """
-    received = b""
+    received, follows_content = b"", False
     for _ in range(_MOST_RESPONSES):
         head, received = _next_head(receive, received)
         if head.status >= 200:
-            return head, received
+            return (Head(*head[:4], True) if follows_content else head), received
         if head.status == 101:
             raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
+        follows_content |= _announces_content(head)
     raise http.client.HTTPException(f"{_MOST_RESPONSES} responses, all informational")
 
 
@@ -348,6 +351,10 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
 
     The comments number the rules of RFC 9112, section 6.3. After 408 and 5xx the connection is not
     reused, because many servers close it without a ``Connection: close``.
+
+    A response to HEAD, a 1xx, 204 or 304 has no content, whatever its head announces. Some servers
+    send the announced content all the same, and it may arrive only after the next request has left.
+    The next call would take that content for its response. So the connection is not reused.
     """
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
@@ -377,7 +384,17 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     # coding and a length, or it has chunks in HTTP/1.0, or it has a list of transfer codings. Then
     # the bytes after the body may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (names or length is not None or head.version == 10)
+    if framing.complete:
+        # There is no content. If the head announces some, the content may still arrive.
+        doubtful = _announces_content(head)
+    doubtful = doubtful or head.follows_content
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
+
+
+def _announces_content(head: Head) -> bool:
+    """Return whether the headers announce content."""
+    fields = head.headers
+    return "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
 
 
 def _content_length(text: str) -> int:
