@@ -24,7 +24,7 @@ from acp_client_v0_1._errors import PROXY_CREDENTIALS
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
-from acp_client_v0_1._http.headers import checked_headers
+from acp_client_v0_1._http.headers import check_method, checked_headers
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
@@ -140,6 +140,7 @@ class RESTClientObject:
         """
         if post_params:
             raise ApiValueError("post_params: the protocol has no forms")
+        check_method(method)
         timeout = _request_timeout
         if not isinstance(timeout, Timeout):
             settings = self._configuration

@@ -89,7 +89,9 @@ def request_head(
         lines.append("Accept-Encoding: identity")
     if body is not None or method not in _BODILESS:
         lines.append(f"Content-Length: {len(body or b'')}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    # Not by an f-string: it would write the name of an enum's member, and not the value that was
+    # checked.
+    lines += map(": ".join, headers.items())
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 

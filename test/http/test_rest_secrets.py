@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
+from enum import Enum
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,7 @@ from acp_client_v0_1 import RunsApi
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTypeError,
     ApiValueError,
     ProtocolException,
 )
@@ -252,6 +254,51 @@ def test_headers_and_bodies_that_cannot_be_sent_are_refused_by_name(arguments, w
         with pytest.raises(ApiValueError, match=words):
             client.request("POST", server.url, **{"body": b"x" * 52, **arguments})
         assert not server.connections
+
+
+# The last one would become "POST" in upper case.
+NO_METHODS = [
+    "GET /x HTTP/1.1\r\nX-A: 1\r\n\r\nGET",
+    "GET\r\n",
+    "GET\n",
+    "G T",
+    "GET:",
+    "",
+    "\xe9",
+    "po\ufb06",
+]
+
+
+@pytest.mark.parametrize("method", NO_METHODS)
+def test_a_method_that_is_no_token_is_refused_before_anything_is_sent(method):
+    with serving(response(b'"a"')) as (server, client):
+        for send in (client.call_api, client.rest_client.request):
+            with pytest.raises(ApiValueError, match="method must be a token, such as GET, and not"):
+                send(method, server.url)
+            with pytest.raises(ApiTypeError, match="method must be a str, not NoneType"):
+                send(None, server.url)
+        assert not server.connections
+        for token in ("get", "M-SEARCH", "!#$%&'*+-.^_`|~0"):
+            client.call_api(token, server.url)
+    assert [each.method for each in server.requests] == ["GET", "M-SEARCH", "!#$%&'*+-.^_`|~0"]
+
+
+class Team(str, Enum):
+    BLUE = "blue"
+
+
+class Forged(str):
+    def __format__(self, form):
+        return "a\r\nX-Forged: 1"
+
+    __str__ = __repr__ = __format__
+
+
+def test_a_header_is_sent_as_the_text_that_was_checked():
+    with talking(response(b'"a"')) as (client, server):
+        client.request("GET", server.url, headers={"X-Team": Team.BLUE, Forged("X-A"): Forged("b")})
+    headers = server.requests[0].headers
+    assert (headers["x-team"], headers["x-a"], "x-forged" in headers) == ("blue", "b", False)
 
 
 @pytest.mark.parametrize("key", ["k\r\nX-B: 1", "k; other", "k=", ""])
