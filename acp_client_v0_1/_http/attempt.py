@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import shut_down
+from acp_client_v0_1._http.tls import connection_broke, shut_down
 
 PIECE = 65_536  # the most bytes to send, receive or read at once
 
@@ -133,8 +133,9 @@ class Attempt:
                 try:
                     self.limit(sock)
                     return sock.recv(PIECE)
-                except TimeoutError:
-                    if limit.expired:
+                except TimeoutError as error:
+                    # The next ``recv`` on a broken connection would return b"", as for EOF.
+                    if limit.expired or connection_broke(error):
                         raise
         finally:
             self.until = until
