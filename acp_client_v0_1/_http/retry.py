@@ -57,8 +57,10 @@ Kind = Literal[
     # There is no such run, agent or thread of ACP.
     "missing",
     # Other requests would probably fail in the same way, because
-    # - the server refuses the credentials, or
-    # - a proxy refuses the connection for good, or
+    # - the server refuses the credentials (401, 403), or wants to be paid (402), or
+    # - a proxy refuses the connection for good, or wants credentials of its own (407), or
+    # - the server does not serve the host that the request names (421), or
+    # - the server wants another protocol than HTTP/1.1 (426), or
     # - the server does not speak HTTP, or
     # - the server redirects every request from http to https.
     "denied",
@@ -113,7 +115,7 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((405, 501), Failure("lacks")),
     (range(500, 1000), Failure("lost")),
     ((404,), Failure("missing")),
-    ((401, 403), Failure("denied")),
+    ((401, 402, 403, 407, 421, 426), Failure("denied")),
     (range(300, 400), Failure("moved")),
     ((409,), Failure("refused", conflict=True)),
 )
