@@ -50,6 +50,8 @@ _FIELD = re.compile(rf"^({TOKEN.pattern})[ \t]*:(.*)", re.MULTILINE)
 _FOLD = re.compile(r"\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
+# A list of transfer codings that curl and llhttp read as chunks, too.
+_CHUNKED_LIST = re.compile("(identity,)*chunked(,chunked)*")
 # `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
 # data of the two chunks: CR LF, and a line with a size. Only a long extension needs more.
 _SHORT_LINE = 64
@@ -359,10 +361,10 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
     coding = headers["transfer-encoding"].lower() if "transfer-encoding" in headers else None
-    # Some servers and their proxies each say "chunked". Empty elements of the list are ignored
-    # (RFC 9110, section 5.6.1.2).
+    # Some servers and their proxies each say "chunked", or name no coding before it. Empty elements
+    # of the list are ignored (RFC 9110, section 5.6.1.2).
     names = coding.split(",") if coding is not None and "," in coding else []
-    if names and {name.strip(_BLANK) for name in names} - {""} == {"chunked"}:
+    if names and _CHUNKED_LIST.fullmatch(",".join(filter(None, (n.strip(_BLANK) for n in names)))):
         coding = "chunked"
     elif coding == "identity":
         # In older HTTP/1.1 this word meant no coding (RFC 2616, section 3.6).
