@@ -335,7 +335,7 @@ def test_the_largest_number_in_a_header_has_1024_bits(sign):
 def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     method, body, length
 ):
-    own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip"}
+    own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip", "cache-Control": "max-age=5"}
     with talking(response(b'"a"')) as (client, server):
         for headers in ({}, own):
             client.request(method, server.url, headers, body)
@@ -343,8 +343,27 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     assert plain.get("content-length") == changed.get("content-length") == length
     assert (plain["host"], plain["accept-encoding"]) == (f"127.0.0.1:{server.port}", "identity")
     assert (changed["host"], changed["accept-encoding"]) == ("acp.invalid", "gzip")
+    assert (plain["cache-control"], changed["cache-control"]) == ("no-cache", "max-age=5")
     heads = [request.raw_head.lower() for request in server.requests]
-    assert all(head.count(b"host:") == head.count(b"accept-encoding:") == 1 for head in heads)
+    for name in (b"\r\nhost:", b"\r\naccept-encoding:", b"\r\ncache-control:"):
+        assert [head.count(name) for head in heads] == [1, 1]
+
+
+def test_no_request_is_content_with_a_cached_response_unless_the_caller_is():
+    moved, run = redirect(307, "/other"), response(b'"x"', 404)
+    with serving(moved, run) as (server, client):
+        client.default_headers["CACHE-control"] = "max-stale"
+        for operation in (RunsApi(client).get_run, RunsApi(client).delete_run):
+            with pytest.raises(ApiException):
+                operation("r1")
+        del client.default_headers["CACHE-control"]
+        with pytest.raises(ApiException):
+            RunsApi(client).get_run_stream("r1", _headers={"cache-control": "no-store"})
+        with pytest.raises(ApiException):
+            RunsApi(client.with_options(headers={"x-a": "b"})).search_runs({})
+        client.call_api("GET", server.url)
+    sent = ["max-stale"] * 3 + ["no-store"] + ["no-cache"] * 2
+    assert [request.headers["cache-control"] for request in server.requests] == sent
 
 
 @pytest.mark.parametrize(
