@@ -237,7 +237,9 @@ class RESTClientObject:
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 # A proxy that forwards the request is no connection to the origin.
                 connected &= not (attempt.connection and attempt.connection.proxy_is_forwarding)
-                raise public_error(error, call, sent=sent, connected=connected) from error
+                settings = self._configuration
+                own = bool(settings.cert_file or settings.ssl_context) and not call.cross_origin
+                raise public_error(error, call, sent=sent, connected=connected, own=own) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 response.headers = call.without_credential(response.headers)

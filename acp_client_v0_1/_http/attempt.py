@@ -94,8 +94,8 @@ class Attempt:
         # A server may close an idle connection at the moment at which a request arrives. So a
         # request that is not safe to repeat uses no connection that was idle for long.
         self.avoid_idle = avoid_idle
-        # True if this attempt made a new connection, and no response of this pool was HTTP before.
-        # Then a failure may mean that the address is wrong.
+        # True if this attempt made a new connection, and neither this connection nor an earlier
+        # response of the pool has brought HTTP. Then a failure may mean that the address is wrong.
         self.newly_connected = False
         # True once a part of the request may have left. If no response arrives after that, nobody
         # knows whether the server carried out the request.

@@ -62,7 +62,7 @@ Kind = Literal[
     # - the server does not serve the host that the request names (421), or
     # - the server wants another protocol than HTTP/1.1 (426), or
     # - the server does not speak HTTP, or
-    # - the server redirects every request from http to https.
+    # - the server wants https for every request.
     "denied",
     # A redirect was not followed.
     "moved",
@@ -121,9 +121,9 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
 )
 
 
-# With status 400 and a page, nginx refuses a client without a certificate, a certificate that it
-# does not trust, and a request without TLS.
-_NGINX_DEMANDS = re.compile("SSL certificate (was sent|error)|plain HTTP request was sent to HTTPS")
+# With status 400 and a page, nginx refuses a client without a certificate, or with one that it does
+# not trust.
+_NGINX_DEMANDS = re.compile("SSL certificate (was sent|error)")
 
 
 def failure_of(error: ApiException) -> Failure:
@@ -143,11 +143,11 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, exceptions.ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    # These two are about every request: a redirect from http to https, and a 400 of nginx that
-    # demands a client certificate, or TLS.
-    moved = failure.kind == "moved" and secure_origin(error)
+    # These are about every request: a redirect from http to https, a 400 that demands TLS, and one
+    # of nginx that demands a client certificate.
+    secure = failure.kind in ("moved", "refused") and secure_origin(error)
     demanded = status == 400 and _NGINX_DEMANDS.search(error.body or "")
-    return failure._replace(kind="denied") if moved or demanded else failure
+    return failure._replace(kind="denied") if secure or demanded else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:

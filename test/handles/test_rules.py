@@ -115,7 +115,7 @@ UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 
 
 def page(words: str) -> acp.ApiException:
-    return acp.ApiException(400, body=f"<center>{words}</center>")
+    return acp.ApiException(400, body=f"<center>{words}</center>", url="http://h/acp/runs")
 
 
 def moved(there: str) -> acp.ApiException:
@@ -143,6 +143,8 @@ KINDS: dict[str, Iterable[acp.ApiException]] = {
         *(tunnel("407"), tunnel("501"), NO_SERVER),
         *(page("No required SSL certificate was sent"), page("The SSL certificate error")),
         *(page("The plain HTTP request was sent to HTTPS port"), moved("https://h:8443/acp/runs")),
+        *(page("Client sent an HTTP request to an HTTPS server."), page("host requires TLS.")),
+        page("Reason: You're speaking plain HTTP to an SSL-enabled server port."),
     ],
     "refused": [
         *map(answer, (400, 409, 410, 413, 415, 418, 422, 451)),
