@@ -178,14 +178,16 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # `final_head` has refused the first four bytes, unless they are those of HTTP.
-        attempt.newly_connected &= attempt.until is attempt.deadline and len(self._received) < 4
         # Once the first bytes have arrived, even those of an informational response (1xx), the
         # final head must be complete within one read timeout. Otherwise a server could send heads
         # for days, a byte at a time. So a 102 (Processing) does not give the server more time than
         # that.
-        if self._received and attempt.until is attempt.deadline:
-            attempt.until = attempt.deadline.earlier(attempt.timeout.read)
+        if self._received:
+            # `final_head` has refused the first four bytes, unless they are those of HTTP.
+            is_first = attempt.until is attempt.deadline
+            attempt.newly_connected &= is_first and len(self._received) < 4
+            if is_first:
+                attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
         return self._received
 

@@ -90,8 +90,9 @@ class Head(NamedTuple):
     status: int
     reason: str
     headers: HTTPHeaderDict
-    # True if an informational response before this one announced content.
-    follows_content: bool = False
+    # True if an informational response before this one announced content, so that it is not clear
+    # where that response ends.
+    doubtful: bool = False
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
@@ -100,14 +101,14 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     Informational responses (1xx) before the final one are skipped. Return the head, and the bytes
     that were received after it.
     """
-    received, follows_content = b"", False
+    received, doubtful = b"", False
     for _ in range(_MOST_RESPONSES):
         head, received = _next_head(receive, received)
         if head.status >= 200:
-            return (Head(*head[:4], True) if follows_content else head), received
+            return (Head(*head[:4], True) if doubtful else head), received
         if head.status == 101:
             raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
-        follows_content |= _announces_content(head)
+        doubtful |= _announces_content(head)
     raise http.client.HTTPException(f"{_MOST_RESPONSES} responses, all informational")
 
 
@@ -389,8 +390,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     if framing.complete:
         # There is no content. If the head announces some, the content may still arrive.
         doubtful = _announces_content(head)
-    doubtful = doubtful or head.follows_content
-    return framing, not (says_close or doubtful or status >= 500 or status == 408)
+    return framing, not (says_close or doubtful or head.doubtful or status >= 500 or status == 408)
 
 
 def _announces_content(head: Head) -> bool:

@@ -177,13 +177,10 @@ def test_a_connection_that_a_nat_forgot_broke_and_is_no_clean_end(https, read, t
     if context:
         authority.issue_cert("127.0.0.1").configure_cert(context)
     settings = {"socket_options": quick, "ssl_ca_cert": str(tmp_path / "ca.pem")}
+    # With TLS, some versions of Python know no more than that there was no close_notify.
+    words = "timed out|close_notify" if https else "timed out"
     with SocketServer(script, ssl_context=context) as server, rest_client(**settings) as client:
-        with (
-            pytest.raises(
-                ConnectionException, match="close_notify" if https else "timed out"
-            ) as failure,
-            Stopwatch() as read_for,
-        ):
+        with pytest.raises(ConnectionException, match=words) as failure, Stopwatch() as read_for:
             read(client, server.url)
         server.stop()
     assert read_for.seconds < 7 and failure.value.status == 200
