@@ -16,6 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 # A worker that is done takes half of what the busiest one has left.
 PARALLEL := --numprocesses=auto --dist=worksteal
+QUICK := 'not slow and not load and not guides'
 
 SEEDS ?= 0:50
 N ?= 40
@@ -27,14 +28,14 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 .DELETE_ON_ERROR:
 .PHONY: help quickstart test test-quick coverage docs-test pictures recipes site site-serve site-check fuzz chaos \
 	mutants bench check lint types contract generate generate-check dropin pyright dist dist-check compat compat-lowest \
-	format clean
+	compat-newest format clean
 
 help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
 	@echo 'make test         run the tests and the documented examples: two minutes'
 	@echo 'make test-quick   run what is quick of them, for the hour of work: half a minute'
 	@echo 'make check        all of these, each a target too: lint types pyright contract generate-check dropin'
-	@echo '                  recipes site dist-check chaos coverage compat-lowest'
+	@echo '                  recipes site dist-check chaos coverage compat-lowest compat-newest'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
 	@echo 'make coverage     run the tests under coverage.py: fails below the floors'
@@ -63,7 +64,7 @@ test: $(VENV)/.compiled
 
 test-quick: $(VENV)/.compiled
 	@echo 'Left out: the tests marked slow, load and guides, which `make test` runs.'
-	@$(BIN)/pytest $(PARALLEL) -m 'not slow and not load and not guides'
+	@$(BIN)/pytest $(PARALLEL) -m $(QUICK)
 
 # CPython 3.12 and newer have a tracer that is quicker, and measures no branches before 3.14.
 coverage: $(VENV)/.compiled
@@ -101,7 +102,7 @@ site-check: site $(VENV)/.installed-browser
 # extras are installed before any job.
 check: $(VENV)/.installed-check
 	@$(MAKE) --no-print-directory compat-lowest lint types pyright contract generate-check dropin \
-		recipes site dist-check chaos coverage
+		recipes site dist-check compat-newest chaos coverage
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -137,6 +138,10 @@ dist-check: $(VENV)/.installed-dev
 
 compat-lowest: $(VENV)/.installed-dev
 	$(BIN)/nox -k lowest --force-python $(BIN)/python
+
+# What is quick, with the versions that users get, of which the tools of $(VENV) hold some back.
+compat-newest: $(VENV)/.installed-dev
+	$(BIN)/nox -k newest --force-python $(BIN)/python -- -m $(QUICK)
 
 compat: $(VENV)/.installed-dev
 	$(BIN)/nox $(COMPAT)

@@ -3,8 +3,10 @@
     nox --list                               the sessions, one for each version and each end
     nox -s 'suite-3.12(lowest)'              one of them
     nox -k lowest --force-python PATH        an interpreter that is not on the path
+    nox -k newest -- -m 'not slow'           arguments for pytest
 
-"Oldest" means exactly the lower bounds that pyproject.toml declares. The suite runs in a copy of
+"Oldest" means exactly the lower bounds that pyproject.toml declares, and "newest" what a user gets
+who installs the package: some tools of `dev` hold other packages back. The suite runs in a copy of
 the checkout without the package, so that only the installed wheel can be imported.
 
 The first releases of a version differ from the last ones, and Linux distributions keep them for
@@ -13,6 +15,7 @@ years. That of Debian 12 runs on other machines, too, from a folder that deboots
     debootstrap --variant=minbase --include=python3,python3-venv bookworm bookworm
 """
 
+import atexit
 import functools
 import os
 import shutil
@@ -40,6 +43,10 @@ ENDS = ["lowest", "newest"]
 LEFT_OUT = [
     f"--ignore=test/project/test_{name}.py" for name in ("border", "site", "benchmarks", "tools")
 ]
+# The extras that users install.
+OF_USERS = ("testing", "cli", "dask", "validation", "telemetry")
+# What has no wheel for an interpreter would be compiled, which needs more than Python.
+ONLY_WHEELS = ("--only-binary", ":all:")
 # Several packages of `dev` have no wheels for an interpreter without the GIL. These tests need
 # none of them, and share the most between threads.
 SHARED = ["test/http/test_rest_sharing.py", "test/streaming", "test/handles"]
@@ -49,9 +56,9 @@ FOR_SHARED = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "PySocks
 
 @functools.cache
 def wheel() -> Path:
-    """Build the wheel, once for all sessions."""
-    work = Path("build/compat").absolute()
-    shutil.rmtree(work, ignore_errors=True)
+    """Build the wheel, once for all sessions. Two runs of nox may go on at once."""
+    work = Path(tempfile.mkdtemp(prefix="acp-wheel-"))
+    atexit.register(shutil.rmtree, work)
     return build(copy_checkout(work / "source"), work / "dist")[0]
 
 
@@ -63,7 +70,7 @@ def suite(session: nox.Session, versions: str) -> None:
     extras = project["optional-dependencies"]
     # With --force-python, the name of the session does not say which interpreter it has.
     version, _, abi = (session.run("python", "-c", ABOUT, silent=True) or "").partition(" ")
-    wanted, tests = [f"{wheel()}[dev]"], LEFT_OUT
+    wanted, tests, newest = [f"{wheel()}[dev]"], LEFT_OUT, ""
     if abi.startswith("t"):
         plain = [line for line in extras["dev"] if line.startswith(FOR_SHARED)]
         wanted, tests = [f"{wheel()}[testing,validation]", *plain], SHARED
@@ -73,10 +80,16 @@ def suite(session: nox.Session, versions: str) -> None:
         sdk = [line for line in extras["dev"] if line.startswith("opentelemetry-sdk")]
         bounded = [*project["dependencies"], *extras["testing"], *extras["telemetry"], *sdk]
         wanted += lowest_versions(bounded)
-    # What has no wheel for an interpreter would be compiled, which needs more than Python.
-    session.install("--only-binary", ":all:", *wanted)
+    elif tests is LEFT_OUT:
+        session.install(*ONLY_WHEELS, f"{wheel()}[{','.join(OF_USERS)}]")
+        newest = session.run("python", "-m", "pip", "freeze", silent=True) or ""
+    session.install(*ONLY_WHEELS, *wanted)
+    if newest:
+        session.install("--no-deps", *(line for line in newest.splitlines() if "==" in line))
     with tempfile.TemporaryDirectory(prefix="acp-compat-") as folder:
         checkout = copy_checkout(Path(folder, "checkout"))
         shutil.rmtree(checkout / PACKAGE)
         with session.chdir(checkout):
-            session.run("pytest", "-q", "--numprocesses=auto", "--dist=worksteal", *tests)
+            session.run(
+                "pytest", "-q", "--numprocesses=auto", "--dist=worksteal", *tests, *session.posargs
+            )

@@ -28,6 +28,8 @@ LONGEST_OF_A_RUN = 240
 # This matches two URLs with a space between them: the URL of a request with http, and the same URL
 # with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
+# What nginx, Apache, servers in Go, and Tomcat say if they get HTTP where they expect TLS.
+_EXPECTS_TLS = re.compile("sent to HTTPS port|HTTP to an SSL|to an HTTPS server|requires TLS")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 PROXY_CREDENTIALS = "; its URL needs the right user:password@"
 _SET_HOST = "set host to a URL that begins with"
@@ -260,8 +262,8 @@ class ApiException(OpenApiException):
             # A query or a fragment may hold a token.
             target = re.split("[?#]", _without_userinfo(location) or "")[0]
             yield f"redirect to {one_line(target, 300)} not followed"
-            if secure := secure_origin(self):
-                yield f"{_SET_HOST} {secure}"
+        if secure := secure_origin(self):
+            yield f"{_SET_HOST} {secure}"
         if retry_after and status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {short(retry_after)}{unit}"
@@ -302,11 +304,14 @@ def _path_of(url: str | None) -> str | None:
 
 
 def secure_origin(error: ApiException) -> str:
-    """Return the https origin if an error is a redirect from http to the same URL with https.
+    """Return the https origin if an error says that the URL must begin with https, or else "".
 
-    Otherwise return "".
+    It is a redirect from http to the same URL with https, or a 400 of a port that expects TLS.
     """
-    moved = _SECURED.fullmatch(f"{error.url} {(error.headers or {}).get('location')}")
+    there = (error.headers or {}).get("location")
+    if error.status == 400 and _EXPECTS_TLS.search(str(error.body)):
+        there = str(error.url).replace("http", "https", 1)
+    moved = _SECURED.fullmatch(f"{error.url} {there}")
     return "" if moved is None else short(moved["origin"])
 
 

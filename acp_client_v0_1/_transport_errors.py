@@ -24,6 +24,8 @@ class TransportException(ApiException, HTTPError):
 
     sent: bool = False
     """True if the server may have received the request, or a part of it."""
+    tls_cause: str = ""
+    """What failed of TLS, such as "expired" or "unknown CA"; "" if that is not known."""
 
     def _headline(self) -> str:
         request, reason = self._request(), one_line(self.reason)

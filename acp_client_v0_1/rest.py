@@ -24,7 +24,7 @@ from acp_client_v0_1._errors import PROXY_CREDENTIALS
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
-from acp_client_v0_1._http.headers import checked_headers
+from acp_client_v0_1._http.headers import check_method, checked_headers
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
@@ -140,6 +140,9 @@ class RESTClientObject:
         """
         if post_params:
             raise ApiValueError("post_params: the protocol has no forms")
+        # Those of the contract need no check, which takes time.
+        if method not in ("GET", "POST", "DELETE"):
+            check_method(method)
         timeout = _request_timeout
         if not isinstance(timeout, Timeout):
             settings = self._configuration
@@ -236,7 +239,9 @@ class RESTClientObject:
                 sent = attempt.sent and (reached or not (connected and isinstance(error, NotHTTP)))
                 # A proxy that forwards the request is no connection to the origin.
                 connected &= not (attempt.connection and attempt.connection.proxy_is_forwarding)
-                raise public_error(error, call, sent=sent, connected=connected) from error
+                settings = self._configuration
+                own = bool(settings.cert_file or settings.ssl_context) and not call.cross_origin
+                raise public_error(error, call, sent=sent, connected=connected, own=own) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 response.headers = call.without_credential(response.headers)

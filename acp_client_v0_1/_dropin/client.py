@@ -141,7 +141,7 @@ class DropInClient:
 
         Raises:
             TransportException: No usable response came.
-            ApiValueError: A header or the body cannot be sent.
+            ApiValueError: The method, a header or the body cannot be sent.
             ApiTypeError: An argument has the wrong type.
         """
         return self.rest_client.request(

@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import shut_down
+from acp_client_v0_1._http.tls import connection_broke, shut_down
 
 PIECE = 65_536  # the most bytes to send, receive or read at once
 # Seconds for a response that has arrived while ``watch`` ran beyond the time limit.
@@ -96,8 +96,8 @@ class Attempt:
         # A server may close an idle connection at the moment at which a request arrives. So a
         # request that is not safe to repeat uses no connection that was idle for long.
         self.avoid_idle = avoid_idle
-        # True if this attempt made a new connection, and no response of this pool was HTTP before.
-        # Then a failure may mean that the address is wrong.
+        # True if this attempt made a new connection, and neither this connection nor an earlier
+        # response of the pool has brought HTTP. Then a failure may mean that the address is wrong.
         self.newly_connected = False
         # True once a part of the request may have left. If no response arrives after that, nobody
         # knows whether the server carried out the request.
@@ -138,8 +138,9 @@ class Attempt:
                 try:
                     self.limit(sock)
                     return sock.recv(PIECE)
-                except TimeoutError:
-                    if limit.expired:
+                except TimeoutError as error:
+                    # The next ``recv`` on a broken connection would return b"", as for EOF.
+                    if limit.expired or connection_broke(error):
                         raise
         finally:
             self.until = until

@@ -78,8 +78,8 @@ def request_head(
     * for an HTTP proxy, an absolute URL whose path and query have passed `encoded`
     * for CONNECT, a host and a port
 
-    ``headers`` must have passed `checked_headers`. If they lack ``Host`` or ``Accept-Encoding``,
-    the missing header is added.
+    ``headers`` must have passed `checked_headers`. If they lack ``Host``, ``Accept-Encoding`` or
+    ``Cache-Control``, the missing header is added.
     """
     names = set(map(str.lower, headers))
     lines = [f"{method} {target} HTTP/1.1"]
@@ -87,9 +87,14 @@ def request_head(
         lines.append(f"Host: {host}")
     if "accept-encoding" not in names:
         lines.append("Accept-Encoding: identity")
+    if "cache-control" not in names:
+        # A cache in between would return the state that a run had some time ago.
+        lines.append("Cache-Control: no-cache")
     if body is not None or method not in _BODILESS:
         lines.append(f"Content-Length: {len(body or b'')}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    # Not by an f-string: it would write the name of an enum's member, and not the value that was
+    # checked.
+    lines += map(": ".join, headers.items())
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 

@@ -30,12 +30,33 @@ T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
 
+# After 45 seconds of silence, TCP asks the peer whether it is still there, and again every 15
+# seconds. If three such probes get no response, the connection is broken. A NAT or a firewall may
+# forget a connection that is silent for some minutes, and then lets nothing through. The probes
+# keep the connection in its memory, or else show that it is gone. macOS has another name for the
+# first time.
+_KEEPALIVE = {
+    "SO_KEEPALIVE": 1,
+    **dict.fromkeys(("TCP_KEEPIDLE", "TCP_KEEPALIVE"), 45),
+    "TCP_KEEPINTVL": 15,
+    "TCP_KEEPCNT": 3,
+}
 _MOST_THREADS = 64
 _thread_slots = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
     # A forked process has none of its parent's threads, so all of its slots are free.
     os.register_at_fork(after_in_child=lambda: _thread_slots.__init__(_MOST_THREADS))  # type: ignore[misc]
+
+
+def keepalive() -> SocketOptions:
+    """Return the options of a socket for TCP keepalive, as far as this platform has them."""
+    levels = {"SO": socket.SOL_SOCKET, "TCP": socket.IPPROTO_TCP}
+    return [
+        (levels[name.partition("_")[0]], getattr(socket, name), value)
+        for name, value in _KEEPALIVE.items()
+        if hasattr(socket, name)
+    ]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:

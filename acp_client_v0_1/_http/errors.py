@@ -18,6 +18,7 @@ from acp_client_v0_1 import exceptions
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.tls import connection_broke
+from acp_client_v0_1._http.tls_causes import CLIENT, ENDED, cause_of, words_of
 
 # The layers below raise these errors. urllib3 raises its own `CertificateError` if a certificate
 # does not have the name in ``assert_hostname``. This class is no OSError, although
@@ -36,66 +37,64 @@ _KINDS: tuple[tuple[Any, type[exceptions.TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
-# If a server does not speak TLS, OpenSSL raises one of these errors, depending on the version of
-# OpenSSL.
-_NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
-# With one of these alerts (RFC 8446, section 6.2), a server refuses the client's certificate, or
-# demands one.
-_NO_IDENTITY = re.compile("ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
-# What helps against a certificate that is refused, by OpenSSL's code of the reason (X509_V_ERR_…).
-_REMEDIES = {
-    **dict.fromkeys((9, 10), "; renew it, or correct the clock of this machine"),
-    **dict.fromkeys(range(18, 22), "; no trusted CA issued it: set ssl_ca_cert (ACP_CA_CERT)"),
-    **dict.fromkeys((62, 64), "; write its name in {}"),
-    # From Python 3.13 on, the rules of RFC 5280 are checked strictly (VERIFY_X509_STRICT).
-    **dict.fromkeys(range(80, 95), "; set ssl_context to one without VERIFY_X509_STRICT"),
-}
+# The first frame of a server of HTTP/2 (RFC 9113, section 3.4), as its repr begins.
+_HTTP_2 = re.compile(r"['\"]\\x00\\x00.{1,4}\\x04")
 
 
 def public_error(
-    error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
+    error: BaseException,
+    call: Call,
+    *,
+    sent: bool,
+    reading: bool = False,
+    connected: bool = False,
+    own: bool = False,
 ) -> exceptions.TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
     The message depends on how far the attempt came:
 
     * ``connected``: the attempt made a new connection to the origin, directly or by a tunnel. Not
-      true if an earlier response of the origin was HTTP.
+      true if the origin has sent a byte of HTTP.
     * ``sent``: the server may have a part of the request.
     * ``reading``: the head of the response has arrived.
+
+    ``own`` is true if the client has a certificate for the origin.
     """
     if isinstance(error, exceptions.TransportException):
         return error
     cause = _innermost(error)
+    name = "" if reading else cause_of(cause, own)
     # In TLS 1.3, this alert may come after the request was sent. The server has not read it.
-    refused = not reading and _NO_IDENTITY.search(str(getattr(cause, "reason", "")))
+    refused = name.startswith(CLIENT)
     sent = sent and not refused
     kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
     # The alert may come together with the end of the connection.
-    ended = connection_broke(cause) and not refused
-    kind = exceptions.ConnectionException if ended else next(kinds)
-    broke = kind is exceptions.ConnectionException
+    broke = connection_broke(cause) and not refused
+    kind = exceptions.ConnectionException if broke else next(kinds)
+    tunnel, https = refused_tunnel(cause), call.target.origin.scheme == "https"
+    proxied = not sent and (isinstance(error, ProxyError) or tunnel is not None)
+    if name == ENDED and (proxied or not https or (sent and not connected)):
+        name = ""
     if kind is exceptions.ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
-    elif sent:
-        reason = _description_of(cause)
-        plain = connected and not reading and call.target.origin.scheme == "http"
-        if plain and (broke or isinstance(cause, http.client.BadStatusLine)):
-            reason = f"{reason}; if the server expects TLS, write https://"
-    elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
-        kind = exceptions.ProxyException if broke else kind
-        prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
-        reason = f"{prefix}{_description_of(cause, 'its URL')}"
-    elif isinstance(cause, NotHTTP):
+    elif proxied:
+        kind = exceptions.ProxyException if kind is exceptions.ConnectionException else kind
+        prefix = "the proxy does not connect: " if tunnel is None else ""
+        reason = f"{prefix}{_description_of(cause, name, False, 'its URL')}"
+    elif isinstance(cause, NotHTTP) and not sent:
         # A server of another protocol carries out no request. So here ``sent`` is False, although
         # the bytes of the request were sent. Without a connection to the origin, it was the proxy
         # that sent these bytes, in response to CONNECT.
         reason = _other_server(str(cause).partition(": ")[2], call, proxied=not connected)
     else:
-        advice = "; if the server wants a client certificate, check cert_file" if refused else ""
-        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}{advice}"
+        reason = _description_of(cause, name, own)
+        if not sent:
+            reason = f"cannot connect to {call.target.origin}: {reason}"
+        elif connected and broke and not (reading or https):
+            reason = f"{reason}; if the server expects TLS, write https://"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
-    failure.sent = sent
+    failure.sent, failure.tls_cause = sent, name
     failure.ambiguous = sent and not call.safe
     return failure
 
@@ -120,15 +119,20 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _description_of(error: BaseException, place: str = "host, or set tls_server_name") -> str:
-    """Describe an error. ``place`` is where the name of the server stands, and of a proxy."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        remedy = _REMEDIES.get(error.verify_code, "").format(place)
-        return f"its certificate is refused: {error.verify_message.rstrip('.')}{remedy}"
-    text = str(getattr(error, "strerror", None) or error)
-    if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
-        return "it does not speak TLS on this port; try http://"
-    return text or type(error).__name__
+def _description_of(error: BaseException, cause: str, own: bool, *place: str) -> str:
+    """Describe an error. ``cause`` is its name if it is a fault of TLS.
+
+    ``place`` is where the name of a proxy stands.
+    """
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    if not cause:
+        return text
+    says, advice = words_of(cause, own, *place)
+    if isinstance(error, (ssl.SSLCertVerificationError, CertificateError)):
+        says = f"its certificate is refused: {getattr(error, 'verify_message', text).rstrip('.')}"
+    if place and "cert_file" in advice:
+        advice = "set proxy_ssl_context"
+    return f"{says}; {advice}"
 
 
 def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
@@ -141,6 +145,8 @@ def _other_server(beginning: str, call: Call, *, proxied: bool) -> str:
     # A TLS alert begins with this byte.
     if beginning.startswith(r"'\x15"):
         reason = "expects TLS: write https://"
+    elif _HTTP_2.match(beginning):
+        reason = "speaks only HTTP/2: have it speak HTTP/1.1, too"
     return f"{name} {reason}{'' if call.safe else '; no run was made or changed'}"
 
 

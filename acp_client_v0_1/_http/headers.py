@@ -1,4 +1,4 @@
-"""The headers of a request, and the credentials of a single call.
+"""The method and headers of a request, and the credentials of a single call.
 
 Invariant: no error and no repr shows the value of a header or credential.
 """
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -72,6 +72,14 @@ def _check_name(name: object) -> None:
         raise ApiValueError(f"{name!r} is not the name of a header")
     if name.lower() in _OF_THE_TRANSPORT:
         raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
+
+
+def check_method(method: object) -> None:
+    """Raise an error unless a method can be written into the first line of a request."""
+    if not isinstance(method, str):
+        raise wrong_type("method", "a str", method)
+    if not TOKEN.fullmatch(method):
+        raise ApiValueError(f"method must be a token, such as GET, and not {method!r:.40}")
 
 
 def utf8(text: str, name: str) -> bytes:

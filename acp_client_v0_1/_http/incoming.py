@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.parse import Closed, Head, final_head, framing_of
-from acp_client_v0_1._http.tls import lacks_close_notify, shut_down
+from acp_client_v0_1._http.tls import connection_broke, lacks_close_notify, shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -155,8 +155,8 @@ class Incoming:
             attempt.silence = wait = max(wait, _SHORTEST_WAIT)
         try:
             data = attempt.receive(self.sock)
-        except TimeoutError:
-            if wait is not None:
+        except TimeoutError as error:
+            if wait is not None and not connection_broke(error):
                 self._silent_for += wait
                 if not attempt.until.expired and self._silent_for < longest:
                     raise NothingYet from None
@@ -182,8 +182,12 @@ class Incoming:
         # final head must be complete within one read timeout. Otherwise a server could send heads
         # for days, a byte at a time. So a 102 (Processing) does not give the server more time than
         # that.
-        if self._received and attempt.until is attempt.deadline:
-            attempt.until = attempt.deadline.earlier(attempt.timeout.read)
+        if self._received:
+            # `final_head` has refused the first four bytes, unless they are those of HTTP.
+            is_first = attempt.until is attempt.deadline
+            attempt.newly_connected &= is_first and len(self._received) < 4
+            if is_first:
+                attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
         return self._received
 

@@ -50,6 +50,8 @@ _FIELD = re.compile(rf"^({TOKEN.pattern})[ \t]*:(.*)", re.MULTILINE)
 _FOLD = re.compile(r"\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
+# A list of transfer codings that curl and llhttp read as chunks, too.
+_CHUNKED_LIST = re.compile("(identity,)*chunked(,chunked)*")
 # `_Chunked._whole_chunks` goes on to the next chunk only if at most this many bytes lie between the
 # data of the two chunks: CR LF, and a line with a size. Only a long extension needs more.
 _SHORT_LINE = 64
@@ -88,6 +90,9 @@ class Head(NamedTuple):
     status: int
     reason: str
     headers: HTTPHeaderDict
+    # True if an informational response before this one announced content, so that it is not clear
+    # where that response ends.
+    doubtful: bool = False
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
@@ -96,13 +101,14 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     Informational responses (1xx) before the final one are skipped. Return the head, and the bytes
     that were received after it.
     """
-    received = b""
+    received, doubtful = b"", False
     for _ in range(_MOST_RESPONSES):
         head, received = _next_head(receive, received)
         if head.status >= 200:
-            return head, received
+            return (Head(*head[:4], True) if doubtful else head), received
         if head.status == 101:
             raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
+        doubtful |= _announces_content(head)
     raise http.client.HTTPException(f"{_MOST_RESPONSES} responses, all informational")
 
 
@@ -348,14 +354,18 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
 
     The comments number the rules of RFC 9112, section 6.3. After 408 and 5xx the connection is not
     reused, because many servers close it without a ``Connection: close``.
+
+    A response to HEAD, a 1xx, 204 or 304 has no content, whatever its head announces. Some servers
+    send the announced content all the same, and it may arrive only after the next request has left.
+    The next call would take that content for its response. So the connection is not reused.
     """
     status, headers = head.status, head.headers
     # `get` would raise and catch a KeyError if the header is missing, which takes time.
     coding = headers["transfer-encoding"].lower() if "transfer-encoding" in headers else None
-    # Some servers and their proxies each say "chunked". Empty elements of the list are ignored
-    # (RFC 9110, section 5.6.1.2).
+    # Some servers and their proxies each say "chunked", or name no coding before it. Empty elements
+    # of the list are ignored (RFC 9110, section 5.6.1.2).
     names = coding.split(",") if coding is not None and "," in coding else []
-    if names and {name.strip(_BLANK) for name in names} - {""} == {"chunked"}:
+    if names and _CHUNKED_LIST.fullmatch(",".join(filter(None, (n.strip(_BLANK) for n in names)))):
         coding = "chunked"
     elif coding == "identity":
         # In older HTTP/1.1 this word meant no coding (RFC 2616, section 3.6).
@@ -377,7 +387,16 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     # coding and a length, or it has chunks in HTTP/1.0, or it has a list of transfer codings. Then
     # the bytes after the body may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (names or length is not None or head.version == 10)
-    return framing, not (says_close or doubtful or status >= 500 or status == 408)
+    if framing.complete:
+        # There is no content. If the head announces some, the content may still arrive.
+        doubtful = _announces_content(head)
+    return framing, not (says_close or doubtful or head.doubtful or status >= 500 or status == 408)
+
+
+def _announces_content(head: Head) -> bool:
+    """Return whether the headers announce content."""
+    fields = head.headers
+    return "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
 
 
 def _content_length(text: str) -> int:

@@ -37,6 +37,7 @@ from urllib3.util import Url
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.connection import Connection, SecureConnection, encoded, request_head
+from acp_client_v0_1._http.dial import keepalive
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
@@ -191,6 +192,7 @@ class Pools:
             "via": proxy,
             "socket_options": [
                 *HTTPConnection.default_socket_options,  # pyright: ignore[reportGeneralTypeIssues]
+                *keepalive(),
                 *(settings.socket_options or ()),
             ],
         }

@@ -59,10 +59,12 @@ Kind = Literal[
     # There is no such run, agent or thread of ACP.
     "missing",
     # Other requests would probably fail in the same way, because
-    # - the server refuses the credentials, or
-    # - a proxy refuses the connection for good, or
+    # - the server refuses the credentials (401, 403), or wants to be paid (402), or
+    # - a proxy refuses the connection for good, or wants credentials of its own (407), or
+    # - the server does not serve the host that the request names (421), or
+    # - the server wants another protocol than HTTP/1.1 (426), or
     # - the server does not speak HTTP, or
-    # - the server redirects every request from http to https.
+    # - the server wants https for every request.
     "denied",
     # A redirect was not followed.
     "moved",
@@ -115,15 +117,15 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((405, 501), Failure("lacks")),
     (range(500, 1000), Failure("lost")),
     ((404,), Failure("missing")),
-    ((401, 403), Failure("denied")),
+    ((401, 402, 403, 407, 421, 426), Failure("denied")),
     (range(300, 400), Failure("moved")),
     ((409,), Failure("refused", conflict=True)),
 )
 
 
-# With status 400 and a page, nginx refuses a client without a certificate, a certificate that it
-# does not trust, and a request without TLS.
-_NGINX_DEMANDS = re.compile("SSL certificate (was sent|error)|plain HTTP request was sent to HTTPS")
+# With status 400 and a page, nginx refuses a client without a certificate, or with one that it does
+# not trust.
+_NGINX_DEMANDS = re.compile("SSL certificate (was sent|error)")
 
 
 def failure_of(error: ApiException) -> Failure:
@@ -147,11 +149,11 @@ def failure_of(error: ApiException) -> Failure:
         is_json = isinstance(error.data, (dict, list))
         misfit = is_json and isinstance(error, exceptions.ResponseValidationError)
         return failure._replace(kind="misfit" if misfit else "unreadable")
-    # These two are about every request: a redirect from http to https, and a 400 of nginx that
-    # demands a client certificate, or TLS.
-    moved = failure.kind == "moved" and secure_origin(error)
+    # These are about every request: a redirect from http to https, a 400 that demands TLS, and one
+    # of nginx that demands a client certificate.
+    secure = failure.kind in ("moved", "refused") and secure_origin(error)
     demanded = status == 400 and _NGINX_DEMANDS.search(error.body or "")
-    return failure._replace(kind="denied") if moved or demanded else failure
+    return failure._replace(kind="denied") if secure or demanded else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:

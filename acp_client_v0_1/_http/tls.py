@@ -11,6 +11,7 @@ instead for the configured origin, and a ``proxy_ssl_context`` for an https prox
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -137,7 +138,11 @@ def lacks_close_notify(error: BaseException) -> bool:
 def connection_broke(error: BaseException) -> bool:
     """Return whether an error means that a connection broke, with TLS or without."""
     if not isinstance(error, ssl.SSLError):
-        return isinstance(error, ConnectionError)
+        # The operating system gives up a connection whose peer acknowledges nothing, as after the
+        # probes of `keepalive`. To Python, this ETIMEDOUT is a TimeoutError, like the timeout of a
+        # socket, which has no number.
+        timed_out = getattr(error, "errno", None) == errno.ETIMEDOUT
+        return timed_out or isinstance(error, ConnectionError)
     # If a write meets a closed connection, Python may raise a plain SSLError with
     # SSL_ERROR_SYSCALL. After a close_notify, it raises an error with SSL_ERROR_ZERO_RETURN. With
     # OpenSSL 3, an error of the operating system may have the library "SYS" instead.

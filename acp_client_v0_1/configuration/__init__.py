@@ -82,7 +82,8 @@ class Configuration(ConfigurationReport):
         proxy_ssl_context: TLS context for the connection to an https proxy.
         safe_chars_for_path_param: Characters that are not percent-encoded in a path parameter.
         client_side_validation: No effect: arguments are always checked.
-        socket_options: Options ``(level, name, value)`` of each socket, besides TCP_NODELAY.
+        socket_options: Options ``(level, name, value)`` of each socket, set after TCP_NODELAY and
+            TCP keepalive, which is on: after 45 seconds of silence, every 15 seconds, three times.
         datetime_format: No effect: date-times are sent in the format of RFC 3339.
         date_format: No effect: the contract has no dates.
         debug: Log each attempt in detail to the logger ``acp_client_v0_1``, which all clients of

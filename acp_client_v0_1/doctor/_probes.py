@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from ssl import cert_time_to_seconds
 from time import monotonic, time
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,7 @@ from uuid import uuid4
 import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._http.proxies import proxy_for
+from acp_client_v0_1._http.tls_causes import CLIENT, ENDED, words_of
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.doctor import _exam, _runs
@@ -27,6 +29,8 @@ from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 
 _QUICK = {"name": "ping", "limit": 1}  # some servers require a name
+# For a certificate that was not read.
+_UNREAD = {"issuer": (), **dict.fromkeys(("notBefore", "notAfter"), "Jan  1 00:00:00 1970 GMT")}
 
 
 def _way(exam: Exam) -> None:
@@ -39,10 +43,14 @@ def _way(exam: Exam) -> None:
     with suppress(OSError, AttributeError):  # it is closed already, or is TLS within TLS
         if hasattr(sock, "getpeercert"):
             # Without verification, Python does not read the certificate.
-            known = sock.getpeercert() or {"issuer": (), "notAfter": "Jan  1 00:00:00 1970 GMT"}
-            days = max(0.0, (cert_time_to_seconds(str(known["notAfter"])) - time()) / 86400)
+            known: Any = sock.getpeercert() or _UNREAD
+            began, ends = (cert_time_to_seconds(known[name]) for name in ("notBefore", "notAfter"))
+            hours = max(0.0, ends - time()) / 3600
+            left = f"{hours:.0f} hours" if 0 < hours < 48 else f"{hours / 24:.0f} days"
             issuer = ", ".join(text for ((_, text), *_) in known["issuer"]) or "nobody"
-            exam.note("TLS", f"{sock.version()} by {issuer}, {days:.0f} days left", days > 21)
+            # A certificate of a few days is renewed when a third or a half of its time is left.
+            lasts = hours > min(21 * 24, (ends - began) / 3600 / 5)
+            exam.note("TLS", f"{sock.version()} by {issuer}, {left} left", lasts)
         address = "{}:{}".format(*sock.getpeername())  # of IPv6, more follows
     exam.note("connection", f"{address}, HTTP/{raw.version / 10}", raw.version > 10)
     raw.release_conn()
@@ -232,9 +240,19 @@ def _run(exam: Exam, probe: _Probe) -> None:
     except (acp.ApiException, acp.ApiValueError) as error:
         if probe.work is not _way or isinstance(error, NotTried):
             exam.judge(probe.name, error)
-            return
-        # The first request did not get there. A server that does not speak TLS has no certificate
-        # to renew, and one that asks for the client's has nothing to do with our CA.
-        tls, text = isinstance(error, acp.TLSException), str(error)
-        asks = "client certificate" if "cert_file" in text else "TLS"
-        exam.note(asks if tls and "cert" in text else "connection", error, "missing")
+        elif isinstance(error, acp.ApiValueError):
+            # Nothing was sent.
+            exam.note("settings", error, "missing")
+        else:
+            _note_unreached(exam, error)
+
+
+def _note_unreached(exam: Exam, error: acp.ApiException) -> None:
+    """Note why the first request did not get there, in the words of the table of TLS."""
+    cause, conf = getattr(error, "tls_cause", ""), exam.client.configuration
+    name = "connection" if cause in ("", "no TLS", ENDED) else "TLS"
+    name = CLIENT if cause.startswith(CLIENT) else name
+    exam.note(name, error, "missing")
+    if cause:
+        meaning, advice = words_of(cause, own=bool(conf.cert_file or conf.ssl_context))
+        exam.findings[name] = replace(exam.findings[name], meaning=meaning, advice=advice)

@@ -137,7 +137,8 @@ def verdict_of(error: Exception | None, *, known: bool) -> Verdict:
 def outcome_of(found: Mapping[str, Verdict], agent: bool, looks_like_acp: bool) -> tuple[int, str]:
     """Judge the server: the first row that holds decides the exit status and its words."""
     verdicts, started, unknown = {*found.values()}, found.get("create_run"), not looks_like_acp
-    way = {found.get(name) for name in ("connection", "TLS", "client certificate", "access")}
+    ways = ("settings", "connection", "TLS", "client certificate", "access")
+    way = {found.get(name) for name in ways}
     asked = {verdict for name, verdict in found.items() if hasattr(Operations, name)}
     refused = started in ("differs", "missing") or found.get("agents") in ("differs", "missing")
     rows: tuple[tuple[object, int, str], ...] = (

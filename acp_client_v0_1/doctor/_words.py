@@ -10,10 +10,11 @@ MEANINGS = {
 WORDS = {
     # The way there
     "connection": "no call gets there, or each opens another one; check host= and the network",
-    "TLS": "nobody vouches for it, or not for long; renew its certificate, or set ssl_ca_cert",
+    "settings": "nothing can be sent; correct the setting",
+    "TLS": "its certificate is not verified, or ends soon; set ssl_ca_cert, or renew it",
     # Who you are
     "access": "the calls are refused; set the credentials that it asks for, such as access_token",
-    "client certificate": "it accepts no client without a certificate; set cert_file and key_file",
+    "client certificate": "it wants one that it trusts; set cert_file and key_file, or check them",
     # The contract
     "contract": "not all operations could be asked for; see why",
     "version": "the outputs of runs are elsewhere; use a client of that version",

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.load
     "where, status, asked",
     [
         ("/runs", 401, None),
+        ("/runs", 407, None),
         (None, 502, None),  # an outage
         ("/runs/*/output", 429, 3600),
         ("/runs/*/output", 204, 400),

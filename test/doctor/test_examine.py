@@ -458,6 +458,37 @@ def test_tls_has_its_version_issuer_and_days_left(authority, trust, days, verdic
     assert finding.seen.endswith(f"{days} days left")
 
 
+@pytest.mark.parametrize(
+    ("lives", "left", "seen", "verdict"),
+    [
+        *(
+            (12, 11, "11 hours", "works"),
+            (12, 5, "5 hours", "works"),
+            (12, 2, "2 hours", "differs"),
+        ),
+        *(
+            (24, 23, "23 hours", "works"),
+            (144, 72, "3 days", "works"),
+            (144, 24, "24 hours", "differs"),
+        ),
+        *((2160, 480, "20 days", "works"), (2160, 408, "17 days", "differs")),
+        (9552, 480, "20 days", "differs"),
+    ],
+)
+def test_the_time_left_of_a_certificate_is_compared_with_the_time_that_it_lives(
+    authority, trust, lives, left, seen, verdict
+):
+    """All times are in hours. What renews a certificate of a day or a week does so in time."""
+    until = datetime.now(timezone.utc) + timedelta(hours=left, minutes=5)
+    times = {"not_before": until - timedelta(hours=lives), "not_after": until}
+    with over_tls(authority, "127.0.0.1", **times) as server:
+        report = examined(server.url, **trust)
+    finding = found(report, "TLS")
+    assert (finding.verdict, finding.seen.rpartition(", ")[2]) == (verdict, f"{seen} left")
+    assert report.status == (11 if verdict == "differs" else 0)
+    assert verdict == "works" or "ends soon; set ssl_ca_cert, or renew it" in str(report)
+
+
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_verified(
     authority, trust
@@ -465,23 +496,115 @@ def test_a_certificate_of_another_name_ends_the_examination_unless_it_is_not_ver
     with over_tls(authority, "acp.invalid") as server:
         report, unverified = examined(server.url, **trust), examined(server.url, verify_ssl=False)
     assert list(faults(report)) == ["TLS"] and "127.0.0.1" in found(report, "TLS").seen
-    assert report.status == 1 and "or set ssl_ca_cert" in str(report)
+    assert (report.status, report.outcome) == (1, UNUSABLE)
+    assert found(report, "TLS").meaning == "its certificate is for another name"
+    assert found(report, "TLS").advice == "write its name in host, or set tls_server_name"
+    assert "renew" not in str(report) and "ssl_ca_cert" not in str(report)
     assert faults(unverified)["TLS"].endswith(" by nobody, 0 days left")
     assert unverified.status == 11
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_server_that_asks_for_a_clients_certificate_does_not_ask_for_its_ca(
-    authority, trust, version
-):
+EXPIRED = {name: datetime(2020, 1, day, tzinfo=timezone.utc) for name, day in (
+    ("not_before", 1), ("not_after", 2),
+)}  # fmt: skip
+FACT, HEDGED = "it accepts no client without", "it refuses the handshake, and does not say why"
+# By the kind of the client's certificate and the version: what is said of it.
+CLIENTS = {
+    ("none", "TLSv1_2"): (HEDGED, "if it wants a client certificate, set cert_file and key_file"),
+    ("none", "TLSv1_3"): (FACT, "set cert_file and key_file"),
+    **{
+        ("expired", v): ("it says that the", "renew it (cert_file)") for v in ("TLSv1_2", "TLSv1_3")
+    },
+    **{("of another CA", v): ("it does not", "set cert_file to") for v in ("TLSv1_2", "TLSv1_3")},
+}
+
+
+@pytest.mark.parametrize(("case", "words"), CLIENTS.items(), ids=lambda each: "-".join(each))
+def test_what_a_server_says_of_the_clients_certificate(authority, trust, tmp_path, case, words):
+    kind, version = case
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    context.maximum_version, context.verify_mode = version, ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    context.maximum_version, context.verify_mode = ssl.TLSVersion[version], ssl.CERT_REQUIRED
+    if kind != "none":
+        issuer, dates = (authority, EXPIRED) if kind == "expired" else (trustme.CA(), {})
+        identity = issuer.issue_cert("client@acp.invalid", **dates)
+        identity.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
+        trust = {**trust, "cert_file": str(tmp_path / "client.pem")}
     with SocketServer(response(b"[]"), ssl_context=context) as server:
         report = examined(server.url, ECHO_AGENT_ID, **trust)
         assert server.requests == []
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["client certificate"])
-    assert "set cert_file and key_file" in str(report) and "ssl_ca_cert" not in str(report)
+    finding = found(report, "client certificate")
+    assert finding.meaning.startswith(words[0]) and finding.advice.startswith(words[1])
+    assert "ssl_ca_cert" not in str(report)
+    # What is certain is that the client has one.
+    assert kind == "none" or FACT not in str(report)
+
+
+@pytest.mark.parametrize(
+    "words", ["No required SSL certificate was sent", "The SSL certificate error"]
+)
+def test_a_page_of_nginx_about_the_clients_certificate_is_no_word_on_whether_it_is_set(words):
+    page = response(f"<html>400 {words}".encode(), 400, **HTML)
+    with SocketServer(page) as server:
+        finding = found(examined(server.url), "client certificate")
+    assert words in finding.seen
+    assert finding.meaning == "it wants one that it trusts"
+    assert finding.advice == "set cert_file and key_file, or check them"
+
+
+def test_words_on_tls_are_those_of_the_error(authority, trust):
+    """The doctor and the errors have one table."""
+    refusing = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(refusing)
+    refusing.sni_callback = lambda *_: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(other)
+    for name, handler, context, words in (
+        ("TLS", None, refusing, "it has no site of this name (SNI); correct the name"),
+        (
+            "TLS",
+            None,
+            other,
+            "its CA, or one in between, is not known; no trusted CA issued it: set",
+        ),
+        ("TLS", greeted_by(120), None, "it does not speak HTTP/1.1, and perhaps only HTTP/2; have"),
+        ("TLS", greeted_by(70), None, "it accepts neither TLS 1.2 nor 1.3 of this client; update"),
+        ("connection", greeted_by(None), None, "it ended the connection without a response; if it"),
+    ):
+        with SocketServer(response(b"[]"), handler=handler, ssl_context=context) as server:
+            report = examined(f"https://localhost:{server.port}", **trust)
+        assert (report.outcome, list(faults(report))) == (UNUSABLE, [name])
+        finding = found(report, name)
+        assert f"{finding.meaning}; {finding.advice}".startswith(words)
+        assert words.partition("; ")[2] in finding.seen
+
+
+def greeted_by(alert: int | None) -> Callable[[Connection], None]:
+    """Respond to the greeting of TLS by an alert, or by the end of the connection."""
+
+    def handle(connection: Connection) -> None:
+        connection.sock.recv(65_536)
+        if alert is not None:
+            connection.sock.sendall(bytes((0x15, 3, 3, 0, 2, 2, alert)))
+            connection.sock.shutdown(socket.SHUT_WR)
+            connection.stall()
+
+    return handle
+
+
+def test_a_setting_that_cannot_be_used_is_no_fault_of_the_network(tmp_path):
+    absent = str(tmp_path / "absent.pem")
+    with SocketServer(response(b"[]")) as server:
+        for setting in ("ssl_ca_cert", "cert_file"):
+            url = server.url.replace("http", "https")
+            report = examined(url, **{setting: absent})
+            assert (report.outcome, list(faults(report))) == (UNUSABLE, ["settings"])
+            assert f"{setting}={absent!r}: there is no such file" in str(report)
+            assert "nothing can be sent; correct the setting" in str(report)
+            assert "network" not in str(report)
+        assert server.connections == 0
 
 
 def test_a_server_that_does_not_speak_tls_or_is_away_cannot_be_used_and_has_no_certificate():

@@ -115,7 +115,7 @@ UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 
 
 def page(words: str) -> acp.ApiException:
-    return acp.ApiException(400, body=f"<center>{words}</center>")
+    return acp.ApiException(400, body=f"<center>{words}</center>", url="http://h/acp/runs")
 
 
 def moved(there: str) -> acp.ApiException:
@@ -139,9 +139,12 @@ KINDS: dict[str, Iterable[acp.ApiException]] = {
     "lacks": LACKING,
     "missing": [answer(404)],
     "denied": [
-        *(answer(401), answer(403), tunnel("407"), tunnel("501"), NO_SERVER),
+        *map(answer, (401, 402, 403, 407, 421, 426)),
+        *(tunnel("407"), tunnel("501"), NO_SERVER),
         *(page("No required SSL certificate was sent"), page("The SSL certificate error")),
         *(page("The plain HTTP request was sent to HTTPS port"), moved("https://h:8443/acp/runs")),
+        *(page("Client sent an HTTP request to an HTTPS server."), page("host requires TLS.")),
+        page("Reason: You're speaking plain HTTP to an SSL-enabled server port."),
     ],
     "refused": [
         *map(answer, (400, 409, 410, 413, 415, 418, 422, 451)),
@@ -211,7 +214,7 @@ REFUSALS = [*map(answer, (400, 409, 410, 413, 422))]
 NOT_STREAMED = [UNREADABLE, *map(answer, (400, 405, 406, 409, 422, 501))]
 RESTARTED = but(retries=2, failures=2)
 REDIRECTS = [answer(status) for status in (300, 301, 302, 303, 304, 308)]
-DENIED = [answer(401), answer(403), answer(401, 7), answer(403, 7), TUNNEL]
+DENIED = [*map(answer, (401, 402, 403, 407, 421, 426)), answer(401, 7), answer(407, 7), TUNNEL]
 UNSURE = [*ANY, never(failures=99, age=0.0), but(last=999.0, since=0.0)]
 
 # Each of the actions with each of the errors, in whichever of the situations, is decided alike.

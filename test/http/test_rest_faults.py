@@ -5,21 +5,41 @@ The table of all faults, for each kind of operation, is in ``test_client_calls.p
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import http.client
 import logging
 import os
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
 from typing import Any
 
 import pytest
-from support.parts import LOWER_ERRORS, parse_target, public_error, redirected
+import trustme
+from support.parts import (
+    LOWER_ERRORS,
+    Interruptible,
+    NothingYet,
+    parse_target,
+    public_error,
+    redirected,
+)
 from support.socket_server import CLOSE, STALL, SocketServer, head, redirect, response
-from support.transport import a_call, causes, eventually, free_port, pool_of, rest_client, talking
+from support.transport import (
+    Stopwatch,
+    a_call,
+    causes,
+    eventually,
+    free_port,
+    pool_of,
+    rest_client,
+    talking,
+)
 from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
@@ -101,6 +121,7 @@ def early_eof() -> ssl.SSLError:
         (SSLError(early_eof()), ConnectionException),
         (CertificateError("hostname 'a' doesn't match 'b'"), TLSException),
         (TimeoutError("out of time"), ApiTimeoutError),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), ConnectionException),
         (http.client.BadStatusLine("x"), ProtocolException),
         (socket.gaierror(-2, "unknown"), NameResolutionException),
         (OSError(24, "Too many open files"), ConnectionException),
@@ -111,6 +132,58 @@ def test_what_lower_layers_raise_has_one_kind_each(error, kind):
     assert isinstance(error, LOWER_ERRORS)
     for sent in (False, True):
         assert type(public_error(error, a_call(9), sent=sent)) is kind
+
+
+def forget(connection):
+    """Drop each packet that comes from now on, as a NAT does that has forgotten a connection."""
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: ret #0
+    program = struct.pack("HP", 1, ctypes.addressof(nothing))
+    connection.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+SO_ATTACH_FILTER = 26
+
+
+def read_at_once(client, url):
+    client.request("GET", url, _request_timeout=(5, 8))
+
+
+def read_as_a_stream(client, url):
+    received = client.request("GET", url, stream=True, _request_timeout=(5, 8))
+    assert received.read_available() == b"one"
+    while True:
+        with contextlib.suppress(NothingYet):
+            assert received.read_available(wait=0.2)
+
+
+def read_in_a_batch(client, url):
+    with Interruptible(lambda: 0.2, 0.2):
+        read_at_once(client, url)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="no filter of the packets of a socket")
+@pytest.mark.parametrize("read", [read_at_once, read_as_a_stream, read_in_a_batch])
+@pytest.mark.parametrize("https", [False, True])
+def test_a_connection_that_a_nat_forgot_broke_and_is_no_clean_end(https, read, tmp_path):
+    """Only EOF says where this body ends. After the failure, the system would return that."""
+    # During the pause, the client acknowledges what came.
+    script = [head(connection="close") + b"one", 0.3, forget, STALL]
+    names = {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 1}
+    quick = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in names.items()]
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if https else None
+    if context:
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+    settings = {"socket_options": quick, "ssl_ca_cert": str(tmp_path / "ca.pem")}
+    # With TLS, some versions of Python know no more than that there was no close_notify.
+    words = "timed out|close_notify" if https else "timed out"
+    with SocketServer(script, ssl_context=context) as server, rest_client(**settings) as client:
+        with pytest.raises(ConnectionException, match=words) as failure, Stopwatch() as read_for:
+            read(client, server.url)
+        server.stop()
+    assert read_for.seconds < 7 and failure.value.status == 200
 
 
 @pytest.mark.parametrize(

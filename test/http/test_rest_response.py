@@ -15,8 +15,8 @@ from functools import partial
 import pytest
 from support.costs import Memory
 from support.parts import Decoder, NothingYet
-from support.socket_server import CLOSE, RESET, STALL, Gate, chunk, head, response
-from support.transport import Stopwatch, eventually, fetch, pool_of, talking
+from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, chunk, head, response
+from support.transport import Stopwatch, eventually, fetch, pool_of, rest_client, talking
 
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, ResponseDecodeError
 
@@ -145,6 +145,58 @@ def test_a_connection_is_used_again_unless_it_is_doubtful(status, connections):
             assert connections == 1 or eventually(lambda: not server.still_open)
             assert len(pool_of(client).idle) == (connections == 1)
     assert server.connections == connections
+
+
+NOTHING_MAY_FOLLOW = {
+    "204 with a length": ("GET", head(204, content_length="27")),
+    "204 with two lengths": (
+        "GET",
+        b"HTTP/1.1 204 X\r\ncontent-length: 0\r\nContent-Length: 9\r\n\r\n",
+    ),
+    "204 with a coding": ("GET", head(204, transfer_encoding="chunked")),
+    "304 with a length": ("GET", head(304, content_length="27")),
+    "304 with a coding": ("GET", head(304, transfer_encoding="identity")),
+    "HEAD with a length": ("HEAD", head(content_length="27")),
+    "HEAD with a coding": ("HEAD", head(transfer_encoding="chunked")),
+    "103 with a length": ("GET", head(103, content_length="27") + head(204)),
+    "100 with a coding": ("GET", head(100, transfer_encoding="chunked") + response(b"")),
+    "length 0": ("GET", head(204, content_length="0", connection="close")),
+    "HTTP/1.0": ("GET", b"HTTP/1.0 204 X\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("method", "begin"), NOTHING_MAY_FOLLOW.values(), ids=NOTHING_MAY_FOLLOW)
+def test_content_that_was_announced_and_cannot_be_is_no_response_to_the_next_call(method, begin):
+    """It arrives only when the next request has left, so nothing shows it before."""
+
+    def respond(connection):
+        while (request := connection.read_request()) is not None:
+            if request.path == "/first":
+                connection.play(begin)
+                request = connection.read_request()
+                connection.play(response(b'"forged"') if request else b"")
+            connection.play(response(b'"true"') if request else b"")
+
+    with SocketServer(handler=respond) as server, rest_client() as client:
+        for _ in range(2):
+            client.request(method, server.url + "/first")
+            assert eventually(lambda: not server.still_open)
+            assert client.request("GET", server.url + "/next").data == b'"true"'
+
+
+@pytest.mark.parametrize(
+    ("method", "begin"),
+    [
+        *(("GET", each) for each in (head(204), head(204, content_length="0"), head(304))),
+        *(("GET", each) for each in (response(b"", 205), head(103) + response(b""))),
+        ("HEAD", head()),
+    ],
+)
+def test_a_response_without_content_leaves_its_connection_in_use(method, begin):
+    with talking(begin) as (client, server):
+        for _ in range(3):
+            assert client.request(method, server.url).data == b""
+    assert server.connections == 1
 
 
 X = b"x" * 500

@@ -93,7 +93,7 @@ def test_what_each_status_says():
         "lost": {408, *range(500, 1000)} - {501},
         "lacks": {405, 501},
         "missing": {404},
-        "denied": {401, 403},
+        "denied": {401, 402, 403, 407, 421, 426},
         "moved": set(range(300, 400)),
     }
     for kind, statuses in kinds.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
+from enum import Enum
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,7 @@ from acp_client_v0_1 import RunsApi
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTypeError,
     ApiValueError,
     ProtocolException,
 )
@@ -254,6 +256,51 @@ def test_headers_and_bodies_that_cannot_be_sent_are_refused_by_name(arguments, w
         assert not server.connections
 
 
+# The last one would become "POST" in upper case.
+NO_METHODS = [
+    "GET /x HTTP/1.1\r\nX-A: 1\r\n\r\nGET",
+    "GET\r\n",
+    "GET\n",
+    "G T",
+    "GET:",
+    "",
+    "\xe9",
+    "po\ufb06",
+]
+
+
+@pytest.mark.parametrize("method", NO_METHODS)
+def test_a_method_that_is_no_token_is_refused_before_anything_is_sent(method):
+    with serving(response(b'"a"')) as (server, client):
+        for send in (client.call_api, client.rest_client.request):
+            with pytest.raises(ApiValueError, match="method must be a token, such as GET, and not"):
+                send(method, server.url)
+            with pytest.raises(ApiTypeError, match="method must be a str, not NoneType"):
+                send(None, server.url)
+        assert not server.connections
+        for token in ("get", "M-SEARCH", "!#$%&'*+-.^_`|~0"):
+            client.call_api(token, server.url)
+    assert [each.method for each in server.requests] == ["GET", "M-SEARCH", "!#$%&'*+-.^_`|~0"]
+
+
+class Team(str, Enum):
+    BLUE = "blue"
+
+
+class Forged(str):
+    def __format__(self, form):
+        return "a\r\nX-Forged: 1"
+
+    __str__ = __repr__ = __format__
+
+
+def test_a_header_is_sent_as_the_text_that_was_checked():
+    with talking(response(b'"a"')) as (client, server):
+        client.request("GET", server.url, headers={"X-Team": Team.BLUE, Forged("X-A"): Forged("b")})
+    headers = server.requests[0].headers
+    assert (headers["x-team"], headers["x-a"], "x-forged" in headers) == ("blue", "b", False)
+
+
 @pytest.mark.parametrize("key", ["k\r\nX-B: 1", "k; other", "k=", ""])
 def test_what_is_no_token_as_a_whole_is_no_name_of_a_cookie(key):
     with pytest.raises(ApiValueError, match="is not the name of a cookie"):
@@ -288,7 +335,7 @@ def test_the_largest_number_in_a_header_has_1024_bits(sign):
 def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     method, body, length
 ):
-    own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip"}
+    own = {"HOST": "acp.invalid", "Accept-ENCODING": "gzip", "cache-Control": "max-age=5"}
     with talking(response(b'"a"')) as (client, server):
         for headers in ({}, own):
             client.request(method, server.url, headers, body)
@@ -296,8 +343,27 @@ def test_a_request_has_a_length_where_a_server_expects_it_and_each_header_once(
     assert plain.get("content-length") == changed.get("content-length") == length
     assert (plain["host"], plain["accept-encoding"]) == (f"127.0.0.1:{server.port}", "identity")
     assert (changed["host"], changed["accept-encoding"]) == ("acp.invalid", "gzip")
+    assert (plain["cache-control"], changed["cache-control"]) == ("no-cache", "max-age=5")
     heads = [request.raw_head.lower() for request in server.requests]
-    assert all(head.count(b"host:") == head.count(b"accept-encoding:") == 1 for head in heads)
+    for name in (b"\r\nhost:", b"\r\naccept-encoding:", b"\r\ncache-control:"):
+        assert [head.count(name) for head in heads] == [1, 1]
+
+
+def test_no_request_is_content_with_a_cached_response_unless_the_caller_is():
+    moved, run = redirect(307, "/other"), response(b'"x"', 404)
+    with serving(moved, run) as (server, client):
+        client.default_headers["CACHE-control"] = "max-stale"
+        for operation in (RunsApi(client).get_run, RunsApi(client).delete_run):
+            with pytest.raises(ApiException):
+                operation("r1")
+        del client.default_headers["CACHE-control"]
+        with pytest.raises(ApiException):
+            RunsApi(client).get_run_stream("r1", _headers={"cache-control": "no-store"})
+        with pytest.raises(ApiException):
+            RunsApi(client.with_options(headers={"x-a": "b"})).search_runs({})
+        client.call_api("GET", server.url)
+    sent = ["max-stale"] * 3 + ["no-store"] + ["no-cache"] * 2
+    assert [request.headers["cache-control"] for request in server.requests] == sent
 
 
 @pytest.mark.parametrize(

@@ -211,12 +211,42 @@ def test_an_idle_connection_keeps_nothing_of_its_last_call():
         assert kept() is None
 
 
-def test_socket_options_join_those_of_urllib3():
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+# What a socket is asked for, by the level, the name and the value.
+ON = (socket.SOL_SOCKET, "SO_KEEPALIVE", 1)
+FIRST = (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 45)
+FIRST_ON_MACOS = (socket.IPPROTO_TCP, "TCP_KEEPALIVE", 45)
+NEXT = (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15)
+COUNT = (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3)
+
+
+def options_of(expected, **settings):
+    """Make a call with these settings, directly and through a SOCKS proxy, and ask its sockets."""
     with SocksProxy() as proxy, SocketServer(response(b"x")) as server:
         for url in ("", f"socks5h://127.0.0.1:{proxy.port}"):
-            with rest_client(proxy=url, socket_options=options, timeout=None) as client:
+            with rest_client(proxy=url, timeout=None, **settings) as client:
                 client.request("GET", server.url)
                 (connection,) = pool_of(client).idle
-                assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                for level, name, value in expected:
+                    if hasattr(socket, name):
+                        found = connection.sock.getsockopt(level, getattr(socket, name))
+                        # For a flag, macOS returns the bit of the option.
+                        assert (found == value) or (value == 1 and found), name
                 assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_tcp_asks_after_45_seconds_of_silence_whether_the_server_is_still_there():
+    options_of([ON, FIRST, FIRST_ON_MACOS, NEXT, COUNT])
+
+
+def test_socket_options_join_the_defaults_and_override_them():
+    own = [(socket.IPPROTO_TCP, "TCP_KEEPINTVL", 7), (socket.SOL_SOCKET, "SO_BROADCAST", 1)]
+    numbers = [(level, getattr(socket, name), v) for level, name, v in own if hasattr(socket, name)]
+    options_of([ON, FIRST, FIRST_ON_MACOS, *own, COUNT], socket_options=numbers)
+    off = (socket.SOL_SOCKET, "SO_KEEPALIVE", 0)
+    options_of([off], socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)])
+
+
+def test_what_a_platform_lacks_of_tcp_keepalive_is_left_out(monkeypatch):
+    for _, name, _ in (COUNT, NEXT, FIRST, FIRST_ON_MACOS, ON):
+        monkeypatch.delattr(socket, name, raising=False)
+        options_of([ON])

@@ -6,7 +6,7 @@ Whatever a user can see is tested by public names. If one of these parts moves, 
 # ruff: noqa: F401
 
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls
+from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls, tls_causes
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.call import Call, redirected
 from acp_client_v0_1._http.coding import Decoder, coding_of
@@ -25,6 +25,7 @@ from acp_client_v0_1._http.retry import (
     retry_after,
 )
 from acp_client_v0_1._http.slots import Flag, Inbox, Slot, Slots
+from acp_client_v0_1._http.tls_causes import ENDED, cause_of, words_of
 from acp_client_v0_1._http.urls import Origin, parse_target
 from acp_client_v0_1._schema import Model, OpenEnum
 from acp_client_v0_1._schema.one_of import OneOf
