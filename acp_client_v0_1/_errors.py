@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, cast
+from urllib.parse import urljoin, urlsplit
 
 from acp_client_v0_1._text import SEARCHED, html_title, one_line, short
 
@@ -167,6 +168,8 @@ class ApiException(OpenApiException):
     """The names of the request's headers that may be credentials, if they are known."""
     proxy: str = ""
     """The proxy that the request was sent to, if the proxy itself may have responded."""
+    redirected: bool = False
+    """True if a redirect led to another path, for example to a login page."""
     redirected_to: str = ""
     """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
@@ -193,8 +196,8 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            names = ("ambiguous", "attempts", "credentials", "elapsed", "proxy", "redirected_to")
-            for name in names:
+            names = "ambiguous attempts credentials elapsed proxy redirected redirected_to"
+            for name in names.split():
                 setattr(self, name, getattr(http_resp, name, getattr(self, name)))
         self.status = status
         self.reason = reason
@@ -313,6 +316,17 @@ def secure_origin(error: ApiException) -> str:
         there = str(error.url).replace("http", "https", 1)
     moved = _SECURED.fullmatch(f"{error.url} {there}")
     return "" if moved is None else short(moved["origin"])
+
+
+def moves_elsewhere(error: ApiException) -> bool:
+    """Tell whether an error is a redirect to another path. A slash at its end makes no other one."""
+    there = urljoin(error.url or "", (error.headers or {}).get("location") or "")
+    redirect = error.status is not None and 300 <= error.status < 400
+    return redirect and _path_only(there) != _path_only(error.url)
+
+
+def _path_only(url: str | None) -> str:
+    return urlsplit(url or "").path.rstrip("/")
 
 
 def _message_in(data: Any) -> str:

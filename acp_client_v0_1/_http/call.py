@@ -74,8 +74,10 @@ class Call:
     credential: str = field(default="", repr=False)
     # The path of the operation, with its parameters as {name}.
     route: str = ""
-    # The number of redirects that the call has followed.
+    # The number of redirects that the call has followed, and whether one of them led to another
+    # path. A slash at the end makes no other path.
     hops: int = 0
+    elsewhere: bool = False
 
     @property
     def path(self) -> str:
@@ -124,7 +126,9 @@ class Call:
 
     def moved(self, target: Target) -> Call:
         """Return the same call for another target, without credentials if the origin differs."""
-        call = replace(self, target=target, hops=self.hops + 1)
+        path = target.path.partition("?")[0].rstrip("/")
+        elsewhere = self.elsewhere or path != self.path.rstrip("/")
+        call = replace(self, target=target, hops=self.hops + 1, elsewhere=elsewhere)
         if target.origin == self.target.origin:
             return call
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}

@@ -128,6 +128,11 @@ class RESTResponse:
         return str(self._call.target.origin) if self._call.cross_origin else ""
 
     @property
+    def redirected(self) -> bool:
+        """Whether a redirect led to another path."""
+        return self._call.elsewhere
+
+    @property
     def proxy(self) -> str:
         """The proxy that forwarded the request. The proxy itself may have sent the response.
 

@@ -146,6 +146,9 @@ def failure_of(error: ApiException) -> Failure:
     if isinstance(error, exceptions.ResponseDecodeError):
         # Another server of the same kind would send the same object. A page, a text or nothing in
         # its place may come from a proxy.
+        if error.redirected and str(error.data).lstrip()[:1] == "<":
+            # Every request is redirected to this page, for example to log in.
+            return failure._replace(kind="denied")
         is_json = isinstance(error.data, (dict, list))
         misfit = is_json and isinstance(error, exceptions.ResponseValidationError)
         return failure._replace(kind="misfit" if misfit else "unreadable")

@@ -7,7 +7,6 @@ returns an exit status, or None for 0. If it raises an error, `_outcomes` decide
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -22,9 +21,8 @@ from acp_client_v0_1.cli._outcomes import document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._match import is_on
-from acp_client_v0_1.handles._token import token_of_create
+from acp_client_v0_1.handles._token import decode_token
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
@@ -258,29 +256,24 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
 def _start(options: Namespace, client: acp.ApiClient, left: Callable[[], Any]) -> acp.RunHandle:
     """Start a run.
 
-    If a signal interrupts the create, tell how to find the run by its client token, or cancel the
-    run with --cancel-on-exit. A client token that was given may be of an earlier run, which is not
-    cancelled.
+    If a signal interrupts the create, tell how to find the run, or cancel it with --cancel-on-exit.
+    Only a run that shows the mark of this create is cancelled.
     """
     agent = acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
     if options.input is None:
         notice_unread()
-    new = None if options.reuse else os.urandom(16).hex()
-    if options.client_token is None:
-        options.client_token = dict[str, Any](options.metadata or {}).get(CLIENT_TOKEN_KEY) or new
     try:
         return agent.start(thread_id=options.thread, timeout=left() or None, **_passed(options))
     except KeyboardInterrupt as interrupt:
-        if token := options.client_token:
-            lost = Namespace(
-                run_id="",
-                token=token_of_create(client, agent.agent_id, Mark(CLIENT_TOKEN_KEY, token)),
-            )
+        if token := vars(interrupt).get("token"):
+            lost = Namespace(run_id="", token=token)
             notice(f"unclear whether the run was started: {to_copy('show', lost, options)}")
-            if vars(options).get("cancel_on_exit") and token == new:
+            if vars(options).get("cancel_on_exit"):
+                mark = decode_token(token).mark
                 with contextlib.suppress(acp.ApiException):
                     # The user has pressed Ctrl-C, so the search takes at most two seconds.
-                    if (run := acp.RunHandle.from_token(lost.token, client, timeout=2)).cancel():
+                    run = acp.RunHandle.from_token(token, client, timeout=2)
+                    if mark and run.run and mark.shown_by(run.run) and run.cancel():
                         notice("the run was cancelled")
                         vars(interrupt)["cancelled"] = run.run_id
         raise

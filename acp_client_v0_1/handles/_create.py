@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import AMBIGUOUS
+from acp_client_v0_1._errors import AMBIGUOUS, moves_elsewhere
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.api import AgentsApi
@@ -226,6 +226,10 @@ class Create:
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
             no_agent = isinstance(error, NotFoundException)
+            if failure is not None and all(map(moves_elsewhere, (failure, error))):
+                # Every request is redirected, for example to a page to log in.
+                failure.whose = "all"
+                raise failure
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
             raise self._ambiguous() from failure or error

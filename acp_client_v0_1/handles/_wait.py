@@ -303,12 +303,25 @@ class Wait:
             self._due = moment + self._every
             try:
                 self._on_tick(moment - self.began)
-                self._overran = timing().now() > self.ends
+                if (after := timing().now()) > self.ends:
+                    # One more request finds out whether there is an output by now.
+                    self._overran, self._on_tick = True, None
+                    self.ends = after + self.least_left
             except ApiException as error:
                 # It is no failure of the request during which it was raised.
                 error.whose = "run"
                 raise
         return self._overran
+
+    def _tick_after_request(self, is_last: bool) -> bool:
+        """Call ``on_tick``. Return whether the request had no time left, which is no failure of it.
+
+        ``is_last`` says that ``on_tick`` had lasted beyond the deadline before the request.
+        """
+        if is_last:
+            raise self.late_error()
+        overran = self._overran or self._tick(now=True)
+        return overran and isinstance(self.error, ApiTimeoutError)
 
     def _until_tick(self) -> float:
         """Seconds until ``on_tick`` is due, above 0."""
@@ -350,6 +363,7 @@ class Wait:
         longest = timing().quick if longest is None else longest
         value: T | Pause = _AT_ONCE
         while True:
+            is_last = self._overran
             try:
                 value = self.send(action, send, longest, run)
                 self._failures, self._since, self.heard, self.error = 0, math.inf, True, None
@@ -363,10 +377,8 @@ class Wait:
             except _StopSet:
                 raise self.late_error()  # noqa: B904 - it has its cause
             # `on_tick` runs outside the `except`, so its errors are not chained to the failure.
-            if self._overran or self._tick(now=True):
-                # The request had no time left. That is no failure of it.
-                self.error = None if isinstance(self.error, ApiTimeoutError) else self.error
-                raise self.late_error()
+            if self._tick_after_request(is_last):
+                self.error, value = None, _AT_ONCE
             if self.error is not None:
                 if self.stopped:
                     raise self.late_error()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -456,3 +457,43 @@ def test_the_error_of_a_worker_keeps_the_headers_that_a_journal_keeps(server, in
     assert type(error) is type(item.error) and str(error) == str(item.error)
     assert secret.encode() not in pool.returned[0]
     assert error.request_id == "r-7" and error.headers["content-type"] == "application/json"
+
+
+class Unreadable(Exception):
+    """Its pickle cannot be read: pickle passes the arguments of `Exception`, which are others."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def raise_unreadable(question: acp.PendingInterrupt) -> Any:
+    raise Unreadable("no answer", f"to {question.type}")
+
+
+def test_an_error_whose_pickle_cannot_be_read_costs_one_item(agent, processes):
+    inputs = [{"n": 0, "ask": 1}, *numbers(3)]
+    items = list(agent.map(inputs, executor=processes, on_interrupt=raise_unreadable, ordered=True))
+    words = "Unreadable: no answer: to number (it cannot leave its process: "
+    assert type(items[0].error) is acp.ApiException and words in str(items[0].error)
+    assert [item.result()["n"] for item in items[1:]] == [0, 1, 2]
+
+
+class Apart(ThreadPoolExecutor):
+    """Stands for worker processes: each task has a driver of its own."""
+
+    def submit(self, work: Any, plan: Any, *rest: Any) -> Any:  # type: ignore[override]
+        return super().submit(work, replace(plan, call_id=os.urandom(8).hex()), *rest)
+
+
+@pytest.mark.parametrize("server", [Quirks(run_ids="counted")], indirect=True)
+@using(outage=0.5, backoff=(0.05, 0.1))
+def test_a_first_run_that_always_fails_costs_one_item_of_an_executor(server, agent, in_environment):
+    """Its worker knows no run that the server serves. The caller knows one by then."""
+    server.faults.add(Fault(path="/runs/run-1/output", status=500, times=None))
+    inputs = numbers(1) + numbers(6)[1:]
+    with Apart(2) as pool:
+        items = list(agent.map(inputs, executor=pool, concurrency=2, ordered=True))
+    failed = [item for item in items if not item.ok]
+    assert [item.run_id for item in failed] == ["run-1"]
+    assert isinstance(failed[0].error, acp.ServiceException)
+    assert runs_by_input(server) == dict.fromkeys(range(6), 1)

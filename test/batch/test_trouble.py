@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from support.timing import using
 from support.transport import serving
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.testing import Fault
 
 pytestmark = pytest.mark.load
@@ -130,6 +132,63 @@ def test_an_agent_that_is_not_there_is_raised(server, agent, path, fails):
     with pytest.raises(acp.NotFoundException, match="3fa85f64"):
         list(nobody.map(numbers(1), journal=path))
     assert creates(server) == []
+
+
+def test_a_redirect_of_creates_and_searches_to_a_login_ends_a_batch(path):
+    def respond(request: Request) -> bytes:
+        if request.path == "/login":
+            return response(b"<html><title>Log in</title>", content_type="text/html")
+        return response(b"", 302, location="/login")
+
+    with serving(handler=serve_each(respond)) as (_, client):
+        agent, items = acp.AgentHandle("a", client), list[acp.BatchItem]()
+        with pytest.raises(
+            acp.ApiException, match=r"POST /runs returned 302.* to /login"
+        ) as caught:
+            items.extend(agent.map(numbers(100), journal=path))
+        assert items == [] and b'"failed"' not in path.read_bytes()
+        assert path.read_bytes().count(b"\n") < 20
+        # The run may have been made, so the error has the token of its create.
+        assert (caught.value.token or "").startswith("acprun1.")
+        # A read follows the redirect, and ends at the page.
+        path.write_bytes(b"")
+        header, starting = _journal_of_one_start(agent, path)
+        path.write_bytes(header + starting + encode_line({"started": 0, "run": "r" * 16}))
+        with pytest.raises(acp.ResponseValidationError, match="GET /login returned 200: HTML"):
+            items.extend(agent.map(numbers(1), journal=path))
+        assert items == []
+
+
+def _journal_of_one_start(agent: acp.AgentHandle, path: Path) -> list[bytes]:
+    with pytest.raises(acp.ApiException):
+        list(agent.map(numbers(1), journal=path))
+    return path.read_bytes().splitlines(keepends=True)[:2]
+
+
+@pytest.mark.parametrize("path_of", ["/runs/*/output", "/runs/*"])
+def test_json_of_another_shape_is_asked_for_three_times_and_ends_its_item(
+    server, agent, path, path_of
+):
+    """As a server of ACP 0.2 sends it. A page, or nothing, in its place may pass."""
+    newer = {"run_id": "r", "status": "success", "values": {"n": 0}}
+    if path_of == "/runs/*":
+        # While the output is refused, the run is read instead.
+        server.faults.add(Fault(path="/runs/*/output", status=501, times=None))
+    server.faults.add(Fault(method="GET", path=path_of, status=200, body=newer, times=None))
+    (item,) = agent.map(numbers(1), journal=path)
+    error = item.error
+    assert isinstance(error, acp.ResponseValidationError) and error.data == newer
+    assert error.run_id == item.run_id and (error.token or "").startswith("acprun1.")
+    assert sum(getattr(each.fault, "body", None) == newer for each in server.requests) == 3
+    assert b'{"failed":0' in path.read_bytes()
+    server.faults.clear()
+    (item,) = agent.map(numbers(1), journal=path)
+    assert isinstance(item.error, acp.ResponseValidationError)
+    (item,) = agent.map(numbers(1), journal=path, retry_failed=True)
+    assert item.result()["n"] == 0 and len(server.runs) == 1
+    for body in (b"<html>", b""):
+        server.faults.add(Fault(path="/runs/*/output", status=200, body=body, times=4))
+        assert agent.run({"n": 1}, timeout=30)["n"] == 1
 
 
 @pytest.mark.parametrize(

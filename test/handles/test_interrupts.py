@@ -404,6 +404,7 @@ class Asking(Replies):
         return run_json(status, updated=f"{self.seconds[state]:02}.25")
 
 
+LIMITED = response(b'"slow down"', 429)
 BOTH = [{"to": "q0"}, {"to": "q1"}]
 
 
@@ -470,3 +471,17 @@ def test_a_second_answer_before_the_run_moves_on_says_that_it_was_answered(serve
         with pytest.raises(acp.StaleInterrupt, match=words):
             again()
     assert asking.answers == [{"to": "q0"}]
+
+
+@using(unchanged=0.3, probe=0.05)
+def test_a_question_that_came_after_the_look_is_read_with_the_look_that_shows_it(replying):
+    """Otherwise its time is that of before the question, and a lost answer counts as arrived."""
+    asks = run_json("interrupted", updated="05.5")
+    looks = (run_json(updated="01.5"), asks)
+    replies, run = replying(look=looks, output=QUESTION, resume=([CLOSE], run_json(updated="06.5")))
+    run.resume({"value": 1}, timeout=30)
+    assert replies.asked.count("resume") == 2
+    # After a limit, the question is still the same one.
+    replies, run = replying(look=looks, output=QUESTION, resume=(LIMITED, run_json(updated="06.5")))
+    run.resume({"value": 1}, timeout=30)
+    assert replies.asked.count("resume") == 2

@@ -814,3 +814,23 @@ def test_threads_share_a_kept_result(replying):
     assert {*map(repr, outputs)} == {repr(first)} and {*map(type, outputs)} == {type(first)}
     results = [output.to_dict()["result"] for output in outputs]
     assert results == [content] * 200 and len({*map(id, results)}) == 200
+
+
+def test_a_callback_that_lasts_beyond_the_deadline_is_the_last_one(server, slow):
+    """Its call is no failure of the request, and a result that has come meanwhile counts."""
+    told = list[float]()
+
+    def on_pending(elapsed: float, status: str) -> None:
+        told.append(elapsed)
+        time.sleep(1.5)
+
+    for seconds in (0.8, 60):
+        run = slow.start({"seconds": seconds})
+        told.clear()
+        if seconds < 1:
+            assert run.result(timeout=1, on_pending=on_pending, every=0.3) == {"slept": seconds}
+        else:
+            with pytest.raises(acp.RunWaitTimeout) as caught:
+                run.result(timeout=1, on_pending=on_pending, every=0.3)
+            assert caught.value.__cause__ is None and "last error" not in str(caught.value)
+        assert len(told) == 1

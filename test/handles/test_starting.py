@@ -6,6 +6,7 @@ import json
 import pickle
 import pydoc
 import signal
+import sys
 import threading
 from contextlib import nullcontext
 from inspect import Parameter, signature
@@ -190,6 +191,31 @@ def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(server, counter
     with beside(press), pytest.raises(KeyboardInterrupt):
         counter.run({"count": 100, "interval": 1}, cancel_on_exit=True)
     assert (counts.creates, counts.of("DELETE"), server.runs) == (1, 1, ())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+@pytest.mark.parametrize("cancel", [True, False])
+def test_ctrl_c_in_a_slow_create_leads_to_its_run(server, counter, counts, cancel):
+    """The server makes the run a while after the connection was closed."""
+    server.faults.add(of_create(late=0.5))
+
+    def press() -> None:
+        wait_for(lambda: len(server.requests) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with beside(press), pytest.raises(KeyboardInterrupt) as caught:
+        counter.run({"count": 100, "interval": 1}, cancel_on_exit=cancel)
+    notes = "".join(getattr(caught.value, "__notes__", ()))
+    if cancel:
+        assert (counts.creates, counts.of("DELETE"), server.runs) == (1, 1, ())
+        assert sys.version_info < (3, 11) or "the run was cancelled" in notes
+        return
+    token: str = vars(caught.value)["token"]
+    if sys.version_info >= (3, 11):
+        assert "a run may have been started: find it by RunHandle.from_token" in notes
+        assert token in notes
+    run = acp.RunHandle.from_token(token, counter.runs.api_client)
+    assert [each["run_id"] for each in server.runs] == [run.run_id]
 
 
 def test_no_credential_is_in_an_error_a_token_or_a_representation(server, caplog):
