@@ -319,7 +319,7 @@ def secure_origin(error: ApiException) -> str:
 
 
 def moves_elsewhere(error: ApiException) -> bool:
-    """Tell whether an error is a redirect to another path. A slash at its end makes no other one."""
+    """Tell whether an error is a redirect to another path, and not only to one with a slash."""
     there = urljoin(error.url or "", (error.headers or {}).get("location") or "")
     redirect = error.status is not None and 300 <= error.status < 400
     return redirect and _path_only(there) != _path_only(error.url)
