@@ -62,8 +62,12 @@ class Create:
     run, for example because it got a 429, does not count.
 
     `search` also finds the run of a create that another process or call has sent. It needs only the
-    agent and the mark of that create. ``since`` says when that create was posted, at the earliest.
+    agent and the mark of that create. ``since`` says when that create was posted, at the earliest:
+    seconds since the epoch, or minus infinity if that is not known.
     """
+
+    # Whether this process has posted the create.
+    _posted = False
 
     # The error of the last unclear post.
     _failure: ApiException | None = None
@@ -73,27 +77,35 @@ class Create:
     _reduced = False
 
     def __init__(
-        self, creation: RunCreate, wait: Wait, posts: int = 1, since: float = -math.inf
+        self, creation: RunCreate, wait: Wait, posts: int = 1, since: float = math.inf
     ) -> None:
-        self.wait, self._posts, self.since = wait, posts, since
+        self.wait, self._posts, self._since = wait, posts, since
         self._habits, self._agent = wait.contact.health.marks, creation.agent_id
-        self._use(creation)
+        self.creation, self._marks = creation, _marks.marks_of(creation)
         if ("one mark", self._agent) in self._habits.facts:
             self._drop_mark()
 
-    def _use(self, creation: RunCreate) -> None:
-        self.creation, self._marks = creation, _marks.marks_of(creation)
-        self.mark = self._marks[0] if self._marks else None
+    @property
+    def mark(self) -> Mark | None:
+        """The mark of the create, if it has one."""
+        return self._marks[0] if self._marks else None
 
     def _drop_mark(self) -> None:
         """Send the caller's client token without the mark of the create."""
         metadata = {**(self.creation.metadata or {})}
         if metadata.pop(_marks.CREATE_KEY, None):
-            self._use(self.creation.model_copy(update={"metadata": metadata}))
+            self.creation = self.creation.model_copy(update={"metadata": metadata})
+            self._marks = self._marks[1:]
 
     def again(self, wait: Wait) -> Create:
         """Return the same create for another wait."""
-        return Create(self.creation, wait, since=self.since)
+        return Create(self.creation, wait, since=self._posted_at())
+
+    def _posted_at(self) -> float:
+        """When the create was posted, at the earliest, even if the server's clock is slow."""
+        clock = timing()
+        here = clock.calendar() - self.wait.elapsed - clock.slow_clock
+        return min(self._since, here if self._posted else math.inf)
 
     # Posting
 
@@ -106,15 +118,13 @@ class Create:
             return self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
             # Any error of the package says whether the create is unclear. Ctrl-C does not.
-            posted = self.since > -math.inf and not isinstance(error, exceptions.OpenApiException)
-            if self._failure is not None or posted:
+            foreign = not isinstance(error, exceptions.OpenApiException)
+            if self._failure is not None or (self._posted and foreign):
                 self._name_in(error)
             raise
 
     def _post(self, limit: float) -> Made | Pause:
-        seconds, clock = None if limit == math.inf else limit, timing()
-        if self.since == -math.inf:
-            self.since = clock.calendar() - clock.slow_clock
+        seconds, self._posted = None if limit == math.inf else limit, True
         try:
             made = self.wait.contact.runs.create_run(self.creation, _request_timeout=seconds)
         except ApiException as error:
@@ -126,20 +136,19 @@ class Create:
             return Pause(0.0)
         if self._reduced:
             self._habits.facts.add(("one mark", self._agent))
-        if doubt := self._doubt(made):
+        mark = self.mark
+        shown = None if mark is None else self._habits.shows(mark, made, self._agent, "create")
+        if not shown and (doubt := self._doubt(made, shown)):
             # The server has carried out some create, and perhaps this one.
             self._posts, self._doubted = 0, made
             reason = f"the response is of run {short(made.run_id)}, {doubt}"
             raise exceptions.ResponseValidationError(200, reason, body=made.to_json())
         self._habits.made.append((made.run_id, self._marks))
-        return Made([made], self.creation, self.mark, proven=True)
+        return Made([made], self.creation, mark, proven=True)
 
-    def _doubt(self, made: Run) -> str:
-        """Tell why the response to a create may be of another run, or return ""."""
+    def _doubt(self, made: Run, shown: bool | None) -> str:
+        """Tell why a response that does not show the mark may be of another run, or return ""."""
         habits, mark = self._habits, self.mark
-        shown = mark and habits.shows(mark, made, self._agent, "create")
-        if shown:
-            return ""
         if shown is False:
             return "with another client token"
         if not is_of(made, self._agent):
@@ -147,9 +156,8 @@ class Create:
         # Some servers give every run a UUID of zeros.
         if plain_id(made.run_id) and habits.made_for_another(made.run_id, mark):
             return "of an earlier create"
-        other = (
-            "" if ("rewrites", self._agent) in habits.facts else other_values(made, self.creation)
-        )
+        rewrites = ("rewrites", self._agent) in habits.facts
+        other = "" if rewrites else other_values(made, self.creation)
         if mark is not None and not other:
             habits.hidden[self._agent] = mark
         return other and f"with another {other}"
@@ -212,7 +220,8 @@ class Create:
         wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends, self._delay = clock.now() + longest, clock.search_backoff[0]
-        self._begin(wait.part(math.inf if wait.caller.shared else longest), self.mark)
+        part = wait.part(math.inf if wait.caller.shared else longest)
+        self._begin(part, self.mark, self._posted_at())
         self._part.late, self._needs_proof = lambda _: self._ambiguous(), proof
         try:
             if self.mark is not None:
@@ -229,7 +238,7 @@ class Create:
             if failure is not None and all(map(moves_elsewhere, (failure, error))):
                 # Every request is redirected, for example to a page to log in.
                 failure.whose = "all"
-                raise failure
+                raise failure from error
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
             raise self._ambiguous() from failure or error
@@ -239,10 +248,9 @@ class Create:
 
         A run whose digest shows that it was made for the same request is one of them.
         """
-        mark, asked = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(self.creation)), self.creation
-        self._begin(
-            self.wait, mark, lambda run: _marks.compared(run, asked, self._habits) == "same"
-        )
+        asked, habits, compared = self.creation, self._habits, _marks.compared
+        mark = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(asked))
+        self._begin(self.wait, mark, -math.inf, lambda run: compared(run, asked, habits) == "same")
         found = self._part.perform("search", self._search_once, probe=self._probe)
         if why := self._search.nobody_knows:
             words = f"a run with the client token {short(mark.value)} may be there or not: {why}"
@@ -250,11 +258,15 @@ class Create:
         return found
 
     def _begin(
-        self, part: Wait, mark: Mark | None, proves: Callable[[Run], bool] | None = None
+        self,
+        part: Wait,
+        mark: Mark | None,
+        since: float,
+        proves: Callable[[Run], bool] | None = None,
     ) -> None:
         mark = mark or Mark(CLIENT_TOKEN_KEY, "")
         self._part = part
-        self._search = Search(part.contact, mark, self._agent, self.since, proves)
+        self._search = Search(part.contact, mark, self._agent, since, proves)
         # When the present pass of the search began. None before its first request.
         self._began: float | None = None
         # Whether a search has worked, and whether the next request looks for a proof.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -178,7 +179,7 @@ class RunHandle(NoSettings):
         contact = Contact.of(runs)
         marks = {CLIENT_TOKEN_KEY: known.client_token, **dict(filter(None, [known.mark]))}
         marked = RunCreate(agent_id=known.agent, metadata=marks)
-        found = Create(marked, Wait(contact, timeout)).search()
+        found = Create(marked, Wait(contact, timeout), since=-math.inf).search()
         core = RunCore.of_runs(runs, found, contact)
         core.note_token(known)
         return handle_of(cls, core)
