@@ -12,7 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-__all__ = ["json_response", "serving", "stream_response"]
+__all__ = ["MARK", "json_response", "serving", "stream_response"]
+
+MARK = "0" * 32
+"""In a response, this stands for the client token of the request."""
+
+_BEFORE_MARK = b'"acp-client-token":"'
 
 
 def json_response(content: bytes) -> bytes:
@@ -64,6 +69,9 @@ def _converse(sock: socket.socket, responses: dict[str, bytes]) -> None:
             lengths = [line[15:] for line in head if line.lower().startswith("content-length:")]
             missing = int(lengths[0]) - len(received) if lengths else 0
             while missing > 0:
-                missing -= len(sock.recv(min(missing, 65_536)))
+                received += (piece := sock.recv(min(missing, 65_536)))
+                missing -= len(piece)
+            response = responses[head[0].split(" ")[1]]
+            _, found, rest = received.partition(_BEFORE_MARK)
             received = b""
-            sock.sendall(responses[head[0].split(" ")[1]])
+            sock.sendall(response.replace(MARK.encode(), rest[:32]) if found else response)

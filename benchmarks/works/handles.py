@@ -5,6 +5,7 @@ Bare is ``create_run`` and one ``get_run_output``, or ``get_run_stream``, by the
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunCreate, Ru
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
 
 from ..measure import OURS, Budget, Contestants, Work, over
-from ..samples import AGENT_ID, OUTPUT_JSON, RUN_ID, RUN_JSON, event, small_update
-from ..server import json_response, serving, stream_response
+from ..samples import AGENT_ID, OUTPUT_JSON, RUN, RUN_ID, RUN_JSON, event, small_update
+from ..server import MARK, json_response, serving, stream_response
 from .calls import times
 
 BARE = "bare operations"
@@ -26,8 +27,9 @@ INPUT = {"question": "why?"}
 @contextmanager
 def results() -> Iterator[Contestants]:
     """Start a run and wait for its result."""
+    made = {**RUN, "creation": {**RUN["creation"], "metadata": {CLIENT_TOKEN_KEY: MARK}}}
     responses = {
-        "/runs": json_response(RUN_JSON),
+        "/runs": json_response(json.dumps(made).encode()),
         f"/runs/{RUN_ID}/output?block_timeout=30": json_response(OUTPUT_JSON),
     }
     with serving(responses) as host, ApiClient(Configuration(host=host)) as client:
