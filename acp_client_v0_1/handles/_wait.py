@@ -434,7 +434,7 @@ class Wait:
             # A connection was made, so the address is a server's.
             contact.rest.reached = True
         if run is not None and failure.kind in ("lost", "unsent"):
-            run.note_failure()
+            run.note_absence()
         since, misfits = min(self._since, now), self._misfits if self._failures else 0
         known = _rules.Known(
             now=now,
