@@ -200,7 +200,7 @@ class Create:
         """
         wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
-        self._ends, self._delay = clock.now() + longest, clock.search_backoff[0]
+        self._ends = clock.now() + longest
         part = wait.part(math.inf if wait.caller.shared else longest)
         part.late, self._needs_proof = lambda _: self._ambiguous(), proof
         mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
@@ -251,7 +251,7 @@ class Create:
         # Whether a search has worked, and whether the next request looks for a proof.
         self._worked = self._proving = False
         # How many searches have failed while the server may work.
-        self._failures = 0
+        self._failures, self._delay = 0, timing().search_backoff[0]
         # A create may have failed because the server does not have the agent. This is checked once.
         self._checked = self._failure is None
 
@@ -264,9 +264,13 @@ class Create:
         """
         search, part = self._search, self._part
         try:
-            return search.prove(limit) if self._proving else search.send(limit)
+            found = search.prove(limit) if self._proving else search.send(limit)
+            self._failures = 0
+            return found
         except ApiException as error:
             failure = failure_of(error)
+            # The server may limit requests. So from now on there are few searches.
+            self._delay = timing().backoff[1]
             if failure.retry_after:
                 raise
             self._check_agent()
@@ -302,7 +306,8 @@ class Create:
         if self._began < self._ends and not (search.nobody_knows and search.is_blind):
             search.begin()
             self._began = None
-            delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
+            delay, longest = self._delay, max(self._delay, clock.search_backoff[1])
+            self._delay = min(2 * delay, longest)
             return Pause(max(0.0, min(delay, self._ends - clock.now())))
         known = search.is_certain or search.nobody_knows or search.compares
         if self._needs_proof and not (self._proving or known):
