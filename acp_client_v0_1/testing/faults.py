@@ -49,8 +49,8 @@ class Fault:
     """What goes wrong with a response. All that is given applies, in this order.
 
     A fault with no fields but `method`, `path`, `times`, `share` and `rate` does no harm. It uses
-    up its requests, so that a fault added after it begins with the requests after these. The path of a
-    request is decoded first, so a `*` in `path` fits no id that has a slash.
+    up its requests, so that a fault added after it begins with the requests after these. The path
+    of a request is decoded first, so a `*` in `path` fits no id that has a slash.
 
     Args:
         method: Only requests with this method.
