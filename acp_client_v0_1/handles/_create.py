@@ -180,12 +180,16 @@ class Create:
             if not again or not ambiguous.searched or self.wait.stopped:
                 raise
             return Pause(0.0)
-        if self._doubted is not None and self._doubted.run_id in [run.run_id for run in found]:
+        doubted = self._doubted
+        if doubted is not None and doubted.run_id in [run.run_id for run in found]:
             self.proven = True
-            self._habits.facts.add(("rewrites", self._agent))
+            if other_values(doubted, self.creation):
+                self._habits.facts.add(("rewrites", self._agent))
         if self.mark is not None and not self.mark.is_random:
             # The server has refused a mark of the create. So runs of earlier calls are found, too.
             found = asked_for(found, self.creation, self._habits)
+        if not found:
+            raise self._ambiguous() from error
         return found
 
     def search(self, longest: float | None = None, *, proof: bool = False) -> list[Run]:
@@ -220,13 +224,24 @@ class Create:
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
             no_agent = isinstance(error, NotFoundException)
-            if failure is not None and all(map(moves_elsewhere, (failure, error))):
-                # Every request is redirected, for example to a page to log in.
+            if failure is not None and self._is_everybodys(error):
                 failure.whose = "all"
                 raise failure from error
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
             raise self._ambiguous() from failure or error
+
+    def _is_everybodys(self, error: ApiException) -> bool:
+        """Tell whether a create and the search for its run have failed as every request would.
+
+        Both were redirected to another path, for example to log in. Or each was the first request
+        of a connection over TLS, which the server ended.
+        """
+        both = () if self._failure is None else (self._failure, error)
+        ended = bool(both) and all(failure_of(each).ended for each in both)
+        if ended:
+            error.whose = "all"
+        return ended or (bool(both) and all(map(moves_elsewhere, both)))
 
     def find(self) -> list[Run]:
         """Search once for the runs with the caller's client token. Return them, oldest first.
@@ -271,7 +286,7 @@ class Create:
             failure = failure_of(error)
             # The server may limit requests. So from now on there are few searches.
             self._delay = timing().backoff[1]
-            if failure.retry_after:
+            if failure.retry_after or self._is_everybodys(error):
                 raise
             self._check_agent()
             self._failures += failure.is_outage and not failure.limits

@@ -430,7 +430,7 @@ class Wait:
         If the rules say to raise an error, raise it.
         """
         contact, failure, now = self.contact, failure_of(error), timing().now()
-        if failure.kind == "lost":
+        if failure.kind == "lost" and not failure.ended:
             # A connection was made, so the address is a server's.
             contact.rest.reached = True
         if run is not None and failure.kind in ("lost", "unsent"):
