@@ -32,6 +32,7 @@ from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import ApiException, secure_origin
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
+from acp_client_v0_1._http.tls_causes import ENDED
 
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
@@ -85,6 +86,9 @@ class Failure(NamedTuple):
     limits: bool = False
     # True if the reason may be a proxy that ends every request after some time.
     cut: bool = False
+    # True if the first connection over TLS ended without a byte of HTTP. The server may refuse the
+    # client because it has no certificate, or it may have carried out the request.
+    ended: bool = False
     # True if no slot of the connection pool was free. Handles do not log this as an outage.
     full_pool: bool = False
     # True if `rest` does not retry the call, although the kind would allow a retry. Agents, runs
@@ -172,7 +176,8 @@ def _failure_of_transport(error: exceptions.TransportException) -> Failure:
         # `rest` retries only if the connection broke. It does not retry after
         # - a timeout, because the server may still be working on the request, or
         # - a response that is not valid HTTP, because the next response will probably be the same.
-        return Failure("lost", cut=broke_or_silent, rest_gives_up=not broke)
+        ended = error.tls_cause == ENDED
+        return Failure("lost", cut=broke_or_silent, rest_gives_up=not broke, ended=ended)
     if isinstance(error, exceptions.ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes

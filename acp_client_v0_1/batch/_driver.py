@@ -28,7 +28,7 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
-from acp_client_v0_1.handles._create import Create, Made
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._health import Turns
 from acp_client_v0_1.handles._marks import with_marks
 from acp_client_v0_1.handles._match import plain_id
@@ -93,7 +93,7 @@ class RunDriver:
                 ago = timing().now() - self._written_at
                 task.core.mark = task.mark
                 task.core.note_created(self._creation(task), ago=ago)
-                task.core.note_attached()
+                task.core.note_absence()
             task.core.open_span()
         return task.core
 
@@ -197,7 +197,7 @@ class RunDriver:
             check_values(described, task.input or {}, plan.options.get("config"))
         creation = self._creation(task)
 
-        def find_or_create() -> Made:
+        def find_or_create() -> Create:
             if search_first and (found := self._find(task, creation)):
                 return found
             try:
@@ -208,8 +208,7 @@ class RunDriver:
             # With ``unclear="start"`` the caller accepts a second run.
             return Create(creation, self._wait()).run()
 
-        runs = self._agent.runs
-        core = task.core = create_core(creation, runs, self.contact, plan.agent, find_or_create)
+        core = task.core = create_core(creation, self._agent.runs, plan.agent, find_or_create)
         task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         self._claim(task)
         if self._journal is not None:
@@ -218,13 +217,17 @@ class RunDriver:
     def _creation(self, task: Task) -> RunCreate:
         plan = self.plan
         metadata = {**plan.options.get("metadata", {}), BATCH_KEY: plan.batch_mark}
-        given = {**plan.options, "input": task.input, "metadata": with_marks(metadata, task.mark)}
+        given = {
+            **plan.options,
+            "input": task.input,
+            "metadata": with_marks(metadata, dict([task.mark])),
+        }
         return creation_of(plan.agent_id, given)
 
-    def _find(self, task: Task, creation: RunCreate) -> Made | None:
+    def _find(self, task: Task, creation: RunCreate) -> Create | None:
         """Search for the run that an earlier call, or another process, may have created.
 
-        Return the run and its duplicates, or None if the run is to be created.
+        Return the create that has found it, or None if the run is to be created.
         """
         plan, clock = self.plan, timing()
         # If the earlier process was killed, its create may still be on its way. So for some
@@ -232,7 +235,7 @@ class RunDriver:
         young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
             create = Create(creation, self._wait(), since=task.posted_at - clock.slow_clock)
-            found = create.search(max(0.0, young), proof=task.started_before)
+            create.search(max(0.0, young), proof=task.started_before)
         except RunStartAmbiguous as error:
             # The create follows all the same in two cases:
             # - The caller accepts a second run.
@@ -244,7 +247,7 @@ class RunDriver:
             if error.searched or plan.unclear == "start" or (first and not passes):
                 return None
             raise
-        return Made(found, creation, task.mark, create.proven)
+        return create
 
     # Waiting
 

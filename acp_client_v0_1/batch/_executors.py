@@ -159,7 +159,10 @@ class Remote:
                 raise ended.outcome
             # The worker process knew no run whose output the server serves. So it could not find
             # out whether the error is of this run alone.
-            self.submit(replace(self.in_flight[ended.index], run_id=ended.run_id))
+            if self.journal is not None:
+                self.journal.started(ended)
+            open_task, run_id = self.in_flight[ended.index], ended.run_id
+            self.submit(replace(open_task, run_id=run_id, started_before=True))
             return None
         if isinstance(ended.outcome, (dict, RunFailed)):
             self._served = ended.run_id

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
-from acp_client_v0_1.handles._create import Made
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
@@ -58,11 +58,11 @@ class RunCore(KnownRun):
         return core
 
     @classmethod
-    def of_made(cls, runs: RunsApi, made: Made, contact: Contact | None = None) -> RunCore:
-        """Return the core of the run of a create."""
-        core = cls.of_runs(runs, made.runs, contact)
-        core.note_created(made.creation)
-        core.mark, core.proven = made.mark, made.proven
+    def of_create(cls, runs: RunsApi, create: Create) -> RunCore:
+        """Return the core of the run that a create, or the search for it, has found."""
+        core = cls.of_runs(runs, create.found, create.wait.contact)
+        core.note_created(create.creation)
+        core.mark, core.proven = create.mark, create.proven
         return core
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class RunCore(KnownRun):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.note_attached()
+        self.note_absence()
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
@@ -186,7 +186,6 @@ class RunCore(KnownRun):
         if self.unsure and output is not None:
             # Only a read that follows the output shows that the output is of this run.
             self.read(wait)
-            self.unsure = self.attached
         return output
 
     def output_after_refusal(self, error: ApiException, wait: Wait) -> RunOutput | None:
@@ -295,28 +294,24 @@ def handle_of(kind: type[H], core: RunCore) -> H:
 
 
 def create_core(
-    creation: RunCreate,
-    runs: RunsApi,
-    contact: Contact,
-    agent: Agent | None,
-    create: Callable[[], Made],
+    creation: RunCreate, runs: RunsApi, agent: Agent | None, make: Callable[[], Create]
 ) -> RunCore:
-    """Create a run by ``create``, and return its core.
+    """Create a run by ``make``, and return its core.
 
     If the client is instrumented, the run gets a span. If the create fails, the span ends at once.
     """
     observer, span = runs.api_client.rest_client.observer, None
     if observer is None:
-        made = create()
+        made = make()
     else:
         span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
         with span.active():
             try:
-                made = create()
+                made = make()
             except BaseException as error:
                 span.end(error)
                 raise
-    core = RunCore.of_made(runs, made, contact)
+    core = RunCore.of_create(runs, made)
     if span is not None:
         core.keep_span(span)
     return core

@@ -14,8 +14,6 @@ a create again, the first request may still be on its way. Then there may be two
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import AMBIGUOUS, moves_elsewhere
@@ -36,19 +34,6 @@ from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models import Run, RunCreate
 
 
-class Made(NamedTuple):
-    """What a create, or the search for its run, has brought."""
-
-    # The run, and after it newer runs that the same create has made.
-    runs: list[Run]
-    # The create as the server got it, and its mark.
-    creation: RunCreate
-    mark: Mark | None
-    # Whether the response to the create has named the run, or the run has shown its mark. If not, a
-    # search has found it, at a server that hides marks.
-    proven: bool = False
-
-
 class Create:
     """One create: it posts, and if a post is unclear, it reconciles.
 
@@ -66,10 +51,13 @@ class Create:
     seconds since the epoch, or minus infinity if that is not known.
     """
 
-    # Whether this process has posted the create.
+    # The run, and after it newer runs that the same create has made.
+    found: list[Run]
+    # Whether the response to the create has named the run, or the run has shown its mark. If not, a
+    # search has found it, at a server that hides marks.
+    proven = False
+    # Whether this process has posted the create, and the error of the last unclear post.
     _posted = False
-
-    # The error of the last unclear post.
     _failure: ApiException | None = None
     # A run that the server returned for the create, although it shows the run of another one.
     _doubted: Run | None = None
@@ -81,21 +69,18 @@ class Create:
     ) -> None:
         self.wait, self._posts, self._since = wait, posts, since
         self._habits, self._agent = wait.contact.health.marks, creation.agent_id
+        # The create as the server gets it, and its mark.
         self.creation, self._marks = creation, _marks.marks_of(creation)
-        if ("one mark", self._agent) in self._habits.facts:
+        self.mark = self._marks[0] if self._marks else None
+        if len(self._marks) > 1 and ("one mark", self._agent) in self._habits.facts:
             self._drop_mark()
-
-    @property
-    def mark(self) -> Mark | None:
-        """The mark of the create, if it has one."""
-        return self._marks[0] if self._marks else None
 
     def _drop_mark(self) -> None:
         """Send the caller's client token without the mark of the create."""
-        metadata = {**(self.creation.metadata or {})}
-        if metadata.pop(_marks.CREATE_KEY, None):
-            self.creation = self.creation.model_copy(update={"metadata": metadata})
-            self._marks = self._marks[1:]
+        self._marks = self._marks[1:]
+        (self.mark,) = self._marks
+        metadata = _marks.with_marks(self.creation.metadata or {}, dict(self._marks))
+        self.creation = self.creation.model_copy(update={"metadata": metadata})
 
     def again(self, wait: Wait) -> Create:
         """Return the same create for another wait."""
@@ -109,21 +94,24 @@ class Create:
 
     # Posting
 
-    def run(self) -> Made:
-        """Create one run.
+    def run(self) -> Create:
+        """Create one run, which becomes `found`.
 
         An error that leaves open whether there is a run gets the token of the create.
         """
         try:
-            return self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
+            found = self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
             # Any error of the package says whether the create is unclear. Ctrl-C does not.
             foreign = not isinstance(error, exceptions.OpenApiException)
             if self._failure is not None or (self._posted and foreign):
                 self._name_in(error)
             raise
+        self.found = found
+        self._habits.made.append((found[0].run_id, self._marks))
+        return self
 
-    def _post(self, limit: float) -> Made | Pause:
+    def _post(self, limit: float) -> list[Run] | Pause:
         seconds, self._posted = None if limit == math.inf else limit, True
         try:
             made = self.wait.contact.runs.create_run(self.creation, _request_timeout=seconds)
@@ -143,8 +131,8 @@ class Create:
             self._posts, self._doubted = 0, made
             reason = f"the response is of run {short(made.run_id)}, {doubt}"
             raise exceptions.ResponseValidationError(200, reason, body=made.to_json())
-        self._habits.made.append((made.run_id, self._marks))
-        return Made([made], self.creation, mark, proven=True)
+        self.proven = True
+        return [made]
 
     def _doubt(self, made: Run, shown: bool | None) -> str:
         """Tell why a response that does not show the mark may be of another run, or return ""."""
@@ -178,7 +166,7 @@ class Create:
 
     # Reconciling
 
-    def _reconcile(self, error: ApiException) -> Made | Pause:
+    def _reconcile(self, error: ApiException) -> list[Run] | Pause:
         """Search for the run of an unclear post. If there is none, post again if allowed."""
         self._failure = error
         self._posts -= 1
@@ -193,22 +181,19 @@ class Create:
                 raise
             return Pause(0.0)
         doubted = self._doubted
-        named = doubted is not None and any(run.run_id == doubted.run_id for run in found)
-        if named:
-            self._habits.facts.add(("rewrites", self._agent))
+        if doubted is not None and doubted.run_id in [run.run_id for run in found]:
+            self.proven = True
+            if other_values(doubted, self.creation):
+                self._habits.facts.add(("rewrites", self._agent))
         if self.mark is not None and not self.mark.is_random:
             # The server has refused a mark of the create. So runs of earlier calls are found, too.
             found = asked_for(found, self.creation, self._habits)
-        self._habits.made.extend((run.run_id, self._marks) for run in found)
-        return Made(found, self.creation, self.mark, named or self.proven)
-
-    @property
-    def proven(self) -> bool:
-        """Whether the runs that the last search has found show their mark."""
-        return self._search.proven
+        if not found:
+            raise self._ambiguous() from error
+        return found
 
     def search(self, longest: float | None = None, *, proof: bool = False) -> list[Run]:
-        """Search until there is a run. Return the runs of the create, oldest first.
+        """Search until there is a run. Return the runs of the create, oldest first, as `found`.
 
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
         10, and ends no later than the wait. A batch repeats it until one search works.
@@ -219,15 +204,19 @@ class Create:
         """
         wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
-        self._ends, self._delay = clock.now() + longest, clock.search_backoff[0]
+        self._ends = clock.now() + longest
         part = wait.part(math.inf if wait.caller.shared else longest)
-        self._begin(part, self.mark, self._posted_at())
-        self._part.late, self._needs_proof = lambda _: self._ambiguous(), proof
+        part.late, self._needs_proof = lambda _: self._ambiguous(), proof
+        mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
+        self._begin(part, Search(wait.contact, mark, self._agent, self._posted_at()))
         try:
-            if self.mark is not None:
-                return self._part.perform("search", self._send, probe=self._probe)
-            self._server_works()
-            raise self._ambiguous()
+            if self.mark is None:
+                self._server_works()
+                raise self._ambiguous()
+            found = part.perform("search", self._send, probe=self._probe)
+            self.found, self.proven = found, self._search.proven
+            self._habits.made.append((found[0].run_id, self._marks))
+            return found
         except RunStartAmbiguous as error:
             raise error from failure or error.__cause__
         except ApiException as error:
@@ -235,13 +224,24 @@ class Create:
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
             no_agent = isinstance(error, NotFoundException)
-            if failure is not None and all(map(moves_elsewhere, (failure, error))):
-                # Every request is redirected, for example to a page to log in.
+            if failure is not None and self._is_everybodys(error):
                 failure.whose = "all"
                 raise failure from error
             if error.whose == "all" and (denied or no_agent or wait.caller.shared):
                 raise error from failure
             raise self._ambiguous() from failure or error
+
+    def _is_everybodys(self, error: ApiException) -> bool:
+        """Tell whether a create and the search for its run have failed as every request would.
+
+        Both were redirected to another path, for example to log in. Or each was the first request
+        of a connection over TLS, which the server ended.
+        """
+        both = () if self._failure is None else (self._failure, error)
+        ended = bool(both) and all(failure_of(each).ended for each in both)
+        if ended:
+            error.whose = "all"
+        return ended or (bool(both) and all(map(moves_elsewhere, both)))
 
     def find(self) -> list[Run]:
         """Search once for the runs with the caller's client token. Return them, oldest first.
@@ -250,53 +250,58 @@ class Create:
         """
         asked, habits, compared = self.creation, self._habits, _marks.compared
         mark = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(asked))
-        self._begin(self.wait, mark, -math.inf, lambda run: compared(run, asked, habits) == "same")
-        found = self._part.perform("search", self._search_once, probe=self._probe)
-        if why := self._search.nobody_knows:
+        search = Search(self.wait.contact, mark, self._agent)
+        search.proves = lambda run: compared(run, asked, habits) == "same"
+        self._begin(self.wait, search)
+        found = self.wait.perform("search", self._search_once, probe=self._probe)
+        if why := search.nobody_knows:
             words = f"a run with the client token {short(mark.value)} may be there or not: {why}"
             raise ApiException(reason=words)
         return found
 
-    def _begin(
-        self,
-        part: Wait,
-        mark: Mark | None,
-        since: float,
-        proves: Callable[[Run], bool] | None = None,
-    ) -> None:
-        mark = mark or Mark(CLIENT_TOKEN_KEY, "")
-        self._part = part
-        self._search = Search(part.contact, mark, self._agent, since, proves)
+    def _begin(self, part: Wait, search: Search) -> None:
+        self._part, self._search = part, search
         # When the present pass of the search began. None before its first request.
         self._began: float | None = None
         # Whether a search has worked, and whether the next request looks for a proof.
         self._worked = self._proving = False
-        # How many searches by the mark have failed, and whether a search has failed alone.
-        self._failures, self._failed_alone = 0, False
+        # How many searches have failed while the server may work.
+        self._failures, self._delay = 0, timing().search_backoff[0]
         # A create may have failed because the server does not have the agent. This is checked once.
         self._checked = self._failure is None
 
     def _search_once(self, limit: float) -> list[Run] | Pause:
-        """Send the next request of a search. After two failures, all runs are read instead.
+        """Send the next request of a search.
 
-        A limit is no failure of the search: it would limit the other requests, too.
+        After two failures while the server works, all runs are read instead. If that fails as well,
+        the server is taken not to support searches. A limit is no failure of the search: it would
+        limit the other requests, too.
         """
         search, part = self._search, self._part
         try:
-            return search.prove(limit) if self._proving else search.send(limit)
+            found = search.prove(limit) if self._proving else search.send(limit)
+            self._failures = 0
+            return found
         except ApiException as error:
             failure = failure_of(error)
-            if failure.retry_after:
+            # The server may limit requests. So from now on there are few searches.
+            self._delay = timing().backoff[1]
+            if failure.retry_after or self._is_everybodys(error):
                 raise
             self._check_agent()
-            counts = search.by_mark and failure.is_outage and not failure.limits
-            self._failures += counts
+            self._failures += failure.is_outage and not failure.limits
+            most, fails = 2 if search.by_mark else timing().refusals, part.contact.health.fails
             # A caller that survives no failure has only this one.
-            most = 2 if part.caller.outages else 1
-            if not counts or self._failures < most or not self._server_works():
+            at_once = not part.caller.outages or "search" in fails
+            if self._failures < (1 if at_once else most) or not self._server_works():
+                raise
+            if not search.by_mark:
+                fails.add("search")
+                error.whose = "run"
                 raise
         # The look at the agent has used the turn of this request, and some of the time.
         part.take_turn()
+        self._failures = 0
         search.read_pages()
         return search.send(part.limit(limit))
 
@@ -316,7 +321,8 @@ class Create:
         if self._began < self._ends and not (search.nobody_knows and search.is_blind):
             search.begin()
             self._began = None
-            delay, self._delay = self._delay, min(2 * self._delay, clock.search_backoff[1])
+            delay, longest = self._delay, max(self._delay, clock.search_backoff[1])
+            self._delay = min(2 * delay, longest)
             return Pause(max(0.0, min(delay, self._ends - clock.now())))
         known = search.is_certain or search.nobody_knows or search.compares
         if self._needs_proof and not (self._proving or known):
@@ -331,21 +337,8 @@ class Create:
             self._server_works()
 
     def _probe(self, error: ApiException) -> list[Run] | Pause:
-        """Find out why a search has failed.
-
-        - If the server is down, or limits requests, the rules decide: a pause, or an error.
-        - If the server works although the search has failed, an outage may just have ended. So the
-          first time, the search is sent again.
-        - The second time, the server is taken not to support searches, and the error is raised.
-        """
-        if not self._server_works():
-            # The whole server fails, so this is no failure of searches alone.
-            return self._part.judge("describe", error)
-        if self._failed_alone:
-            self._part.contact.health.fails.add("search")
-            raise error
-        self._failed_alone = True
-        return Pause(0.0)
+        """Judge a failure of a search like one of the whole server: `_search_once` counts it."""
+        return self._part.judge("describe", error)
 
     def _server_works(self) -> bool:
         """Ask the server for the agent, to find out whether the server works.

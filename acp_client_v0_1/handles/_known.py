@@ -88,8 +88,6 @@ class KnownRun:
     # the id, or the run has shown its mark. A run that only a search has found, or that only a
     # journal names, may be somebody else's. So it is deleted only if its caller asks for that.
     proven: bool = False
-    # Whether the handle was made from a token or a journal, and the server may give the id twice.
-    attached: bool = False
     # Whether the server may have forgotten the run, and given its id to another one.
     unsure: bool = False
     # What the client has seen of the marks of runs.
@@ -172,7 +170,7 @@ class KnownRun:
     def note_token(self, token: RunToken) -> None:
         """Keep what a token says about the run."""
         self.given_token, self.mark = token, token.mark
-        self.note_attached()
+        self.note_absence()
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
         # Whoever made the token has used this server, so the address is taken to be right.
         self.runs.api_client.rest_client.reached = True
@@ -212,12 +210,8 @@ class KnownRun:
         # This is calendar time, because a token or a pickle may take it to another process.
         self._born = timing().calendar() - max(0.0, ago)
 
-    def note_attached(self) -> None:
-        """Note that the run was made long ago. The server may have forgotten it since."""
-        self.attached = self.unsure = self.mark is not None and may_repeat(self.run_id)
-
-    def note_failure(self) -> None:
-        """Note that a request got no response. The server may have restarted."""
+    def note_absence(self) -> None:
+        """Note that the server may have restarted since the run was made."""
         self.unsure = self.mark is not None and may_repeat(self.run_id)
 
     def note_deleted(self) -> None:

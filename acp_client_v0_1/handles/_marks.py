@@ -91,11 +91,11 @@ def client_token_of(creation: RunCreate) -> str:
     return token if isinstance(token, str) else ""
 
 
-def with_marks(metadata: Mapping[str, Any], *marks: Mark) -> dict[str, Any]:
+def with_marks(metadata: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
     """Return the metadata of a create with its marks. The metadata may be of another run."""
-    marked = {**metadata}
-    marked.pop(CREATE_KEY, None)
-    marked.update(marks)
+    marked = {**metadata, **marks}
+    if CREATE_KEY not in marks:
+        marked.pop(CREATE_KEY, None)
     return marked
 
 

@@ -149,7 +149,9 @@ def decide(
     again = caller.outages > 0 and not caller.once and known.misfits + 1 < timing().misfits
     if kind == "misfit" and again:
         return _pause(action, failure, caller, known, outage=False)
-    if kind in ("unsent", "limited") or (kind == "unreadable" and action != "stream"):
+    # A server that has never responded, and ends each connection, may want a client certificate.
+    refuses = failure.ended and not known.reached
+    if kind in ("unsent", "limited") or refuses or (kind == "unreadable" and action != "stream"):
         return _after_no_response(action, failure, caller, known)
     if kind == "lost":
         return _after_loss(action, failure, health, caller, known)

@@ -46,8 +46,10 @@ class Search:
         agent_id: Only runs of this agent are found. An empty one stands for any agent.
         since: Runs that were created before this time, in seconds since the epoch, have another
             mark, even if they hide it.
-        proves: Tells whether a run is one of the runs, whatever its mark is.
     """
+
+    # Tells whether a run is one of the runs, whatever its mark is.
+    proves: Callable[[Run], bool] | None = None
 
     # Whether the runs that were found show the mark.
     proven = False
@@ -60,10 +62,9 @@ class Search:
         mark: Mark,
         agent_id: str,
         since: float = -math.inf,
-        proves: Callable[[Run], bool] | None = None,
     ) -> None:
         self._contact, self._mark, self._agent_id = contact, mark, agent_id
-        self._since, self._proves, self._habits = since, proves, contact.health.marks
+        self._since, self._habits = since, contact.health.marks
         self.begin()
 
     def begin(self) -> None:
@@ -190,7 +191,7 @@ class Search:
             if not is_of(run, agent_id or None):
                 strange |= not mark.shown_by(run)
                 continue
-            proven = self._proves is not None and self._proves(run)
+            proven = self.proves is not None and self.proves(run)
             shown = proven or self._habits.shows(mark, run, agent_id, "search")
             if shown:
                 ours.append(run)

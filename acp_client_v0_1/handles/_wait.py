@@ -430,11 +430,11 @@ class Wait:
         If the rules say to raise an error, raise it.
         """
         contact, failure, now = self.contact, failure_of(error), timing().now()
-        if failure.kind == "lost":
+        if failure.kind == "lost" and not failure.ended:
             # A connection was made, so the address is a server's.
             contact.rest.reached = True
         if run is not None and failure.kind in ("lost", "unsent"):
-            run.note_failure()
+            run.note_absence()
         since, misfits = min(self._since, now), self._misfits if self._failures else 0
         known = _rules.Known(
             now=now,

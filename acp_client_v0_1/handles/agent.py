@@ -23,7 +23,7 @@ from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiExcep
 from acp_client_v0_1.handles import _marks
 from acp_client_v0_1.handles._answering import result_of
 from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
-from acp_client_v0_1.handles._create import Create, Made
+from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
 from acp_client_v0_1.handles._match import asked_for
@@ -493,8 +493,7 @@ class AgentHandle(NoSettings):
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
         token = _marks.new_client_token() if own is None else own
-        marks = [_marks.Mark(key, token)] if token else []
-        given["metadata"] = _marks.with_marks(metadata, *marks) or None
+        given["metadata"] = _marks.with_marks(metadata, {key: token} if token else {}) or None
         creation = creation_of(self.agent_id, given)
         if own and creation.metadata is not None:
             mark = _marks.mark_beside(creation, _marks.new_client_token(), creation.thread_id)
@@ -535,7 +534,7 @@ class AgentHandle(NoSettings):
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
             about = self._agent.latest
-            make = partial(create_core, creation, self.runs, wait.contact, about, create.run)
+            make = partial(create_core, creation, self.runs, about, create.run)
             core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
         core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         return core, not found
@@ -574,8 +573,8 @@ class AgentHandle(NoSettings):
             wait.turns = call.turns
             if core is None:
                 again = create.again(wait)
-                made = Made(again.search(), again.creation, again.mark, again.proven)
-                core = RunCore.of_made(self.runs, made, wait.contact)
+                again.search()
+                core = RunCore.of_create(self.runs, again)
             cancelled = core.named(core.cancel, wait, proven=True)
         except ApiException as error:
             if isinstance(error, RunStartAmbiguous) and (error.searched or not error.token):

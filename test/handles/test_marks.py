@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from datetime import datetime, timezone
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import trustme
 from support.serving import Replies, a_run, output_json, run_json, runs_json
 from support.socket_server import CLOSE, Request, response
 from support.timing import using
@@ -536,3 +538,63 @@ def test_what_a_caller_does_with_a_record_does_not_change_the_handle(counter):
         record.creation.metadata = {"acp-client-token": "another"}
     assert run.status == other.status == acp.RunStatus.SUCCESS
     assert run.client_token == other.client_token != "another"
+
+
+# A server that ends its connections
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def of_authority(authority: trustme.CA, **more: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    for name, value in more.items():
+        setattr(context, name, value)
+    return context
+
+
+WANTED = "if it wants a client certificate, set cert_file and key_file"
+
+
+def test_a_server_that_wants_a_client_certificate_is_named_at_once(authority, tmp_path):
+    context = of_authority(authority, verify_mode=ssl.CERT_REQUIRED)
+    authority.configure_trust(context)
+    settings: Any = {"ca_cert_data": authority.cert_pem.bytes().decode(), "retries": 1}
+    with LocalServer(tls=context) as server:
+        client = acp.ApiClient(acp.Configuration(host=server.url, **settings))
+        agent, began = agent_of(client), time.monotonic()
+        with pytest.raises(acp.ConnectionException, match=WANTED) as caught:
+            agent.start({"n": 1})
+        assert (caught.value.token or "").startswith("acprun1.")
+        with pytest.raises(acp.ConnectionException, match=WANTED):
+            list(agent.map([{"n": n} for n in range(20)], journal=tmp_path / "journal"))
+        with pytest.raises(acp.ConnectionException, match=WANTED):
+            acp.RunHandle("r" * 16, client).result()
+        assert time.monotonic() - began < 9 and server.runs == ()
+    assert b'"failed"' not in (tmp_path / "journal").read_bytes()
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@using(search=1.0, backoff=(0.05, 0.1))
+def test_a_server_that_takes_a_create_and_drops_the_connection_makes_one_run(authority, comes_back):
+    """It looks like one that wants a client certificate, and has started the run."""
+    settings: Any = {"ca_cert_data": authority.cert_pem.bytes().decode(), "retries": 1}
+    with LocalServer(tls=of_authority(authority)) as server:
+        server.faults.add(LOST)
+        if not comes_back:
+            server.faults.add(Fault(path="/runs/search", cut="close", times=None))
+            server.faults.add(Fault(path="/agents/*", cut="close", times=None))
+        agent = agent_of(acp.ApiClient(acp.Configuration(host=server.url, **settings)))
+        if comes_back:
+            assert agent.run({"n": 1}, timeout=30) == {"n": 1}
+        else:
+            with pytest.raises(acp.ConnectionException, match=WANTED) as caught:
+                agent.start({"n": 1})
+            server.faults.clear()
+            token = caught.value.token or ""
+            run = acp.RunHandle.from_token(token, agent.runs.api_client)
+            assert run.result(timeout=30) == {"n": 1}
+        assert asked(server) == len(server.runs) == 1
