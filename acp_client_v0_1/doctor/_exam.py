@@ -20,7 +20,7 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.doctor import _report, _words
 from acp_client_v0_1.doctor._report import Finding, NotTried, Operations, Verdict
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, client_token_of, new_client_token
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, is_mask, new_client_token
 from acp_client_v0_1.handles._rules import is_unserved
 
 MOST_RUNS = 5
@@ -196,8 +196,17 @@ class Exam:
         return answer._replace(data=run, error=None, status=200)
 
     def _find(self, token: str) -> acp.Run | None:
+        """Return the run of a create, or None. Raise an error if the search does not show which.
+
+        A server that hides client tokens may ignore or drop them. Then the run that a search finds
+        may be somebody else's, and one that it does not find may be there.
+        """
         handle = acp.RunHandle.find(token, self.client.with_options(timeout=self.left(3)))
-        return None if handle is None else handle.run
+        found = None if handle is None else handle.run
+        known = [found] if found else self.made
+        if known and not any(self.shown_as(run) in ("whole", "capitals") for run in known):
+            raise NotTried(reason="the server hides client tokens")
+        return found
 
     def clean_up(self) -> None:
         """Delete the runs of this examination, and say which may be left.
@@ -225,18 +234,24 @@ class Exam:
             logger = package_logger("acp_client_v0_1.doctor")
             logger.warning("not deleted by the doctor: %s", ", ".join(left))
 
-    def is_ours(self, run: acp.Run) -> bool:
-        """Tell whether a run that was read is of a create of this examination.
+    def shown_as(self, run: acp.Run, key: str = CLIENT_TOKEN_KEY) -> str:
+        """Tell how a run shows a token of this examination, as `Quirks.echo_metadata` has it.
 
-        A server that keeps no metadata has returned the run's id to our own create.
+        Return "" if it shows another text, because then the run is somebody else's. Where the token
+        is hidden, the run is ours if the response to our own create has named its id.
         """
-        return client_token_of(run.creation) in ("", *self.runs)
+        text = str((run.creation.metadata or {}).get(key) or "")
+        # With fewer digits, the token of another run could begin.
+        is_cut = len(text) >= 8 and any(token.startswith(text) for token in self.runs)
+        ways = {"none": not text, "whole": text in self.runs, "masked": is_mask(text)}
+        ways |= {"capitals": text.lower() in self.runs, "cut": is_cut}
+        return next((way for way, holds in ways.items() if holds), "")
 
     def _delete(self, run_id: str) -> bool:
         """Delete a run unless it is somebody else's, and return whether it is gone."""
         with suppress(acp.OpenApiException):
             before = self.ask("get_run", run_id).data
-            if before is not None and not self.is_ours(before):
+            if before is not None and not self.shown_as(before):
                 return False
             if is_done(self.ask("delete_run", run_id).error):
                 return True

@@ -15,14 +15,15 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.doctor import _exam
 from acp_client_v0_1.doctor._exam import Answer, Exam, is_done
 from acp_client_v0_1.doctor._report import NotTried, passes
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, client_token_of
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
+from acp_client_v0_1.handles._match import may_repeat
 
 
 def create_run(exam: Exam) -> None:
     """Start a run, ask for its output while it is pending, and wait for it."""
     run, began = exam.start_run(), monotonic()
     exam.judge("create_run", None, seen="a run was started")
-    exam.habit("metadata", "echo", "whole" if client_token_of(run.creation) else "none", "whole")
+    _metadata(exam, run)
     exam.habit("status", "empty_status", not run.status.value, False, "empty")
     early, poll, final = _outputs(exam, run)
     if exam.findings["get_run_output"].verdict not in ("works", "not tried"):
@@ -45,6 +46,18 @@ def create_run(exam: Exam) -> None:
         needed: Any = exam.specs and exam.specs.interrupts and exam.specs.output.get("required")
         if isinstance(needed, list) and {*map(str, cast("list[object]", needed))} - {*final.result}:
             exam.habit("questions", "interrupts_succeed", True, False, "none, and a part result")
+
+
+def _metadata(exam: Exam, run: acp.Run) -> None:
+    """See how a run repeats its metadata: one key of the doctor's own, and one for a secret."""
+    first, second = (exam.shown_as(run, key) for key in ("acp-client-doctor", CLIENT_TOKEN_KEY))
+    if run.creation.metadata is None and run.creation.input is None:
+        exam.habit("metadata", "echo", "none", "whole")
+    elif (first, second) == ("none", "whole"):
+        exam.habit("metadata", "stored_metadata", "client token", "whole", "client tokens alone")
+    else:
+        way = "masked tokens" if (first, second) == ("whole", "masked") else second or "masked"
+        exam.habit("metadata", "echo_metadata", way, "whole")
 
 
 def _outputs(exam: Exam, run: acp.Run) -> tuple[Answer, Answer | None, Any]:
@@ -157,14 +170,17 @@ def search(exam: Exam) -> None:
     if len(found) > 1:
         order = "newest" if found == ours[::-1] else "oldest"
         exam.habit("order of searches", "search_order", order, "oldest")
-    token = client_token_of(exam.made[0].creation) or next(iter(exam.runs))
+    # A server that gives all runs one id has the last one alone.
+    token = next(token for token, run in exam.runs.items() if run is exam.made[-1])
     answer = exam.ask("search_runs", {"metadata": {CLIENT_TOKEN_KEY: token}})
     if passes(answer.error):
         exam.note("search by metadata", answer.error, "limited")
     elif answer.error or len(ours) > 1:
-        others = {run.run_id for run in answer.data or ()} - {ours[0]}
-        how = "fails" if answer.error else "ignored" if others else "matched"
+        known = {run.run_id for run in answer.data or ()}
+        how = "fails" if answer.error else "ignored" if known - {ours[-1]} else "matched"
         exam.habit("search by metadata", "search_metadata", how, "matched")
+        if not (known or answer.error):
+            exam.habit("metadata", "stored_metadata", "none", "whole", "no search finds it")
 
 
 def delete(exam: Exam) -> None:
@@ -173,7 +189,7 @@ def delete(exam: Exam) -> None:
     known = exam.ask("get_run", run.run_id)
     exam.judge("get_run", known.error)
     exam.judge("resume_run", exam.ask("resume_run", run.run_id, {}).error, known=False)
-    if known.data is not None and not exam.is_ours(known.data):
+    if known.data is not None and not exam.shown_as(known.data):
         return exam.note("delete_run", "the run that was read is not ours", "not tried")
     error = exam.ask("delete_run", run.run_id).error
     if not exam.judge("delete_run", None if is_done(error) else error):
@@ -212,3 +228,6 @@ def forms_of_runs(exam: Exam) -> None:
     if count > 1:
         seen = f"{count} runs, different ids: {ids}"
         exam.habit("run ids", "one_run_id", ids < count, False, seen)
+        if ids == count and may_repeat(run.run_id):
+            form = "counted UUIDs" if len(run.run_id) > 30 else "counted"
+            exam.habit("ids that come again", "run_ids", form, "random", run.run_id)

@@ -59,7 +59,7 @@ class Fault:
         times: How many requests it is for; None keeps it until it is removed.
         share: Which share of those requests it is for, such as 0.05 for one in twenty, chosen at
             random but the same in each test run; the others do not count in `times`.
-        rate: Let this many of those requests through in a second, evenly spaced, such as 10.0; it
+        rate: How many of those requests a second it lets through, evenly spaced, such as 10.0; it
             is for the others. A rate limit is `Fault(status=503, rate=10.0, times=None)`.
         delay: Seconds from the request to the first byte of the response.
         status: Respond with this status, and do not carry the request out.

@@ -231,6 +231,18 @@ CASES = {
         WORKS | {"unknown agent": "differs: 200"},
         always(**CREATE, cut="close", after_wire_bytes=0),
         quirks=Quirks(unknown_agent=200), agent=ECHO_AGENT_ID),
+    # Nobody knows whose run a search has found where its client token is hidden.
+    "a lost create at a server that hides client tokens": differs(
+        WORKS | FEW | {"metadata": "differs: none", "clean-up": "differs: what 1 creates made"},
+        Fault(**CREATE, cut="close", after_wire_bytes=0),
+        quirks=Quirks(echo_metadata="none"), agent=ECHO_AGENT_ID, left=1),
+    "a lost create at a server that drops metadata": differs(
+        WORKS | FEW | {"metadata": "differs: no search finds it", "clean-up": "differs: what 1"},
+        Fault(**CREATE), Fault(**CREATE, cut="close", after_wire_bytes=0),
+        quirks=Quirks(stored_metadata="none"), **SLOWLY, left=1),
+    "a server that hides client tokens and ignores metadata": differs(
+        WORKS | {"metadata": "differs: masked", "search by metadata": "differs: ignored"},
+        quirks=Quirks(echo_metadata="masked", search_metadata="ignored"), **SLOWLY),
     "runs that cannot be deleted": differs(
         {"delete_run": "missing: 501", "clean-up": "differs"},
         quirks=Quirks(lacks={"delete_run": 501}), agent=ECHO_AGENT_ID, left=2),
@@ -705,14 +717,15 @@ def test_without_an_agent_nothing_is_created():
         assert ("GET", f"/agents/{ECHO_AGENT_ID}") in sent  # the first that it finds
 
 
-def test_a_run_of_somebody_else_is_never_deleted(caplog):
+@pytest.mark.parametrize("token", ["somebody else's", "5" * 32, "5"])
+def test_a_run_of_somebody_else_is_never_deleted(caplog, token):
     """Even if the server gives our runs the ids of others."""
     with LocalServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
         body = {"agent_id": ECHO_AGENT_ID, "input": {}}
         other = acp.RunsApi(client).create_run(body)
         path, given = f"/runs/{other.run_id}", {"times": None, "status": 200}
         stolen = other.to_dict(mode="json")
-        marks = {"metadata": {"acp-client-token": "somebody else's"}}
+        marks = {"metadata": {"acp-client-token": token}}
         theirs = {**stolen, "creation": {**stolen["creation"], **marks}}
         server.faults.add(
             Fault(path="/runs", body=stolen, **given),

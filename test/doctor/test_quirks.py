@@ -22,6 +22,12 @@ UNSEEN = {
     'media_type="text/plain"': "it makes no difference to a script",
     "delete_body=False": "it makes no difference to a script",
     "webhooks=False": "no server can call the process of the doctor",
+    'search_metadata="any case"': "handles compare what is found",
+    'search_metadata="words"': "handles compare what is found",
+    **{
+        f'echo_input="{way}"': "handles go by the marks of a run, and not by its input"
+        for way in ("converted", "masked", "completed", "none")
+    },
     'lacks={"create_thread": 501}': "the doctor makes nothing but runs",
     'lacks={"delete_thread": 501}': "there is no thread of its own to delete",
 }

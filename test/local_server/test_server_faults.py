@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -342,6 +344,27 @@ class TestChoice:
         statuses = [call("GET", "/runs/x").status for _ in range(60)]
         assert (statuses.count(500), statuses.count(429)) == (5, 55)
 
+    def test_a_rate_lets_so_many_requests_through_evenly_spaced(self, call, monkeypatch):
+        moments = [0.0, 0.125, 0.25, 0.375, 0.625, 0.75, 0.875, 9.0, 9.0, 9.25]
+        clock = SimpleNamespace(monotonic=lambda: moments[len(statuses)])
+        monkeypatch.setattr("acp_client_v0_1.testing.faults.time", clock)
+        statuses: list[int] = []
+        call.server.faults.add(Fault(path="/runs/*", status=503, rate=4, times=None))
+        while len(statuses) < len(moments):
+            statuses.append(call("GET", "/runs/x").status)
+        passed = [when for when, status in zip(moments, statuses, strict=True) if status == 404]
+        # No time is saved up while no request comes.
+        assert passed == [0.0, 0.25, 0.625, 0.875, 9.0, 9.25]
+        assert statuses.count(503) == len(moments) - len(passed)
+        # The requests of other kinds take no time of it.
+        statuses.clear()
+        assert [call("GET", "/agents/x").status for _ in range(3)] == [404] * 3
+
+    def test_what_a_rate_lets_through_does_not_count_and_is_for_the_next_fault(self, call):
+        call.server.faults.add(Fault(status=503, rate=0.001, times=2), Fault(status=429, times=2))
+        statuses = [call("GET", "/runs/x").status for _ in range(5)]
+        assert statuses == [429, 503, 503, 429, 404]
+
     def test_the_first_that_fits_applies_as_often_as_it_may(self, call):
         faults = call.server.faults
         faults.add(
@@ -376,6 +399,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "status": [199, 600],
     "cut": ["bogus", "end"],
     "share": [0, 1.5],
+    "rate": [0, -1.0, NAN, math.inf],
     "times": [0],
     "body": ["text"],
     "redirect": ["/a\r\nb"],
@@ -396,6 +420,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "path: ACP 0.1 has no DELETE /runs", {"path": "/runs", "method": "DELETE"}),
         (ValueError, r"path: .* did you mean '/runs/\*/output", {"path": "/runs/:id/output"}),
         (ValueError, "times: None with nothing to do", {"times": None, "path": "/runs"}),
+        (ValueError, "times: None with nothing to do", {"times": None, "rate": 5.0, "share": 0.5}),
         *((ValueError, "after_events", CUT | each) for each in ({"path": "/runs"}, {"late": 1})),
         (ValueError, "after_events", CUT | {"method": "POST"}),
         *((ValueError, name, {name: one}) for name, values in IMPOSSIBLE.items() for one in values),
@@ -419,6 +444,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         (ValueError, "close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
         (ValueError, "after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
         (TypeError, "times", {"times": True}),
+        (TypeError, "rate", {"rate": "10 a second"}),
         (TypeError, "body", {"status": 200, "body": object()}),
         (TypeError, "body", {"status": 200, "body": NAN}),
         (TypeError, "headers", {"status": 200, "headers": [("X", "y")]}),

@@ -111,6 +111,133 @@ def test_searches_for_threads_and_agents_have_the_quirks_too(quirky):
     assert agent["agent_id"] == SLOW_AGENT_ID
 
 
+SEARCHES = {
+    "matched": {"Invoice-7": True, "invoice-7": False, "Invoice-8": False, "7": False},
+    "any case": {"Invoice-7": True, "invoice-7": True, "Invoice-8": False, "7": False},
+    "words": {"Invoice-7": True, "INVOICE-8": True, "7 of": True, "of 8": False, "run": True},
+    "ignored": {"Invoice-7": True, "other": True},
+}
+
+
+@pytest.mark.parametrize("how", SEARCHES)
+def test_how_a_search_compares_metadata(quirky, how):
+    call = quirky(search_metadata=how)
+    call.run(SLOW_AGENT_ID, metadata={"key": "Invoice-7", "other": ["a run"]})
+    call.ok("POST", "/threads", {"agent_id": SLOW_AGENT_ID, "metadata": {"key": "Invoice-7"}})
+    for text, found in SEARCHES[how].items():
+        wanted = {"metadata": {"key": text}}
+        assert len(call.ok("POST", "/runs/search", wanted)) == found, text
+        threads = call.ok("POST", "/threads/search", wanted)
+        assert len(threads) == (found and text != "run"), text
+
+
+def test_each_wanted_text_needs_a_word(quirky):
+    call = quirky(search_metadata="words")
+    call.run(ECHO_AGENT_ID, metadata={"a": "one two", "b": 3})
+    for wanted, found in (({"b": "two", "c": "x 3"}, 1), ({"a": "one", "b": "four"}, 0)):
+        assert len(call.ok("POST", "/runs/search", {"metadata": wanted})) == found
+
+
+ALL_ZEROS = "00000000-0000-0000-0000-00000000000"
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "ids"),
+    [("counted", ["run-1", "run-2"]), ("counted UUIDs", [f"{ALL_ZEROS}1", f"{ALL_ZEROS}2"])],
+)
+def test_ids_that_are_counted_come_again_after_a_restart_that_forgets(quirky, run_ids, ids):
+    call = quirky(run_ids=run_ids)
+    assert [call.run(ECHO_AGENT_ID) for _ in ids] == ids
+    call.server.restart()
+    third = call.run(ECHO_AGENT_ID)
+    assert third == ids[1][:-1] + "3" and len(call.server.runs) == 3
+    call.ok("DELETE", f"/runs/{third}")
+    # An id of a run that was deleted does not come again.
+    assert call.run(ECHO_AGENT_ID) == ids[1][:-1] + "4"
+    call.server.restart(forget=True)
+    assert [call.run(ECHO_AGENT_ID, input={"n": 1}) for _ in ids] == ids
+    assert call.output(ids[0])["result"] == {"n": 1}
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+METADATA = {"acp-client-token": TOKEN, "Key": ["Some text, more of it", 7]}
+METADATA_AS = {
+    "whole": METADATA,
+    "masked": {"acp-client-token": "***", "Key": "***"},
+    "masked tokens": {**METADATA, "acp-client-token": "***"},
+    "capitals": {"acp-client-token": TOKEN.upper(), "Key": ["SOME TEXT, MORE OF IT", 7]},
+    "cut": {"acp-client-token": TOKEN[:16], "Key": ["Some text, more ", 7]},
+    "none": None,
+}
+INPUT = {
+    "some_key": 1.5,
+    "text": "more than sixteen letters",
+    "empty": {},
+    "deep_one": [{"a_b": []}],
+}
+INPUT_AS = {
+    "whole": INPUT,
+    "converted": {"someKey": "1.5", "text": "more than sixtee", "deepOne": [{}]},
+    "masked": dict.fromkeys(INPUT, "***"),
+    "completed": {"language": None, "version": 1, **INPUT},
+    "none": None,
+}
+
+
+def records_of(call: Any, run_id: str) -> list[Any]:
+    """The creation of a run, wherever a server shows it."""
+    (found,) = call.ok("POST", "/runs/search", {"metadata": {"acp-client-token": TOKEN}})
+    return [call.ok("GET", f"/runs/{run_id}")["creation"], found["creation"]]
+
+
+@pytest.mark.parametrize("way", METADATA_AS)
+def test_a_run_repeats_its_metadata_in_a_way_and_is_found_by_what_was_sent(quirky, way):
+    call = quirky(echo_metadata=way)
+    creation = {"agent_id": ECHO_AGENT_ID, "input": {"n": 1}, "metadata": METADATA}
+    made = call.ok("POST", "/runs", creation)
+    for shown in (made["creation"], *records_of(call, made["run_id"])):
+        assert shown.get("metadata") == METADATA_AS[way]
+        assert ("metadata" in shown) == (way != "none") and shown["input"] == {"n": 1}
+    # There is nothing to change in a run without metadata.
+    assert "metadata" not in call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})["creation"]
+
+
+@pytest.mark.parametrize("way", INPUT_AS)
+def test_a_run_repeats_its_input_and_config_in_a_way_and_its_agent_gets_what_was_sent(quirky, way):
+    given: list[Any] = []
+    call = quirky(echo_input=way)
+    agent_id = call.server.register(lambda *values: given.extend(values[:2]) or {})
+    creation = {"agent_id": agent_id, "input": INPUT, "config": INPUT, "metadata": METADATA}
+    made = call.ok("POST", "/runs", creation)
+    for shown in (made["creation"], *records_of(call, made["run_id"])):
+        assert [shown.get("input"), shown.get("config")] == [INPUT_AS[way]] * 2
+        assert ("input" in shown) == (way != "none") and shown["metadata"] == METADATA
+    call.output(made["run_id"])
+    assert given == [INPUT, INPUT]
+    bare = call.ok("POST", "/runs", {"agent_id": agent_id})["creation"]
+    assert bare == {"agent_id": agent_id}
+
+
+STORED = {"whole": METADATA, "client token": {"acp-client-token": TOKEN}, "none": {}}
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_what_is_not_stored_of_metadata_is_not_found_or_repeated(quirky, stored):
+    given: list[Any] = []
+    call = quirky(stored_metadata=stored)
+    agent_id = call.server.register(lambda _, __, context: given.append(context.metadata) or {})
+    run_id = call.run(agent_id, metadata=METADATA)
+    kept = STORED[stored]
+    assert call.ok("GET", f"/runs/{run_id}")["creation"].get("metadata", {}) == kept
+    for key, value in METADATA.items():
+        found = call.ok("POST", "/runs/search", {"metadata": {key: value}})
+        assert [run["run_id"] for run in found] == [run_id] * (key in kept)
+    call.output(run_id)
+    assert given == [kept]
+    call.run(agent_id, metadata={"Key": 1})
+    assert len(call.ok("POST", "/runs/search", {"metadata": {"Key": 1}})) == (stored == "whole")
+
+
 def test_a_new_run_takes_the_place_of_the_one_before_and_gives_each_output_once(quirky):
     call = quirky(one_run_id=True, output_once=True)
     runs = [call.run(SLOW_AGENT_ID, input={"seconds": 60}), call.run(APPROVAL_AGENT_ID)]
@@ -156,11 +283,25 @@ def test_a_stream_sends_comments_after_its_run_is_over_until_it_is_deleted(quirk
         (ValueError, r"lacks\.search_runs", {"lacks": {"search_runs": 399}}),
         (ValueError, r"lacks\.search_runs", {"lacks": {"search_runs": 600}}),
         (ValueError, "lacks", {"lacks": {"search_run": 501}}),
+        *(
+            (ValueError, name, {name: "whatever"})
+            for name in ("search_metadata", "run_ids", "echo_metadata", "echo_input")
+        ),
+        (ValueError, "stored_metadata", {"stored_metadata": "token"}),
+        *(
+            (ValueError, f"{idle}: would do nothing beside {name}=", {name: value, idle: way})
+            for name, value, idle, way in (
+                ("echo", "none", "echo_metadata", "cut"),
+                ("echo", "none", "echo_input", "none"),
+                ("stored_metadata", "none", "echo_metadata", "masked"),
+                ("one_run_id", True, "run_ids", "counted"),
+            )
+        ),
         (ValueError, "server: must be one of workflow-srv, acp-proxy", {"server": "nginx"}),
     ],
 )
 def test_a_quirk_that_cannot_be_is_refused_by_name(error, name, fields):
-    with pytest.raises(error, match=rf"^{name}\b"):
+    with pytest.raises(error, match=rf"^{name}(\b|$|(?<==))"):
         (Quirks.of if "server" in fields else Quirks)(**fields)
 
 
