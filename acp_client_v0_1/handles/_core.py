@@ -33,11 +33,16 @@ H = TypeVar("H")
 
 OnPending = Callable[[float, RunStatus], object]
 
+# An output that is there is asked for by windows of fewer seconds than this.
+_SHORT_WINDOWS = 4
+
 
 class RunCore(KnownRun):
     """One run, and the requests that reach it."""
 
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
+    # When each window of a poll was used last. None before the first poll.
+    polled: dict[int, float] | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -67,7 +72,7 @@ class RunCore(KnownRun):
         return core
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_contact": None, "habits": None, "span": None}
+        return {**self.__dict__, "_contact": None, "polled": None, "habits": None, "span": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -164,11 +169,26 @@ class RunCore(KnownRun):
         runs = wait.contact.runs
 
         def send(limit: float) -> RunOutput | None:
-            # The window is 0, because some servers hold a request without a window for ever.
-            output = runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+            # The window is short, because some servers hold a request without a window for ever.
+            most = min(_SHORT_WINDOWS, int(limit)) if self.status in WITH_OUTPUT else 1
+            window = self.fresh_window(range(max(1, most)), timing().now())
+            output = runs.get_run_output(self.run_id, window, _request_timeout=limit)
             return self.checked_output(output, wait)
 
         return wait.perform("output", send, self, probe=probe)
+
+    def fresh_window(self, windows: range, now: float) -> int:
+        """Return the first window that was not used for five minutes, or that was not used longest.
+
+        Some caches keep each response to a GET for minutes, whatever the request says. So the URLs
+        of two polls differ.
+        """
+        used = self.polled = self.polled or {}
+        fresh = (each for each in windows if used.get(each, -math.inf) <= now - timing().cached)
+        window = next(fresh, None)
+        window = min(windows, key=used.__getitem__) if window is None else window
+        used[window] = now
+        return window
 
     def checked_output(
         self, output: RunOutput | Mapping[str, str] | None, wait: Wait

@@ -89,6 +89,12 @@ class Polls:
             # A wait that asks once gives its request all of its time.
             margin = limit if wait.caller.once else max(clock.round_trip, wait.contact.margin)
             window, total = fitted(window, limit, margin)
+        if not core.polled:
+            core.polled = {window: began}
+        elif window and not self._window.is_cut:
+            # The server may end polls early. Then a shorter window costs no more requests.
+            least = 1 if self._early else window - int(0.4 * window)
+            window = core.fresh_window(range(window, least - 1, -1), began)
         try:
             output = self._runs.get_run_output(
                 core.run_id, block_timeout=window, _request_timeout=total

@@ -268,6 +268,11 @@ class Window:
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether windows are shorter than the first one because polls were cut."""
+        return self.seconds < self._longest
+
     def shorten(self, window: int, took: float, now: float) -> None:
         """Shorten the window after a poll with a window of ``window`` was cut after ``took``."""
         self.seconds = max(1, int(0.75 * took) if took < window else window // 2)

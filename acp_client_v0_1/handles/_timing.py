@@ -85,6 +85,8 @@ class Timing:
     # The window of a poll is at least this much shorter than the time left for the poll. If less
     # time is left, the window is 0.
     round_trip: float = 0.1
+    # A cache may keep the response to each URL for this long. So each poll has another window.
+    cached: float = 300.0
     # The pauses after polls that ended without output before their windows were over.
     early: tuple[float, float] = (0.2, 2.0)
     # For this long after a cut, windows stay shorter than the poll that was cut, see

@@ -293,7 +293,7 @@ def test_every_schedule_of_faults_keeps_the_promises(part):
 @pytest.mark.parametrize("every", (100.0, 295.0, 310.0))
 def test_an_outage_that_follows_another_has_its_own_time(every, shared):
     """Its failures do not count on, either, which would make the pauses longer and longer."""
-    outage, begins = Trouble(Fault("lost before"), lasts=10.0), range(1, int(2000 / every) + 1)
+    outage, begins = Trouble(Fault("lost before"), lasts=40.0), range(1, int(2000 / every) + 1)
     outages = (replace(outage, begins=number * every) for number in begins)
     world = World(Schedule({}, (*outages,)), random.Random(0))
     world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
