@@ -30,6 +30,13 @@ def shows_nothing(world: World) -> bool:
     return lags and not character.compares and not character.marks_others
 
 
+def is_doubted(world: World) -> bool:
+    """Tell whether the response to a create may seem to be of another run."""
+    character = world.character
+    rewrites = character.quirks.echo_input in ("converted", "masked")
+    return bool(character.mixes) or (rewrites and not character.shows)
+
+
 def nobody_can_tell(world: World, number: int, at: float = math.inf) -> bool:
     """Tell whether the run of an input may be taken for another one that has its id.
 

@@ -20,6 +20,7 @@ from simulation.promises import (
     check_open,
     check_others,
     check_result,
+    is_doubted,
     nobody_can_tell,
 )
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Trouble, World, check, client_of
@@ -86,13 +87,6 @@ def check_not_early(
     early = last - NOISE - world.now
     if may_pass(error) and world.rest.reached and not asked:
         check(early <= 0, f"{early:.2f} s too early of {timeout}: {error!r}")
-
-
-def is_doubted(world: World) -> bool:
-    """Tell whether the response to a create may seem to be of another run."""
-    character = world.character
-    rewrites = character.quirks.echo_input in ("converted", "masked")
-    return bool(character.mixes) or (rewrites and not character.shows)
 
 
 def check_looked(sent: list[Sent], began: float, timeout: float) -> None:

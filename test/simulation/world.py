@@ -95,6 +95,14 @@ class Trouble:
         return here and now and (self.share == 1 or random.Random(number).random() < self.share)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A proxy that refuses a request soon after another one, as nginx does by ``limit_req``."""
+
+    rate: float  # requests a second
+    fault: Fault = Fault("status", 503)
+
+
 class Sent(NamedTuple):
     """A request, when it began and was to end, and the kind of its fault."""
 
@@ -240,7 +248,9 @@ class World:
         self.by_token = False  # the client knows its run
         self._counted = 0  # runs since the last restart
         self._creates = 0  # that the client has sent
-        self._passed = -math.inf  # when a limit let a request through
+        rate = self.character.rate
+        self.limit = Limit(rate) if rate < math.inf else None
+        self._passed = -math.inf  # when the limit let a request pass
         self._coming: list[tuple[float, Callable[[float], object]]] = []  # what others do, and when
         self.requests = 0
         self.began = self.now  # the faults
@@ -327,7 +337,7 @@ class World:
         """End all that fails, and let some time pass."""
         self.schedule = Schedule({})
         self._coming.clear()
-        self.character = replace(self.character, rate=math.inf, lag=0.0)
+        self.character, self.limit = replace(self.character, lag=0.0), None
         self.now += 5.0
         self.closed_until = -math.inf  # another call is no retry
 
@@ -414,9 +424,10 @@ class World:
 
     def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
         """Return what goes wrong with a request."""
-        if self.now - self._passed < 1 / self.character.rate - 1e-9:
-            return Fault("status", 503)
-        self._passed = self.now
+        if self.limit is not None:
+            if self.now - self._passed < 1 / self.limit.rate - 1e-9:
+                return self.limit.fault
+            self._passed = self.now
         of = self._input(name, arguments)
         return self.schedule.fault(number, name, of, self.now - self.began)
 
