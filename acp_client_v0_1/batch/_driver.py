@@ -80,7 +80,7 @@ class RunDriver:
         # The run ids that the server has given to two open tasks.
         self._shared = set[str]()
         self.contact = Contact.of(agent.runs, Turns.of_batch())
-        self.blame = Blame(self._wait, plan.served)
+        self.blame: Blame = Blame(self._wait, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
 

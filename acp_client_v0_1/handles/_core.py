@@ -17,6 +17,7 @@ from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
+from acp_client_v0_1.handles._marks import Habits
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -43,7 +44,7 @@ class RunCore(KnownRun):
         self.run_id = run_id
         self._contact = contact
         if contact is not None:
-            self.habits = contact.health.marks
+            self.habits: Habits | None = contact.health.marks
 
     @classmethod
     def of_runs(cls, runs: RunsApi, found: list[Run], contact: Contact | None = None) -> RunCore:

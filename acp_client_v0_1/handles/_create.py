@@ -55,7 +55,7 @@ class Create:
     found: list[Run]
     # Whether the response to the create has named the run, or the run has shown its mark. If not, a
     # search has found it, at a server that hides marks.
-    proven = False
+    proven: bool = False
     # Whether this process has posted the create, and the error of the last unclear post.
     _posted = False
     _failure: ApiException | None = None
@@ -67,11 +67,13 @@ class Create:
     def __init__(
         self, creation: RunCreate, wait: Wait, posts: int = 1, since: float = math.inf
     ) -> None:
-        self.wait, self._posts, self._since = wait, posts, since
+        self.wait: Wait = wait
+        self._posts, self._since = posts, since
         self._habits, self._agent = wait.contact.health.marks, creation.agent_id
         # The create as the server gets it, and its mark.
-        self.creation, self._marks = creation, _marks.marks_of(creation)
-        self.mark = self._marks[0] if self._marks else None
+        self.creation: RunCreate = creation
+        self._marks = _marks.marks_of(creation)
+        self.mark: Mark | None = self._marks[0] if self._marks else None
         if len(self._marks) > 1 and ("one mark", self._agent) in self._habits.facts:
             self._drop_mark()
 
@@ -206,7 +208,8 @@ class Create:
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends = clock.now() + longest
         part = wait.part(math.inf if wait.caller.shared else longest)
-        part.late, self._needs_proof = lambda _: self._ambiguous(), proof
+        part.late = lambda _: self._ambiguous()
+        self._needs_proof = proof
         mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
         self._begin(part, Search(wait.contact, mark, self._agent, self._posted_at()))
         try:

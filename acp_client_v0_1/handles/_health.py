@@ -55,7 +55,7 @@ class Health:
         self.lacks: set[str] = set()
         # These actions have failed while others worked.
         self.fails: set[Action] = set()
-        self.marks = Habits()
+        self.marks: Habits = Habits()
 
     def succeeded(self, action: Action, now: float) -> str:
         """Note a success. If it ends an outage that was logged, return what to log."""

@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return list(map(_plain, value))
+        return list(map(_plain, cast("list[object]", value)))
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -154,12 +154,12 @@ class Habits:
         # - ("ignores", agent): finds runs by such a mark, so it ignores metadata;
         # - ("rewrites", agent): shows an input or a config in another way than it got it;
         # - ("one mark", agent): refuses a create with two marks.
-        self.facts = set[tuple[str, ...]]()
+        self.facts: set[tuple[str, ...]] = set()
         # The ids that the last creates were given, with the marks of each. To append is one step,
         # and so is to copy, so there is no lock.
-        self.made = deque[tuple[str, tuple[Mark, ...]]](maxlen=1000)
+        self.made: deque[tuple[str, tuple[Mark, ...]]] = deque(maxlen=1000)
         # For each agent, the mark of a run that the server has, and whose mark it hides.
-        self.hidden = dict[str, Mark]()
+        self.hidden: dict[str, Mark] = {}
 
     def shows(self, mark: Mark, run: Run, agent_id: str, action: str) -> bool | None:
         """Tell whether a run shows a mark, or another one. None if its mark is hidden.

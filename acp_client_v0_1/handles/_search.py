@@ -52,7 +52,7 @@ class Search:
     proves: Callable[[Run], bool] | None = None
 
     # Whether the runs that were found show the mark.
-    proven = False
+    proven: bool = False
     # Whether a run whose mark the server hides was searched for by its mark.
     _tried = False
 
@@ -71,9 +71,9 @@ class Search:
         """Let the next `send` begin another pass of the search."""
         self._first, self._offset, self._pages, self._hides = list[Run](), 0, 0, False
         # Why nobody knows whether there is a run, after a pass for which that is so.
-        self.nobody_knows = ""
+        self.nobody_knows: str = ""
         # Whether all runs were read, and none of them can have the mark.
-        self.is_certain = False
+        self.is_certain: bool = False
         # Sends the next request. Returns the runs with the mark, oldest first, or a `Pause`.
         self.send: Callable[[float], list[Run] | Pause] = self._by_mark
         if self.is_blind:
