@@ -7,7 +7,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -218,8 +219,7 @@ class BatchWorld(World):
         self.served.clear()
         call, before = Call(self.now), self.requests
         self._journal = journal
-        clocks = {"now": self.clock, "calendar": self.calendar, "sleep": self.sleep}
-        with using(**clocks), self.threads.taking_turns():
+        with self.in_time():
             given = ({"n": n} for n in inputs)
             batch = AgentHandle("agent", client_of(self)).map(given, journal=journal, **more)
             try:
@@ -245,6 +245,13 @@ class BatchWorld(World):
                 journal.write_bytes(self._written)
         call.requests = self.requests - before
         return call
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Let calls of this thread, and of threads that it starts, take virtual time."""
+        clocks = {"now": self.clock, "calendar": self.calendar, "sleep": self.sleep}
+        with using(**clocks), self.threads.taking_turns():
+            yield
 
     def idle(self, seconds: float, journal: Path | None = None) -> None:
         """Let some time pass between two calls."""

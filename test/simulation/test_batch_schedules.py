@@ -40,6 +40,7 @@ from simulation.world import (
     Trouble,
     World,
     check,
+    client_of,
 )
 from support.batches import answer
 from support.timing import using
@@ -277,6 +278,58 @@ def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before():
     assert not world.violations
 
 
+HIDES = Quirks(echo_metadata="none")
+
+
+def test_a_run_that_the_journal_has_shows_that_another_one_was_never_made(tmp_path):
+    """The server hides marks, and finds the run that is done by its mark. Others use it too."""
+    for strangers in ("", "plain"):
+        character = Character(HIDES, strangers=strangers)
+        world = BatchWorld(
+            random.Random(0), schedule=Schedule({2: Fault("lost before")}), character=character
+        )
+        world.populate()
+        world.kill_at = 3, False  # in the search for the second run
+        journal = new_journal(tmp_path)
+        assert world.map(range(2), journal, concurrency=1).results() == [0]
+        call = world.map(range(2), journal, concurrency=1)
+        assert call.results() == [0, 1], call
+        assert world.made() == {0: 1, 1: 1}
+
+
+def test_a_lost_create_is_not_posted_again_where_ids_come_again():
+    """After a restart, the run has an id that an earlier run of the batch had."""
+    quirks = replace(HIDES, search_metadata="ignored", run_ids="counted")
+    character = Character(quirks, restart=0.075)
+    lost = Trouble(Fault("lost after"), (CREATE,), of=4, begins=0.3, lasts=2.0)
+    world = BatchWorld(random.Random(0), lost, character=character)
+    world.plan["step"] = 0.0
+    world.populate()
+    world.map(range(5), concurrency=1)
+    assert world.made()[4] == 1
+
+
+def test_a_run_that_a_search_has_found_is_not_refused_where_its_input_is_rewritten(tmp_path):
+    """The search has shown how the server writes this input."""
+    quirks = replace(HIDES, echo_input="converted", run_ids="counted")
+    world = BatchWorld(random.Random(0), character=Character(quirks))
+    world.schedule = Schedule({0: Fault("lost after"), 3: Fault("lost after")})
+    call = world.map(range(1), new_journal(tmp_path))
+    assert call.results() == [0], call
+
+
+def test_a_journal_leads_to_its_runs_where_inputs_are_rewritten(tmp_path):
+    """The process that continues has not seen yet how the server writes inputs."""
+    quirks = replace(HIDES, echo_input="converted", run_ids="counted")
+    world = BatchWorld(random.Random(0), character=Character(quirks))
+    world.plan["step"] = 5.0
+    world.kill_at = 7, False
+    journal = new_journal(tmp_path)
+    world.map(range(2), journal)
+    call = world.map(range(2), journal)
+    assert call.results() == [0, 1], call
+
+
 # Random schedules -------------------------------------------------------------------------------
 
 
@@ -328,6 +381,9 @@ class Play:
         self.schedule = Schedule(drawn.faults, troubles)
         character = Character.drawn(rng)
         world = self.world = BatchWorld(rng, schedule=fewer or self.schedule, character=character)
+        if rng.random() < 0.15:
+            habits = Character.drawn(rng)
+            world.characters["other"] = replace(habits, restart=math.inf, rate=math.inf, mixes="")
         if rng.random() < 0.1:
             world.limit = Limit(5.0, rng.choice((Fault("limited"), Fault("status", 503))))
         elif rng.random() < 0.1:
@@ -342,8 +398,9 @@ class Play:
         """Call the batch until all inputs have their outcomes, and check each call."""
         world, journal, calls = self.world, self.journal, list[Call]()
         world.populate()
-        if self.kill is not None:
-            world.kill_at = self.kill
+        with world.in_time():
+            world.ask_others(client_of(world))
+        world.kill_at = self.kill
         world.threads.interrupt_at = world.now + self.interrupt_after
         while not calls or (journal is not None and not self.is_over(calls)):
             check(len(calls) < CALLS, f"not over: {calls and calls[-1]}")
@@ -428,10 +485,10 @@ class Play:
             check(any(one.name == ANSWER and one.fault for one in self.world.sent), f"{error}")
         elif isinstance(error, RunWaitTimeout):
             check(self.options["timeout"] is not None, f"out of time without a timeout: {error}")
-        elif self.world.is_restarted and isinstance(error, (RunGone, ResponseValidationError)):
-            pass
-        elif isinstance(error, RunGone) and deletes:
-            pass
+        elif isinstance(error, (RunGone, ResponseValidationError)):
+            # Deleted, or forgotten, or the id is of another run now.
+            deleted = deletes and isinstance(error, RunGone)
+            check(deleted or self.world.is_restarted, f"an item has failed: {error!r}")
         elif item.index in self.poisoned():
             early = calls[-1].took < OUTAGE - BACKOFF and len(calls) == 1
             check(not early, f"too early: {error!r}")
@@ -477,6 +534,7 @@ class Play:
         """Check that each input has one run, and that only runs of the batch were deleted."""
         now = self.world.now
         runs = [run for run in self.world.all if run.ours and run.forgotten_at > now]
+        runs = [run for run in runs if run.creation.agent_id == "agent"]
         kept = [run.number for run in runs if run.deleted_at > now]
         check(len(kept) == len(runs) or self.options["on_stop"] == "cancel", "a run was deleted")
         twice = {n for n in kept if kept.count(n) > 1}

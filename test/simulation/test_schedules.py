@@ -376,15 +376,6 @@ def world_of(seed: int, rng: random.Random, fewer: Schedule | None) -> World:
     return world
 
 
-def another_agent(world: World, client: Any) -> None:
-    """Start a run of another agent behind the gateway, which says nothing about the agent."""
-    schedule, world.schedule = world.schedule, Schedule({0: Fault("lost after")})
-    with suppress(acp.ApiException):
-        acp.AgentHandle("other", client).start({"n": 100})
-    world.schedule, world.requests, world.began = schedule, 0, world.now
-    world.sent.clear()
-
-
 def play(seed: int, fewer: Schedule | None = None) -> str:
     """Play one schedule; return what does not hold, "" if all does."""
     rng = random.Random(seed)
@@ -393,8 +384,7 @@ def play(seed: int, fewer: Schedule | None = None) -> str:
         try:
             client = client_of(world)
             world.populate()
-            if world.characters:
-                another_agent(world, client)
+            world.ask_others(client)
             scenario(world, client, rng)
             world.happen()
             check_others(world)

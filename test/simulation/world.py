@@ -16,6 +16,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -25,7 +26,15 @@ from typing import Any, NamedTuple, TypeVar
 from simulation.characters import Character
 from support.parts import NothingYet, policy_of
 
-from acp_client_v0_1 import Run, RunCreate, RunInterrupt, RunOutput, RunResult, ServerSentEvent
+from acp_client_v0_1 import (
+    AgentHandle,
+    Run,
+    RunCreate,
+    RunInterrupt,
+    RunOutput,
+    RunResult,
+    ServerSentEvent,
+)
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -332,6 +341,16 @@ class World:
     def next_restart(self) -> float:
         """Return when the server restarts next."""
         return min((at for at, event in self._coming if event == self._forget), default=math.inf)
+
+    def ask_others(self, client: Any) -> None:
+        """Lose a create of each other agent, which says nothing about the habits of the agent."""
+        schedule = self.schedule
+        for number, agent_id in enumerate(self.characters):
+            self.schedule, self.requests = Schedule({0: Fault("lost after")}), 0
+            with suppress(ApiException):
+                AgentHandle(agent_id, client).start({"n": 100 + number})
+        self.schedule, self.requests, self.began = schedule, 0, self.now
+        self.sent.clear()
 
     def recover(self) -> None:
         """End all that fails, and let some time pass."""

@@ -1,0 +1,328 @@
+"""All schedules of up to two faults at the first requests of a call, at servers of each character.
+
+The random schedules of the other modules find what needs many faults. These find all that needs
+few. They are played in a random order, the same each time, and by default only the first ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from simulation.batches import BatchWorld, Call
+from simulation.characters import Character
+from simulation.promises import (
+    check_handle,
+    check_made,
+    check_open,
+    check_others,
+    check_result,
+    is_doubted,
+)
+from simulation.world import AGENT, CREATE, SEARCH, Fault, Schedule, World, check, client_of
+from support.timing import using
+
+import acp_client_v0_1 as acp
+from acp_client_v0_1.testing import Quirks
+
+ENUMERATED = int(os.environ.get("ENUMERATED", "4000"))  # schedules to play, of each kind of call
+PARTS = 4  # of the suite, so that processes share them
+FIRST = 8  # requests, which may have a fault
+TIMEOUT = 300.0  # seconds of a call; a request that hangs may last for a minute
+INPUTS = 3  # of a batch
+CALLS = 6  # of a batch with its journal, at most
+
+FAULTS = {
+    "lost before": Fault("lost before"),
+    "lost after": Fault("lost after"),
+    "503": Fault("status", 503),
+    "429 and a Retry-After": Fault("limited", retry_after=1.0),
+    "unreadable": Fault("unreadable"),
+    "hang": Fault("hang", carried_out=True),
+    "refused": Fault("refused"),
+}
+HIDES, COUNTS = Quirks(echo_metadata="none"), Quirks(run_ids="counted")
+REWRITES = Quirks(echo_metadata="none", echo_input="converted")
+IGNORES = Quirks(search_metadata="ignored")
+CHARACTERS = {
+    "ordinary": Character(),
+    "counts": Character(COUNTS),
+    "counts and restarts": Character(COUNTS, strangers="marked", restart=0.5),
+    "hides": Character(HIDES, strangers="marked"),
+    "hides, with an index that lags": Character(HIDES, lag=0.4),
+    "hides and ignores": Character(
+        Quirks(echo_metadata="none", search_metadata="ignored"), strangers="plain"
+    ),
+    "hides, counts and restarts": Character(
+        Quirks(echo_metadata="none", run_ids="counted"), strangers="plain", restart=0.5
+    ),
+    "hides and rewrites": Character(REWRITES),
+    "hides, rewrites and counts": Character(
+        Quirks(echo_metadata="none", echo_input="converted", run_ids="counted")
+    ),
+    "hides, and responses are swapped": Character(HIDES, mixes="swapped"),
+    "hides, and a cache responds": Character(HIDES, strangers="plain", mixes="cached"),
+    "shows and ignores": Character(IGNORES, strangers="plain"),
+    "masks, and searches for words": Character(
+        Quirks(echo_metadata="masked tokens", search_metadata="words"), strangers="marked"
+    ),
+    "writes in capitals": Character(Quirks(echo_metadata="capitals"), lag=1.5),
+    "cuts": Character(Quirks(echo_metadata="cut")),
+    "drops": Character(Quirks(stored_metadata="none"), strangers="plain"),
+    "limits": Character(rate=5.0),
+}
+
+
+def schedules() -> Iterator[dict[int, str]]:
+    """Yield all schedules of up to two faults, by the numbers of their requests."""
+    for count in range(3):
+        for numbers in itertools.combinations(range(FIRST), count):
+            for kinds in itertools.product(FAULTS, repeat=count):
+                yield dict(zip(numbers, kinds, strict=True))
+
+
+ALL = list(schedules())
+# The process is killed before or after one of its first requests, or not at all.
+KILLS = [None, *itertools.product(range(FIRST), (False, True))]
+
+
+class Single(NamedTuple):
+    """A call of one run."""
+
+    call: str
+    character: str
+    faults: dict[int, str]
+
+    def play(self, folder: Path) -> str:
+        world = World(Schedule({}), random.Random(0), CHARACTERS[self.character])
+        random.seed(0)  # of the backoffs
+        asks = self.call in ("drive", "resume")
+        step = 0.0 if self.call == "resume" else 1.0
+        world.plan = {"questions": int(asks), "step": step, "ends_in": "success", "updates": []}
+        schedule = Schedule({number: FAULTS[kind] for number, kind in self.faults.items()})
+        with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+            world.populate()
+            return outcome_of(lambda: CALLS_OF_RUNS[self.call](world, client_of(world), schedule))
+
+
+class Batch(NamedTuple):
+    """A batch whose process is killed, and which is continued with its journal."""
+
+    character: str
+    faults: dict[int, str]
+    kill: tuple[int, bool] | None
+
+    def play(self, folder: Path) -> str:
+        character = CHARACTERS[self.character]
+        schedule = Schedule({number: FAULTS[kind] for number, kind in self.faults.items()})
+        world = BatchWorld(random.Random(0), schedule=schedule, character=character)
+        random.seed(0)
+        world.populate()
+        world.kill_at = self.kill
+        journal = folder / "enumerated.jsonl"
+        journal.unlink(missing_ok=True)
+        return outcome_of(lambda: continued(world, journal))
+
+
+def outcome_of(work: Callable[[], None]) -> str:
+    """Return what does not hold, "" if all does."""
+    try:
+        work()
+    except AssertionError as error:
+        return str(error)
+    except acp.ApiException as error:
+        return repr(error)
+    return ""
+
+
+# Calls of one run
+
+
+def started(world: World, client: Any, schedule: Schedule) -> acp.RunHandle | None:
+    """Return a run that was started without a fault, if it could be started."""
+    try:
+        handle = acp.AgentHandle("agent", client).start({"n": 1}, timeout=TIMEOUT)
+    except acp.RunStartAmbiguous as error:
+        check_error(world, error)
+        check_open(world, client, 1, error)
+        return None
+    check_handle(world, 1, handle)
+    world.schedule, world.requests, world.closed_until = schedule, 0, 0.0
+    world.sent.clear()
+    return handle
+
+
+def run(world: World, client: Any, schedule: Schedule) -> None:
+    world.schedule = schedule
+    agent = acp.AgentHandle("agent", client)
+    checked(world, client, lambda: agent.run({"n": 1}, timeout=TIMEOUT))
+
+
+def drive(world: World, client: Any, schedule: Schedule) -> None:
+    world.schedule = schedule
+    agent = acp.AgentHandle("agent", client)
+
+    def answer(question: acp.PendingInterrupt) -> dict[str, Any]:
+        return {"to": question.payload["number"]}
+
+    checked(world, client, lambda: agent.run({"n": 1}, on_interrupt=answer, timeout=TIMEOUT))
+
+
+def result(world: World, client: Any, schedule: Schedule) -> None:
+    if (handle := started(world, client, schedule)) is not None:
+        checked(world, client, lambda: handle.result(TIMEOUT))
+
+
+def resume(world: World, client: Any, schedule: Schedule) -> None:
+    if (handle := started(world, client, schedule)) is None:
+        return
+
+    def answer_and_wait() -> dict[str, Any]:
+        handle.resume({"to": 0}, timeout=TIMEOUT)
+        return handle.result(TIMEOUT)
+
+    checked(world, client, answer_and_wait)
+
+
+CALLS_OF_RUNS = {"run": run, "drive": drive, "result": result, "resume": resume}
+
+
+def checked(world: World, client: Any, call: Callable[[], dict[str, Any]]) -> None:
+    """Call, and check what must hold for every call."""
+    began = world.now
+    try:
+        check_result(world, 1, call())
+    except acp.ApiException as error:
+        check_error(world, error)
+        check_open(world, client, 1, error)
+    check(world.now - began <= 4 * TIMEOUT, f"{world.now - began:.0f} s")
+    check_others(world)
+    check_made(world, 1)
+    for one in world.all:
+        asked = [number for number, _ in one.answers]
+        check(asked == list(range(len(asked))), f"answered twice: {asked}")
+    if world.character in (CHARACTERS["ordinary"], CHARACTERS["counts"]):
+        check_searches(world)
+
+
+def check_error(world: World, error: acp.ApiException) -> None:
+    """A run that the server has is not lost, where a search can find it."""
+    doubted = bool(world.character.mixes) or is_doubted(world)
+    if isinstance(error, acp.RunStartAmbiguous):
+        made = [run for run in world.made_for(1) if run.is_there(world.now)]
+        # One request that hangs may take the time of the whole search.
+        no_time = any(one.name in (SEARCH, AGENT) and one.fault == "hang" for one in world.sent)
+        lost = made and world.character.finds and not (world.is_restarted or doubted or no_time)
+        check(not lost, f"the run is there: {error}")
+        return
+    # A create that hangs takes all but the time of a search. Then there is no time for a second one.
+    hangs = sum(one.fault == "hang" for one in world.sent)
+    late = isinstance(error, acp.RunWaitTimeout) and hangs == 2
+    # A single call has no pace, so a proxy may refuse each answer that follows a read of its run.
+    limited = isinstance(error, acp.ResumeAmbiguous) and world.character.rate < math.inf
+    check(
+        late or limited or (world.is_restarted and isinstance(error, AFTER_A_RESTART)), repr(error)
+    )
+
+
+# Another run may have the id, or nobody.
+AFTER_A_RESTART = (
+    *(acp.RunGone, acp.ResponseValidationError),
+    *(acp.ResumeAmbiguous, acp.StaleInterrupt, acp.RunInterrupted),
+)
+
+
+def check_searches(world: World) -> None:
+    """A lost create costs an ordinary server one search, and another one for each search lost."""
+    searches = [one for one in world.sent if one.name == SEARCH]
+    creates = [one for one in world.sent if one.name == CREATE]
+    made = bool(world.made_for(1))
+    unclear = [one for one in creates if one.fault not in ("", "refused", "limited")]
+    failed = [one for one in searches if one.fault]
+    most = len(unclear) + len(failed) if made else math.inf
+    check(len(searches) <= most, f"{len(searches)} searches")
+
+
+# Batches
+
+
+def continued(world: BatchWorld, journal: Path) -> None:
+    """Call a batch until it is over, and check each call."""
+    calls = list[Call]()
+    while not calls or not is_over(world, calls):
+        check(len(calls) < CALLS, f"not over: {calls and calls[-1]}")
+        if calls:
+            world.idle(3.0, journal)
+        calls.append(world.map(range(INPUTS), journal, concurrency=2))
+        for item in calls[-1].items:
+            if item.ok:
+                check_result(world, item.index, item.result())
+            else:
+                check_item(world, item)
+    check_others(world)
+    for number in range(INPUTS):
+        check_made(world, number)
+
+
+def is_over(world: BatchWorld, calls: list[Call]) -> bool:
+    call = calls[-1]
+    unclear = any(isinstance(each, acp.RunStartAmbiguous) for each in call.errors().values())
+    character = world.character
+    others_hide = (character.strangers or world.is_restarted) and not character.marks_others
+    never = not character.proves or is_doubted(world) or others_hide
+    return call.error is None and len(call.items) == INPUTS and (never or not unclear)
+
+
+def check_item(world: BatchWorld, item: acp.BatchItem) -> None:
+    """An item fails only if nobody knows its run, or if a restart has ended it."""
+    error: Any = item.error
+    if isinstance(error, acp.RunStartAmbiguous):
+        check(error.token is not None, f"no token: {error}")
+        return
+    gone = isinstance(error, (acp.RunGone, acp.ResponseValidationError))
+    check(gone and world.is_restarted, f"an item has failed: {error!r}")
+
+
+# The schedules
+
+
+def singles() -> list[Single]:
+    return list(itertools.starmap(Single, itertools.product(CALLS_OF_RUNS, CHARACTERS, ALL)))
+
+
+def batches() -> list[Batch]:
+    return list(itertools.starmap(Batch, itertools.product(CHARACTERS, ALL, KILLS)))
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_the_outages(package_logger: logging.Logger) -> None:
+    package_logger.setLevel(logging.CRITICAL)
+
+
+def first_of(cases: list[Any], part: int, most: int) -> Iterator[Any]:
+    """Return one part of the cases that are played."""
+    drawn = random.Random(0).sample(cases, min(most, len(cases)))
+    return itertools.islice(drawn, part, None, PARTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_call_of_a_run_keeps_the_promises(part, tmp_path):
+    for case in first_of(singles(), part, ENUMERATED):
+        wrong = case.play(tmp_path)
+        assert not wrong, f"{case}: {wrong}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_batch_that_is_killed_and_continued_keeps_the_promises(part, tmp_path):
+    for case in first_of(batches(), part, ENUMERATED // 20):
+        wrong = case.play(tmp_path)
+        assert not wrong, f"{case}: {wrong}"
