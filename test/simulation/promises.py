@@ -82,10 +82,8 @@ def check_made(world: World, number: int, most: int = 1) -> None:
 def check_open(world: World, client: Any, number: int, error: acp.ApiException) -> None:
     """The token of an error that leaves a create open finds its run, or says that nobody can."""
     made = world.made_for(number)
-    check(
-        error.token is not None or not made, f"a run was made, and the error has no token: {error}"
-    )
-    if error.token is None:
+    check(bool(error.token) or not made, f"a run was made, and the error has no token: {error}")
+    if not error.token:
         return
     world.recover()
     try:

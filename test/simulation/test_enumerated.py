@@ -1,7 +1,7 @@
 """All schedules of up to two faults at the first requests of a call, at servers of each character.
 
 The random schedules of the other modules find what needs many faults. These find all that needs
-few. They are played in a random order, the same each time, and by default only the first ones.
+few. They are played in a random order, the same each time. By default, only the first are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ from support.timing import using
 import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import Quirks
 
-ENUMERATED = int(os.environ.get("ENUMERATED", "4000"))  # schedules to play, of each kind of call
+ENUMERATED = int(os.environ.get("ENUMERATED", "3000"))  # schedules to play, of each kind of call
 PARTS = 4  # of the suite, so that processes share them
 FIRST = 8  # requests, which may have a fault
 TIMEOUT = 300.0  # seconds of a call; a request that hangs may last for a minute
@@ -131,6 +133,26 @@ class Batch(NamedTuple):
         return outcome_of(lambda: continued(world, journal))
 
 
+class Restart(NamedTuple):
+    """A call at a server that counts its runs, and restarts at a moment of the call."""
+
+    call: str
+    hides: bool
+    step: float
+    moment: float
+
+    def play(self, folder: Path) -> str:
+        hides = Character(replace(HIDES, run_ids="counted"), strangers="plain")
+        character = hides if self.hides else Character(COUNTS, strangers="marked")
+        character = replace(character, restart=self.moment)
+        world = World(Schedule({}), random.Random(0), character)
+        random.seed(0)
+        world.plan = {"questions": 1, "step": self.step, "ends_in": "success", "updates": [0.1]}
+        with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+            world.populate()
+            return outcome_of(lambda: restarted(world, client_of(world), ENDS_OF_RUNS[self.call]))
+
+
 def outcome_of(work: Callable[[], None]) -> str:
     """Return what does not hold, "" if all does."""
     try:
@@ -168,10 +190,6 @@ def run(world: World, client: Any, schedule: Schedule) -> None:
 def drive(world: World, client: Any, schedule: Schedule) -> None:
     world.schedule = schedule
     agent = acp.AgentHandle("agent", client)
-
-    def answer(question: acp.PendingInterrupt) -> dict[str, Any]:
-        return {"to": question.payload["number"]}
-
     checked(world, client, lambda: agent.run({"n": 1}, on_interrupt=answer, timeout=TIMEOUT))
 
 
@@ -222,14 +240,13 @@ def check_error(world: World, error: acp.ApiException) -> None:
         lost = made and world.character.finds and not (world.is_restarted or doubted or no_time)
         check(not lost, f"the run is there: {error}")
         return
-    # A create that hangs takes all but the time of a search. Then there is no time for a second one.
+    # A create that hangs takes all time but that of a search.
     hangs = sum(one.fault == "hang" for one in world.sent)
     late = isinstance(error, acp.RunWaitTimeout) and hangs == 2
     # A single call has no pace, so a proxy may refuse each answer that follows a read of its run.
     limited = isinstance(error, acp.ResumeAmbiguous) and world.character.rate < math.inf
-    check(
-        late or limited or (world.is_restarted and isinstance(error, AFTER_A_RESTART)), repr(error)
-    )
+    other = world.is_restarted and isinstance(error, AFTER_A_RESTART)
+    check(late or limited or other, repr(error))
 
 
 # Another run may have the id, or nobody.
@@ -248,6 +265,33 @@ def check_searches(world: World) -> None:
     failed = [one for one in searches if one.fault]
     most = len(unclear) + len(failed) if made else math.inf
     check(len(searches) <= most, f"{len(searches)} searches")
+
+
+# Calls during a restart
+
+
+def answer(question: acp.PendingInterrupt) -> dict[str, Any]:
+    return {"to": question.payload["number"]}
+
+
+ENDS_OF_RUNS: dict[str, Callable[[acp.RunHandle], object]] = {
+    "delete": lambda run: run.delete(),
+    "cancel": lambda run: run.cancel(),
+    "resume": lambda run: run.resume({"to": 0}, timeout=TIMEOUT),
+    "drive": lambda run: run.drive(answer, timeout=TIMEOUT),
+    "interrupts": lambda run: [each.answer(answer(each)) for each in run.interrupts(TIMEOUT)],
+    "events": lambda run: list(run.events(timeout=TIMEOUT, on_gap="mark")),
+}
+
+
+def restarted(world: World, client: Any, end: Callable[[acp.RunHandle], object]) -> None:
+    """Start a run and end it. The server may restart at any moment."""
+    with suppress(acp.ApiException):
+        handle = acp.AgentHandle("agent", client).start({"n": 1}, streaming="custom")
+        found = end(handle)
+        if isinstance(found, dict):
+            check_result(world, 1, found)
+    check_others(world)
 
 
 # Batches
@@ -301,28 +345,84 @@ def batches() -> list[Batch]:
     return list(itertools.starmap(Batch, itertools.product(CHARACTERS, ALL, KILLS)))
 
 
+def restarts() -> list[Restart]:
+    moments = [number / 200 for number in range(1, 300)]
+    cases = itertools.product(ENDS_OF_RUNS, (False, True), (0.0, 0.3), moments)
+    return list(itertools.starmap(Restart, cases))
+
+
 @pytest.fixture(autouse=True)
 def no_log_of_the_outages(package_logger: logging.Logger) -> None:
     package_logger.setLevel(logging.CRITICAL)
 
 
-def first_of(cases: list[Any], part: int, most: int) -> Iterator[Any]:
-    """Return one part of the cases that are played."""
+def check_all(cases: list[Any], part: int, most: int, folder: Path) -> None:
+    """Play one part of the cases, at most so many in all, and name those with the fewest faults."""
     drawn = random.Random(0).sample(cases, min(most, len(cases)))
-    return itertools.islice(drawn, part, None, PARTS)
+    played = ((case, case.play(folder)) for case in drawn[part::PARTS])
+    failures = [f"{case}: {wrong}" for case, wrong in played if wrong]
+    few = sorted(failures, key=lambda words: words.partition("}")[0].count(": "))[:5]
+    assert not failures, f"{len(failures)} of {len(drawn[part::PARTS])}, such as\n" + "\n".join(few)
+
+
+LOST = {0: "lost after"}
+NEEDED = {
+    "run": {("ordinary", 0): 2, ("counts", 0): 2, ("hides", 0): 2, ("ordinary", 1): 3}
+    | {("counts", 1): 3, ("hides", 1): 4, ("shows and ignores", 1): 3, ("drops", 0): 2},
+    "result": {("ordinary", 0): 1, ("counts", 0): 1, ("hides", 0): 1},
+}
+
+
+@pytest.mark.parametrize("call", NEEDED)
+def test_a_usual_call_needs_few_requests(call):
+    """A lost create costs one search, and a control where the server hides marks."""
+    for (name, lost), most in NEEDED[call].items():
+        world = World(Schedule({}), random.Random(0), CHARACTERS[name])
+        world.plan = {"questions": 0, "step": 1.0, "ends_in": "success", "updates": []}
+        with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+            world.populate()
+            faults = {number: FAULTS[kind] for number, kind in LOST.items()} if lost else {}
+            CALLS_OF_RUNS[call](world, client_of(world), Schedule(faults))
+        assert world.requests == most, (name, lost)
+
+
+def test_the_control_of_a_server_that_hides_marks_is_sent_once():
+    world = World(Schedule({}), random.Random(0), CHARACTERS["hides"])
+    world.plan = {"questions": 0, "step": 1.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+        agent = acp.AgentHandle("agent", client_of(world))
+        for number, searches in enumerate((2, 1, 1)):
+            world.schedule, world.requests = Schedule({0: FAULTS["lost after"]}), 0
+            assert agent.run({"n": number}) == {"n": number}
+            assert world.requests == 2 + searches
+
+
+def test_reuse_costs_one_search_and_a_batch_two_requests_for_a_run():
+    world = World(Schedule({}), random.Random(0))
+    world.plan = {"questions": 0, "step": 1.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+        agent = acp.AgentHandle("agent", client_of(world))
+        for most in (2, 1):
+            world.requests = 0
+            agent.start({"n": 1}, client_token="job-7", reuse=True)
+            assert world.requests == most
+    batch = BatchWorld(random.Random(0))
+    assert batch.map(range(20)).requests == 40
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_call_of_a_run_keeps_the_promises(part, tmp_path):
-    for case in first_of(singles(), part, ENUMERATED):
-        wrong = case.play(tmp_path)
-        assert not wrong, f"{case}: {wrong}"
+    check_all(singles(), part, ENUMERATED, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_restart_at_any_moment_leads_to_no_run_of_others(part, tmp_path):
+    check_all(restarts(), part, ENUMERATED, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_batch_that_is_killed_and_continued_keeps_the_promises(part, tmp_path):
-    for case in first_of(batches(), part, ENUMERATED // 20):
-        wrong = case.play(tmp_path)
-        assert not wrong, f"{case}: {wrong}"
+    check_all(batches(), part, ENUMERATED // 20, tmp_path)

@@ -30,6 +30,9 @@ from support.timing import using
 import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._health import Turns
 
+# A server may not show what `reuse` compares.
+pytestmark = pytest.mark.filterwarnings("ignore:run .* was found by its client token")
+
 SCHEDULES = int(os.environ.get("SCHEDULES", "5000"))
 PARTS = 10  # of the suite, so that processes share them
 
@@ -506,3 +509,22 @@ def test_a_mistake_is_found(monkeypatch, call, timing, words):
     monkeypatch.setattr(World, "call", call)
     with using(**timing):
         assert any(words in play(seed) for seed in range(600))
+
+
+def believes(*_: Any) -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("part", "instead", "words"),
+    [
+        ("_create.Create._doubt", believes, "is not of input"),
+        ("_known.KnownRun._check_mark", believes, "the result of another run"),
+        ("_search.Search._control", lambda search, _: search._first, "is not of input"),
+        ("_create.Create._token", believes, "no token"),
+    ],
+    ids=["responses", "records", "what a search finds", "errors without a token"],
+)
+def test_a_client_that_believes_what_it_gets_is_found(monkeypatch, part, instead, words):
+    monkeypatch.setattr(f"acp_client_v0_1.handles.{part}", instead)
+    assert any(words in play(seed) for seed in range(2000))
