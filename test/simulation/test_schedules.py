@@ -29,6 +29,7 @@ from support.timing import using
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.handles._health import Turns
+from acp_client_v0_1.testing import Quirks
 
 # A server may not show what `reuse` compares.
 pytestmark = pytest.mark.filterwarnings("ignore:run .* was found by its client token")
@@ -528,3 +529,17 @@ def believes(*_: Any) -> str:
 def test_a_client_that_believes_what_it_gets_is_found(monkeypatch, part, instead, words):
     monkeypatch.setattr(f"acp_client_v0_1.handles.{part}", instead)
     assert any(words in play(seed) for seed in range(2000))
+
+
+@pytest.mark.parametrize(("end", "restart"), [("delete", 0.005), ("cancel", 0.015)])
+def test_a_delete_that_was_not_sent_is_sent_again_only_to_its_own_run(end, restart):
+    """The server restarts after the run was read, and the run of somebody else gets the id."""
+    counts = Character(Quirks(run_ids="counted"), strangers="marked", restart=restart)
+    world = World(Schedule({}), random.Random(0), counts)
+    world.plan = {"questions": 0, "step": 60.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, calendar=world.calendar, sleep=world.sleep):
+        world.populate()
+        handle = acp.AgentHandle("agent", client_of(world)).start({"n": 1})
+        with suppress(acp.RunGone):
+            getattr(handle, end)()
+    check_others(world)
