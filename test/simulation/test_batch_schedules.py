@@ -17,6 +17,7 @@ import pytest
 from simulation.batches import BatchWorld, Call
 from simulation.characters import Character
 from simulation.promises import (
+    check_open,
     check_others,
     check_result,
     is_doubted,
@@ -425,6 +426,10 @@ class Play:
             check(repr(last.items) == repr(items), f"{last.items} was {items}")
         self.check_runs(calls)
         check_others(world)
+        for index, error in calls[-1].errors().items():
+            if isinstance(error, RunStartAmbiguous):
+                with world.in_time():
+                    check_open(world, client_of(world), index, error)
         # What the end of a batch deletes takes no turn.
         early = world.violations and self.options["on_stop"] == "leave"
         check(not early, f"{world.violations}")

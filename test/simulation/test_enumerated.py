@@ -313,6 +313,10 @@ def continued(world: BatchWorld, journal: Path) -> None:
     check_others(world)
     for number in range(INPUTS):
         check_made(world, number)
+    for index, error in calls[-1].errors().items():
+        if isinstance(error, acp.RunStartAmbiguous):
+            with world.in_time():
+                check_open(world, client_of(world), index, error)
 
 
 def is_over(world: BatchWorld, calls: list[Call]) -> bool:
