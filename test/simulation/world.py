@@ -254,7 +254,7 @@ class World:
         self.runs: dict[str, SimulatedRun] = {}
         self.all: list[SimulatedRun] = []  # also those that a restart has forgotten
         self.restarted_at = math.inf
-        self.by_token = False  # the client knows its run
+        self.by_token = False  # the client has its run from a token
         self._counted = 0  # runs since the last restart
         self._creates = 0  # that the client has sent
         rate = self.character.rate
@@ -264,7 +264,6 @@ class World:
         self.requests = 0
         self.began = self.now  # the faults
         self.sent: list[Sent] = []
-        self.created = 0  # by requests
         self.closed_until = -math.inf  # by a Retry-After
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
@@ -525,7 +524,6 @@ class World:
             return self._run(cached)
         run = self.add(self._new_id(creation.agent_id), creation)
         run.ours = True
-        self.created += 1
         return self._run(self._partner(run) if mixes == "swapped" else run)
 
     def _latest(self, agent_id: str) -> SimulatedRun | None:
