@@ -7,17 +7,20 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from simulation.characters import Character
 from simulation.threads import VirtualThreads, never
 from simulation.world import (
     CREATE,
     OUTPUT,
-    Fault,
+    ROUND_TRIP,
+    Limit,
     Schedule,
     SimulatedRun,
     Trouble,
@@ -28,14 +31,6 @@ from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, BatchItem, Run, RunSearchRequest
 from acp_client_v0_1.exceptions import ApiException, ConnectionException, RunWaitTimeout
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A proxy that refuses a request soon after another one, as nginx does by ``limit_req``."""
-
-    rate: float  # requests a second
-    fault: Fault
 
 
 @dataclass
@@ -69,19 +64,27 @@ class BatchWorld(World):
         *troubles: Trouble,
         schedule: Schedule | None = None,
         limit: Limit | None = None,
+        character: Character | None = None,
     ) -> None:
         self.threads = VirtualThreads(rng)
         schedule = schedule or Schedule({})
-        super().__init__(Schedule(schedule.faults, (*troubles, *schedule.troubles)), rng)
+        faults = Schedule(schedule.faults, (*troubles, *schedule.troubles))
+        super().__init__(faults, rng, character)
         self.plan = {"questions": 0, "step": 1.0, "ends_in": "success", "updates": []}
-        self.limit = limit
+        self.limit = limit or self.limit
         self.cut: tuple[float, int] | None = None  # held polls, by a proxy: seconds and status
         self.plans: dict[int, dict[str, Any]] = {}  # of some inputs
         self.hung_up = False  # by the client
+        # The process of the client is killed at this request, after it was carried out or before.
+        self.kill_at: tuple[int, bool] | None = None
+        self.is_dead = False
+        self._journal: Path | None = None
+        self._written = b""  # in the journal, when the process was killed
+        self._swapping: SimulatedRun | None = None  # waits for a partner
+        self._given: dict[str, SimulatedRun] = {}  # the partners
         self.served: set[int | None] = set()  # the inputs whose outputs this call was served
         self.failed: list[tuple[float, int | None]] = []  # when another output was not, and whose
         self._closed_at = -math.inf  # by the response with a Retry-After
-        self._passed = -math.inf  # when the limit let a request pass
         self._read_at, self._reads = -math.inf, 0  # the clock, at one moment
 
     # The clock
@@ -112,6 +115,26 @@ class BatchWorld(World):
     # Requests
 
     def call(self, operation: Any, arguments: Any, options: Any) -> Any:
+        at, carried_out = self.kill_at or (-1, False)
+        dies = at == self.requests and not self.is_dead
+        try:
+            if not self.is_dead and (carried_out or not dies):
+                return self._call(operation, arguments, options)
+        finally:
+            if dies:
+                self._die()
+            if self.is_dead:
+                self.threads.wait(self.now + ROUND_TRIP)
+                raise self._transport(ConnectionException, "a dead process", sent=False)
+
+    def _die(self) -> None:
+        """Kill the process: it sends nothing more, and what it writes is lost."""
+        if self.kill_at is not None:
+            self.is_dead, self.threads.interrupt_at = True, self.now
+            if self._journal is not None and self._journal.exists():
+                self._written = self._journal.read_bytes()
+
+    def _call(self, operation: Any, arguments: Any, options: Any) -> Any:
         began, is_output = self.now, operation.path.endswith("/output")
         if isinstance(arguments[0], dict):
             arguments = (RunSearchRequest(**arguments[0]), *arguments[1:])
@@ -127,9 +150,9 @@ class BatchWorld(World):
         return answer
 
     def _number(self, run_id: str) -> int | None:
-        """Return the input of a run. The runs of others have none."""
+        """Return the input of a run. None if nobody has the id now."""
         run = self.runs.get(run_id)
-        return run and run.creation.input and run.creation.input["n"]
+        return None if run is None else run.number
 
     def _early(self) -> float:
         # At the moment at which the response comes, other threads do not know it.
@@ -139,13 +162,6 @@ class BatchWorld(World):
         if retry_after is not None:
             self._closed_at = self.now
         return super()._status(status, name, retry_after)
-
-    def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
-        if self.limit is not None:
-            if self.now - self._passed < 1 / self.limit.rate - 1e-9:
-                return self.limit.fault
-            self._passed = self.now
-        return super()._fault(number, name, arguments)
 
     def _input(self, name: str, arguments: Any) -> int | None:
         if "{run_id}" in name:
@@ -167,19 +183,28 @@ class BatchWorld(World):
             raise self._status(self.cut[1], OUTPUT)
         return output
 
-    def result(self, run: SimulatedRun) -> dict[str, Any]:
-        return {"n": run.creation.input["n"]}
+    def _partner(self, run: SimulatedRun) -> SimulatedRun:
+        """Exchange the responses of two creates of the client that are sent at one time."""
+        if (other := self._swapping) is not None:
+            self._swapping, self._given[other.run_id] = None, run
+            return other
+        self._swapping = run
+        self.threads.wait(self.now + 0.3, lambda: run.run_id in self._given or self.hung_up)
+        if run.run_id in self._given:
+            return self._given.pop(run.run_id)
+        self._swapping = None
+        return super()._partner(run)
 
     # What a test does
 
     def recover(self) -> None:
         """End all that fails."""
-        self.schedule, self.limit, self.cut = Schedule({}), None, None
+        super().recover()
+        self.cut = None
 
     def made(self) -> Counter[int]:
-        """How many runs were made for each input."""
-        ours = (run.creation.input for run in self.runs.values())
-        return Counter(given["n"] for given in ours if given)
+        """How many runs were made for each input, of those that the server has not forgotten."""
+        return Counter(run.number for run in self.all if run.ours and run.forgotten_at > self.now)
 
     def map(
         self,
@@ -193,8 +218,8 @@ class BatchWorld(World):
         self.closed_until = -math.inf  # another call is no retry
         self.served.clear()
         call, before = Call(self.now), self.requests
-        clocks = {"now": self.clock, "calendar": self.calendar, "sleep": self.sleep}
-        with using(**clocks), self.threads.taking_turns():
+        self._journal = journal
+        with self.in_time():
             given = ({"n": n} for n in inputs)
             batch = AgentHandle("agent", client_of(self)).map(given, journal=journal, **more)
             try:
@@ -207,10 +232,26 @@ class BatchWorld(World):
                 call.took = self.now - call.began
                 # What the end of the batch interrupts, and does not wait for, ends now.
                 self.hung_up = True
+                # It may also be killed after the batch has ended. That is no other case.
+                self.kill_at = None
+                if self.is_dead:
+                    self.threads.interrupt_at = math.inf
                 self.threads.rest()
                 self.hung_up = False
+        if self.is_dead:
+            self.is_dead = False
+            self.restart()
+            if journal is not None:
+                journal.write_bytes(self._written)
         call.requests = self.requests - before
         return call
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Let calls of this thread, and of threads that it starts, take virtual time."""
+        clocks = {"now": self.clock, "calendar": self.calendar, "sleep": self.sleep}
+        with using(**clocks), self.threads.taking_turns():
+            yield
 
     def idle(self, seconds: float, journal: Path | None = None) -> None:
         """Let some time pass between two calls."""

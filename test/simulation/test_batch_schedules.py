@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation.batches import BatchWorld, Call, Limit
+from simulation.batches import BatchWorld, Call
+from simulation.characters import Character
+from simulation.promises import (
+    check_open,
+    check_others,
+    check_result,
+    is_doubted,
+    nobody_can_tell,
+    shows_nothing,
+)
 from simulation.world import (
     AGENT,
     ALL,
@@ -26,18 +35,26 @@ from simulation.world import (
     READABLE,
     SEARCH,
     Fault,
+    Limit,
     Schedule,
     Sent,
     Trouble,
     World,
     check,
+    client_of,
 )
 from support.batches import answer
 from support.timing import using
 
 from acp_client_v0_1 import BatchItem, InterruptLimit, RunCreate
-from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout, ServiceException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ResponseValidationError,
+    RunWaitTimeout,
+    ServiceException,
+)
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunFailed, RunGone, RunStartAmbiguous
+from acp_client_v0_1.testing import Quirks
 
 BATCHES = int(os.environ.get("BATCHES", "200"))
 PARTS = 5  # of the suite, so that processes share them
@@ -255,11 +272,63 @@ def test_one_early_search_of_a_replica_does_not_show_that_there_is_no_run():
 def test_a_retry_after_is_obeyed_if_a_search_has_found_the_run_before():
     """A server that ignores the metadata is read page by page."""
     faults = {0: Fault("lost after"), 2: Fault("limited", retry_after=3.0)}
-    world = BatchWorld(random.Random(0), schedule=Schedule(faults))
-    world.ignores_metadata = True
+    ignores = Character(Quirks(search_metadata="ignored"))
+    world = BatchWorld(random.Random(0), schedule=Schedule(faults), character=ignores)
     world.add("stranger", RunCreate(agent_id="agent"), age=900)
     assert world.map(range(3), concurrency=1).results() == [0, 1, 2]
     assert not world.violations
+
+
+HIDES = Quirks(echo_metadata="none")
+
+
+def test_a_run_that_the_journal_has_shows_that_another_one_was_never_made(tmp_path):
+    """The server hides marks, and finds the run that is done by its mark. Others use it too."""
+    for strangers in ("", "plain"):
+        character = Character(HIDES, strangers=strangers)
+        world = BatchWorld(
+            random.Random(0), schedule=Schedule({2: Fault("lost before")}), character=character
+        )
+        world.populate()
+        world.kill_at = 3, False  # in the search for the second run
+        journal = new_journal(tmp_path)
+        assert world.map(range(2), journal, concurrency=1).results() == [0]
+        call = world.map(range(2), journal, concurrency=1)
+        assert call.results() == [0, 1], call
+        assert world.made() == {0: 1, 1: 1}
+
+
+def test_a_lost_create_is_not_posted_again_where_ids_come_again():
+    """After a restart, the run has an id that an earlier run of the batch had."""
+    quirks = replace(HIDES, search_metadata="ignored", run_ids="counted")
+    character = Character(quirks, restart=0.075)
+    lost = Trouble(Fault("lost after"), (CREATE,), of=4, begins=0.3, lasts=2.0)
+    world = BatchWorld(random.Random(0), lost, character=character)
+    world.plan["step"] = 0.0
+    world.populate()
+    world.map(range(5), concurrency=1)
+    assert world.made()[4] == 1
+
+
+def test_a_run_that_a_search_has_found_is_not_refused_where_its_input_is_rewritten(tmp_path):
+    """The search has shown how the server writes this input."""
+    quirks = replace(HIDES, echo_input="converted", run_ids="counted")
+    world = BatchWorld(random.Random(0), character=Character(quirks))
+    world.schedule = Schedule({0: Fault("lost after"), 3: Fault("lost after")})
+    call = world.map(range(1), new_journal(tmp_path))
+    assert call.results() == [0], call
+
+
+def test_a_journal_leads_to_its_runs_where_inputs_are_rewritten(tmp_path):
+    """The process that continues has not seen yet how the server writes inputs."""
+    quirks = replace(HIDES, echo_input="converted", run_ids="counted")
+    world = BatchWorld(random.Random(0), character=Character(quirks))
+    world.plan["step"] = 5.0
+    world.kill_at = 7, False
+    journal = new_journal(tmp_path)
+    world.map(range(2), journal)
+    call = world.map(range(2), journal)
+    assert call.results() == [0, 1], call
 
 
 # Random schedules -------------------------------------------------------------------------------
@@ -302,13 +371,20 @@ class Play:
             self.interrupt_after = rng.choice((0.0, 0.7, 3.0, 50.0))
         self.options["on_stop"] = rng.choice(("leave", "leave", "leave", "cancel"))
         self.journal = folder / f"{seed}.jsonl" if rng.random() < 0.7 else None
+        # The process is killed at this request, after it was carried out or before.
+        self.kill: tuple[int, bool] | None = None
+        if self.journal is not None and rng.random() < 0.2:
+            self.kill = rng.randrange(3 * self.count), rng.random() < 0.5
         if self.journal is not None:
             self.journal.unlink(missing_ok=True)
         drawn = Schedule.drawn(rng)
         troubles = (*drawn_troubles(rng, self.count), *drawn.troubles)
         self.schedule = Schedule(drawn.faults, troubles)
-        world = self.world = BatchWorld(rng, schedule=fewer or self.schedule)
-        world.ignores_metadata = rng.random() < 0.2
+        character = Character.drawn(rng)
+        world = self.world = BatchWorld(rng, schedule=fewer or self.schedule, character=character)
+        if rng.random() < 0.15:
+            habits = Character.drawn(rng)
+            world.characters["other"] = replace(habits, restart=math.inf, rate=math.inf, mixes="")
         if rng.random() < 0.1:
             world.limit = Limit(5.0, rng.choice((Fault("limited"), Fault("status", 503))))
         elif rng.random() < 0.1:
@@ -322,9 +398,10 @@ class Play:
     def over(self) -> None:
         """Call the batch until all inputs have their outcomes, and check each call."""
         world, journal, calls = self.world, self.journal, list[Call]()
-        strangers = [
-            world.add(f"stranger-{n}", RunCreate(agent_id="agent"), age=900) for n in range(2)
-        ]
+        world.populate()
+        with world.in_time():
+            world.ask_others(client_of(world))
+        world.kill_at = self.kill
         world.threads.interrupt_at = world.now + self.interrupt_after
         while not calls or (journal is not None and not self.is_over(calls)):
             check(len(calls) < CALLS, f"not over: {calls and calls[-1]}")
@@ -340,14 +417,19 @@ class Play:
             calls.append(world.map(range(self.count), journal, **early, **self.options))
             world.threads.interrupt_at = math.inf
             self.check_call(calls, {(one.name, one.fault) for one in world.sent[sent:]})
-        if journal is not None and not calls[-1].timed_out():
+        open_still = (RunStartAmbiguous, RunGone, ResponseValidationError)
+        final = not any(isinstance(each, open_still) for each in calls[-1].errors().values())
+        if journal is not None and final and not calls[-1].timed_out():
             last = world.map(range(self.count), journal, **self.options)
             check(not last.requests, f"{last.requests} requests when all was done")
             items = sorted(calls[-1].items, key=lambda item: item.index)
             check(repr(last.items) == repr(items), f"{last.items} was {items}")
         self.check_runs(calls)
-        for stranger in strangers:
-            check(stranger.deleted_at > world.now, "the run of somebody else was deleted")
+        check_others(world)
+        for index, error in calls[-1].errors().items():
+            if isinstance(error, RunStartAmbiguous):
+                with world.in_time():
+                    check_open(world, client_of(world), index, error)
         # What the end of a batch deletes takes no turn.
         early = world.violations and self.options["on_stop"] == "leave"
         check(not early, f"{world.violations}")
@@ -356,6 +438,11 @@ class Play:
         """Tell whether no input has an outcome that another call may change."""
         call = calls[-1]
         open_still = (RunStartAmbiguous, ResumeAmbiguous)
+        character = self.world.character
+        others_hide = character.strangers or self.world.is_restarted
+        if not character.proves or is_doubted(self.world) or others_hide:
+            # A process that has seen no mark at the server will never know.
+            open_still = (ResumeAmbiguous,)
         unclear = any(isinstance(each, open_still) for each in call.errors().values())
         late = call.timed_out() and len(calls) < CALLS
         return call.error is None and len(call.items) == self.count and not unclear and not late
@@ -368,17 +455,19 @@ class Play:
         for item in call.items:
             ends_in = self.world.plans[item.index]["ends_in"]
             check(item.input == {"n": item.index}, f"the input of another item: {item}")
+            mistaken = nobody_can_tell(self.world, item.index)
             if item.ok:
-                check(item.result() == {"n": item.index}, f"another result: {item}")
-                check(ends_in == "success", f"a failed run has a result: {item}")
+                check_result(self.world, item.index, item.result())
+                check(ends_in == "success" or mistaken, f"a failed run has a result: {item}")
             elif isinstance(item.error, RunFailed):
-                check(ends_in != "success", f"{item.error!r}")
+                check(ends_in != "success" or mistaken, f"{item.error!r}")
             else:
                 self.check_error(item, calls)
         if isinstance(call.error, ApiException):
             self.check_raised(call.error, calls, sent)
         elif call.error is not None:
-            check(self.interrupt_after < math.inf, repr(call.error))
+            killed = self.kill is not None and len(calls) == 1
+            check(self.interrupt_after < math.inf or killed, repr(call.error))
         late = call.took - self.longest()
         check(late <= 0, f"{call.took:.0f} s, {late:.0f} s too long: {call}")
 
@@ -391,19 +480,29 @@ class Play:
         """Check that the error of an item has a reason."""
         error = item.error
         faults = {one.fault for one in self.world.sent if one.name == CREATE}
-        unclear = bool(faults - {"", "refused", "limited"})
-        deletes = self.options["on_stop"] == "cancel" and len(calls) > 1
+        unclear = bool(faults - {"", "refused", "limited"}) or is_doubted(self.world)
         if isinstance(error, RunStartAmbiguous):
-            check(unclear or len(calls) > 1, f"nothing is unclear: {error}")
+            twice = self.world.character.counts and self.world.is_restarted
+            check(unclear or twice or len(calls) > 1, f"nothing is unclear: {error}")
+            check(error.token is not None, f"no token: {error!r}")
         elif isinstance(error, ResumeAmbiguous):
             check(any(one.name == ANSWER and one.fault for one in self.world.sent), f"{error}")
         elif isinstance(error, RunWaitTimeout):
             check(self.options["timeout"] is not None, f"out of time without a timeout: {error}")
+        elif isinstance(error, self.gone(calls)):
+            pass
         elif item.index in self.poisoned():
             early = calls[-1].took < OUTAGE - BACKOFF and len(calls) == 1
             check(not early, f"too early: {error!r}")
         else:
-            check(isinstance(error, RunGone) and deletes, f"an item has failed: {error!r}")
+            check(False, f"an item has failed: {error!r}")
+
+    def gone(self, calls: list[Call]) -> tuple[type[ApiException], ...]:
+        """Return the errors of runs that are not there any more."""
+        if self.world.is_restarted:
+            return RunGone, ResponseValidationError  # another run may have the id
+        deletes = self.options["on_stop"] == "cancel" and len(calls) > 1
+        return (RunGone,) if deletes else ()
 
     def check_raised(
         self, error: ApiException, calls: list[Call], sent: set[tuple[str, str]]
@@ -436,13 +535,16 @@ class Play:
             outages = 2 if each.fault.status == 503 else 1
             seconds += min(each.lasts, outages * OUTAGE) + 3 * NO_RESPONSE
             seconds += creates * (SEARCHING + lasts(each.fault))
+        # A response that is doubted is searched for, and so is a create in an earlier call.
+        seconds += self.count * (2 * SEARCHING + world.character.lag)
         return seconds + (0 if world.limit is None else 10 * self.count)
 
     def check_runs(self, calls: list[Call]) -> None:
         """Check that each input has one run, and that only runs of the batch were deleted."""
         now = self.world.now
-        runs = [run for run in self.world.runs.values() if run.creation.input]
-        kept = [run.creation.input["n"] for run in runs if run.deleted_at > now]
+        runs = [run for run in self.world.all if run.ours and run.forgotten_at > now]
+        runs = [run for run in runs if run.creation.agent_id == "agent"]
+        kept = [run.number for run in runs if run.deleted_at > now]
         check(len(kept) == len(runs) or self.options["on_stop"] == "cancel", "a run was deleted")
         twice = {n for n in kept if kept.count(n) > 1}
         check(not twice or self.options["unclear"] == "start", f"two runs of {twice}")
@@ -451,7 +553,8 @@ class Play:
             check([n for n, _ in run.answers] == list(asked), f"twice: {run.answers}")
             check([body["to"] for _, body in run.answers] == list(asked), f"{run.answers}")
         missing = {item.index for call in calls for item in call.items if item.ok} - set(kept)
-        check(not missing, f"the runs of {missing} were deleted")
+        mistaken = self.world.is_restarted or shows_nothing(self.world)
+        check(not missing or mistaken, f"the runs of {missing} were deleted")
 
 
 def play(seed: int, folder: Path, fewer: Schedule | None = None) -> str:
@@ -460,7 +563,7 @@ def play(seed: int, folder: Path, fewer: Schedule | None = None) -> str:
     try:
         played.over()
     except AssertionError as error:
-        return f"{error}"
+        return f"{error}\n  a server with {played.world.character}"
     return ""
 
 
@@ -485,7 +588,7 @@ def without_outcomes(world: BatchWorld, inputs: Any, journal: Path | None, **mor
 @pytest.mark.parametrize(
     ("place", "name", "mistake", "words"),
     [
-        (BatchWorld, "result", lambda *_: {"n": 0}, "another result"),
+        (BatchWorld, "result", lambda *_: {"n": 0}, "the result of another run"),
         (World, "_answer", lambda *a: [] if a[1] == SEARCH else RESPOND(*a), "two runs of"),
         (BatchWorld, "map", without_outcomes, "requests when all was done"),
     ],

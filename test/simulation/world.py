@@ -2,7 +2,11 @@
 
 A `World` plays the life of runs: what the server carried out, what it answered, which new runs a
 read replica does not know yet. Its faults come from a schedule, a dict from the number of a request
-to what goes wrong with it, so that a schedule can be shortened request by request.
+to what goes wrong with it, so that a schedule can be shortened request by request. What it shows of
+a run, and who else uses it, is its `Character`.
+
+Each run has a number in its input, and its result has the same number. So whatever a run shows, the
+world knows whose it is.
 """
 
 from __future__ import annotations
@@ -12,14 +16,25 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+from simulation.characters import Character
 from support.parts import NothingYet, policy_of
 
-from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
+from acp_client_v0_1 import (
+    AgentHandle,
+    Run,
+    RunCreate,
+    RunInterrupt,
+    RunOutput,
+    RunResult,
+    ServerSentEvent,
+)
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -37,6 +52,8 @@ EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ROUND_TRIP = 0.01  # seconds
 
 NO_LIMIT = 60.0  # seconds, the client's own, of a request without a limit
+AWAY = 0.3  # seconds for which a server that restarts refuses connections
+FIRST_STRANGER = 900  # the number of its run
 
 FAULTS = (
     *("refused", "lost before", "lost after", "status", "limited", "unreadable", "stale", "cut"),
@@ -87,6 +104,14 @@ class Trouble:
         return here and now and (self.share == 1 or random.Random(number).random() < self.share)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A proxy that refuses a request soon after another one, as nginx does by ``limit_req``."""
+
+    rate: float  # requests a second
+    fault: Fault = Fault("status", 503)
+
+
 class Sent(NamedTuple):
     """A request, when it began and was to end, and the kind of its fault."""
 
@@ -119,6 +144,18 @@ class SimulatedRun:
     changes: list[Change] = field(default_factory=list)
     answers: list[tuple[int, Any]] = field(default_factory=list)  # to which question
     deleted_at: float = math.inf
+    ours: bool = False  # made by a request of the client
+    shown: Any = None  # what its records show of its create
+    forgotten_at: float = math.inf  # by a restart
+    failures: list[float] = field(default_factory=list)  # when a request was lost, or not sent
+    touched_at: float = math.inf  # by a DELETE or an answer of the client
+
+    @property
+    def number(self) -> int:
+        return (self.creation.input or {}).get("n", -1)
+
+    def is_there(self, at: float) -> bool:
+        return at < min(self.deleted_at, self.forgotten_at)
 
     def state(self, at: float) -> Change:
         found = self.changes[0]
@@ -206,19 +243,30 @@ class World:
 
     most_requests = 5000
 
-    def __init__(self, schedule: Schedule, rng: random.Random) -> None:
+    def __init__(
+        self, schedule: Schedule, rng: random.Random, character: Character | None = None
+    ) -> None:
         self.now = 1000.0
         self.schedule = schedule
         self.rng = rng
+        self.character = character or Character()
+        self.characters: dict[str, Character] = {}  # of other agents, if this is a gateway
         self.runs: dict[str, SimulatedRun] = {}
+        self.all: list[SimulatedRun] = []  # also those that a restart has forgotten
+        self.restarted_at = math.inf
+        self.by_token = False  # the client has its run from a token
+        self._counted = 0  # runs since the last restart
+        self._creates = 0  # that the client has sent
+        rate = self.character.rate
+        self.limit = Limit(rate) if rate < math.inf else None
+        self._passed = -math.inf  # when the limit let a request pass
+        self._coming: list[tuple[float, Callable[[float], object]]] = []  # what others do, and when
         self.requests = 0
         self.began = self.now  # the faults
         self.sent: list[Sent] = []
-        self.created = 0  # by requests
         self.closed_until = -math.inf  # by a Retry-After
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
-        self.ignores_metadata = False  # of a search
         self.rest = SimpleNamespace(reached=False, learnt={}, policy=policy_of(None), observer=None)
 
     # The clock
@@ -242,6 +290,93 @@ class World:
         self.rest.reached = False
         self.rest.learnt.clear()
 
+    # What others do
+
+    def populate(self) -> None:
+        """Let others start runs, in the past and during the call, and let the server restart."""
+        for agent_id in ("agent", *self.characters):
+            character = self.of(agent_id)
+            if character.strangers:
+                for age in (900.0, self.rng.choice((900.0, 5.0))):
+                    self.stranger(agent_id, self.now - age)
+                begin = partial(self.stranger, agent_id)
+                self._coming += [(self.now + seconds, begin) for seconds in (0.3, 1.0, 4.0)]
+        if self.character.restart < math.inf:
+            self._coming.append((self.now + self.character.restart, self._forget))
+        self._coming.sort(key=lambda event: event[0])
+
+    def stranger(self, agent_id: str, at: float) -> SimulatedRun:
+        """Begin a run of somebody else."""
+        number = FIRST_STRANGER + len(self.all)
+        metadata: dict[str, Any] | None = None
+        if self.of(agent_id).strangers == "marked":
+            mark = f"{number:032x}"
+            metadata = {"acp-client-token": mark}
+            if number % 2:
+                metadata = {"acp-client-token": "job-7", "acp-client-create": f"{mark}-{mark}"}
+        creation = RunCreate(agent_id=agent_id, input={"n": number}, metadata=metadata)
+        return self.add(self._new_id(agent_id), creation, self.now - at)
+
+    def _forget(self, at: float) -> None:
+        """Restart: forget all runs, and begin to count again. Others are the first to return."""
+        self.restarted_at, self._counted = at, 0
+        for run in self.runs.values():
+            run.forgotten_at = min(run.forgotten_at, at)
+        self.runs.clear()
+        for _ in range(3):
+            self.stranger("agent", at)
+
+    def replace_server(self) -> None:
+        """Put a server without runs in the place of this one, without the loss of a request."""
+        self._forget(self.now)
+        self.restarted_at = self.now - AWAY
+
+    def happen(self) -> None:
+        """Let everything happen that others do until now."""
+        while self._coming and self._coming[0][0] <= self.now:
+            at, event = self._coming.pop(0)
+            event(at)
+
+    def next_restart(self) -> float:
+        """Return when the server restarts next."""
+        return min((at for at, event in self._coming if event == self._forget), default=math.inf)
+
+    def ask_others(self, client: Any) -> None:
+        """Lose a create of each other agent, which says nothing about the habits of the agent."""
+        schedule = self.schedule
+        for number, agent_id in enumerate(self.characters):
+            self.schedule, self.requests = Schedule({0: Fault("lost after")}), 0
+            with suppress(ApiException):
+                AgentHandle(agent_id, client).start({"n": 100 + number})
+        self.schedule, self.requests, self.began = schedule, 0, self.now
+        self.sent.clear()
+
+    def recover(self) -> None:
+        """End all that fails, and let some time pass."""
+        self.schedule = Schedule({})
+        self._coming.clear()
+        self.character, self.limit = replace(self.character, lag=0.0), None
+        self.now += 5.0
+        self.closed_until = -math.inf  # another call is no retry
+
+    @property
+    def is_restarted(self) -> bool:
+        return self.restarted_at <= self.now
+
+    # What is known of runs
+
+    def of(self, agent_id: str) -> Character:
+        return self.characters.get(agent_id, self.character)
+
+    def made_for(self, number: int) -> list[SimulatedRun]:
+        """Return the runs of an input that are there, or were deleted."""
+        ours = (run for run in self.all if run.ours and run.number == number)
+        return [run for run in ours if run.forgotten_at > self.now]
+
+    def is_of(self, run_id: str, number: int) -> bool:
+        """Tell whether an id is, or was, of a run of ours for an input."""
+        return any(run.run_id == run_id and run.ours and run.number == number for run in self.all)
+
     def answer(self, run: SimulatedRun, body: Any) -> None:
         """Take an answer to the question that is open now."""
         run.answers.append((run.state(self.now).question, body))
@@ -260,7 +395,10 @@ class World:
         limit = options[0]
         if isinstance(limit, tuple):
             limit = limit[0]
+        self.happen()
         fault = self._fault(number, name, arguments)
+        if self.restarted_at <= self.now < self.restarted_at + AWAY:
+            fault = Fault("refused")
         if fault is None and limit is not None and limit < ROUND_TRIP:
             fault = Fault("hang", carried_out=True)
         until = self.now + (NO_LIMIT if limit is None else limit)
@@ -268,6 +406,8 @@ class World:
         self.sent.append(Sent(name, self.now, until, kind))
         self.respond_at(self.now + (ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)))
         self.rest.reached = self.rest.reached or kind in READABLE
+        if kind in ("refused", "hang", "lost before", "lost after") and "{run_id}" in name:
+            self._note_failure(arguments[0])
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)
         carried_out = fault.kind in ("lost after", "unreadable") or (
@@ -295,8 +435,17 @@ class World:
         """Return how many seconds are left of what a Retry-After asked for."""
         return self.closed_until - self.now
 
+    def _note_failure(self, run_id: str) -> None:
+        for run in self.all:
+            if run.run_id == run_id:
+                run.failures.append(self.now)
+
     def _fault(self, number: int, name: str, arguments: Any) -> Fault | None:
         """Return what goes wrong with a request."""
+        if self.limit is not None:
+            if self.now - self._passed < 1 / self.limit.rate - 1e-9:
+                return self.limit.fault
+            self._passed = self.now
         of = self._input(name, arguments)
         return self.schedule.fault(number, name, of, self.now - self.began)
 
@@ -323,16 +472,7 @@ class World:
         if name == "POST /runs":
             return self._create(arguments[0])
         if name == "POST /runs/search":
-            request = arguments[0]
-            wanted = {} if self.ignores_metadata else request.metadata or {}
-            found = [
-                self._run(run)
-                for run in self.runs.values()
-                if run.born + lag <= self.now < run.deleted_at
-                if request.status in (None, run.state(self.now).status)
-                if all((run.creation.metadata or {}).get(k) == v for k, v in wanted.items())
-            ]
-            return found[request.offset : request.offset + request.limit]
+            return self._search(arguments[0], lag)
         if name.startswith("GET /agents/"):
             return SimpleNamespace(agent_id=arguments[0])
         run = self.runs.get(arguments[0])
@@ -343,12 +483,14 @@ class World:
         if name == "DELETE /runs/{run_id}":
             told = self._run(run)
             run.deleted_at = self.now
+            run.touched_at = min(run.touched_at, self.now)
             return told
         if name == "POST /runs/{run_id}":
             state = run.state(self.now)
             if state.status != "interrupted":
                 raise self._status(409, name)
             self.answer(run, arguments[1])
+            run.touched_at = min(run.touched_at, self.now)
             return self._run(run)
         if name.endswith("/output"):
             return self._output(run, arguments[1], limit)
@@ -357,26 +499,63 @@ class World:
         raise AssertionError(name)
 
     def result(self, run: SimulatedRun) -> dict[str, Any]:
-        return {"n": 1}
+        return {"n": run.number}
 
     def add(self, run_id: str, creation: Any, age: float = 0.0) -> SimulatedRun:
         """Begin a run, which may be of the past."""
         born = self.now - age
         run = self.runs[run_id] = SimulatedRun(run_id, creation, born, **self.plan)
+        run.shown = self.of(creation.agent_id).shown(creation)
+        self.all.append(run)
         run.work(born)
         return run
 
+    def _new_id(self, agent_id: str) -> str:
+        if self.of(agent_id).counts:
+            # Behind a gateway, two servers may give one id. That is not what is played here.
+            self._counted += 1
+            return f"run-{self._counted - 1}"
+        return f"5c0ffee5-0000-4000-8000-{len(self.all):012x}"
+
     def _create(self, creation: Any) -> Run:
-        run = self.add(f"run-{len(self.runs)}", creation)
-        self.created += 1
-        return self._run(run)
+        self._creates += 1
+        mixes = self.of(creation.agent_id).mixes if self._creates % 2 else ""
+        if mixes == "cached" and (cached := self._latest(creation.agent_id)):
+            return self._run(cached)
+        run = self.add(self._new_id(creation.agent_id), creation)
+        run.ours = True
+        return self._run(self._partner(run) if mixes == "swapped" else run)
+
+    def _latest(self, agent_id: str) -> SimulatedRun | None:
+        """Return the run of a create whose response may still be in a cache."""
+        found = (run for run in self.runs.values() if run.creation.agent_id == agent_id)
+        return max(
+            (r for r in found if r.born > self.now - 300), key=lambda r: r.born, default=None
+        )
+
+    def _partner(self, run: SimulatedRun) -> SimulatedRun:
+        """Return the run whose response is exchanged with that of another run."""
+        return self.stranger(run.creation.agent_id, self.now)
+
+    def _search(self, request: Any, lag: float) -> list[Run]:
+        found = list[Run]()
+        for run in self.runs.values():
+            character = self.of(run.creation.agent_id)
+            if (
+                run.born + lag + character.lag <= self.now < run.deleted_at
+                and request.agent_id in (None, run.creation.agent_id)
+                and request.status in (None, run.state(self.now).status)
+                and character.finds_by(run.creation, request.metadata)
+            ):
+                found.append(self._run(run))
+        return found[request.offset : request.offset + request.limit]
 
     def _run(self, run: SimulatedRun) -> Run:
         state = run.state(self.now)
         return Run.model_construct(
-            creation=run.creation,
+            creation=run.shown,
             run_id=run.run_id,
-            agent_id="agent",
+            agent_id=run.creation.agent_id,
             created_at=EPOCH + timedelta(seconds=run.born),
             updated_at=EPOCH + timedelta(seconds=state.at, microseconds=1),
             status=RunStatus(state.status),
@@ -390,7 +569,12 @@ class World:
             if limit is not None and self.now - began >= limit:
                 raise self._transport(ApiTimeoutError, "GET output", sent=True)
             coming = [each.at for each in run.changes if each.at > self.now]
-            self.respond_at(min([until, *coming, math.inf if limit is None else began + limit]))
+            coming += [until, self.next_restart(), math.inf if limit is None else began + limit]
+            self.respond_at(min(coming))
+            self.happen()
+            if run.forgotten_at <= self.now:
+                self._note_failure(run.run_id)
+                raise self._transport(ConnectionException, "GET output", sent=True)
         state = run.state(self.now)
         if state.status == "pending":
             return None
@@ -425,28 +609,35 @@ class SimulatedReader:
     def advance(self, seconds: float | None = None) -> bool:
         world, run = self._world, self._run
         until = math.inf if seconds is None else world.now + seconds
+        if world.next_restart() <= min(until, self._due()):
+            world.now = max(world.now, world.next_restart())
+            world.happen()
+        if run.forgotten_at <= world.now:
+            self._cut_after = 0
         if self._cut_after <= 0:
             self.closed = True
             raise StreamInterrupted(last_event_id="", reason="simulated", status=200)
+        due = self._due()
+        if due > until:
+            world.now = until
+            raise NothingYet
+        world.now = max(world.now, due)
         if self._next < len(run.updates):
-            due = run.born + run.updates[self._next]
-            if due > until:
-                world.now = until
-                raise NothingYet
-            world.now = max(world.now, due)
             self._next += 1
             self._cut_after -= 1
             fields = {"run_id": run.run_id, "status": "pending", "update": {"n": self._next}}
             data = json.dumps({"type": "custom", **fields})
             self.left = iter([ServerSentEvent("agent_event", data, str(self._next))])
             return True
-        over = run.changes[-1].at
-        if over > until:
-            world.now = until
-            raise NothingYet
-        world.now = max(world.now, over)
         self.closed = True
         return False
+
+    def _due(self) -> float:
+        """Return when the next update, or the end of the stream, comes."""
+        run = self._run
+        if self._next < len(run.updates):
+            return run.born + run.updates[self._next]
+        return run.changes[-1].at
 
     def close(self) -> None:
         self.closed = True

@@ -34,3 +34,5 @@ from acp_client_v0_1.api.runs_api import _CREATE_RUN as CREATE_RUN
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import _earlier_creates as earlier_creates
+from acp_client_v0_1.testing._server.echo import echo_of, stored
+from acp_client_v0_1.testing._server.store import _matches as matches
