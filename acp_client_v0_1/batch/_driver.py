@@ -30,7 +30,7 @@ from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._health import Turns
-from acp_client_v0_1.handles._marks import with_marks
+from acp_client_v0_1.handles._marks import by_key, with_marks
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
@@ -220,7 +220,7 @@ class RunDriver:
         given = {
             **plan.options,
             "input": task.input,
-            "metadata": with_marks(metadata, dict([task.mark])),
+            "metadata": with_marks(metadata, by_key(task.mark)),
         }
         return creation_of(plan.agent_id, given)
 

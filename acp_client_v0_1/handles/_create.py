@@ -81,7 +81,7 @@ class Create:
         """Send the caller's client token without the mark of the create."""
         self._marks = self._marks[1:]
         (self.mark,) = self._marks
-        metadata = _marks.with_marks(self.creation.metadata or {}, dict(self._marks))
+        metadata = _marks.with_marks(self.creation.metadata or {}, _marks.by_key(*self._marks))
         self.creation = self.creation.model_copy(update={"metadata": metadata})
 
     def again(self, wait: Wait) -> Create:

@@ -46,6 +46,8 @@ class Mark(NamedTuple):
 
     key: str
     value: str
+    # The client token of the caller that stands beside the mark, or "". It may have the same form.
+    beside: str = ""
 
     @property
     def is_random(self) -> bool:
@@ -60,8 +62,8 @@ class Mark(NamedTuple):
             return True
         if not self.is_random:
             return None if not isinstance(found, str) or is_mask(found) else False
-        others = [text for key in _FORMS if (text := _mark_in(metadata, key))]
-        return self.value.lower() in others or (False if others else None)
+        shown = {_mark_in(metadata, key) for key in _FORMS} - {"", self.beside.lower()}
+        return self.value.lower() in shown or (False if shown else None)
 
 
 def is_mask(text: str) -> bool:
@@ -77,18 +79,22 @@ def _mark_in(metadata: dict[str, Any], key: str) -> str:
 
 def marks_of(creation: RunCreate) -> tuple[Mark, ...]:
     """Return the mark of a create, and after it the client token of its caller, if it has them."""
-    metadata = creation.metadata or {}
-    token, own = metadata.get(CLIENT_TOKEN_KEY), metadata.get(CREATE_KEY)
-    if not (isinstance(token, str) and token):
+    token, own = client_token_of(creation), (creation.metadata or {}).get(CREATE_KEY)
+    if not token:
         return ()
     given = Mark(CLIENT_TOKEN_KEY, token)
-    return (Mark(CREATE_KEY, own), given) if isinstance(own, str) else (given,)
+    return (Mark(CREATE_KEY, own, token), given) if isinstance(own, str) and own else (given,)
 
 
 def client_token_of(creation: RunCreate) -> str:
     """Return the client token of a create, or ""."""
     token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
     return token if isinstance(token, str) else ""
+
+
+def by_key(*marks: Mark) -> dict[str, str]:
+    """Return marks as they stand in metadata."""
+    return {mark.key: mark.value for mark in marks}
 
 
 def with_marks(metadata: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def compared(run: Run, creation: RunCreate, habits: Habits) -> str:
     Return "same" if the run was made for the same request, "thread" if it was made for the same
     request on another thread of ACP, "other" if for another one, and "" if that is not known.
     """
-    metadata, known = run.creation.metadata or {}, dict(habits.marks_of(run.run_id))
+    metadata, known = run.creation.metadata or {}, by_key(*habits.marks_of(run.run_id))
     found = _mark_in(metadata, CREATE_KEY) or known.get(CREATE_KEY)
     if not found:
         return ""

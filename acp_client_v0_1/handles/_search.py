@@ -21,7 +21,7 @@ from typing import Any
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._known import utc
-from acp_client_v0_1.handles._marks import Mark, new_client_token
+from acp_client_v0_1.handles._marks import Mark, by_key, new_client_token
 from acp_client_v0_1.handles._match import is_of
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._wait import Contact
@@ -107,7 +107,7 @@ class Search:
         known = self._habits.hidden.get(self._agent_id)
         if known is not None and not self._tried:
             self._tried = True
-            found = self._page(limit, metadata=dict([known]))
+            found = self._page(limit, metadata=by_key(known))
             self._habits.facts.update([("compares", self._agent_id)] * bool(found))
             return [] if found else _NEXT
         page = self._page(limit)
@@ -119,7 +119,7 @@ class Search:
 
     def _by_mark(self, limit: float) -> list[Run] | Pause:
         try:
-            page = self._page(limit, metadata=dict([self._mark]))
+            page = self._page(limit, metadata=by_key(self._mark))
         except ApiException as error:
             refused = failure_of(error).kind in ("lacks", "missing", "refused")
             if error.status is None or not refused:
@@ -140,7 +140,8 @@ class Search:
         return _NEXT
 
     def _control(self, limit: float) -> list[Run] | Pause:
-        (key, value), ending = self._mark, new_client_token()
+        key, value, _ = self._mark
+        ending = new_client_token()
         if self._mark.is_random:
             # A full-text search would find the run by a part of its mark.
             value = value.replace("-", f"{ending}-")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._arguments import TOKEN_BEGINNING
 from acp_client_v0_1._operation import identifier
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY, Mark
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY, Mark, by_key
 from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class RunToken:
     def mark(self) -> Mark | None:
         """The mark of the run's create. An older client has sent the client token alone."""
         if self.create_mark:
-            return Mark(CREATE_KEY, self.create_mark)
+            return Mark(CREATE_KEY, self.create_mark, self.client_token)
         return Mark(CLIENT_TOKEN_KEY, self.client_token) if self.client_token else None
 
     def encode(self) -> str:
@@ -119,7 +119,7 @@ def decode_token(text: object) -> RunToken:
 
 def token_of_create(client: ApiClient, agent_id: str, *marks: Mark) -> str:
     """Return the token of a create whose run is not known, or "" without a client token."""
-    known = dict(marks)
+    known = by_key(*marks)
     client_token, own = known.get(CLIENT_TOKEN_KEY, ""), known.get(CREATE_KEY, "")
     server = server_of(client)
     token = RunToken(server, agent=agent_id, client_token=client_token, create_mark=own)

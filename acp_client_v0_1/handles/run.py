@@ -21,7 +21,7 @@ from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._lookup import explain_id
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import decode_token, server_of
@@ -177,7 +177,7 @@ class RunHandle(NoSettings):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        marks = {CLIENT_TOKEN_KEY: known.client_token, **dict(filter(None, [known.mark]))}
+        marks = {CLIENT_TOKEN_KEY: known.client_token, CREATE_KEY: known.create_mark}
         marked = RunCreate(agent_id=known.agent, metadata=marks)
         found = Create(marked, Wait(contact, timeout), since=-math.inf).search()
         core = RunCore.of_runs(runs, found, contact)
