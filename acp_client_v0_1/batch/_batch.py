@@ -47,7 +47,7 @@ from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._lookup import explain_id
-from acp_client_v0_1.handles._marks import new_client_token
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, new_client_token
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
 from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
 from acp_client_v0_1.handles._timing import timing
@@ -137,6 +137,7 @@ class Batch:
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
+            served = ("", "") if file is None else file.done_run()
             plan = Plan(
                 agent_id=agent.agent_id,
                 call_id=new_client_token(),
@@ -153,7 +154,8 @@ class Batch:
                 # whether the server has responded to this client, or to an earlier call.
                 server_reached=agent.runs.api_client.rest_client.reached
                 or (file is not None and file.responded),
-                served="" if file is None else file.done_run(),
+                served=served[0],
+                served_mark=Mark(CLIENT_TOKEN_KEY, served[1]) if served[1] else None,
                 one_at_a_time=concurrency == 1,
             )
             if executor is None:

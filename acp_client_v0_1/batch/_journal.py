@@ -135,10 +135,10 @@ class Journal:
                     number += 1
                 raise self._damage(number, error) from error
 
-    def done_run(self) -> str:
-        """Return the id of a run whose result the journal had when it was opened, or ""."""
+    def done_run(self) -> tuple[str, str]:
+        """Return the id and the client token of a run that the journal has a result of."""
         entry = None if self._done < 0 else self.entry(self._done)
-        return "" if entry is None else entry.run_id
+        return ("", "") if entry is None else (entry.run_id, entry.client_token)
 
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did so."""

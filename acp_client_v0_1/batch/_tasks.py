@@ -63,8 +63,9 @@ class Plan:
     # `reached` of the caller's transport. Also True if the journal shows that the server has
     # responded to an earlier call.
     server_reached: bool = False
-    # A run of an earlier call whose output was fetched, or "".
+    # A run of an earlier call whose output was fetched, or "", and its mark.
     served: str = ""
+    served_mark: Mark | None = None
     # Whether the batch has one open run at a time.
     one_at_a_time: bool = False
 

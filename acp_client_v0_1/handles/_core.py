@@ -250,14 +250,22 @@ class RunCore(KnownRun):
         With ``keep_final``, a DELETE whose response was lost is not sent again if the run has ended
         meanwhile. Then the run that has ended is returned.
         """
-        if self.unsure and not keep_final:
-            self.read(wait)
         # If the run was never seen, a 404 may come from a wrong address.
         seen = self._run is not None or self._born is not None
         lost = 0
         runs = wait.contact.runs
 
+        # `cancel` has read the run just now.
+        is_read = keep_final
+
         def send(limit: float) -> Run | None:
+            nonlocal is_read
+            if self.unsure and not is_read:
+                # The server may have restarted since, and given the id to the run of somebody else.
+                self.read(wait)
+                wait.take_turn()
+                limit = wait.limit(limit, "delete")
+            is_read = False
             return self.note_changed(runs.delete_run(self.run_id, _request_timeout=limit))
 
         def probe(error: ApiException) -> Run | Pause | None:

@@ -185,8 +185,6 @@ class Create:
         doubted = self._doubted
         if doubted is not None and doubted.run_id in [run.run_id for run in found]:
             self.proven = True
-            if other_values(doubted, self.creation):
-                self._habits.facts.add(("rewrites", self._agent))
         if self.mark is not None and not self.mark.is_random:
             # The server has refused a mark of the create. So runs of earlier calls are found, too.
             found = asked_for(found, self.creation, self._habits)
@@ -218,6 +216,9 @@ class Create:
                 raise self._ambiguous()
             found = part.perform("search", self._send, probe=self._probe)
             self.found, self.proven = found, self._search.proven
+            if not self.proven and other_values(found[0], self.creation):
+                # The server compares marks, and so shows the input of this create in another way.
+                self._habits.facts.add(("rewrites", self._agent))
             self._habits.made.append((found[0].run_id, self._marks))
             return found
         except RunStartAmbiguous as error:

@@ -22,7 +22,7 @@ from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._marks import Mark, by_key, new_client_token
-from acp_client_v0_1.handles._match import is_of
+from acp_client_v0_1.handles._match import is_of, may_repeat
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._wait import Contact
 from acp_client_v0_1.models import Run, RunSearchRequest
@@ -207,9 +207,11 @@ class Search:
         """Tell whether a run that hides its mark may have this mark.
 
         It cannot if it was created before the create of the mark was posted, or if an earlier
-        create was given its id.
+        create was given its id, which is not given twice.
         """
+        habits = self._habits
         # Some servers write the first day of year 1, or of 1970, for a time that they do not know.
         created = utc(run.created_at)
         older = created.year > 1970 and created.timestamp() < self._since
-        return not older and not self._habits.made_for_another(run.run_id, self._mark)
+        unique = not may_repeat(run.run_id)
+        return not older and not (unique and habits.made_for_another(run.run_id, self._mark))

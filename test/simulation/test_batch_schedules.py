@@ -319,18 +319,6 @@ def test_a_run_that_a_search_has_found_is_not_refused_where_its_input_is_rewritt
     assert call.results() == [0], call
 
 
-def test_a_journal_leads_to_its_runs_where_inputs_are_rewritten(tmp_path):
-    """The process that continues has not seen yet how the server writes inputs."""
-    quirks = replace(HIDES, echo_input="converted", run_ids="counted")
-    world = BatchWorld(random.Random(0), character=Character(quirks))
-    world.plan["step"] = 5.0
-    world.kill_at = 7, False
-    journal = new_journal(tmp_path)
-    world.map(range(2), journal)
-    call = world.map(range(2), journal)
-    assert call.results() == [0, 1], call
-
-
 # Random schedules -------------------------------------------------------------------------------
 
 
