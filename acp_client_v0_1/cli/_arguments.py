@@ -185,6 +185,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "at a gap, end with status 9, or print it (%(default)s)", "raise mark", default="raise"
     ),
     "--agent": _value("AGENT", "only this agent"),
+    # What an argument is for one command alone stands below the command's name.
+    "doctor --agent": _value("AGENT", "run it: up to five runs, deleted in the end"),
     "--status": _choice("only in this status", "pending interrupted success error timeout"),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
@@ -404,6 +406,7 @@ def parser() -> argparse.ArgumentParser:
         for argument in _TAKES[name].split():
             # A default would replace what was given before the command.
             more: dict[str, Any] = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
-            command.add_argument(argument, **_ARGUMENTS[argument], **more)
+            declared = _ARGUMENTS.get(f"{name} {argument}", _ARGUMENTS[argument])
+            command.add_argument(argument, **declared, **more)
         command.set_defaults(command=name, parser=command, format=_FORMATS.get(name, "json"))
     return top

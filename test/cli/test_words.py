@@ -574,6 +574,16 @@ def test_the_help_of_each_command_names_what_its_arguments_take(inside):
             assert takes.isupper() or "{" in takes or not takes, (command, name)
 
 
+def test_only_for_the_doctor_is_an_agent_no_filter(inside):
+    """It starts runs, which its help says before anything is started."""
+    filters, starts = (
+        "--agent AGENT +only this agent",
+        "--agent AGENT +run it: up to five runs, deleted in",
+    )
+    for command, words in (("search", filters), ("threads", filters), ("doctor", starts)):
+        assert re.search(words, inside("", command, "--help").stdout), command
+
+
 def test_a_signal_that_is_ignored_stays_ignored(inside, monkeypatch):
     """As shells start what runs in the background, and as nohup does."""
     seen: list[object] = []

@@ -695,6 +695,37 @@ def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_second
     assert (report.outcome, list(faults(report))) == (UNUSABLE, ["access"])
 
 
+# By the seconds of each attempt, and of each read of the run: what is said.
+@pytest.mark.parametrize(
+    ("attempts", "reads", "seen"),
+    [
+        ((0.4, 1.6, 1.6), 0.0, "differs: 3"),
+        # Of the second attempt, nothing is seen.
+        ((0.4, 0.05, 0.5), 0.4, "differs: at least 2"),
+        ((0.4, *(0.6,) * 20), 0.0, "differs: at least "),
+    ],
+)
+def test_attempts_are_counted_to_the_end_or_told_as_at_least(attempts, reads, seen, request):
+    if len(attempts) > 3:
+        # The server tries again for longer than the doctor looks.
+        request.getfixturevalue("short_seconds")
+    calls: dict[str, int] = {}
+
+    def failing_again(input: Any, config: Any, context: Any) -> None:
+        calls[context.run_id] = calls.get(context.run_id, -1) + 1
+        context.sleep(attempts[calls[context.run_id]])
+        raise AgentError(3, "out of paper")
+
+    with LocalServer(quirks=Quirks(attempts=len(attempts))) as server:
+        server.register(failing_again, name="again")
+        if reads:
+            server.faults.add(always(method="GET", path="/runs/*", delay=reads))
+        report = examined(server.url, "again")
+    (line,) = lines_of(report, "attempts")
+    assert line.startswith(seen), str(report)
+    assert int(found(report, "attempts").quirk.rpartition("=")[2]) <= len(attempts)
+
+
 def test_of_a_stream_of_many_events_some_are_kept(monkeypatch):
     # On a busy machine, the second stream may take longer to begin than a person would wait.
     monkeypatch.setattr(_exam, "SECOND", 5.0)
