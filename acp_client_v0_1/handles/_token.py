@@ -20,6 +20,7 @@ import json
 import os
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
+
+# `testing.repeatable_tokens` makes the 32 hex digits of a client token from what it is ``about``.
+digits_of: Callable[[object], str] | None = None
 
 _VERSION = 1
 # The length of a base64 text without padding is never one more than a multiple of four.
@@ -118,13 +122,13 @@ def token_of_create(client: ApiClient, agent_id: str, client_token: str) -> str:
     return known.encode() if client_token else ""
 
 
-def new_client_token() -> str:
+def new_client_token(about: object = None) -> str:
     """Return a client token that no other run has: the hex digits of a random UUID.
 
     The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
-    would make a create one per cent slower.
+    would make a create one per cent slower. ``about`` is the create that the token is for.
     """
-    digits = os.urandom(16).hex()
+    digits = os.urandom(16).hex() if digits_of is None else digits_of(about)
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 

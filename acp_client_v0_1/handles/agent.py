@@ -488,7 +488,7 @@ class AgentHandle(NoSettings):
             raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
-        token = _token.new_client_token() if own is None else own
+        token = _token.new_client_token((self.agent_id, given)) if own is None else own
         given["metadata"] = {**metadata, key: token} if token else metadata or None
         return creation_of(self.agent_id, given), not own
 
