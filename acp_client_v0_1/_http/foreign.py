@@ -17,6 +17,7 @@ import _thread
 import contextlib
 import http.client
 import os
+import re
 from contextvars import copy_context
 from typing import Any
 
@@ -31,6 +32,7 @@ from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.exceptions import ApiTypeError
 
 _log = package_logger(__name__)
+_LINE_END = re.compile("\r?\n")
 _EXPECTED = "must return a response like urllib3's, with status, headers, read(n) and close()"
 
 
@@ -125,7 +127,7 @@ class Received:
             raise http.client.HTTPException(f"{self._sender} returned {status}, which is not final")
         version = 0 if getattr(response, "version", None) == 10 else 1
         lines = f"HTTP/1.{version} {status} {getattr(response, 'reason', None) or ''}", *fields
-        text = "\r\n".join(" ".join(line.splitlines()) for line in lines)
+        text = "\r\n".join(_LINE_END.sub(" ", line) for line in lines)
         return f"{text}\r\n\r\n".encode("latin-1", "replace")
 
     def _fill(self) -> None:
