@@ -95,10 +95,10 @@ def _has(attribute: str, other: str = "") -> Callable[[Any], bool]:
     return fits
 
 
-def _takes(count: int) -> Callable[[Any], bool]:
+def _takes(count: int, *names: str) -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
         try:
-            signature(value).bind(*range(count))
+            signature(value).bind(*range(count), **dict.fromkeys(names))
         except TypeError:
             # A value that cannot be called raises TypeError, too.
             return False
@@ -149,6 +149,7 @@ _RULES: dict[str, Rule] = {
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),
+    "auth": ("a function that takes the request; or set username and password", _takes(1)),
     "assert_hostname": ("a str or False", lambda value: isinstance(value, str | bool)),
     "ca_cert_data": ("a str or bytes (PEM or DER)", _is(str | bytes | bytearray)),
     "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
@@ -163,6 +164,7 @@ _RULES: dict[str, Rule] = {
     "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
     "on_pending": ("a function that takes the seconds elapsed and the status", _takes(2)),
     "on_stop": ('"leave" or "cancel"', ("leave", "cancel").__contains__),
+    "pool": ("a urllib3.PoolManager", _has("connection_from_url")),
     "progress": (
         "True, for a bar, or a function that takes the counts",
         lambda value: isinstance(value, bool) or _takes(1)(value),
@@ -180,6 +182,10 @@ _RULES: dict[str, Rule] = {
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
+    "transport": (
+        "an object with send(request, *, connect, read) and close(), as Urllib3Transport()",
+        lambda it: _has("close")(it) and _takes(1, "connect", "read")(getattr(it, "send", None)),
+    ),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "verify_ssl": ("True or False", int.__instancecheck__),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),

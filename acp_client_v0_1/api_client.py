@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from urllib3.util import Retry
 
     from acp_client_v0_1._http.observer import StreamedResponse
+    from acp_client_v0_1.transport import Transport
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
@@ -86,6 +87,8 @@ class ApiClient(NoSettings, DropInClient):
         header_name: str | None = None,
         header_value: str | None = None,
         cookie: str | None = None,
+        *,
+        transport: Transport | None = None,
     ) -> None:
         """Make a client.
 
@@ -95,18 +98,22 @@ class ApiClient(NoSettings, DropInClient):
             header_name: The name of a header to send with every request.
             header_value: The value of that header.
             cookie: The ``Cookie`` header to send with every request.
+            transport: What sends the requests, see ``acp_client_v0_1.transport``. By default
+                connections of the client's own.
 
         Raises:
-            ApiTypeError: ``configuration`` is not a configuration, but for example a host.
-            ApiValueError: Settings cannot be used together, or a variable of the environment has a
-                value that cannot be used.
+            ApiTypeError: ``configuration`` is not a configuration, but for example a host, or
+                ``transport`` is no transport.
+            ApiValueError: Settings cannot be used together, the transport would drop one, or a
+                variable of the environment has a value that cannot be used.
         """
-        check_arguments(configuration=configuration)
+        check_arguments(configuration=configuration, transport=transport)
         if (header_name is None) is not (header_value is None):
             lacks = "header_value" if header_value is None else "header_name"
             raise ApiValueError(f"{lacks} is missing: a header has a name and a value")
         self.configuration: Configuration = configuration or Configuration.get_default()
-        self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
+        rest_client = acp.rest.RESTClientObject(self.configuration, transport)
+        self.rest_client: acp.rest.RESTClientObject = rest_client
         self.default_headers: dict[str, str] = {}
         if header_name is not None and header_value is not None:
             self.default_headers[header_name] = header_value

@@ -294,6 +294,7 @@ class DropInClient:
         if override:
             override.add_cookie(headers)
             if override.place == "query":
+                self.rest_client.check_query_key()
                 queries.append((override.key, override.value))
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from urllib3.util import Retry
 
+    from acp_client_v0_1._http.outgoing import OutgoingRequest
+
 __all__ = ["Configuration"]
 
 _DEFAULT_HOST = "http://localhost"
@@ -99,6 +101,9 @@ class Configuration(ConfigurationReport):
         ssl_context: TLS context for the configured origin, instead of ``verify_ssl``,
             ``assert_hostname`` and the files and data of certificates, which raise beside it.
             ``tls_server_name`` applies. Copies share it, and it cannot be pickled.
+        auth: Function that signs each attempt of a request to the host: it gets an
+            ``OutgoingRequest`` and changes its ``headers``. What it raises ends the call. Copies
+            share it.
 
     Attributes:
         refresh_api_key_hook: Function that may renew the keys of ``api_key``. It is called with the
@@ -162,6 +167,7 @@ class Configuration(ConfigurationReport):
         max_event_bytes: int = 64 * 1024 * 1024,
         max_response_bytes: int | None = 256 * 1024 * 1024,
         ssl_context: ssl.SSLContext | None = None,
+        auth: Callable[[OutgoingRequest], object] | None = None,
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
@@ -178,6 +184,7 @@ class Configuration(ConfigurationReport):
         self.username = username
         self.password = password
         self.access_token = access_token
+        self.auth = auth
         # Time
         self.timeout = timeout
         self.stream_timeout = stream_timeout
@@ -279,9 +286,10 @@ class Configuration(ConfigurationReport):
         return copy.deepcopy(cls.get_default())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A TLS context cannot be copied, so the copy shares it. The hook may be the method of an
+        # A TLS context cannot be copied, so the copy shares it. A function may be the method of an
         # object that renews the keys, and a copy of that object would renew its own.
-        for shared in (self.ssl_context, self.proxy_ssl_context, self.refresh_api_key_hook):
+        functions = self.refresh_api_key_hook, self.auth
+        for shared in (self.ssl_context, self.proxy_ssl_context, *functions):
             memo[id(shared)] = shared
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)

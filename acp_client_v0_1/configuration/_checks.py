@@ -143,7 +143,7 @@ def _log_file(name: str, value: Any) -> Any:
 _FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
 _NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
 _OF_ALL_ARGUMENTS = (
-    *(*_NEVER_NONE, "assert_hostname", "ca_cert_data", "max_response_bytes"),
+    *(*_NEVER_NONE, "assert_hostname", "auth", "ca_cert_data", "max_response_bytes"),
     *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
     *("socket_options", "ssl_context", "tls_server_name", "username"),
 )

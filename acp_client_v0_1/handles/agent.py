@@ -492,11 +492,12 @@ class AgentHandle(NoSettings):
             raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
-        token = _marks.new_client_token() if own is None else own
+        token = _marks.new_client_token((self.agent_id, given)) if own is None else own
         given["metadata"] = _marks.with_marks(metadata, {key: token} if token else {}) or None
         creation = creation_of(self.agent_id, given)
         if own and creation.metadata is not None:
-            mark = _marks.mark_beside(creation, _marks.new_client_token(), creation.thread_id)
+            random = _marks.new_client_token((self.agent_id, given))
+            mark = _marks.mark_beside(creation, random, creation.thread_id)
             creation.metadata[_marks.CREATE_KEY] = mark
         return creation, not own
 

@@ -12,6 +12,7 @@ from acp_client_v0_1._http.call import Call, redirected
 from acp_client_v0_1._http.coding import Decoder, coding_of
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.headers import RequestAuth
+from acp_client_v0_1._http.outgoing import RequestHeaders
 from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.proxies import parse_proxy, proxy_for
 from acp_client_v0_1._http.retry import (
