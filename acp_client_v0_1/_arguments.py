@@ -119,6 +119,10 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 # as a run checks three flags.
 _FLAG: Rule = "True or False", bool.__instancecheck__
 _TEXT: Rule = "a str", _is(str)
+CREDENTIAL: Rule = (
+    "a str, or a function without arguments that returns it",
+    lambda value: isinstance(value, str) or _takes(0)(value),
+)
 _INT: Rule = "an int", _is(int)
 is_number: Callable[[object], bool] = _is((int, float))
 # An empty text may come from an empty variable of a shell. As a path it would be the folder that
@@ -133,7 +137,7 @@ _LEAST: dict[str, float] = {
 }
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
-    **dict.fromkeys(("access_token", "no_proxy", "password", "proxy", "username"), _TEXT),
+    **dict.fromkeys(("no_proxy", "password", "proxy", "username"), _TEXT),
     **dict.fromkeys(("_content_type", "tls_server_name"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("client_side_validation", "debug", "deep", "reuse"), _FLAG),
@@ -147,6 +151,7 @@ _RULES: dict[str, Rule] = {
     "journal": ("the path of a file", _is(str | os.PathLike)),
     **dict.fromkeys(_FILES, ("the path of a file", _is(str | bytes | os.PathLike))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
+    "access_token": CREDENTIAL,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),
     "auth": ("a function that takes the request; or set username and password", _takes(1)),

@@ -67,6 +67,12 @@ class OpenApiException(Exception):
 
     hint: str = ""
     """What a caller in Python can do next. It is "" if the message alone says that."""
+    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
+    # "all" runs of a batch, or an action, such as "output", for which this is not known.
+    whose: str = ""
+    # Whether a function of the user's has raised this, or returned what cannot be used. Then it is
+    # no failure of the request that needed the function.
+    by_function: bool = False
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(one_line(each) if isinstance(each, str) else each for each in args))
@@ -174,9 +180,6 @@ class ApiException(OpenApiException):
     """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
-    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
-    # "all" runs of a batch, or an action, such as "output", for which this is not known.
-    whose: str = ""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from typing_extensions import Self
@@ -22,7 +23,7 @@ from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized, with_info
-from acp_client_v0_1._http.headers import RequestAuth, merge_headers
+from acp_client_v0_1._http.headers import Asking, RequestAuth, merge_headers
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
@@ -260,10 +261,13 @@ class ApiClient(NoSettings, DropInClient):
         if self.cookie is not None:
             own["Cookie"] = self.cookie
         override = RequestAuth.of(auth) if auth else None
-        credentials = override.headers if override else configuration.auth_headers()
-        layers = (self._headers, credentials) if override else (credentials, self._headers)
-        # The default headers are copied, because another thread may set one meanwhile.
-        sent = merge_headers(own, dict(self.default_headers), *layers, headers)
+        if asks := override is None and configuration.asks:
+            sent = {}
+        else:
+            credentials = override.headers if override else configuration.auth_headers()
+            layers = (self._headers, credentials) if override else (credentials, self._headers)
+            # The default headers are copied, because another thread may set one meanwhile.
+            sent = merge_headers(own, dict(self.default_headers), *layers, headers)
         if override:
             override.add_cookie(sent)
         return self.rest_client.request(
@@ -277,7 +281,16 @@ class ApiClient(NoSettings, DropInClient):
             credential=override.query if override else "",
             retries=self.retries,
             route=operation.path,
+            asking=Asking(configuration, partial(self._written, own, headers)) if asks else None,
         )
+
+    def _written(
+        self,
+        own: Mapping[str, str],
+        headers: Mapping[str, str] | None,
+        credentials: Mapping[str, str],
+    ) -> dict[str, str]:
+        return merge_headers(own, dict(self.default_headers), credentials, self._headers, headers)
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Decode a response, or raise the error for its status."""

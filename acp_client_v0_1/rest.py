@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
@@ -24,10 +25,11 @@ from acp_client_v0_1._errors import PROXY_CREDENTIALS
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
-from acp_client_v0_1._http.headers import check_method, checked_headers
+from acp_client_v0_1._http.headers import Asking, check_method, checked_headers
 from acp_client_v0_1._http.outgoing import signed
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.proxies import proxy_for
+from acp_client_v0_1._http.renewal import Renewal
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import RetryCounter, policy_of
 from acp_client_v0_1._http.urls import parse_target
@@ -85,6 +87,7 @@ class RESTClientObject:
             sent; the token of a run; or a journal with a line about a run.
         learnt: What agents, runs and batches have learnt about the server. Empty until they are
             used.
+        renewal: Asks the functions that give credentials.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -99,6 +102,7 @@ class RESTClientObject:
         self.learnt: dict[str, Any] = {}
         self._pools: Pools | Foreign = _sender(configuration, transport)
         self.observer: Observer | None = None
+        self.renewal = Renewal()
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self._configuration,)
@@ -122,6 +126,7 @@ class RESTClientObject:
         credential: str = "",
         retries: int | Retry | None = None,
         route: str = "",
+        asking: Asking | None = None,
     ) -> RESTResponse:
         """Send a request and receive the response. Retry where that is safe.
 
@@ -139,6 +144,7 @@ class RESTClientObject:
                 errors nor other origins get it.
             retries: Replaces ``Configuration.retries``, in the same forms.
             route: The path of the operation, with its parameters as ``{name}``, for the observer.
+            asking: How to write the headers of each attempt, if functions give credentials.
 
         Returns:
             The response, whatever its status. Its body is read unless ``stream`` is true.
@@ -177,6 +183,8 @@ class RESTClientObject:
             credential=credential,
             route=route,
         )
+        if asking is not None:
+            call = self.renewal.prepared(call, asking)
         return self._perform(call, self.policy if retries is None else policy_of(retries))
 
     def check_query_key(self) -> None:
@@ -192,12 +200,12 @@ class RESTClientObject:
         counter = RetryCounter(policy)
         observer = self.observer
         while True:
-            number, started = counter.retries + 1, time.monotonic()
+            number, started = 1 + counter.retries + call.renewed, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)
                 else:
-                    response = observer.attempt(call, counter.retries + call.hops, self._attempt)
+                    response = observer.attempt(call, number - 1 + call.hops, self._attempt)
             except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -217,8 +225,8 @@ class RESTClientObject:
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 if status < 300:
                     return response
-                if moved := _moved(call, response):
-                    call = moved
+                if other := _moved(call, response) or self._renewed(call, response):
+                    call = other
                     continue
                 wait = counter.after_response(call, status, response.headers, took)
                 if wait is None:
@@ -227,6 +235,29 @@ class RESTClientObject:
             _say(call, logging.INFO, ": %s; retry %d in %.2f s", outcome, number, wait, **facts)
             # The wait is shorter than the time that remains (`RetryCounter`).
             time.sleep(wait)
+            call = self._asked_again(call)
+
+    def _asked_again(self, call: Call) -> Call:
+        return call if call.asking is None else self.renewal.prepared(call, call.asking)
+
+    def _renewed(self, call: Call, response: RESTResponse) -> Call | None:
+        """Return the call with other credentials after its first 401, if the functions give any.
+
+        A request that gets a 401 was not carried out, so any request may be sent again.
+        """
+        if response.status != 401 or call.asking is None or call.renewed:
+            return None
+        try:
+            again = replace(call, renewed=1)
+            other = self.renewal.prepared(again, call.asking, call.asking.given)
+        except BaseException:
+            response.close()
+            raise
+        if other.headers == call.headers:
+            return None
+        response.close()
+        _say(call, logging.INFO, ": sent again, with other credentials")
+        return other
 
     def _complete(self, failure: ApiException, call: Call, attempts: int, elapsed: float) -> None:
         """Add what is known of the call: hints only if nothing was sent, or if time ran out."""

@@ -17,7 +17,7 @@ from urllib3 import HTTPHeaderDict
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.headers import checked_headers, merge_headers, plain_text
 from acp_client_v0_1._text import one_line
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError
+from acp_client_v0_1.exceptions import ApiTypeError, OpenApiException
 
 # This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
 # 3.3). "%" is not among them, because the caller may have encoded some characters already. One at a
@@ -118,13 +118,13 @@ def signed(call: Call, auth: Callable[[OutgoingRequest], object]) -> Call:
     length = request.headers.get(_LENGTH)
     try:
         returned = auth(request)
-    except ApiException as error:
-        # It is the error of another call, which the function has made, and not of this one.
-        error.whose = "all"
+        if not (returned is None or returned is request):
+            words = "auth must change request.headers and return None"
+            raise ApiTypeError(f"{words}, and it returned {type(returned).__name__}")
+        if request.headers.get(_LENGTH) == length:
+            request.headers.pop(_LENGTH, None)
+        return replace(call, headers=checked_headers(dict(request.headers)))
+    except OpenApiException as error:
+        # This is no failure of the request: nothing was sent. A batch cannot go on without.
+        error.whose, error.by_function = "all", True
         raise
-    if not (returned is None or returned is request):
-        words = "auth must change request.headers and return None"
-        raise ApiTypeError(f"{words}, and it returned {type(returned).__name__}")
-    if request.headers.get(_LENGTH) == length:
-        request.headers.pop(_LENGTH, None)
-    return replace(call, headers=checked_headers(dict(request.headers)))
