@@ -48,6 +48,10 @@ CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
 
+# A subclass, an instance or a mock may have others.
+_STEPS = DropInClient.call_api, DropInClient.update_params_for_auth
+_NAMES = frozenset(step.__name__ for step in _STEPS)
+
 
 @our_names
 class ApiClient(NoSettings, DropInClient):
@@ -260,6 +264,15 @@ class ApiClient(NoSettings, DropInClient):
             own["Content-Type"] = content_type or "application/json"
         if self.cookie is not None:
             own["Cookie"] = self.cookie
+        kind: Any = type(self)
+        if (kind.call_api, kind.update_params_for_auth) != _STEPS or self.__dict__.keys() & _NAMES:
+            settings: dict[str, Any] = {"route": operation.path, "_request_timeout": timeout}
+            settings |= {"safe": operation.safe, "stream": stream, "retries": self.retries}
+            defaults, view = dict(self.default_headers), self._headers
+            before, after = (own, defaults, auth and view), (None if auth else view, headers)
+            return self._send_by_steps(
+                operation, bound, before, after, auth, request_timeout, settings
+            )
         override = RequestAuth.of(auth) if auth else None
         if asks := override is None and configuration.asks:
             sent = {}
