@@ -12,7 +12,8 @@ server goes through `one_line`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, ClassVar, cast
 from urllib.parse import urljoin, urlsplit
@@ -60,6 +61,25 @@ def rebuild_error(
     return error
 
 
+@contextmanager
+def calling_function() -> Generator[None]:
+    """Mark what a function of the user's raises that a request needs, such as one for a token.
+
+    No request was sent, so this is no failure of it. A batch cannot go on without the function.
+    """
+    try:
+        yield
+    except Exception as error:
+        # A frozen dataclass may be an exception, too.
+        vars(error).update(whose="all", by_function=True)
+        raise
+
+
+def is_by_function(error: BaseException) -> bool:
+    """Tell whether an error was raised inside of `calling_function`."""
+    return getattr(error, "by_function", False)
+
+
 class OpenApiException(Exception):
     """The base of the errors that this package defines."""
 
@@ -67,12 +87,6 @@ class OpenApiException(Exception):
 
     hint: str = ""
     """What a caller in Python can do next. It is "" if the message alone says that."""
-    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
-    # "all" runs of a batch, or an action, such as "output", for which this is not known.
-    whose: str = ""
-    # Whether a function of the user's has raised this, or returned what cannot be used. Then it is
-    # no failure of the request that needed the function.
-    by_function: bool = False
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(one_line(each) if isinstance(each, str) else each for each in args))
@@ -180,6 +194,9 @@ class ApiException(OpenApiException):
     """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
+    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
+    # "all" runs of a batch, or an action, such as "output", for which this is not known.
+    whose: str = ""
 
     def __init__(
         self,

@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 from urllib3 import HTTPHeaderDict
 
+from acp_client_v0_1._errors import calling_function
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.headers import checked_headers, merge_headers, plain_text
 from acp_client_v0_1._text import one_line
-from acp_client_v0_1.exceptions import ApiTypeError, OpenApiException
+from acp_client_v0_1.exceptions import ApiTypeError
 
 # This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
 # 3.3). "%" is not among them, because the caller may have encoded some characters already. One at a
@@ -116,7 +117,7 @@ def signed(call: Call, auth: Callable[[OutgoingRequest], object]) -> Call:
     """
     request = outgoing(call)
     length = request.headers.get(_LENGTH)
-    try:
+    with calling_function():
         returned = auth(request)
         if not (returned is None or returned is request):
             words = "auth must change request.headers and return None"
@@ -124,7 +125,3 @@ def signed(call: Call, auth: Callable[[OutgoingRequest], object]) -> Call:
         if request.headers.get(_LENGTH) == length:
             request.headers.pop(_LENGTH, None)
         return replace(call, headers=checked_headers(dict(request.headers)))
-    except OpenApiException as error:
-        # This is no failure of the request: nothing was sent. A batch cannot go on without.
-        error.whose, error.by_function = "all", True
-        raise

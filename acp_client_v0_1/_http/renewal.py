@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._errors import calling_function
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.headers import Asking, CredentialSource, checked_headers
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1.exceptions import ApiTimeoutError, OpenApiException
+from acp_client_v0_1.exceptions import ApiTimeoutError
 
 
 class Renewal:
@@ -81,11 +82,7 @@ class Renewal:
 
 
 def _asked(source: CredentialSource, *, forget: bool) -> Mapping[str, str]:
-    try:
+    with calling_function():
         if forget:
             source.forget_credentials()
         return checked_headers(source.auth_headers())
-    except OpenApiException as error:
-        # This is no failure of the request: nothing was sent. A batch cannot go on without.
-        error.whose, error.by_function = "all", True
-        raise
