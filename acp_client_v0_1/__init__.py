@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1 import rest as rest
     from acp_client_v0_1 import streaming as streaming
     from acp_client_v0_1 import telemetry as telemetry
+    from acp_client_v0_1 import transport as transport
     from acp_client_v0_1 import waiting as waiting
     from acp_client_v0_1.api import *
     from acp_client_v0_1.api_client import ApiClient
@@ -161,5 +162,6 @@ else:
             ".exceptions": "*",
             ".handles.errors": "*",
             ".rest": "",
+            ".transport": "",
         },
     )

@@ -95,10 +95,10 @@ def _has(attribute: str, other: str = "") -> Callable[[Any], bool]:
     return fits
 
 
-def _takes(count: int) -> Callable[[Any], bool]:
+def _takes(count: int, *names: str) -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
         try:
-            signature(value).bind(*range(count))
+            signature(value).bind(*range(count), **dict.fromkeys(names))
         except TypeError:
             # A value that cannot be called raises TypeError, too.
             return False
@@ -119,6 +119,10 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 # as a run checks three flags.
 _FLAG: Rule = "True or False", bool.__instancecheck__
 _TEXT: Rule = "a str", _is(str)
+CREDENTIAL: Rule = (
+    "a str, or a function without arguments that returns it",
+    lambda value: isinstance(value, str) or _takes(0)(value),
+)
 _INT: Rule = "an int", _is(int)
 is_number: Callable[[object], bool] = _is((int, float))
 # An empty text may come from an empty variable of a shell. As a path it would be the folder that
@@ -133,7 +137,7 @@ _LEAST: dict[str, float] = {
 }
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
-    **dict.fromkeys(("access_token", "no_proxy", "password", "proxy", "username"), _TEXT),
+    **dict.fromkeys(("no_proxy", "password", "proxy", "username"), _TEXT),
     **dict.fromkeys(("_content_type", "tls_server_name"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("client_side_validation", "debug", "deep", "reuse"), _FLAG),
@@ -147,8 +151,10 @@ _RULES: dict[str, Rule] = {
     "journal": ("the path of a file", _is(str | os.PathLike)),
     **dict.fromkeys(_FILES, ("the path of a file", _is(str | bytes | os.PathLike))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
+    "access_token": CREDENTIAL,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; AgentHandle.get(agent, client) is one", _has("map")),
+    "auth": ("a function that takes the request; or set username and password", _takes(1)),
     "assert_hostname": ("a str or False", lambda value: isinstance(value, str | bool)),
     "ca_cert_data": ("a str or bytes (PEM or DER)", _is(str | bytes | bytearray)),
     "chunk": ("bytes; encode() a str", _is(bytes | bytearray | memoryview)),
@@ -163,6 +169,7 @@ _RULES: dict[str, Rule] = {
     "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
     "on_pending": ("a function that takes the seconds elapsed and the status", _takes(2)),
     "on_stop": ('"leave" or "cancel"', ("leave", "cancel").__contains__),
+    "pool": ("a urllib3.PoolManager", _has("connection_from_url")),
     "progress": (
         "True, for a bar, or a function that takes the counts",
         lambda value: isinstance(value, bool) or _takes(1)(value),
@@ -180,6 +187,10 @@ _RULES: dict[str, Rule] = {
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
+    "transport": (
+        "an object with send(request, *, connect, read) and close(), as Urllib3Transport()",
+        lambda it: _has("close")(it) and _takes(1, "connect", "read")(getattr(it, "send", None)),
+    ),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "verify_ssl": ("True or False", int.__instancecheck__),
     "unclear": ('"raise" or "start"', ("raise", "start").__contains__),

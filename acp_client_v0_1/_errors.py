@@ -12,7 +12,8 @@ server goes through `one_line`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, ClassVar, cast
 from urllib.parse import urljoin, urlsplit
@@ -58,6 +59,25 @@ def rebuild_error(
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+@contextmanager
+def calling_function() -> Generator[None]:
+    """Mark what a function of the user's raises that a request needs, such as one for a token.
+
+    No request was sent, so this is no failure of it. A batch cannot go on without the function.
+    """
+    try:
+        yield
+    except Exception as error:
+        # A frozen dataclass may be an exception, too.
+        vars(error).update(whose="all", by_function=True)
+        raise
+
+
+def is_by_function(error: BaseException) -> bool:
+    """Tell whether an error was raised inside of `calling_function`."""
+    return getattr(error, "by_function", False)
 
 
 class OpenApiException(Exception):

@@ -7,12 +7,23 @@ that handles only other errors does not load urllib3.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import urllib3
 from urllib3.exceptions import HTTPError
 
 from acp_client_v0_1._errors import ApiException
 from acp_client_v0_1._text import one_line, short
+
+_version: str = urllib3.__version__  # type: ignore[attr-defined]
+# The last number of a version of urllib3-future is 900 or more.
+if re.fullmatch(r"\d+\.\d+\.9\d\d", _version):
+    raise ImportError(
+        f"urllib3 is replaced by urllib3-future {_version}, which niquests installs: use "
+        "another environment, or URLLIB3_NO_OVERRIDE=1 pip install niquests --no-binary "
+        "urllib3-future, and then pip install --force-reinstall urllib3"
+    )
 
 __all__ = ["ApiTimeoutError", "ConnectionException", "NameResolutionException"]
 __all__ += ["ProtocolException", "ProxyException", "StreamInterrupted", "TLSException"]

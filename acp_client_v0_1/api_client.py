@@ -12,6 +12,7 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from typing_extensions import Self
@@ -22,7 +23,7 @@ from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized, with_info
-from acp_client_v0_1._http.headers import RequestAuth, merge_headers
+from acp_client_v0_1._http.headers import Asking, RequestAuth, merge_headers
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from urllib3.util import Retry
 
     from acp_client_v0_1._http.observer import StreamedResponse
+    from acp_client_v0_1.transport import Transport
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
@@ -45,6 +47,10 @@ T = TypeVar("T")
 CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
+
+# A subclass, an instance or a mock may have others.
+_STEPS = DropInClient.call_api, DropInClient.update_params_for_auth
+_NAMES = frozenset(step.__name__ for step in _STEPS)
 
 
 @our_names
@@ -86,6 +92,8 @@ class ApiClient(NoSettings, DropInClient):
         header_name: str | None = None,
         header_value: str | None = None,
         cookie: str | None = None,
+        *,
+        transport: Transport | None = None,
     ) -> None:
         """Make a client.
 
@@ -95,18 +103,22 @@ class ApiClient(NoSettings, DropInClient):
             header_name: The name of a header to send with every request.
             header_value: The value of that header.
             cookie: The ``Cookie`` header to send with every request.
+            transport: What sends the requests, see ``acp_client_v0_1.transport``. By default
+                connections of the client's own.
 
         Raises:
-            ApiTypeError: ``configuration`` is not a configuration, but for example a host.
-            ApiValueError: Settings cannot be used together, or a variable of the environment has a
-                value that cannot be used.
+            ApiTypeError: ``configuration`` is not a configuration, but for example a host, or
+                ``transport`` is no transport.
+            ApiValueError: Settings cannot be used together, the transport would drop one, or a
+                variable of the environment has a value that cannot be used.
         """
-        check_arguments(configuration=configuration)
+        check_arguments(configuration=configuration, transport=transport)
         if (header_name is None) is not (header_value is None):
             lacks = "header_value" if header_value is None else "header_name"
             raise ApiValueError(f"{lacks} is missing: a header has a name and a value")
         self.configuration: Configuration = configuration or Configuration.get_default()
-        self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
+        rest_client = acp.rest.RESTClientObject(self.configuration, transport)
+        self.rest_client: acp.rest.RESTClientObject = rest_client
         self.default_headers: dict[str, str] = {}
         if header_name is not None and header_value is not None:
             self.default_headers[header_name] = header_value
@@ -252,11 +264,23 @@ class ApiClient(NoSettings, DropInClient):
             own["Content-Type"] = content_type or "application/json"
         if self.cookie is not None:
             own["Cookie"] = self.cookie
+        kind: Any = type(self)
+        if (kind.call_api, kind.update_params_for_auth) != _STEPS or self.__dict__.keys() & _NAMES:
+            settings: dict[str, Any] = {"route": operation.path, "_request_timeout": timeout}
+            settings |= {"safe": operation.safe, "stream": stream, "retries": self.retries}
+            defaults, view = dict(self.default_headers), self._headers
+            before, after = (own, defaults, auth and view), (None if auth else view, headers)
+            return self._send_by_steps(
+                operation, bound, before, after, auth, request_timeout, settings
+            )
         override = RequestAuth.of(auth) if auth else None
-        credentials = override.headers if override else configuration.auth_headers()
-        layers = (self._headers, credentials) if override else (credentials, self._headers)
-        # The default headers are copied, because another thread may set one meanwhile.
-        sent = merge_headers(own, dict(self.default_headers), *layers, headers)
+        if asks := override is None and configuration.asks:
+            sent = {}
+        else:
+            credentials = override.headers if override else configuration.auth_headers()
+            layers = (self._headers, credentials) if override else (credentials, self._headers)
+            # The default headers are copied, because another thread may set one meanwhile.
+            sent = merge_headers(own, dict(self.default_headers), *layers, headers)
         if override:
             override.add_cookie(sent)
         return self.rest_client.request(
@@ -270,7 +294,16 @@ class ApiClient(NoSettings, DropInClient):
             credential=override.query if override else "",
             retries=self.retries,
             route=operation.path,
+            asking=Asking(configuration, partial(self._written, own, headers)) if asks else None,
         )
+
+    def _written(
+        self,
+        own: Mapping[str, str],
+        headers: Mapping[str, str] | None,
+        credentials: Mapping[str, str],
+    ) -> dict[str, str]:
+        return merge_headers(own, dict(self.default_headers), credentials, self._headers, headers)
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Decode a response, or raise the error for its status."""

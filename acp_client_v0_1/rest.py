@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
@@ -24,10 +25,11 @@ from acp_client_v0_1._errors import PROXY_CREDENTIALS
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
-from acp_client_v0_1._http.headers import check_method, checked_headers
+from acp_client_v0_1._http.headers import Asking, check_method, checked_headers
+from acp_client_v0_1._http.outgoing import signed
 from acp_client_v0_1._http.parse import NotHTTP
-from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
+from acp_client_v0_1._http.renewal import Renewal
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import RetryCounter, policy_of
 from acp_client_v0_1._http.urls import parse_target
@@ -35,8 +37,11 @@ from acp_client_v0_1._text import one_line, package_logger
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
 if TYPE_CHECKING:
+    from acp_client_v0_1._http.foreign import Foreign
     from acp_client_v0_1._http.observer import Observer
+    from acp_client_v0_1._http.pool import Pools
     from acp_client_v0_1.configuration import Configuration
+    from acp_client_v0_1.transport import Transport
 
 # Scripts that were written for openapi-generator's clients import `ApiException` and
 # `ApiValueError` from this module.
@@ -56,6 +61,12 @@ _READ_EARLIER = (
 )
 # These become attributes of each log record. An attribute that does not apply is None.
 _FACTS = ("status", "attempt", "seconds")
+# Only what makes the connections can heed these settings.
+_OF_CONNECTIONS = (
+    *("assert_hostname", "ca_cert_data", "cert_file", "key_file", "ssl_ca_cert", "ssl_context"),
+    *("tls_server_name", "verify_ssl", "no_proxy", "proxy", "proxy_headers", "proxy_ssl_context"),
+    *("connection_pool_maxsize", "socket_options"),
+)
 
 
 class RESTClientObject:
@@ -65,6 +76,7 @@ class RESTClientObject:
 
     Args:
         configuration: The host, TLS, proxy, timeouts, retries and number of connections.
+        transport: What sends the requests. By default connections of the client's own.
 
     Attributes:
         observer: Sees each attempt, for telemetry. None by default.
@@ -75,22 +87,26 @@ class RESTClientObject:
             sent; the token of a run; or a journal with a line about a run.
         learnt: What agents, runs and batches have learnt about the server. Empty until they are
             used.
+        renewal: Asks the functions that give credentials.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
-        ApiValueError: A setting has a value that cannot be used.
+        ApiValueError: A setting has a value that cannot be used, or that the transport would drop.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, transport: Transport | None = None) -> None:
         self._configuration = configuration
+        self._transport = transport
         self.policy: Retry = policy_of(configuration.retries)
         self.reached: bool = False
         self.learnt: dict[str, Any] = {}
-        self._pools = Pools(configuration)
+        self._pools: Pools | Foreign = _sender(configuration, transport)
         self.observer: Observer | None = None
+        self.renewal = Renewal()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._configuration,)
+        given = (self._configuration,)
+        return type(self), given if self._transport is None else (*given, self._transport)
 
     def close(self) -> None:
         """Close the connections that no call uses. The client can be used again afterwards."""
@@ -110,6 +126,7 @@ class RESTClientObject:
         credential: str = "",
         retries: int | Retry | None = None,
         route: str = "",
+        asking: Asking | None = None,
     ) -> RESTResponse:
         """Send a request and receive the response. Retry where that is safe.
 
@@ -127,6 +144,7 @@ class RESTClientObject:
                 errors nor other origins get it.
             retries: Replaces ``Configuration.retries``, in the same forms.
             route: The path of the operation, with its parameters as ``{name}``, for the observer.
+            asking: How to write the headers of each attempt, if functions give credentials.
 
         Returns:
             The response, whatever its status. Its body is read unless ``stream`` is true.
@@ -143,6 +161,8 @@ class RESTClientObject:
         # Those of the contract need no check, which takes time.
         if method not in ("GET", "POST", "DELETE"):
             check_method(method)
+        if credential:
+            self.check_query_key()
         timeout = _request_timeout
         if not isinstance(timeout, Timeout):
             settings = self._configuration
@@ -163,19 +183,29 @@ class RESTClientObject:
             credential=credential,
             route=route,
         )
+        if asking is not None:
+            call = self.renewal.prepared(call, asking)
         return self._perform(call, self.policy if retries is None else policy_of(retries))
+
+    def check_query_key(self) -> None:
+        """Raise `ApiValueError` if the transport would log the queries, and a key in them."""
+        if getattr(self._transport, "logs_queries", False):
+            raise ApiValueError(
+                "a key in the query would be in the log of urllib3 at DEBUG: send it in a header, "
+                "or without Urllib3Transport"
+            )
 
     def _perform(self, call: Call, policy: Retry) -> RESTResponse:
         began = time.monotonic()
         counter = RetryCounter(policy)
         observer = self.observer
         while True:
-            number, started = counter.retries + 1, time.monotonic()
+            number, started = 1 + counter.retries + call.renewed, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)
                 else:
-                    response = observer.attempt(call, counter.retries + call.hops, self._attempt)
+                    response = observer.attempt(call, number - 1 + call.hops, self._attempt)
             except ApiException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -183,8 +213,7 @@ class RESTClientObject:
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 wait = counter.after_failure(call, failure, took)
                 if wait is None:
-                    self._explain(failure, call)
-                    failure.attempts, failure.elapsed = number, time.monotonic() - began
+                    self._complete(failure, call, number, time.monotonic() - began)
                     raise
             else:
                 ended, status = time.monotonic(), response.status
@@ -196,8 +225,8 @@ class RESTClientObject:
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 if status < 300:
                     return response
-                if moved := _moved(call, response):
-                    call = moved
+                if other := _moved(call, response) or self._renewed(call, response):
+                    call = other
                     continue
                 wait = counter.after_response(call, status, response.headers, took)
                 if wait is None:
@@ -206,9 +235,36 @@ class RESTClientObject:
             _say(call, logging.INFO, ": %s; retry %d in %.2f s", outcome, number, wait, **facts)
             # The wait is shorter than the time that remains (`RetryCounter`).
             time.sleep(wait)
+            call = self._asked_again(call)
 
-    def _explain(self, failure: ApiException, call: Call) -> None:
-        """Add hints from the configuration to the message, if nothing was sent or time ran out."""
+    def _asked_again(self, call: Call) -> Call:
+        return call if call.asking is None else self.renewal.prepared(call, call.asking)
+
+    def _renewed(self, call: Call, response: RESTResponse) -> Call | None:
+        """Return the call with other credentials after its first 401, if the functions give any.
+
+        A request that gets a 401 was not carried out, so any request may be sent again.
+        """
+        if response.status != 401 or call.asking is None or call.renewed:
+            return None
+        try:
+            again = replace(call, renewed=1)
+            other = self.renewal.prepared(again, call.asking, call.asking.given)
+        except BaseException:
+            response.close()
+            raise
+        if other.headers == call.headers:
+            return None
+        response.close()
+        _say(call, logging.INFO, ": sent again, with other credentials")
+        return other
+
+    def _complete(self, failure: ApiException, call: Call, attempts: int, elapsed: float) -> None:
+        """Add what is known of the call: hints only if nothing was sent, or if time ran out."""
+        if failure.whose:
+            # It is the error of another call, which a function of the user's has made.
+            return
+        failure.attempts, failure.elapsed = attempts, elapsed
         # Only a `TransportException` has `sent`. After any other error, there was a whole response.
         if getattr(failure, "sent", True) and not isinstance(failure, TimeoutError):
             return
@@ -224,7 +280,15 @@ class RESTClientObject:
             hints.append(f"connections use {proxy}{wanted}")
         failure.reason = "; ".join(map(str, hints))
 
+    def _is_own(self, call: Call) -> bool:
+        """Return whether a call goes to the configured origin, and no other origin led there."""
+        # `call_api` may send a request to any host.
+        own = parse_target(self._configuration.host).origin
+        return call.target.origin == own and not call.cross_origin
+
     def _attempt(self, call: Call) -> RESTResponse:
+        if (auth := self._configuration.auth) is not None and self._is_own(call):
+            call = signed(call, auth)
         if _log.isEnabledFor(logging.DEBUG):
             shown = {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in call.headers.items()}
             _say(call, logging.DEBUG, " with %s", shown)
@@ -248,6 +312,26 @@ class RESTClientObject:
             if not call.stream:
                 response.read()
             return response
+
+
+def _sender(configuration: Configuration, transport: Transport | None) -> Pools | Foreign:
+    # Only one of the two loads. In a cassette of vcrpy, `pool` cannot be loaded.
+    if transport is None:
+        from acp_client_v0_1._http.pool import Pools
+
+        return Pools(configuration)
+    from acp_client_v0_1._http.foreign import Foreign
+    from acp_client_v0_1.configuration import Configuration
+    from acp_client_v0_1.transport import Urllib3Transport
+
+    if isinstance(transport, Urllib3Transport) and transport.pool is None:
+        return Foreign(transport.bind(configuration))
+    unset = Configuration()
+    for name in _OF_CONNECTIONS:
+        if getattr(configuration, name) != getattr(unset, name):
+            words = f"{name} cannot be used with {type(transport).__name__}"
+            raise ApiValueError(f"{words}, which has connections of its own: set it up there")
+    return Foreign(transport)
 
 
 def _moved(call: Call, response: RESTResponse) -> Call | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.doors import use_urllib3
 from support.timing import SetTiming, using
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and nohup starts it with SIGHUP
@@ -26,6 +27,11 @@ for ignored in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
             signal.default_int_handler if ignored == signal.SIGINT else lambda number, frame: None,
         )
 
+
+# `TRANSPORT=urllib3 .venv/bin/pytest test/client test/handles` runs them with Urllib3Transport. The
+# guide of doors has the list of what fails then.
+if os.environ.get("TRANSPORT") == "urllib3":
+    use_urllib3()
 
 # An example that takes long on a busy machine has not failed.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

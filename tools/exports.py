@@ -47,7 +47,7 @@ ROOMS = ("api", "models", *ERRORS)
 GENERATED = {"api", "models"}
 
 # Modules that are attributes of the package, as those above are, and define no name of it.
-OTHERS = ("rest",)
+OTHERS = ("rest", "transport")
 
 
 def template_properties() -> dict[str, Any]:

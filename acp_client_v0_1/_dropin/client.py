@@ -2,7 +2,9 @@
 
 In those clients an operation has three steps: ``param_serialize`` makes the request, ``call_api``
 sends it, ``response_deserialize`` decodes the response. A script can take them itself, to send a
-request that no operation describes. The operations here do not use them.
+request that no operation describes. The operations here do not use them, but for two that a script
+may have replaced, by a subclass or a mock: if ``call_api`` or ``update_params_for_auth`` is not the
+one of this module, an operation goes through both.
 
 Parameters are a mapping of names to values, or pairs of both. A list among the values is written in
 the collection format of its name (``csv``, ``ssv``, ``tsv``, ``pipes`` or ``multi``); without a
@@ -13,13 +15,17 @@ Invariant: only a request for the configured host gets the configured credential
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, cast
-from urllib.parse import quote
+from functools import partial
+from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qsl, quote
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -27,14 +33,19 @@ from pydantic_core import to_jsonable_python
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
-from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._deadline import Deadline, RequestTimeout
 from acp_client_v0_1._decoding import status_error, validate
-from acp_client_v0_1._http.headers import RequestAuth, merge_headers, plain_text
-from acp_client_v0_1._operation import path_segment
+from acp_client_v0_1._http.headers import Asking, RequestAuth, merge_headers, plain_text
+from acp_client_v0_1._operation import BoundArguments, Operation, path_segment
 from acp_client_v0_1._schema import Conversions
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
+from acp_client_v0_1.exceptions import (
+    ApiTypeError,
+    ApiValueError,
+    ResponseDecodeError,
+    ResponseValidationError,
+)
 
 Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
@@ -47,6 +58,20 @@ _PLAIN_TYPES: dict[str, Any] = {
     "long": int,
     "object": Any,
 }
+
+
+class _Passed(NamedTuple):
+    """An operation whose request goes through the steps, and how to send it."""
+
+    method: str
+    path: str
+    # The timeout of the caller.
+    timeout: RequestTimeout
+    # Arguments of `RESTClientObject.request`.
+    settings: dict[str, Any]
+
+
+_passed: ContextVar[_Passed | None] = ContextVar("_passed", default=None)
 
 
 class DropInClient:
@@ -137,21 +162,63 @@ class DropInClient:
         """Send a request that `param_serialize` made, and return the response, whatever its status.
 
         Neither default headers nor credentials are added. ``body`` is bytes, or a value that is
-        sent as JSON. ``_request_timeout`` is seconds in all, or a pair (connect, read).
+        sent as JSON. ``_request_timeout`` is seconds in all, or a pair (connect, read). If an
+        operation goes through this step, its request is sent as always: it has the operation's
+        timeout unless another one is passed, it is retried, and a stream is left unread.
 
         Raises:
             TransportException: No usable response came.
             ApiValueError: The method, a header or the body cannot be sent.
             ApiTypeError: An argument has the wrong type.
         """
+        headers, passed, settings = dict(header_params or {}), _passed.get(), dict[str, Any]()
+        if passed is not None and passed.method == method and passed.path in url:
+            settings.update(passed.settings)
+            if (asking := settings["asking"]) is not None:
+                write = partial(_rewritten, headers, asking.given)
+                settings["asking"] = replace(asking, write=write)
+        if passed is None or _request_timeout != passed.timeout:
+            settings["_request_timeout"] = _request_timeout
         return self.rest_client.request(
             method,
             url,
-            headers=dict(header_params or {}),
+            headers=headers,
             body=self.sanitize_for_serialization(body),
             post_params=post_params,
-            _request_timeout=_request_timeout,
+            **settings,
         )
+
+    def _send_by_steps(
+        self,
+        operation: Operation[Any],
+        bound: BoundArguments,
+        before: Sequence[Mapping[str, str] | None],
+        after: Sequence[Mapping[str, str] | None],
+        auth: Mapping[str, Any] | None,
+        timeout: RequestTimeout,
+        settings: dict[str, Any],
+    ) -> acp.rest.RESTResponse:
+        """Send an operation through ``update_params_for_auth`` and ``call_api``.
+
+        Headers come ``before`` or ``after`` the credentials, which override the former.
+        """
+        path, _, query = bound.target.partition("?")
+        body = None if bound.body is None else json.loads(bound.body)
+        headers, queries = merge_headers(*before), cast("list[tuple[str, Any]]", parse_qsl(query))
+        method, settings = operation.method, {**settings, "asking": None}
+        token = _passed.set(_Passed(method, path, timeout, settings))
+        try:
+            self.update_params_for_auth(headers, queries, [], path, method, body, auth)
+            url, headers = self.configuration.host + path, merge_headers(headers, *after)
+            if queries:
+                url += "?" + self.parameters_to_url_query(queries, None)
+            response: Any = self.call_api(method, url, headers, body, [], _request_timeout=timeout)
+        finally:
+            _passed.reset(token)
+        if isinstance(response, acp.rest.RESTResponse):
+            return response
+        client = acp.rest.RESTClientObject(Configuration(), _Given(response))
+        return client.request(method, url, stream=settings["stream"], retries=False)
 
     def response_deserialize(
         self,
@@ -286,15 +353,58 @@ class DropInClient:
             ApiTypeError: A value of ``request_auth`` has the wrong type.
             ApiValueError: ``request_auth`` lacks a key, or its ``in`` is another place.
         """
-        override = RequestAuth.of(request_auth) if request_auth else None
-        credentials = override.headers if override else self.configuration.auth_headers()
+        override, configuration = None, self.configuration
+        if request_auth:
+            override = RequestAuth.of(request_auth)
+            credentials: Mapping[str, str] = override.headers
+        elif configuration.asks:
+            credentials = self.rest_client.renewal.ask(configuration, Deadline(None)) or {}
+            if (passed := _passed.get()) is not None:
+                passed.settings["asking"] = Asking(configuration, dict, credentials)
+        else:
+            credentials = configuration.auth_headers()
         merged = merge_headers(headers, credentials)
         headers.clear()
         headers.update(merged)
         if override:
             override.add_cookie(headers)
             if override.place == "query":
+                self.rest_client.check_query_key()
                 queries.append((override.key, override.value))
+
+
+def _rewritten(
+    headers: Mapping[str, str], given: Mapping[str, str], new: Mapping[str, str]
+) -> dict[str, str]:
+    """Replace the credentials in headers by new ones, unless a script has changed them."""
+    kept = {name: value for name, value in new.items() if headers.get(name) == given.get(name)}
+    return {**headers, **kept}
+
+
+class _Given:
+    """A transport whose response is what a `call_api` of the user's has returned."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def send(self, request: object, *, connect: object, read: object) -> Any:
+        # A client that sends nothing does not load urllib3.
+        from urllib3 import HTTPResponse
+
+        response = self._response
+        content = getattr(response, "data", None)
+        if not isinstance(content, (bytes, str)) and hasattr(response, "read"):
+            content = response.read()
+        if not isinstance(content, (bytes, str)) or not isinstance(response.status, int):
+            words = "call_api must return a response with status and data"
+            raise ApiTypeError(f"{words}, not {type(response).__name__}")
+        body = io.BytesIO(content.encode() if isinstance(content, str) else content)
+        given = getattr(response, "headers", None)
+        headers = cast("Mapping[str, str]", given) if isinstance(given, Mapping) else {}
+        return HTTPResponse(body, headers, response.status, preload_content=False)
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
 
 
 def with_info(response: acp.rest.RESTResponse, data: Any) -> ApiResponse[Any]:

@@ -14,13 +14,16 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
-from urllib3.connection import HTTPConnection
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import connection_broke, shut_down
+
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection
 
 PIECE = 65_536  # the most bytes to send, receive or read at once
 # Seconds for a response that has arrived while ``watch`` ran beyond the time limit.

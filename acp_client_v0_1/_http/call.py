@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote_plus, urljoin
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.headers import utf8
+from acp_client_v0_1._http.headers import Asking, utf8
 from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
@@ -74,6 +74,10 @@ class Call:
     credential: str = field(default="", repr=False)
     # The path of the operation, with its parameters as {name}.
     route: str = ""
+    # None if no function gives credentials. ``renewed`` is 1 if the call was sent again with other
+    # credentials, after a 401.
+    asking: Asking | None = None
+    renewed: int = 0
     # The number of redirects that the call has followed, and whether one of them led to another
     # path. A slash at the end makes no other path.
     hops: int = 0
@@ -132,7 +136,7 @@ class Call:
         if target.origin == self.target.origin:
             return call
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
-        return replace(call, headers=kept, cross_origin=True, credential="")
+        return replace(call, headers=kept, cross_origin=True, credential="", asking=None)
 
 
 def _without_credential(url: str, pair: str, secret: str) -> str:

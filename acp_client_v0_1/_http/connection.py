@@ -24,14 +24,11 @@ byte may leave. A request that must not be sent twice uses no connection that wa
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import quote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
@@ -41,10 +38,21 @@ from acp_client_v0_1._http.attempt import PIECE, Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
+from acp_client_v0_1._http.outgoing import request_head
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, connection_broke, decrypted
 from acp_client_v0_1._text import warn_caller
+from acp_client_v0_1.exceptions import ApiValueError
+
+# A tool such as vcrpy has put another class in the place of urllib3's. Connections that derive from
+# it would not work, even after the tool has put urllib3's class back.
+PATCHED = (
+    "urllib3 is patched, as by a cassette of vcrpy, which does not see the connections that this "
+    "client makes: pass ApiClient(…, transport=acp_client_v0_1.transport.Urllib3Transport())"
+)
+if HTTPConnection.__module__ != "urllib3.connection":
+    raise ApiValueError(PATCHED)
 
 # Some servers close a connection that has been idle for only a few seconds. If a request is on its
 # way at that moment, the request fails, and nobody knows whether the server carried it out. So a
@@ -53,49 +61,6 @@ _STALE = 2.0
 
 # A web server that is not a proxy responds to CONNECT with one of these statuses and a page.
 _STATUSES_OF_WEB_SERVERS = (200, 400, 404, 405, 501)
-
-# This matches the characters that must be percent-encoded in a path or a query (RFC 3986, section
-# 3.3). "%" is not among them, because the caller may have encoded some characters already. One at a
-# time, as `re` finds a single character of a set in less than half of the time.
-_NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]")
-# A request with one of these methods and without a body has no Content-Length.
-_BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-
-
-def encoded(path: str) -> str:
-    """Percent-encode the characters that a path and its query must not contain."""
-    return _NOT_IN_TARGET.sub(lambda found: quote(found[0]), path)
-
-
-def request_head(
-    method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None
-) -> bytes:
-    """Write the head of a request (RFC 9112, sections 3 and 5).
-
-    ``target`` is one of the following:
-
-    * a path with its query, after `encoded`
-    * for an HTTP proxy, an absolute URL whose path and query have passed `encoded`
-    * for CONNECT, a host and a port
-
-    ``headers`` must have passed `checked_headers`. If they lack ``Host``, ``Accept-Encoding`` or
-    ``Cache-Control``, the missing header is added.
-    """
-    names = set(map(str.lower, headers))
-    lines = [f"{method} {target} HTTP/1.1"]
-    if "host" not in names:
-        lines.append(f"Host: {host}")
-    if "accept-encoding" not in names:
-        lines.append("Accept-Encoding: identity")
-    if "cache-control" not in names:
-        # A cache in between would return the state that a run had some time ago.
-        lines.append("Cache-Control: no-cache")
-    if body is not None or method not in _BODILESS:
-        lines.append(f"Content-Length: {len(body or b'')}")
-    # Not by an f-string: it would write the name of an enum's member, and not the value that was
-    # checked.
-    lines += map(": ".join, headers.items())
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
 class Connection(HTTPConnection):

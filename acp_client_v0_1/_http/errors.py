@@ -11,6 +11,7 @@ import socket
 import ssl
 from typing import Any
 
+from urllib3 import exceptions as lower
 from urllib3.exceptions import EmptyPoolError, HTTPError, ProxyError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
@@ -22,8 +23,8 @@ from acp_client_v0_1._http.tls_causes import CLIENT, ENDED, cause_of, words_of
 
 # The layers below raise these errors. urllib3 raises its own `CertificateError` if a certificate
 # does not have the name in ``assert_hostname``. This class is no OSError, although
-# ``ssl.CertificateError`` is one. urllib3's errors of connecting and reading do not occur, because
-# `dial` connects and `Incoming` reads.
+# ``ssl.CertificateError`` is one. urllib3's errors of connecting and reading come only from a
+# transport of the user's.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 # The first row that matches counts. An error may match several rows: every error matches the last.
@@ -31,8 +32,15 @@ _KINDS: tuple[tuple[Any, type[exceptions.TransportException]], ...] = (
     (socket.gaierror, exceptions.NameResolutionException),
     ((TimeoutError, EmptyPoolError), exceptions.ApiTimeoutError),
     ((ssl.SSLError, SSLError, CertificateError), exceptions.TLSException),
+    (http.client.IncompleteRead, exceptions.ConnectionException),
     (http.client.HTTPException, exceptions.ProtocolException),
     (BaseException, exceptions.ConnectionException),
+)
+
+# A transport of the user's raises these errors only if nothing of the request was sent.
+_UNSENT = (
+    *(ConnectionRefusedError, socket.gaierror),
+    *(lower.ClosedPoolError, lower.ConnectTimeoutError, lower.NewConnectionError, EmptyPoolError),
 )
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -97,6 +105,18 @@ def public_error(
     failure.sent, failure.tls_cause = sent, name
     failure.ambiguous = sent and not call.safe
     return failure
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Return whether an error of a transport of the user's means that nothing was sent."""
+    if isinstance(error, ProxyError):
+        # urllib3 may raise a `ProxyError` after the request was sent, too.
+        error = error.original_error
+        if refused_tunnel(error) is not None:
+            return True
+    # A client checks the certificate before it sends anything.
+    unverified = (ssl.SSLCertVerificationError, CertificateError)
+    return isinstance(error, _UNSENT) or isinstance(_innermost(error), unverified)
 
 
 def refused_tunnel(message: object) -> int | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from acp_client_v0_1._arguments import check_arguments, wrong_type
@@ -31,6 +31,28 @@ _OF_THE_TRANSPORT = (
     *("connection", "content-length", "keep-alive", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
 )
+
+
+class CredentialSource(Protocol):
+    """What a configuration tells of credentials that functions give."""
+
+    def auth_headers(self, *, ask: bool = True) -> dict[str, str]:
+        """Return the headers that carry the credentials."""
+        ...
+
+    def forget_credentials(self) -> None:
+        """Let the functions forget what they keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a call gets credentials that functions give. The call has them for one attempt."""
+
+    source: CredentialSource
+    # Merges the credentials with the other headers of the call.
+    write: Callable[[Mapping[str, str]], Mapping[str, str]] = field(repr=False)
+    # The credentials of the present attempt.
+    given: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:

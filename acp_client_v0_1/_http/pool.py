@@ -22,28 +22,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
-from importlib.util import find_spec
 from typing import Any
 
+from urllib3 import connection as lower
 from urllib3.connection import HTTPConnection, ProxyConfig
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Url
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.connection import Connection, SecureConnection, encoded, request_head
+from acp_client_v0_1._http.connection import PATCHED, Connection, SecureConnection
 from acp_client_v0_1._http.dial import keepalive
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
-from acp_client_v0_1._http.proxies import Proxy, proxy_for
+from acp_client_v0_1._http.outgoing import path_of, request_head
+from acp_client_v0_1._http.proxies import Proxy, usable_proxy
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import check_settings, tls_context
-from acp_client_v0_1._http.urls import Origin, ascii_host
+from acp_client_v0_1._http.tls import asserted, check_settings, tls_context, tls_options
+from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.exceptions import ApiValueError
 
 # Streams and long polls take no slot, but leave their connections in the pool. So a pool keeps this
@@ -127,6 +127,8 @@ class Pools:
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
         """Give the attempt a connection, send the request, and read the head of the response."""
+        if lower.HTTPConnection is not HTTPConnection:
+            raise ApiValueError(PATCHED)
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
@@ -136,9 +138,7 @@ class Pools:
         else:
             pool = self.pool(target.origin)
         connection = pool.take(attempt, quick=not (call.stream or call.timeout.window))
-        path = encoded(target.path)
-        if call.credential:
-            path += ("&" if "?" in path else "?") + encoded(call.credential)
+        path = path_of(call)
         if pool.proxy_headers is not None:
             # The zone of an IPv6 address means nothing to a proxy, so it is left out here, too.
             path = f"{target.origin.scheme}://{target.origin.authority}{path}"
@@ -185,9 +185,7 @@ class Pools:
         neither the client's certificate nor ``tls_server_name`` and ``assert_hostname``.
         """
         settings = self._configuration
-        proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)
-        if proxy is not None and proxy.is_socks and find_spec("socks") is None:
-            raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
+        proxy = usable_proxy(settings, origin)
         arguments: dict[str, Any] = {
             "via": proxy,
             "socket_options": [
@@ -197,12 +195,7 @@ class Pools:
             ],
         }
         if origin.scheme == "https":
-            arguments["ssl_context"] = self._context(with_identity=not cross_origin)
-        is_own = origin.scheme == "https" and not cross_origin
-        if is_own and settings.tls_server_name is not None:
-            arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
-        if is_own and settings.verify_ssl and settings.assert_hostname is not True:
-            arguments["assert_hostname"] = _asserted(settings.ssl_context, settings.assert_hostname)
+            arguments |= tls_options(settings, self._context, cross_origin=cross_origin)
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
             return Pool(lambda: kind(origin.host, origin.port, **arguments), self._maxsize, None)
@@ -215,11 +208,11 @@ class Pools:
             context = self._context(with_identity=False)
         # urllib3 asks only whether there is a proxy. The address is that of the connection.
         arguments["proxy"] = Url(proxy.scheme)
-        asserted = _asserted(self._configuration.proxy_ssl_context)
-        arguments["proxy_config"] = ProxyConfig(context, False, asserted, None)
+        name = asserted(self._configuration.proxy_ssl_context)
+        arguments["proxy_config"] = ProxyConfig(context, False, name, None)
         tunnel = origin.scheme == "https"
         if not tunnel and proxy.scheme == "https":
-            arguments |= {"ssl_context": context, "assert_hostname": asserted}
+            arguments |= {"ssl_context": context, "assert_hostname": name}
         kind = SecureConnection if "ssl_context" in arguments else Connection
 
         def make() -> Connection:
@@ -229,11 +222,3 @@ class Pools:
             return connection
 
         return Pool(make, self._maxsize, None if tunnel else headers)
-
-
-def _asserted(own: ssl.SSLContext | None, name: str | bool | None = None) -> Any:
-    """Return the name that the certificate must have, or False if any name will do.
-
-    urllib3 compares a name even if ``own``, the context of the user, does not check names.
-    """
-    return False if own is not None and not own.check_hostname else name

@@ -18,7 +18,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
+from typing import Any
 from urllib.parse import unquote
 
 from acp_client_v0_1._http.headers import basic_credentials
@@ -51,9 +53,14 @@ class Proxy:
     advice: str = ""
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         whose = "Configuration.proxy (ACP_PROXY)" if self.source == "proxy" else self.source
-        return f"the proxy {self.scheme}://{host}:{self.port} of {whose}{self.advice}"
+        return f"the proxy {self.url} of {whose}{self.advice}"
+
+    @property
+    def url(self) -> str:
+        """The URL, without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def is_socks(self) -> bool:
@@ -79,6 +86,15 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     port = port or _PORTS[parts.scheme]
     host = ascii_host(host, name, quotable=False)
     return Proxy(parts.scheme, host, port, name, own, username, password)
+
+
+def usable_proxy(configuration: Any, origin: Origin) -> Proxy | None:
+    """Return the proxy for an origin, or None. Raise `ApiValueError` if a package is missing."""
+    settings = configuration.proxy, configuration.no_proxy, configuration.proxy_headers
+    proxy = proxy_for(origin, *settings)
+    if proxy is not None and proxy.is_socks and find_spec("socks") is None:
+        raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
+    return proxy
 
 
 def proxy_for(

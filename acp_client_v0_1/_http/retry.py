@@ -226,8 +226,9 @@ class RetryCounter:
 
         The failed attempt took ``took`` seconds.
         """
-        if not isinstance(error, exceptions.TransportException):
-            # There was a whole response, and it cannot be used. The next one will be the same.
+        if error.whose or not isinstance(error, exceptions.TransportException):
+            # Either it is the error of another call, which a function of the user's has made. Or
+            # there was a whole response, and it cannot be used. The next one will be the same.
             return None
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)

@@ -16,10 +16,12 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 from urllib3.util.ssl_ import create_urllib3_context
 
+from acp_client_v0_1._http.urls import ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
 # A context of the user's decides about these. Beside it, only ``tls_server_name`` has an effect.
@@ -56,6 +58,30 @@ def tls_context(configuration: Any, *, with_identity: bool) -> ssl.SSLContext:
         with _named("a certificate and its key (PEM)", files):
             context.load_cert_chain(configuration.cert_file, configuration.key_file)
     return context
+
+
+def tls_options(settings: Any, make_context: Any, *, cross_origin: bool) -> dict[str, Any]:
+    """Return the arguments of urllib3's connections to an https origin.
+
+    ``make_context`` is `tls_context` of the configuration ``settings``. A cross-origin redirect
+    gets neither the client's certificate nor ``tls_server_name`` and ``assert_hostname``.
+    """
+    options: dict[str, Any] = {"ssl_context": make_context(with_identity=not cross_origin)}
+    if cross_origin:
+        return options
+    if settings.tls_server_name is not None:
+        options["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
+    if settings.verify_ssl and settings.assert_hostname is not True:
+        options["assert_hostname"] = asserted(settings.ssl_context, settings.assert_hostname)
+    return options
+
+
+def asserted(own: ssl.SSLContext | None, name: str | bool | None = None) -> Any:
+    """Return the name that the certificate must have, or False if any name will do.
+
+    urllib3 compares a name even if ``own``, the context of the user, does not check names.
+    """
+    return False if own is not None and not own.check_hostname else name
 
 
 def _load_trust(context: ssl.SSLContext, configuration: Any) -> None:
@@ -121,8 +147,9 @@ def shut_down(sock: Any) -> None:
         while hasattr(sock, "socket"):
             # The operating system's socket is below all layers of TLS.
             sock = sock.socket
-        # SSLSocket.shutdown() would drop the TLS state that a reader is using.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # A response of a transport of the user's can only be woken. SSLSocket.shutdown() would drop
+        # the TLS state that a reader is using.
+        getattr(sock, "wake", partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))()
 
 
 def lacks_close_notify(error: BaseException) -> bool:

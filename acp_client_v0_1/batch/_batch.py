@@ -124,7 +124,7 @@ class Batch:
         #   input.
         # - All 32 digits are the mark of the batch, which each run has in its metadata. But if an
         #   earlier call began the journal, the mark in the header of the journal is used instead.
-        mark = new_client_token()
+        mark = new_client_token(("batch", agent.agent_id, options))
         self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(agent.map, options)

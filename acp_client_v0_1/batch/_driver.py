@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._text import short
@@ -325,6 +326,8 @@ class RunDriver:
         """Make an error the outcome of a task. If all runs would get the error, raise it."""
         if self.stop.is_set():
             raise BatchEnded from error
+        if is_by_function(error):
+            raise error
         if isinstance(error, ApiException):
             if error.whose == "all":
                 raise error

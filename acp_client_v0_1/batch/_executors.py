@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
 
+from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.slots import Inbox
 from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.api_client import ApiClient
@@ -82,7 +83,8 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         # An error of ``connect`` gets here, and of the driver only an error that all runs would
         # get. Both end the batch, as an error of a thread does. But an OSError of ``connect`` may
         # be of this worker's machine only, so it is the outcome of this task.
-        task.outcome, task.ends_batch = error, not isinstance(error, OSError)
+        task.outcome = error
+        task.ends_batch = is_by_function(error) or not isinstance(error, OSError)
     # The caller has the input, so there is no need to send it back.
     task.input = None
     return task

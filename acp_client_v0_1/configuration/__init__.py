@@ -24,7 +24,7 @@ from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1._names import did_you_mean, explained
 from acp_client_v0_1.configuration import _environment
-from acp_client_v0_1.configuration._checks import checked, copied
+from acp_client_v0_1.configuration._checks import checked, copied, text_of
 from acp_client_v0_1.configuration._report import ConfigurationReport
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
     from urllib3.util import Retry
 
+    from acp_client_v0_1._http.outgoing import OutgoingRequest
+
 __all__ = ["Configuration"]
+
+Credential = str | Callable[[], str]
+"""The text of a credential, or a function without arguments that returns the text."""
 
 _DEFAULT_HOST = "http://localhost"
 # These settings are neither arguments nor attributes of the class. The last three, which
@@ -50,12 +55,16 @@ class Configuration(ConfigurationReport):
 
     Args:
         host: The server's URL, with its base path, by default ``http://localhost``.
-        api_key: Header name to key, for example ``{"x-api-key": "..."}``, for each request.
+        api_key: Header name to key, for example ``{"x-api-key": "..."}``, for each request. A key
+            may be a function, as ``access_token`` may.
         api_key_prefix: Header name to a word that precedes the key, for example ``"Token"``.
         username: User name for HTTP Basic authentication (RFC 7617).
         password: Password for HTTP Basic authentication.
-        access_token: Bearer token (RFC 6750), without the word "Bearer". It overrides username and
-            password.
+        access_token: Bearer token (RFC 6750), without the word "Bearer", or a function without
+            arguments that returns it. The function is called before each attempt of a request, and
+            again after a 401, never in two threads of a client at the same time. If it has a
+            ``cache_clear``, as `functools.cache` gives it one, this is called first after a 401.
+            Copies share the function. A token overrides username and password.
         server_index: Index into `get_host_settings`, if no host is set.
         server_variables: Values of the variables in that server's URL.
         server_operation_index: No effect: all operations have the same server.
@@ -99,10 +108,13 @@ class Configuration(ConfigurationReport):
         ssl_context: TLS context for the configured origin, instead of ``verify_ssl``,
             ``assert_hostname`` and the files and data of certificates, which raise beside it.
             ``tls_server_name`` applies. Copies share it, and it cannot be pickled.
+        auth: Function that signs each attempt of a request to the host: it gets an
+            ``OutgoingRequest`` and changes its ``headers``. What it raises ends the call. Copies
+            share it.
 
     Attributes:
-        refresh_api_key_hook: Function that may renew the keys of ``api_key``. It is called with the
-            configuration before a key is read.
+        refresh_api_key_hook: Function that may renew ``api_key`` and ``access_token``. It is called
+            with the configuration before they are read, and again after a 401.
         temp_folder_path: No effect: the protocol has no files.
         logger: The loggers of this package and of urllib3, by ``package_logger`` and
             ``urllib3_logger``.
@@ -125,11 +137,11 @@ class Configuration(ConfigurationReport):
     def __init__(
         self,
         host: str | None = None,
-        api_key: Mapping[str, str] | None = None,
+        api_key: Mapping[str, Credential] | None = None,
         api_key_prefix: Mapping[str, str] | None = None,
         username: str | None = None,
         password: str | None = None,
-        access_token: str | None = None,
+        access_token: Credential | None = None,
         server_index: int | None = None,
         server_variables: Mapping[str, str] | None = None,
         server_operation_index: Mapping[int, int] | None = None,
@@ -162,6 +174,7 @@ class Configuration(ConfigurationReport):
         max_event_bytes: int = 64 * 1024 * 1024,
         max_response_bytes: int | None = 256 * 1024 * 1024,
         ssl_context: ssl.SSLContext | None = None,
+        auth: Callable[[OutgoingRequest], object] | None = None,
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
@@ -173,11 +186,12 @@ class Configuration(ConfigurationReport):
         self.ignore_operation_servers = ignore_operation_servers
         self._host: str | None = None if host is None else checked_host(host)
         # Credentials
-        self.api_key: dict[str, str] = copied(api_key, "api_key")
+        self.api_key: dict[str, Credential] = copied(api_key, "api_key")
         self.api_key_prefix: dict[str, str] = copied(api_key_prefix, "api_key_prefix")
         self.username = username
         self.password = password
         self.access_token = access_token
+        self.auth = auth
         # Time
         self.timeout = timeout
         self.stream_timeout = stream_timeout
@@ -279,9 +293,10 @@ class Configuration(ConfigurationReport):
         return copy.deepcopy(cls.get_default())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A TLS context cannot be copied, so the copy shares it. The hook may be the method of an
+        # A TLS context cannot be copied, so the copy shares it. A function may be the method of an
         # object that renews the keys, and a copy of that object would renew its own.
-        for shared in (self.ssl_context, self.proxy_ssl_context, self.refresh_api_key_hook):
+        functions = self.refresh_api_key_hook, self.auth, self.access_token, *self.api_key.values()
+        for shared in (self.ssl_context, self.proxy_ssl_context, *functions):
             memo[id(shared)] = shared
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)
@@ -337,24 +352,46 @@ class Configuration(ConfigurationReport):
             url = url.replace(f"{{{name}}}", value)
         return checked_host(url)
 
-    def auth_headers(self) -> dict[str, str]:
+    @property
+    def asks(self) -> bool:
+        """True if the user's functions give credentials, so that each attempt asks for them."""
+        if self.refresh_api_key_hook is not None or callable(self.access_token):
+            return True
+        return bool(self.api_key) and any(map(callable, self.api_key.values()))
+
+    def forget_credentials(self) -> None:
+        """Call ``cache_clear`` of each function that gives a credential and has it."""
+        for given in (self.access_token, *self.api_key.values()):
+            getattr(given, "cache_clear", bool)()
+
+    def auth_headers(self, *, ask: bool = True) -> dict[str, str]:
         """Return the headers that carry the credentials.
 
         ``Authorization`` comes from ``api_key`` if it has one, else from the ``access_token``, else
         from ``username`` and ``password``. What is empty is not sent.
 
+        Args:
+            ask: Whether the hook, and the functions that give credentials, are called. If not,
+                these credentials are missing.
+
         Raises:
-            ApiTypeError: A key of ``api_key`` is None.
-            ApiValueError: ``api_key_prefix`` names a header that ``api_key`` does not have.
+            ApiTypeError: A key of ``api_key`` is None, or a function returned no text.
+            ApiValueError: ``api_key_prefix`` names a header that ``api_key`` does not have, or a
+                function returned a text that cannot be used, such as one with a line break.
         """
+        if ask and self.refresh_api_key_hook is not None:
+            self.refresh_api_key_hook(self)
         headers: dict[str, str] = {}
-        if self.access_token:
-            headers["Authorization"] = f"Bearer {self.access_token}"
+        token = self.access_token
+        if callable(token):
+            token = text_of("access_token", token, ask=ask)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         elif self.username or self.password:
             headers["Authorization"] = self.get_basic_auth_token()
         for name in list(self.api_key):
-            # The hook may change the keys meanwhile.
-            key = self.get_api_key_with_prefix(name)
+            # Another thread may change the keys meanwhile.
+            key = self._key(name, name, ask=ask)
             if name in self.api_key and key is None:
                 raise ApiTypeError(f"api_key[{name!r}] must be a str, not NoneType")
             if key:
@@ -374,8 +411,12 @@ class Configuration(ConfigurationReport):
         """
         if self.refresh_api_key_hook is not None:
             self.refresh_api_key_hook(self)
-        key = self.api_key.get(identifier, self.api_key.get(alias) if alias else None)
-        prefix = self.api_key_prefix.get(identifier)
+        known = identifier if identifier in self.api_key or alias is None else alias
+        return self._key(identifier, known, ask=True)
+
+    def _key(self, header: str, name: str, *, ask: bool) -> str | None:
+        key = text_of(f"api_key[{name!r}]", self.api_key.get(name), name, ask=ask)
+        prefix = self.api_key_prefix.get(header)
         return f"{prefix} {key}" if key and prefix else key
 
     def get_basic_auth_token(self) -> str:

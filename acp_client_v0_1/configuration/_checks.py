@@ -3,7 +3,8 @@
 One table maps a setting to its check, which runs on each assignment. So the error comes from the
 line that sets the value and not from a library far below. `checked_host` checks the host.
 
-Invariant: an error names the setting, and does not show a value that may be a secret.
+Invariants: an error names the setting, and does not show a value that may be a secret. A text that
+a function returns for a credential passes the same checks as one that is assigned.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from acp_client_v0_1._arguments import check_arguments, wrong_type
+from acp_client_v0_1._arguments import CREDENTIAL, check_arguments, wrong_type
 from acp_client_v0_1._deadline import Timeout
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
@@ -68,11 +69,17 @@ def _keys(name: str, value: Any) -> Any:
         if str(key).lower() in _KEY_HEADERS or not TOKEN.fullmatch(header):
             words = f"{name} must map a header to its key, " + '{"x-api-key": "…"}'
             raise ApiValueError(f"{words}: a name and its value seem to be swapped")
-        if not isinstance(key, str):
-            raise wrong_type(f"{name}[{header!r}]", "a str", key)
-        if key.lower().startswith(tuple(f"{each}:" for each in (header.lower(), *_KEY_HEADERS))):
-            raise ApiValueError(f"{name}[{header!r}] must be the key alone, without its header")
+        expected, fits = CREDENTIAL if name == "api_key" else ("a str", str.__instancecheck__)
+        if not fits(key):
+            raise wrong_type(f"{name}[{header!r}]", expected, key)
+        if isinstance(key, str):
+            _check_key(f"{name}[{header!r}]", key, header)
     return cast("dict[str, str]", value) if isinstance(value, dict) else entries
+
+
+def _check_key(name: str, key: str, header: str) -> None:
+    if key.lower().startswith(tuple(f"{each}:" for each in (header.lower(), *_KEY_HEADERS))):
+        raise ApiValueError(f"{name} must be the key alone, without its header")
 
 
 def _headers(name: str, value: Any) -> dict[str, str]:
@@ -80,12 +87,38 @@ def _headers(name: str, value: Any) -> dict[str, str]:
 
 
 def _bearer_token(name: str, value: Any) -> Any:
-    token = _ruled(name, value) or ""
-    if not token.isprintable():
-        raise ApiValueError(f"{name} contains a control character or a line break; strip() it")
+    if isinstance(_ruled(name, value), str):
+        _check_token(name, value)
+    return value
+
+
+def _check_token(name: str, token: str) -> None:
+    _check_line(name, token)
     if token.lower().startswith("bearer "):
         raise ApiValueError(f'{name} must be the token alone, without "Bearer ", which is added')
-    return value
+
+
+def _check_line(name: str, text: str) -> None:
+    if not text.isprintable():
+        raise ApiValueError(f"{name} contains a control character or a line break; strip() it")
+
+
+def text_of(name: str, value: Any, header: str = "", *, ask: bool) -> Any:
+    """Return the text of a credential, which a function may return. None and "" are not sent.
+
+    ``header`` is the header of a key. If ``ask`` is false, no function is called.
+    """
+    if not callable(value):
+        return value
+    text, name = value() if ask else "", f"what {name}() returns"
+    if not isinstance(text, str):
+        raise wrong_type(name, "a str", text)
+    if header:
+        _check_line(name, text)
+        _check_key(name, text, header)
+    else:
+        _check_token(name, text)
+    return text
 
 
 def _proxy(name: str, value: Any) -> Any:
@@ -143,7 +176,7 @@ def _log_file(name: str, value: Any) -> Any:
 _FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
 _NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
 _OF_ALL_ARGUMENTS = (
-    *(*_NEVER_NONE, "assert_hostname", "ca_cert_data", "max_response_bytes"),
+    *(*_NEVER_NONE, "assert_hostname", "auth", "ca_cert_data", "max_response_bytes"),
     *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
     *("socket_options", "ssl_context", "tls_server_name", "username"),
 )

@@ -59,7 +59,9 @@ def _way(exam: Exam) -> None:
 def _access(exam: Exam) -> None:
     """Say which credentials were sent from where, and whether they do."""
     conf, answer = exam.client.configuration, exam.ask("search_agents", _QUICK)
-    secrets = {conf.access_token, conf.password, *conf.api_key.values()} - {None, ""}
+    given = (conf.access_token, conf.password, *conf.api_key.values())
+    # A function that gives a credential may have no hash.
+    secrets = {text for text in given if isinstance(text, str) and text}
     sent = [f"{name} from the configuration" for name in conf.auth_headers()]
     sent += [f"{name} by default" for name in exam.client.default_headers if name != "User-Agent"]
     sent += [f"as {name} has it" for name in os.environ if os.environ[name] in secrets]

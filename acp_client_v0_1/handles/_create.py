@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import AMBIGUOUS, moves_elsewhere
+from acp_client_v0_1._errors import AMBIGUOUS, is_by_function, moves_elsewhere
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.api import AgentsApi
@@ -105,7 +105,8 @@ class Create:
             found = self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
             # Any error of the package says whether the create is unclear. Ctrl-C does not.
-            foreign = not isinstance(error, exceptions.OpenApiException)
+            # After an error of a function for credentials, the post was not sent.
+            foreign = not (isinstance(error, exceptions.OpenApiException) or is_by_function(error))
             if self._failure is not None or (self._posted and foreign):
                 self._name_in(error)
             raise
@@ -182,6 +183,12 @@ class Create:
             if not again or not ambiguous.searched or self.wait.stopped:
                 raise
             return Pause(0.0)
+        except Exception as failed:
+            if not is_by_function(failed):
+                raise
+            lost = self._ambiguous(f"a function for the search raised {type(failed).__name__}")
+            lost.whose = "all"
+            raise lost from failed
         doubted = self._doubted
         if doubted is not None and doubted.run_id in [run.run_id for run in found]:
             self.proven = True
@@ -224,6 +231,8 @@ class Create:
         except RunStartAmbiguous as error:
             raise error from failure or error.__cause__
         except ApiException as error:
+            if is_by_function(error):
+                raise
             # If this process has not sent the create, there is no other error to report. A search
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
@@ -290,7 +299,7 @@ class Create:
             failure = failure_of(error)
             # The server may limit requests. So from now on there are few searches.
             self._delay = timing().backoff[1]
-            if failure.retry_after or self._is_everybodys(error):
+            if failure.retry_after or is_by_function(error) or self._is_everybodys(error):
                 raise
             self._check_agent()
             self._failures += failure.is_outage and not failure.limits
@@ -367,16 +376,16 @@ class Create:
             return not failure_of(error).is_outage
         return True
 
-    def _ambiguous(self) -> RunStartAmbiguous:
+    def _ambiguous(self, why: str = "") -> RunStartAmbiguous:
         """Return the error of a search that is over."""
         failure, error, search = self._failure, self._part.error, self._search
-        why = search.nobody_knows or "no run with its client token is there yet"
+        known, why = why, why or search.nobody_knows or "no run with its client token is there yet"
         if error is not None:
             # If both errors are alike, quote only the first.
             kind = error.status or error.reason
             same = failure is not None and kind == (failure.status or failure.reason)
             why = f"the search {'failed, too' if same else f'for it failed: {one_line(error, 48)}'}"
-        elif not self._worked:
+        elif not (self._worked or known):
             why = "there was no time to search for it"
         if failure is not None:
             end = f"; {one_line(why, 100)}" if self.mark else ""

@@ -22,7 +22,7 @@ import json
 import os
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 
 CREATE_KEY = "acp-client-create"
 """The key of the run's metadata that holds the mark of a create with a caller's client token."""
+
+# `testing.repeatable_tokens` makes the 32 hex digits of a client token from what it is ``about``.
+digits_of: Callable[[object], str] | None = None
 
 _HEX = "[0-9a-fA-F]{32}"
 _FORMS = {CLIENT_TOKEN_KEY: re.compile(_HEX), CREATE_KEY: re.compile(f"{_HEX}-{_HEX}")}
@@ -105,13 +108,13 @@ def with_marks(metadata: Mapping[str, Any], marks: Mapping[str, str]) -> dict[st
     return marked
 
 
-def new_client_token() -> str:
+def new_client_token(about: object = None) -> str:
     """Return a client token that no other run has: the hex digits of a random UUID.
 
     The UUID is of version 4 (RFC 9562, section 5.4). `uuid.uuid4` is not used, because it
-    would make a create one per cent slower.
+    would make a create one per cent slower. ``about`` is the create that the token is for.
     """
-    digits = os.urandom(16).hex()
+    digits = os.urandom(16).hex() if digits_of is None else digits_of(about)
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, refuse_token
+from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._names import our_names
 from acp_client_v0_1._operation import identifier
@@ -365,7 +366,9 @@ class AgentHandle(NoSettings):
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
             # the run is searched for. After any other error of the create, there is no run.
-            search = isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
+            search = isinstance(error, RunStartAmbiguous) or not (
+                isinstance(error, OpenApiException) or is_by_function(error)
+            )
             # A run that `reuse` has found is of another call, and is not cancelled.
             if not (cancel_on_exit and made_here and (core or search)):
                 raise
@@ -492,11 +495,12 @@ class AgentHandle(NoSettings):
             raise ApiValueError("reuse needs a client token", hint="pass client_token=")
         # The client token is made before the create is sent. So if Ctrl-C interrupts the create,
         # the run can be found.
-        token = _marks.new_client_token() if own is None else own
+        token = _marks.new_client_token((self.agent_id, given)) if own is None else own
         given["metadata"] = _marks.with_marks(metadata, {key: token} if token else {}) or None
         creation = creation_of(self.agent_id, given)
         if own and creation.metadata is not None:
-            mark = _marks.mark_beside(creation, _marks.new_client_token(), creation.thread_id)
+            random = _marks.new_client_token((self.agent_id, given))
+            mark = _marks.mark_beside(creation, random, creation.thread_id)
             creation.metadata[_marks.CREATE_KEY] = mark
         return creation, not own
 
@@ -580,6 +584,8 @@ class AgentHandle(NoSettings):
             if isinstance(error, RunStartAmbiguous) and (error.searched or not error.token):
                 return False, "no run was found"
             return False, f"the run could not be cancelled: {error.without('method', 'url')}"
+        except Exception as error:  # noqa: BLE001 - a function for credentials may raise any
+            return False, f"the run could not be cancelled: {type(error).__name__}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ try:
     from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
     from acp_client_v0_1.testing.quirks import Quirks
     from acp_client_v0_1.testing.server import LocalServer
+    from acp_client_v0_1.testing.tokens import repeatable_tokens
     from acp_client_v0_1.testing.webhooks import WebhookDelivery
 except ModuleNotFoundError as _error:
     _missing = (_error.name or "").partition(".")[0]
@@ -31,3 +32,4 @@ __all__ += ["InterruptSpec", "JsonObject", "RunCancelled"]
 __all__ += ["BUILTIN_AGENTS", "ECHO_AGENT_ID", "COUNTER_AGENT_ID", "APPROVAL_AGENT_ID"]
 __all__ += ["FAILING_AGENT_ID", "SLOW_AGENT_ID"]
 __all__ += ["Fault", "Faults", "Quirks", "RecordedRequest", "WebhookDelivery"]
+__all__ += ["repeatable_tokens"]

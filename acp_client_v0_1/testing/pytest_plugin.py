@@ -1,4 +1,4 @@
-"""The pytest fixtures `acp_server` and `acp_client`, which a test suite opts into.
+"""The pytest fixtures `acp_server`, `acp_client` and `repeatable_tokens`, for a suite to opt into.
 
 `pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]` in the top-level conftest.py (pytest
 allows it in no other) enables them, as does `-p` with that name on the command line.
@@ -12,9 +12,10 @@ import pytest
 
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.testing import tokens
 from acp_client_v0_1.testing.server import LocalServer
 
-__all__ = ["acp_client", "acp_server"]
+__all__ = ["acp_client", "acp_server", "repeatable_tokens"]
 
 
 @pytest.fixture
@@ -29,3 +30,10 @@ def acp_client(acp_server: LocalServer) -> Iterator[ApiClient]:
     """An ApiClient of the test's local server, with default settings, open during the test."""
     with ApiClient(Configuration(host=acp_server.url)) as client:
         yield client
+
+
+@pytest.fixture
+def repeatable_tokens() -> Iterator[None]:
+    """Client tokens of runs and batches are the same each time the test runs."""
+    with tokens.repeatable_tokens():
+        yield

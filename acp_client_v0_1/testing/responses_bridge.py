@@ -1,9 +1,9 @@
 """Lets mocks of the `responses` library respond to this client.
 
 `responses` replaces `requests.adapters.HTTPAdapter.send`, which this client does not use. Inside
-`responses_bridge()`, the client's connection pools call it, with the request as it would have gone
-over the wire. All above the pools stays real: retries, redirects, decompression, errors. Which mock
-is active, what it matches and what it records, `responses` decides.
+`responses_bridge()`, a transport calls it, with the request as it would have gone over the wire.
+All above stays real: retries, redirects, decompression, errors. Which mock is active, what it
+matches and what it records, `responses` decides.
 
 The extra `testing` does not install `responses`.
 """
@@ -11,17 +11,20 @@ The extra `testing` does not install `responses`.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Generator
-from typing import cast
+from typing import Any
 from unittest import mock
 
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPResponse
+from urllib3.exceptions import ConnectTimeoutError
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.incoming import End, Incoming
-from acp_client_v0_1._http.parse import Head
+from acp_client_v0_1._http.foreign import Foreign
+from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.pool import Pools
+from acp_client_v0_1.transport import OutgoingRequest
 
 try:
     import requests
@@ -39,7 +42,7 @@ _UNMATCHED = "Connection refused by Responses"
 
 @contextlib.contextmanager
 def responses_bridge() -> Generator[None, None, None]:
-    """Have the active `responses` mock answer all clients of this process.
+    """Have the active `responses` mock answer all clients of this process without a transport.
 
     Without an active mock, requests go to their servers as usual. An exception declared as a
     response's body looks to the client like a failure of its connection.
@@ -47,55 +50,57 @@ def responses_bridge() -> Generator[None, None, None]:
     Raises:
         AssertionError: No declared response matches a request; the call of the client raises it.
     """
-    real = Pools.send
+    real, bridge = Pools.send, Foreign(_Responses())
 
     def send(pools: Pools, call: Call, attempt: Attempt) -> Incoming:
         mocked = HTTPAdapter.send.__module__ != HTTPAdapter.__module__
-        return _ask_responses(call, attempt) if mocked else real(pools, call, attempt)
+        return bridge.send(call, attempt) if mocked else real(pools, call, attempt)
 
     with mock.patch.object(Pools, "send", send):
         yield
 
 
-class _Declared(Incoming):
-    """A declared response, in place of one from a connection."""
+class _Responses:
+    """A transport that asks `responses`."""
 
-    def __init__(self, response: BaseHTTPResponse, attempt: Attempt) -> None:
-        self._response = response
-        self.attempt = attempt
-        self._end = End()
-        reason = response.reason or ""
-        self.head = Head(response.version, response.status, reason, response.headers)
-
-    def read1(self, size: int | None = None) -> bytes:
-        return self._response.read(size or 65_536, decode_content=False)
-
-    def abort(self) -> None:
-        """Do nothing: nobody waits for a body that is there."""
+    def send(
+        self, request: OutgoingRequest, *, connect: float | None, read: float | None
+    ) -> BaseHTTPResponse:
+        prepared = requests.Request(request.method, request.url, dict(request.headers)).prepare()
+        prepared.prepare_body(request.body, None)
+        try:
+            # The recorder of `responses` sends the request.
+            response = HTTPAdapter().send(prepared, stream=True, timeout=(connect, read))
+        except Exception as error:
+            if str(error).startswith(_UNMATCHED):
+                # The test is wrong, and not the connection.
+                raise AssertionError(str(error)) from error
+            if isinstance(error, requests.ConnectTimeout):
+                raise ConnectTimeoutError(str(error)) from TimeoutError(str(error))
+            if isinstance(error, requests.Timeout):
+                raise TimeoutError(str(error)) from error
+            # An exception of any class may be declared, and gets the request from responses. The
+            # fault of a callback has none, and is the test's own.
+            if hasattr(error, "request") and not isinstance(error, OSError):
+                raise ConnectionError(str(error)) from error
+            raise
+        return _copied(response)
 
     def close(self) -> None:
-        self._end.be("closed")
+        """Do nothing: there is no connection."""
 
 
-def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
-    url = call.target.url
-    if call.credential:
-        url += ("&" if "?" in url else "?") + call.credential
-    request = requests.Request(call.method, url, dict(call.headers)).prepare()
-    request.prepare_body(call.body, None)
-    try:
-        response = HTTPAdapter().send(request, stream=True)
-    except Exception as error:
-        if str(error).startswith(_UNMATCHED):
-            # The test is wrong, and not the connection.
-            raise AssertionError(str(error)) from error
-        attempt.sent = not isinstance(error, requests.ConnectTimeout)
-        if isinstance(error, requests.Timeout):
-            raise TimeoutError(str(error)) from error
-        # An exception of any class may be declared, and gets the request from responses. The fault
-        # of a callback has none, and is the test's own.
-        if hasattr(error, "request") and not isinstance(error, OSError):
-            raise ConnectionError(str(error)) from error
-        raise
-    attempt.sent = True
-    return _Declared(cast(BaseHTTPResponse, response.raw), attempt)
+def _copied(response: requests.Response) -> BaseHTTPResponse:
+    """Return a copy of a response, so that a test can also read the one that was recorded."""
+    status, headers = response.status_code, response.headers.copy()
+    if getattr(response, "_content", False) is False:
+        # Nobody has read the body, so it is still coded.
+        body = response.raw.read(decode_content=False)
+        response.raw = HTTPResponse(io.BytesIO(body), headers, status, preload_content=False)
+    else:
+        # The recorder or a ``response_callback`` has read the body, or replaced it.
+        body = response.content
+        for name in ("Content-Encoding", "Content-Length"):
+            headers.pop(name, None)
+    options: Any = {"preload_content": False, "decode_content": False}
+    return HTTPResponse(io.BytesIO(body), headers, status, reason=response.reason, **options)

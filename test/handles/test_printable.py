@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
+from support.parts import RequestHeaders
 from support.serving import a_run, check
 from support.socket_server import SocketServer, response
 
@@ -175,6 +176,7 @@ def objects(client: acp.ApiClient) -> Iterator[object]:
     yield client
     yield acp.RunsApi(client)
     yield client.configuration
+    yield RequestHeaders({f"a{n}": HOSTILE for n in range(1000)})
     yield acp.ApiException(reason=HOSTILE)
     with handle.map([]) as batch:
         yield batch

@@ -6,6 +6,7 @@ import logging
 import pickle
 import traceback
 from enum import Enum
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +25,7 @@ from acp_client_v0_1.exceptions import (
     ProtocolException,
 )
 from acp_client_v0_1.rest import RESTClientObject
+from acp_client_v0_1.transport import Urllib3Transport
 
 SECRET = "planted-5ecret"
 HEADERS = {
@@ -36,11 +38,29 @@ HEADERS = {
 SHOWN = {"traceparent": "00-1-2-01", "X-Request-ID": "r-17", "Last-Event-ID": "9"}
 
 
+def sign(request: Any) -> None:
+    request.headers["X-Signature"] = SECRET
+
+
+def by_door(door: str) -> dict[str, Any]:
+    """The settings of a client that uses a door. A signature is for the host alone."""
+    if door == "its own connections":
+        return {}
+    transport = None if door == "a signature" else Urllib3Transport()
+    return {"transport": transport, "auth": sign}
+
+
+every_door = pytest.mark.parametrize(
+    "door", ["its own connections", "a signature", "a transport and a signature"]
+)
+
+
 def texts_of(error: BaseException) -> str:
     shown = [str(error), repr(error), "".join(traceback.format_exception(error))]
     return "\n".join([*shown, repr(pickle.dumps(error)), repr(vars(error))])
 
 
+@every_door
 @pytest.mark.parametrize(
     "script",
     [
@@ -51,10 +71,14 @@ def texts_of(error: BaseException) -> str:
         response(b"this is no gzip", content_encoding="gzip"),
     ],
 )
-def test_errors_and_logs_show_no_secret(script, caplog, capfd):
+def test_errors_and_logs_show_no_secret(script, caplog, capfd, door):
     with SocketServer(script) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         url = f"{server.url}/runs?token={SECRET}"
-        error = refused(ApiException, url, headers=HEADERS, debug=True, retries=1)
+        settings = {"host": server.url, "debug": True, "retries": 1, **by_door(door)}
+        error = refused(ApiException, url, headers=HEADERS, **settings)
+    assert all("x-signature" in request.headers for request in server.requests) is bool(
+        by_door(door)
+    )
     error.url = None  # the caller's own URL is kept whole, with its query
     assert SECRET not in texts_of(error)
     assert "x-api-key" in caplog.text  # it was logged, and masked
@@ -63,13 +87,16 @@ def test_errors_and_logs_show_no_secret(script, caplog, capfd):
     assert SECRET not in output.out + output.err
 
 
-def test_no_logger_at_all_shows_a_credential(caplog, capfd):
+@every_door
+def test_no_logger_at_all_shows_a_credential(caplog, capfd, door):
     """At level DEBUG of everything, urllib3 and ssl included, whose own levels stay."""
     before = logging.getLogger("urllib3").level
     scripts = ([CLOSE], response(b'"busy"', 503), redirect(307, "/elsewhere"), response(b'"a"'))
     settings = {"debug": True, "retries": Retry(3, backoff_factor=0.01), "access_token": SECRET}
     settings["api_key"] = {"x-api-key": SECRET}
+    settings |= by_door(door)
     with talking(*scripts, **settings) as (client, server), caplog.at_level(logging.DEBUG):
+        client._configuration.host = server.url
         headers = {**HEADERS, **client._configuration.auth_headers(), **SHOWN}
         assert client.request("GET", server.url, headers=headers, safe=True).status == 200
     assert len(server.requests) == 4
@@ -131,6 +158,16 @@ def test_refused_requests_show_no_secret():
     for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u0100"}):
         error = refused(ApiValueError, "http://127.0.0.1:1/", headers=headers)
         assert SECRET not in str(error)
+
+
+@every_door
+def test_a_signature_that_a_server_echoes_is_hidden_as_any_credential_is(door):
+    script = response(f"you have sent {SECRET}".encode(), 401)
+    with serving(script, access_token=SECRET, **by_door(door)) as (_, client):
+        with pytest.raises(ApiException) as caught:
+            RunsApi(client).get_run("r1")
+        assert SECRET not in texts_of(caught.value) + repr(client) + repr(client.configuration)
+        assert "X-Signature" in str(caught.value) or not by_door(door)
 
 
 PAGES = ['"Cannot GET /runs?key={}"', "<title>{} is wrong</title>", "{}", '{{"key": {}}}']

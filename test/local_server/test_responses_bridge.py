@@ -11,11 +11,13 @@ import pytest
 import requests
 import responses
 from responses import matchers
+from responses._recorder import Recorder
 from support.examples import RESULT, RUN
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import ECHO_AGENT_ID
 from acp_client_v0_1.testing.responses_bridge import responses_bridge
+from acp_client_v0_1.transport import Urllib3Transport
 
 HOST = "https://acp.example"
 
@@ -116,6 +118,69 @@ def test_no_match_and_a_broken_callback_are_the_tests_own_errors(runs):
     with pytest.raises(AssertionError, match="doesn't match any registered mock"):
         runs.get_run("r1")
     assert len(responses.calls) == 2
+
+
+@responses.activate
+def test_the_recorded_response_can_be_read(runs):
+    responses.get(f"{HOST}/runs/r1", json=RUN)
+    coded = gzip.compress(b'"gone"')
+    responses.get(f"{HOST}/runs/r2", body=coded, status=404, headers={"Content-Encoding": "gzip"})
+    assert runs.get_run("r1").run_id == "r1"
+    with pytest.raises(acp.NotFoundException, match="gone"):
+        runs.get_run("r2")
+    first, second = (call.response for call in responses.calls)
+    assert first.json() == RUN and first.text == json.dumps(RUN) and first.status_code == 200
+    assert second.json() == "gone" and second.headers["Content-Encoding"] == "gzip"
+
+
+def test_a_callback_sees_each_response_and_may_replace_it(runs):
+    seen = []
+
+    def note(response: requests.Response) -> requests.Response:
+        seen.append(response.json())
+        response.status_code, response.reason = 418, "Teapot"
+        response.headers["X-Note"] = "changed"
+        response._content = b'"another body"'
+        return response
+
+    with responses.RequestsMock(response_callback=note) as mock:
+        mock.get(f"{HOST}/runs/r1", json=RUN)
+        with pytest.raises(acp.ApiException, match="another body") as caught:
+            runs.get_run("r1")
+    assert seen == [RUN] and (caught.value.status, caught.value.reason) == (418, "Teapot")
+    assert caught.value.headers is not None and caught.value.headers["x-note"] == "changed"
+
+
+def test_the_recorder_records_and_its_file_replays(server, tmp_path):
+    file = tmp_path / "responses.yaml"
+
+    def script() -> Any:
+        configuration = acp.Configuration(host=server.url)
+        with acp.ApiClient(configuration) as client, responses_bridge():
+            echo = acp.AgentHandle(ECHO_AGENT_ID, client)
+            run = acp.RunsApi(client).create_run({"agent_id": ECHO_AGENT_ID, "input": {"n": 1}})
+            with acp.RunsApi(client).get_run_stream(run.run_id) as stream:
+                events = [event.data.actual_instance.result for event in stream]
+            return echo.descriptor().metadata.ref.name, run.run_id, events
+
+    recorder = Recorder()
+    first = recorder.record(file_path=file)(script)()
+    before = len(server.requests)
+    with responses.RequestsMock() as mock:
+        mock._add_from_file(file)
+        assert script() == first
+    assert len(server.requests) == before > 0
+
+
+def test_what_a_test_declares_is_not_sent_by_a_transport_of_its_own(server):
+    configuration = acp.Configuration(host=server.url)
+    with (
+        acp.ApiClient(configuration, transport=Urllib3Transport()) as client,
+        responses_bridge(),
+        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
+    ):
+        mock.get(f"{server.url}/agents/{ECHO_AGENT_ID}", status=500)
+        assert acp.AgentsApi(client).get_agent_by_id(ECHO_AGENT_ID).agent_id == ECHO_AGENT_ID
 
 
 def test_without_an_active_mock_the_server_responds(server):

@@ -269,7 +269,8 @@ def test_the_fixtures_are_there_for_those_who_ask(alone):
     conftest = alone.makeconftest(f'pytest_plugins = ["{plugin}"]')
     alone.makepyfile(
         """
-        from acp_client_v0_1 import RunsApi
+        import pytest
+        from acp_client_v0_1 import AgentHandle, RunsApi
 
         def test_it(acp_server):
             assert acp_server.url.startswith("http://127.0.0.1:")
@@ -282,11 +283,19 @@ def test_the_fixtures_are_there_for_those_who_ask(alone):
 
         def test_a_client_alone(acp_client):
             assert RunsApi(acp_client).search_runs({}) == []
+
+        tokens = set()
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_repeatable(acp_client, acp_server, repeatable_tokens, number):
+            AgentHandle.find("echo", acp_client).start({"n": 1})
+            tokens.add(acp_server.runs[0]["creation"]["metadata"]["acp-client-token"])
+            assert len(tokens) == 1
         """
     )
-    alone.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+    alone.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
     conftest.unlink()  # as without a conftest at the top
-    alone.runpytest_subprocess("-p", "no:cacheprovider", "-p", plugin).assert_outcomes(passed=3)
+    alone.runpytest_subprocess("-p", "no:cacheprovider", "-p", plugin).assert_outcomes(passed=5)
 
 
 def test_a_server_that_does_not_start_says_so(monkeypatch):

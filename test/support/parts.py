@@ -6,14 +6,26 @@ Whatever a user can see is tested by public names. If one of these parts moves, 
 # ruff: noqa: F401
 
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
-from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots, tls, tls_causes
+from acp_client_v0_1._http import (
+    attempt,
+    connection,
+    dial,
+    incoming,
+    pool,
+    renewal,
+    slots,
+    tls,
+    tls_causes,
+)
 from acp_client_v0_1._http.attempt import PIECE, Attempt, Interruptible
 from acp_client_v0_1._http.call import Call, redirected
 from acp_client_v0_1._http.coding import Decoder, coding_of
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.headers import RequestAuth
+from acp_client_v0_1._http.outgoing import RequestHeaders
 from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.proxies import parse_proxy, proxy_for
+from acp_client_v0_1._http.renewal import Renewal
 from acp_client_v0_1._http.retry import (
     RetryCounter,
     backoff,

@@ -20,8 +20,10 @@ from support.socket_server import SocketServer
 
 
 @contextlib.contextmanager
-def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObject]:
-    client = RESTClientObject(Configuration(retries=retries, **settings))
+def rest_client(
+    retries: Any = False, transport: Any = None, **settings: Any
+) -> Iterator[RESTClientObject]:
+    client = RESTClientObject(Configuration(retries=retries, **settings), transport)
     try:
         yield client
     finally:
@@ -59,12 +61,12 @@ def talking(
 
 @contextlib.contextmanager
 def serving(
-    *responses: Any, handler: Any = None, **settings: Any
+    *responses: Any, handler: Any = None, transport: Any = None, **settings: Any
 ) -> Iterator[tuple[SocketServer, ApiClient]]:
     """Make a server of these responses, and a client of it with these settings."""
     with (
         SocketServer(*responses, handler=handler) as server,
-        ApiClient(Configuration(host=server.url, **settings)) as client,
+        ApiClient(Configuration(host=server.url, **settings), transport=transport) as client,
     ):
         yield server, client
 
