@@ -167,7 +167,10 @@ class Urllib3Transport:
         settings = self._settings or Configuration()
         make_context = partial(tls_context, settings)
         sock: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *(settings.socket_options or ())]
-        options = {"maxsize": settings.connection_pool_maxsize, "socket_options": sock}
+        options: dict[str, Any] = {
+            "maxsize": settings.connection_pool_maxsize,
+            "socket_options": sock,
+        }
         if origin.scheme == "https":
             options |= tls_options(settings, make_context, cross_origin=cross_origin)
         proxy, context = usable_proxy(settings, origin), settings.proxy_ssl_context
@@ -181,4 +184,7 @@ class Urllib3Transport:
         if context is None and proxy.scheme == "https":
             context = make_context(with_identity=False)
         options["proxy_ssl_context"] = context
+        if (origin.scheme, proxy.scheme) == ("http", "https"):
+            # Early versions of urllib3 take these for a proxy that forwards the requests.
+            options |= {"ssl_context": context, "assert_hostname": options["proxy_assert_hostname"]}
         return ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
