@@ -699,7 +699,8 @@ def test_a_refusal_that_takes_most_of_the_time_of_its_probe_is_seen(short_second
 @pytest.mark.parametrize(
     ("attempts", "reads", "seen"),
     [
-        ((0.4, 1.6, 1.6), 0.0, "differs: 3"),
+        # On a busy machine, the doctor may not see the last one end.
+        ((0.4, 1.6, 1.6), 0.0, "differs: (at least )?3"),
         # Of the second attempt, nothing is seen.
         ((0.4, 0.05, 0.5), 0.4, "differs: at least 2"),
         ((0.4, *(0.6,) * 20), 0.0, "differs: at least "),
@@ -722,7 +723,7 @@ def test_attempts_are_counted_to_the_end_or_told_as_at_least(attempts, reads, se
             server.faults.add(always(method="GET", path="/runs/*", delay=reads))
         report = examined(server.url, "again")
     (line,) = lines_of(report, "attempts")
-    assert line.startswith(seen), str(report)
+    assert re.match(seen, line), str(report)
     assert int(found(report, "attempts").quirk.rpartition("=")[2]) <= len(attempts)
 
 
