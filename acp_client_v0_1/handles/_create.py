@@ -314,7 +314,7 @@ class Create:
                 raise
         # The look at the agent has used the turn of this request, and some of the time.
         part.take_turn()
-        self._failures = 0
+        self._failures, search.fails = 0, True
         search.read_pages()
         return search.send(part.limit(limit))
 
@@ -331,7 +331,7 @@ class Create:
         self._worked = True
         # A read replica may get the run only after some seconds. So only a search that begins when
         # the time is over shows that there is no run.
-        if self._began < self._ends and not (search.nobody_knows and search.is_blind):
+        if self._began < self._ends and not search.too_many:
             search.begin()
             self._began = None
             delay, longest = self._delay, max(self._delay, clock.search_backoff[1])

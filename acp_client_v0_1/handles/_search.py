@@ -53,6 +53,10 @@ class Search:
 
     # Whether the runs that were found show the mark.
     proven: bool = False
+    # Why nobody knows whether there is a run, after a pass for which that is so.
+    nobody_knows: str = ""
+    # Whether the search by the mark has failed, so that each pass reads all runs.
+    fails: bool = False
     # Whether a run whose mark the server hides was searched for by its mark.
     _tried = False
 
@@ -70,19 +74,23 @@ class Search:
     def begin(self) -> None:
         """Let the next `send` begin another pass of the search."""
         self._first, self._offset, self._pages, self._hides = list[Run](), 0, 0, False
-        # Why nobody knows whether there is a run, after a pass for which that is so.
-        self.nobody_knows: str = ""
         # Whether all runs were read, and none of them can have the mark.
         self.is_certain: bool = False
+        # Whether there were more runs than are read.
+        self.too_many: bool = False
         # Sends the next request. Returns the runs with the mark, oldest first, or a `Pause`.
         self.send: Callable[[float], list[Run] | Pause] = self._by_mark
-        if self.is_blind:
+        if self.fails or self._is("ignores") or _NO_METADATA in self._contact.health.lacks:
             self.read_pages()
 
     @property
-    def is_blind(self) -> bool:
-        """Whether the server is known not to search by metadata."""
-        return self._is("ignores") or _NO_METADATA in self._contact.health.lacks
+    def _is_unique(self) -> bool:
+        """Whether no other run can have such a mark by chance.
+
+        A client token of a caller may share a word with another one. So what a search for it shows
+        holds for this client token alone.
+        """
+        return self.proves is None and self._mark.is_random
 
     @property
     def by_mark(self) -> bool:
@@ -129,12 +137,13 @@ class Search:
             return _NEXT
         ours, hidden, strange = self._sort(page)
         if ours or not (hidden or strange):
+            self.nobody_knows = ""
             return ours
         # If the server ignores metadata, this is the first page of all runs.
         self._first = page
         if strange:
             return self._take(page)
-        if self._is("compares"):
+        if self._is_unique and self._is("compares"):
             return hidden
         self.send = self._control
         return _NEXT
@@ -146,7 +155,8 @@ class Search:
             # A full-text search would find the run by a part of its mark.
             value = value.replace("-", f"{ending}-")
         ignores = self._page(limit, metadata={key: value + ending}, limit=1)
-        self._habits.facts.add(("ignores" if ignores else "compares", self._agent_id))
+        if self._is_unique:
+            self._habits.facts.add(("ignores" if ignores else "compares", self._agent_id))
         return self._take(self._first) if ignores else self._sort(self._first)[1]
 
     def _by_page(self, limit: float) -> list[Run] | Pause:
@@ -162,10 +172,10 @@ class Search:
         self._offset, self._pages = self._offset + len(page), self._pages + 1
         if page and self._pages < _PAGES:
             return _NEXT
-        if page:
-            self.nobody_knows = f"the run is not among the first {self._offset} that were found"
-        elif self._hides:
-            self.nobody_knows = "the server hides client tokens and does not search for them"
+        self.too_many = bool(page)
+        full = f"the run is not among the first {self._offset} that were found"
+        hides = "the server hides client tokens and does not search for them" if self._hides else ""
+        self.nobody_knows = full if page else hides
         self.is_certain = not self.nobody_knows
         return []
 
@@ -183,13 +193,14 @@ class Search:
     ) -> tuple[list[Run], list[Run], bool]:
         """Return the runs with the mark, the runs that may have it, and whether there are others.
 
-        The runs are the oldest first. A run of another agent with the mark does not count: some
-        servers search by metadata alone.
+        The runs are the oldest first. Some servers search by metadata alone, so a run of another
+        agent with a caller's client token does not count. But a server may name the agent in
+        another way, so a run that shows a unique mark counts.
         """
         mark, agent_id = self._mark, self._agent_id
         ours, hidden, strange = list[Run](), list[Run](), False
         for run in sorted(page, key=lambda run: (utc(run.created_at), run.run_id)):
-            if not is_of(run, agent_id or None):
+            if not is_of(run, agent_id or None) and not (self._is_unique and mark.shown_by(run)):
                 strange |= not mark.shown_by(run)
                 continue
             proven = self.proves is not None and self.proves(run)
