@@ -84,8 +84,8 @@ class RunDriver:
         self.blame: Blame = Blame(self._wait, plan.served)
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         self.contact.rest.reached |= plan.server_reached
-        if plan.served_mark is not None:
-            self.contact.health.marks.hidden.setdefault(plan.agent_id, plan.served_mark)
+        if (mark := plan.served_mark) is not None:
+            self.contact.health.marks.given.setdefault((plan.agent_id, mark.key), mark)
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run. If there is none, make it."""

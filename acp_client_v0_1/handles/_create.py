@@ -14,6 +14,7 @@ a create again, the first request may still be on its way. Then there may be two
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import AMBIGUOUS, is_by_function, moves_elsewhere
@@ -111,7 +112,6 @@ class Create:
                 self._name_in(error)
             raise
         self.found = found
-        self._habits.made.append((found[0].run_id, self._marks))
         return self
 
     def _post(self, limit: float) -> list[Run] | Pause:
@@ -129,15 +129,22 @@ class Create:
             self._habits.facts.add(("one mark", self._agent))
         mark = self.mark
         shown = None if mark is None else self._habits.shows(mark, made, self._agent, "create")
-        if not shown and (doubt := self._doubt(made, shown)):
+        # Another thread may get the same run at the same time. So it is noted before it is judged.
+        given = made.run_id, self._marks
+        self._habits.made.append(given)
+        if not shown and (doubt := self._doubt(made, shown, given)):
+            with suppress(ValueError):
+                self._habits.made.remove(given)
             # The server has carried out some create, and perhaps this one.
             self._posts, self._doubted = 0, made
             reason = f"the response is of run {short(made.run_id)}, {doubt}"
             raise exceptions.ResponseValidationError(200, reason, body=made.to_json())
+        if mark is not None:
+            self._habits.given[self._agent, mark.key] = mark
         self.proven = True
         return [made]
 
-    def _doubt(self, made: Run, shown: bool | None) -> str:
+    def _doubt(self, made: Run, shown: bool | None, given: object) -> str:
         """Tell why a response that does not show the mark may be of another run, or return ""."""
         habits, mark = self._habits, self.mark
         if shown is False:
@@ -145,12 +152,10 @@ class Create:
         if not is_of(made, self._agent):
             return "of another agent"
         # Some servers give every run a UUID of zeros.
-        if plain_id(made.run_id) and habits.made_for_another(made.run_id, mark):
+        if plain_id(made.run_id) and habits.made_for_another(made.run_id, mark, given):
             return "of an earlier create"
         rewrites = ("rewrites", self._agent) in habits.facts
         other = "" if rewrites else other_values(made, self.creation)
-        if mark is not None and not other:
-            habits.hidden[self._agent] = mark
         return other and f"with another {other}"
 
     def _name_in(self, error: BaseException) -> None:
@@ -261,10 +266,10 @@ class Create:
 
         A run whose digest shows that it was made for the same request is one of them.
         """
-        asked, habits, compared = self.creation, self._habits, _marks.compared
-        mark = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(asked))
+        mark = Mark(CLIENT_TOKEN_KEY, _marks.client_token_of(self.creation))
         search = Search(self.wait.contact, mark, self._agent)
-        search.proves = lambda run: compared(run, asked, habits) == "same"
+        compare = _marks.comparison(self.creation, self._habits)
+        search.proves = lambda run: compare(run) == "same"
         self._begin(self.wait, search)
         found = self.wait.perform("search", self._search_once, probe=self._probe)
         if why := search.nobody_knows:
@@ -292,7 +297,7 @@ class Create:
         """
         search, part = self._search, self._part
         try:
-            found = search.prove(limit) if self._proving else search.send(limit)
+            found = search.send(limit)
             self._failures = 0
             return found
         except ApiException as error:
@@ -340,6 +345,7 @@ class Create:
         known = search.is_certain or search.nobody_knows or search.compares
         if self._needs_proof and not (self._proving or known):
             self._proving = True
+            search.prove()
             return Pause(0.0)
         self._part.forget_failures()
         raise self._part.late_error()

@@ -26,7 +26,7 @@ from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, with_article
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._marks import CREATE_KEY, Habits, Mark, client_token_of
-from acp_client_v0_1.handles._match import may_repeat, other_values, same_id
+from acp_client_v0_1.handles._match import is_of, may_repeat, other_values, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, server_of
@@ -259,13 +259,13 @@ class KnownRun:
         asked, habits = self.creation, self.habits or Habits()
         agent_id = run.agent_id if asked is None else asked.agent_id
         shown = habits.shows(mark, run, agent_id, "look")
-        if shown is None:
-            habits.hidden[agent_id] = mark
         self.proven = self.proven or bool(shown)
         if shown is False and may_repeat(self.run_id):
             raise self.gone(taken=True)
         other, rewrites = "", ("rewrites", agent_id) in habits.facts
-        if shown is None and self.unsure and asked is not None and not rewrites:
+        if shown is None and self.unsure and not is_of(run, self.agent_id):
+            other = "agent"
+        elif shown is None and self.unsure and asked is not None and not rewrites:
             other = other_values(run, asked)
         if shown is False or other:
             raise self.not_ours(run)

@@ -118,12 +118,24 @@ def new_client_token(about: object = None) -> str:
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
-def mark_beside(creation: RunCreate, random: str, thread_id: str | None) -> str:
-    """Return the mark of a create that has a caller's client token, from its random digits."""
+def marker(creation: RunCreate) -> Callable[[str, str | None], str]:
+    """Return a function for the marks of a create that has a caller's client token.
+
+    It makes a mark from random digits and the thread. The input may be long and the marks many, so
+    the input is written once.
+    """
     values = [creation.input or {}, creation.config or {}, creation.model_extra or {}]
-    fields = _plain([random, client_token_of(creation), thread_id, *values])
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{random}"
+    written, token = _json(_plain(values))[1:], client_token_of(creation)
+
+    def mark_beside(random: str, thread_id: str | None) -> str:
+        text = f"{_json([random, token, thread_id])[:-1]},{written}"
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{random}"
+
+    return mark_beside
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:
@@ -135,40 +147,45 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def compared(run: Run, creation: RunCreate, habits: Habits) -> str:
-    """Compare the digest in a run's mark with a create.
+def comparison(creation: RunCreate, habits: Habits) -> Callable[[Run], str]:
+    """Return a function that compares the digest in a run's mark with a create.
 
-    Return "same" if the run was made for the same request, "thread" if it was made for the same
+    It returns "same" if the run was made for the same request, "thread" if it was made for the same
     request on another thread of ACP, "other" if for another one, and "" if that is not known.
     """
-    metadata, known = run.creation.metadata or {}, by_key(*habits.marks_of(run.run_id))
-    found = _mark_in(metadata, CREATE_KEY) or known.get(CREATE_KEY)
-    if not found:
-        return ""
-    random = found.partition("-")[2]
-    if found == mark_beside(creation, random, creation.thread_id):
-        return "same"
-    threads = (run.thread_id, run.creation.thread_id, None)
-    elsewhere = any(found == mark_beside(creation, random, thread) for thread in threads)
-    return "thread" if elsewhere else "other"
+    mark_beside = marker(creation)
+
+    def compare(run: Run) -> str:
+        metadata, known = run.creation.metadata or {}, by_key(*habits.marks_of(run.run_id))
+        found = _mark_in(metadata, CREATE_KEY) or known.get(CREATE_KEY)
+        if not found:
+            return ""
+        random = found.partition("-")[2]
+        if found == mark_beside(random, creation.thread_id):
+            return "same"
+        threads = (run.thread_id, run.creation.thread_id, None)
+        elsewhere = any(found == mark_beside(random, thread) for thread in threads)
+        return "thread" if elsewhere else "other"
+
+    return compare
 
 
 class Habits:
     """What a client has seen of how its server treats marks. All calls of a client share it."""
 
     def __init__(self) -> None:
-        # Facts about the runs of an agent. The server
-        # - ("shows", agent, action, key): has shown some mark with this key in this action;
-        # - ("compares", agent): finds no run by a mark that no run has, so it compares metadata;
-        # - ("ignores", agent): finds runs by such a mark, so it ignores metadata;
+        # Facts about the runs of an agent, and some about a key of the metadata. The server
+        # - ("shows", agent, key, action): has shown some mark with this key in this action;
+        # - ("compares", agent, key): finds no run by a mark that no run has, so it compares marks;
+        # - ("ignores", agent, key): finds runs by such a mark, so it ignores marks;
         # - ("rewrites", agent): shows an input or a config in another way than it got it;
         # - ("one mark", agent): refuses a create with two marks.
         self.facts: set[tuple[str, ...]] = set()
         # The ids that the last creates were given, with the marks of each. To append is one step,
         # and so is to copy, so there is no lock.
         self.made: deque[tuple[str, tuple[Mark, ...]]] = deque(maxlen=1000)
-        # For each agent, the mark of a run that the server has, and whose mark it hides.
-        self.hidden: dict[str, Mark] = {}
+        # For each agent and key, the mark of a run that the server has given to this client.
+        self.given: dict[tuple[str, str], Mark] = {}
 
     def shows(self, mark: Mark, run: Run, agent_id: str, action: str) -> bool | None:
         """Tell whether a run shows a mark, or another one. None if its mark is hidden.
@@ -177,22 +194,25 @@ class Habits:
         one. It is somebody else's.
         """
         shown = mark.shown_by(run)
-        fact = ("shows", agent_id, action, mark.key)
+        fact = ("shows", agent_id, mark.key, action)
         if shown is not None:
             self.facts.add(fact)
         elif fact in self.facts and not (run.creation.metadata or {}).get(mark.key):
             return False
         return shown
 
-    def has_shown(self, agent_id: str) -> bool:
-        """Tell whether the server has shown a mark of a run of the agent."""
-        return any(fact[:2] == ("shows", agent_id) for fact in self.facts.copy())
+    def has_kept(self, key: str, agent_id: str) -> bool:
+        """Tell whether the server has shown a mark with this key after the response to a create.
+
+        That response may repeat what the server does not keep.
+        """
+        return any(("shows", agent_id, key, action) in self.facts for action in ("look", "search"))
 
     def marks_of(self, run_id: str) -> tuple[Mark, ...]:
         """Return the marks of the last create that was given an id. Empty if there is none."""
         return dict(self.made.copy()).get(run_id, ())
 
-    def made_for_another(self, run_id: str, mark: Mark | None) -> bool:
-        """Tell whether the last create that was given an id had another mark."""
-        marks = dict(self.made.copy()).get(run_id)
-        return marks is not None and mark not in marks
+    def made_for_another(self, run_id: str, mark: Mark | None, own: object = None) -> bool:
+        """Tell whether a create with another mark was given an id. ``own`` is not counted."""
+        others = [each for each in self.made.copy() if each[0] == run_id and each is not own]
+        return any(mark not in marks for _, marks in others)

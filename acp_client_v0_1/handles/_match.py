@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._text import short, warn_caller
 from acp_client_v0_1.exceptions import ApiValueError
-from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of, compared
+from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of, comparison
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._marks import Habits
@@ -103,7 +103,8 @@ def asked_for(found: list[Run], asked: RunCreate, habits: Habits) -> list[Run]:
     If the server does not return what a run was created with, or hides its client token, the run is
     used, with a warning.
     """
-    judged = [(run, compared(run, asked, habits)) for run in found]
+    compare = comparison(asked, habits)
+    judged = [(run, compare(run)) for run in found]
     if same := [run for run, how in judged if how == "same"]:
         return same
     fits = [run for run, how in judged if not how and not other_values(run, asked)]

@@ -34,6 +34,9 @@ _PAGES = 10
 # `Health.lacks` contains this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
 
+# The local time of a server is behind UTC by at most this many seconds.
+_ZONES = 12 * 3600
+
 _NEXT = Pause(0.0)
 
 
@@ -57,8 +60,6 @@ class Search:
     nobody_knows: str = ""
     # Whether the search by the mark has failed, so that each pass reads all runs.
     fails: bool = False
-    # Whether a run whose mark the server hides was searched for by its mark.
-    _tried = False
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Search:
         self.too_many: bool = False
         # Sends the next request. Returns the runs with the mark, oldest first, or a `Pause`.
         self.send: Callable[[float], list[Run] | Pause] = self._by_mark
-        if self.fails or self._is("ignores") or _NO_METADATA in self._contact.health.lacks:
+        if self.fails or self._knows("ignores") or _NO_METADATA in self._contact.health.lacks:
             self.read_pages()
 
     @property
@@ -104,24 +105,15 @@ class Search:
     @property
     def compares(self) -> bool:
         """Whether the server is known to find a run by its mark, if there is one."""
-        return self._is("compares") or self._habits.has_shown(self._agent_id)
+        return self._knows("compares") or self._habits.has_kept(self._mark.key, self._agent_id)
 
-    def prove(self, limit: float) -> list[Run] | Pause:
-        """Find out whether an empty answer shows that there is no run.
+    def prove(self) -> None:
+        """Let the next `send` find out whether an empty answer shows that there is no run.
 
-        The server may drop all metadata, so that it finds no run by any mark. Return the runs with
-        the mark, if the server has them by now.
+        The server may drop all metadata, so that it finds no run by any mark.
         """
-        known = self._habits.hidden.get(self._agent_id)
-        if known is not None and not self._tried:
-            self._tried = True
-            found = self._page(limit, metadata=by_key(known))
-            self._habits.facts.update([("compares", self._agent_id)] * bool(found))
-            return [] if found else _NEXT
-        page = self._page(limit)
-        ours, hidden, _ = self._sort(page, self._may_be_ours)
-        self.is_certain = not (hidden or len(page) >= _PAGE)
-        return ours
+        self.begin()
+        self.send = self._by_given
 
     # The steps
 
@@ -143,20 +135,32 @@ class Search:
         self._first = page
         if strange:
             return self._take(page)
-        if self._is_unique and self._is("compares"):
+        if self._is_unique and self._knows("compares"):
             return hidden
         self.send = self._control
         return _NEXT
 
+    def _by_given(self, limit: float) -> list[Run] | Pause:
+        """Search for a run that the server has given us. If it is found, marks are compared."""
+        known = self._habits.given.get((self._agent_id, self._mark.key))
+        if known is None:
+            return self._by_page(limit)
+        if self._page(limit, metadata=by_key(known)):
+            self._note("compares")
+            return []
+        self.read_pages()
+        return _NEXT
+
     def _control(self, limit: float) -> list[Run] | Pause:
         key, value, _ = self._mark
-        ending = new_client_token()
+        # Servers limit the length of values.
+        ending = new_client_token()[:16]
         if self._mark.is_random:
             # A full-text search would find the run by a part of its mark.
             value = value.replace("-", f"{ending}-")
         ignores = self._page(limit, metadata={key: value + ending}, limit=1)
         if self._is_unique:
-            self._habits.facts.add(("ignores" if ignores else "compares", self._agent_id))
+            self._note("ignores" if ignores else "compares")
         return self._take(self._first) if ignores else self._sort(self._first)[1]
 
     def _by_page(self, limit: float) -> list[Run] | Pause:
@@ -185,8 +189,11 @@ class Search:
         request = RunSearchRequest(agent_id=agent_id, limit=limit, **conditions)
         return self._contact.runs.search_runs(request, _request_timeout=timeout)
 
-    def _is(self, fact: str) -> bool:
-        return (fact, self._agent_id) in self._habits.facts
+    def _note(self, fact: str) -> None:
+        self._habits.facts.add((fact, self._agent_id, self._mark.key))
+
+    def _knows(self, fact: str) -> bool:
+        return (fact, self._agent_id, self._mark.key) in self._habits.facts
 
     def _sort(
         self, page: list[Run], may_be_ours: Callable[[Run], bool] = lambda _: True
@@ -223,6 +230,8 @@ class Search:
         habits = self._habits
         # Some servers write the first day of year 1, or of 1970, for a time that they do not know.
         created = utc(run.created_at)
-        older = created.year > 1970 and created.timestamp() < self._since
+        # Without an offset, it may be the time of any zone.
+        since = self._since - (0 if run.created_at.tzinfo else _ZONES)
+        older = created.year > 1970 and created.timestamp() < since
         unique = not may_repeat(run.run_id)
         return not older and not (unique and habits.made_for_another(run.run_id, self._mark))

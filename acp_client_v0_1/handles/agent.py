@@ -500,7 +500,7 @@ class AgentHandle(NoSettings):
         creation = creation_of(self.agent_id, given)
         if own and creation.metadata is not None:
             random = _marks.new_client_token((self.agent_id, given))
-            mark = _marks.mark_beside(creation, random, creation.thread_id)
+            mark = _marks.marker(creation)(random, creation.thread_id)
             creation.metadata[_marks.CREATE_KEY] = mark
         return creation, not own
 
