@@ -385,7 +385,7 @@ class Create:
     def _ambiguous(self, why: str = "") -> RunStartAmbiguous:
         """Return the error of a search that is over."""
         failure, error, search = self._failure, self._part.error, self._search
-        known, why = why, why or search.nobody_knows or "no run with its client token is there yet"
+        known, why = why, why or search.nobody_knows or "no run with its client token was found"
         if error is not None:
             # If both errors are alike, quote only the first.
             kind = error.status or error.reason

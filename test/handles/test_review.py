@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+import threading
+import uuid
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from support.serving import a_run, output_json, run_json, runs_json
+from support.serving import Replies, a_run, output_json, run_json, runs_json
 from support.socket_server import CLOSE, Request, response
 from support.timing import using
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1.handles._token import RunToken
 from acp_client_v0_1.testing import Fault, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -72,41 +75,224 @@ def test_a_create_with_one_mark_is_not_taken_for_a_run_on_another_thread(serve):
         agent.start({"n": 1}, client_token="t", thread_id=threads[1], metadata=keys)
 
 
-def named_in_its_own_way(made: list[Any], lost: int) -> Any:
-    """A server that compares marks and shows them, and names the agent slow as slow@1.0."""
-    now = datetime.now(timezone.utc).isoformat()
+class Memory:
+    """A server that keeps runs. Each argument replaces one of its habits.
 
-    def shown(number: int) -> dict[str, Any]:
-        creation = made[number]
-        return a_run(
-            "success", run_id=f"r{number}", agent_id="slow@1.0", created_at=now, creation=creation
-        )
+    Args:
+        keep: What it keeps of the metadata of a create.
+        show: What it shows of this metadata.
+        finds: Whether kept metadata meets the metadata of a search.
+        echo: Whether the response to a create shows the metadata that came.
+        page: The most runs in a response.
+        name: How it names the agent.
+        times: Writes the time of a run.
+    """
 
-    def respond(request: Request) -> Any:
+    def __init__(self, **habits: Any) -> None:
+        self.habits = {
+            "keep": dict,
+            "show": dict,
+            "finds": lambda kept, asked: asked.items() <= kept.items(),
+            "echo": False,
+            "page": 1000,
+            "name": None,
+            "times": datetime.isoformat,
+            **habits,
+        }
+        self.made, self.fates = list[dict[str, Any]](), list[str]()
+
+    def run(self, creation: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+        agent = self.habits["name"] or creation["agent_id"]
+        seen = {**creation, "agent_id": agent, "metadata": self.habits["show"](metadata)}
+        kept = {"run_id": str(uuid.uuid4()), "agent_id": agent, "creation": seen}
+        now = self.habits["times"](datetime.now(timezone.utc))
+        return a_run("success", **kept, created_at=now) | {"kept": metadata}
+
+    def create(self, body: dict[str, Any]) -> Any:
+        fate = self.fates.pop(0) if self.fates else ""
+        if fate == "never":
+            return [CLOSE]
+        run = self.run(body, self.habits["keep"](body.get("metadata") or {}))
+        self.made.append(run)
+        if self.habits["echo"]:
+            run = run | {"creation": body}
+        return [CLOSE] if fate == "lost" else run_json(**run)
+
+    def search(self, body: dict[str, Any]) -> bytes:
+        wanted, offset = body.get("metadata") or {}, body.get("offset", 0)
+        found = [
+            run for run in self.made if not wanted or self.habits["finds"](run["kept"], wanted)
+        ]
+        most = min(self.habits["page"], body.get("limit", 1000))
+        return runs_json(*found[offset : offset + most])
+
+    def __call__(self, request: Request) -> Any:
         body = json.loads(request.body or b"{}")
         if request.path == "/runs":
-            made.append(body | {"agent_id": "slow@1.0"})
-            return [CLOSE] if len(made) <= lost else run_json(**shown(len(made) - 1))
+            return self.create(body)
         if request.path == "/runs/search":
-            wanted = (body.get("metadata") or {}).items()
-            found = [n for n, one in enumerate(made) if wanted <= one["metadata"].items()]
-            return runs_json(*map(shown, found))
-        if request.path.partition("?")[0].endswith("/output"):
-            return output_json(run_id=request.path.split("/")[2], result={"n": 1})
-        return response(b'"no"', 501)
+            return self.search(body)
+        of = request.path.split("?")[0].split("/")
+        (run,) = [run for run in self.made if run["run_id"] == of[2]] or [None]
+        if run is None:
+            return response(b'"no"', 501)
+        result = {"of": run["creation"].get("input")}
+        return output_json(run_id=of[2], result=result) if of[-1] == "output" else run_json(**run)
 
-    return respond
+
+def hidden(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {}
 
 
 @using(search=0.3)
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_lost_create_of_an_agent_that_the_server_names_in_another_way_is_found(serve, batch):
-    made = list[Any]()
-    _, client = serve(named_in_its_own_way(made, lost=1))
+    server = Memory(name="slow@1.0")
+    _, client = serve(server)
+    server.fates[:] = ["lost"]
     agent = agent_of(client, "slow")
     if batch:
         (item,) = agent.map([{"n": 1}])
-        assert item.result() == {"n": 1}
+        assert item.result() == {"of": {"n": 1}}
     else:
-        assert agent.run({"n": 1}, timeout=30) == {"n": 1}
-    assert len(made) == 1
+        assert agent.run({"n": 1}, timeout=30) == {"of": {"n": 1}}
+    assert len(server.made) == 1
+
+
+@using(search=0.3)
+@pytest.mark.filterwarnings("ignore:the server ignores conditions")
+def test_what_is_known_of_one_key_of_the_metadata_says_nothing_of_another_key(serve):
+    """The server compares the key of client tokens alone, and ignores conditions on other keys."""
+
+    def finds(kept: dict[str, Any], asked: dict[str, Any]) -> bool:
+        return all(kept.get(key) == asked[key] for key in asked if key == "acp-client-token")
+
+    server = Memory(show=hidden, finds=finds)
+    _, client = serve(server)
+    agent = agent_of(client, "a")
+    server.fates[:] = ["lost", "lost"]
+    assert agent.run({"n": 1}, timeout=30) == {"of": {"n": 1}}
+    with pytest.raises(acp.RunStartAmbiguous, match="hides client tokens"):
+        agent.run({"n": 2}, client_token="job-2", timeout=30)
+
+
+@using(search=0.3)
+@pytest.mark.parametrize("keeps", ["one key", "nothing"])
+def test_what_only_the_response_to_a_create_shows_proves_nothing(serve, keeps):
+    """The server keeps only the key of client tokens, or its creates only repeat the metadata."""
+
+    def keep(metadata: dict[str, Any]) -> dict[str, Any]:
+        key = "acp-client-token"
+        return {key: metadata[key]} if keeps == "one key" else {}
+
+    server = Memory(keep=keep, echo=keeps == "nothing")
+    _, client = serve(server)
+    agent = agent_of(client, "a")
+    token = "job" if keeps == "one key" else None
+    assert agent.run({"n": 0}, client_token=token and "earlier", timeout=30) == {"of": {"n": 0}}
+    server.fates[:] = ["lost"]
+    with pytest.raises(acp.RunStartAmbiguous, match="no run with its client token was found"):
+        agent.run({"n": 1}, client_token=token, timeout=30)
+    server.fates[:] = ["lost"]
+    if keeps == "nothing":
+        (item,) = agent.map([{"n": 2}])
+        assert isinstance(item.error, acp.RunStartAmbiguous) and len(server.made) == 3
+
+
+@using(search=0.3, slow_clock=0.0)
+def test_a_server_that_returns_fewer_runs_than_asked_for_is_read_to_the_end(serve):
+    """It drops all metadata. The run of the lost create is on its second page."""
+    server = Memory(keep=hidden, finds=lambda *_: False, page=2)
+    _, client = serve(server)
+    for _ in range(2):
+        acp.RunsApi(client).create_run({"agent_id": "a"})
+    server.fates[:] = ["lost"]
+    (item,) = agent_of(client, "a").map([{"n": 1}])
+    assert isinstance(item.error, acp.RunStartAmbiguous) and len(server.made) == 3
+
+
+@using(search=0.3)
+def test_a_time_without_an_offset_may_be_the_local_time_of_any_zone(serve):
+    """The server drops all metadata, and writes the time of a zone that is eight hours behind."""
+
+    def behind(now: datetime) -> str:
+        return (now - timedelta(hours=8)).replace(tzinfo=None).isoformat()
+
+    server = Memory(keep=hidden, finds=lambda *_: False, times=behind)
+    _, client = serve(server)
+    server.fates[:] = ["lost"]
+    (item,) = agent_of(client, "a").map([{"n": 1}])
+    assert isinstance(item.error, acp.RunStartAmbiguous) and len(server.made) == 1
+
+
+@using(search=0.3)
+def test_a_control_is_no_longer_than_servers_let_values_be(serve):
+    def finds(kept: dict[str, Any], asked: dict[str, Any]) -> bool:
+        assert all(len(value) <= 100 for value in asked.values())
+        return asked.items() <= kept.items()
+
+    server = Memory(show=hidden, finds=finds)
+    _, client = serve(server)
+    server.fates[:] = ["lost"]
+    result = agent_of(client, "a").run({"n": 1}, client_token="job", timeout=30)
+    assert result == {"of": {"n": 1}}
+
+
+@using(search=0.2)
+def test_threads_that_get_one_run_from_a_cache_do_not_share_it(serve):
+    """The server hides marks and inputs. Both responses come at the same moment."""
+    both, first = threading.Barrier(2), a_run(run_id=str(uuid.uuid4()), agent_id="a")
+
+    def create(_: Request) -> bytes:
+        both.wait(10)
+        return run_json(**first)
+
+    _, client = serve(Replies(response(b'"no"', 501), create=create))
+    agent, outcomes = agent_of(client, "a"), list[object]()
+
+    def start(number: int) -> None:
+        try:
+            outcomes.append(agent.start({"n": number}).run_id)
+        except acp.RunStartAmbiguous as error:
+            outcomes.append(type(error))
+
+    for _ in range(20):
+        both.reset()
+        first["run_id"] = str(uuid.uuid4())
+        threads = [threading.Thread(target=start, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert outcomes.count(acp.RunStartAmbiguous) >= 20
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_counted_id_that_a_run_of_another_agent_has_now_is_left_alone(serve, shown):
+    """The server hides marks. A journal and a token lead to run-1, which it has given again."""
+    theirs = {"input": {"n": 1}} if shown else {}
+    run = a_run("success", run_id="run-1", agent_id="b", creation={"agent_id": "b", **theirs})
+    replies = Replies(output_json(run_id="run-1", result={"of": "theirs"}), look=run_json(**run))
+    _, client = serve(replies)
+    mark = {"run": "run-1", "agent": "a", "client_token": HEX}
+    token = RunToken(server=client.configuration.host, **mark).encode()
+    with pytest.raises(acp.ApiException, match="may be somebody else's"):
+        acp.RunHandle.from_token(token, client).result(9)
+
+
+def test_the_digest_of_a_long_input_is_written_once(serve, monkeypatch):
+    """The server ignores metadata, so a search for a client token reads the marks of all runs."""
+    server, written = Memory(finds=lambda *_: True), list[int]()
+    _, client = serve(server)
+    agent, dumps = agent_of(client, "a"), json.dumps
+    for number in range(20):
+        agent.start({"n": number}, client_token=f"job-{number}")
+
+    def counted(value: Any, **options: Any) -> str:
+        text = dumps(value, **options)
+        written.append(len(text))
+        return text
+
+    monkeypatch.setattr("json.dumps", counted)
+    agent.start({"text": "x" * 100_000}, client_token="mine", reuse=True)
+    assert len([length for length in written if length > 100_000]) < 10

@@ -125,7 +125,7 @@ def test_the_token_of_an_ambiguous_start_looks_again(serve):
 def test_searches_that_find_nothing_come_less_and_less_often(serve, clock):
     server, client = serve(Replies(search=response(b"[]")))
     token = RunToken(server.url, client_token="none-has-it").encode()
-    with pytest.raises(acp.RunStartAmbiguous, match="run with its client token is there yet") as e:
+    with pytest.raises(acp.RunStartAmbiguous, match="no run with its client token was found") as e:
         acp.RunHandle.from_token(token, client, timeout=6)
     assert clock.pauses[:6] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     assert sum(clock.pauses) <= 6 and e.value.token == token
