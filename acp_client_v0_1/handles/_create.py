@@ -34,6 +34,9 @@ from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models import Run, RunCreate
 
+# Why a response is not believed, if another create was given its run. Neither create is, then.
+_EARLIER = "of an earlier create"
+
 
 class Create:
     """One create: it posts, and if a post is unclear, it reconciles.
@@ -133,8 +136,9 @@ class Create:
         given = made.run_id, self._marks
         self._habits.made.append(given)
         if not shown and (doubt := self._doubt(made, shown, given)):
-            with suppress(ValueError):
-                self._habits.made.remove(given)
+            if doubt != _EARLIER:
+                with suppress(ValueError):
+                    self._habits.made.remove(given)
             # The server has carried out some create, and perhaps this one.
             self._posts, self._doubted = 0, made
             reason = f"the response is of run {short(made.run_id)}, {doubt}"
@@ -153,7 +157,7 @@ class Create:
             return "of another agent"
         # Some servers give every run a UUID of zeros.
         if plain_id(made.run_id) and habits.made_for_another(made.run_id, mark, given):
-            return "of an earlier create"
+            return _EARLIER
         rewrites = ("rewrites", self._agent) in habits.facts
         other = "" if rewrites else other_values(made, self.creation)
         return other and f"with another {other}"

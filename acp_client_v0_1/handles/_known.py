@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, with_article
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
-from acp_client_v0_1.handles._marks import CREATE_KEY, Habits, Mark, client_token_of
+from acp_client_v0_1.handles._marks import CREATE_KEY, Habits, Mark, client_token_of, is_mask
 from acp_client_v0_1.handles._match import is_of, may_repeat, other_values, same_id
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
@@ -149,7 +149,8 @@ class KnownRun:
         """The client token that the run was created with, if it has one, once known."""
         # The server may mask the client token, so what was sent comes first.
         sent = (self.creation and client_token_of(self.creation)) or self.given_token.client_token
-        return sent or (self._run and client_token_of(self._run.creation)) or None
+        shown = sent or (self._run and client_token_of(self._run.creation))
+        return shown if shown and not is_mask(shown) else None
 
     def token(self) -> str:
         """Return the portable token of the run."""
@@ -257,17 +258,16 @@ class KnownRun:
     def _check_mark(self, mark: Mark, run: Run) -> None:
         """Raise `RunGone` if a record of the run shows another mark."""
         asked, habits = self.creation, self.habits or Habits()
-        agent_id = run.agent_id if asked is None else asked.agent_id
+        agent_id = self.agent_id or run.agent_id if asked is None else asked.agent_id
         shown = habits.shows(mark, run, agent_id, "look")
         self.proven = self.proven or bool(shown)
         if shown is False and may_repeat(self.run_id):
             raise self.gone(taken=True)
         other, rewrites = "", ("rewrites", agent_id) in habits.facts
-        if shown is None and self.unsure and not is_of(run, self.agent_id):
-            other = "agent"
-        elif shown is None and self.unsure and asked is not None and not rewrites:
+        if shown is None and self.unsure and asked is not None and not rewrites:
             other = other_values(run, asked)
-        if shown is False or other:
+        strange = shown is None and self.unsure and not is_of(run, agent_id)
+        if shown is False or other or strange:
             raise self.not_ours(run)
 
     def not_ours(self, run: Run) -> ResponseValidationError:

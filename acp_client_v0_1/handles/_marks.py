@@ -175,7 +175,8 @@ class Habits:
 
     def __init__(self) -> None:
         # Facts about the runs of an agent, and some about a key of the metadata. The server
-        # - ("shows", agent, key, action): has shown some mark with this key in this action;
+        # - ("shows", agent, key, action): has shown some mark with this key in this action. A
+        #   caller's client token counts for no key: it may be shorter than what the server cuts;
         # - ("compares", agent, key): finds no run by a mark that no run has, so it compares marks;
         # - ("ignores", agent, key): finds runs by such a mark, so it ignores marks;
         # - ("rewrites", agent): shows an input or a config in another way than it got it;
@@ -194,7 +195,7 @@ class Habits:
         one. It is somebody else's.
         """
         shown = mark.shown_by(run)
-        fact = ("shows", agent_id, mark.key, action)
+        fact = ("shows", agent_id, mark.key if mark.is_random else "", action)
         if shown is not None:
             self.facts.add(fact)
         elif fact in self.facts and not (run.creation.metadata or {}).get(mark.key):

@@ -14,7 +14,7 @@ from support.socket_server import CLOSE, Request, response
 from support.timing import using
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.handles._token import RunToken
+from acp_client_v0_1.handles._token import RunToken, decode_token
 from acp_client_v0_1.testing import Fault, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -278,6 +278,42 @@ def test_a_counted_id_that_a_run_of_another_agent_has_now_is_left_alone(serve, s
     token = RunToken(server=client.configuration.host, **mark).encode()
     with pytest.raises(acp.ApiException, match="may be somebody else's"):
         acp.RunHandle.from_token(token, client).result(9)
+
+
+@using(search=0.2)
+def test_a_journal_leads_to_no_run_of_another_agent_that_has_a_counted_id_now(serve, tmp_path):
+    first = a_run("pending", run_id="run-1", agent_id="a", creation={"agent_id": "a"})
+    theirs = first | {"agent_id": "b", "creation": {"agent_id": "b"}}
+    output = output_json(run_id="run-1", result={"of": "theirs"})
+    replies = Replies(run_json(**first), output=response(b"", 503))
+    _, client = serve(replies)
+    agent, path = agent_of(client, "a"), tmp_path / "journal"
+    (item,) = agent.map([{"n": 1}], journal=path, timeout=0.2)
+    assert isinstance(item.error, acp.RunWaitTimeout)
+    replies.otherwise, replies.replies = run_json(**theirs), {"output": output}
+    (item,) = agent.map([{"n": 1}], journal=path)
+    assert "may be somebody else's" in str(item.error)
+
+
+@using(search=0.3)
+def test_a_short_client_token_that_is_shown_says_nothing_of_longer_marks(serve):
+    """The server keeps the first 16 characters of each value."""
+    server = Memory(keep=lambda metadata: {key: text[:16] for key, text in metadata.items()})
+    _, client = serve(server)
+    acp.RunsApi(client).create_run({"agent_id": "a", "metadata": {"acp-client-token": "job"}})
+    assert acp.RunHandle.find("job", client, agent_id="a") is not None
+    server.fates[:] = ["lost"]
+    (item,) = agent_of(client, "a").map([{"n": 1}])
+    assert isinstance(item.error, acp.RunStartAmbiguous) and len(server.made) == 2
+
+
+def test_a_masked_client_token_is_not_known(serve):
+    server = Memory(show=lambda metadata: dict.fromkeys(metadata, "***"))
+    _, client = serve(server)
+    made = acp.RunsApi(client).create_run({"agent_id": "a", "metadata": {"acp-client-token": "t"}})
+    run = acp.RunHandle(made.run_id, client)
+    assert run.refresh().creation.metadata == {"acp-client-token": "***"}
+    assert run.client_token is None and decode_token(run.token()).client_token == ""
 
 
 def test_the_digest_of_a_long_input_is_written_once(serve, monkeypatch):
