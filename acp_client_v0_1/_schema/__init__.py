@@ -183,10 +183,14 @@ class Model(Conversions):
             kind = type(self).__name__
             raise TypeError(f"{kind} takes its fields by name: {kind}(**fields) of a dict")
         fields = self.__pydantic_fields__
+        # What openapi-generator's clients call the fields that the contract lacks.
+        extra: dict[str, Any] = data.pop("additional_properties", None) or {}
+        if not isinstance(extra, Mapping):
+            raise TypeError(f"additional_properties must be a dict, not {type(extra).__name__}")
         unknown = [name for name in data if name not in fields]
-        if unknown:
-            raise _unknown_keywords(type(self), unknown, data)
-        super().__init__(**data)
+        if unknown or fields.keys() & extra.keys():
+            raise _unknown_keywords(type(self), unknown, data, extra)
+        super().__init__(**data, **extra)
 
     # With this mark, pydantic-core builds instances from JSON without calling __init__, which keeps
     # reading tolerant and fast.
@@ -213,6 +217,11 @@ class Model(Conversions):
             field = cls.__pydantic_fields__.get(name)
             if field is not None and field.description is None:
                 field.description = text
+
+    @property
+    def additional_properties(self) -> dict[str, Any]:
+        """The fields that the contract lacks, as openapi-generator's clients name them."""
+        return self.model_extra or {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign a validated value, refusing names that the model does not have."""
@@ -301,7 +310,7 @@ def _escaped(value: object) -> str:
 
 
 def _unknown_keywords(
-    model: type[BaseModel], names: list[str], data: dict[str, Any]
+    model: type[BaseModel], names: list[str], data: dict[str, Any], extra: dict[str, Any]
 ) -> ValidationError:
     # Only a mistake pays for this import.
     from acp_client_v0_1._names import did_you_mean
@@ -314,6 +323,12 @@ def _unknown_keywords(
             "extra_forbidden", "unknown field '{name}' of {model}{hint}", about
         )
         errors.append(pydantic_core.InitErrorDetails(type=fault, loc=(name,), input=data[name]))
+    for name in model.model_fields.keys() & extra.keys():
+        text = "{name} is a field of {model}: pass {name}="
+        about = {"name": name, "model": model.__name__}
+        fault = pydantic_core.PydanticCustomError("extra_forbidden", text, about)
+        loc = ("additional_properties", name)
+        errors.append(pydantic_core.InitErrorDetails(type=fault, loc=loc, input=extra[name]))
     return ValidationError.from_exception_data(model.__name__, errors)
 
 

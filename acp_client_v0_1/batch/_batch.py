@@ -131,8 +131,10 @@ class Batch:
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
         config: dict[str, Any] | None = given.get("config")
-        fields = {name: json_digest(value)[:8] for name, value in (config or {}).items()}
-        header = Header(agent.agent_id, server, json_digest(config), mark, fields)
+        extra = {f"extra.{name}": value for name, value in given.get("extra", {}).items()}
+        settings = config if not extra else {**(config or {}), **extra}
+        fields = {name: json_digest(value)[:8] for name, value in (settings or {}).items()}
+        header = Header(agent.agent_id, server, json_digest(settings), mark, fields)
 
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:

@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # The free objects of a create.
 _FREE = {"input", "config", "metadata"}
+_OBJECTS = {*_FREE, "extra"}
 
 
 class RunOptions(TypedDict, total=False):
@@ -32,12 +33,14 @@ class RunOptions(TypedDict, total=False):
         metadata: Keys and values to find the run by.
         webhook: The URL that receives each change of the run's status.
         streaming: "result" or "custom", to follow the run by `RunHandle.events`.
+        extra: Fields that the server takes and the contract lacks.
     """
 
     config: JsonObject | None
     metadata: JsonObject | None
     webhook: str | None
     streaming: StreamingMode | str | None
+    extra: JsonObject | None
 
 
 def showing(options: Any, **defaults: Any) -> Callable[[F], F]:
@@ -76,7 +79,9 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
     given: dict[str, Any] = {}
     for name, value in {**others, **options}.items():
         if value is not None:
-            given[name] = dict_of(name, value) if name in _FREE else value
+            given[name] = dict_of(name, value) if name in _OBJECTS else value
+    for name in given.get("extra", {}).keys() & RunCreate.model_fields.keys():
+        raise ApiValueError(f"extra[{name!r}]: {name} is a field of the contract, not an extra one")
     return given
 
 
@@ -85,7 +90,9 @@ def creation_of(agent_id: str, given: dict[str, Any]) -> RunCreate:
     # The free objects have been checked. Validation would copy them again, without the text of a
     # `JsonCopy`.
     free = {name: value for name, value in given.items() if name in _FREE}
-    fields = {**given, **dict.fromkeys(free), "agent_id": agent_id}
+    extra = given.get("extra", {})
+    fields = {**given, **extra, **dict.fromkeys(free), "agent_id": agent_id}
+    fields.pop("extra", None)
     try:
         # The constructor does the same, after a check for unknown names.
         creation: RunCreate = RunCreate.__pydantic_validator__.validate_python(fields)

@@ -269,6 +269,7 @@ class AgentHandle(NoSettings):
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
             streaming: "result" or "custom", to follow the run by `RunHandle.events`.
+            extra: Fields that the server takes and the contract lacks.
 
         Raises:
             RunStartAmbiguous: The response was lost and no run was found; the error has a token to
@@ -332,6 +333,7 @@ class AgentHandle(NoSettings):
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
             streaming: "result" or "custom", for others that follow the run by its events.
+            extra: Fields that the server takes and the contract lacks.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -465,6 +467,7 @@ class AgentHandle(NoSettings):
             metadata: Keys and values to find the runs by.
             webhook: The URL that receives each change of each run's status.
             streaming: "result" or "custom", for others that follow the runs by their events.
+            extra: Fields that the server takes and the contract lacks.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.

@@ -41,4 +41,5 @@ class RunCreate(schema.Model):
             config: dict[str, Any] | None = None,
             webhook: str | None = None,
             streaming: StreamingMode | Literal["result", "custom"] | None = None,
+            additional_properties: dict[str, Any] | None = None,
         ) -> None: ...

@@ -37,4 +37,5 @@ class RunSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
+            additional_properties: dict[str, Any] | None = None,
         ) -> None: ...

@@ -21,5 +21,9 @@ class ThreadCreate(schema.Model):
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, agent_id: str | UUID, metadata: dict[str, Any] | None = None
+            self,
+            *,
+            agent_id: str | UUID,
+            metadata: dict[str, Any] | None = None,
+            additional_properties: dict[str, Any] | None = None,
         ) -> None: ...

@@ -31,4 +31,5 @@ class ThreadSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
+            additional_properties: dict[str, Any] | None = None,
         ) -> None: ...

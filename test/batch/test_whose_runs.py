@@ -225,3 +225,12 @@ def test_a_limit_by_503_does_not_change_the_kind_of_search(agent, server):
     bodies = [json.loads(each.body) for each in server.requests if each.path == "/runs/search"]
     assert bodies and all("metadata" in body for body in bodies)
     assert runs_by_input(server) == {99: 30, **dict.fromkeys(range(30), 1)}
+
+
+def test_another_extra_field_makes_it_another_batch(agent, path):
+    options: acp.RunOptions = {"config": {"a": 1}, "extra": {"priority": 5}}
+    assert results(agent.map(numbers(2), journal=path, **options)) == [0, 1]
+    assert results(agent.map(numbers(2), journal=path, **options)) == [0, 1]
+    options["extra"] = {"priority": 6}
+    with pytest.raises(acp.JournalMismatch, match=r"which differs in extra\.priority;"):
+        next(agent.map(numbers(2), journal=path, **options))

@@ -714,9 +714,14 @@ MISTAKES[AttributeError] = [
 MISTAKES[TypeError] = [
     (lambda: served(pickle_a_stream, head(204)), "be pickled: pickle its run_id and last_event_id"),
     (lambda: RunCreate("a"), "takes its fields by name: RunCreate(**fields) of a dict"),
+    (lambda: create(additional_properties=[1]), "additional_properties must be a dict, not list"),
 ]
 MISTAKES[ValidationError] = [
     (lambda: RunCreate(inputs={}), "unknown field 'inputs' of RunCreate; did you mean 'input'?"),
+    (
+        lambda: RunCreate(agent_id="a", additional_properties={"input": {}}),
+        "input is a field of RunCreate: pass input=",
+    ),
     (lambda: RunCreate(zzz={}), "'zzz' of RunCreate [type=extra_forbidden, input_value={}"),
 ]
 MISTAKES[acp.ResponseValidationError] = [

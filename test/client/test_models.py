@@ -308,6 +308,14 @@ def test_unknown_fields_are_kept(model, content):
     assert "new_in_0_2" in repr(kept) and "'news': None" in str(kept)
 
 
+def test_fields_that_the_contract_lacks_are_sent_as_openapi_generators_clients_write_them():
+    made = RunCreate(agent_id="a", additional_properties={"priority": 5})
+    assert made.to_dict() == {"agent_id": "a", "priority": 5}
+    assert made.additional_properties == {"priority": 5}
+    assert RunCreate(agent_id="a", additional_properties=None).additional_properties == {}
+    assert RunCreate.from_dict(made.to_dict()) == made
+
+
 def test_unknown_fields_do_not_disturb_a_model():
     names = {"_private": 1, "model_fields": 2, "to_dict": 3, "class": 4, "from_json": 5}
     run = run_with(**names)

@@ -482,12 +482,13 @@ def test_searches_that_always_fail_are_not_made_for_five_minutes(server, counter
 def test_every_field_of_a_create_is_an_option(server, counter):
     """Of each method that starts runs, and help says what it is."""
     names = acp.RunOptions.__optional_keys__
-    assert names == acp.RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
+    fields = acp.RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
+    assert names == fields | {"extra"}
     for method in (acp.AgentHandle.start, acp.AgentHandle.run, acp.AgentHandle.map):
         lines = [line.strip() for line in (method.__doc__ or "").splitlines()]
         assert all(any(line.startswith(f"{name}: ") for line in lines) for name in names)
     options: acp.RunOptions = {"config": {"a": 1}, "metadata": {"b": 2}, "streaming": "custom"}
-    options["webhook"] = f"{server.url}/hook"
+    options |= {"webhook": f"{server.url}/hook", "extra": {"priority": 5}}
     assert options.keys() == names
     counter.run({"count": 1}, timeout=30, **options)
     counter.start({"count": 1}, timeout=30, **options).result(timeout=30)
@@ -499,6 +500,24 @@ def test_every_field_of_a_create_is_an_option(server, counter):
         assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
         assert creation.metadata is not None and creation.metadata["b"] == 2
         assert creation.streaming == "custom"
+        assert creation.additional_properties == {"priority": 5}
+
+
+def test_a_digest_covers_the_fields_that_the_contract_lacks(server, counter):
+    counter.start({"count": 1}, client_token="t", extra={"priority": 5})
+    counter.start({"count": 1}, client_token="t", extra={"priority": 5}, reuse=True)
+    assert len(server.runs) == 1
+    with pytest.raises(acp.ApiValueError, match="was created with another"):
+        counter.start({"count": 1}, client_token="t", extra={"priority": 6}, reuse=True)
+
+
+def test_a_field_of_the_contract_is_no_extra_one(counter):
+    with pytest.raises(
+        acp.ApiValueError, match=r"extra\['input'\]: input is a field of the contract"
+    ):
+        counter.start({"count": 1}, extra={"input": {}})
+    with pytest.raises(acp.ApiTypeError, match="got an unexpected keyword argument 'priority'"):
+        counter.start({"count": 1}, priority=5)
 
 
 def test_each_option_stands_in_the_signature_with_its_default():
