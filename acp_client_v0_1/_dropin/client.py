@@ -400,7 +400,7 @@ class _Given:
             raise ApiTypeError(f"{words}, not {type(response).__name__}")
         body = io.BytesIO(content.encode() if isinstance(content, str) else content)
         given = getattr(response, "headers", None)
-        headers = cast("Mapping[str, str]", given) if isinstance(given, Mapping) else {}
+        headers: Any = response.headers if isinstance(given, Mapping) else {}
         return HTTPResponse(body, headers, response.status, preload_content=False)
 
     def close(self) -> None:

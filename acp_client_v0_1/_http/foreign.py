@@ -72,7 +72,7 @@ class Received:
 
     def __init__(self, response: Any, sender: str) -> None:
         self.sock = self
-        self._response = response
+        self._response: Any = response
         # The name of the transport, for errors.
         self._sender = sender
         self._pid = os.getpid()
