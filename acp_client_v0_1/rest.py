@@ -102,7 +102,7 @@ class RESTClientObject:
         self.learnt: dict[str, Any] = {}
         self._pools: Pools | Foreign = _sender(configuration, transport)
         self.observer: Observer | None = None
-        self.renewal = Renewal()
+        self.renewal: Renewal = Renewal()
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self._configuration,)
