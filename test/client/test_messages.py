@@ -658,6 +658,10 @@ MISTAKES[ApiValueError] = [
     (lambda: environ(ACP_HOST="http://h:x"), "ACP_HOST", "host has a port that is not a number"),
     (lambda: environ(ACP_API_KEY_HEADER="x-key"), "_HEADER cannot be used without ACP_API_KEY"),
     (lambda: environ(ACP_HOST='"http://h"'), "ACP_HOST", "it stands in quotation marks"),
+    (
+        lambda: environ(ACP_API_KEY='{"x-key": "v"}'),
+        "ACP_API_KEY cannot be used: it is JSON: set the key alone, and ACP_API_KEY_HEADER",
+    ),
     (lambda: environ(ACP_API_KEY="x-api-key:5ecret"), "ACP_API_KEY", "x-api-key'] must be the key"),
     (lambda: environ(ACP_API_KEY_HEADER="5ecret=", ACP_API_KEY="k"), "the name of a header"),
     # Agents and runs

@@ -26,7 +26,8 @@ from test_documentation import RECIPES, as_script
 
 from acp_client_v0_1.testing import LocalServer
 
-LANGGRAPH, FASTAPI, TYPED, NOTEBOOK = range(2, 6)  # the first part is the introduction
+# The first part is the introduction.
+LANGGRAPH, FASTAPI, TYPED, NOTEBOOK, VCR, SENTRY, AWS = range(2, 9)
 
 
 def blocks(part: int, language: str = "python") -> list[CodeBlock]:
@@ -122,6 +123,36 @@ def test_typed(server: LocalServer) -> None:
     Path("typed.py").write_text(as_script(blocks(TYPED)), "utf-8")
     assert run("python", "-W", "error", "typed.py") == promised(TYPED)
     assert run("mypy", "--strict", "typed.py")
+
+
+def of_page(part: int, name: str) -> None:
+    """Run a program of the page, and check what it prints and its types."""
+    Path(name).write_text(as_script(blocks(part)), "utf-8")
+    assert run("python", "-W", "error", name) == promised(part)
+    assert run("mypy", "--strict", "--ignore-missing-imports", name)
+
+
+def test_vcr(server: LocalServer) -> None:
+    of_page(VCR, "replay.py")
+    # A second process replays, without a server.
+    asked = len(server.requests)
+    replayed = promised(VCR).splitlines()[1]
+    assert run("python", "-W", "error", "replay.py").splitlines() == [replayed] * 2
+    assert len(server.requests) == asked and "acp-client-token" in Path("counter.yaml").read_text()
+
+
+def test_sentry(server: LocalServer) -> None:
+    of_page(SENTRY, "traced.py")
+
+
+def test_aws(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    of_page(AWS, "signed.py")
+    for request in server.requests:
+        assert request.headers["authorization"].startswith(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"
+        )
 
 
 # For what the cells do: the kernel warns of itself when it is started and shut down.
