@@ -103,7 +103,7 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
             if (server := server_of(client)) != plan.server:
                 client.close()
                 raise ApiValueError(
-                    f"the agent is at {plan.server}, and a worker process has a client for "
+                    f"the agent is at {plan.server}, and a worker of the executor has a client for "
                     f"{server}: nothing was sent; set ACP_HOST where the workers start, or let "
                     "connect= make a client for the agent's server"
                 )

@@ -30,7 +30,7 @@ _STRAIGHT = "; its quotes are typographic, as a word processor writes them: use 
 
 # How a text begins that was given for the name of a file, and what to do instead.
 _NO_FILES = {
-    "@": "; write its name without @",
+    "@": "; write it with one @ less",
     "acprun": "; it is a token: write it without @",
     **dict.fromkeys("{[", "; it is JSON, not the name of a file: run takes it, without @"),
 }
@@ -44,7 +44,7 @@ ACP_TOKEN and the other ACP_* variables."""
 
 _NOTES = """\
 AGENT is an id or a name; RUN is an id, a token (as `start` prints it), @FILE for a
-file with a token, or - for ids and tokens on stdin, one a line.
+file of ids and tokens, one a line, or - for such lines on stdin.
 JSON is text, @FILE, or - for stdin.
 
 exit status:
@@ -66,7 +66,7 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:
         # A NUL in the name raises ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        name = "stdin" if path == 0 else str(path) or "@"
+        name = "stdin" if path == 0 else str(path)
         hint = next((words for begin, words in _NO_FILES.items() if name.startswith(begin)), "")
         raise WrongUsage(f"cannot read {name:.100}: {reason}{hint}") from error
 
@@ -75,6 +75,8 @@ def content_of(argument: str) -> bytes:
     """Return the content of @FILE or - (stdin), or the text of any other argument."""
     if argument != "-" and not argument.startswith("@"):
         return argument.encode("utf-8", "surrogateescape")
+    if argument == "@":
+        raise WrongUsage("the name of a file is needed after @: is a variable not set?")
     with opened(0 if argument == "-" else argument[1:]) as file:
         return file.read()
 
@@ -162,7 +164,7 @@ def _flag(help: str) -> dict[str, Any]:
     return {"action": "store_true", "help": help}
 
 
-_RUN = "id, token, @FILE with a token, or - for stdin"
+_RUN = "id, token, @FILE of ids or tokens, or - for stdin"
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent": _value("AGENT", "id or name"),
     "run": _value("RUN", _RUN),

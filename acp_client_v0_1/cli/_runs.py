@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import TOKEN_BEGINNING
-from acp_client_v0_1._text import one_line
+from acp_client_v0_1._text import HARMLESS_ID, one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, Output, notice
@@ -40,17 +40,21 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
     for argument in arguments:
         # Bytes that are not UTF-8 become characters that no id may have.
         text = content_of(argument).decode("utf-8-sig", "surrogateescape")
-        if argument == "-":
-            names = [line.strip(" \t\r") for line in text.split("\n")]
-            yield from (_run(name, client) for name in names if name)
-        elif argument.startswith("@"):
-            is_token = TOKEN_BEGINNING.match(text.strip())
-            if not is_token or len(text.split()) > 1:
-                what = "more than one token; - reads several" if is_token else "no token of a run"
-                raise WrongUsage(f"{argument[1:]} has {what}; nothing was sent")
-            yield _run(text.strip(), client)
-        else:
+        if argument != "-" and not argument.startswith("@"):
             yield _run(text, client)
+            continue
+        names = [line.strip(" \t\r") for line in text.split("\n")]
+        # The file may be another one: `delete` must not take its words for ids, and no error may
+        # quote it.
+        others = [name for name in names if name and not _is_name(name)]
+        if argument != "-" and (others or not any(names)):
+            where = f"line {names.index(others[0]) + 1 if others else 1} of {argument[1:]}"
+            raise WrongUsage(f"{where} has no id or token of a run; nothing was sent")
+        yield from (_run(name, client) for name in names if name)
+
+
+def _is_name(text: str) -> bool:
+    return bool(HARMLESS_ID.fullmatch(text) or TOKEN_BEGINNING.match(text))
 
 
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
@@ -65,7 +69,8 @@ def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
     handles = list(_runs([argument], client))
     if len(handles) != 1:
-        raise WrongUsage(f"stdin must name one run, and names {len(handles)}")
+        where = argument[1:] or "stdin"
+        raise WrongUsage(f"{where} must name one run, and names {len(handles)}")
     return handles[0]
 
 

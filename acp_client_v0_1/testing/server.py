@@ -86,6 +86,8 @@ class LocalServer:
         quirks: Quirks = _NO_QUIRKS,
     ) -> None:
         check_type('api_key, such as ("x-api-key", "s"),', api_key, tuple, Mapping, type(None))
+        if isinstance(api_key, tuple) and len(api_key) != 2:
+            raise TypeError('api_key: must be a pair of name and value, ("x-api-key", "s")')
         check_given(LocalServer.__init__, locals())
         self._host = host
         self.port: int = port

@@ -112,6 +112,12 @@ FILES = {
     "many.csv": b"a,b\n1,2,3\n",
     "same.csv": b"a,a\n1,2\n",
     "noname.csv": b"a,\n1,2\n",
+    "ids": b"r1\n\nr2\n",
+    "ids.bad": b"r1\n# r2\n",
+    "blank": b"\n",
+    "in.jsonl.gz": b"\x1f\x8b\x08\x00",
+    "in.xlsx": b"PK\3\4\x14",
+    "other": b"a\0b\n",
     "twice": b'{"a": 1, "a": 2}\n',
     "quoted.csv": b'a,b\n"1"2,3\n',
     "latin.csv": b"a,b\n\xff,3\n",
@@ -145,7 +151,7 @@ START_CUT = (
     Fault(method="POST", path="/runs/search", status=403, times=None),
 )
 AWAY = (Fault(path="/*/search", status=503),)
-NO_TOKEN = ("secret has no token of a run; nothing was sent",)
+NO_TOKEN = ("line 1 of secret has no id or token of a run; nothing was sent",)
 OF_RUNS = ("wait", "show", "cancel", "delete", "stream")
 LISTS, FORMS = ("agents", "search", "threads"), ("json", "jsonl", "text", "id")
 OPTIONS = ("--results", "--journal", "--key", "--answer-command", "--host", "--config")
@@ -241,7 +247,8 @@ SAID = [
         "ACP_API_KEY= agents", 1, "ACP_API_KEY", "(ACP_TOKEN)", "(ACP_USERNAME)", "(ACP_PASSWORD)"
     ),
     says("ACP_DEBUG=maybe agents", 2, "ACP_DEBUG", "'maybe' is neither true nor false"),
-    says("wait run.token", 7, "write @run.token for the token in it"),
+    says("wait run.token", 7, "write @run.token for the ids or tokens in it"),
+    says("show @ids", 7, '"run_id":"r1"', '"run_id":"r2"'),
     # What is on stdin
     says("stream -", 2, "acp-client: stdin must name one run, and names 0\n"),
     says("stream -", 2, "acp-client: stdin must name one run, and names 2\n", stdin="r1\nr2\n"),
@@ -310,7 +317,6 @@ SAID = [
     says("run echo \u2018{\u201cn\u201d:1}\u2019", 2, TYPOGRAPHIC),
     says("run echo '{\u201cn\u201d:1}'", 2, TYPOGRAPHIC),
     says("serve --bind 0.0.0.0:8000", 2, "--bind: '0.0.0.0:8000' is not a host name without"),
-    says("run echo @", 2, "cannot read @: No such file or directory"),
     says("run echo @nowhere.json", 2, "cannot read nowhere.json: No such file or directory\n"),
     says("run echo @/proc/self/mem", 2, "argument INPUT: "),
     says("run echo @in\0put", 2, "put: embedded null byte\n"),
@@ -319,7 +325,12 @@ SAID = [
     says("start echo {} --reuse", 2, "reuse needs a client token"),
     says("run approval {} --ask --answer-command true", 2, "exclude each other"),
     says("wait acprun1.damaged", 2, "token"),
-    says("wait @two.tokens", 2, "two.tokens has more than one token; - reads several; nothing was"),
+    says("stream @ids", 2, "ids must name one run, and names 2\n"),
+    says("delete @ids.bad", 2, "line 2 of ids.bad has no id or token of a run; nothing was"),
+    says("delete @blank", 2, "line 1 of blank has no id or token of a run; nothing was"),
+    says("run echo @", 2, "the name of a file is needed after @: is a variable not set?\n"),
+    says("wait @", 2, "the name of a file is needed after @: is a variable not set?\n"),
+    says("run echo @@csv", 2, "cannot read @csv", "; write it with one @ less\n"),
     says("wait @acprun1.e30.00000000", 2, "; it is a token: write it without @\n"),
     says("""batch echo '{"n":1}'""", 2, "; it is JSON, not the name of a file: run takes it, with"),
     says("wait acprun9.e30.00000000", 2, "version 9", "use the run's id"),
@@ -344,7 +355,10 @@ SAID = [
     says("agents --host nonsense", 2, "host"),
     says("""agents --host '"http://127.0.0.1:9"'""", 2, "stands in quotation marks; remove them"),
     says("batch echo nowhere.jsonl", 2, "acp-client: cannot read nowhere.jsonl: No such file or"),
-    says("batch echo @in", 2, "@in: No such file or directory; write its name without @"),
+    says("batch echo @in", 2, "@in: No such file or directory; write it with one @ less\n"),
+    says("batch echo in.jsonl.gz", 2, "not UTF-8 text: unpack it: gunzip -c FILE | acp-client ba"),
+    says("batch echo in.xlsx", 2, "line 1 of in.xlsx is not UTF-8 text: it is a ZIP archive or"),
+    says("batch echo other", 2, "is not UTF-8 text: is it a file of JSON Lines?\n"),
     says("batch echo latin.jsonl", 2, "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"),
     says("batch echo utf16", 2, f"line 1 of utf16 {POWERSHELL}"),
     says("batch echo utf16be --progress", 2, f"line 1 of utf16be {POWERSHELL}"),

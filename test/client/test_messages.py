@@ -73,7 +73,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.telemetry import instrument
-from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer
 
 ID = "11111111-1111-4111-8111-111111111111"
 Call = Callable[[ApiClient], object]
@@ -120,6 +120,11 @@ def assign(name: str, value: object) -> None:
 def environ(call: Callable[[], object] = Configuration.from_env, **variables: str) -> None:
     with patch.dict(os.environ, variables):
         call()
+
+
+def of_environment(**variables: str) -> Configuration:
+    with patch.dict(os.environ, variables):
+        return Configuration.from_env(retries=False)
 
 
 def no_host_at_all(configuration: Configuration | None = None) -> None:
@@ -305,6 +310,11 @@ def without_output(request: Request) -> bytes:
     return response(json.dumps(ended).encode())
 
 
+def close_creates(request: Request) -> bytes:
+    """Responses of a server that hangs up on a create, and refuses each other request."""
+    return CLOSE if request.path.endswith("/runs") else response(b'"not for you"', 403, "Forbidden")
+
+
 SSH = greeting(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n")
 SMTP, MYSQL = greeting(b"220 m.example ESMTP\r\n"), greeting(b"J\0\0\0\n8.0.36\0")
 ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
@@ -335,6 +345,10 @@ NAMELESS = {
 }
 NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
+LONG_HOST = f"http://{'acp.' * 30}invalid"
+XML = response(b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>')
+SOAP = response(b"<Error/>", content_type="text/xml")
+XHTML = response(b'<?xml version="1.0"?><html><title>A</title></html>')
 HOST = {"ACP_HOST": "http://acp.example"}
 PEM, KEYS = "-----BEGIN PRIVATE KEY-----\n", {"X-Key": "5ecret"}
 OVER = {"not_before": datetime(2019, 1, 1), "not_after": datetime(2020, 1, 1)}
@@ -367,6 +381,15 @@ def of_numpy(name: str) -> Any:
     """A value of a type that may have the name of one of Python's own."""
     members = {"item": lambda self: 1}
     return type(name, (), {**members, "__module__": "numpy"})()
+
+
+class Frame:
+    """A frame of pandas, or of polars with `to_dicts`."""
+
+    columns = ("a",)
+
+    def __init__(self, **more: Any) -> None:
+        vars(self).update(to_dict=None, **more)
 
 
 def frame(method: str) -> Any:
@@ -518,6 +541,19 @@ MISTAKES[ApiTypeError] = [
     (lambda: agent().run(RunCreate), "input must be a JSON object (dict): pass an instance"),
     (lambda: RunHandle(run()), "run_id must be a str, not RunHandle: pass its run_id"),
     (lambda: agent().start(CREATE), "own object, not a RunCreate: pass create.input"),
+    (lambda: run().resume(CREATE), "not a RunCreate: pass the answer to the question"),
+    *(
+        (partial(agent().start, **{"input": {}, name: value}), f"{name} must be the agent's", words)
+        for value, words in (
+            (QUESTION, "not a PendingInterrupt: pass question.payload"),
+            (RunOutput.from_dict(OTHERS), "not a RunOutput: pass output.actual_instance.result"),
+            (RunOutput.from_dict(OTHERS).actual_instance, "not a RunResult: pass result.result"),
+            (acp.RunSearchRequest(), "not a RunSearchRequest: pass a dict"),
+            (acp.Agent.from_dict(NAMELESS), "not an Agent: pass a dict"),
+            (Fault(status=500), "not a Fault: pass a dict"),
+        )
+        for name in ("input", "config", "metadata")
+    ),
     (lambda: agent().start({}, config=CREATE), "own object, not a RunCreate: pass create.config"),
     (lambda: RunHandle.of(run()), "run must be a Run, not RunHandle; for an id, use"),
     (lambda: agent().conversation(5), "thread_id must be a str, not int"),
@@ -587,7 +623,9 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(insecure=True), "'insecure'; use verify_ssl=…"),
     # What looks like the right thing
     (lambda: agent().map({"n": {0: 1, 1: 2}}), 'of dicts: pass frame.to_dict("records")'),
-    (lambda: agent().run((0, SERIES)), 'for the rows of a frame, pass frame.to_dict("records")'),
+    (lambda: agent().run((0, SERIES)), 'rows of a frame, use map(frame.to_dict("records"))'),
+    (lambda: agent().run(Frame()), 'not Frame; for the rows of a frame, use map(frame.to_dict("re'),
+    (lambda: agent().run(Frame(to_dicts=None)), "the rows of a frame, use map(frame.to_dicts())"),
     (lambda: agent().run(SERIES), "not Series; pass its to_dict()"),
     (lambda: agent().map(None), "inputs must be an iterable of dicts, not NoneType"),
     (lambda: wait_for_run_output(runs(), run()), "not RunHandle: pass its run_id"),
@@ -630,7 +668,15 @@ MISTAKES[ApiValueError] = [
     (lambda: runs().resume_run("r", {1: 2}), "body: keys must be str, got int 1"),
     (lambda: runs().get_run("r", _headers={"Content-Length": "0"}), "-Length' cannot be set"),
     (lambda: ApiClient(None, "x"), "header_value is missing: a header has a name and a value"),
-    (lambda: assign("host", "http://a:b:eighty"), "host has a port that is not", "'eighty'"),
+    (lambda: assign("host", "http://a:b:eighty"), "host has a port that is not", "'b:eighty'"),
+    *(
+        (partial(assign, "host", f"http://{given}"), "a port that is not a number", repr(port))
+        for given, port in (("127.0.0.1:8000:", "8000:"), ("1.2::3", ":3"), ("[::1]:80x", "80x"))
+    ),
+    *(
+        (partial(assign, "host", f"http://{given}"), "an IPv6 address must be in brackets")
+        for given in ("::1:8000", "fe80::1", "::ffff:1.2.3.4:80", "2001:db8:0:0:0:0:0:1:80")
+    ),
     (lambda: assign("logger_file", "/no/log"), "cannot be opened: there is no folder /no"),
     # Bodies and inputs
     (lambda: create(input={"x": DECIMAL}), "input['x']: Decimal is not JSON; pass a float or a"),
@@ -666,7 +712,7 @@ MISTAKES[ApiValueError] = [
     (lambda: runs().get_run_output(run().token()), "run_id is the token of a run; use"),
     (lambda: AgentHandle(run().token(), offline()), "agent_id is the token of a run"),
     (lambda: run().resume({}, to=QUESTION), "to is a question of run r2, not of run r"),
-    (lambda: QUESTION.answer({}), "was pickled or made by hand has no connection to its run"),
+    (lambda: QUESTION.answer({}), "to its run: use RunHandle(question.run_id, client).resume(answ"),
     (lambda: RunHandle.find(run().token(), offline()), "token of a run; use RunHandle.from_token"),
     (lambda: run().events(after=run().token()), "after is the token of a run; use"),
     (lambda: iter_runs(offline(), status="failed"), "search.status: Input should be 'pending'"),
@@ -726,6 +772,9 @@ MISTAKES[acp.ResponseValidationError] = [
     (lambda: get_run(response(b"{}")), "not a Run of ACP 0.1: creation", "(and 5 more): {}"),
     (lambda: get_run(response(b'{"run":0,"output":0}')), "more); it", "looks like ACP 0.2"),
     (lambda: get_run(SIGN_IN), BASE_PATH, 'page titled "Please sign in" of a proxy or a login?'),
+    (lambda: get_run(XML), "XML, not JSON, expected a Run: is host the URL of another service?"),
+    (lambda: get_run(SOAP), "XML, not JSON, expected a Run: is host the URL of another service?"),
+    (lambda: get_run(XHTML), "HTML, not JSON, expected a Run: is the base path"),
     (lambda: get_run(LATE_TITLE), "right? is the page of a proxy"),
     (lambda: by_proxy(WELCOME, PLAIN, result), "HTML, not JSON", BY, WHOSE),
     (lambda: got(UNSAFE, start), "run_id must not be or contain the path segment"),
@@ -784,7 +833,8 @@ MISTAKES[acp.ApiTimeoutError] = [
     (lambda: get_run(CUT, timeout=(5, 0.2)), "status 200: nothing more of the body within 0.2 s"),
 ]
 MISTAKES[acp.RunGone] = [
-    (lambda: by_proxy(PAGE, PLAIN, result), "acp.invalid by the proxy http://", NOT_SERVED),
+    (lambda: by_proxy(PAGE, PLAIN, result), "is not there", "does not serve this path", BY, WHOSE),
+    (lambda: by_proxy(PAGE, LONG_HOST, result), f"run {ID} is not there", BY, WHOSE),
     (lambda: served(result, PAGE, path="/acp"), f"{ID} is not there: it was deleted", NOT_SERVED),
 ]
 MISTAKES[acp.JournalMismatch] = [
@@ -807,6 +857,11 @@ MISTAKES[acp.RunStartAmbiguous] = [
         "the server expects TLS, write https://; the search failed, too; search by "
         "RunHandle.from_token(error.token, client) before",
     ),
+    (
+        lambda: served(start_in_time, handler=serve_each(close_creates)),
+        "or not: the connection was c",
+        " if the server expects TLS, write https://; the search for it failed: 403 Forbidden: ",
+    ),
     (lambda: served(start_in_time, response(b"{}")), "not a Run of ACP 0.1: creation", "5 more)"),
     (lambda: served(start_in_time, UNDATED), f"or not: 200: not a Run of ACP 0.1: {NO_DATE}"),
     (lambda: served(start_in_time, WELCOME), BASE_PATH, "; the search failed, too; search by"),
@@ -825,8 +880,12 @@ MISTAKES[acp.ConnectionException] = [
     (lambda: over_tls("https", "http"), "GET /runs/r1: ", "if the server expects TLS", "https://"),
     (lambda: environ(no_host_at_all, **HOST), "does not read ACP_HOST: use Configuration.from_env"),
     (
+        lambda: environ(partial(no_host_at_all, of_environment(ACP_HOST="http://old")), **HOST),
+        "ACP_HOST was set or changed after this client had read it: use ApiClient(Conf",
+    ),
+    (
         lambda: environ(partial(no_host_at_all, Configuration.from_env()), **HOST),
-        "ACP_HOST was set after this client had read the environment: make another",
+        "ACP_HOST was set or changed after this client had read it: use ApiClient(Conf",
     ),
 ]
 MISTAKES[acp.NameResolutionException] = [
