@@ -202,6 +202,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--key": _value("FIELD", "the member of each input that names its item"),
     "--journal": _value("FILE", "record what is done, and continue from there"),
     "--retry-failed": _flag("run what failed in the journal again"),
+    "--require-input": _flag("end with status 2 if stdin or FILE is empty"),
     "--results": _value("FILE", "append results to this file instead of printing them"),
     "--progress": _flag("a bar on stderr (needs tqdm)"),
     "--bind": _value("ADDRESS", "address to listen at (%(default)s)", default="127.0.0.1"),
@@ -263,16 +264,17 @@ _TAKES = {
     "describe": f"agent --schema {_COMMON}",
     "run": f"--timeout --ask --answer-command --cancel-on-exit {_ONE}",
     "start": _ONE,
-    "wait": f"runs --timeout --ask --answer-command {_COMMON}",
+    "wait": f"runs --timeout --ask --answer-command --require-input {_COMMON}",
     "stream": f"run --from --on-gap --timeout {_COMMON}",
-    **dict.fromkeys(("show", "cancel", "delete"), f"runs {_COMMON}"),
+    **dict.fromkeys(("show", "cancel", "delete"), f"runs --require-input {_COMMON}"),
     "resume": f"run body {_COMMON}",
     "search": f"--agent --status --metadata --limit {_COMMON}",
     "threads": f"--agent --metadata --limit {_COMMON}",
     "history": f"thread {_COMMON}",
     "batch": (
         "agent file --concurrency --ordered --key --timeout --answer-command --journal "
-        f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
+        f"--retry-failed --cancel-on-exit --results --progress --require-input {_CREATING} "
+        f"{_COMMON}"
     ),
     "ping": _COMMON,
     "doctor": f"--agent --input --config --deep {_COMMON}",

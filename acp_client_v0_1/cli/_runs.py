@@ -11,7 +11,7 @@ import threading
 import time
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -32,18 +32,28 @@ _TICK = 1.0
 _AT_ONCE = 64
 
 
-def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
+def nothing_came(options: Namespace, source: str) -> None:
+    """Say that stdin or a file is empty, or raise `WrongUsage` if the command needs an input."""
+    words = f"there was no input in {source}: did the step before it fail?"
+    if vars(options).get("require_input", True):
+        raise WrongUsage(words)
+    notice(words)
+
+
+def _runs(options: Namespace, client: acp.ApiClient) -> Iterator[acp.RunHandle]:
     """Read RUN arguments.
 
     On stdin, a name that begins with @ is no file: a server may have chosen the ids there.
     """
-    for argument in arguments:
+    for argument in vars(options).get("runs") or [options.run]:
         # Bytes that are not UTF-8 become characters that no id may have.
         text = content_of(argument).decode("utf-8-sig", "surrogateescape")
         if argument != "-" and not argument.startswith("@"):
             yield _run(text, client)
             continue
         names = [line.strip(" \t\r") for line in text.split("\n")]
+        if argument == "-" and not any(names):
+            nothing_came(options, "stdin")
         # The file may be another one: `delete` must not take its words for ids, and no error may
         # quote it.
         others = [name for name in names if name and not _is_name(name)]
@@ -65,11 +75,11 @@ def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
     return acp.RunHandle(text, client)
 
 
-def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
+def one_run(options: Namespace, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
-    handles = list(_runs([argument], client))
+    handles = list(_runs(options, client))
     if len(handles) != 1:
-        where = argument[1:] or "stdin"
+        where = options.run[1:] or "stdin"
         raise WrongUsage(f"{where} must name one run, and names {len(handles)}")
     return handles[0]
 
@@ -90,7 +100,7 @@ def each_run(options: Namespace, output: Output, client: acp.ApiClient, act: Act
             statuses.append(status_of(error))
             return document(error) | {"run_id": run.run_id}
 
-    handles = list(_runs(options.runs, client))
+    handles = list(_runs(options, client))
     if len(handles) == 1 and options.runs != ["-"]:
         output.one(act(handles[0]), handles[0].run_id)
     else:

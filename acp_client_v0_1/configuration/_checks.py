@@ -17,6 +17,7 @@ from acp_client_v0_1._arguments import CREDENTIAL, check_arguments, wrong_type
 from acp_client_v0_1._deadline import Timeout
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
+from acp_client_v0_1._http.urls import address_of
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
 # Headers that carry a key usually have these names, which are no keys themselves.
@@ -74,6 +75,8 @@ def _keys(name: str, value: Any) -> Any:
             raise wrong_type(f"{name}[{header!r}]", expected, key)
         if isinstance(key, str):
             _check_key(f"{name}[{header!r}]", key, header)
+    if len({header.lower() for header in entries}) < len(entries):
+        raise ApiValueError(f"{name} has a header twice, as HTTP ignores its case")
     return cast("dict[str, str]", value) if isinstance(value, dict) else entries
 
 
@@ -159,6 +162,14 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
+def _server_name(name: str, value: Any) -> Any:
+    is_text = isinstance(_ruled(name, value), str)
+    if is_text and not {*"/:@"}.isdisjoint(value) and address_of(value) is None:
+        # The text is not quoted, as it may be a URL with a password.
+        raise ApiValueError(f"{name} must be a host name alone, without scheme and port")
+    return value
+
+
 def _pem_file(name: str, value: Any) -> Any:
     if value is not None and "-----BEGIN" in os.fsdecode(_ruled(name, value)):
         # The text is not quoted, as it may be a key.
@@ -176,9 +187,9 @@ def _log_file(name: str, value: Any) -> Any:
 _FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
 _NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
 _OF_ALL_ARGUMENTS = (
-    *(*_NEVER_NONE, "assert_hostname", "auth", "ca_cert_data", "max_response_bytes"),
+    *(*_NEVER_NONE, "auth", "ca_cert_data", "max_response_bytes"),
     *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
-    *("socket_options", "ssl_context", "tls_server_name", "username"),
+    *("socket_options", "ssl_context", "username"),
 )
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -187,6 +198,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _text),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
+    **dict.fromkeys(("assert_hostname", "tls_server_name"), _server_name),
     "access_token": _bearer_token,
     "logger_file": _log_file,
     "proxy": _proxy,

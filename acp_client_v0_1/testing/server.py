@@ -11,7 +11,8 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, TypeAlias
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, StrictStr, TypeAdapter
 from typing_extensions import Self
@@ -89,6 +90,9 @@ class LocalServer:
         if isinstance(api_key, tuple) and len(api_key) != 2:
             raise TypeError('api_key: must be a pair of name and value, ("x-api-key", "s")')
         check_given(LocalServer.__init__, locals())
+        if tls is not None and tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            how = "ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) and load_cert_chain"
+            raise ValueError(f"tls: is the context of a client; use {how}")
         self._host = host
         self.port: int = port
         self._tls = tls
@@ -105,6 +109,15 @@ class LocalServer:
         self._app = Gate(faulty, host, allowed_hosts)
         self._runner: Runner | None = None
         self._accepted_before = 0
+
+    if not TYPE_CHECKING:
+        # A type checker that sees `__setattr__` would take any name for an attribute.
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in signature(LocalServer).parameters and name != "port":
+                words = f"has no {name} that can be changed; make another with {name}=…"
+                raise AttributeError(f"a LocalServer {words}")
+            super().__setattr__(name, value)
 
     def start(self) -> Self:
         """Listen, serve from a thread, and return the server itself.
@@ -207,9 +220,14 @@ class LocalServer:
 
         Raises:
             TypeError: A field has the wrong type.
-            ValueError: A field has an impossible value, or would do nothing.
+            ValueError: A field has an impossible value, or would do nothing; a status below 300 is
+                no failure.
         """
-        self.faults.add(Fault(status=status, **fields))
+        fault = Fault(status=status, **fields)
+        if status < 300:
+            how = f"faults.add(Fault(status={status}, …))"
+            raise ValueError(f"status: {status} is no failure; for another response, use {how}")
+        self.faults.add(fault)
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:

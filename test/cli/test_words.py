@@ -138,6 +138,7 @@ NOT_UTF_8 = "or bytes that are not UTF-8; nothing was sent\n"
 TYPOGRAPHIC = "; its quotes are typographic, as"
 POWERSHELL = "is not UTF-8 text: in PowerShell, write"
 UNREAD = "stdin was not read, as INPUT was not given: - stands for stdin\n"
+NOTHING = "there was no input in stdin: did the step before it fail?\n"
 FIRST = '"index":0,'  # the result of the line before
 CANCELLED = "the run was cancelled", '"status":"cancelled"'
 STREAMED = ("broken", "on_interrupt")
@@ -250,15 +251,27 @@ SAID = [
     says("wait run.token", 7, "write @run.token for the ids or tokens in it"),
     says("show @ids", 7, '"run_id":"r1"', '"run_id":"r2"'),
     # What is on stdin
-    says("stream -", 2, "acp-client: stdin must name one run, and names 0\n"),
+    says("stream -", 2, f"acp-client: {NOTHING}"),
+    says("resume - {}", 2, f"acp-client: {NOTHING}", stdin="\n"),
     says("stream -", 2, "acp-client: stdin must name one run, and names 2\n", stdin="r1\nr2\n"),
-    says("wait -", 0, "[]\n", stdin="\n"),
+    *(says(f"{each} -", 0, "[]\n", NOTHING) for each in ("wait", "show", "cancel", "delete")),
+    says("wait -", 0, "[]\n", NOTHING, stdin="\n"),
+    says("show r1 -", 7, '"run_id":"r1"', NOTHING),
+    *(
+        says(f"{each} - --require-input", 2, f"acp-client: {NOTHING}", never=("[]",))
+        for each in ("wait", "show r1", "cancel", "delete")
+    ),
+    says("show - --require-input", 7, '"run_id":"r1"', stdin="r1\n", never=(NOTHING,)),
+    says("batch echo -", 0, NOTHING),
+    says("batch echo - --require-input --format json", 2, NOTHING, never=("]",)),
+    says("batch echo empty --require-input", 2, "acp-client: there was no input in empty: did th"),
+    says("batch echo in --require-input", 0, FIRST),
     says("run echo", 0, UNREAD, stdin='{"n": 1}'),
     says("start echo --format id", 0, UNREAD, stdin='{"n": 1}'),
     says("run echo", 0, never=(UNREAD,)),
     says("start echo --format id", 0, never=(UNREAD,)),
     says("run echo {}", 0, never=(UNREAD,), stdin='{"n": 1}'),
-    says("batch echo empty", 0, "there was no input in empty\n"),
+    says("batch echo empty", 0, "there was no input in empty: did the step before it fail?\n"),
     says("batch echo csv --format json", 2, "line 2 of csv is not JSON", FIRST, never=("]",)),
     # Options that there are not
     says("--hlep", 2, "unrecognized arguments: --hlep; did you mean '--help'?\n"),

@@ -677,6 +677,12 @@ MISTAKES[ApiValueError] = [
         (partial(assign, "host", f"http://{given}"), "an IPv6 address must be in brackets")
         for given in ("::1:8000", "fe80::1", "::ffff:1.2.3.4:80", "2001:db8:0:0:0:0:0:1:80")
     ),
+    *(
+        (partial(assign, name, value), f"{name} must be a host name alone, without scheme and port")
+        for name in ("tls_server_name", "assert_hostname")
+        for value in ("https://h", "h:443", "h/acp", "me:5ecret@h")
+    ),
+    (lambda: assign("api_key", {"a": "1", "A": "5ecret"}), "api_key has a header twice, as HTTP"),
     (lambda: assign("logger_file", "/no/log"), "cannot be opened: there is no folder /no"),
     # Bodies and inputs
     (lambda: create(input={"x": DECIMAL}), "input['x']: Decimal is not JSON; pass a float or a"),
@@ -755,11 +761,21 @@ MISTAKES[AttributeError] = [
         for of in (offline(), agent(), run())
         for name in ("timeout", "retries", "headers", "verify_ssl", "retry", "base_url")
     ),
+    (lambda: setattr(LocalServer(), "quirks", 1), "has no quirks that can be changed; make anoth"),
     (lambda: RunOutput.from_dict(ASKS).result, "has no attribute 'result': it is a RunInterrupt"),
 ]
 MISTAKES[TypeError] = [
     (lambda: served(pickle_a_stream, head(204)), "be pickled: pickle its run_id and last_event_id"),
+    (lambda: LocalServer(api_key=("5ecret",)), "must be a pair of name and value, "),  # type: ignore
     (lambda: RunCreate("a"), "takes its fields by name: RunCreate(**fields) of a dict"),
+]
+MISTAKES[ValueError] = [
+    (lambda: LocalServer(tls=ssl.create_default_context()), "tls: is the context of a client; use"),
+    (
+        lambda: LocalServer(api_key={"a": "1", "A": "2"}),
+        "api_key: a header is there twice, as HTTP",
+    ),
+    (lambda: LocalServer().fail_next(200), "200 is no failure; for another response, use faults."),
 ]
 MISTAKES[ValidationError] = [
     (lambda: RunCreate(inputs={}), "unknown field 'inputs' of RunCreate; did you mean 'input'?"),
