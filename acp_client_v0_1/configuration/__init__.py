@@ -256,6 +256,8 @@ class Configuration(ConfigurationReport):
             ApiTypeError: ``prefix`` or an override has the wrong type.
         """
         check_arguments("prefix", prefix=prefix)
+        if not prefix.isprintable():
+            raise ApiValueError(f"prefix must be printable, such as ACP_, not {prefix!r:.40}")
         made = cls(**_environment.settings(prefix, overrides))
         made.from_environment = prefix == "ACP_" and "host" not in overrides
         return made

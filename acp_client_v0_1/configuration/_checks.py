@@ -10,6 +10,7 @@ a function returns for a credential passes the same checks as one that is assign
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,6 @@ from acp_client_v0_1._arguments import CREDENTIAL, check_arguments, wrong_type
 from acp_client_v0_1._deadline import Timeout
 from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
-from acp_client_v0_1._http.urls import address_of
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
 # Headers that carry a key usually have these names, which are no keys themselves.
@@ -163,9 +163,8 @@ def _text(name: str, value: Any) -> str:
 
 
 def _server_name(name: str, value: Any) -> Any:
-    is_text = isinstance(_ruled(name, value), str)
-    if is_text and not {*"/:@"}.isdisjoint(value) and address_of(value) is None:
-        # The text is not quoted, as it may be a URL with a password.
+    # An IPv6 address has two colons or more. The text is not quoted, as it may have a password.
+    if isinstance(_ruled(name, value), str) and re.search("[/@]|^[^:]*:[^:]*$", value):
         raise ApiValueError(f"{name} must be a host name alone, without scheme and port")
     return value
 

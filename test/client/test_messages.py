@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -32,7 +32,7 @@ from inspect import isfunction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 from uuid import UUID
 
 import pytest
@@ -392,6 +392,35 @@ class Frame:
         vars(self).update(to_dict=None, **more)
 
 
+class Array(list[int]):
+    """As an array of numpy: it is neither equal to a value nor different, and has no truth."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    __ne__ = __eq__
+    __hash__ = None  # type: ignore[assignment]
+
+
+def executor(submitted: object) -> Any:
+    """An executor whose `submit` returns this."""
+    return type("Own", (), {"submit": lambda *_, **__: submitted})()
+
+
+def mapped_by(submitted: object) -> None:
+    next(agent().map([{}], executor=executor(submitted), connect=offline))
+
+
+def mapped_for(result: object) -> None:
+    """Read the only item of a batch whose executor gives this result."""
+    future: Future[object] = Future()
+    future.set_result(result)
+    next(agent().map([{}], executor=executor(future), connect=offline)).result()
+
+
 def frame(method: str) -> Any:
     """A frame of pandas, or of polars with `to_dicts`."""
     return type("Frame", (list,), {"columns": ("a",), "to_dict": None, method: None})()
@@ -492,6 +521,14 @@ CALLS_OF_A_NAME: list[Callable[[AgentHandle], object]] = [
     find_a_run,
 ]
 
+OF_ARRAYS: list[tuple[Any, str]] = [
+    (lambda array: run().events(on_gap=array), 'on_gap must be "raise" or "mark", not []'),
+    (lambda array: mapped(unclear=array), 'unclear must be "raise" or "start", not []'),
+    (lambda array: mapped(on_stop=array), 'on_stop must be "leave" or "cancel", not []'),
+    (lambda array: iter_runs(runs(), on_drift=array), '"raise" or "continue", not []'),
+    (lambda array: runs().get_run("r", _host_index=array), "_host_index must be 0, the only host"),
+]
+
 MISTAKES: dict[type[BaseException], list[tuple[Any, ...]]] = {}
 MISTAKES[ApiTypeError] = [
     # Settings
@@ -515,6 +552,28 @@ MISTAKES[ApiTypeError] = [
     (lambda: RunsApi(ANOTHER), "api_client must be an ApiClient, not another_sdk.ApiClient"),
     (lambda: instrument(offline(), "x"), "tracer_provider must be a TracerProvider, not str"),
     (lambda: assign("logger_format", None), "logger_format must be a str, not NoneType"),
+    *(
+        (
+            partial(assign, "socket_options", [option]),
+            "must be tuples (level, name, value), not list",
+        )
+        for option in ((6, 1), (6, 1, "1"), (6, 1, 1, 1), (), ("6", 1, 1), 6, "abc", None)
+    ),
+    (lambda: offline().call_api("GET", Path("/runs")), "url must be a str, not PosixPath"),  # type: ignore
+    (lambda: offline().call_api("GET", None), "url must be a str, not NoneType"),  # type: ignore
+    (lambda: offline().call_api("GET", "http://h", "x"), "header_params must be a dict, not str"),  # type: ignore
+    (lambda: ApiClient(None, [], "x"), "header_name must be a str, not list"),  # type: ignore
+    (lambda: offline().set_default_header({}, "x"), "header_name must be a str, not dict"),  # type: ignore
+    (
+        lambda: calling(get, auth=lambda request: request.headers.update({(): "x"})),
+        "the name of a header must be a str, not tuple",
+    ),
+    *(
+        (partial(mapped_by, given), f"executor.submit must return a Future, not {name}")
+        for given, name in ((None, "NoneType"), (5, "int"), (Mock(), "Mock"))
+    ),
+    (lambda: mapped_for(5), "executor.submit must call its function, and gave 5"),
+    (lambda: runs().get_run("r", _request_auth=Array()), "_request_auth must be a dict, not Array"),
     (lambda: assign("refresh_api_key_hook", two), "_api_key_hook must be a function that takes"),
     # A method that is called of the class
     *(
@@ -729,6 +788,11 @@ MISTAKES[ApiValueError] = [
     (lambda: agent().start({}, webhook=""), "webhook must not be empty"),
     (lambda: agent().start({}, timeout=0), "must be above 0 seconds: a start sends a request"),
     (lambda: agent().run({}, thread_id=""), "thread_id must not be empty"),
+    *((partial(call, Array()), words) for call, words in OF_ARRAYS),
+    (lambda: Configuration.from_env("\ud800"), "prefix must be printable, such as ACP_, not"),
+    (lambda: offline().sanitize_for_serialization(itself()), "is no JSON, or nested too deep: max"),
+    (lambda: offline().sanitize_for_serialization(nested(5000)), "no JSON, or nested too deep: m"),
+    (lambda: offline().sanitize_for_serialization([object()]), "no JSON, or nested too deep: Una"),
     (lambda: drive(max_interrupts=-1), "max_interrupts must be at least 0, not -1"),
     (lambda: run().result(timeout=-1), "timeout must be at least 0 seconds, not -1"),
     (lambda: run().result(every=0.0009), "every must be at least 0.001 seconds, not 0.0009"),
@@ -767,9 +831,25 @@ MISTAKES[AttributeError] = [
 MISTAKES[TypeError] = [
     (lambda: served(pickle_a_stream, head(204)), "be pickled: pickle its run_id and last_event_id"),
     (lambda: LocalServer(api_key=("5ecret",)), "must be a pair of name and value, "),  # type: ignore
+    *(
+        (
+            partial(LocalServer().register, lambda i, c, x: {}, **{name: "\ud800"}),
+            "not valid Unicode",
+        )
+        for name in ("name", "version", "description", "agent_id")
+    ),
     (lambda: RunCreate("a"), "takes its fields by name: RunCreate(**fields) of a dict"),
 ]
 MISTAKES[ValueError] = [
+    *(
+        (partial(call, value), "the value is nested too deep to be JSON, or holds itself")
+        for value in (itself(), nested(100_000))
+        for call in (
+            Run.from_dict,
+            RunOutput.from_dict,
+            lambda value: create_model(value).to_json(),
+        )
+    ),
     (lambda: LocalServer(tls=ssl.create_default_context()), "tls: is the context of a client; use"),
     (
         lambda: LocalServer(api_key={"a": "1", "A": "2"}),
