@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -135,6 +136,8 @@ def _object(argument: str) -> dict[str, Any]:
             # A shell without quotes around the text has taken its quotes away.
             is_bare = not re.match(r"\s*\{\s*[\"'}]", argument)
             hint = _STRAIGHT if re.search("[\u2018-\u201e]", argument) else _IN_QUOTES * is_bare
+            if os.path.isfile(argument):
+                hint = f"; it is a file: write {shlex.quote(f'@{argument}')}"
         raise ValueError(f"{place}{error}{hint}") from error
 
 
@@ -307,7 +310,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         top = ["--help", *_COMMANDS, *_ANYWHERE, "--version"]
         commands = [self.prog.rpartition(" ")[2], *self.words]
-        takes = _TAKES[next((one for one in commands if one in _TAKES), "completion")].split()
+        takes = _TAKES[next((one for one in commands if one in _TAKES), "ping")].split()
         options = [one for one in takes if one[0] == "-"]
         known = top if self.prog == PROGRAM else ["--help", *options]
         # The help lists the commands. CPython 3.15 adds a suggestion of its own.
@@ -335,6 +338,7 @@ def _meant(name: str, known: list[str], takes: list[str]) -> str:
     if name[0] == "-":
         if "--host" in takes:
             ours |= {each.lower(): f"set ACP_{each}" for each in VARIABLES}
+            ours["verify_ssl"] += "=false"
         for one in takes:
             where = f"write {one} after the command"
             ours[_bare(one)] = where if one[0] == "-" else f"write {one.upper()} without {name}"
@@ -366,9 +370,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             options.input = unknown.pop(0)
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
-        hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else ""
         # The value of an option may be a credential.
         named = [word.partition("=")[0] for word in unknown if word[:1] == "-"] or unknown
+        option = "--name" if "--name" in takes else "--agent"
+        is_word = option in takes and named is unknown
+        hint = f"; for that alone, write {option} {unknown[0]:.60}" if is_word else ""
+        hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else hint
         options.parser.error(f"unrecognized arguments: {' '.join(named):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:
         options.parser.error("only one argument can be -, which stands for stdin")

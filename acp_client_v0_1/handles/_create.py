@@ -392,8 +392,7 @@ class Create:
             end = f"; {one_line(why, 100)}" if self.mark else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
             # Without a response, the words may end in advice, such as to write https://.
-            tail = 42 if failure.status is None else 0
-            why = f"{one_line(began, LONGEST_WHY - len(end), tail)}{end}"
+            why = f"{one_line(began, LONGEST_WHY - len(end), 0 if failure.status else 42)}{end}"
         certain = search.is_certain or (search.compares and not search.nobody_knows)
         certain = certain if self._needs_proof else not search.nobody_knows
         return RunStartAmbiguous(

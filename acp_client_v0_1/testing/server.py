@@ -91,8 +91,7 @@ class LocalServer:
             raise TypeError('api_key: must be a pair of name and value, ("x-api-key", "s")')
         check_given(LocalServer.__init__, locals())
         if tls is not None and tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
-            how = "ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) and load_cert_chain"
-            raise ValueError(f"tls: is the context of a client; use {how}")
+            raise ValueError("tls: is the context of a client; make it of ssl.Purpose.CLIENT_AUTH")
         self._host = host
         self.port: int = port
         self._tls = tls
@@ -115,8 +114,7 @@ class LocalServer:
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in signature(LocalServer).parameters and name != "port":
-                words = f"has no {name} that can be changed; make another with {name}=…"
-                raise AttributeError(f"a LocalServer {words}")
+                raise AttributeError(f"{name} cannot be changed: make a LocalServer with {name}=…")
             super().__setattr__(name, value)
 
     def start(self) -> Self:
@@ -225,8 +223,7 @@ class LocalServer:
         """
         fault = Fault(status=status, **fields)
         if status < 300:
-            how = f"faults.add(Fault(status={status}, …))"
-            raise ValueError(f"status: {status} is no failure; for another response, use {how}")
+            raise ValueError(f"status: {status} is no failure; use faults.add(Fault(status=…, …))")
         self.faults.add(fault)
 
     @property

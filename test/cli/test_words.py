@@ -326,6 +326,29 @@ SAID = [
     says("""run echo '{"a":1}}'""", 2, "argument INPUT: not JSON: Extra data at column 8\n"),
     says("resume - -", 2, "only one argument can be -, which stands for stdin\n"),
     says("run echo -", 2, "argument INPUT: stdin is empty, and a JSON object is needed\n"),
+    says("run echo in", 2, "INPUT: not JSON: Expecting value at column 1; it is a file: write @in"),
+    says("search --metadata in", 2, "--metadata: not JSON", "; it is a file: write @in\n"),
+    says("resume r1 in", 2, "BODY: not JSON: Expecting value", "; it is a file: write @in\n"),
+    says("agents echo", 2, "unrecognized arguments: echo; for that alone, write --name echo\n"),
+    *(
+        says(f"{each} echo", 2, "arguments: echo; for that alone, write --agent echo\n")
+        for each in ("search", "threads", "doctor")
+    ),
+    *(
+        says(f"ping {each}", 2, f"unrecognized arguments: {each}; set ACP_VERIFY_SSL=false\n")
+        for each in ("--insecure", "-k", "--verify-ssl")
+    ),
+    says("batch echo in --retry", 2, "arguments: --retry; did you mean '--retry-failed'?\n"),
+    says("batch echo in --resume", 2, "arguments: --resume; did you mean '--journal'?\n"),
+    says("run echo --retry", 2, "unrecognized arguments: --retry; set ACP_RETRIES\n"),
+    says("--token 5ecret", 2, "arguments: --token; set ACP_TOKEN\n", never=("5ecret",)),
+    says("run echo -v", 2, "unrecognized arguments: -v; did you mean '--debug'?\n"),
+    says(
+        "ping --host http://me:5ecret@h",
+        2,
+        "must not contain user information; set username (ACP_USERNAME) and password (ACP_PASS",
+        never=("5ecret",),
+    ),
     says("run echo @csv", 2, "INPUT: csv is not JSON: Extra data: line 2 column 1 (char 3)\n"),
     says("run echo \u2018{\u201cn\u201d:1}\u2019", 2, TYPOGRAPHIC),
     says("run echo '{\u201cn\u201d:1}'", 2, TYPOGRAPHIC),

@@ -536,6 +536,8 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(base_url="http://h"), "Configuration() got", "; did you mean 'host'?"),
     (lambda: Configuration(token="5ecret"), "argument 'token'; did you mean 'access_token'?"),
     (lambda: Configuration(headers={"x-key": "5"}), "'headers'; use ApiClient.with_options("),
+    (lambda: runs().get_run("r", _preload_content=False), "use RunsApi.get_run_without_preload_co"),
+    (lambda: mapped(retry=True), "'retry'; did you mean 'retry_failed'?"),
     (lambda: Configuration(hostname="h"), "'hostname'; use host=\"http://host:8000\""),
     (lambda: Configuration(cafile="ca.pem"), "'cafile'; did you mean 'ssl_ca_cert'?"),
     (lambda: Configuration(read_timeout=3), "; use Configuration(timeout=(connect, read))"),
@@ -767,6 +769,16 @@ MISTAKES[ApiValueError] = [
     # Variables of the environment
     (lambda: environ(ACP_TOKEN="bearer abc"), "ACP_TOKEN cannot be used: access_token must be the"),
     (lambda: environ(ACP_HOST="http://h:x"), "ACP_HOST", "host has a port that is not a number"),
+    *(
+        (partial(environ, **{name: given}), f"{name} cannot be used: it must be {words}")
+        for name, given, words in (
+            ("ACP_TIMEOUT", "30s", "seconds, as 30, 10,60 or none, not '30s'"),
+            ("ACP_STREAM_TIMEOUT", "10;60", "seconds, as 30, 10,60 or none, not '10;60'"),
+            ("ACP_TOTAL_TIMEOUT", "10m", "a number, as 3, not '10m'"),
+            ("ACP_RETRIES", "three", "a number, as 3, not 'three'"),
+            ("ACP_MAX_RESPONSE_BYTES", "64MB", "a number, as 3, not '64MB'"),
+        )
+    ),
     (lambda: environ(ACP_API_KEY_HEADER="x-key"), "_HEADER cannot be used without ACP_API_KEY"),
     (lambda: environ(ACP_HOST='"http://h"'), "ACP_HOST", "it stands in quotation marks"),
     (lambda: environ(ACP_API_KEY="x-api-key:5ecret"), "ACP_API_KEY", "x-api-key'] must be the key"),
@@ -809,6 +821,22 @@ MISTAKES[ApiValueError] = [
 ]
 MISTAKES[AttributeError] = [
     (lambda: run().wait(), "'RunHandle' object has no attribute 'wait'; did you mean 'result'?"),
+    *(
+        (partial(getattr, acp.ServiceException(500, "x"), name), f"'{name}'; {words}")
+        for name, words in (
+            ("status_code", "did you mean 'status'?"),
+            ("code", "did you mean 'status'?"),
+            ("message", "use reason, or str(error) for all of it"),
+            ("response", "use body, headers and status of the error"),
+            ("text", "use body, headers and status of the error"),
+            ("json", "did you mean 'data'?"),
+        )
+    ),
+    (lambda: acp.RunFailed(run_id="", token="", errcode=1, description="").code, "mean 'errcode'?"),
+    (lambda: agent().stream({}), "'stream'; use start(…, streaming=\"custom\").events()"),
+    (lambda: agent().conversation().stream({}), "'stream'; use start(…, streaming=\"cus"),
+    (lambda: ITEM.output, "'BatchItem' object has no attribute 'output'; did you mean 'result'?"),
+    (lambda: runs().resume("r", {}), "no attribute 'resume'; did you mean 'resume_run'?"),
     (lambda: run().id, "'RunHandle' object has no attribute 'id'; did you mean 'run_id'?"),
     (lambda: agent().invoke({}), "'AgentHandle'", "'invoke'; did you mean 'run'?"),
     (lambda: agent().id, "'AgentHandle'", "'id'; did you mean 'agent_id'?"),
@@ -825,7 +853,10 @@ MISTAKES[AttributeError] = [
         for of in (offline(), agent(), run())
         for name in ("timeout", "retries", "headers", "verify_ssl", "retry", "base_url")
     ),
-    (lambda: setattr(LocalServer(), "quirks", 1), "has no quirks that can be changed; make anoth"),
+    (
+        lambda: setattr(LocalServer(), "quirks", 1),
+        "quirks cannot be changed: make a LocalServer",
+    ),
     (lambda: RunOutput.from_dict(ASKS).result, "has no attribute 'result': it is a RunInterrupt"),
 ]
 MISTAKES[TypeError] = [
@@ -850,12 +881,12 @@ MISTAKES[ValueError] = [
             lambda value: create_model(value).to_json(),
         )
     ),
-    (lambda: LocalServer(tls=ssl.create_default_context()), "tls: is the context of a client; use"),
+    (lambda: LocalServer(tls=ssl.create_default_context()), "tls: is the context of a client; mak"),
     (
         lambda: LocalServer(api_key={"a": "1", "A": "2"}),
         "api_key: a header is there twice, as HTTP",
     ),
-    (lambda: LocalServer().fail_next(200), "200 is no failure; for another response, use faults."),
+    (lambda: LocalServer().fail_next(200), "status: 200 is no failure; use faults.add(Fault(stat"),
 ]
 MISTAKES[ValidationError] = [
     (lambda: RunCreate(inputs={}), "unknown field 'inputs' of RunCreate; did you mean 'input'?"),
