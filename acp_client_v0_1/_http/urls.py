@@ -128,8 +128,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
 @functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
-        how = "; set username (ACP_USERNAME) and password (ACP_PASSWORD)"
-        hint = how if name == "host" else ""
+        hint = "; set username (ACP_USERNAME) and password (ACP_PASSWORD)" * (name == "host")
         raise ApiValueError(f"{name} must not contain user information{hint}")
     shown = f"{base!r:.80}" if quotable else "it"
     lacking = f"{name} must be a URL such as http://localhost:8000; {shown} lacks"

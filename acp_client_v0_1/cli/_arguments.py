@@ -373,8 +373,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         # The value of an option may be a credential.
         named = [word.partition("=")[0] for word in unknown if word[:1] == "-"] or unknown
         option = "--name" if "--name" in takes else "--agent"
-        is_word = option in takes and named is unknown
-        hint = f"; for that alone, write {option} {unknown[0]:.60}" if is_word else ""
+        is_agent = option in takes and named is unknown
+        hint = f"; if that is an agent, write {option} {unknown[0]:.60}" * is_agent
         hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else hint
         options.parser.error(f"unrecognized arguments: {' '.join(named):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:

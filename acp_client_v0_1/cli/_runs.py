@@ -79,8 +79,7 @@ def one_run(options: Namespace, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
     handles = list(_runs(options, client))
     if len(handles) != 1:
-        where = options.run[1:] or "stdin"
-        raise WrongUsage(f"{where} must name one run, and names {len(handles)}")
+        raise WrongUsage(f"{options.run[1:] or 'stdin'} must name one run, not {len(handles)}")
     return handles[0]
 
 

@@ -146,7 +146,8 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
             field = name if name in ("config", "metadata") else "input"
             advice = _NOT_INPUTS.get(kind.__name__, "a dict").format(field)
             words = f"not {with_article(kind.__name__)}: pass "
-            words += "the answer to the question" if name == "body" else advice
+            is_answer = not name.startswith(("input", "config", "metadata"))
+            words += "the answer to the question" if is_answer else advice
             raise ApiTypeError(f"{name} must be the agent's own object, {words}")
     if isinstance(value, BaseModel):
         try:

@@ -204,10 +204,10 @@ class LocalServer:
         return self._faults
 
     @property
-    def agents(self) -> list[AgentDefinition]:
+    def agents(self) -> tuple[AgentDefinition, ...]:
         """All agents, in the order of their registration."""
         with self._store.lock:
-            return list(self._store.agents.values())
+            return tuple(self._store.agents.values())
 
     def fail_next(self, status: int, **fields: Any) -> None:
         """Respond to the next request with a status instead of carrying it out.

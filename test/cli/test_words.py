@@ -253,7 +253,7 @@ SAID = [
     # What is on stdin
     says("stream -", 2, f"acp-client: {NOTHING}"),
     says("resume - {}", 2, f"acp-client: {NOTHING}", stdin="\n"),
-    says("stream -", 2, "acp-client: stdin must name one run, and names 2\n", stdin="r1\nr2\n"),
+    says("stream -", 2, "acp-client: stdin must name one run, not 2\n", stdin="r1\nr2\n"),
     *(says(f"{each} -", 0, "[]\n", NOTHING) for each in ("wait", "show", "cancel", "delete")),
     says("wait -", 0, "[]\n", NOTHING, stdin="\n"),
     says("show r1 -", 7, '"run_id":"r1"', NOTHING),
@@ -329,9 +329,9 @@ SAID = [
     says("run echo in", 2, "INPUT: not JSON: Expecting value at column 1; it is a file: write @in"),
     says("search --metadata in", 2, "--metadata: not JSON", "; it is a file: write @in\n"),
     says("resume r1 in", 2, "BODY: not JSON: Expecting value", "; it is a file: write @in\n"),
-    says("agents echo", 2, "unrecognized arguments: echo; for that alone, write --name echo\n"),
+    says("agents echo", 2, "arguments: echo; if that is an agent, write --name echo\n"),
     *(
-        says(f"{each} echo", 2, "arguments: echo; for that alone, write --agent echo\n")
+        says(f"{each} echo", 2, "arguments: echo; if that is an agent, write --agent echo\n")
         for each in ("search", "threads", "doctor")
     ),
     *(
@@ -342,6 +342,7 @@ SAID = [
     says("batch echo in --resume", 2, "arguments: --resume; did you mean '--journal'?\n"),
     says("run echo --retry", 2, "unrecognized arguments: --retry; set ACP_RETRIES\n"),
     says("--token 5ecret", 2, "arguments: --token; set ACP_TOKEN\n", never=("5ecret",)),
+    says("answer r1 {}", 2, "invalid choice: 'answer'; did you mean 'resume'?\n"),
     says("run echo -v", 2, "unrecognized arguments: -v; did you mean '--debug'?\n"),
     says(
         "ping --host http://me:5ecret@h",
@@ -361,7 +362,7 @@ SAID = [
     says("start echo {} --reuse", 2, "reuse needs a client token"),
     says("run approval {} --ask --answer-command true", 2, "exclude each other"),
     says("wait acprun1.damaged", 2, "token"),
-    says("stream @ids", 2, "ids must name one run, and names 2\n"),
+    says("stream @ids", 2, "ids must name one run, not 2\n"),
     says("delete @ids.bad", 2, "line 2 of ids.bad has no id or token of a run; nothing was"),
     says("delete @blank", 2, "line 1 of blank has no id or token of a run; nothing was"),
     says("run echo @", 2, "the name of a file is needed after @: is a variable not set?\n"),
@@ -392,9 +393,9 @@ SAID = [
     says("""agents --host '"http://127.0.0.1:9"'""", 2, "stands in quotation marks; remove them"),
     says("batch echo nowhere.jsonl", 2, "acp-client: cannot read nowhere.jsonl: No such file or"),
     says("batch echo @in", 2, "@in: No such file or directory; write it with one @ less\n"),
-    says("batch echo in.jsonl.gz", 2, "not UTF-8 text: unpack it: gunzip -c FILE | acp-client ba"),
+    says("batch echo in.jsonl.gz", 2, "not UTF-8 text: unpack it first, as gunzip -k does\n"),
     says("batch echo in.xlsx", 2, "line 1 of in.xlsx is not UTF-8 text: it is a ZIP archive or"),
-    says("batch echo other", 2, "is not UTF-8 text: is it a file of JSON Lines?\n"),
+    says("batch echo other", 2, "line 1 of other is not UTF-8 text\n"),
     says("batch echo latin.jsonl", 2, "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"),
     says("batch echo utf16", 2, f"line 1 of utf16 {POWERSHELL}"),
     says("batch echo utf16be --progress", 2, f"line 1 of utf16be {POWERSHELL}"),

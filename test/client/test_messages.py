@@ -206,6 +206,12 @@ def send(body: Any) -> object:
     return got(RUN, lambda client: RunsApi(client).create_run(body))
 
 
+def ask_with(on_interrupt: Any) -> None:
+    """Run an agent that asks a question."""
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        AgentHandle.find("approval", client).run({}, on_interrupt=on_interrupt, timeout=30)
+
+
 def create(**fields: Any) -> object:
     return send({"agent_id": "a", **fields})
 
@@ -538,6 +544,7 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(headers={"x-key": "5"}), "'headers'; use ApiClient.with_options("),
     (lambda: runs().get_run("r", _preload_content=False), "use RunsApi.get_run_without_preload_co"),
     (lambda: mapped(retry=True), "'retry'; did you mean 'retry_failed'?"),
+    (lambda: Configuration.from_env(env_file=".env"), "'env_file'; use Python's load_dotenv()"),
     (lambda: Configuration(hostname="h"), "'hostname'; use host=\"http://host:8000\""),
     (lambda: Configuration(cafile="ca.pem"), "'cafile'; did you mean 'ssl_ca_cert'?"),
     (lambda: Configuration(read_timeout=3), "; use Configuration(timeout=(connect, read))"),
@@ -602,6 +609,11 @@ MISTAKES[ApiTypeError] = [
     (lambda: agent().run(RunCreate), "input must be a JSON object (dict): pass an instance"),
     (lambda: RunHandle(run()), "run_id must be a str, not RunHandle: pass its run_id"),
     (lambda: agent().start(CREATE), "own object, not a RunCreate: pass create.input"),
+    (
+        lambda: ask_with(lambda question: question),
+        "what on_interrupt returns must be the agent's own object, not a PendingInterrupt: pass the"
+        " answer to the question",
+    ),
     (lambda: run().resume(CREATE), "not a RunCreate: pass the answer to the question"),
     *(
         (partial(agent().start, **{"input": {}, name: value}), f"{name} must be the agent's", words)
@@ -805,6 +817,10 @@ MISTAKES[ApiValueError] = [
     (lambda: offline().sanitize_for_serialization(itself()), "is no JSON, or nested too deep: max"),
     (lambda: offline().sanitize_for_serialization(nested(5000)), "no JSON, or nested too deep: m"),
     (lambda: offline().sanitize_for_serialization([object()]), "no JSON, or nested too deep: Una"),
+    (
+        lambda: first_use(username="me:5ecret", password=""),
+        "username and password: a user name cannot have a colon, which begins the password",
+    ),
     (lambda: drive(max_interrupts=-1), "max_interrupts must be at least 0, not -1"),
     (lambda: run().result(timeout=-1), "timeout must be at least 0 seconds, not -1"),
     (lambda: run().result(every=0.0009), "every must be at least 0.001 seconds, not 0.0009"),
@@ -836,6 +852,7 @@ MISTAKES[AttributeError] = [
     (lambda: agent().stream({}), "'stream'; use start(…, streaming=\"custom\").events()"),
     (lambda: agent().conversation().stream({}), "'stream'; use start(…, streaming=\"cus"),
     (lambda: ITEM.output, "'BatchItem' object has no attribute 'output'; did you mean 'result'?"),
+    (lambda: run().answer({}), "no attribute 'answer'; did you mean 'resume'?"),
     (lambda: runs().resume("r", {}), "no attribute 'resume'; did you mean 'resume_run'?"),
     (lambda: run().id, "'RunHandle' object has no attribute 'id'; did you mean 'run_id'?"),
     (lambda: agent().invoke({}), "'AgentHandle'", "'invoke'; did you mean 'run'?"),
@@ -935,6 +952,7 @@ MISTAKES[acp.ProxyException] = [
     (lambda: by_proxy(WELCOME, TLS, result), "200 OK; is it a proxy?; ", BY, WHOSE),
     (lambda: by_proxy(WHO, TLS, result), BY, f"{WHOSE}{IN_URL}"),
     (lambda: get_run(proxy=dead_proxy()), "the proxy does not connect", BY, WHOSE),
+    (lambda: get_run(proxy=dead_proxy()), "; set no_proxy (ACP_NO_PROXY) to 127.0.0.1"),
     (lambda: environ(lambda: get_run(host=TLS), https_proxy=dead_proxy()), BY, " of https_proxy"),
     (lambda: environ(lambda: get_run(host=PLAIN), all_proxy=dead_proxy("")), " of all_proxy"),
 ]

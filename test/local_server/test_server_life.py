@@ -236,6 +236,8 @@ def test_a_mistake_with_a_server_that_runs_changes_nothing(call):
     for name in ("quirks", "api_key", "host", "base_path", "tls"):
         with pytest.raises(AttributeError, match=f"{name} cannot be changed: .* with {name}=…"):
             setattr(server, name, None)
+    with pytest.raises(AttributeError):
+        server.agents.append(agent)
     for status in (200, 204):
         with pytest.raises(ValueError, match=f"^status: {status} is no failure; .* faults.add"):
             server.fail_next(status)
