@@ -123,7 +123,8 @@ def _one_of(*words: str) -> Rule:
 
 def _are_options(value: Any) -> bool:
     # setsockopt() takes three arguments, or four with None for the third.
-    lists, kinds = list | tuple, {3: (int, int, int | bytes), 4: (int, int, type(None), int)}
+    kinds: Any = {3: (int, int, int | bytes), 4: (int, int, type(None), int)}
+    lists: Any = (list, tuple)
     if not isinstance(value, lists) or not all(isinstance(each, lists) for each in value):
         return False
     return all(

@@ -7,6 +7,7 @@ allows it in no other) enables them, as does `-p` with that name on the command 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,10 @@ def acp_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
 
     ``@pytest.mark.acp_server(quirks=Quirks(…))`` has arguments for it.
     """
-    marker = request.node.get_closest_marker("acp_server")
-    with LocalServer(**(marker.kwargs if marker else {})) as server:
+    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]
+    marker = node.get_closest_marker("acp_server")
+    settings: dict[str, Any] = {**marker.kwargs} if marker else {}
+    with LocalServer(**settings) as server:
         yield server
 
 
