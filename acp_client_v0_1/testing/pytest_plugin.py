@@ -7,7 +7,7 @@ allows it in no other) enables them, as does `-p` with that name on the command 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -30,10 +30,9 @@ def acp_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
 
     ``@pytest.mark.acp_server(quirks=Quirks(…))`` has arguments for it.
     """
-    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]
+    node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]
     marker = node.get_closest_marker("acp_server")
-    settings: dict[str, Any] = {**marker.kwargs} if marker else {}
-    with LocalServer(**settings) as server:
+    with LocalServer(**(marker.kwargs if marker else {})) as server:
         yield server
 
 
