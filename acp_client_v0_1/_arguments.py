@@ -115,6 +115,23 @@ def _is(kind: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind) and not isinstance(value, bool)
 
 
+def _one_of(*words: str) -> Rule:
+    # An array of numpy is neither equal to a word nor different.
+    expected = " or ".join(f'"{word}"' for word in words)
+    return expected, lambda value: isinstance(value, str) and value in words
+
+
+def _are_options(value: Any) -> bool:
+    # setsockopt() takes three arguments, or four with None for the third.
+    kinds: Any = {3: (int, int, int | bytes), 4: (int, int, type(None), int)}
+    lists: Any = (list, tuple)
+    if not isinstance(value, lists) or not all(isinstance(each, lists) for each in value):
+        return False
+    return all(
+        len(each) in kinds and all(map(isinstance, each, kinds[len(each)])) for each in value
+    )
+
+
 # Without this check, "no" would count as true. The method is `isinstance` without a call of Python,
 # as a run checks three flags.
 _FLAG: Rule = "True or False", bool.__instancecheck__
@@ -138,14 +155,15 @@ _LEAST: dict[str, float] = {
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "version", "webhook"), _TEXT),
     **dict.fromkeys(("no_proxy", "password", "proxy", "username"), _TEXT),
-    **dict.fromkeys(("_content_type", "tls_server_name"), _TEXT),
+    **dict.fromkeys(("_content_type", "header_name", "tls_server_name", "url"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("client_side_validation", "debug", "deep", "reuse"), _FLAG),
     **dict.fromkeys(("ignore_operation_servers", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
     **dict.fromkeys(("block_margin", "every"), ("a number of seconds", is_number)),
     **dict.fromkeys(("timeout", "total_timeout"), ("a number of seconds or None", is_number)),
-    **dict.fromkeys(("headers", "_headers", "_request_auth"), ("a dict", _is(Mapping))),
+    **dict.fromkeys(("headers", "_headers"), ("a dict", _is(Mapping))),
+    **dict.fromkeys(("header_params", "_request_auth"), ("a dict", _is(Mapping))),
     **dict.fromkeys(("api_client", "client", "default"), ("an ApiClient", _has("call"))),
     # A number would be the descriptor of a file, and 1 is standard output.
     "journal": ("the path of a file", _is(str | os.PathLike)),
@@ -163,12 +181,12 @@ _RULES: dict[str, Rule] = {
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     "function": ("a function agent(input, config, context)", _takes(3)),
     "key": ("a function that takes an input and gives its name", _takes(1)),
-    "on_drift": ('"raise" or "continue"', ("raise", "continue").__contains__),
+    "on_drift": _one_of("raise", "continue"),
     "on_event": ("a function that takes the event", _takes(1)),
-    "on_gap": ('"raise" or "mark"', ("raise", "mark").__contains__),
+    "on_gap": _one_of("raise", "mark"),
     "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
     "on_pending": ("a function that takes the seconds elapsed and the status", _takes(2)),
-    "on_stop": ('"leave" or "cancel"', ("leave", "cancel").__contains__),
+    "on_stop": _one_of("leave", "cancel"),
     "pool": ("a urllib3.PoolManager", _has("connection_from_url")),
     "progress": (
         "True, for a bar, or a function that takes the counts",
@@ -182,7 +200,7 @@ _RULES: dict[str, Rule] = {
     # An asyncio.Event, whose wait() takes nothing, would fail in the middle of a pause.
     "stop": ("a threading.Event or None", lambda it: _has("is_set")(it) and _takes(1)(it.wait)),
     "server_index": _INT,
-    "socket_options": ("a list of (level, name, value)", _is(list | tuple)),
+    "socket_options": ("tuples (level, name, value)", _are_options),
     "streaming": ('a str, "result" or "custom"', _is(str)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str | UUID)),
@@ -193,7 +211,7 @@ _RULES: dict[str, Rule] = {
     ),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
     "verify_ssl": ("True or False", int.__instancecheck__),
-    "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
+    "unclear": _one_of("raise", "start"),
 }
 
 

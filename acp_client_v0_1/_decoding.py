@@ -92,6 +92,8 @@ def _explanation(
         titled = f' titled "{title}"' if (title := html_title(beginning)) else ""
         # The first question is left where the message is quoted in another one, and cut.
         whose = f"is the page{titled} of a proxy or a login?"
+        if "xml" in f"{beginning[:5]}{media_type}".lower() and "<html" not in beginning.lower():
+            return f"XML, not JSON, {expected}: is host the URL of another service?"
         return f"HTML, not JSON, {expected}: is the base path of host right? {whose}"
     faults = faults_of(error, most=1)
     if faults.startswith("Invalid JSON: recursion"):

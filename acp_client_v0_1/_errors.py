@@ -252,8 +252,10 @@ class ApiException(OpenApiException):
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
         notes = "; ".join(("", *self._notes(), *filter(None, [self.hint])))
-        # The request and the status stand first, so only the end of a quotation is cut.
-        return one_line(line, max(LONGEST_OF_A_RUN - len(notes), 120)) + notes
+        # The request and the status stand first, so only the end of a quotation is cut. Without a
+        # status, the line ends in a cause or in advice, so its middle is cut.
+        room = max(LONGEST_OF_A_RUN - len(notes), 120)
+        return one_line(line, room, room * 3 // 8 if self.status is None else 0) + notes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

@@ -12,7 +12,7 @@ from functools import wraps
 from inspect import isfunction, signature
 from typing import Any, ParamSpec, TypeVar, cast
 
-from acp_client_v0_1._errors import ApiAttributeError, ApiTypeError
+from acp_client_v0_1._errors import ApiAttributeError, ApiTypeError, OpenApiException
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,12 +28,14 @@ _OTHER_NAMES = {
     "agent_id config input metadata streaming thread_id webhook": "run_create={…}",
     "agent_id limit metadata offset": "run_search_request={…}|thread_search_request={…}",
     "limit name offset version": "agent_search_request={…}",
+    "astream stream": 'start(…, streaming="custom").events()',
     "events iter_events logs stream stream_run tail watch": "events|get_run_stream|stream",
     "content get_output get_result join result text value wait": "result|get_run_output|wait",
     "ainvoke ask call chat execute invoke kickoff predict send": "run|create_run",
     "create create_run run run_async start start_run stream submit": "start|create_run",
     "abatch batch map parallel run_all run_many": "map|batch",
     "abort cancel cancel_run delete kill stop terminate": "cancel|delete_run",
+    "answer resume": "resume|resume_run|journal",
     "get inspect retrieve status": "get_run|get_agent_by_id|get_thread|show|run_search_request={…}",
     "get_runs list_runs ps runs": "search_runs|search",
     "find list ls search": "search_runs|search_agents|search_threads|agents",
@@ -44,19 +46,29 @@ _OTHER_NAMES = {
     "json": "format",
     "batch_size j jobs max_workers n_jobs parallel threads workers": "concurrency",
     "idempotency_key": "client_token|journal",
+    "code http_status status_code": "errcode|status",
+    "message msg": "reason, or str(error) for all of it",
+    "content response text": "body, headers and status of the error",
+    "detail details json": "data",
+    "_preload_content": "RunsApi.get_run_without_preload_content or the like",
     "on_error return_exceptions": "RunFailed, which run() raises and a failed item of map() has",
     "address host listen": "bind",
     "hostname port": 'host="http://host:8000"',
     "base_url endpoint host server url": "host|Configuration(host=…)",
     "api_key auth bearer bearer_token token": "access_token|Configuration(api_key=…)",
     "extra_headers headers user_agent": "_headers|ApiClient.with_options(headers=…)",
+    "key": "api_key|Configuration(api_key=…)",
+    "v verbose": "debug",
+    "dotenv env_file": "Python's load_dotenv() before from_env()",
+    "retry": "retry_failed",
     "max_retries retries retry": "retries|ApiClient.with_options(retries=…)",
     "connect_timeout read_timeout": "Configuration(timeout=(connect, read))",
     "ca ca_bundle ca_cert ca_cert_file ca_file cacert cafile": "ssl_ca_cert",
-    "insecure verify": "verify_ssl=…",
+    "insecure k verify": "verify_ssl=…",
     "logger_file logger_format refresh_api_key_hook": "Configuration's attribute of that name",
     "agents runs threads": "RunsApi(client), AgentsApi(client) or ThreadsApi(client)",
 }
+_NAMES = frozenset(" ".join(_OTHER_NAMES).split())
 
 
 def closest(name: str, known: Iterable[str], cutoff: float, *, advice: bool = True) -> str:
@@ -119,14 +131,23 @@ def our_names(cls: type[T]) -> type[T]:
         # A method whose parameters are positional only gets no keywords.
         elif isfunction(method) and not method.__code__.co_posonlyargcount:
             setattr(cls, name, explained(method, cls))
+    return hinted(cls)
+
+
+def hinted(cls: type[T]) -> type[T]:
+    """Let a class name what was meant by an unknown attribute."""
     setattr(cls, "__getattr__", _missing)  # noqa: B010 - a type checker would take any name
     return cls
 
 
 def _missing(self: object, name: str) -> Any:
-    # A protocol such as pickle looks for private names, and often.
-    known = [] if name[:1] == "_" else [each for each in dir(self) if each and each[0] != "_"]
+    # The package and protocols such as pickle look for attributes that are not there, and often.
     # Python itself suggests a similar name.
+    known = [each for each in dir(self) if each[:1] not in ("", "_")] if name in _NAMES else []
     if known and name not in known and (hint := did_you_mean(name, known, 1)):
         raise ApiAttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
     return object.__getattribute__(self, name)
+
+
+# `_errors` cannot import this module.
+hinted(OpenApiException)

@@ -26,18 +26,19 @@ _JOINERS = "\u200c\u200d"
 HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 
 
-def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
+def one_line(text: object, limit: int = _LONGEST_LINE, tail: int = 0) -> str:
     """Write a text in one bounded line. Otherwise a server's message could fake a line of a log.
 
     White space collapses. U+FFFD replaces control characters, which could recolour a terminal. A
-    text that is too long is cut, and ends in an ellipsis.
+    text that is too long is cut: an ellipsis stands before the last ``tail`` characters.
     """
     if text is None:
         return ""
     line = " ".join(str(text)[:SEARCHED].split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    size = len(line)
+    return line if size <= limit else f"{line[: limit - 1 - tail]}…{line[size - tail :]}"
 
 
 def short(text: object) -> str:

@@ -113,6 +113,7 @@ class ApiClient(NoSettings, DropInClient):
                 variable of the environment has a value that cannot be used.
         """
         check_arguments(configuration=configuration, transport=transport)
+        check_arguments(header_name=header_name)
         if (header_name is None) is not (header_value is None):
             lacks = "header_value" if header_value is None else "header_name"
             raise ApiValueError(f"{lacks} is missing: a header has a name and a value")
@@ -188,6 +189,7 @@ class ApiClient(NoSettings, DropInClient):
 
     def set_default_header(self, header_name: str, header_value: str) -> None:
         """Send a header with every request from now on."""
+        check_arguments(header_name=header_name)
         self.default_headers[header_name] = header_value
 
     @classmethod
@@ -247,10 +249,10 @@ class ApiClient(NoSettings, DropInClient):
         request_timeout, auth, content_type, headers, host_index = options
         configuration = self.configuration
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
-        if host_index != 0:
+        if type(host_index) is not int or host_index:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
-        if headers is not None or content_type is not None:
-            check_arguments(_headers=headers, _content_type=content_type)
+        if not (headers is None and content_type is None and auth is None):
+            check_arguments(_headers=headers, _content_type=content_type, _request_auth=auth)
         default = configuration.timeout if self._timeout is None else self._timeout
         timeout = resolve_timeout(
             request_timeout,

@@ -56,8 +56,8 @@ _ENDED = ": %s in %.3f s"
 _NO_HOST = "no host was set (Configuration(host=…) or ACP_HOST)"
 _NOT_READ = "Configuration() does not read ACP_HOST: use Configuration.from_env()"
 _READ_EARLIER = (
-    "ACP_HOST was set after this client had read the environment: make another client, or call "
-    "Configuration.set_default(None) and ApiClient.set_default(None)"
+    "ACP_HOST was set or changed after this client had read it: use "
+    "ApiClient(Configuration.from_env()), not the default client"
 )
 # These become attributes of each log record. An attribute that does not apply is None.
 _FACTS = ("status", "attempt", "seconds")
@@ -270,9 +270,12 @@ class RESTClientObject:
             return
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]
-        if settings.host_is_default and origin == parse_target(settings.host).origin:
-            hint = _READ_EARLIER if settings.from_environment else _NOT_READ
-            hints.append(hint if os.environ.get("ACP_HOST") else _NO_HOST)
+        if origin == parse_target(settings.host).origin:
+            now = os.environ.get("ACP_HOST", "").strip().rstrip("/")
+            if settings.from_environment and now not in ("", settings.host):
+                hints.append(_READ_EARLIER)
+            elif settings.host_is_default:
+                hints.append(_NOT_READ if now else _NO_HOST)
         if call.cross_origin:
             hints.append(f"a redirect of {settings.host} led there")
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):

@@ -33,6 +33,7 @@ from pydantic_core import to_jsonable_python
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import Deadline, RequestTimeout
 from acp_client_v0_1._decoding import status_error, validate
 from acp_client_v0_1._http.headers import Asking, RequestAuth, merge_headers, plain_text
@@ -171,6 +172,7 @@ class DropInClient:
             ApiValueError: The method, a header or the body cannot be sent.
             ApiTypeError: An argument has the wrong type.
         """
+        check_arguments("url", url=url, header_params=header_params)
         headers, passed, settings = dict(header_params or {}), _passed.get(), dict[str, Any]()
         if passed is not None and passed.method == method and passed.path in url:
             settings.update(passed.settings)
@@ -251,10 +253,17 @@ class DropInClient:
         return with_info(response_data, data)
 
     def sanitize_for_serialization(self, obj: Any) -> Any:
-        """Return a value as JSON holds it: models as dicts, dates as text. Bytes stay bytes."""
+        """Return a value as JSON holds it: models as dicts, dates as text. Bytes stay bytes.
+
+        Raises:
+            ApiValueError: JSON cannot hold the value.
+        """
         if obj is None or isinstance(obj, bytes):
             return obj
-        return to_jsonable_python(_unwrapped(obj))
+        try:
+            return to_jsonable_python(_unwrapped(obj))
+        except (RecursionError, ValueError) as error:
+            raise ApiValueError(f"the value is no JSON, or nested too deep: {error}") from error
 
     def deserialize(
         self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None

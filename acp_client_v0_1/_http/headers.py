@@ -117,6 +117,8 @@ def basic_credentials(username: str, password: str, name: str = "username and pa
 
     Errors call the credentials ``name``.
     """
+    if ":" in username:
+        raise ApiValueError(f"{name}: a user name cannot have a colon, which begins the password")
     pair = utf8(f"{username}:{password}", name)
     return "Basic " + base64.b64encode(pair).decode("ascii")
 

@@ -72,6 +72,7 @@ class RequestHeaders(HTTPHeaderDict):
     """Headers of a request. Their names ignore case, and the repr shows no value."""
 
     def __setitem__(self, name: str, value: str) -> None:
+        name = plain_text(name, "the name of a header")
         super().__setitem__(name, plain_text(value, f"header {name!r}"))
 
     def __repr__(self) -> str:

@@ -110,7 +110,8 @@ def proxy_for(
     url, name = _from_environment(origin, no_proxy is None) if proxy is None else (proxy, "proxy")
     if not url:
         return None
-    advice = f"; set no_proxy={origin.host}" if is_loopback(origin.host) else ""
+    setting = "no_proxy (ACP_NO_PROXY) to " if name == "proxy" else "no_proxy="
+    advice = f"; set {setting}{origin.host}" if is_loopback(origin.host) else ""
     return replace(parse_proxy(url, name, headers), advice=advice)
 
 

@@ -21,7 +21,7 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 _PORTS = {"http": 80, "https": 443}
 # A host that ends in one of these has the path of an operation.
 _OPERATION = re.compile(r"/runs\Z|/(agents|runs|threads)/search\Z")
-_BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
+_BARE_IPV6 = re.compile(r"[0-9a-fA-F.:]*")
 # This matches the host and the port of a URL, as far as their brackets go.
 _HOST = re.compile(r"[^][]*|\[[^][]*\](:.*)?")
 _NO = r"\x00-\x20\x7f\\"
@@ -109,7 +109,10 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     except ValueError:
         # The message of the ValueError may quote a part of a password, so the error is not chained.
         raise ApiValueError(f"{name} is not a URL: its host or [IPv6] address is wrong") from None
-    if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
+    bare = parts.netloc.rpartition("@")[2]
+    # A colon too many is no address: "127.0.0.1:8000:".
+    is_ipv6 = "::" in bare.partition(".")[0] or bare.count(":") > 4
+    if is_ipv6 and _BARE_IPV6.fullmatch(bare):
         raise ApiValueError(f"{name}: an IPv6 address must be in brackets, as in http://[::1]:8000")
     try:
         port = parts.port
@@ -117,7 +120,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         port = 0
     if port == 0:
         # Port 0 is refused, because urllib3 would take it for the default port.
-        wrong = f": {parts.netloc.rpartition(':')[2]!r:.80}" if quotable else ""
+        wrong = f": {bare.rpartition(']')[2].partition(':')[2]!r:.80}" if quotable else ""
         raise ApiValueError(f"{name} has a port that is not a number from 1 to 65535{wrong}")
     return parts, port
 
@@ -125,7 +128,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
 @functools.lru_cache
 def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
-        hint = "; set username and password" if name == "host" else ""
+        hint = "; set username (ACP_USERNAME) and password (ACP_PASSWORD)" * (name == "host")
         raise ApiValueError(f"{name} must not contain user information{hint}")
     shown = f"{base!r:.80}" if quotable else "it"
     lacking = f"{name} must be a URL such as http://localhost:8000; {shown} lacks"

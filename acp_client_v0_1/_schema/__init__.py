@@ -306,7 +306,10 @@ def _escaped(value: object) -> str:
     def plain(inner: object) -> Any:
         return inner.to_dict() if isinstance(inner, Conversions) else to_jsonable_python(inner)
 
-    return json.dumps(value, default=plain, separators=(",", ":"))
+    try:
+        return json.dumps(value, default=plain, separators=(",", ":"), check_circular=False)
+    except RecursionError as error:
+        raise ValueError("the value is nested too deep to be JSON, or holds itself") from error
 
 
 def _unknown_keywords(

@@ -49,7 +49,7 @@ from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, new_client_token
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
-from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of
+from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of, rows_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import server_of
 from acp_client_v0_1.handles.agent import AgentHandle
@@ -428,8 +428,7 @@ def _check_inputs(inputs: object) -> None:
     columns = members_of(inputs).values()
     by_column = any(isinstance(column, Mapping) and 0 in column for column in columns)
     if by_column or (hasattr(inputs, "to_dict") and hasattr(inputs, "columns")):
-        call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
-        raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
+        raise ApiTypeError(f"inputs must be an iterable of dicts: pass {rows_of(inputs)}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         hint = "; pass [input] for one" if isinstance(inputs, Mapping) else ""
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}{hint}")

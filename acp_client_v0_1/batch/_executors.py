@@ -103,7 +103,7 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
             if (server := server_of(client)) != plan.server:
                 client.close()
                 raise ApiValueError(
-                    f"the agent is at {plan.server}, and a worker process has a client for "
+                    f"the agent is at {plan.server}, and a worker of the executor has a client for "
                     f"{server}: nothing was sent; set ACP_HOST where the workers start, or let "
                     "connect= make a client for the agent's server"
                 )
@@ -146,6 +146,10 @@ class Remote:
         task.served = self._served
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
+        # A stand-in of a test may return anything, and its callbacks would never be called.
+        if not isinstance(getattr(future, "done", lambda: None)(), bool):
+            del self.in_flight[task.index]
+            raise ApiTypeError(f"executor.submit must return a Future, not {type(future).__name__}")
         self._futures[task.index] = future
         future.add_done_callback(lambda done: ended.put(_with_outcome(task, done)))
 
@@ -259,7 +263,10 @@ class Remote:
 def _with_outcome(task: Task, future: Future[Task]) -> Task:
     """Return the task of a future with its outcome, which may be an error of the executor."""
     try:
-        return future.result()
+        ended: object = future.result()
+        if not isinstance(ended, Task):
+            raise ApiTypeError(f"executor.submit must call its function, and gave {ended!r:.60}")
+        return ended
     except CancelledError:
         task.outcome = ApiException(reason="the executor cancelled the task")
     except Exception as error:  # noqa: BLE001

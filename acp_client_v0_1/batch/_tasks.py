@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._errors import REQUEST_IDS
+from acp_client_v0_1._names import hinted
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException
@@ -150,6 +151,7 @@ class Task:
         self.run_id, self.core, self.started_before = "", None, False
 
 
+@hinted
 @dataclass(frozen=True, slots=True)
 class BatchItem:
     """One input's outcome.

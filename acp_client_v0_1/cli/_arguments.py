@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ _STRAIGHT = "; its quotes are typographic, as a word processor writes them: use 
 
 # How a text begins that was given for the name of a file, and what to do instead.
 _NO_FILES = {
-    "@": "; write its name without @",
+    "@": "; write it with one @ less",
     "acprun": "; it is a token: write it without @",
     **dict.fromkeys("{[", "; it is JSON, not the name of a file: run takes it, without @"),
 }
@@ -44,7 +45,7 @@ ACP_TOKEN and the other ACP_* variables."""
 
 _NOTES = """\
 AGENT is an id or a name; RUN is an id, a token (as `start` prints it), @FILE for a
-file with a token, or - for ids and tokens on stdin, one a line.
+file of ids and tokens, one a line, or - for such lines on stdin.
 JSON is text, @FILE, or - for stdin.
 
 exit status:
@@ -66,7 +67,7 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:
         # A NUL in the name raises ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        name = "stdin" if path == 0 else str(path) or "@"
+        name = "stdin" if path == 0 else str(path)
         hint = next((words for begin, words in _NO_FILES.items() if name.startswith(begin)), "")
         raise WrongUsage(f"cannot read {name:.100}: {reason}{hint}") from error
 
@@ -75,6 +76,8 @@ def content_of(argument: str) -> bytes:
     """Return the content of @FILE or - (stdin), or the text of any other argument."""
     if argument != "-" and not argument.startswith("@"):
         return argument.encode("utf-8", "surrogateescape")
+    if argument == "@":
+        raise WrongUsage("the name of a file is needed after @: is a variable not set?")
     with opened(0 if argument == "-" else argument[1:]) as file:
         return file.read()
 
@@ -133,6 +136,8 @@ def _object(argument: str) -> dict[str, Any]:
             # A shell without quotes around the text has taken its quotes away.
             is_bare = not re.match(r"\s*\{\s*[\"'}]", argument)
             hint = _STRAIGHT if re.search("[\u2018-\u201e]", argument) else _IN_QUOTES * is_bare
+            if os.path.isfile(argument):
+                hint = f"; it is a file: write {shlex.quote(f'@{argument}')}"
         raise ValueError(f"{place}{error}{hint}") from error
 
 
@@ -162,7 +167,7 @@ def _flag(help: str) -> dict[str, Any]:
     return {"action": "store_true", "help": help}
 
 
-_RUN = "id, token, @FILE with a token, or - for stdin"
+_RUN = "id, token, @FILE of ids or tokens, or - for stdin"
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "agent": _value("AGENT", "id or name"),
     "run": _value("RUN", _RUN),
@@ -200,6 +205,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--key": _value("FIELD", "the member of each input that names its item"),
     "--journal": _value("FILE", "record what is done, and continue from there"),
     "--retry-failed": _flag("run what failed in the journal again"),
+    "--require-input": _flag("end with status 2 if stdin or FILE is empty"),
     "--results": _value("FILE", "append results to this file instead of printing them"),
     "--progress": _flag("a bar on stderr (needs tqdm)"),
     "--bind": _value("ADDRESS", "address to listen at (%(default)s)", default="127.0.0.1"),
@@ -261,16 +267,17 @@ _TAKES = {
     "describe": f"agent --schema {_COMMON}",
     "run": f"--timeout --ask --answer-command --cancel-on-exit {_ONE}",
     "start": _ONE,
-    "wait": f"runs --timeout --ask --answer-command {_COMMON}",
+    "wait": f"runs --timeout --ask --answer-command --require-input {_COMMON}",
     "stream": f"run --from --on-gap --timeout {_COMMON}",
-    **dict.fromkeys(("show", "cancel", "delete"), f"runs {_COMMON}"),
+    **dict.fromkeys(("show", "cancel", "delete"), f"runs --require-input {_COMMON}"),
     "resume": f"run body {_COMMON}",
     "search": f"--agent --status --metadata --limit {_COMMON}",
     "threads": f"--agent --metadata --limit {_COMMON}",
     "history": f"thread {_COMMON}",
     "batch": (
         "agent file --concurrency --ordered --key --timeout --answer-command --journal "
-        f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
+        f"--retry-failed --cancel-on-exit --results --progress --require-input {_CREATING} "
+        f"{_COMMON}"
     ),
     "ping": _COMMON,
     "doctor": f"--agent --input --config --deep {_COMMON}",
@@ -303,7 +310,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         top = ["--help", *_COMMANDS, *_ANYWHERE, "--version"]
         commands = [self.prog.rpartition(" ")[2], *self.words]
-        takes = _TAKES[next((one for one in commands if one in _TAKES), "completion")].split()
+        takes = _TAKES[next((one for one in commands if one in _TAKES), "ping")].split()
         options = [one for one in takes if one[0] == "-"]
         known = top if self.prog == PROGRAM else ["--help", *options]
         # The help lists the commands. CPython 3.15 adds a suggestion of its own.
@@ -331,6 +338,7 @@ def _meant(name: str, known: list[str], takes: list[str]) -> str:
     if name[0] == "-":
         if "--host" in takes:
             ours |= {each.lower(): f"set ACP_{each}" for each in VARIABLES}
+            ours["verify_ssl"] += "=false"
         for one in takes:
             where = f"write {one} after the command"
             ours[_bare(one)] = where if one[0] == "-" else f"write {one.upper()} without {name}"
@@ -362,9 +370,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             options.input = unknown.pop(0)
     if unknown:
         # The command's own parser reports this, because its usage lists the options that exist.
-        hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else ""
         # The value of an option may be a credential.
         named = [word.partition("=")[0] for word in unknown if word[:1] == "-"] or unknown
+        option = "--name" if "--name" in takes else "--agent"
+        is_agent = option in takes and named is unknown
+        hint = f"; if that is an agent, write {option} {unknown[0]:.60}" * is_agent
+        hint = _IN_QUOTES if re.fullmatch(r"[^{].*\}", unknown[-1]) else hint
         options.parser.error(f"unrecognized arguments: {' '.join(named):.100}{hint}")
     if list(vars(options).values()).count("-") > 1:
         options.parser.error("only one argument can be -, which stands for stdin")

@@ -20,7 +20,7 @@ from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of
 from acp_client_v0_1.cli._outcomes import document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
-from acp_client_v0_1.cli._runs import at_once, each_run, followed, one_run, shown
+from acp_client_v0_1.cli._runs import at_once, each_run, followed, nothing_came, one_run, shown
 from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._token import decode_token
 
@@ -107,7 +107,7 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    handle = one_run(options.run, client)
+    handle = one_run(options, client)
     how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
     with followed(handle, options), handle.events(**how) as events:
         output.many((event.to_dict() for event in events), "id")
@@ -122,7 +122,7 @@ def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def resume(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    handle = one_run(options.run, client)
+    handle = one_run(options, client)
     handle.resume(options.body)
     output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)
 
@@ -221,6 +221,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
             # The error comes before the end of an array, so that the array stays open.
             if wrong:
                 raise wrong[0]
+            if not items.counts.drawn:
+                nothing_came(options, "stdin" if options.file == "-" else options.file)
 
         outcomes = printed()
         if results is not None:
@@ -230,8 +232,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         counts = items.counts
     if counts.failed:
         notice(f"{counts.failed} of {counts.drawn} items failed")
-    if not counts.drawn:
-        notice(f"there was no input in {options.file}")
     return 5 if counts.failed else int(output.refused)
 
 

@@ -19,6 +19,14 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, parsed_object
 from acp_client_v0_1.cli._output import beside_bars, notice
 
+# How a file begins that is no text, and what to do with it.
+_POWERSHELL = ": in PowerShell, write the file with Out-File -Encoding utf8"
+_BINARY = {
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{"), _POWERSHELL),
+    b"\x1f\x8b": ": unpack it first, as gunzip -k does",
+    b"PK\3\4": ": it is a ZIP archive or an Excel file: unpack it, or save it as CSV",
+}
+
 
 def client_of(options: Namespace) -> acp.ApiClient:
     """Make the client from the environment and --host."""
@@ -57,9 +65,9 @@ def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str,
     if not name.lower().endswith(".csv"):
         for number, line in enumerate(file, 1):
             # UTF-16 has such bytes. `json.loads` would read its first line, and no other.
-            if b"\0" in line:
-                how = "in PowerShell, write the file with Out-File -Encoding utf8"
-                raise WrongUsage(f"line {number} of {name} is not UTF-8 text: {how}")
+            how = next((s for b, s in _BINARY.items() if number == 1 and line.startswith(b)), "")
+            if how or b"\0" in line:
+                raise WrongUsage(f"line {number} of {name} is not UTF-8 text{how}")
             if not line.isspace():
                 yield number, line
         return

@@ -94,7 +94,7 @@ def _words(error: Exception) -> str:
     """Describe an error without the advice for callers in Python."""
     if isinstance(error, acp.RunGone) and os.path.isfile(error.run_id):
         at = shlex.quote(f"@{error.run_id}")
-        return f"{error}; {error.run_id} is a file: write {at} for the token in it"
+        return f"{error}; {error.run_id} is a file: write {at} for the ids or tokens in it"
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
     words = error.without("hint") if isinstance(error, acp.OpenApiException) else str(error)

@@ -11,13 +11,13 @@ import threading
 import time
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import TOKEN_BEGINNING
-from acp_client_v0_1._text import one_line
+from acp_client_v0_1._text import HARMLESS_ID, one_line
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TERMINAL, Output, notice
@@ -32,25 +32,39 @@ _TICK = 1.0
 _AT_ONCE = 64
 
 
-def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
+def nothing_came(options: Namespace, source: str) -> None:
+    """Say that stdin or a file is empty, or raise `WrongUsage` if the command needs an input."""
+    words = f"there was no input in {source}: did the step before it fail?"
+    if vars(options).get("require_input", True):
+        raise WrongUsage(words)
+    notice(words)
+
+
+def _runs(options: Namespace, client: acp.ApiClient) -> Iterator[acp.RunHandle]:
     """Read RUN arguments.
 
     On stdin, a name that begins with @ is no file: a server may have chosen the ids there.
     """
-    for argument in arguments:
+    for argument in vars(options).get("runs") or [options.run]:
         # Bytes that are not UTF-8 become characters that no id may have.
         text = content_of(argument).decode("utf-8-sig", "surrogateescape")
-        if argument == "-":
-            names = [line.strip(" \t\r") for line in text.split("\n")]
-            yield from (_run(name, client) for name in names if name)
-        elif argument.startswith("@"):
-            is_token = TOKEN_BEGINNING.match(text.strip())
-            if not is_token or len(text.split()) > 1:
-                what = "more than one token; - reads several" if is_token else "no token of a run"
-                raise WrongUsage(f"{argument[1:]} has {what}; nothing was sent")
-            yield _run(text.strip(), client)
-        else:
+        if argument != "-" and not argument.startswith("@"):
             yield _run(text, client)
+            continue
+        names = [line.strip(" \t\r") for line in text.split("\n")]
+        if argument == "-" and not any(names):
+            nothing_came(options, "stdin")
+        # The file may be another one: `delete` must not take its words for ids, and no error may
+        # quote it.
+        others = [name for name in names if name and not _is_name(name)]
+        if argument != "-" and (others or not any(names)):
+            where = f"line {names.index(others[0]) + 1 if others else 1} of {argument[1:]}"
+            raise WrongUsage(f"{where} has no id or token of a run; nothing was sent")
+        yield from (_run(name, client) for name in names if name)
+
+
+def _is_name(text: str) -> bool:
+    return bool(HARMLESS_ID.fullmatch(text) or TOKEN_BEGINNING.match(text))
 
 
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
@@ -61,11 +75,11 @@ def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
     return acp.RunHandle(text, client)
 
 
-def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
+def one_run(options: Namespace, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
-    handles = list(_runs([argument], client))
+    handles = list(_runs(options, client))
     if len(handles) != 1:
-        raise WrongUsage(f"stdin must name one run, and names {len(handles)}")
+        raise WrongUsage(f"{options.run[1:] or 'stdin'} must name one run, not {len(handles)}")
     return handles[0]
 
 
@@ -85,7 +99,7 @@ def each_run(options: Namespace, output: Output, client: acp.ApiClient, act: Act
             statuses.append(status_of(error))
             return document(error) | {"run_id": run.run_id}
 
-    handles = list(_runs(options.runs, client))
+    handles = list(_runs(options, client))
     if len(handles) == 1 and options.runs != ["-"]:
         output.one(act(handles[0]), handles[0].run_id)
     else:

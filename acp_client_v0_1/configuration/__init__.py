@@ -127,7 +127,7 @@ class Configuration(ConfigurationReport):
     """
 
     _default: ClassVar[Configuration | None] = None
-    # True if `from_env` has made the configuration.
+    # True if the host is that of ACP_HOST, as `from_env` has read it.
     from_environment: bool = False
     # These settings are not arguments.
     refresh_api_key_hook: Callable[[Configuration], None] | None = None
@@ -256,8 +256,10 @@ class Configuration(ConfigurationReport):
             ApiTypeError: ``prefix`` or an override has the wrong type.
         """
         check_arguments("prefix", prefix=prefix)
+        if not prefix.isprintable():
+            raise ApiValueError(f"prefix must be printable, such as ACP_, not {prefix!r:.40}")
         made = cls(**_environment.settings(prefix, overrides))
-        made.from_environment = True
+        made.from_environment = prefix == "ACP_" and "host" not in overrides
         return made
 
     @classmethod
@@ -310,7 +312,7 @@ class Configuration(ConfigurationReport):
     @host.setter
     def host(self, value: str) -> None:
         self._host = checked_host(value)
-        self.server_index = None
+        self.server_index, self.from_environment = None, False
 
     @property
     def host_is_default(self) -> bool:

@@ -10,6 +10,7 @@ a function returns for a credential passes the same checks as one that is assign
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,6 +75,8 @@ def _keys(name: str, value: Any) -> Any:
             raise wrong_type(f"{name}[{header!r}]", expected, key)
         if isinstance(key, str):
             _check_key(f"{name}[{header!r}]", key, header)
+    if len({header.lower() for header in entries}) < len(entries):
+        raise ApiValueError(f"{name} has a header twice, as HTTP ignores its case")
     return cast("dict[str, str]", value) if isinstance(value, dict) else entries
 
 
@@ -159,6 +162,13 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
+def _server_name(name: str, value: Any) -> Any:
+    # An IPv6 address has two colons or more. The text is not quoted, as it may have a password.
+    if isinstance(_ruled(name, value), str) and re.search("[/@]|^[^:]*:[^:]*$", value):
+        raise ApiValueError(f"{name} must be a host name alone, without scheme and port")
+    return value
+
+
 def _pem_file(name: str, value: Any) -> Any:
     if value is not None and "-----BEGIN" in os.fsdecode(_ruled(name, value)):
         # The text is not quoted, as it may be a key.
@@ -176,9 +186,9 @@ def _log_file(name: str, value: Any) -> Any:
 _FLAGS = ("client_side_validation", "debug", "ignore_operation_servers", "verify_ssl")
 _NEVER_NONE = (*_FLAGS, "block_margin", "connection_pool_maxsize", "max_event_bytes")
 _OF_ALL_ARGUMENTS = (
-    *(*_NEVER_NONE, "assert_hostname", "auth", "ca_cert_data", "max_response_bytes"),
+    *(*_NEVER_NONE, "auth", "ca_cert_data", "max_response_bytes"),
     *("no_proxy", "password", "proxy_ssl_context", "refresh_api_key_hook", "server_index"),
-    *("socket_options", "ssl_context", "tls_server_name", "username"),
+    *("socket_options", "ssl_context", "username"),
 )
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -187,6 +197,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _text),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
+    **dict.fromkeys(("assert_hostname", "tls_server_name"), _server_name),
     "access_token": _bearer_token,
     "logger_file": _log_file,
     "proxy": _proxy,

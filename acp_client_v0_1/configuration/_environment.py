@@ -53,7 +53,11 @@ def _parsed(argument: str, text: str, variable: str, header: str) -> Any:
         value = _PARSERS[argument](text)
         return checked(argument, {header: value} if argument == "api_key" else value)
     except (ApiValueError, ApiTypeError, ValueError) as error:
-        raise ApiValueError(f"{variable} cannot be used: {error}") from error
+        is_pair = _PARSERS[argument] is _timeout
+        form = "seconds, as 30, 10,60 or none" if is_pair else "a number, as 3"
+        is_number = str(error).startswith(("could not convert", "invalid literal"))
+        words = f"it must be {form}, not {text!r:.40}" if is_number else error
+        raise ApiValueError(f"{variable} cannot be used: {words}") from error
 
 
 def _line(text: str) -> str:

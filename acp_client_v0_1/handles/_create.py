@@ -394,13 +394,15 @@ class Create:
             # If both errors are alike, quote only the first.
             kind = error.status or error.reason
             same = failure is not None and kind == (failure.status or failure.reason)
-            why = f"the search {'failed, too' if same else f'for it failed: {one_line(error, 48)}'}"
+            words = one_line(error.without("method", "url"), 32)
+            why = f"the search {'failed, too' if same else f'for it failed: {words}'}"
         elif not (self._worked or known):
             why = "there was no time to search for it"
         if failure is not None:
             end = f"; {one_line(why, 100)}" if self.mark else ""
             began = str(failure.without("method", "url")).partition(f"; {AMBIGUOUS}")[0]
-            why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
+            # Without a response, the words may end in advice, such as to write https://.
+            why = f"{one_line(began, LONGEST_WHY - len(end), 0 if failure.status else 42)}{end}"
         certain = search.is_certain or (search.compares and not search.nobody_knows)
         certain = certain if self._needs_proof else not search.nobody_knows
         return RunStartAmbiguous(

@@ -300,10 +300,10 @@ class KnownRun:
         """
         known = self._run is not None or self._born is not None
         served = known or error is None or not is_unserved(error)
-        proxy = "" if error is None else error.proxy
-        server = " by ".join(filter(None, (server_of(self.runs.api_client), proxy)))
-        token = self.token()
+        server, token = server_of(self.runs.api_client), self.token()
         gone = RunGone(run_id=self.run_id, token=token, server=server, served=served, taken=taken)
+        if error is not None and error.proxy:
+            gone.reason = f"{gone.reason}; connections use {error.proxy}"
         gone.__cause__, gone.whose = error, "run"
         return gone
 

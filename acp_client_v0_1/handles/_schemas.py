@@ -29,7 +29,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._operation import Parameter, content_of
 from acp_client_v0_1._schema.free_json import JsonCopy
-from acp_client_v0_1._text import one_line, warn_caller
+from acp_client_v0_1._text import one_line, warn_caller, with_article
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -96,6 +96,9 @@ _NOT_INPUTS = {
     "RunCreate": "create.{}",
     "BatchItem": "item.result()",
     "RunEvent": "event.result or event.update",
+    "RunOutput": "output.actual_instance.result",
+    "RunResult": "result.result",
+    "PendingInterrupt": "question.payload",
 }
 
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
@@ -130,14 +133,22 @@ def json_digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def rows_of(frame: object) -> str:
+    """Return the call that gives the rows of a frame of pandas or polars."""
+    return "frame.to_dicts()" if hasattr(frame, "to_dicts") else 'frame.to_dict("records")'
+
+
 def _mapping_of(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {**value}
     for kind in type(value).__mro__:
-        if kind.__name__ in _NOT_INPUTS and kind.__module__.startswith("acp_client_v0_1."):
+        if kind.__module__.startswith("acp_client_v0_1."):
             field = name if name in ("config", "metadata") else "input"
-            advice = f"not a {kind.__name__}: pass {_NOT_INPUTS[kind.__name__].format(field)}"
-            raise ApiTypeError(f"{name} must be the agent's own object, {advice}")
+            advice = _NOT_INPUTS.get(kind.__name__, "a dict").format(field)
+            words = f"not {with_article(kind.__name__)}: pass "
+            is_answer = not name.startswith(("input", "config", "metadata"))
+            words += "the answer to the question" if is_answer else advice
+            raise ApiTypeError(f"{name} must be the agent's own object, {words}")
     if isinstance(value, BaseModel):
         try:
             return _mapping_of(name, value.model_dump(mode="json", by_alias=True))
@@ -147,11 +158,11 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
         return asdict(value)
     # Series of pandas have the first of these methods, and named tuples the second.
     method = next((name for name in ("to_dict", "_asdict") if hasattr(value, name)), "")
-    hint = f"; pass its {method}()" if method else ""
+    hint = f"; pass its {method}()" if method and not isinstance(value, type) else ""
     if isinstance(value, str):
         hint = "; is it JSON text? Then pass json.loads(…)"
-    if any(hasattr(part, "to_dict") for part in _list(value)):
-        hint = '; for the rows of a frame, pass frame.to_dict("records")'
+    if hasattr(value, "columns") or any(hasattr(part, "to_dict") for part in _list(value)):
+        hint = f"; for the rows of a frame, use map({rows_of(value)})"
     if iscoroutine(value):
         # Python warns of a coroutine that was neither awaited nor closed.
         value.close()

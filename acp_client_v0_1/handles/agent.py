@@ -586,7 +586,8 @@ class AgentHandle(NoSettings):
         except ApiException as error:
             if isinstance(error, RunStartAmbiguous) and (error.searched or not error.token):
                 return False, "no run was found"
-            return False, f"the run could not be cancelled: {error.without('method', 'url')}"
+            words = error.without("method", "url", "body")
+            return False, f"the run could not be cancelled: {words}"
         except Exception as error:  # noqa: BLE001 - a function for credentials may raise any
             return False, f"the run could not be cancelled: {type(error).__name__}"
         return cancelled, "the run was cancelled" if cancelled else "the run has ended meanwhile"

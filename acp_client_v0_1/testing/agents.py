@@ -155,12 +155,12 @@ class AgentDefinition:
         check_given(type(self), self)
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
-        derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "description", self.description or documentation)
-        object.__setattr__(self, "agent_id", self.agent_id or derived_id)
         _copy_schemas(self, "input", "output", "config", "custom_streaming_update", "thread_state")
-        json_copy(self.descriptor(), "the agent's descriptor")
+        json_copy(self.descriptor() | {"agent_id": self.agent_id}, "the agent's descriptor")
+        derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
+        object.__setattr__(self, "agent_id", self.agent_id or derived_id)
 
     def to_wire(self) -> JsonObject:
         """Return the Agent of this definition."""

@@ -7,6 +7,7 @@ allows it in no other) enables them, as does `-p` with that name on the command 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -18,10 +19,20 @@ from acp_client_v0_1.testing.server import LocalServer
 __all__ = ["acp_client", "acp_server", "repeatable_tokens"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    words = "acp_server(**settings): arguments of LocalServer for the fixture acp_server"
+    config.addinivalue_line("markers", words)
+
+
 @pytest.fixture
-def acp_server() -> Iterator[LocalServer]:
-    """A local ACP 0.1 server, fresh for the test."""
-    with LocalServer() as server:
+def acp_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """A local ACP 0.1 server, fresh for the test.
+
+    ``@pytest.mark.acp_server(quirks=Quirks(…))`` has arguments for it.
+    """
+    node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]
+    marker = node.get_closest_marker("acp_server")
+    with LocalServer(**(marker.kwargs if marker else {})) as server:
         yield server
 
 

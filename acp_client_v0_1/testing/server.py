@@ -11,7 +11,8 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, TypeAlias
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, StrictStr, TypeAdapter
 from typing_extensions import Self
@@ -86,7 +87,11 @@ class LocalServer:
         quirks: Quirks = _NO_QUIRKS,
     ) -> None:
         check_type('api_key, such as ("x-api-key", "s"),', api_key, tuple, Mapping, type(None))
+        if isinstance(api_key, tuple) and len(api_key) != 2:
+            raise TypeError('api_key: must be a pair of name and value, ("x-api-key", "s")')
         check_given(LocalServer.__init__, locals())
+        if tls is not None and tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError("tls: is the context of a client; make it of ssl.Purpose.CLIENT_AUTH")
         self._host = host
         self.port: int = port
         self._tls = tls
@@ -103,6 +108,14 @@ class LocalServer:
         self._app = Gate(faulty, host, allowed_hosts)
         self._runner: Runner | None = None
         self._accepted_before = 0
+
+    if not TYPE_CHECKING:
+        # A type checker that sees `__setattr__` would take any name for an attribute.
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in signature(LocalServer).parameters and name != "port":
+                raise AttributeError(f"{name} cannot be changed: make a LocalServer with {name}=…")
+            super().__setattr__(name, value)
 
     def start(self) -> Self:
         """Listen, serve from a thread, and return the server itself.
@@ -191,10 +204,10 @@ class LocalServer:
         return self._faults
 
     @property
-    def agents(self) -> list[AgentDefinition]:
+    def agents(self) -> tuple[AgentDefinition, ...]:
         """All agents, in the order of their registration."""
         with self._store.lock:
-            return list(self._store.agents.values())
+            return tuple(self._store.agents.values())
 
     def fail_next(self, status: int, **fields: Any) -> None:
         """Respond to the next request with a status instead of carrying it out.
@@ -205,9 +218,13 @@ class LocalServer:
 
         Raises:
             TypeError: A field has the wrong type.
-            ValueError: A field has an impossible value, or would do nothing.
+            ValueError: A field has an impossible value, or would do nothing; a status below 300 is
+                no failure.
         """
-        self.faults.add(Fault(status=status, **fields))
+        fault = Fault(status=status, **fields)
+        if status < 300:
+            raise ValueError(f"status: {status} is no failure; use faults.add(Fault(status=…, …))")
+        self.faults.add(fault)
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:

@@ -112,6 +112,12 @@ FILES = {
     "many.csv": b"a,b\n1,2,3\n",
     "same.csv": b"a,a\n1,2\n",
     "noname.csv": b"a,\n1,2\n",
+    "ids": b"r1\n\nr2\n",
+    "ids.bad": b"r1\n# r2\n",
+    "blank": b"\n",
+    "in.jsonl.gz": b"\x1f\x8b\x08\x00",
+    "in.xlsx": b"PK\3\4\x14",
+    "other": b"a\0b\n",
     "twice": b'{"a": 1, "a": 2}\n',
     "quoted.csv": b'a,b\n"1"2,3\n',
     "latin.csv": b"a,b\n\xff,3\n",
@@ -132,6 +138,7 @@ NOT_UTF_8 = "or bytes that are not UTF-8; nothing was sent\n"
 TYPOGRAPHIC = "; its quotes are typographic, as"
 POWERSHELL = "is not UTF-8 text: in PowerShell, write"
 UNREAD = "stdin was not read, as INPUT was not given: - stands for stdin\n"
+NOTHING = "there was no input in stdin: did the step before it fail?\n"
 FIRST = '"index":0,'  # the result of the line before
 CANCELLED = "the run was cancelled", '"status":"cancelled"'
 STREAMED = ("broken", "on_interrupt")
@@ -145,7 +152,7 @@ START_CUT = (
     Fault(method="POST", path="/runs/search", status=403, times=None),
 )
 AWAY = (Fault(path="/*/search", status=503),)
-NO_TOKEN = ("secret has no token of a run; nothing was sent",)
+NO_TOKEN = ("line 1 of secret has no id or token of a run; nothing was sent",)
 OF_RUNS = ("wait", "show", "cancel", "delete", "stream")
 LISTS, FORMS = ("agents", "search", "threads"), ("json", "jsonl", "text", "id")
 OPTIONS = ("--results", "--journal", "--key", "--answer-command", "--host", "--config")
@@ -241,17 +248,30 @@ SAID = [
         "ACP_API_KEY= agents", 1, "ACP_API_KEY", "(ACP_TOKEN)", "(ACP_USERNAME)", "(ACP_PASSWORD)"
     ),
     says("ACP_DEBUG=maybe agents", 2, "ACP_DEBUG", "'maybe' is neither true nor false"),
-    says("wait run.token", 7, "write @run.token for the token in it"),
+    says("wait run.token", 7, "write @run.token for the ids or tokens in it"),
+    says("show @ids", 7, '"run_id":"r1"', '"run_id":"r2"'),
     # What is on stdin
-    says("stream -", 2, "acp-client: stdin must name one run, and names 0\n"),
-    says("stream -", 2, "acp-client: stdin must name one run, and names 2\n", stdin="r1\nr2\n"),
-    says("wait -", 0, "[]\n", stdin="\n"),
+    says("stream -", 2, f"acp-client: {NOTHING}"),
+    says("resume - {}", 2, f"acp-client: {NOTHING}", stdin="\n"),
+    says("stream -", 2, "acp-client: stdin must name one run, not 2\n", stdin="r1\nr2\n"),
+    *(says(f"{each} -", 0, "[]\n", NOTHING) for each in ("wait", "show", "cancel", "delete")),
+    says("wait -", 0, "[]\n", NOTHING, stdin="\n"),
+    says("show r1 -", 7, '"run_id":"r1"', NOTHING),
+    *(
+        says(f"{each} - --require-input", 2, f"acp-client: {NOTHING}", never=("[]",))
+        for each in ("wait", "show r1", "cancel", "delete")
+    ),
+    says("show - --require-input", 7, '"run_id":"r1"', stdin="r1\n", never=(NOTHING,)),
+    says("batch echo -", 0, NOTHING),
+    says("batch echo - --require-input --format json", 2, NOTHING, never=("]",)),
+    says("batch echo empty --require-input", 2, "acp-client: there was no input in empty: did th"),
+    says("batch echo in --require-input", 0, FIRST),
     says("run echo", 0, UNREAD, stdin='{"n": 1}'),
     says("start echo --format id", 0, UNREAD, stdin='{"n": 1}'),
     says("run echo", 0, never=(UNREAD,)),
     says("start echo --format id", 0, never=(UNREAD,)),
     says("run echo {}", 0, never=(UNREAD,), stdin='{"n": 1}'),
-    says("batch echo empty", 0, "there was no input in empty\n"),
+    says("batch echo empty", 0, "there was no input in empty: did the step before it fail?\n"),
     says("batch echo csv --format json", 2, "line 2 of csv is not JSON", FIRST, never=("]",)),
     # Options that there are not
     says("--hlep", 2, "unrecognized arguments: --hlep; did you mean '--help'?\n"),
@@ -306,11 +326,34 @@ SAID = [
     says("""run echo '{"a":1}}'""", 2, "argument INPUT: not JSON: Extra data at column 8\n"),
     says("resume - -", 2, "only one argument can be -, which stands for stdin\n"),
     says("run echo -", 2, "argument INPUT: stdin is empty, and a JSON object is needed\n"),
+    says("run echo in", 2, "INPUT: not JSON: Expecting value at column 1; it is a file: write @in"),
+    says("search --metadata in", 2, "--metadata: not JSON", "; it is a file: write @in\n"),
+    says("resume r1 in", 2, "BODY: not JSON: Expecting value", "; it is a file: write @in\n"),
+    says("agents echo", 2, "arguments: echo; if that is an agent, write --name echo\n"),
+    *(
+        says(f"{each} echo", 2, "arguments: echo; if that is an agent, write --agent echo\n")
+        for each in ("search", "threads", "doctor")
+    ),
+    *(
+        says(f"ping {each}", 2, f"unrecognized arguments: {each}; set ACP_VERIFY_SSL=false\n")
+        for each in ("--insecure", "-k", "--verify-ssl")
+    ),
+    says("batch echo in --retry", 2, "arguments: --retry; did you mean '--retry-failed'?\n"),
+    says("batch echo in --resume", 2, "arguments: --resume; did you mean '--journal'?\n"),
+    says("run echo --retry", 2, "unrecognized arguments: --retry; set ACP_RETRIES\n"),
+    says("--token 5ecret", 2, "arguments: --token; set ACP_TOKEN\n", never=("5ecret",)),
+    says("answer r1 {}", 2, "invalid choice: 'answer'; did you mean 'resume'?\n"),
+    says("run echo -v", 2, "unrecognized arguments: -v; did you mean '--debug'?\n"),
+    says(
+        "ping --host http://me:5ecret@h",
+        2,
+        "must not contain user information; set username (ACP_USERNAME) and password (ACP_PASS",
+        never=("5ecret",),
+    ),
     says("run echo @csv", 2, "INPUT: csv is not JSON: Extra data: line 2 column 1 (char 3)\n"),
     says("run echo \u2018{\u201cn\u201d:1}\u2019", 2, TYPOGRAPHIC),
     says("run echo '{\u201cn\u201d:1}'", 2, TYPOGRAPHIC),
     says("serve --bind 0.0.0.0:8000", 2, "--bind: '0.0.0.0:8000' is not a host name without"),
-    says("run echo @", 2, "cannot read @: No such file or directory"),
     says("run echo @nowhere.json", 2, "cannot read nowhere.json: No such file or directory\n"),
     says("run echo @/proc/self/mem", 2, "argument INPUT: "),
     says("run echo @in\0put", 2, "put: embedded null byte\n"),
@@ -319,7 +362,12 @@ SAID = [
     says("start echo {} --reuse", 2, "reuse needs a client token"),
     says("run approval {} --ask --answer-command true", 2, "exclude each other"),
     says("wait acprun1.damaged", 2, "token"),
-    says("wait @two.tokens", 2, "two.tokens has more than one token; - reads several; nothing was"),
+    says("stream @ids", 2, "ids must name one run, not 2\n"),
+    says("delete @ids.bad", 2, "line 2 of ids.bad has no id or token of a run; nothing was"),
+    says("delete @blank", 2, "line 1 of blank has no id or token of a run; nothing was"),
+    says("run echo @", 2, "the name of a file is needed after @: is a variable not set?\n"),
+    says("wait @", 2, "the name of a file is needed after @: is a variable not set?\n"),
+    says("run echo @@csv", 2, "cannot read @csv", "; write it with one @ less\n"),
     says("wait @acprun1.e30.00000000", 2, "; it is a token: write it without @\n"),
     says("""batch echo '{"n":1}'""", 2, "; it is JSON, not the name of a file: run takes it, with"),
     says("wait acprun9.e30.00000000", 2, "version 9", "use the run's id"),
@@ -344,7 +392,10 @@ SAID = [
     says("agents --host nonsense", 2, "host"),
     says("""agents --host '"http://127.0.0.1:9"'""", 2, "stands in quotation marks; remove them"),
     says("batch echo nowhere.jsonl", 2, "acp-client: cannot read nowhere.jsonl: No such file or"),
-    says("batch echo @in", 2, "@in: No such file or directory; write its name without @"),
+    says("batch echo @in", 2, "@in: No such file or directory; write it with one @ less\n"),
+    says("batch echo in.jsonl.gz", 2, "not UTF-8 text: unpack it first, as gunzip -k does\n"),
+    says("batch echo in.xlsx", 2, "line 1 of in.xlsx is not UTF-8 text: it is a ZIP archive or"),
+    says("batch echo other", 2, "line 1 of other is not UTF-8 text\n"),
     says("batch echo latin.jsonl", 2, "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"),
     says("batch echo utf16", 2, f"line 1 of utf16 {POWERSHELL}"),
     says("batch echo utf16be --progress", 2, f"line 1 of utf16be {POWERSHELL}"),

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -32,7 +32,7 @@ from inspect import isfunction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 from uuid import UUID
 
 import pytest
@@ -73,7 +73,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.telemetry import instrument
-from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer
 
 ID = "11111111-1111-4111-8111-111111111111"
 Call = Callable[[ApiClient], object]
@@ -120,6 +120,11 @@ def assign(name: str, value: object) -> None:
 def environ(call: Callable[[], object] = Configuration.from_env, **variables: str) -> None:
     with patch.dict(os.environ, variables):
         call()
+
+
+def of_environment(**variables: str) -> Configuration:
+    with patch.dict(os.environ, variables):
+        return Configuration.from_env(retries=False)
 
 
 def no_host_at_all(configuration: Configuration | None = None) -> None:
@@ -199,6 +204,12 @@ def got(content: Any, call: Call) -> object:
 def send(body: Any) -> object:
     """Call `create_run` with a body, on a server that accepts any."""
     return got(RUN, lambda client: RunsApi(client).create_run(body))
+
+
+def ask_with(on_interrupt: Any) -> None:
+    """Run an agent that asks a question."""
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        AgentHandle.find("approval", client).run({}, on_interrupt=on_interrupt, timeout=30)
 
 
 def create(**fields: Any) -> object:
@@ -305,6 +316,11 @@ def without_output(request: Request) -> bytes:
     return response(json.dumps(ended).encode())
 
 
+def close_creates(request: Request) -> bytes:
+    """Responses of a server that hangs up on a create, and refuses each other request."""
+    return CLOSE if request.path.endswith("/runs") else response(b'"not for you"', 403, "Forbidden")
+
+
 SSH = greeting(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n")
 SMTP, MYSQL = greeting(b"220 m.example ESMTP\r\n"), greeting(b"J\0\0\0\n8.0.36\0")
 ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
@@ -335,6 +351,10 @@ NAMELESS = {
 }
 NEWER = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
+LONG_HOST = f"http://{'acp.' * 30}invalid"
+XML = response(b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>')
+SOAP = response(b"<Error/>", content_type="text/xml")
+XHTML = response(b'<?xml version="1.0"?><html><title>A</title></html>')
 HOST = {"ACP_HOST": "http://acp.example"}
 PEM, KEYS = "-----BEGIN PRIVATE KEY-----\n", {"X-Key": "5ecret"}
 OVER = {"not_before": datetime(2019, 1, 1), "not_after": datetime(2020, 1, 1)}
@@ -367,6 +387,44 @@ def of_numpy(name: str) -> Any:
     """A value of a type that may have the name of one of Python's own."""
     members = {"item": lambda self: 1}
     return type(name, (), {**members, "__module__": "numpy"})()
+
+
+class Frame:
+    """A frame of pandas, or of polars with `to_dicts`."""
+
+    columns = ("a",)
+
+    def __init__(self, **more: Any) -> None:
+        vars(self).update(to_dict=None, **more)
+
+
+class Array(list[int]):
+    """As an array of numpy: it is neither equal to a value nor different, and has no truth."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    __ne__ = __eq__
+    __hash__ = None  # type: ignore[assignment]
+
+
+def executor(submitted: object) -> Any:
+    """An executor whose `submit` returns this."""
+    return type("Own", (), {"submit": lambda *_, **__: submitted})()
+
+
+def mapped_by(submitted: object) -> None:
+    next(agent().map([{}], executor=executor(submitted), connect=offline))
+
+
+def mapped_for(result: object) -> None:
+    """Read the only item of a batch whose executor gives this result."""
+    future: Future[object] = Future()
+    future.set_result(result)
+    next(agent().map([{}], executor=executor(future), connect=offline)).result()
 
 
 def frame(method: str) -> Any:
@@ -469,6 +527,14 @@ CALLS_OF_A_NAME: list[Callable[[AgentHandle], object]] = [
     find_a_run,
 ]
 
+OF_ARRAYS: list[tuple[Any, str]] = [
+    (lambda array: run().events(on_gap=array), 'on_gap must be "raise" or "mark", not []'),
+    (lambda array: mapped(unclear=array), 'unclear must be "raise" or "start", not []'),
+    (lambda array: mapped(on_stop=array), 'on_stop must be "leave" or "cancel", not []'),
+    (lambda array: iter_runs(runs(), on_drift=array), '"raise" or "continue", not []'),
+    (lambda array: runs().get_run("r", _host_index=array), "_host_index must be 0, the only host"),
+]
+
 MISTAKES: dict[type[BaseException], list[tuple[Any, ...]]] = {}
 MISTAKES[ApiTypeError] = [
     # Settings
@@ -476,6 +542,9 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(base_url="http://h"), "Configuration() got", "; did you mean 'host'?"),
     (lambda: Configuration(token="5ecret"), "argument 'token'; did you mean 'access_token'?"),
     (lambda: Configuration(headers={"x-key": "5"}), "'headers'; use ApiClient.with_options("),
+    (lambda: runs().get_run("r", _preload_content=False), "use RunsApi.get_run_without_preload_co"),
+    (lambda: mapped(retry=True), "'retry'; did you mean 'retry_failed'?"),
+    (lambda: Configuration.from_env(env_file=".env"), "'env_file'; use Python's load_dotenv()"),
     (lambda: Configuration(hostname="h"), "'hostname'; use host=\"http://host:8000\""),
     (lambda: Configuration(cafile="ca.pem"), "'cafile'; did you mean 'ssl_ca_cert'?"),
     (lambda: Configuration(read_timeout=3), "; use Configuration(timeout=(connect, read))"),
@@ -492,6 +561,28 @@ MISTAKES[ApiTypeError] = [
     (lambda: RunsApi(ANOTHER), "api_client must be an ApiClient, not another_sdk.ApiClient"),
     (lambda: instrument(offline(), "x"), "tracer_provider must be a TracerProvider, not str"),
     (lambda: assign("logger_format", None), "logger_format must be a str, not NoneType"),
+    *(
+        (
+            partial(assign, "socket_options", [option]),
+            "must be tuples (level, name, value), not list",
+        )
+        for option in ((6, 1), (6, 1, "1"), (6, 1, 1, 1), (), ("6", 1, 1), 6, "abc", None)
+    ),
+    (lambda: offline().call_api("GET", Path("/runs")), "url must be a str, not PosixPath"),  # type: ignore
+    (lambda: offline().call_api("GET", None), "url must be a str, not NoneType"),  # type: ignore
+    (lambda: offline().call_api("GET", "http://h", "x"), "header_params must be a dict, not str"),  # type: ignore
+    (lambda: ApiClient(None, [], "x"), "header_name must be a str, not list"),  # type: ignore
+    (lambda: offline().set_default_header({}, "x"), "header_name must be a str, not dict"),  # type: ignore
+    (
+        lambda: calling(get, auth=lambda request: request.headers.update({(): "x"})),
+        "the name of a header must be a str, not tuple",
+    ),
+    *(
+        (partial(mapped_by, given), f"executor.submit must return a Future, not {name}")
+        for given, name in ((None, "NoneType"), (5, "int"), (Mock(), "Mock"))
+    ),
+    (lambda: mapped_for(5), "executor.submit must call its function, and gave 5"),
+    (lambda: runs().get_run("r", _request_auth=Array()), "_request_auth must be a dict, not Array"),
     (lambda: assign("refresh_api_key_hook", two), "_api_key_hook must be a function that takes"),
     # A method that is called of the class
     *(
@@ -518,6 +609,24 @@ MISTAKES[ApiTypeError] = [
     (lambda: agent().run(RunCreate), "input must be a JSON object (dict): pass an instance"),
     (lambda: RunHandle(run()), "run_id must be a str, not RunHandle: pass its run_id"),
     (lambda: agent().start(CREATE), "own object, not a RunCreate: pass create.input"),
+    (
+        lambda: ask_with(lambda question: question),
+        "what on_interrupt returns must be the agent's own object, not a PendingInterrupt: pass the"
+        " answer to the question",
+    ),
+    (lambda: run().resume(CREATE), "not a RunCreate: pass the answer to the question"),
+    *(
+        (partial(agent().start, **{"input": {}, name: value}), f"{name} must be the agent's", words)
+        for value, words in (
+            (QUESTION, "not a PendingInterrupt: pass question.payload"),
+            (RunOutput.from_dict(OTHERS), "not a RunOutput: pass output.actual_instance.result"),
+            (RunOutput.from_dict(OTHERS).actual_instance, "not a RunResult: pass result.result"),
+            (acp.RunSearchRequest(), "not a RunSearchRequest: pass a dict"),
+            (acp.Agent.from_dict(NAMELESS), "not an Agent: pass a dict"),
+            (Fault(status=500), "not a Fault: pass a dict"),
+        )
+        for name in ("input", "config", "metadata")
+    ),
     (lambda: agent().start({}, config=CREATE), "own object, not a RunCreate: pass create.config"),
     (lambda: RunHandle.of(run()), "run must be a Run, not RunHandle; for an id, use"),
     (lambda: agent().conversation(5), "thread_id must be a str, not int"),
@@ -587,7 +696,9 @@ MISTAKES[ApiTypeError] = [
     (lambda: Configuration(insecure=True), "'insecure'; use verify_ssl=…"),
     # What looks like the right thing
     (lambda: agent().map({"n": {0: 1, 1: 2}}), 'of dicts: pass frame.to_dict("records")'),
-    (lambda: agent().run((0, SERIES)), 'for the rows of a frame, pass frame.to_dict("records")'),
+    (lambda: agent().run((0, SERIES)), 'rows of a frame, use map(frame.to_dict("records"))'),
+    (lambda: agent().run(Frame()), 'not Frame; for the rows of a frame, use map(frame.to_dict("re'),
+    (lambda: agent().run(Frame(to_dicts=None)), "the rows of a frame, use map(frame.to_dicts())"),
     (lambda: agent().run(SERIES), "not Series; pass its to_dict()"),
     (lambda: agent().map(None), "inputs must be an iterable of dicts, not NoneType"),
     (lambda: wait_for_run_output(runs(), run()), "not RunHandle: pass its run_id"),
@@ -630,7 +741,21 @@ MISTAKES[ApiValueError] = [
     (lambda: runs().resume_run("r", {1: 2}), "body: keys must be str, got int 1"),
     (lambda: runs().get_run("r", _headers={"Content-Length": "0"}), "-Length' cannot be set"),
     (lambda: ApiClient(None, "x"), "header_value is missing: a header has a name and a value"),
-    (lambda: assign("host", "http://a:b:eighty"), "host has a port that is not", "'eighty'"),
+    (lambda: assign("host", "http://a:b:eighty"), "host has a port that is not", "'b:eighty'"),
+    *(
+        (partial(assign, "host", f"http://{given}"), "a port that is not a number", repr(port))
+        for given, port in (("127.0.0.1:8000:", "8000:"), ("1.2::3", ":3"), ("[::1]:80x", "80x"))
+    ),
+    *(
+        (partial(assign, "host", f"http://{given}"), "an IPv6 address must be in brackets")
+        for given in ("::1:8000", "fe80::1", "::ffff:1.2.3.4:80", "2001:db8:0:0:0:0:0:1:80")
+    ),
+    *(
+        (partial(assign, name, value), f"{name} must be a host name alone, without scheme and port")
+        for name in ("tls_server_name", "assert_hostname")
+        for value in ("https://h", "h:443", "h/acp", "me:5ecret@h")
+    ),
+    (lambda: assign("api_key", {"a": "1", "A": "5ecret"}), "api_key has a header twice, as HTTP"),
     (lambda: assign("logger_file", "/no/log"), "cannot be opened: there is no folder /no"),
     # Bodies and inputs
     (lambda: create(input={"x": DECIMAL}), "input['x']: Decimal is not JSON; pass a float or a"),
@@ -656,6 +781,16 @@ MISTAKES[ApiValueError] = [
     # Variables of the environment
     (lambda: environ(ACP_TOKEN="bearer abc"), "ACP_TOKEN cannot be used: access_token must be the"),
     (lambda: environ(ACP_HOST="http://h:x"), "ACP_HOST", "host has a port that is not a number"),
+    *(
+        (partial(environ, **{name: given}), f"{name} cannot be used: it must be {words}")
+        for name, given, words in (
+            ("ACP_TIMEOUT", "30s", "seconds, as 30, 10,60 or none, not '30s'"),
+            ("ACP_STREAM_TIMEOUT", "10;60", "seconds, as 30, 10,60 or none, not '10;60'"),
+            ("ACP_TOTAL_TIMEOUT", "10m", "a number, as 3, not '10m'"),
+            ("ACP_RETRIES", "three", "a number, as 3, not 'three'"),
+            ("ACP_MAX_RESPONSE_BYTES", "64MB", "a number, as 3, not '64MB'"),
+        )
+    ),
     (lambda: environ(ACP_API_KEY_HEADER="x-key"), "_HEADER cannot be used without ACP_API_KEY"),
     (lambda: environ(ACP_HOST='"http://h"'), "ACP_HOST", "it stands in quotation marks"),
     (
@@ -670,7 +805,7 @@ MISTAKES[ApiValueError] = [
     (lambda: runs().get_run_output(run().token()), "run_id is the token of a run; use"),
     (lambda: AgentHandle(run().token(), offline()), "agent_id is the token of a run"),
     (lambda: run().resume({}, to=QUESTION), "to is a question of run r2, not of run r"),
-    (lambda: QUESTION.answer({}), "was pickled or made by hand has no connection to its run"),
+    (lambda: QUESTION.answer({}), "to its run: use RunHandle(question.run_id, client).resume(answ"),
     (lambda: RunHandle.find(run().token(), offline()), "token of a run; use RunHandle.from_token"),
     (lambda: run().events(after=run().token()), "after is the token of a run; use"),
     (lambda: iter_runs(offline(), status="failed"), "search.status: Input should be 'pending'"),
@@ -681,6 +816,15 @@ MISTAKES[ApiValueError] = [
     (lambda: agent().start({}, webhook=""), "webhook must not be empty"),
     (lambda: agent().start({}, timeout=0), "must be above 0 seconds: a start sends a request"),
     (lambda: agent().run({}, thread_id=""), "thread_id must not be empty"),
+    *((partial(call, Array()), words) for call, words in OF_ARRAYS),
+    (lambda: Configuration.from_env("\ud800"), "prefix must be printable, such as ACP_, not"),
+    (lambda: offline().sanitize_for_serialization(itself()), "is no JSON, or nested too deep: max"),
+    (lambda: offline().sanitize_for_serialization(nested(5000)), "no JSON, or nested too deep: m"),
+    (lambda: offline().sanitize_for_serialization([object()]), "no JSON, or nested too deep: Una"),
+    (
+        lambda: first_use(username="me:5ecret", password=""),
+        "username and password: a user name cannot have a colon, which begins the password",
+    ),
     (lambda: drive(max_interrupts=-1), "max_interrupts must be at least 0, not -1"),
     (lambda: run().result(timeout=-1), "timeout must be at least 0 seconds, not -1"),
     (lambda: run().result(every=0.0009), "every must be at least 0.001 seconds, not 0.0009"),
@@ -697,6 +841,23 @@ MISTAKES[ApiValueError] = [
 ]
 MISTAKES[AttributeError] = [
     (lambda: run().wait(), "'RunHandle' object has no attribute 'wait'; did you mean 'result'?"),
+    *(
+        (partial(getattr, acp.ServiceException(500, "x"), name), f"'{name}'; {words}")
+        for name, words in (
+            ("status_code", "did you mean 'status'?"),
+            ("code", "did you mean 'status'?"),
+            ("message", "use reason, or str(error) for all of it"),
+            ("response", "use body, headers and status of the error"),
+            ("text", "use body, headers and status of the error"),
+            ("json", "did you mean 'data'?"),
+        )
+    ),
+    (lambda: acp.RunFailed(run_id="", token="", errcode=1, description="").code, "mean 'errcode'?"),
+    (lambda: agent().stream({}), "'stream'; use start(…, streaming=\"custom\").events()"),
+    (lambda: agent().conversation().stream({}), "'stream'; use start(…, streaming=\"cus"),
+    (lambda: ITEM.output, "'BatchItem' object has no attribute 'output'; did you mean 'result'?"),
+    (lambda: run().answer({}), "no attribute 'answer'; did you mean 'resume'?"),
+    (lambda: runs().resume("r", {}), "no attribute 'resume'; did you mean 'resume_run'?"),
     (lambda: run().id, "'RunHandle' object has no attribute 'id'; did you mean 'run_id'?"),
     (lambda: agent().invoke({}), "'AgentHandle'", "'invoke'; did you mean 'run'?"),
     (lambda: agent().id, "'AgentHandle'", "'id'; did you mean 'agent_id'?"),
@@ -713,12 +874,41 @@ MISTAKES[AttributeError] = [
         for of in (offline(), agent(), run())
         for name in ("timeout", "retries", "headers", "verify_ssl", "retry", "base_url")
     ),
+    (
+        lambda: setattr(LocalServer(), "quirks", 1),
+        "quirks cannot be changed: make a LocalServer",
+    ),
     (lambda: RunOutput.from_dict(ASKS).result, "has no attribute 'result': it is a RunInterrupt"),
 ]
 MISTAKES[TypeError] = [
     (lambda: served(pickle_a_stream, head(204)), "be pickled: pickle its run_id and last_event_id"),
+    (lambda: LocalServer(api_key=("5ecret",)), "must be a pair of name and value, "),  # type: ignore
+    *(
+        (
+            partial(LocalServer().register, lambda i, c, x: {}, **{name: "\ud800"}),
+            "not valid Unicode",
+        )
+        for name in ("name", "version", "description", "agent_id")
+    ),
     (lambda: RunCreate("a"), "takes its fields by name: RunCreate(**fields) of a dict"),
     (lambda: create(additional_properties=[1]), "additional_properties must be a dict, not list"),
+]
+MISTAKES[ValueError] = [
+    *(
+        (partial(call, value), "the value is nested too deep to be JSON, or holds itself")
+        for value in (itself(), nested(100_000))
+        for call in (
+            Run.from_dict,
+            RunOutput.from_dict,
+            lambda value: create_model(value).to_json(),
+        )
+    ),
+    (lambda: LocalServer(tls=ssl.create_default_context()), "tls: is the context of a client; mak"),
+    (
+        lambda: LocalServer(api_key={"a": "1", "A": "2"}),
+        "api_key: a header is there twice, as HTTP",
+    ),
+    (lambda: LocalServer().fail_next(200), "status: 200 is no failure; use faults.add(Fault(stat"),
 ]
 MISTAKES[ValidationError] = [
     (lambda: RunCreate(inputs={}), "unknown field 'inputs' of RunCreate; did you mean 'input'?"),
@@ -735,6 +925,9 @@ MISTAKES[acp.ResponseValidationError] = [
     (lambda: get_run(response(b"{}")), "not a Run of ACP 0.1: creation", "(and 5 more): {}"),
     (lambda: get_run(response(b'{"run":0,"output":0}')), "more); it", "looks like ACP 0.2"),
     (lambda: get_run(SIGN_IN), BASE_PATH, 'page titled "Please sign in" of a proxy or a login?'),
+    (lambda: get_run(XML), "XML, not JSON, expected a Run: is host the URL of another service?"),
+    (lambda: get_run(SOAP), "XML, not JSON, expected a Run: is host the URL of another service?"),
+    (lambda: get_run(XHTML), "HTML, not JSON, expected a Run: is the base path"),
     (lambda: get_run(LATE_TITLE), "right? is the page of a proxy"),
     (lambda: by_proxy(WELCOME, PLAIN, result), "HTML, not JSON", BY, WHOSE),
     (lambda: got(UNSAFE, start), "run_id must not be or contain the path segment"),
@@ -768,6 +961,7 @@ MISTAKES[acp.ProxyException] = [
     (lambda: by_proxy(WELCOME, TLS, result), "200 OK; is it a proxy?; ", BY, WHOSE),
     (lambda: by_proxy(WHO, TLS, result), BY, f"{WHOSE}{IN_URL}"),
     (lambda: get_run(proxy=dead_proxy()), "the proxy does not connect", BY, WHOSE),
+    (lambda: get_run(proxy=dead_proxy()), "; set no_proxy (ACP_NO_PROXY) to 127.0.0.1"),
     (lambda: environ(lambda: get_run(host=TLS), https_proxy=dead_proxy()), BY, " of https_proxy"),
     (lambda: environ(lambda: get_run(host=PLAIN), all_proxy=dead_proxy("")), " of all_proxy"),
 ]
@@ -793,7 +987,8 @@ MISTAKES[acp.ApiTimeoutError] = [
     (lambda: get_run(CUT, timeout=(5, 0.2)), "status 200: nothing more of the body within 0.2 s"),
 ]
 MISTAKES[acp.RunGone] = [
-    (lambda: by_proxy(PAGE, PLAIN, result), "acp.invalid by the proxy http://", NOT_SERVED),
+    (lambda: by_proxy(PAGE, PLAIN, result), "is not there", "does not serve this path", BY, WHOSE),
+    (lambda: by_proxy(PAGE, LONG_HOST, result), f"run {ID} is not there", BY, WHOSE),
     (lambda: served(result, PAGE, path="/acp"), f"{ID} is not there: it was deleted", NOT_SERVED),
 ]
 MISTAKES[acp.JournalMismatch] = [
@@ -816,6 +1011,11 @@ MISTAKES[acp.RunStartAmbiguous] = [
         "the server expects TLS, write https://; the search failed, too; search by "
         "RunHandle.from_token(error.token, client) before",
     ),
+    (
+        lambda: served(start_in_time, handler=serve_each(close_creates)),
+        "or not: the connection was c",
+        " if the server expects TLS, write https://; the search for it failed: 403 Forbidden: ",
+    ),
     (lambda: served(start_in_time, response(b"{}")), "not a Run of ACP 0.1: creation", "5 more)"),
     (lambda: served(start_in_time, UNDATED), f"or not: 200: not a Run of ACP 0.1: {NO_DATE}"),
     (lambda: served(start_in_time, WELCOME), BASE_PATH, "; the search failed, too; search by"),
@@ -834,8 +1034,12 @@ MISTAKES[acp.ConnectionException] = [
     (lambda: over_tls("https", "http"), "GET /runs/r1: ", "if the server expects TLS", "https://"),
     (lambda: environ(no_host_at_all, **HOST), "does not read ACP_HOST: use Configuration.from_env"),
     (
+        lambda: environ(partial(no_host_at_all, of_environment(ACP_HOST="http://old")), **HOST),
+        "ACP_HOST was set or changed after this client had read it: use ApiClient(Conf",
+    ),
+    (
         lambda: environ(partial(no_host_at_all, Configuration.from_env()), **HOST),
-        "ACP_HOST was set after this client had read the environment: make another",
+        "ACP_HOST was set or changed after this client had read it: use ApiClient(Conf",
     ),
 ]
 MISTAKES[acp.NameResolutionException] = [

@@ -112,7 +112,7 @@ def test_interrupted_while_waiting_for_the_result(approval):
     again = pickle.loads(pickle.dumps(error))
     assert again.interrupt == error.interrupt
     for use in (lambda: again.interrupt.answer({}), lambda: again.interrupt.schema):
-        with pytest.raises(acp.ApiValueError, match="no connection to its run: resume it by RunH"):
+        with pytest.raises(acp.ApiValueError, match="no connection to its run: use RunHandle"):
             use()
     later = acp.RunHandle.from_token(again.token, approval.runs.api_client)
     later.resume({"approved": True}, to=again.interrupt)

@@ -176,7 +176,7 @@ def test_a_server_that_does_not_search(serve, status):
     assert replies.asked.count("search") == 3  # the one by metadata is not sent again
     # Of both errors there is only as much as a line has room for.
     assert 230 <= len(str(caught.value)) <= 240
-    assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 47
+    assert len(str(caught.value).partition("search for it failed: ")[2].partition("…;")[0]) == 31
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")

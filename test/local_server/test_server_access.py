@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -178,10 +179,12 @@ IMPOSSIBLE: dict[str, tuple[Any, ...]] = {
     "api_key": (
         *(("x api key", "a"), ("", "a"), ("x-api-key", ""), ("x-api-key", "a\n")),
         *({"x-api-key": value} for value in (" a", "a ")),
+        {"x-api-key": "a", "X-API-Key": "b"},
     ),
     "host": ("http://127.0.0.1:8000", "localhost:8000"),
     "allowed_hosts": (["acp.example:80"], [""], ["http://acp.example"], ["[::1]"]),
     "port": (-1, 65536),
+    "tls": (ssl.create_default_context(),),
     "ping": (0, float("nan")),
 }
 

@@ -214,6 +214,7 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
         ({"api_key": "secret"}, f"{KEYS} must be of type tuple or Mapping or None, not str"),
+        ({"api_key": ("secret",)}, 'api_key: must be a pair of name and value, ("x-api-key", "s")'),
         ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
@@ -232,6 +233,14 @@ def test_a_mistake_with_a_server_that_runs_changes_nothing(call):
         server.restart(-1)
     with pytest.raises(AttributeError, match="faults"):
         server.faults = [Fault(status=500)]
+    for name in ("quirks", "api_key", "host", "base_path", "tls"):
+        with pytest.raises(AttributeError, match=f"{name} cannot be changed: .* with {name}=…"):
+            setattr(server, name, None)
+    with pytest.raises(AttributeError):
+        server.agents.append(agent)
+    for status in (200, 204):
+        with pytest.raises(ValueError, match=f"^status: {status} is no failure; .* faults.add"):
+            server.fail_next(status)
     with pytest.raises(TypeError, match=r"^add: each must be of type Fault, not int"):
         server.faults.add(500)
     with pytest.raises(TypeError, match="unexpected keyword argument 'input_schema'"):
@@ -271,6 +280,7 @@ def test_the_fixtures_are_there_for_those_who_ask(alone):
         """
         import pytest
         from acp_client_v0_1 import AgentHandle, RunsApi
+        from acp_client_v0_1.testing import Quirks
 
         def test_it(acp_server):
             assert acp_server.url.startswith("http://127.0.0.1:")
@@ -284,6 +294,10 @@ def test_the_fixtures_are_there_for_those_who_ask(alone):
         def test_a_client_alone(acp_client):
             assert RunsApi(acp_client).search_runs({}) == []
 
+        @pytest.mark.acp_server(quirks=Quirks(run_ids="counted"))
+        def test_quirks(acp_client, acp_server):
+            assert len(AgentHandle.find("echo", acp_client).start({}).run_id) < 36
+
         tokens = set()
 
         @pytest.mark.parametrize("number", [1, 2])
@@ -293,9 +307,10 @@ def test_the_fixtures_are_there_for_those_who_ask(alone):
             assert len(tokens) == 1
         """
     )
-    alone.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
+    options = ("-p", "no:cacheprovider", "--strict-markers")
+    alone.runpytest_subprocess(*options).assert_outcomes(passed=6)
     conftest.unlink()  # as without a conftest at the top
-    alone.runpytest_subprocess("-p", "no:cacheprovider", "-p", plugin).assert_outcomes(passed=5)
+    alone.runpytest_subprocess(*options, "-p", plugin).assert_outcomes(passed=6)
 
 
 def test_a_server_that_does_not_start_says_so(monkeypatch):

@@ -41,6 +41,8 @@ def base_path_of(text: str) -> str:
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
     """Return the headers that each request must have, or raise ValueError."""
     headers = dict([api_key]) if isinstance(api_key, tuple) else dict(api_key or {})
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("api_key: a header is there twice, as HTTP ignores its case")
     for name, value in headers.items():
         check_header("api_key", name, value)
         if not value:
