@@ -26,7 +26,7 @@ from test_documentation import RECIPES, as_script
 
 from acp_client_v0_1.testing import LocalServer
 
-LANGGRAPH, FASTAPI, TYPED, NOTEBOOK = range(2, 6)  # the first part is the introduction
+LANGGRAPH, LANGCHAIN, FASTAPI, TYPED, NOTEBOOK = range(2, 7)  # the first part is the introduction
 
 
 def blocks(part: int, language: str = "python") -> list[CodeBlock]:
@@ -59,6 +59,12 @@ def test_langgraph(server: LocalServer) -> None:
     Path("graph.py").write_text(as_script(blocks(LANGGRAPH)), "utf-8")
     assert run("python", "-W", "error", "graph.py") == promised(LANGGRAPH)
     assert run("mypy", "--strict", "graph.py")
+
+
+def test_langchain(server: LocalServer) -> None:
+    Path("tool.py").write_text(as_script(blocks(LANGCHAIN)), "utf-8")
+    assert run("python", "-W", "error", "tool.py") == promised(LANGCHAIN)
+    assert run("mypy", "--strict", "tool.py")
 
 
 def curl(command: str, port: int) -> str:
