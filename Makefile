@@ -26,7 +26,7 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-quick coverage docs-test pictures recipes site site-serve site-check fuzz chaos \
+.PHONY: help quickstart test test-quick coverage docs-test pictures recipes site site-serve search-check site-check fuzz chaos \
 	mutants bench check lint types contract generate generate-check dropin pyright dist dist-check compat compat-lowest \
 	compat-newest format clean
 
@@ -43,6 +43,7 @@ help:
 	@echo 'make recipes      run the programs of docs/guides/recipes.md, with LangGraph, FastAPI, ...'
 	@echo 'make site         build the documentation: build/site/index.html'
 	@echo 'make site-serve   build it and serve it, with its search: http://127.0.0.1:8080'
+	@echo 'make search-check ask its search what users type, with an installed Node.js'
 	@echo 'make site-check   read it in an installed Chromium or Chrome'
 	@echo 'make fuzz         search for inputs that break the parser'
 	@echo 'make chaos        break servers, sockets and processes at random: SEEDS=0:1000'
@@ -92,10 +93,15 @@ site: $(VENV)/.installed-site
 
 # Its search needs a server: a browser lets no page of a folder read the index.
 site-serve: site
-	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(SITE_PORT)
+	@$(BIN)/python tools/serve_site.py $(SITE_PORT)
+
+# Asks its search what users have typed, without a browser; needs Node.js.
+search-check: site
+	$(BIN)/python tools/check_search.py
 
 # Reads the site in the Chromium or Chrome that is installed; on Debian: apt install chromium.
 site-check: site $(VENV)/.installed-browser
+	$(BIN)/python tools/check_search.py
 	$(BIN)/python tools/check_site.py
 
 # The longest job starts first, for `make --jobs=2 check`, and the other run of the suite last. All

@@ -5,9 +5,11 @@ changed there where only GitHub shows them well: links to files that are no page
 headings after the first. The reference of the public names exists on the site alone: the generator
 fills it from the docstrings.
 
-The index of the search is rewritten after the build. docs/reference/words.md has the words that
-people type, and each of them becomes an entry that leads to the right section. Guides come before
-the reference, and the reference before the low-level pages.
+The search is this project's own: tools/search.js replaces the generator's worker, and the index is
+rewritten after the build. docs/reference/words.md has the words that people type, and each of them
+becomes an entry that leads to the right section, as does each row of docs/reference/messages.md.
+Guides count more than the reference, the reference more than the low-level pages, and pages that
+have every word come last.
 
 A dead link, a page that the navigation in mkdocs.yml lacks, a name that has no docstring, or a
 docstring that does not fit its signature is an error.
@@ -15,6 +17,7 @@ docstring that does not fit its signature is an error.
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import os
@@ -68,6 +71,9 @@ WORDS = ROOT / "docs" / "reference" / "words.md"
 
 # The order of the sections of the navigation among equal results of a search
 SECTIONS = ("Start here", "Tasks", "In production", "Reference", "Low-level")
+
+# What a result of each of them counts, and of the pages that come last
+WEIGHTS = (1, 1, 1, 0.8, 0.6, 0)
 
 # Pages that have every word, and are about none
 LAST = ("changelog.html", "contributing.html", "benchmarks.html")
@@ -203,6 +209,8 @@ def build() -> None:
     search = json.loads(index.read_text("utf-8"))
     search["items"] = for_the_search(search["items"])
     index.write_text(json.dumps(search, separators=(",", ":")), "utf-8")
+    (worker,) = SITE.glob("assets/javascripts/workers/search.*.js")
+    worker.write_text((ROOT / "tools" / "search.js").read_text("utf-8"), "utf-8")
     print(f"open {SITE.relative_to(ROOT)}/index.html, or with its search: make site-serve")
 
 
@@ -226,6 +234,7 @@ def for_the_search(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     sections: list[dict[str, Any]] = []
     for item in items:
+        item["weight"] = WEIGHTS[_rank(item)]
         generated = re.match(r"[A-Z]\w+\.html#", item["location"])
         if generated and item["level"] > (2 if "Api.html" in item["location"] else 1):
             sections[-1]["text"] += f" {item['title']} {item['text']}"
@@ -237,8 +246,20 @@ def for_the_search(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for word, title, location in sorted(words(), key=lambda found: len(found[0])):
         item = by_location[location]
         heading = item["title"] if "#" in location else title
-        entries.append({**item, "title": f"{word} → {heading}", "text": f"{word} {item['text']}"})
-    return entries + sorted(sections, key=_rank)
+        title = f"{word} → {heading}"
+        entries.append({**item, "word": word, "title": title, "text": f"{word} {item['text']}"})
+    messages = [row for item in sections for row in _messages(item)]
+    return entries + sorted([*sections, *messages], key=_rank)
+
+
+def _messages(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An entry for each row of a table of messages: the message, its cause and its remedy."""
+    if item["location"].startswith("reference/messages.html#"):
+        for row in re.findall(r"<tr>(.*?)</tr>", item["text"], re.DOTALL):
+            if len(cells := re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)) == 3:
+                title = html.unescape(re.sub(r"<[^>]+>", "", cells[0]))
+                text = f"<p>{cells[1]}</p> <p>{cells[2]}</p>"
+                yield {**item, "title": title, "text": text, "message": title, "weight": 1}
 
 
 def _rank(item: dict[str, Any]) -> int:

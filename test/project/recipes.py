@@ -27,7 +27,7 @@ from test_documentation import RECIPES, as_script
 from acp_client_v0_1.testing import LocalServer
 
 # The first part is the introduction.
-LANGGRAPH, FASTAPI, TYPED, NOTEBOOK, VCR, SENTRY, AWS = range(2, 9)
+LANGGRAPH, LANGCHAIN, FASTAPI, TYPED, NOTEBOOK, VCR, SENTRY, AWS = range(2, 10)
 
 
 def blocks(part: int, language: str = "python") -> list[CodeBlock]:
@@ -60,6 +60,12 @@ def test_langgraph(server: LocalServer) -> None:
     Path("graph.py").write_text(as_script(blocks(LANGGRAPH)), "utf-8")
     assert run("python", "-W", "error", "graph.py") == promised(LANGGRAPH)
     assert run("mypy", "--strict", "graph.py")
+
+
+def test_langchain(server: LocalServer) -> None:
+    Path("tool.py").write_text(as_script(blocks(LANGCHAIN)), "utf-8")
+    assert run("python", "-W", "error", "tool.py") == promised(LANGCHAIN)
+    assert run("mypy", "--strict", "tool.py")
 
 
 def curl(command: str, port: int) -> str:

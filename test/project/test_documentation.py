@@ -33,7 +33,7 @@ from support.timing import SetTiming
 
 import acp_client_v0_1
 import acp_client_v0_1 as acp
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import AgentContext, AgentError, Interrupt, JsonObject, LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPES = ROOT / "docs" / "guides" / "recipes.md"  # needs more packages: `make recipes` runs it
@@ -134,6 +134,30 @@ def test_the_csv_of_a_batch_stays_whole_if_the_journal_is_of_other_inputs(reader
         with pytest.raises(acp.JournalMismatch):
             reader.run(other)
     assert finished and Path("out.csv").read_text("utf-8") == finished
+
+
+@pytest.mark.guides
+def test_the_loop_over_a_history_shows_turns_that_have_no_result(reader):
+    blocks = blocks_to_follow(ROOT / "docs" / "guides" / "conversations.md")
+    (block,) = (each for each in blocks if "chat.history()" in each.source)
+
+    def turn(input: JsonObject, config: JsonObject, context: AgentContext):
+        context.thread_state = {}
+        if input["turn"] == "ask":
+            yield Interrupt("question", {"question": "why?"})
+        if input["turn"] == "fail":
+            raise AgentError(7, "no luck")
+        return {"done": True}
+
+    with LocalServer() as server, acp.ApiClient(acp.Configuration(host=server.url)) as client:
+        agent_id = server.register(turn, thread_state={"type": "object"})
+        chat = acp.AgentHandle(agent_id, client).conversation()
+        for each in ("work", "fail", "ask"):
+            chat.start({"turn": each}).output(10)
+        reader.module.__dict__["chat"] = chat
+        reader.run(block)
+    for ending in ("-> {'done': True}", "failed: no luck", "asks: {'question': 'why?'"):
+        assert ending in reader.printed
 
 
 @pytest.mark.guides

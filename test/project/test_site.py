@@ -5,11 +5,14 @@ missing from the navigation or a link is dead; `make site-check` reads it in a b
 """
 
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import build_site
+import check_search
 import pictures
 import pytest
 
@@ -114,7 +117,68 @@ def test_the_parts_of_a_page_do_not_hide_it_in_the_search(monkeypatch):
     assert left["create_run"] == "Creates Parameters run_create"
 
 
+def found(items: list[dict[str, Any]], query: str) -> list[str]:
+    if check_search.node() is None:
+        pytest.skip("Node.js, which runs the search of the site, is not installed")
+    (entries,) = check_search.results(items, [query])
+    return [item["location"] for item in entries]
+
+
+def searched(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    return build_site.for_the_search([*items])
+
+
+def test_a_search_shows_the_best_of_the_sections_that_lack_some_of_its_words(monkeypatch):
+    monkeypatch.setattr(build_site, "words", list)
+    items = searched(
+        entry("a.html", "Colours", "Tasks", "A tree and a fish"),
+        entry("b.html", "Cancelling", "Tasks", "To cancel a run, call cancel()"),
+        entry("c.html", "Runs", "Tasks", "A run has a status"),
+    )
+    assert found(items, "how do I cancel a run, please") == ["b.html", "c.html"]
+    assert found(items, "cancelled runs")[0] == "b.html"
+    assert found(items, "cancle") == ["b.html"], "two letters have changed places"
+    assert found(items, "canc") == ["b.html"], "the last word is typed in part"
+    assert found(items, "zebra") == []
+
+
+def test_changes_and_benchmarks_come_last_whatever_they_have_of_the_query(monkeypatch):
+    monkeypatch.setattr(build_site, "words", list)
+    items = searched(
+        entry("changelog.html#fixed", "Journal lock", "In production", "journal lock " * 9),
+        entry("benchmarks.html", "Journal lock", "In production", "journal lock"),
+        entry("RunsApi.html", "RunsApi", "Low-level", "has no journal", level=1),
+    )
+    assert found(items, "journal lock")[0] == "RunsApi.html"
+    assert len(found(items, "journal lock")) == 3
+
+
+def test_a_pasted_message_finds_its_row_of_the_page_of_messages(monkeypatch):
+    monkeypatch.setattr(build_site, "words", list)
+    head = "<table><tr><th>Message</th><th>Cause</th><th>Remedy</th></tr>"
+    cells = ("<code>no port &amp; no name</code>", "a typo", "correct it")
+    row = "<tr>\n" + "\n".join(f"<td>{cell}</td>" for cell in cells) + "\n</tr>"
+    items = searched(
+        entry("reference/messages.html#settings", "Settings", "Reference", f"{head}{row}</table>"),
+        entry("a.html", "Names and ports", "Tasks", "A name, then another name; no port"),
+    )
+    (message,) = (item for item in items if "message" in item)
+    assert message["title"] == "no port & no name" and "correct it" in message["text"]
+    assert found(items, "ApiValueError: host has no port & no name")[0] == message["location"]
+
+
+def test_a_taken_port_of_the_site_is_one_line_that_names_the_variable():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "tools/serve_site.py", port]
+        done = subprocess.run(command, cwd=build_site.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert f"port {port} cannot be used" in line and "SITE_PORT=" in line
+
+
 def test_no_word_is_listed_twice_unless_its_row_names_both_places():
-    rows = [row.split(" | ")[0] for row in build_site.WORDS.read_text("utf-8").splitlines()[6:]]
+    lines = build_site.WORDS.read_text("utf-8").splitlines()[6:]
+    rows = [row.split(" | ")[0] for row in lines if row[:2] == "| " and row[:7] != "| With "]
     listed = [word.strip("| ").lower() for row in rows for word in row.split(", ")]
     assert len(listed) == len(set(listed)) > 60
