@@ -45,8 +45,8 @@ def settings(prefix: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(argument: str, text: str, variable: str, header: str) -> Any:
     if argument == "api_key" and text[:1] == "{":
-        words = f"it is JSON: set the key alone, and {variable}_HEADER to the name of its header"
-        raise ApiValueError(f"{variable} cannot be used: {words}")
+        hint = f"set the key alone, and {variable}_HEADER to the name of its header"
+        raise ApiValueError(f"{variable} cannot be used: it is JSON: {hint}")
     if text[:1] in ('"', "'") and text[:1] == text[-1:] and argument != "password":
         raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
