@@ -433,7 +433,7 @@ def test_a_proxy_in_use_is_named_with_its_source(monkeypatch):
     with LocalServer() as server, HttpProxy() as proxy:
         report = examined(server.url, proxy=proxy.url)
         whose = "Configuration.proxy (ACP_PROXY)"
-        advice = "set no_proxy=127.0.0.1"
+        advice = "set no_proxy (ACP_NO_PROXY) to 127.0.0.1"
         assert found(report, "proxy").seen == f"the proxy {proxy.url} of {whose}; {advice}"
         assert str(proxy.port) in found(report, "connection").seen
         monkeypatch.setenv("http_proxy", proxy.url)
