@@ -237,7 +237,7 @@ class RunDriver:
         # seconds, a search that found nothing is repeated.
         young = self._written_at + clock.young - clock.now() if task.started_before else 0.0
         try:
-            create = Create(creation, self._wait(), since=task.posted_at - clock.slow_clock)
+            create = Create(creation, self._wait(), since=task.posted_at)
             create.search(max(0.0, young), proof=task.started_before)
         except RunStartAmbiguous as error:
             # The create follows all the same in two cases:

@@ -93,9 +93,8 @@ class Create:
         return Create(self.creation, wait, since=self._posted_at())
 
     def _posted_at(self) -> float:
-        """When the create was posted, at the earliest, even if the server's clock is slow."""
-        clock = timing()
-        here = clock.calendar() - self.wait.elapsed - clock.slow_clock
+        """When the create was posted, at the earliest."""
+        here = timing().calendar() - self.wait.elapsed
         return min(self._since, here if self._posted else math.inf)
 
     # Posting

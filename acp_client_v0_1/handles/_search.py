@@ -24,6 +24,7 @@ from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._marks import Mark, by_key, new_client_token
 from acp_client_v0_1.handles._match import is_of, may_repeat
 from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Contact
 from acp_client_v0_1.models import Run, RunSearchRequest
 
@@ -48,7 +49,7 @@ class Search:
         mark: The mark.
         agent_id: Only runs of this agent are found. An empty one stands for any agent.
         since: Runs that were created before this time, in seconds since the epoch, have another
-            mark, even if they hide it.
+            mark, even if they hide it. The server's clock may be slow.
     """
 
     # Tells whether a run is one of the runs, whatever its mark is.
@@ -231,7 +232,7 @@ class Search:
         # Some servers write the first day of year 1, or of 1970, for a time that they do not know.
         created = utc(run.created_at)
         # Without an offset, it may be the time of any zone.
-        since = self._since - (0 if run.created_at.tzinfo else _ZONES)
-        older = created.year > 1970 and created.timestamp() < since
+        behind = timing().slow_clock + (0 if run.created_at.tzinfo else _ZONES)
+        older = created.year > 1970 and created.timestamp() < self._since - behind
         unique = not may_repeat(run.run_id)
         return not older and not (unique and habits.made_for_another(run.run_id, self._mark))
