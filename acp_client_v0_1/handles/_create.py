@@ -258,11 +258,14 @@ class Create:
         Both were redirected to another path, for example to log in. Or each was the first request
         of a connection over TLS, which the server ended.
         """
-        both = () if self._failure is None else (self._failure, error)
-        ended = bool(both) and all(failure_of(each).ended for each in both)
-        if ended:
+        first = self._failure
+        if first is None:
+            return False
+        if failure_of(first).ended and failure_of(error).ended:
+            # The rules would ask again after such an error.
             error.whose = "all"
-        return ended or (bool(both) and all(map(moves_elsewhere, both)))
+            return True
+        return moves_elsewhere(first) and moves_elsewhere(error)
 
     def find(self) -> list[Run]:
         """Search once for the runs with the caller's client token. Return them, oldest first.
