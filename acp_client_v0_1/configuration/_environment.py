@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.configuration._checks import checked
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+T = TypeVar("T")
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -53,11 +56,7 @@ def _parsed(argument: str, text: str, variable: str, header: str) -> Any:
         value = _PARSERS[argument](text)
         return checked(argument, {header: value} if argument == "api_key" else value)
     except (ApiValueError, ApiTypeError, ValueError) as error:
-        is_pair = _PARSERS[argument] is _timeout
-        form = "seconds, as 30, 10,60 or none" if is_pair else "a number, as 3"
-        is_number = str(error).startswith(("could not convert", "invalid literal"))
-        words = f"it must be {form}, not {text!r:.40}" if is_number else error
-        raise ApiValueError(f"{variable} cannot be used: {words}") from error
+        raise ApiValueError(f"{variable} cannot be used: {error}") from error
 
 
 def _line(text: str) -> str:
@@ -74,16 +73,20 @@ def _header_name(text: str) -> str:
     return text
 
 
-def _timeout(text: str) -> float | tuple[float | None, ...] | None:
-    limits = tuple(_seconds(part) for part in text.split(","))
+def _number(kind: Callable[[str], T], text: str, form: str = "a number, as 3") -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"it must be {form}, not {text!r:.40}") from None
+
+
+def _limits(text: str) -> float | tuple[float | None, ...] | None:
+    limits = tuple(_or_none(float, part) for part in text.split(","))
     return limits[0] if len(limits) == 1 else limits
 
 
-def _or_none(kind: type[float]) -> Callable[[str], float | None]:
-    return lambda text: None if text.strip().lower() == "none" else kind(text)
-
-
-_seconds = _or_none(float)
+def _or_none(kind: type[float], text: str) -> float | None:
+    return None if text.strip().lower() == "none" else kind(text)
 
 
 def _retries(text: str) -> int:
@@ -103,11 +106,14 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
         ("api_key", "access_token", "username", "password", "proxy", "no_proxy"), _line
     ),
     **dict.fromkeys(("tls_server_name", "ssl_ca_cert", "cert_file", "key_file"), _line),
-    **dict.fromkeys(("timeout", "stream_timeout"), _timeout),
-    **dict.fromkeys(("total_timeout", "block_margin"), _seconds),
-    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), int),
-    "max_response_bytes": _or_none(int),
-    "retries": _retries,
+    **dict.fromkeys(
+        ("timeout", "stream_timeout"),
+        partial(_number, _limits, form="seconds, as 30, 10,60 or none"),
+    ),
+    **dict.fromkeys(("total_timeout", "block_margin"), partial(_number, partial(_or_none, float))),
+    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), partial(_number, int)),
+    "max_response_bytes": partial(_number, partial(_or_none, int)),
+    "retries": partial(_number, _retries),
     **dict.fromkeys(("verify_ssl", "debug"), _flag),
 }
 # Each variable stands for an argument. If both names of one are set, the name further down in this
