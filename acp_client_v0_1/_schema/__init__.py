@@ -32,7 +32,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema, to_json, to_jsonable_python
-from typing_extensions import Self
+from typing_extensions import LiteralString, Self
 
 from acp_client_v0_1._schema.fields import (
     UP_TO_FIRST_FAULT,
@@ -319,19 +319,18 @@ def _unknown_keywords(
     from acp_client_v0_1._names import did_you_mean
 
     errors: list[pydantic_core.InitErrorDetails] = []
+
+    def add(text: LiteralString, loc: tuple[str, ...], value: object, **about: str) -> None:
+        about |= {"name": loc[-1], "model": model.__name__}
+        fault = pydantic_core.PydanticCustomError("extra_forbidden", text, about)
+        errors.append(pydantic_core.InitErrorDetails(type=fault, loc=loc, input=value))
+
     for name in names:
         hint = did_you_mean(name, model.model_fields, advice=False)
-        about = {"name": name, "model": model.__name__, "hint": hint}
-        fault = pydantic_core.PydanticCustomError(
-            "extra_forbidden", "unknown field '{name}' of {model}{hint}", about
-        )
-        errors.append(pydantic_core.InitErrorDetails(type=fault, loc=(name,), input=data[name]))
+        add("unknown field '{name}' of {model}{hint}", (name,), data[name], hint=hint)
     for name in model.model_fields.keys() & extra.keys():
-        text = "{name} is a field of {model}: pass {name}="
-        about = {"name": name, "model": model.__name__}
-        fault = pydantic_core.PydanticCustomError("extra_forbidden", text, about)
-        loc = ("additional_properties", name)
-        errors.append(pydantic_core.InitErrorDetails(type=fault, loc=loc, input=extra[name]))
+        loc = "additional_properties", name
+        add("{name} is a field of {model}: pass {name}=", loc, extra[name])
     return ValidationError.from_exception_data(model.__name__, errors)
 
 
