@@ -113,7 +113,7 @@ class LocalServer:
         # A type checker that sees `__setattr__` would take any name for an attribute.
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name in signature(LocalServer).parameters and name != "port":
+            if name in _SETTINGS:
                 raise AttributeError(f"{name} cannot be changed: make a LocalServer with {name}=…")
             super().__setattr__(name, value)
 
@@ -263,3 +263,7 @@ class LocalServer:
         url = run.creation.get("webhook")
         if url is not None and self._store.quirks.webhooks:
             self._webhooks.send(url, run.to_wire())
+
+
+# `port` is known only when the server listens.
+_SETTINGS = signature(LocalServer).parameters.keys() - {"port"}
