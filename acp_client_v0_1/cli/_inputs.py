@@ -19,7 +19,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, parsed_object
 from acp_client_v0_1.cli._output import beside_bars, notice
 
-# How a file begins that is no text, and what to do with it.
+# The first bytes of files that are not text, and what to do with each kind.
 _POWERSHELL = ": in PowerShell, write the file with Out-File -Encoding utf8"
 _BINARY = {
     **dict.fromkeys((b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{"), _POWERSHELL),

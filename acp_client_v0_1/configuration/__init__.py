@@ -127,7 +127,7 @@ class Configuration(ConfigurationReport):
     """
 
     _default: ClassVar[Configuration | None] = None
-    # True if the host is that of ACP_HOST, as `from_env` has read it.
+    # True if `from_env` has read the host from ACP_HOST.
     from_environment: bool = False
     # These settings are not arguments.
     refresh_api_key_hook: Callable[[Configuration], None] | None = None

@@ -19,7 +19,7 @@ from acp_client_v0_1.doctor._report import NotTried, passes
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
 from acp_client_v0_1.handles._match import may_repeat
 
-# A run that has not changed for so many seconds has ended.
+# A run that does not change for this many seconds has ended.
 _SETTLED = 2.4
 
 

@@ -169,7 +169,7 @@ class RunCore(KnownRun):
         runs = wait.contact.runs
 
         def send(limit: float) -> RunOutput | None:
-            # The window is short, because some servers hold a request without a window for ever.
+            # Some servers hold a request without a window for ever. So there is a short one.
             most = min(_SHORT_WINDOWS, int(limit)) if self.status in WITH_OUTPUT else 1
             window = self.fresh_window(range(max(1, most)), timing().now())
             output = runs.get_run_output(self.run_id, window, _request_timeout=limit)

@@ -232,7 +232,7 @@ class BatchWorld(World):
                 call.took = self.now - call.began
                 # What the end of the batch interrupts, and does not wait for, ends now.
                 self.hung_up = True
-                # It may also be killed after the batch has ended. That is no other case.
+                # A kill after the end of the batch would test nothing else.
                 self.kill_at = None
                 if self.is_dead:
                     self.threads.interrupt_at = math.inf

@@ -32,7 +32,7 @@ class Character:
     # At this time, in seconds from the first request, the server restarts and forgets its runs.
     # Others are the first to start new ones.
     restart: float = math.inf
-    # Responses of creates are exchanged with those of others, or come from a cache.
+    # A create gets the response to another create, or one from a cache.
     mixes: Literal["", "swapped", "cached"] = ""
 
     @classmethod

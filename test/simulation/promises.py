@@ -1,4 +1,4 @@
-"""What must hold for every call, whatever the server shows of a run.
+"""The promises that every call keeps, whatever the server shows of a run.
 
 Each function checks one promise, and says where nobody can keep it: a run is told from another one
 by what the server shows, and some servers show nothing.
