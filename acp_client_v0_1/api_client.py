@@ -267,7 +267,8 @@ class ApiClient(NoSettings, DropInClient):
         if self.cookie is not None:
             own["Cookie"] = self.cookie
         kind: Any = type(self)
-        if (kind.call_api, kind.update_params_for_auth) != _STEPS or self.__dict__.keys() & _NAMES:
+        steps = kind.call_api, kind.update_params_for_auth
+        if steps != _STEPS or not _NAMES.isdisjoint(self.__dict__):
             settings: dict[str, Any] = {"route": operation.path, "_request_timeout": timeout}
             settings |= {"safe": operation.safe, "stream": stream, "retries": self.retries}
             defaults, view = dict(self.default_headers), self._headers
