@@ -8,6 +8,10 @@ Strategy: the server is asked for the runs whose metadata has the mark.
 - In all other cases the server ignores metadata, or refuses to search for it. Then the agent's runs
   are read page by page. If none of them shows the mark, and some hide theirs, nobody knows.
 
+That nothing was found proves that there is no run only if the server is known to compare marks.
+Otherwise `prove` looks for a run that the server has given us, by the mark of that run. If the
+server does not find it, all runs are read.
+
 Invariant: each `Search.send` sends one request. So each request takes a turn and can be repeated,
 and what was found before is kept meanwhile.
 """
