@@ -132,6 +132,8 @@ class Configuration(ConfigurationReport):
     # These settings are not arguments.
     refresh_api_key_hook: Callable[[Configuration], None] | None = None
     temp_folder_path: str | None = None
+    # A configuration that an earlier version has pickled does not have it.
+    auth: Callable[[OutgoingRequest], object] | None = None
 
     @explained
     def __init__(

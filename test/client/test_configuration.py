@@ -1,6 +1,7 @@
 """Settings: hosts, credentials, the environment, defaults, and how they are shown."""
 
 import logging
+import pickle
 import re
 import threading
 from pathlib import Path
@@ -471,3 +472,10 @@ def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger, monkeypa
     assert [line.split()[-2:] for line in first.read_text().splitlines()] == [["DEBUG", "one"]]
     assert [line.split()[-1] for line in second.read_text().splitlines()] == ["two"]
     assert package_logger.handlers == [own]
+
+
+def test_a_pickle_of_a_version_without_auth_is_read():
+    configuration = Configuration(host="http://acp.example")
+    del vars(configuration)["auth"]
+    kept = pickle.loads(pickle.dumps(configuration))
+    assert kept.auth is None and kept.host == "http://acp.example"
