@@ -489,8 +489,11 @@ class Play:
         """Return the errors of runs that are not there any more."""
         if self.world.is_restarted:
             return RunGone, ResponseValidationError  # another run may have the id
-        deletes = self.options["on_stop"] == "cancel" and len(calls) > 1
-        return (RunGone,) if deletes else ()
+        resumed = len(calls) > 1
+        deletes = self.options["on_stop"] == "cancel" and resumed
+        # A later process cannot know whether a server that counts its ids has started again.
+        counts = self.world.character.counts and resumed
+        return (RunGone,) * deletes + (ResponseValidationError,) * counts
 
     def check_raised(
         self, error: ApiException, calls: list[Call], sent: set[tuple[str, str]]
