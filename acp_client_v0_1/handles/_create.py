@@ -107,11 +107,7 @@ class Create:
         try:
             found = self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
-            # Any error of the package says whether the create is unclear. Ctrl-C does not.
-            # After an error of a function for credentials, the post was not sent.
-            foreign = not (isinstance(error, exceptions.OpenApiException) or is_by_function(error))
-            if self._failure is not None or (self._posted and foreign):
-                self._name_in(error)
+            self.name_in(error)
             raise
         self.found = found
         return self
@@ -161,15 +157,18 @@ class Create:
         other = "" if rewrites else other_values(made, self.creation)
         return other and f"with another {other}"
 
-    def _name_in(self, error: BaseException) -> None:
-        """Give an error the token by which the run can be found."""
-        if token := self._token():
-            if not isinstance(error, ApiException):
-                how = f"RunHandle.from_token({token!r}, client)"
-                add_note(error, f"a run may have been started: find it by {how}")
-                vars(error)["token"] = token
-            elif error.token is None:
-                error.token = token
+    def name_in(self, error: BaseException) -> None:
+        """Give an error the token by which the run can be found, if there may be a run."""
+        # Any error of the package says whether the create is unclear. Ctrl-C does not.
+        # After an error of a function for credentials, the post was not sent.
+        foreign = not (isinstance(error, exceptions.OpenApiException) or is_by_function(error))
+        unclear = self._failure is not None or (self._posted and foreign)
+        if getattr(error, "token", None) is not None or not (unclear and (token := self._token())):
+            return
+        vars(error)["token"] = token
+        if not isinstance(error, ApiException):
+            how = f"RunHandle.from_token({token!r}, client)"
+            add_note(error, f"a run may have been started: find it by {how}")
 
     def _token(self) -> str:
         client = self.wait.contact.runs.api_client

@@ -537,14 +537,19 @@ class AgentHandle(NoSettings):
         habits = wait.contact.health.marks
         # Runs that were made for another request are an error, and on another thread left out.
         found = asked_for(create.find(), creation, habits) if reuse else []
-        if found:
-            core = RunCore.of_runs(self.runs, found, wait.contact)
-        else:
-            about = self._agent.latest
-            make = partial(create_core, creation, self.runs, about, create.run)
-            core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
-        core.agent_descriptor, core.agent_name = self._descriptor, self._name()
-        return core, not found
+        try:
+            if found:
+                core = RunCore.of_runs(self.runs, found, wait.contact)
+            else:
+                about = self._agent.latest
+                make = partial(create_core, creation, self.runs, about, create.run)
+                core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
+            core.agent_descriptor, core.agent_name = self._descriptor, self._name()
+            return core, not found
+        except BaseException as error:
+            # An interrupt may come after the create, while nothing has the run yet.
+            create.name_in(error)
+            raise
 
     def _start_by_token(
         self, creation: RunCreate, make: Callable[[], RunCore], reuse: bool

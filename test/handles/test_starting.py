@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import pydoc
 import signal
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from inspect import Parameter, signature
+from traceback import walk_tb
 from typing import Any
 
 import pytest
 from support.batches import beside, wait_for
+from support.moments import Interrupt, Moment, files_of
 from support.parts import earlier_creates
 from support.serving import Replies, a_run, as_searched, run_json, runs_json
 from support.socket_server import CLOSE, response
@@ -216,6 +219,33 @@ def test_ctrl_c_in_a_slow_create_leads_to_its_run(server, counter, counts, cance
         assert token in notes
     run = acp.RunHandle.from_token(token, counter.runs.api_client)
     assert [each["run_id"] for each in server.runs] == [run.run_id]
+
+
+def test_an_interrupt_at_any_moment_of_a_start_leads_to_its_run(server, counter):
+    """From the create on, until `start` returns, the error has the token of the run."""
+    files = files_of("handles/*")
+    # The first start does more: it makes what later ones share.
+    counter.start()
+    lost: list[str] = []
+    for number in itertools.count(1, 3):
+        before = {run["run_id"] for run in server.runs}
+        with suppress(Interrupt), Moment(number, files) as moment:
+            try:
+                counter.start()
+            except Interrupt as error:
+                frames = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+                where = [code.co_name for code in frames if code.co_filename in files][-1]
+                made = {run["run_id"] for run in server.runs} - before
+                # The last steps make the handle, after the create has its run.
+                if made and where not in ("start", "handle_of"):
+                    token = vars(error).get("token", "")
+                    client = counter.runs.api_client
+                    found = token and acp.RunHandle.from_token(token, client).run_id
+                    lost += [] if {found} == made else [f"{where} at {number}"]
+                raise
+        if not moment.struck:
+            break
+    assert number > 300 and lost == []
 
 
 def test_no_credential_is_in_an_error_a_token_or_a_representation(server, caplog):
