@@ -94,6 +94,7 @@ __all__ = [
     "JournalError",
     "JournalLocked",
     "JournalMismatch",
+    "ResultMismatch",
     "ResumeAmbiguous",
     "RunFailed",
     "RunGone",

@@ -24,7 +24,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from acp_client_v0_1._arguments import refuse_token, wrong_type
 from acp_client_v0_1._schema import Conversions, any_null
-from acp_client_v0_1._schema.free_json import is_plain, not_json, parts_of
+from acp_client_v0_1._schema.free_json import is_plain, not_json, parts_of, unset_nulls
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -173,7 +173,7 @@ def content_of(parameter: Parameter, value: Any) -> bytes:
     try:
         content = _encoded(value, known)
         plain = all(map(is_plain, others.values()))
-        body = content if plain else _encoded(_with_nulls(value), known)
+        body = content if plain else _encoded(_with_dicts(value), known)
     except ValueError as error:
         why = not_json(value) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, why)) from error
@@ -194,22 +194,22 @@ def _placed(name: str, fault: str) -> str:
     return fault[1:] if fault.startswith(".") else f"{name}{fault}"
 
 
-def _with_nulls(value: Any) -> Any:
+def _with_dicts(value: Any) -> Any:
     """Copy a body, with dicts in place of the models that a caller has put into its free objects.
 
-    `_encoded` leaves out the fields of a model that are None. In a caller's own model, None is a
-    value that the agent may require.
+    `_encoded` leaves out the fields of a model that are None. In a caller's own model, a None that
+    was set is a value that the agent may require.
     """
     if isinstance(value, Conversions):
-        free = {name: _with_nulls(part) for name, part in value if isinstance(part, Mapping)}
+        free = {name: _with_dicts(part) for name, part in value if isinstance(part, Mapping)}
         return cast("BaseModel", value).model_copy(update=free)
     if isinstance(value, BaseModel):
-        return from_json(to_json(value))
+        return from_json(to_json(value, exclude=unset_nulls(value)))
     if isinstance(value, Mapping):
         members = cast("Mapping[str, Any]", value)
-        return {key: _with_nulls(part) for key, part in members.items()}
+        return {key: _with_dicts(part) for key, part in members.items()}
     if isinstance(value, (list, tuple)):
-        return [*map(_with_nulls, cast("list[object]", value))]
+        return [*map(_with_dicts, cast("list[object]", value))]
     return value
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
@@ -71,6 +72,30 @@ def parts_of(value: object) -> tuple[dict[str, bytes], dict[str, object]]:
         elif type(part) not in _PLAIN:
             others[f".{name}"] = part
     return texts, others
+
+
+def unset_nulls(value: Any) -> Any:
+    """Return pydantic's ``exclude`` for the fields that are None and that nobody has set.
+
+    Of a model, a field that was set to None is not among them. A dataclass does not show what was
+    set, so each field that is None by default is.
+    """
+    members: Mapping[Any, Any] = {}
+    unset: Iterable[str] = ()
+    if isinstance(value, BaseModel):
+        members = vars(value)
+        unset = members.keys() - value.model_fields_set
+    elif is_dataclass(value) and not isinstance(value, type):
+        members = {field.name: getattr(value, field.name) for field in fields(value)}
+        unset = [field.name for field in fields(value) if field.default is None]
+    elif isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+    elif isinstance(value, (list, tuple)):
+        members = dict(enumerate(cast("list[Any]", value)))
+    nulls: dict[Any, Any] = {name: True for name in unset if members[name] is None}
+    if below := {name: inner for name, part in members.items() if (inner := unset_nulls(part))}:
+        nulls |= below
+    return nulls or None
 
 
 def not_json(value: object, levels: int = _DEEPEST) -> str | None:

@@ -32,7 +32,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Generic, Literal, NoReturn
 
 from typing_extensions import Self, Unpack
 
@@ -49,15 +49,16 @@ from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, new_client_token
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
-from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of, rows_of
+from acp_client_v0_1.handles._schemas import dict_of, json_digest, members_of, rows_of, with_nulls
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import server_of
+from acp_client_v0_1.handles._token import RunToken, server_of
+from acp_client_v0_1.handles._typed import JsonType, Out
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import JournalMismatch, RunFailed, RunGone
 from acp_client_v0_1.models import Agent
 
 
-class Batch:
+class Batch(Generic[Out]):
     """An iterator over the items of many inputs, and a context manager.
 
     `AgentHandle.map` makes a batch, and describes the arguments.
@@ -75,11 +76,13 @@ class Batch:
     @showing(RunOptions)
     def __init__(
         self,
-        agent: AgentHandle,
+        agent: AgentHandle[Any, Out],
         inputs: Iterable[Any],
         *,
         # The agent's description, if the handle has read it already.
         about: Agent | None = None,
+        # The types of the inputs and of the results.
+        types: tuple[JsonType | None, JsonType | None] = (None, None),
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
         ordered: bool = False,
@@ -125,20 +128,24 @@ class Batch:
         # - All 32 digits are the mark of the batch, which each run has in its metadata. But if an
         #   earlier call began the journal, the mark in the header of the journal is used instead.
         mark = new_client_token(("batch", agent.agent_id, options))
+        self._input_type, self._result_type = types
         self._client_token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
+        self._token = RunToken(server, agent=agent.agent_id)
         given = given_options(agent.map, options)
         # This create is not sent. Making it raises an error at once if an option is not valid.
         creation_of(agent.agent_id, given)
-        config: dict[str, Any] | None = given.get("config")
-        extra = {f"extra.{name}": value for name, value in given.get("extra", {}).items()}
-        settings = config if not extra else {**(config or {}), **extra}
-        fields = {name: json_digest(value)[:8] for name, value in (settings or {}).items()}
-        header = Header(agent.agent_id, server, json_digest(settings), mark, fields)
+        header = _header(agent.agent_id, server, mark, given)
+        # An earlier release also sent the fields that are None by default.
+        config = options.get("config")
+        given_before = (
+            given if config is None else {**given, "config": _as_before("config", config)}
+        )
+        config_before = _header(agent.agent_id, server, mark, given_before).config
 
         # The first `next()` calls this. So a batch that nobody iterates over makes no file.
         def open_resources() -> tuple[Journal | None, Workers | Remote]:
-            file = None if journal is None else Journal(journal, header, durable)
+            file = None if journal is None else Journal(journal, header, durable, config_before)
             served = ("", "") if file is None else file.done_run()
             plan = Plan(
                 agent_id=agent.agent_id,
@@ -146,7 +153,9 @@ class Batch:
                 agent=about,
                 server=server,
                 batch_mark=mark if file is None else file.header.batch,
-                options=given,
+                options=given
+                if file is None or file.header.config == header.config
+                else given_before,
                 timeout=timeout,
                 on_interrupt=on_interrupt,
                 check=check,
@@ -178,7 +187,7 @@ class Batch:
         self._exhausted = False
         # The items that the caller does not have yet, by index. They are in the order in which
         # their runs ended.
-        self._ready: dict[int, BatchItem] = {}
+        self._ready: dict[int, BatchItem[Out]] = {}
         self._owned = _Resources(self._progress, cancel=on_stop == "cancel")
         # The finalizer ends the resources once: when the batch ends, or when a batch that was not
         # closed is garbage-collected.
@@ -200,7 +209,7 @@ class Batch:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
-    def __next__(self) -> BatchItem:
+    def __next__(self) -> BatchItem[Out]:
         """Wait for an item, and return it. With ``ordered``, return the item of the next input."""
         try:
             owned = self._owned
@@ -216,7 +225,7 @@ class Batch:
             explain_id(self._agent_id, error)
             raise
 
-    def _next(self, runners: Workers | Remote | None) -> BatchItem:
+    def _next(self, runners: Workers | Remote | None) -> BatchItem[Out]:
         ready, ended = self._ready, False
         while runners is not None and not (ended or self._owned.closed):
             # Each round checks `closed`, because a callback or a signal handler may close the
@@ -267,12 +276,8 @@ class Batch:
             if not self._ordered or self._delivered in self._ready:
                 return
 
-    def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input.
-
-        If the journal has an outcome of the input, the task gets this outcome, unless the input is
-        to be run again.
-        """
+    def _new_task(self, index: int, value: Any) -> Task:
+        """Make the task of an input. If the input cannot be sent, the task has ended."""
         key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
@@ -283,24 +288,39 @@ class Batch:
         task = Task(index, key, value, f"{self._client_token_start}{index:012x}")
         try:
             # The caller may change the input from now on.
-            task.input = None if value is None else dict_of(f"input {index}", value)
+            name, sent = f"input {index}", value
+            if self._input_type is not None and value is not None:
+                sent = self._input_type.given(name, value)
+            task.input = None if sent is None else dict_of(name, sent)
         except (ApiTypeError, ApiValueError) as error:
             task.outcome = error
-            return task
-        journal = self._owned.journal
-        if journal is None:
+        return task
+
+    def _task_of(self, index: int, value: Any) -> Task:
+        """Make the task of an input.
+
+        If the journal has an outcome of the input, the task gets this outcome, unless the input is
+        to be run again.
+        """
+        task, journal = self._new_task(index, value), self._owned.journal
+        if journal is None or task.outcome is not None:
             return task
         task.digest = json_digest(task.input)
         entry = journal.entry(index)
         if entry is None:
             return task
-        if entry.input != task.digest:
-            raise JournalMismatch(
-                f"input {index} differs from the one in the journal {journal.path}: "
-                "pass the same inputs in the same order, or use another file",
-                index=index,
-            )
         again = entry.state == "failed" and self._retry_failed
+        if entry.input != task.digest:
+            # The run of an earlier release is searched for by what that release sent.
+            earlier = _as_before(f"input {index}", value)
+            if earlier is None or entry.input != json_digest(earlier):
+                raise JournalMismatch(
+                    f"input {index} differs from the one in the journal {journal.path}: "
+                    "pass the same inputs in the same order, or use another file",
+                    index=index,
+                )
+            if entry.run_id or not again:
+                task.input, task.digest = earlier, entry.input
         if again and not entry.run_id:
             # The input was refused, so there is no run to read first. The task begins like a new
             # one.
@@ -314,7 +334,7 @@ class Batch:
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
-        item = self._ready[task.index] = task.item()
+        item = self._ready[task.index] = task.item(self._result_type, self._token)
         failed = isinstance(item.outcome, Exception)
         self._failed += failed
         self._done += not failed
@@ -420,6 +440,22 @@ class _Resources:
             if self.journal is not None:
                 self.journal.close()
             self.progress.close()
+
+
+def _header(agent_id: str, server: str, mark: str, given: Mapping[str, Any]) -> Header:
+    config: dict[str, Any] | None = given.get("config")
+    extra = {f"extra.{name}": value for name, value in given.get("extra", {}).items()}
+    settings = config if not extra else {**(config or {}), **extra}
+    fields = {name: json_digest(value)[:8] for name, value in (settings or {}).items()}
+    return Header(agent_id, server, json_digest(settings), mark, fields)
+
+
+def _as_before(name: str, value: Any) -> dict[str, Any] | None:
+    """Return what an earlier release sent of a value, or None if it refused the value."""
+    try:
+        return dict_of(name, with_nulls(value))
+    except (ApiTypeError, ValueError):
+        return None
 
 
 def _check_inputs(inputs: object) -> None:

@@ -68,7 +68,9 @@ class RunDriver:
     # line of this class takes longer than it would in a tight loop. Keep the path of a usual run
     # short.
 
-    def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
+    def __init__(
+        self, plan: Plan, agent: AgentHandle[Any, Any], journal: Journal | None = None
+    ) -> None:
         self.plan = plan
         # The end of the batch sets this.
         self.stop = Flag()

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.slots import Inbox
@@ -124,7 +125,7 @@ class Remote:
     """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
     plan: Plan
-    agent: AgentHandle
+    agent: AgentHandle[Any, Any]
     journal: Journal | None
     executor: Executor
     connect: Connect

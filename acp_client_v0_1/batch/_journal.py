@@ -80,9 +80,17 @@ class Journal:
         OSError: The file cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: _lines.Header, durable: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        header: _lines.Header,
+        durable: bool,
+        config_before: str = "",
+    ) -> None:
         self.path: Path = Path(path)
         self.header: _lines.Header = header
+        # The digest that an earlier release wrote for the same config.
+        self._config_before = config_before
         self._durable = durable
         self._lock = threading.Lock()
         # A block has two offsets for each input: the offset of its "starting" line, and the offset
@@ -248,7 +256,7 @@ class Journal:
         found = _lines.Header.of(record)
         for name in ("agent", "server", "config"):
             ours, theirs = getattr(self.header, name), getattr(found, name)
-            if ours != theirs:
+            if ours != theirs and (name != "config" or theirs != self._config_before):
                 of = f"the {name} {theirs}, not {ours}"
                 if name == "config":
                     # The file has digests, which would tell nobody anything.

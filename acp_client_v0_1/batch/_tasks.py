@@ -8,8 +8,8 @@ import math
 import pickle
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, cast
 
 from urllib3 import HTTPHeaderDict
 
@@ -23,6 +23,9 @@ from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._records import json_line, outcome_of
+from acp_client_v0_1.handles._token import RunToken
+from acp_client_v0_1.handles._typed import JsonType, Out
+from acp_client_v0_1.handles.errors import ResultMismatch
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.agent import Agent
 
@@ -138,12 +141,22 @@ class Task:
         """The mark of the create."""
         return Mark(CLIENT_TOKEN_KEY, self.client_token)
 
-    def item(self) -> BatchItem:
-        """Return what the caller gets of a task that has ended."""
-        outcome, given = cast("dict[str, Any] | Exception", self.outcome), self.input
+    def item(self, kind: JsonType | None, token: RunToken) -> BatchItem[Any]:
+        """Return what the caller gets of a task that has ended.
+
+        A result is of the type ``kind``. The ``token`` lacks the run.
+        """
+        given, outcome, raw = self.input, cast("dict[str, Any] | Exception", self.outcome), None
         if isinstance(given, dict):
             given = dict(cast("dict[str, Any]", given))
-        return BatchItem(self.index, self.key, self.run_id, given, outcome)
+        if kind is not None and not isinstance(outcome, Exception):
+            raw = outcome
+            token = replace(token, run=self.run_id, client_token=self.client_token)
+            try:
+                outcome = kind.received(raw, self.run_id, token.encode())
+            except ResultMismatch as error:
+                outcome = error
+        return BatchItem(self.index, self.key, self.run_id, given, outcome, raw)
 
     def start_over(self) -> None:
         """Forget the run, and change the client token. The next create makes another run."""
@@ -153,7 +166,7 @@ class Task:
 
 @hinted
 @dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(Generic[Out]):
     """One input's outcome.
 
     Attributes:
@@ -163,13 +176,15 @@ class BatchItem:
         input: The input as it was drawn: a copy, and a dict if you gave a model or a dataclass. If
             the input could not be sent, the input itself.
         outcome: The result, or the error that took its place.
+        raw: With a type for results, the result as JSON, as the journal has it. Otherwise None.
     """
 
     index: int
     key: str
     run_id: str
     input: Any
-    outcome: dict[str, Any] | Exception
+    outcome: Out | Exception
+    raw: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -181,16 +196,16 @@ class BatchItem:
         """The error that took the result's place. None if there is a result."""
         return self.outcome if isinstance(self.outcome, Exception) else None
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Out:
         """Return the result.
 
         Returns:
-            The result, in the agent's own schema.
+            The result, in the agent's own schema or of the type of `AgentHandle.typed`.
 
         Raises:
             ApiException: The run has no result, or none in time: for example `RunFailed`,
                 `RunInterrupted`, `RunGone`, `RunWaitTimeout`, `RunStartAmbiguous`, or the error of
-                a create that the server refused.
+                a create that the server refused. Or the result does not fit (`ResultMismatch`).
             ApiTypeError, ApiValueError: The input could not be sent; `SchemaMismatch` if it does
                 not match the agent's schema.
             Exception: ``on_interrupt`` or the executor raised it, or ``connect`` raised an OSError.
@@ -203,12 +218,16 @@ class BatchItem:
         """Return the item as the command prints it, without its input.
 
         It has ``index``, ``key``, ``run_id``, ``status``, and the ``result`` or what took its
-        place, as docs/reference/command-output.md describes it.
+        place, as docs/reference/command-output.md describes it. A result is as the agent gave it,
+        also if it does not fit the type of `AgentHandle.typed`.
         """
         about = {"index": self.index, "key": self.key, "run_id": self.run_id}
-        if isinstance(self.outcome, Exception):
+        if isinstance(self.outcome, Exception) and self.raw is None:
             return about | outcome_of(self.outcome) | {"run_id": self.run_id}
-        return about | {"status": "success", "result": self.outcome}
+        return about | {
+            "status": "success",
+            "result": self.outcome if self.raw is None else self.raw,
+        }
 
     def to_json(self) -> str:
         """Return `to_dict` as one line of JSON. Raise ``ValueError`` if it has NaN or infinity."""

@@ -14,7 +14,7 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag, Inbox
@@ -48,7 +48,7 @@ class Workers:
     """The threads of one batch."""
 
     def __init__(
-        self, plan: Plan, agent: AgentHandle, journal: Journal | None, concurrency: int
+        self, plan: Plan, agent: AgentHandle[Any, Any], journal: Journal | None, concurrency: int
     ) -> None:
         self._journal = journal
         self._driver = RunDriver(plan, agent, journal)

@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
@@ -21,6 +21,7 @@ from acp_client_v0_1.handles._marks import Habits
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._typed import JsonType
 from acp_client_v0_1.handles._wait import Contact, Wait, no_probe
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunTimedOut
 from acp_client_v0_1.models import Agent, Run, RunCreate, RunError, RunOutput, RunStatus
@@ -315,11 +316,18 @@ class RunCore(KnownRun):
         return error
 
 
-def handle_of(kind: type[H], core: RunCore) -> H:
+def handle_of(kind: type[H], core: RunCore, result_type: JsonType | None = None) -> H:
     """Return a handle of the class ``kind`` that uses the core."""
-    handle = object.__new__(kind)
+    handle = object.__new__(getattr(kind, "__origin__", kind))
     vars(handle)["_core"] = core
-    return handle
+    if result_type is not None:
+        vars(handle)["_result_type"] = result_type
+    return cast("H", handle)
+
+
+def typed_result(core: RunCore, result: dict[str, Any], kind: JsonType | None) -> Any:
+    """Return the result of a run as a value of the caller's type, if the caller gave one."""
+    return result if kind is None else kind.received(result, core.run_id, core.token())
 
 
 def create_core(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
@@ -28,7 +28,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from acp_client_v0_1._arguments import imported, wrong_type
 from acp_client_v0_1._operation import Parameter, content_of
-from acp_client_v0_1._schema.free_json import JsonCopy
+from acp_client_v0_1._schema.free_json import JsonCopy, unset_nulls
 from acp_client_v0_1._text import one_line, warn_caller, with_article
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -149,13 +149,14 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
             is_answer = not name.startswith(("input", "config", "metadata"))
             words += "the answer to the question" if is_answer else advice
             raise ApiTypeError(f"{name} must be the agent's own object, {words}")
-    if isinstance(value, BaseModel):
-        try:
-            return _mapping_of(name, value.model_dump(mode="json", by_alias=True))
-        except PydanticSerializationError as error:
-            raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+    try:
+        if isinstance(value, BaseModel):
+            nulls = unset_nulls(value)
+            return _mapping_of(name, value.model_dump(mode="json", by_alias=True, exclude=nulls))
+        if is_dataclass(value) and not isinstance(value, type):
+            return cast("dict[str, Any]", _without_nulls(value))
+    except (PydanticSerializationError, RecursionError) as error:
+        raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     # Series of pandas have the first of these methods, and named tuples the second.
     method = next((name for name in ("to_dict", "_asdict") if hasattr(value, name)), "")
     hint = f"; pass its {method}()" if method and not isinstance(value, type) else ""
@@ -168,6 +169,37 @@ def _mapping_of(name: str, value: object) -> dict[str, Any]:
         value.close()
         hint = "; this client is synchronous, so the function must not be async"
     raise wrong_type(name, f"a JSON object (dict){hint}", value)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Copy a dataclass as a dict, without the fields that are None by default."""
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {field: getattr(value, field.name) for field in fields(value)}
+        return {
+            field.name: _without_nulls(part)
+            for field, part in given.items()
+            if part is not None or field.default is not None
+        }
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        return {key: _without_nulls(part) for key, part in members.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_without_nulls, cast("list[Any]", value))]
+    return value
+
+
+def with_nulls(value: Any) -> Any:
+    """Copy an object as an earlier release sent it: with each field of a model or a dataclass."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return with_nulls(asdict(value))
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        return {key: with_nulls(part) for key, part in members.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(with_nulls, cast("list[Any]", value))]
+    return value
 
 
 class Cached(Generic[T]):

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import Self, Unpack
 
@@ -23,7 +23,7 @@ from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _marks
 from acp_client_v0_1.handles._answering import result_of
-from acp_client_v0_1.handles._core import RunCore, create_core, handle_of
+from acp_client_v0_1.handles._core import RunCore, create_core, handle_of, typed_result
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
@@ -32,6 +32,7 @@ from acp_client_v0_1.handles._options import RunOptions, creation_of, given_opti
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import token_of_create
+from acp_client_v0_1.handles._typed import In, JsonType, Out
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["AgentHandle", "BatchOptions"]
 
 T = TypeVar("T")
+# The types that `AgentHandle.typed` is given.
+I = TypeVar("I")  # noqa: E741 - the pair of `O`
+O = TypeVar("O")  # noqa: E741
 
 # The creates of this process with a client token of the user that may have made a run, as
 # `token_of_create` names them, the oldest first. A create that Ctrl-C has interrupted is not among
@@ -79,7 +83,7 @@ class BatchOptions(RunOptions, total=False):
 
 
 @our_names
-class AgentHandle(NoSettings):
+class AgentHandle(NoSettings, Generic[In, Out]):
     """The handle of an agent. Making a handle does no I/O.
 
     Args:
@@ -94,6 +98,9 @@ class AgentHandle(NoSettings):
         ApiTypeError: ``agent_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
         ApiValueError: ``agent_id`` is empty, or not a segment of a path.
     """
+
+    _input_type: JsonType | None = None
+    _result_type: JsonType | None = None
 
     def __init__(self, agent_id: str | UUID, api_client: ApiClient | None = None) -> None:
         self.agent_id: str = identifier("agent_id", agent_id)
@@ -229,10 +236,49 @@ class AgentHandle(NoSettings):
         """
         check_values(self.descriptor(), input, config)
 
+    @overload
+    def typed(self, input: type[I], result: type[O]) -> AgentHandle[I, O]: ...
+    @overload
+    def typed(self, input: type[I], result: None = None) -> AgentHandle[I, dict[str, Any]]: ...
+    @overload
+    def typed(self, input: None = None, *, result: type[O]) -> AgentHandle[JsonObject, O]: ...
+    @overload
+    def typed(self, input: Any = None, result: Any = None) -> AgentHandle[Any, Any]: ...
+    def typed(self, input: Any = None, result: Any = None) -> AgentHandle[Any, Any]:
+        """Return a handle of the same agent whose inputs and results have types.
+
+        A type is what pydantic's ``TypeAdapter`` takes: a model, a dataclass, a ``TypedDict``, an
+        ``Annotated[…]``, a union. `run`, `RunHandle.result` and `drive`, conversations and the
+        items of `map` give results of the type. A journal holds the JSON of the server, so the same
+        call with another type reads its results from the file.
+
+        An input may be an instance, or a mapping of its fields. It is validated before anything is
+        sent: an `ApiValueError` names the fields that do not fit. A result that does not fit is a
+        `ResultMismatch`.
+
+        Example:
+            >>> class Counted(pydantic.BaseModel):
+            ...     count: int
+            >>> counter.typed(result=Counted).run({"count": 3}, timeout=60).count
+            3
+
+        Args:
+            input: The type of the inputs. By default an input is any JSON object.
+            result: The type of the results. By default a result is a dict.
+
+        Raises:
+            ApiTypeError: ``input`` or ``result`` is no type that pydantic can validate by.
+        """
+        handle: AgentHandle[Any, Any] = object.__new__(type(self))
+        vars(handle).update(vars(self))
+        handle._input_type = None if input is None else JsonType("input", input)
+        handle._result_type = None if result is None else JsonType("result", result)
+        return handle
+
     @showing(RunOptions)
     def start(
         self,
-        input: JsonObject | None = None,
+        input: In | Mapping[str, Any] | None = None,
         *,
         thread_id: str | None = None,
         client_token: str | None = None,
@@ -240,7 +286,7 @@ class AgentHandle(NoSettings):
         check: bool = False,
         timeout: float | None = None,
         **options: Unpack[RunOptions],
-    ) -> RunHandle:
+    ) -> RunHandle[Out]:
         """Start exactly one run and return its handle, without waiting for the run.
 
         The run's metadata gets a client token of its own. The server carries out at most one
@@ -281,18 +327,19 @@ class AgentHandle(NoSettings):
                 client token is of an earlier run with another input or config.
         """
         check_arguments(reuse=reuse, check=check, timeout=timeout, thread_id=thread_id)
-        given = given_options(AgentHandle.start, options, input=input, thread_id=thread_id)
+        sent = self._sent(input)
+        given = given_options(AgentHandle.start, options, input=sent, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
             raise ApiValueError("the timeout must be above 0 seconds: a start sends a request")
         create = Create(creation, self._wait(timeout))
         core, _ = self._start(create, new=new, reuse=reuse, check=check)
-        return handle_of(RunHandle, core)
+        return handle_of(RunHandle[Out], core, self._result_type)
 
     @showing(RunOptions)
     def run(
         self,
-        input: JsonObject | None = None,
+        input: In | Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
@@ -302,7 +349,7 @@ class AgentHandle(NoSettings):
         reuse: bool = False,
         check: bool = False,
         **options: Unpack[RunOptions],
-    ) -> dict[str, Any]:
+    ) -> Out:
         """Run the agent and return its result, in the agent's own schema.
 
         Example:
@@ -345,6 +392,7 @@ class AgentHandle(NoSettings):
                 `RunHandle.from_token` takes the error's ``token``. With ``cancel_on_exit``, the
                 message says whether the run was cancelled. For any other exception, a note says
                 this. Before Python 3.11, a warning in the log says it instead.
+            ResultMismatch: The result does not fit the type of `typed`. The run has succeeded.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiTypeError, ApiValueError: An argument cannot be used; no run was made. Or
                 ``on_interrupt`` returned no JSON object. Or the client token is of an earlier run
@@ -353,17 +401,20 @@ class AgentHandle(NoSettings):
         """
         flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}
         check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id, **flags)
-        given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
+        sent = self._sent(input)
+        given = given_options(AgentHandle.run, options, input=sent, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         core, made_here, wait = None, True, self._wait(timeout)
         create = Create(creation, wait)
         try:
             core, made_here = self._start(create, new=new, reuse=reuse, check=check)
             if on_interrupt is not None:
-                return handle_of(RunHandle, core).drive(on_interrupt, timeout=timeout)
-            # A timeout of 0 asks once, and None is no limit, so nothing is subtracted from them.
-            left = timeout and max(0.001, wait.remaining())
-            return core.in_span(result_of, core, core.wait(left))
+                handle = handle_of(RunHandle[dict[str, Any]], core)
+                result = handle.drive(on_interrupt, timeout=timeout)
+            else:
+                # A timeout of 0 asks once, and None is no limit, so nothing is subtracted.
+                left = timeout and max(0.001, wait.remaining())
+                result = core.in_span(result_of, core, core.wait(left))
         except BaseException as error:
             # Two kinds of errors leave open whether the create made a run: `RunStartAmbiguous`, and
             # errors that are not of this package, such as KeyboardInterrupt. After these errors,
@@ -385,8 +436,11 @@ class AgentHandle(NoSettings):
                 # cancelled.
                 add_note(error, note, core.noted if core and cancelled else "")
             raise
+        # The run has succeeded. An error from here on does not cancel it.
+        typed: Out = typed_result(core, result, self._result_type)
+        return typed
 
-    def conversation(self, thread_id: str | None = None) -> Conversation:
+    def conversation(self, thread_id: str | None = None) -> Conversation[In, Out]:
         """Return a conversation with the agent: runs on one thread of ACP. There is no I/O.
 
         Example:
@@ -405,7 +459,9 @@ class AgentHandle(NoSettings):
         return Conversation(self.start, self.runs.api_client, thread_id)
 
     @showing(BatchOptions, concurrency=8, unclear="raise", on_stop="leave")
-    def map(self, inputs: Iterable[JsonObject | None], **options: Unpack[BatchOptions]) -> Batch:
+    def map(
+        self, inputs: Iterable[In | Mapping[str, Any] | None], **options: Unpack[BatchOptions]
+    ) -> Batch[Out]:
         """Run the agent on many inputs, many at a time.
 
         Once an input has an outcome, the batch gives an item for the input. The outcome may be an
@@ -474,7 +530,13 @@ class AgentHandle(NoSettings):
         """
         from acp_client_v0_1.batch import Batch
 
-        return Batch(self, inputs, about=self._agent.latest, **options)
+        types = self._input_type, self._result_type
+        return Batch(self, inputs, about=self._agent.latest, types=types, **options)
+
+    def _sent(self, input: Any) -> JsonObject | None:
+        """Return what is sent of an input. If inputs have a type, validate it."""
+        kind = self._input_type
+        return input if kind is None or input is None else kind.given("input", input)
 
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic
 
 from typing_extensions import Unpack
 
@@ -15,7 +15,7 @@ from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._options import RunOptions, showing
-from acp_client_v0_1.handles._schemas import JsonObject
+from acp_client_v0_1.handles._typed import In, Out
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.models import Run, RunOutput, RunStatus
@@ -24,7 +24,7 @@ __all__ = ["Conversation"]
 
 
 @our_names
-class Conversation:
+class Conversation(Generic[In, Out]):
     """Runs on one thread of ACP, from `AgentHandle.conversation`.
 
     A thread of ACP takes one run at a time. So use `run`, or wait for the result of the handle that
@@ -38,7 +38,7 @@ class Conversation:
     """
 
     def __init__(
-        self, start: Callable[..., RunHandle], api_client: ApiClient, thread_id: str | None
+        self, start: Callable[..., RunHandle[Out]], api_client: ApiClient, thread_id: str | None
     ) -> None:
         self.thread_id: str | None = thread_id
         self._start = start
@@ -51,11 +51,11 @@ class Conversation:
     @showing(RunOptions)
     def start(
         self,
-        input: JsonObject | None = None,
+        input: In | Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
         **options: Unpack[RunOptions],
-    ) -> RunHandle:
+    ) -> RunHandle[Out]:
         """Start a run on the thread of ACP, as `AgentHandle.start` does.
 
         Args:
@@ -92,12 +92,12 @@ class Conversation:
     @showing(RunOptions)
     def run(
         self,
-        input: JsonObject | None = None,
+        input: In | Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
         **options: Unpack[RunOptions],
-    ) -> dict[str, Any]:
+    ) -> Out:
         """Run the agent on the thread of ACP, and return the result.
 
         Args:

@@ -6,6 +6,7 @@
     ├── RunFailed               the run ended in status error
     │   └── RunTimedOut         the run ended in status timeout: its server stopped it
     ├── RunInterrupted          the run asks a question, and the caller has no answer
+    ├── ResultMismatch          the result of the run does not fit the type that the caller gave
     ├── RunGone                 the run was deleted, or its server forgot it
     ├── RunStartAmbiguous       a create may have made a run or not, and no run was found
     ├── ResumeAmbiguous         an answer may have arrived or not, and the run does not show which
@@ -30,7 +31,7 @@ to do next, the message of the error says what. All errors can be pickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from acp_client_v0_1._text import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
@@ -45,6 +46,7 @@ __all__ = [
     "JournalError",
     "JournalLocked",
     "JournalMismatch",
+    "ResultMismatch",
     "ResumeAmbiguous",
     "RunFailed",
     "RunGone",
@@ -118,6 +120,42 @@ class RunTimedOut(RunFailed):
     """
 
     status_name = "timeout"
+
+
+class ResultMismatch(_RunProblem):
+    """The run has succeeded, and its result does not fit the type that the caller gave.
+
+    The handle, or the journal of the batch, keeps the result, so nothing is asked for again.
+
+    Args:
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+        kind: The name of the type.
+        result: The result as JSON.
+        faults: For each fault, a path such as ``result.count``, and a message.
+
+    Attributes:
+        result: The result as JSON, in the agent's own schema.
+        faults: For each fault, a path such as ``result.count``, and a message.
+        run_id: The run.
+        token: The token for `RunHandle.from_token`.
+    """
+
+    status_name = "success"
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        token: str,
+        kind: str,
+        result: dict[str, Any],
+        faults: Sequence[tuple[str, str]],
+    ) -> None:
+        self.result = result
+        self.faults: tuple[tuple[str, str], ...] = tuple(faults)
+        words = f"the result of run {short(run_id)} does not fit {short(kind)}: "
+        super().__init__(words + _shown(self.faults), run_id=run_id, token=token)
 
 
 class RunInterrupted(_RunProblem):
@@ -350,10 +388,14 @@ class SchemaMismatch(ApiValueError):
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
         self.faults: tuple[tuple[str, str], ...] = tuple(faults)
-        shown = "; ".join(f"{short(path)}: {words}" for path, words in self.faults[:5])
-        more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
-        super().__init__(f"{what} does not fit the agent's schema: {one_line(shown, 180)}{more}")
+        super().__init__(f"{what} does not fit the agent's schema: {_shown(self.faults)}")
         self.paths: tuple[str, ...] = tuple(path for path, _ in self.faults)
+
+
+def _shown(faults: Sequence[tuple[str, str]]) -> str:
+    """Return the first five faults as words for a message, and the number of the others."""
+    shown = "; ".join(f"{short(path)}: {words}" for path, words in faults[:5])
+    return one_line(shown, 180) + (f" (and {len(faults) - 5} more)" if len(faults) > 5 else "")
 
 
 class JournalError(ApiValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import Self
 
@@ -17,7 +17,7 @@ from acp_client_v0_1.api import AgentsApi, RunsApi
 from acp_client_v0_1.configuration._checks import NoSettings
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._answering import Interrupts, Questions, answer_run, result_of
-from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of
+from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of, typed_result
 from acp_client_v0_1.handles._create import Create
 from acp_client_v0_1.handles._known import FINAL, received_id
 from acp_client_v0_1.handles._lookup import explain_id
@@ -25,6 +25,7 @@ from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import decode_token, server_of
+from acp_client_v0_1.handles._typed import JsonType, Out
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RunHandle"]
 
+O = TypeVar("O")  # noqa: E741 - the type that `RunHandle.typed` is given
+
 
 @our_names
-class RunHandle(NoSettings):
+class RunHandle(NoSettings, Generic[Out]):
     """The handle of a run. Making a handle attaches to the run, without I/O.
 
     A handle keeps the result of its run once `result`, `output`, `drive` or the polling of `events`
@@ -64,6 +67,8 @@ class RunHandle(NoSettings):
         ApiTypeError: ``run_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
         ApiValueError: ``run_id`` is empty, a token, or not a segment of a path.
     """
+
+    _result_type: JsonType | None = None
 
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         # A shell adds a line feed to what it reads from a file or a command.
@@ -236,6 +241,31 @@ class RunHandle(NoSettings):
         """
         return self._core.token()
 
+    @overload
+    def typed(self, result: type[O]) -> RunHandle[O]: ...
+    @overload
+    def typed(self, result: None) -> RunHandle: ...
+    @overload
+    def typed(self, result: Any) -> RunHandle[Any]: ...
+    def typed(self, result: Any) -> RunHandle[Any]:
+        """Return a handle of the same run, whose `result` and `drive` give a value of a type.
+
+        Example:
+            >>> class Counted(pydantic.BaseModel):
+            ...     count: int
+            >>> counter.start({"count": 3}).typed(Counted).result(timeout=60)
+            Counted(count=3)
+
+        Args:
+            result: The type of the result: what pydantic's ``TypeAdapter`` takes. None gives a
+                handle without a type.
+
+        Raises:
+            ApiTypeError: ``result`` is no type that pydantic can validate by.
+        """
+        kind = None if result is None else JsonType("result", result)
+        return handle_of(type(self), self._core, kind)
+
     # Reading
 
     def refresh(self) -> Run:
@@ -335,7 +365,7 @@ class RunHandle(NoSettings):
         on_pending: OnPending | None = None,
         every: float = 30,
         stop: threading.Event | None = None,
-    ) -> dict[str, Any]:
+    ) -> Out:
         """Wait for the run's result and return it, in the agent's own schema.
 
         A result that the handle has is returned at once.
@@ -357,12 +387,16 @@ class RunHandle(NoSettings):
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run may still
                 continue.
+            ResultMismatch: The result does not fit the type that `typed` was given.
             ApiException: The server refused.
         """
         check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
-        return core.in_span(result_of, core, wait)
+        result: Any = core.in_span(result_of, core, wait)
+        kind = self._result_type
+        typed: Out = result if kind is None else typed_result(core, result, kind)
+        return typed
 
     def events(
         self,
@@ -442,7 +476,7 @@ class RunHandle(NoSettings):
         on_event: Callable[[RunEvent], object] | None = None,
         timeout: float | None = None,
         max_interrupts: int = 1000,
-    ) -> dict[str, Any]:
+    ) -> Out:
         """Answer each question of the run by a callback, and return the run's result.
 
         Example:
@@ -470,6 +504,7 @@ class RunHandle(NoSettings):
             ResumeAmbiguous: Responses were lost, so an answer may or may not have arrived.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time. The run may still continue.
+            ResultMismatch: The result does not fit the type that `typed` was given.
             ApiTypeError: A callback cannot be called with its one argument.
             ApiException: The server refused.
         """
@@ -488,7 +523,8 @@ class RunHandle(NoSettings):
                         on_event(event)
             return questions.result()
 
-        return core.in_span(drive)
+        typed: Out = typed_result(core, core.in_span(drive), self._result_type)
+        return typed
 
     def resume(
         self,

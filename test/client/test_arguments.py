@@ -196,7 +196,7 @@ def test_content_is_sent_as_it_was_given():
         "pair": [1, None],
         "inner": {"agent_id": "b", "input": {"x": 1}},
         "at": "2026-11-24",
-        "theirs": [[{"theirName": None, "number": None}]],
+        "theirs": [[{"number": None}]],
     }
 
 
