@@ -44,7 +44,7 @@ LEFT_OUT = [
     f"--ignore=test/project/test_{name}.py" for name in ("border", "site", "benchmarks", "tools")
 ]
 # The extras that users install.
-OF_USERS = ("testing", "cli", "dask", "validation", "telemetry")
+OF_USERS = ("testing", "cli", "codegen", "dask", "validation", "telemetry")
 # What has no wheel for an interpreter would be compiled, which needs more than Python.
 ONLY_WHEELS = ("--only-binary", ":all:")
 # Several packages of `dev` have no wheels for an interpreter without the GIL. These tests need

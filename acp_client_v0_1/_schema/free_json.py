@@ -21,7 +21,7 @@ from math import isfinite
 from typing import Any, cast
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic_core import from_json
 
 # These values have one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
@@ -82,8 +82,11 @@ def unset_nulls(value: Any) -> Any:
     """
     members: Mapping[Any, Any] = {}
     unset: Iterable[str] = ()
+    if isinstance(value, RootModel):
+        # Its root stands in its place.
+        return unset_nulls(cast("Any", value).root)
     if isinstance(value, BaseModel):
-        members = vars(value)
+        members = {**vars(value), **(value.model_extra or {})}
         unset = members.keys() - value.model_fields_set
     elif is_dataclass(value) and not isinstance(value, type):
         members = {field.name: getattr(value, field.name) for field in fields(value)}

@@ -179,7 +179,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "shell": _choice("the shell", "bash zsh fish"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
-    "--schema": _choice("print only this schema", "input output config thread_state interrupts"),
+    "--schema": _choice(
+        "print only this schema", "input output config update thread_state interrupts"
+    ),
     "--stream": _choice("stream it; `run` prints its events", "custom result", dest="streaming"),
     "--timeout": _value("SECONDS", "to wait in all, 0 checks once; batch: a run; stream: an event"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
@@ -240,6 +242,7 @@ _GROUPS = {
 _COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("list agents", "--name counter"),
     "describe": ("show what an agent takes and returns", "counter --schema input"),
+    "models": ("print pydantic models of an agent (needs datamodel-code-generator)", "counter"),
     "run": ("start a run, wait, and print its result", "counter '{\"count\": 3}' --stream custom"),
     "start": ("start a run and print its token", "counter '{\"count\": 3}' > run.token"),
     "wait": ("wait for runs and print their results", "@run.token --timeout 60"),
@@ -265,6 +268,7 @@ _ONE = f"agent input --stream {_CREATING} --thread --client-token --reuse {_COMM
 _TAKES = {
     "agents": f"--name --version {_COMMON}",
     "describe": f"agent --schema {_COMMON}",
+    "models": "agent --host --debug",
     "run": f"--timeout --ask --answer-command --cancel-on-exit {_ONE}",
     "start": _ONE,
     "wait": f"runs --timeout --ask --answer-command --require-input {_COMMON}",
@@ -287,7 +291,13 @@ _TAKES = {
 # In a variable ACP_* that is a flag, these words mean true.
 _TRUE = ("1", "true", "yes", "on")
 # The default formats. A command that is not listed here prints JSON by default.
-_FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
+_FORMATS = {
+    "models": "text",
+    "start": "text",
+    "doctor": "text",
+    "stream": "jsonl",
+    "batch": "jsonl",
+}
 
 
 class _Parser(argparse.ArgumentParser):

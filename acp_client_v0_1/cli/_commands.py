@@ -17,6 +17,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1._arguments import imported
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of, seconds_left
+from acp_client_v0_1.cli._models import module_of
 from acp_client_v0_1.cli._outcomes import document, to_copy
 from acp_client_v0_1.cli._output import Output, notice, notice_unread, outline, text_of
 from acp_client_v0_1.cli._results import Results
@@ -24,6 +25,8 @@ from acp_client_v0_1.cli._runs import at_once, each_run, followed, nothing_came,
 from acp_client_v0_1.handles._match import is_on
 from acp_client_v0_1.handles._token import decode_token
 
+# The names of schemas that the contract calls otherwise.
+_SCHEMAS = {"update": "custom_streaming_update"}
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 # The response to a ping may take this many seconds.
 _PING = 10.0
@@ -51,11 +54,16 @@ def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     agent = acp.AgentHandle.get(options.agent, api_client=client)
     about = agent.descriptor().to_dict(mode="json")
     if options.schema:
-        about = about["specs"].get(options.schema)
+        about = about["specs"].get(_SCHEMAS.get(options.schema, options.schema))
         if about is None:
             raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
     text = outline(about).lstrip("\n") if output.is_text and not options.schema else about
     output.one(text, agent.agent_id)
+
+
+def models(options: Namespace, output: Output, client: acp.ApiClient) -> None:
+    descriptor = acp.AgentHandle.get(options.agent, api_client=client).descriptor()
+    output.one(module_of(descriptor.metadata.ref.name, descriptor.specs).rstrip())
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:

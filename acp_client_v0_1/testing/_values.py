@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json, to_json, to_jsonable_python
 
 from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1._operation import Operation
@@ -85,6 +86,8 @@ def check_header(what: str, name: str, value: str) -> None:
 
 def json_copy(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
+    if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
+        value = to_jsonable_python(value, by_alias=True)
     check_type(what, value, dict)
     if fault := not_json(value, levels=_LEVELS):
         raise TypeError(f"{what}{fault}")

@@ -170,7 +170,7 @@ class AgentDefinition:
         """Return the AgentACPDescriptor of this definition."""
         call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
         # Only generators have updates to stream.
-        updates = any(map(inspect.isgeneratorfunction, (self.function, call)))
+        updates = any(map(inspect.isgeneratorfunction, (inspect.unwrap(self.function), call)))
         specs: JsonObject = {
             "capabilities": {
                 "threads": self.thread_state is not None,
@@ -223,7 +223,8 @@ def _copy_schemas(definition: object, *names: str) -> None:
 def _check_function(function: object) -> None:
     if isinstance(function, type):
         raise wrong_type("function", "a function agent(input, config, context)", function)
-    for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - as above
+    inner = inspect.unwrap(function) if callable(function) else function
+    for each in (inner, getattr(function, "__call__", None)):  # noqa: B004 - as above
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             raise TypeError("function: must not be async: each run has a thread of its own")
     check_arguments(function=function)

@@ -10,7 +10,7 @@ import dataclasses
 import socket
 import ssl
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from acp_client_v0_1._http.proxies import own_ports
 from acp_client_v0_1._http.urls import is_loopback
+from acp_client_v0_1.testing._annotations import typed_fields
 from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
@@ -27,7 +28,7 @@ from acp_client_v0_1.testing._server.injection import FaultInjection
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
 from acp_client_v0_1.testing._values import Seconds, check_given, check_type
-from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
+from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 from acp_client_v0_1.testing.quirks import Quirks
@@ -177,11 +178,15 @@ class LocalServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{self._base_path}"
 
-    def register(self, agent: AgentDefinition | AgentFunction, **fields: Any) -> str:
+    def register(self, agent: AgentDefinition | Callable[..., object], **fields: Any) -> str:
         """Add an agent, and return its id.
 
         Args:
-            agent: A function `agent(input, config, context)`, or a whole AgentDefinition.
+            agent: A function `agent(input, config, context)`, or a whole AgentDefinition. The
+                function may take the first one or two of these only. If a parameter or the result
+                has a type, such as a model, the descriptor has the JSON Schema of the type. The
+                function gets a value of the type, and an input that does not fit is refused with
+                422.
             **fields: Fields of AgentDefinition, such as `name` or `interrupts`.
 
         Raises:
@@ -194,7 +199,7 @@ class LocalServer:
         if isinstance(agent, AgentDefinition):
             definition = dataclasses.replace(agent, **fields)
         else:
-            definition = AgentDefinition(function=agent, **fields)
+            definition = AgentDefinition(**{**typed_fields(agent), **fields})
         self._store.register(definition)
         return definition.agent_id
 

@@ -69,6 +69,11 @@ class Strict(BaseModel):
     n: int
 
 
+class Approval(BaseModel):
+    approved: bool
+    note: str | None = None
+
+
 class Revalidated(BaseModel):
     model_config = ConfigDict(revalidate_instances="always")
     count: int
@@ -135,8 +140,8 @@ def test_the_same_holds_for_a_config_metadata_an_answer_and_a_create(server, cli
     assert made.creation.input == {"given": {"a": None}, "list": [{}]}
     asking = acp.AgentHandle.find("approval", client).start({})
     question = next(asking.interrupts())
-    question.answer(Inner(b=2))
-    assert json.loads(server.requests[-1].body) == {"b": 2}
+    question.answer(Approval(approved=True))
+    assert json.loads(server.requests[-1].body) == {"approved": True}
 
 
 @pytest.mark.parametrize("kind", [Result, GivenDataclass, Member, Annotated[Result, Field()]])

@@ -27,7 +27,7 @@ from test_documentation import RECIPES, as_script
 from acp_client_v0_1.testing import LocalServer
 
 # The first part is the introduction.
-LANGGRAPH, LANGCHAIN, FASTAPI, TYPED, NOTEBOOK, VCR, SENTRY, AWS = range(2, 10)
+LANGGRAPH, LANGCHAIN, FASTAPI, NOTEBOOK, VCR, SENTRY, AWS = range(2, 9)
 
 
 def blocks(part: int, language: str = "python") -> list[CodeBlock]:
@@ -121,14 +121,6 @@ def test_fastapi(server: LocalServer, port: int) -> None:
 
 def deleted(server: LocalServer) -> list[str]:
     return [request.path for request in server.requests if request.method == "DELETE"]
-
-
-def test_typed(server: LocalServer) -> None:
-    (commands,) = blocks(TYPED, "sh")
-    run("bash", "-o", "pipefail", "-ec", commands.source)
-    Path("typed.py").write_text(as_script(blocks(TYPED)), "utf-8")
-    assert run("python", "-W", "error", "typed.py") == promised(TYPED)
-    assert run("mypy", "--strict", "typed.py")
 
 
 def of_page(part: int, name: str) -> None:

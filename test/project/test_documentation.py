@@ -26,6 +26,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+import pydantic
 import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
 from support.forks import run_in_fork
@@ -200,7 +201,7 @@ def test_the_examples_of_docstrings_print_what_they_say(reader):
         marked = {"job": "nightly"}
         known["failing"].start({"description": "no luck"}, metadata=marked).output(10)
         for name, text in texts.items():
-            given = {**known, "client": client}
+            given = {**known, "client": client, "pydantic": pydantic}
             example = doctest.DocTestParser().get_doctest(text, given, name, None, None)
             doctest.DocTestRunner().run(example, out=said.write)
     assert said.getvalue() == ""

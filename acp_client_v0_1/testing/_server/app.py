@@ -26,6 +26,8 @@ from starlette.types import Receive, Scope, Send
 from acp_client_v0_1 import models
 from acp_client_v0_1._arguments import UUID_FORM
 from acp_client_v0_1._http.urls import parse_target
+from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.testing._annotations import check_types
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import check_keys
 from acp_client_v0_1.testing._server.store import Record, RunRecord, Store, ThreadRecord
@@ -150,6 +152,10 @@ class Application:
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
         fitting(creation.get("input", {}), agent.input, "input")
         fitting(creation.get("config", {}), agent.config, "config")
+        try:
+            check_types(agent.function, creation.get("input", {}), creation.get("config", {}))
+        except ApiValueError as error:
+            raise Refusal(422, str(error)) from error
         return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
