@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import BaseModel
+
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunCreate, RunHandle, RunsApi
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY
 
@@ -19,20 +21,21 @@ from ..server import MARK, json_response, serving, stream_response
 from .calls import times
 
 BARE = "bare operations"
+BY_HAND = "validated by hand"
 CALLS = 100
 EVENTS = 10_000
 INPUT = {"question": "why?"}
+MADE = {**RUN, "creation": {**RUN["creation"], "metadata": {CLIENT_TOKEN_KEY: MARK}}}
+RESPONSES = {
+    "/runs": json_response(json.dumps(MADE).encode()),
+    f"/runs/{RUN_ID}/output?block_timeout=30": json_response(OUTPUT_JSON),
+}
 
 
 @contextmanager
 def results() -> Iterator[Contestants]:
     """Start a run and wait for its result."""
-    made = {**RUN, "creation": {**RUN["creation"], "metadata": {CLIENT_TOKEN_KEY: MARK}}}
-    responses = {
-        "/runs": json_response(json.dumps(made).encode()),
-        f"/runs/{RUN_ID}/output?block_timeout=30": json_response(OUTPUT_JSON),
-    }
-    with serving(responses) as host, ApiClient(Configuration(host=host)) as client:
+    with serving(RESPONSES) as host, ApiClient(Configuration(host=host)) as client:
         agent, runs = AgentHandle(AGENT_ID, client), RunsApi(client)
 
         def bare() -> None:
@@ -65,6 +68,32 @@ def followed() -> Iterator[Contestants]:
         yield {OURS: ours, BARE: bare}
 
 
+class Question(BaseModel):
+    question: str
+    language: str | None = None
+
+
+class Answer(BaseModel):
+    answer: str
+
+
+@contextmanager
+def typed() -> Iterator[Contestants]:
+    """Start a run with a model, and wait for its result as a model."""
+    with serving(RESPONSES) as host, ApiClient(Configuration(host=host)) as client:
+        agent = AgentHandle(AGENT_ID, client)
+        models = agent.typed(Question, Answer)
+
+        def ours() -> None:
+            models.start(Question(question="why?")).result()
+
+        def by_hand() -> None:
+            given = Question(question="why?").model_dump(mode="json", exclude_unset=True)
+            Answer.model_validate(agent.start(given).result())
+
+        yield times(CALLS, {OURS: ours, BY_HAND: by_hand})
+
+
 WORKS = [
     Work(
         name="handle_result",
@@ -74,6 +103,15 @@ WORKS = [
         rounds=40,
         make=results,
         budgets=(Budget("a run's result, over bare operations", over(OURS, BARE), 1.13),),
+    ),
+    Work(
+        name="handle_typed",
+        title="a run's result of a typed AgentHandle; by hand: model_dump and model_validate",
+        unit="µs per run",
+        scale=1e6 / CALLS,
+        rounds=40,
+        make=typed,
+        budgets=(Budget("a typed result, over validating by hand", over(OURS, BY_HAND), 1.03),),
     ),
     Work(
         name="handle_events",
