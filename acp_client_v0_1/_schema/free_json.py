@@ -81,23 +81,25 @@ def unset_nulls(value: Any) -> Any:
     set, so each field that is None by default is.
     """
     members: Mapping[Any, Any] = {}
-    unset: Iterable[str] = ()
-    if isinstance(value, RootModel):
-        # Its root stands in its place.
-        return unset_nulls(cast("Any", value).root)
+    nulls: dict[Any, Any] = {}
     if isinstance(value, BaseModel):
-        members = {**vars(value), **(value.model_extra or {})}
-        unset = members.keys() - value.model_fields_set
+        if isinstance(value, RootModel):
+            # Its root stands in its place.
+            return unset_nulls(cast("Any", value).root)
+        members, given = vars(value), value.model_fields_set
+        nulls = {name: True for name in members if members[name] is None and name not in given}
+        members = {**members, **value.model_extra} if value.model_extra else members
     elif is_dataclass(value) and not isinstance(value, type):
         members = {field.name: getattr(value, field.name) for field in fields(value)}
-        unset = [field.name for field in fields(value) if field.default is None]
+        unset = (field.name for field in fields(value) if field.default is None)
+        nulls = {name: True for name in unset if members[name] is None}
     elif isinstance(value, Mapping):
         members = cast("Mapping[str, Any]", value)
     elif isinstance(value, (list, tuple)):
         members = dict(enumerate(cast("list[Any]", value)))
-    nulls: dict[Any, Any] = {name: True for name in unset if members[name] is None}
-    if below := {name: inner for name, part in members.items() if (inner := unset_nulls(part))}:
-        nulls |= below
+    for name, part in members.items():
+        if type(part) not in _PLAIN and (inner := unset_nulls(part)):
+            nulls[name] = inner
     return nulls or None
 
 

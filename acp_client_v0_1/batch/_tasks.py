@@ -151,9 +151,9 @@ class Task:
             given = dict(cast("dict[str, Any]", given))
         if kind is not None and not isinstance(outcome, Exception):
             raw = outcome
-            token = replace(token, run=self.run_id, client_token=self.client_token)
+            about = {"run": self.run_id, "client_token": self.client_token}
             try:
-                outcome = kind.received(raw, self.run_id, token.encode())
+                outcome = kind.received(raw, self.run_id, lambda: replace(token, **about).encode())
             except ResultMismatch as error:
                 outcome = error
         return BatchItem(self.index, self.key, self.run_id, given, outcome, raw)

@@ -327,7 +327,7 @@ def handle_of(kind: type[H], core: RunCore, result_type: JsonType | None = None)
 
 def typed_result(core: RunCore, result: dict[str, Any], kind: JsonType | None) -> Any:
     """Return the result of a run as a value of the caller's type, if the caller gave one."""
-    return result if kind is None else kind.received(result, core.run_id, core.token())
+    return result if kind is None else kind.received(result, core.run_id, core.token)
 
 
 def create_core(

@@ -7,7 +7,7 @@ type may change between two calls, and what a server or a worker process does ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from types import FunctionType
 from typing import Any, cast
@@ -72,7 +72,7 @@ class JsonType:
         sent: Any = self._adapter.dump_python(fit, mode="json", by_alias=True, exclude=nulls)
         return cast("JsonObject", sent)
 
-    def received(self, result: dict[str, Any], run_id: str, token: str) -> Any:
+    def received(self, result: dict[str, Any], run_id: str, token: Callable[[], str]) -> Any:
         """Return a result as a value of the type, or raise `ResultMismatch`."""
         text = result.text if isinstance(result, JsonCopy) else to_json(result)
         try:
@@ -84,4 +84,5 @@ class JsonType:
                 for each in error.errors(include_url=False, include_input=False)
             ]
         name = getattr(self._kind, "__name__", None) or repr(self._kind)
-        raise ResultMismatch(run_id=run_id, token=token, kind=name, result=result, faults=faults)
+        about = {"run_id": run_id, "token": token()}
+        raise ResultMismatch(**about, kind=name, result=result, faults=faults)
