@@ -7,7 +7,9 @@ them may have made a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +32,8 @@ SECOND = 1.0
 PAUSES = (0.5, 1.0)
 # After this many, no request is sent again: the server refuses most of them.
 _MOST_REPEATS = 12
+# The most seconds of pauses for a server that limits requests.
+_MOST_PAUSES = 120.0
 # After these failures, the server has made no run.
 _NOT_MADE = ("unsent", "limited", "lacks", "missing", "denied", "refused")
 # The operations that read.
@@ -39,6 +43,16 @@ READS = [n for n in dir(Operations) if n.startswith(("get_", "search_")) and "_w
 _ACP_ALONE = {*READS} - {"get_run", "get_agent_by_id", "get_thread_state", "get_run_threadstate"}
 # Where ACP 0.2 and later have the output of a run.
 _WAIT: Operation[Any] = Operation("GET", "/runs/{run_id}/wait", lambda: dict[str, Any])
+
+
+# What a cache adds to a response that it had already. X-Varnish has the number of this request, and
+# then that of the request whose response it is.
+_CACHED = (
+    ("age", re.compile("0*[1-9]")),
+    ("x-cache", re.compile(".*hit", re.IGNORECASE)),
+    ("cf-cache-status", re.compile("hit", re.IGNORECASE)),
+    ("x-varnish", re.compile("[0-9]+ +[0-9]")),
+)
 
 
 class Answer(NamedTuple):
@@ -78,8 +92,16 @@ class Exam:
     # The present probe has this section of the report, and ends at this time.
     section: str = ""
     until: float = 0.0
-    # How many requests were sent again.
+    # How many requests were sent again, and how many a limit refused that were served later.
     repeats: int = 0
+    refused: int = 0
+    # The seconds from one request to the next, once the server limits them.
+    pace: float = 0.0
+    # When the next request may leave, and the seconds of all pauses for a limit.
+    next_at: float = 0.0
+    paused: float = 0.0
+    # When the latest requests were served.
+    served: deque[float] = field(default_factory=lambda: deque[float](maxlen=100))
     findings: dict[str, Finding] = field(default_factory=dict[str, Finding])
     # The client token of each create that may have made a run, and the run if it is known.
     runs: dict[str, acp.Run | None] = field(default_factory=dict[str, Any])
@@ -131,31 +153,77 @@ class Exam:
         self, operation: str, *values: Any, most: float = 10.0, again: bool = True, **options: Any
     ) -> Answer:
         """Send one request, and again after a failure that passes, unless ``again`` is false."""
-        send = partial(self._once, operation, *values, most=most, **options)
-        return self._repeated(send) if again else send()
+        send = partial(self.once, operation, *values, most=most, **options)
+        return self._repeated(send, again)
 
-    def _once(self, operation: str, *values: Any, most: float, **options: Any) -> Answer:
+    def once(self, operation: str, *values: Any, most: float, **options: Any) -> Answer:
         send = getattr(_Api(self.client), f"{operation}_with_http_info")
+        self._pause(self.next_at - monotonic())
         began, seconds = monotonic(), self.left(most)
+        self.next_at = began + self.pace
         try:
             got = send(*values, _request_timeout=seconds, **options)
+            answer = Answer(monotonic() - began, got.data, got.status_code)
+            headers = got.headers
         except acp.ApiException as error:
-            return Answer(monotonic() - began, None, error.status, error)
-        return Answer(monotonic() - began, got.data, got.status_code)
+            answer, headers = Answer(monotonic() - began, None, error.status, error), error.headers
+            if failure_of(error).limits:
+                return answer
+        self.served.append(monotonic())
+        return self._believed(operation, answer, headers or {})
 
-    def _repeated(self, send: Callable[[], Answer]) -> Answer:
-        answer = send()
+    def _believed(self, operation: str, answer: Answer, headers: Mapping[str, str]) -> Answer:
+        """Return an answer that tells nothing if a cache has given the response."""
+        seen = next((n for n, form in _CACHED if form.match(headers.get(n) or "")), None)
+        if seen is None:
+            return answer
+        if close := getattr(answer.data, "close", None):
+            # An open stream.
+            close()
+        words = f"{seen}: {headers[seen]}"
+        self.note("cache", f"{operation} got an old response, {words}", False)
+        return Answer(answer.took, error=NotTried(reason=f"a cache responded ({words:.60})"))
+
+    def _repeated(self, send: Callable[[], Answer], again: bool = True) -> Answer:
+        """Send a request, and again after a limit, or with ``again`` any failure that passes."""
+        answer, refused = send(), 0
         for pause in PAUSES:
             error = answer.error
             if error is None or isinstance(error, TimeoutError) or not _report.passes(error):
                 break
-            seconds = max(pause, failure_of(error).retry_after or 0.0)
-            if self.repeats >= _MOST_REPEATS or seconds >= self.until - monotonic():
+            failure = failure_of(error)
+            seconds = max(pause, failure.retry_after or 0.0)
+            # Many servers refuse some requests for now. A limit says so, or goes on refusing.
+            is_limit = error.status == 429 or failure.retry_after is not None or self.refused > 2
+            if failure.limits and is_limit and self.paused + seconds < _MOST_PAUSES:
+                self._slow_down(max(1.0, seconds))
+                self._pause(seconds)
+            elif not again or seconds >= self.until - monotonic():
+                break
+            else:
+                sleep(seconds)
+            if self.repeats >= _MOST_REPEATS:
                 break
             self.repeats += 1
-            sleep(seconds)
+            refused += failure.limits and is_limit
             answer = send()
+        if answer.error is None or not _report.passes(answer.error):
+            # Only a limit serves later what it has refused.
+            self.repeats -= refused
+            self.refused += refused
         return answer
+
+    def _slow_down(self, seconds: float) -> None:
+        """Send at most as many requests as the server has served in the seconds of its limit."""
+        served = sum(moment > monotonic() - seconds for moment in self.served)
+        self.pace = min(2.0, max(seconds / max(1, served), self.pace * 1.5))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for a limit. This does not count as time of the probe."""
+        if seconds > 0:
+            sleep(seconds)
+            self.until += seconds
+            self.paused += seconds
 
     def start_run(self, **options: Any) -> acp.Run:
         """Start a run of the agent, or raise the error of the last try."""
@@ -181,7 +249,7 @@ class Exam:
         creation["metadata"] = {"acp-client-doctor": token, CLIENT_TOKEN_KEY: token}
         # From here on, Ctrl-C may come after the server has made the run.
         self.runs[token] = None
-        answer = self._once("create_run", creation, most=10)
+        answer = self.once("create_run", creation, most=10)
         run: acp.Run | None = answer.data
         if answer.error is not None:
             if failure_of(answer.error).kind in _NOT_MADE:
@@ -201,6 +269,7 @@ class Exam:
         A server that hides client tokens may ignore or drop them. Then the run that a search finds
         may be somebody else's, and one that it does not find may be there.
         """
+        self._pause(self.next_at - monotonic())
         handle = acp.RunHandle.find(token, self.client.with_options(timeout=self.left(3)))
         found = None if handle is None else handle.run
         known = [found] if found else self.made

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from ssl import cert_time_to_seconds
@@ -24,7 +25,7 @@ from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.doctor import _exam, _runs
 from acp_client_v0_1.doctor._exam import READS, Answer, Exam
-from acp_client_v0_1.doctor._report import NotTried, Report, is_page, report_of, verdict_of
+from acp_client_v0_1.doctor._report import NotTried, Report, is_page, passes, report_of, verdict_of
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 
@@ -139,7 +140,23 @@ def _forms(exam: Exam) -> None:
             _runs.forms_of_runs(exam)
         unseen = f"{'' if exam.made else 'runs, '}webhooks, restarts"
         exam.note(unseen, "not seen here", "not tried")
-    exam.note("rate of requests", f"{exam.repeats} were sent again", not exam.repeats)
+    seen = f"{exam.repeats} were sent again"
+    if exam.refused:
+        rate = f"about {1 / exam.pace:.0f} a second" if exam.pace < 1 else "less than one a second"
+        seen = f"{rate}; refused {exam.refused} times, and served later"
+    exam.note("rate of requests", seen, not exam.repeats)
+    if exam.looks_like_acp and not (exam.refused or exam.repeats):
+        _at_once(exam)
+
+
+def _at_once(exam: Exam) -> None:
+    """Send some requests at the same time, as a batch does."""
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(exam.once, "search_agents", _QUICK, most=5) for _ in range(8)]
+        answers = [each.result() for each in sent]
+    errors = [answer.error for answer in answers if answer.error and passes(answer.error)]
+    seen = f"{len(errors)} of 8: {errors[0]}" if errors else "8 were served"
+    exam.note("requests at the same time", seen, not errors)
 
 
 def _errors(exam: Exam) -> None:
@@ -187,6 +204,9 @@ def examine(
 ) -> Report:
     """Find out what a server can do, in at most about 30 seconds.
 
+    A server that limits requests by 429 or 503 gets no more than it allows, which takes longer: up
+    to two minutes more.
+
     Without an agent, it only reads. With one, it starts up to five runs, one of them of an agent
     that does not exist. Each has a client token, and they are deleted in the end, also on Ctrl-C.
     No run is started if the server does not have the agent, or does not look like ACP 0.1.
@@ -216,7 +236,8 @@ def examine(
     try:
         for probe in _PROBES:
             seconds = probe.seconds * (10 if deep else 1) * _exam.SECOND
-            exam.section, exam.until = probe.section, min(ends, monotonic() + seconds)
+            until = min(ends + exam.paused, monotonic() + seconds)
+            exam.section, exam.until = probe.section, until
             if probe.section != "5. Runs" or _may_run(exam, probe):
                 _run(exam, probe)
             verdicts = {each.verdict for each in exam.findings.values()}

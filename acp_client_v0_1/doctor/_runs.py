@@ -158,13 +158,14 @@ def stream(exam: Exam, again: bool = False) -> None:
 
 def _replay(exam: Exam, run: acp.Run, ids: list[str]) -> None:
     answer = exam.ask("get_run_stream", run.run_id, most=2, _headers={"Last-Event-ID": ids[0]})
-    if passes(answer.error):
-        return exam.note("replay", answer.error, "limited")
+    if passes(answer.error) or isinstance(answer.error, NotTried):
+        exam.judge("replay", answer.error)
+        return
     more = _events(answer)[1] if answer.data else []
     # The first event comes again if its id does not say where the stream was cut.
     quirk = 'event_ids="connection"' if ids[0] in [each for each in more if each] else ""
     quirk = quirk if more else "replay=False"
-    return exam.note("replay", f"{len(more)} events after the first", not quirk, quirk)
+    exam.note("replay", f"{len(more)} events after the first", not quirk, quirk)
 
 
 def _events(answer: Answer) -> tuple[list[float], list[str], bool]:

@@ -28,7 +28,9 @@ WORDS = {
     "invalid requests": "the error is of another class; catch ApiException",
     "times": "an answer to a question may wait a second; compare no times with yours",
     "thread ids": "a run's thread_id is the server's word, not yours; keep your own",
-    "rate of requests": "the client pauses and asks again; use map(…, concurrency=4)",
+    "rate of requests": "the client pauses and asks again; look into its log, or its proxy's",
+    "requests at the same time": "a batch waits as it is asked to; use map(…, concurrency=4)",
+    "cache": "polls may get an old status; let it keep no responses: see the page on real servers",
     # Agents
     "search_agents": "no agent is found by its name; write AgentHandle(its id, client)",
     "list of agents": "only an agent whose name is known is found; give the name",

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import trustme
+from support.gateway import Cache, Limiter
 from support.proxies import HttpProxy
 from support.socket_server import Connection, Request, SocketServer, response, serve_each
 from support.transport import free_port
@@ -187,8 +188,12 @@ CASES = {
         f"one {status} to a create": differs(
             WORKS | FEW, Fault(**CREATE, status=status, retry_after=after),
             agent=ECHO_AGENT_ID, unlike="no run can be started", runs=4)
-        for status, after in ((503, None), (504, None), (429, 1))
+        for status, after in ((503, None), (504, None))
     },
+    "one 429 to a create": Case(
+        "all works", WORKS | {"rate of requests": "works: about "},
+        (Fault(**CREATE, status=429, retry_after=1),), agent=ECHO_AGENT_ID,
+        advice=("refused 1 times, and served later",), runs=4),
     **{
         f"only {status} to creates": Case(
             NOT_RUN, {"create_run": "limited: POST /runs returned"} | MANY,
@@ -897,3 +902,53 @@ def test_a_wrong_argument_is_named_before_anything_is_sent(arguments, words):
         with pytest.raises((acp.ApiTypeError, acp.ApiValueError), match=words):
             examine(*given)
         assert server.connections == 0
+
+
+# Limits and caches in between
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_constant_limit_is_named_and_everything_is_examined_all_the_same(status):
+    refusal = response(b"slow down", status, **{"Retry-After": "1"})
+    with LocalServer(ping=0.05) as behind, Limiter(behind.port, refusal, rate=5) as limiter:
+        report = examined(limiter.url, COUNTER_AGENT_ID, {"count": 3, "interval": 0.3})
+        assert behind.runs == ()
+    assert (report.outcome, report.status) == ("all works", 0), str(report)
+    rate = found(report, "rate of requests").seen
+    number = re.fullmatch(r"about ([0-9]+) a second; refused [0-9]+ times, and served later", rate)
+    assert number and 2 <= int(number[1]) <= 6, rate
+    # It goes at the pace of the limit, instead of being refused again and again.
+    assert 1 <= limiter.refused <= 8
+    assert not re.search(r"concurrency=|try later|were lost|limited  ", str(report)), str(report)
+    names = {each.name for each in report.findings}
+    assert {"long poll", "replay", "unknown agent", "search by metadata", "ids"} <= names
+
+
+def test_a_limit_of_requests_at_the_same_time_is_named():
+    refusal = response(b"<html>503 Backend fetch failed", 503, **HTML, **{"Retry-After": "5"})
+    with LocalServer() as behind, Limiter(behind.port, refusal, at_once=2) as limiter:
+        report = examined(limiter.url)
+    assert (report.outcome, report.status) == ("something differs", 11)
+    at_once = found(report, "requests at the same time")
+    assert re.match("[1-6] of 8: POST /agents/search returned 503", at_once.seen), at_once.seen
+    assert "concurrency=" in at_once.advice
+    assert faults(report).keys() == {"requests at the same time"}
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [b"Age: 35", b"X-Cache: HIT from edge-7", b"X-Varnish: 32770 3", b"CF-Cache-Status: HIT"],
+)
+def test_the_doctor_believes_nothing_that_a_cache_has_kept_and_names_the_cache(marks):
+    given = {"agent": COUNTER_AGENT_ID, "input": {"count": 2, "interval": 0.2}}
+    with LocalServer(ping=0.05) as behind, Cache(behind.port, marks) as cache:
+        report = examined(cache.url, **given)
+        assert behind.runs == ()
+    assert faults(report).keys() == {"cache"}, str(report)
+    assert marks.partition(b":")[0].decode().lower() in found(report, "cache").seen
+    for name in ("output again", "after a delete"):
+        assert not lines_of(report, name) or lines_of(report, name)[0].startswith("not tried")
+    missed = marks.replace(b"35", b"0").replace(b"HIT", b"MISS").replace(b" 3", b"")
+    with LocalServer(ping=0.05) as behind, Cache(behind.port, missed) as cache:
+        assert "cache" not in faults(examined(cache.url, **given))

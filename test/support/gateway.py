@@ -1,10 +1,13 @@
-"""A gateway in front of a local server, whose tokens are good for some requests and no more."""
+"""What stands in front of a local server: a gateway with tokens, a limiter, and a cache."""
 
 from __future__ import annotations
 
 import itertools
 import socket
 import threading
+import time
+from collections import deque
+from collections.abc import Iterator
 
 from support.socket_server import Connection, Request, SocketServer, response
 
@@ -51,9 +54,74 @@ class Gateway(SocketServer):
                 self.refused.append(request)
                 connection.play(response(b'{"detail": "the token has expired"}', 401))
                 continue
-            with socket.create_connection(("127.0.0.1", self._behind)) as behind:
-                behind.sendall(request.raw_head + b"\r\nconnection: close\r\n\r\n" + request.body)
-                while data := behind.recv(65536):
-                    connection.play(data)
+            for data in passed_on(self._behind, request):
+                connection.play(data)
             connection.close()
             return
+
+
+def passed_on(port: int, request: Request) -> Iterator[bytes]:
+    """Send a request to a local server, and give the response as it comes."""
+    with socket.create_connection(("127.0.0.1", port)) as behind:
+        behind.sendall(request.raw_head + b"\r\nconnection: close\r\n\r\n" + request.body)
+        while data := behind.recv(65536):
+            yield data
+
+
+class Limiter(SocketServer):
+    """Passes on some requests in each second, or some at the same time, and refuses the others."""
+
+    def __init__(self, port: int, refusal: bytes, rate: int = 10_000, at_once: int = 1000) -> None:
+        super().__init__(handler=self._pass_on)
+        self._behind, self._refusal, self._rate, self._at_once = port, refusal, rate, at_once
+        self._lock, self._inside = threading.Lock(), 0
+        self._passed: deque[float] = deque(maxlen=rate)
+        self.refused = 0
+
+    def _enters(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            is_full = len(self._passed) == self._rate and now - self._passed[0] < 1
+            if is_full or self._inside >= self._at_once:
+                self.refused += 1
+                return False
+            self._passed.append(now)
+            self._inside += 1
+            return True
+
+    def _pass_on(self, connection: Connection) -> None:
+        while (request := connection.read_request()) is not None:
+            if not self._enters():
+                connection.play(self._refusal)
+                continue
+            try:
+                if self._at_once < 1000:
+                    # So that requests that were sent at the same time are there at the same time.
+                    time.sleep(0.02)
+                for data in passed_on(self._behind, request):
+                    connection.play(data)
+            finally:
+                with self._lock:
+                    self._inside -= 1
+            return connection.close()
+
+
+class Cache(SocketServer):
+    """Keeps each response to a GET for ever, and marks it by headers when it comes again."""
+
+    def __init__(self, port: int, marks: bytes) -> None:
+        super().__init__(handler=self._pass_on)
+        self._behind, self._marks = port, marks
+        self._kept: dict[str, bytes] = {}
+
+    def _pass_on(self, connection: Connection) -> None:
+        while (request := connection.read_request()) is not None:
+            if request.method == "GET" and (kept := self._kept.get(request.path)):
+                connection.play(kept)
+                return connection.close()
+            got = b""
+            for data in passed_on(self._behind, request):
+                got += data
+                connection.play(data)
+            self._kept[request.path] = got.replace(b"\r\n", b"\r\n" + self._marks + b"\r\n", 1)
+            return connection.close()
