@@ -92,7 +92,7 @@ class Exam:
     # The present probe has this section of the report, and ends at this time.
     section: str = ""
     until: float = 0.0
-    # How many requests were sent again, and how many a limit refused that were served later.
+    # How many requests were sent again, and how many of these were served after a 429 or 503.
     repeats: int = 0
     refused: int = 0
     # The seconds from one request to the next, once the server limits them.
@@ -193,8 +193,8 @@ class Exam:
                 break
             failure = failure_of(error)
             seconds = max(pause, failure.retry_after or 0.0)
-            # Many servers refuse some requests for now. A limit says so, or goes on refusing.
-            is_limit = error.status == 429 or failure.retry_after is not None or self.refused > 2
+            # A server may be busy for once. A limit says so, or refuses again and again.
+            is_limit = error.status == 429 or failure.retry_after is not None or self.repeats > 0
             if failure.limits and is_limit and self.paused + seconds < _MOST_PAUSES:
                 self._slow_down(max(1.0, seconds))
                 self._pause(seconds)
@@ -202,21 +202,19 @@ class Exam:
                 break
             else:
                 sleep(seconds)
-            if self.repeats >= _MOST_REPEATS:
+            if self.repeats - self.refused >= _MOST_REPEATS:
                 break
             self.repeats += 1
-            refused += failure.limits and is_limit
+            refused += failure.limits
             answer = send()
         if answer.error is None or not _report.passes(answer.error):
-            # Only a limit serves later what it has refused.
-            self.repeats -= refused
             self.refused += refused
         return answer
 
     def _slow_down(self, seconds: float) -> None:
-        """Send at most as many requests as the server has served in the seconds of its limit."""
+        """Send as many requests as the server has served before the limit, or else fewer."""
         served = sum(moment > monotonic() - seconds for moment in self.served)
-        self.pace = min(2.0, max(seconds / max(1, served), self.pace * 1.5))
+        self.pace = min(2.0, self.pace * 1.5) or min(0.25, seconds / max(1, served))
 
     def _pause(self, seconds: float) -> None:
         """Wait for a limit. This does not count as time of the probe."""
@@ -270,6 +268,7 @@ class Exam:
         may be somebody else's, and one that it does not find may be there.
         """
         self._pause(self.next_at - monotonic())
+        self.next_at = monotonic() + self.pace
         handle = acp.RunHandle.find(token, self.client.with_options(timeout=self.left(3)))
         found = None if handle is None else handle.run
         known = [found] if found else self.made

@@ -140,12 +140,13 @@ def _forms(exam: Exam) -> None:
             _runs.forms_of_runs(exam)
         unseen = f"{'' if exam.made else 'runs, '}webhooks, restarts"
         exam.note(unseen, "not seen here", "not tried")
-    seen = f"{exam.repeats} were sent again"
-    if exam.refused:
+    seen, lost = f"{exam.repeats} were sent again", exam.repeats
+    if exam.pace:
         rate = f"about {1 / exam.pace:.0f} a second" if exam.pace < 1 else "less than one a second"
         seen = f"{rate}; refused {exam.refused} times, and served later"
-    exam.note("rate of requests", seen, not exam.repeats)
-    if exam.looks_like_acp and not (exam.refused or exam.repeats):
+        lost -= exam.refused
+    exam.note("rate of requests", seen, not lost)
+    if exam.looks_like_acp and not exam.repeats:
         _at_once(exam)
 
 
