@@ -31,6 +31,7 @@ _OPTIONS: dict[str, Any] = {
     "skip_root_model": True,
     "parent_scoped_naming": True,
     "use_annotated": True,
+    "field_constraints": True,
     "use_standard_collections": True,
     "use_union_operator": True,
     "use_schema_description": True,
