@@ -175,7 +175,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "thread": _value("THREAD", "id of the thread"),
     "input": _value("INPUT", "a JSON object, @FILE or -", nargs="?"),
     "body": _value("BODY", "the answer: a JSON object, @FILE or -"),
-    "file": _value("FILE", "inputs as JSON Lines, or CSV in a file NAME.csv; - for stdin"),
+    "file": _value(
+        "FILE", "inputs as JSON Lines, or CSV (its values are text) in NAME.csv; - for stdin"
+    ),
     "shell": _choice("the shell", "bash zsh fish"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
@@ -183,7 +185,10 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "print only this schema", "input output config update thread_state interrupts"
     ),
     "--stream": _choice("stream it; `run` prints its events", "custom result", dest="streaming"),
-    "--timeout": _value("SECONDS", "to wait in all, 0 checks once; batch: a run; stream: an event"),
+    "--timeout": _value("SECONDS", "to start the run and wait, in all"),
+    "wait --timeout": _value("SECONDS", "to wait, in all; 0 checks each run once"),
+    "stream --timeout": _value("SECONDS", "to wait for one event"),
+    "batch --timeout": _value("SECONDS", "to wait for each run"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
     "--answer-command": _value("CMD", "answer by a shell command: question in, JSON out"),
@@ -287,6 +292,32 @@ _TAKES = {
     "doctor": f"--agent --input --config --deep {_COMMON}",
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
+}
+# What a shell completes an argument with: files, or the names of agents. The names come from a
+# server, and bash evaluates the words that it completes from.
+_FILES = {
+    "bash": "_shtab_compgen_files",
+    "zsh": "_files",
+    "fish": "(__fish_complete_path (commandline -ct))",
+    "tcsh": "f",
+}
+_NAMES = (
+    f"{PROGRAM} agents --format text 2>/dev/null </dev/null | "
+    "sed -n '1d; s/^\\([A-Za-z0-9][A-Za-z0-9._:+/-]*\\)  .*/\\1/p'"
+)
+_AGENTS: dict[str, Any] = {
+    "bash": "_acp_client_agents",
+    "zsh": "_acp_client_agents",
+    "fish": f"({_NAMES})",
+    "tcsh": "",
+    "preamble": {
+        "bash": f'_acp_client_agents() {{ compgen -W "$({_NAMES})" -- "$1"; }}',
+        "zsh": f'_acp_client_agents() {{ compadd -- ${{(f)"$({_NAMES})"}}; }}',
+    },
+}
+_COMPLETED = {
+    **dict.fromkeys(("file", "--journal", "--results"), _FILES),
+    **dict.fromkeys(("agent", "--agent"), _AGENTS),
 }
 # In a variable ACP_* that is a flag, these words mean true.
 _TRUE = ("1", "true", "yes", "on")
@@ -428,6 +459,8 @@ def parser() -> argparse.ArgumentParser:
             # A default would replace what was given before the command.
             more: dict[str, Any] = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
             declared = _ARGUMENTS.get(f"{name} {argument}", _ARGUMENTS[argument])
-            command.add_argument(argument, **declared, **more)
+            added: Any = command.add_argument(argument, **declared, **more)
+            if argument in _COMPLETED:
+                added.complete = _COMPLETED[argument]
         command.set_defaults(command=name, parser=command, format=_FORMATS.get(name, "json"))
     return top

@@ -244,8 +244,10 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def serve(options: Namespace, output: Output) -> int:
-    from acp_client_v0_1.testing.__main__ import serve as serve_until_signal
-
+    try:
+        from acp_client_v0_1.testing.__main__ import serve as serve_until_signal
+    except ImportError as error:
+        raise WrongUsage(str(error)) from error
     try:
         return serve_until_signal(options.bind, options.port, options.api_key_env or "")
     except ValueError as error:

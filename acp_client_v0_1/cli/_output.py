@@ -31,6 +31,11 @@ _AGAIN = 1.0
 _UNREAD = 2.0
 
 
+# The colours of statuses (ECMA-48, 8.3.117), and the first word of an error.
+_COLOURS = {"success": 32, "pending": 33, "interrupted": 36, "error": 31, "timeout": 31}
+_PREFIX = "acp-client:"
+
+
 class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM.
 
@@ -163,6 +168,13 @@ class Output:
         finally:
             self._write(end)
 
+    def _coloured(self, line: str, status: str, before: str) -> str:
+        """Colour the status of a run in a line on a terminal."""
+        colour = _COLOURS.get(status)
+        if colour is None or not _takes_colours(self._file):
+            return line
+        return line.replace(before + status, f"{before}\x1b[{colour}m{status}\x1b[0m", 1)
+
     def _table(self, rows: list[list[str]]) -> None:
         """Write rows in aligned columns, cut to the terminal's width, or ``COLUMNS``."""
         # The width is 0 if there is neither a terminal nor the variable.
@@ -175,7 +187,8 @@ class Output:
                 while _width(line) >= columns:
                     line = line[:-1]
                 line += "…"
-            self._write(f"{line}\n")
+            status = next((cell for cell in row if cell in _COLOURS), "")
+            self._write(f"{self._coloured(f'  {line}', status, '  ')[2:]}\n")
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
@@ -186,7 +199,11 @@ class Output:
                 return id
             return self._refuse(f"the id {id!a:.100} is not printed: a command could misread it")
         try:
-            return printable(_for_person(value) if self.is_text else self._dumps(value))
+            text = printable(_for_person(value) if self.is_text else self._dumps(value))
+            if self.is_text and isinstance(value, dict):
+                status: object = cast("dict[str, Any]", value).get("status")
+                return self._coloured(f"\n{text}", str(status), "\nstatus: ")[1:]
+            return text
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
 
@@ -219,6 +236,10 @@ class Output:
                 raise
 
 
+def _takes_colours(file: Any) -> bool:
+    return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def drop_stdout() -> None:
     """Discard what stdout still buffers. Otherwise Python would fail to flush stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -226,8 +247,11 @@ def drop_stdout() -> None:
 
 def notice(text: str) -> None:
     """Print one line for a person on stderr."""
+    line = printable(" ".join(text.split()))
+    if line.startswith(_PREFIX) and _takes_colours(sys.stderr):
+        line = f"\x1b[31m{_PREFIX}\x1b[0m{line.removeprefix(_PREFIX)}"
     with beside_bars():
-        sys.stderr.write(printable(" ".join(text.split())) + "\n")
+        sys.stderr.write(line + "\n")
 
 
 def notice_unread() -> None:

@@ -9,6 +9,8 @@ agents.py says what an agent is, faults.py what can go wrong. The shell command 
 
 from __future__ import annotations
 
+import sys as _sys
+
 try:
     from acp_client_v0_1.testing.agents import *
     from acp_client_v0_1.testing.builtin import *
@@ -24,6 +26,10 @@ except ModuleNotFoundError as _error:
     if _missing not in ("", "acp_client_v0_1"):
         _install = "pip install 'acp-client-v0-1[testing]'"
         _error.msg = f"{__name__} needs {_missing}, which is not installed: {_install}"
+        if _sys.argv[:1] == ["-m"]:
+            # `python -m acp_client_v0_1.testing` imports this before its own module.
+            _sys.stderr.write(f"{_error.msg}\n")
+            raise SystemExit(2) from _error
     raise
 
 __all__ = ["LocalServer"]

@@ -149,7 +149,11 @@ def inside(capfd: pytest.CaptureFixture[str]) -> Inside:
 
 
 def on_terminal(
-    server: LocalServer, *arguments: str, stdin: bytes | None = None, columns: int = 80
+    server: LocalServer,
+    *arguments: str,
+    stdin: bytes | None = None,
+    columns: int = 80,
+    more: Mapping[str, str] | None = None,
 ) -> tuple[str, int]:
     """Run the command with both outputs on a terminal, and return what that got, and the status.
 
@@ -158,6 +162,7 @@ def on_terminal(
     variables = {**environment(server), "TERM": "xterm"}
     for name in ("COLUMNS", "NO_COLOR"):
         variables.pop(name, None)
+    variables |= more or {}
     return shown_on_terminal([*forked(), *MODULE, *arguments], variables, stdin, columns)
 
 
