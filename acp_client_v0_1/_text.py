@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import currentframe
 
+_TRACEBACKS = logging.Formatter()
 # No line has more characters than this.
 _LONGEST_LINE = 1_000
 # A text is searched for a message up to this character.
@@ -61,7 +62,7 @@ def warn_caller(message: str, kind: type[Warning] = UserWarning) -> None:
 
 
 def package_logger(name: str) -> logging.Logger:
-    """Return a logger whose records are one line each. A closed stderr ends no call."""
+    """Return a logger whose messages are one line each. A closed stderr ends no call."""
     logger = logging.getLogger(name)
     # The class of the logger stays as it is: `logging.setLoggerClass` may have chosen it.
     vars(logger)["handle"] = partial(_handle, partial(type(logger).handle, logger))
@@ -73,6 +74,10 @@ def _handle(handle: Callable[[logging.LogRecord], None], record: logging.LogReco
         record.args = tuple(
             each if isinstance(each, (int, float)) else one_line(each) for each in record.args
         )
+    if record.exc_info:
+        # The text of an exception may hold what recolours a terminal, and what UTF-8 lacks.
+        text = _TRACEBACKS.formatException(record.exc_info)
+        record.exc_text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
     # If stderr is closed, `logging` raises this while it reports that it cannot write there.
     with suppress(ValueError):
         handle(record)

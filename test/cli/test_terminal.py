@@ -43,6 +43,10 @@ def test_no_other_output_has_colours(server, inside):
     assert "\x1b" not in inside(server, "show", "nothing").stderr
 
 
+class Unprintable(Exception):
+    """What an agent raises."""
+
+
 EVIL = ("$(touch x)", "`touch x`", "two words", "-n", "a;touch x", "é", "nice.one_2:3/4-5")
 SAFE = ["approval", "counter", "echo", "failing", "nice.one_2:3/4-5", "slow"]
 IN_BASH = """
@@ -157,11 +161,13 @@ def test_a_server_without_its_extra_is_one_line_and_status_2(tmp_path, arguments
 
 def test_the_log_has_the_traceback_of_an_agent_that_raises(caplog):
     def broken(*given: object) -> None:
-        raise KeyError("the reason")
+        raise Unprintable("the \x1b[31mreason\ud800")
 
     with LocalServer([]) as server, ApiClient(Configuration(host=server.url)) as client:
         run = AgentHandle(server.register(broken, name="broken"), client).start()
         run.output(timeout=10)
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.name == "acp_client_v0_1.testing" and "broken" in record.getMessage()
-    assert "Traceback" in record.getMessage() and "KeyError: 'the reason'" in record.getMessage()
+    shown = logging.Formatter().format(record).splitlines()
+    assert shown[1].startswith("Traceback")
+    assert shown[-1].endswith("Unprintable: the \ufffd[31mreason\ufffd")

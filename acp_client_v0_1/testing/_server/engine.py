@@ -12,20 +12,19 @@ its context nor checks `cancelled`; a ResourceWarning reports that.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Generator
 from typing import TypeAlias, cast
 
+from acp_client_v0_1._text import package_logger
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import Refusal, fitting
 from acp_client_v0_1.testing._values import json_copy
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
-_LOGGER = logging.getLogger("acp_client_v0_1.testing")
+_LOGGER = package_logger("acp_client_v0_1.testing")
 
 # The agent is at work, or its question suspends it.
 _Agent: TypeAlias = Generator[object, object, object]
@@ -185,10 +184,9 @@ class Engine:
                 self._step(run, over, cast("_Agent", value), answer)
             else:
                 self._finish(run, over, value)
-        except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
+        except BaseException as error:
             if not isinstance(error, (AgentError, RunCancelled, TimeoutError)):
-                shown = _utf8_text("".join(traceback.format_exception(error)).rstrip())
-                _LOGGER.error("the agent %s raised an error:\n%s", run.agent.name, shown)
+                _LOGGER.error("the agent %s raised an error", run.agent.name, exc_info=error)
             self._fail(run, over, *_ending_by(error))
 
     def _call(self, run: RunRecord) -> object:
@@ -320,8 +318,8 @@ def _ending_by(error: BaseException) -> tuple[str, int, str]:
     return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_utf8_text(error)}"
 
 
-def _utf8_text(error: BaseException | str) -> str:
-    """Return a text, or the text of an exception, with what UTF-8 cannot encode escaped."""
+def _utf8_text(error: BaseException) -> str:
+    """Return an exception's text, with what UTF-8 cannot encode escaped."""
     try:
         text = str(error)
     except Exception as fault:  # noqa: BLE001 - the agent's own code may fail here
