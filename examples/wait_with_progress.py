@@ -74,7 +74,8 @@ def wait(run: RunHandle, timeout: float) -> dict[str, object]:
 
         def on_pending(elapsed: float, status: RunStatus) -> None:
             bar.set_description_str(status.value, refresh=False)
-            bar.update(min(elapsed, timeout) - bar.n)
+            bar.n = min(elapsed, timeout)
+            bar.refresh()
 
         return run.result(timeout, on_pending=on_pending, every=0.5)
 
