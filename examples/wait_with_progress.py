@@ -74,8 +74,7 @@ def wait(run: RunHandle, timeout: float) -> dict[str, object]:
 
         def on_pending(elapsed: float, status: RunStatus) -> None:
             bar.set_description_str(status.value, refresh=False)
-            bar.n = min(elapsed, timeout)
-            bar.refresh()
+            bar.update(min(elapsed, timeout) - bar.n)
 
         return run.result(timeout, on_pending=on_pending, every=0.5)
 
