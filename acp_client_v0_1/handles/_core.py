@@ -131,7 +131,7 @@ class RunCore(KnownRun):
         late = RunWaitTimeout(run_id=self.run_id, elapsed=elapsed, token=token, reason=words)
         # A run that was never read may have ended. So only a run that was seen pending, at a server
         # that still responds, is said to continue.
-        if wait.heard and error is None and self.status == RunStatus.PENDING and late.hint:
+        if wait.heard and error is None and self.is_pending and late.hint:
             late.hint = f"the run continues: {late.hint}"
         # A response without an output says that the run is pending.
         unread = RunStatus.PENDING if wait.heard else None
@@ -147,7 +147,7 @@ class RunCore(KnownRun):
         """Return whether the run has ended. If its result has come, nothing is sent."""
         if self.kept is not None:
             return True
-        return self.refresh(0).status != RunStatus.PENDING and self.status in FINAL
+        return self.refresh(0).status != RunStatus.PENDING and self.has_ended
 
     def read(self, wait: Wait, runs: RunsApi | None = None, longest: float | None = None) -> Run:
         """Read the run and return it, in at most ``longest`` seconds, by default 10."""
@@ -252,8 +252,7 @@ class RunCore(KnownRun):
         meanwhile. Then the run that has ended is returned.
         """
         # If the run was never seen, a 404 may come from a wrong address.
-        seen = self._run is not None or self._born is not None
-        lost = 0
+        seen, lost = self.seen, 0
         runs = wait.contact.runs
 
         # `cancel` has read the run just now.

@@ -135,6 +135,21 @@ class KnownRun:
         return self._outcome or (None if self._run is None else self._run.status)
 
     @property
+    def seen(self) -> bool:
+        """Whether the server is known to have had the run, so that a 404 says that it is gone."""
+        return self._run is not None or self._born is not None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the run was pending when it was last read."""
+        return self.status == RunStatus.PENDING
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has a final status, as far as is known."""
+        return self.status in FINAL
+
+    @property
     def agent_id(self) -> str | None:
         """The id of the run's agent, once known."""
         return (self.given_token.agent if self._run is None else self._run.agent_id) or None
@@ -298,8 +313,7 @@ class KnownRun:
         The message says that the run is gone. If the server may not serve the paths of runs at all,
         the message says that, too. ``taken`` says that another run has the id now.
         """
-        known = self._run is not None or self._born is not None
-        served = known or error is None or not is_unserved(error)
+        served = self.seen or error is None or not is_unserved(error)
         server, token = server_of(self.runs.api_client), self.token()
         gone = RunGone(run_id=self.run_id, token=token, server=server, served=served, taken=taken)
         if error is not None and error.proxy:

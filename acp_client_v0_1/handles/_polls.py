@@ -129,7 +129,7 @@ class Polls:
             return output
         # Only a pending run is read instead of its output. A status that is not in the contract may
         # stay the same after the run has ended. Then only the output shows the end.
-        self._reads_run = self._core.status == RunStatus.PENDING
+        self._reads_run = self._core.is_pending
         if self._reads_run and is_unserved(error):
             wait.contact.health.lacks.add("output")
         # The run and its output may disagree. Without a pause, this would be a hot loop.

@@ -19,7 +19,7 @@ from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._answering import Interrupts, Questions, answer_run, result_of
 from acp_client_v0_1.handles._core import OnPending, RunCore, handle_of, typed_result
 from acp_client_v0_1.handles._create import Create
-from acp_client_v0_1.handles._known import FINAL, received_id
+from acp_client_v0_1.handles._known import received_id
 from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY
 from acp_client_v0_1.handles._polls import Polls
@@ -315,7 +315,7 @@ class RunHandle(NoSettings, Generic[Out]):
             ApiException: The call failed.
         """
         core = self._core
-        status = core.status if core.status in FINAL else core.refresh().status
+        status = core.status if core.has_ended else core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
         output = core.named(Polls(core, core.wait(0)).output).actual_instance
