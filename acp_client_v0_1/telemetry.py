@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments, imported
+from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._text import one_line, short
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["instrument"]
 
 _INVOKE = "invoke_agent"
-_FINAL = frozenset(("success", "error", "timeout", "gone", "cancelled"))
+# A span ends with the run, or when the run is deleted.
+_FINAL = FINAL | {"gone", "cancelled"}
 _FAILURES = {"error": "RunFailed", "timeout": "RunTimedOut", "gone": "RunGone"}
 
 

@@ -22,6 +22,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.slots import Inbox
 from acp_client_v0_1._text import package_logger
@@ -33,7 +34,6 @@ from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._known import FINAL
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import server_of

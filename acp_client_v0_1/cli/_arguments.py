@@ -22,6 +22,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, ClassVar, NoReturn, cast
 
+from acp_client_v0_1._contract import STATUSES
 from acp_client_v0_1._version import __version__
 
 PROGRAM = "acp-client"
@@ -199,7 +200,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--agent": _value("AGENT", "only this agent"),
     # What an argument is for one command alone stands below the command's name.
     "doctor --agent": _value("AGENT", "run it: up to five runs, deleted in the end"),
-    "--status": _choice("only in this status", "pending interrupted success error timeout"),
+    "--status": _choice("only in this status", " ".join(STATUSES)),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
     "--metadata": _value("JSON", "metadata to find it by"),

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
+from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1._text import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import WrongUsage
 
@@ -32,7 +33,8 @@ from acp_client_v0_1.cli._arguments import WrongUsage
 # because an error may have other words when it comes from the journal. A line that does not match
 # counts as a whole. For example, a run may be interrupted twice, with two questions. A question may
 # have a status of its own, so only the first status of a line counts.
-_FINAL = re.compile(rb'\{"index":((?!,"status":).)*,"status":("(success|error|timeout|gone)"|null)')
+_STATUS = f'"({"|".join(sorted(FINAL))}|gone)"|null'
+_FINAL = re.compile(rf'\{{"index":((?!,"status":).)*,"status":({_STATUS})'.encode())
 
 
 class Results(io.FileIO):

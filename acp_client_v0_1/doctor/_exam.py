@@ -17,6 +17,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._contract import OPERATIONS
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._text import one_line, package_logger
@@ -37,7 +38,7 @@ _MOST_PAUSES = 120.0
 # After these failures, the server has made no run.
 _NOT_MADE = ("unsent", "limited", "lacks", "missing", "denied", "refused")
 # The operations that read.
-READS = [n for n in dir(Operations) if n.startswith(("get_", "search_")) and "_with" not in n]
+READS = [n for n, (_, method, _) in OPERATIONS.items() if method == "GET" or "search" in n]
 # These are of ACP alone. A server of another protocol may have the others, which are `/runs/{id}`
 # and `/agents/{id}`, and may have any JSON for a state.
 _ACP_ALONE = {*READS} - {"get_run", "get_agent_by_id", "get_thread_state", "get_run_threadstate"}
@@ -113,7 +114,7 @@ class Exam:
         """Note a finding, in place of an earlier one of its name."""
         how: Verdict = fits if isinstance(fits, str) else "works" if fits else "differs"
         is_fault = how in ("differs", "missing")
-        words = _words.WORDS[name] if is_fault else _words.MEANINGS[how]
+        words = _words.WORDS.get(name, _words.OTHER) if is_fault else _words.MEANINGS[how]
         meaning, _, advice = words.partition("; ")
         # A finding that is noted again moves to the end, so that the order is that of the probes.
         self.findings.pop(name, None)

@@ -6,6 +6,8 @@ MEANINGS = {
     "not tried": "do not rely on it",
     "limited": "it failed as at a busy server, or at a proxy without one; examine it again later",
 }
+# What an operation of the contract means that differs or is missing, and that `WORDS` lacks.
+OTHER = "this operation of the client does not work here; do without it, or ask who runs the server"
 # What a finding means that differs or is missing, by its name: the meaning, and the advice.
 WORDS = {
     # The way there

@@ -27,10 +27,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._known import FINAL, utc
+from acp_client_v0_1.handles._known import utc
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import dict_of, json_digest

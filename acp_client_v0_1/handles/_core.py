@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from acp_client_v0_1._contract import FINAL, WITH_OUTPUT
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
 from acp_client_v0_1.handles._create import Create
-from acp_client_v0_1.handles._known import FINAL, WITH_OUTPUT, KnownRun, received_id
+from acp_client_v0_1.handles._known import KnownRun, received_id
 from acp_client_v0_1.handles._marks import Habits
 from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor

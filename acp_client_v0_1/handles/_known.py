@@ -22,6 +22,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from acp_client_v0_1._contract import FINAL, WITH_OUTPUT
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, with_article
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
@@ -42,12 +43,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = package_logger("acp_client_v0_1.handles")
-
-FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
-"""The statuses of a run that has ended. A run that is interrupted has not ended."""
-
-WITH_OUTPUT = FINAL | {RunStatus.INTERRUPTED}
-"""A run of one of these statuses certainly has an output."""
 
 
 def received_id(name: str, record: Run | Agent) -> str:

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import OneThread
+from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.retry import backoff, failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, EventTooLarge
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._known import FINAL
 from acp_client_v0_1.handles._polls import Polls
 from acp_client_v0_1.handles._rules import BESIDE, is_unserved
 from acp_client_v0_1.handles._timing import timing

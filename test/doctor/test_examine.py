@@ -865,8 +865,19 @@ def test_every_finding_that_can_differ_has_its_words():
         one.read_text("utf-8") for one in Path(acp.doctor.__file__ or "").parent.glob("_*.py")
     ]
     named = set(re.findall(r'(?:exam|self)\.(?:note|habit|judge)\(\s*"([^"]+)"', "".join(sources)))
-    named |= {probe.name for probe in _probes._PROBES} | {*_exam.READS}
-    assert len(named) > 50 and named - {"proxy"} == {*_words.WORDS}
+    named |= {probe.name for probe in _probes._PROBES}
+    assert len(named) > 50 and named - {"proxy", *_exam.READS} == {*_words.WORDS} - {*_exam.READS}
+
+
+def test_an_operation_without_words_of_its_own_gets_general_ones(monkeypatch):
+    monkeypatch.delitem(_words.WORDS, "get_thread_history")
+    with LocalServer(quirks=Quirks(lacks={"get_thread_history": 404})) as server:
+        report = examined(server.url)
+    [finding] = [one for one in report.findings if one.name == "get_thread_history"]
+    assert (finding.verdict, finding.advice) == (
+        "missing",
+        "do without it, or ask who runs the server",
+    )
 
 
 def test_the_words_are_there_without_docstrings_and_the_module_is_a_command():

@@ -16,6 +16,7 @@ import urllib3
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import one_of
+from support.parts import OPERATIONS
 
 from acp_client_v0_1.testing import APPROVAL_AGENT_ID, BUILTIN_AGENTS, ECHO_AGENT_ID, LocalServer
 
@@ -50,16 +51,7 @@ def operations() -> dict[str, Any]:
     return {found.ok().label: found.ok() for found in schema.get_all_operations()}
 
 
-OF_KINDS = ["/runs", "/runs/search", "/threads", "/threads/search", "/agents/search"]
-OF_A_RUN = ["/runs/{run_id}/output", "/runs/{run_id}/stream", "/runs/{run_id}/threadstate"]
-OF_A_THREAD = ["/threads/{thread_id}/state", "/threads/{thread_id}/history"]
-OF_AN_AGENT = ["/agents/{agent_id}", "/agents/{agent_id}/descriptor"]
-LABELS = [
-    *(f"POST {path}" for path in OF_KINDS),
-    *(f"GET {path}" for path in OF_A_RUN + OF_A_THREAD + OF_AN_AGENT),
-    *(f"{method} /runs/{{run_id}}" for method in ("GET", "POST", "DELETE")),
-    *(f"{method} /threads/{{thread_id}}" for method in ("GET", "DELETE")),
-]
+LABELS = [f"{method} {path}" for _, method, path in OPERATIONS.values()]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Notation: ``name*`` is required; ``1..1000 = 10`` are bounds and a default; ``[X
 ``"x"`` is a constant; ``a | b`` are the values of an enum, or the models of a oneOf.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from acp_client_v0_1 import models
+from acp_client_v0_1 import _contract, models
 
 CONTRACT = yaml.safe_load((Path(__file__).parent.parent.parent / "openapi.yaml").read_text("utf-8"))
 
@@ -61,6 +62,8 @@ Thread: thread_id* str; agent_id* str; metadata object
 ThreadCreate: agent_id* str; metadata object
 ThreadSearchRequest: agent_id str; metadata object; limit int 1..1000 = 10; offset int 0.. = 0
 """  # noqa: E501
+
+ENDED = {"error", "success", "timeout"}
 
 ROWS = [line.split() for line in OPERATIONS.strip().splitlines()]
 NAMES = dict(line.split(": ", 1) for line in SCHEMAS.strip().splitlines())
@@ -139,6 +142,18 @@ def test_a_schema_of_openapi_yaml_and_its_model(name):
             schema["required"] = [*schema.get("required", ()), key]
             del value["default"]
     assert written(schema) == NAMES[name].replace(" uri", " str")
+
+
+def test_the_statuses_and_operations_that_the_rooms_share():
+    assert " | ".join(_contract.STATUSES) == NAMES["RunStatus"]
+    assert (ENDED, ENDED | {"interrupted"}) == (_contract.FINAL, _contract.WITH_OUTPUT)
+    assert {row[1]: (f"{row[0]}Api", row[2], row[3]) for row in ROWS} == _contract.OPERATIONS
+
+
+def test_the_script_of_types_calls_every_operation():
+    script = Path(__file__).parent.parent / "typing" / "every_operation.py"
+    called = set(re.findall(r"\bapi\.(\w+)\(", script.read_text("utf-8")))
+    assert {row[1] for row in ROWS} <= called
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])

@@ -5,6 +5,7 @@ Whatever a user can see is tested by public names. If one of these parts moves, 
 
 # ruff: noqa: F401
 
+from acp_client_v0_1._contract import OPERATIONS
 from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
 from acp_client_v0_1._http import (
     attempt,
