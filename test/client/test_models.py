@@ -347,7 +347,7 @@ def test_an_unknown_value_of_an_enum_is_carried():
     assert pickle.loads(pickle.dumps(RunStatus.ERROR)) is RunStatus.ERROR
     with pytest.raises(ValueError):
         RunStatus("paused")
-    assert len(RunStatus) == 5
+    assert "paused" not in [*RunStatus]
     # What a server has called it, it understands.
     assert RunSearchRequest(status=status).to_dict()["status"] == "paused"
     for name in ("PENDING", "lost"):
