@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -38,6 +39,7 @@ from support.transport import eventually, free_port
 from urllib3.util import Retry
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._rules import BESIDE
 from acp_client_v0_1.handles._token import RunToken, server_of
 from acp_client_v0_1.testing import Fault
@@ -835,3 +837,34 @@ def test_a_callback_that_lasts_beyond_the_deadline_is_the_last_one(server, slow)
                 run.result(timeout=1, on_pending=on_pending, every=0.3)
             assert caught.value.__cause__ is None and "last error" not in str(caught.value)
         assert len(told) == 1
+
+
+def test_threads_do_not_undo_what_others_have_noted(runs):
+    pending = acp.Run.from_dict(a_run("pending"))
+    result = {"type": "result", "run_id": pending.run_id, "status": "success", "result": {}}
+    output = acp.RunOutput.from_dict(result)
+    known = RunCore(runs, pending.run_id)
+    done = threading.Event()
+
+    def note() -> None:
+        while not done.is_set():
+            known.note(pending)
+
+    def lost() -> bool:
+        known.note_deleted()
+        known.keep_output(output)
+        return known.kept_output() is None
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            noting = pool.submit(note)
+            try:
+                results_lost = sum(lost() for _ in range(12_000))
+            finally:
+                done.set()
+            noting.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert results_lost == 0
