@@ -14,9 +14,12 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from pages import code_blocks
 from support.batches import in_a_child
 from support.examples import RUN, UPDATE
 from support.moments import Interrupt, Moment
@@ -44,6 +47,7 @@ STREAM = response(
 )
 DENIED = response(b'{"detail": "no"}', 401)
 SECRET = "planted-t0ken"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "authentication.md"
 
 
 def tokens(name: str = "t") -> Callable[[], str]:
@@ -170,6 +174,37 @@ def test_a_function_that_is_cached_is_asked_again_after_a_401_only():
         for _ in range(3):
             RunsApi(client).get_run("r1")
     assert sent(server) == ["Bearer t1"] * 4 + ["Bearer t2"] * 3
+
+
+def test_the_class_of_the_guide_gets_tokens_by_oauth_and_forgets_one_that_was_refused():
+    """It asks the token endpoint for the first token, near the end of one, and after a 401."""
+    [block] = (block for block in code_blocks(GUIDE) if "ClientCredentials" in block.source)
+    names: dict[str, Any] = {"Configuration": Configuration}
+    exec(block.source, names)
+    issued = [
+        response(json.dumps({"access_token": f"t{n}", "expires_in": seconds}).encode())
+        for n, seconds in enumerate((3600, 3600, 59, 3600), 1)
+    ]
+    with SocketServer(*issued) as login:
+        source = names["ClientCredentials"](f"{login.url}/token", "reports & co", "s=1")
+        with serving(handler=accepting("t1"), access_token=source) as (server, client):
+            for good in ("t1", "t2", "t3", "t4", "t4"):
+                server.handler = accepting(good)
+                client.close()
+                assert RunsApi(client).get_run("r1").run_id == "r1"
+    # The second and third token follow a 401. The fourth one does not: the third has 59 seconds.
+    assert sent(server) == [f"Bearer t{n}" for n in (1, 1, 2, 2, 3, 4, 4)]
+    assert {(request.method, request.path) for request in login.requests} == {("POST", "/token")}
+    form = dict(parse_qsl(login.requests[0].body.decode()))
+    assert form == {
+        "grant_type": "client_credentials",
+        "client_id": "reports & co",
+        "client_secret": "s=1",
+    }
+    assert len(login.requests) == 4
+    # The guide promises that the class is short.
+    lines = block.source.partition("class ")[2].partition("configuration =")[0].splitlines()
+    assert len(list(filter(str.strip, lines))) < 15
 
 
 def test_keys_are_functions_too_with_their_prefixes_beside_keys_that_are_texts():
