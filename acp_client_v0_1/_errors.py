@@ -71,7 +71,7 @@ def calling_function() -> Generator[None]:
         yield
     except Exception as error:
         # A frozen dataclass may be an exception, too.
-        vars(error).update(whose="all", by_function=True)
+        vars(error)["by_function"] = True
         raise
 
 
@@ -194,9 +194,6 @@ class ApiException(OpenApiException):
     """The origin that a cross-origin redirect led to. This origin got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
-    # Whose failure this is, once the layer of agents, runs and batches has given up: "run", or
-    # "all" runs of a batch, or an action, such as "output", for which this is not known.
-    whose: str = ""
 
     def __init__(
         self,

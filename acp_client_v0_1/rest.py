@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
-from acp_client_v0_1._errors import PROXY_CREDENTIALS
+from acp_client_v0_1._errors import PROXY_CREDENTIALS, is_by_function
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
@@ -261,8 +261,8 @@ class RESTClientObject:
 
     def _complete(self, failure: ApiException, call: Call, attempts: int, elapsed: float) -> None:
         """Add what is known of the call: hints only if nothing was sent, or if time ran out."""
-        if failure.whose:
-            # It is the error of another call, which a function of the user's has made.
+        if is_by_function(failure):
+            # It may be the error of another call, which is complete.
             return
         failure.attempts, failure.elapsed = attempts, elapsed
         # Only a `TransportException` has `sent`. After any other error, there was a whole response.

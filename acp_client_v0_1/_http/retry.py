@@ -29,7 +29,7 @@ from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import ApiException, secure_origin
+from acp_client_v0_1._errors import ApiException, is_by_function, secure_origin
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
 from acp_client_v0_1._http.tls_causes import ENDED
@@ -226,9 +226,9 @@ class RetryCounter:
 
         The failed attempt took ``took`` seconds.
         """
-        if error.whose or not isinstance(error, exceptions.TransportException):
-            # Either it is the error of another call, which a function of the user's has made. Or
-            # there was a whole response, and it cannot be used. The next one will be the same.
+        if is_by_function(error) or not isinstance(error, exceptions.TransportException):
+            # Either a function of the user's has raised it. Or there was a whole response, and it
+            # cannot be used. The next one will be the same.
             return None
         phase = "read" if error.sent else "connect"
         return self._after(call, _failure_of_transport(error), took, phase)

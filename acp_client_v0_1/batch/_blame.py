@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._rules import LAST_TRY, Caller
+from acp_client_v0_1.handles._rules import LAST_TRY, Caller, Decided
 from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.models import Run, RunOutput
 
@@ -27,27 +27,27 @@ class Blame:
         # server has served, or "".
         self.served: str = served
 
-    def last_try(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
+    def last_try(self, core: RunCore, failed: Decided) -> RunOutput | Run | None:
         """Send a failed request once more, if the server serves it for another run.
 
-        Return what the server returned, or raise the error. Its attribute `whose` is "run" if only
-        this run fails, and "all" if the error ends the batch.
+        Return what the server returned, or raise the error. It is of "run" if only this run fails,
+        and of "all" if it ends the batch.
         """
+        error = failed.error
         try:
             if not self.served:
-                raise error
-            self._send(RunCore(core.runs, self.served), error)
-        except ApiException:
-            error.whose = "all"
-            raise error from None
+                raise failed
+            self._send(RunCore(core.runs, self.served), failed)
+        except (ApiException, Decided):
+            raise Decided(error, "all") from None
         try:
-            return self._send(core, error)
-        except ApiException as last:
+            return self._send(core, failed)
+        except Decided as last:
             last.whose = "all" if last.whose == "all" else "run"
-            last.attempts, last.elapsed = error.attempts + 1, error.elapsed
+            last.error.attempts, last.error.elapsed = error.attempts + 1, error.elapsed
             raise
 
-    def _send(self, core: RunCore, error: ApiException) -> RunOutput | Run | None:
-        """Send the request of ``error`` once for a run. If it gets a limit, send it again."""
+    def _send(self, core: RunCore, failed: Decided) -> RunOutput | Run | None:
+        """Send the failed request once for a run. If it gets a limit, send it again."""
         wait = self._wait(LAST_TRY)
-        return core.read(wait) if error.whose == "look" else core.output_now(wait)
+        return core.read(wait) if failed.whose == "look" else core.output_now(wait)

@@ -29,19 +29,29 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
-from acp_client_v0_1.handles._create import Create
+from acp_client_v0_1.handles._create import Create, Unclear
 from acp_client_v0_1.handles._health import Turns
+from acp_client_v0_1.handles._known import Gone
 from acp_client_v0_1.handles._marks import by_key, with_marks
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import IN_BATCH, LAST_TRY, READS_OF_A_RUN, Caller, Pause
+from acp_client_v0_1.handles._rules import (
+    IN_BATCH,
+    LAST_TRY,
+    READS_OF_A_RUN,
+    Caller,
+    Decided,
+    Pause,
+    Whose,
+    undecided,
+)
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import token_of_create
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import AgentHandle
-from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunStartAmbiguous
+from acp_client_v0_1.handles.errors import RunFailed, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models import RunCreate, RunOutput, RunResult, RunStatus
 
@@ -55,6 +65,13 @@ _MOST_POSTS = 3
 
 class BatchEnded(Exception):
     """The batch has ended, and its tasks are left as they are."""
+
+
+def whose_is(error: Decided | OpenApiException) -> Whose:
+    """Tell whose an error is. A batch cannot go on without the functions of its caller."""
+    if isinstance(error, Decided):
+        return error.whose
+    return "all" if is_by_function(error) else "run"
 
 
 class RunDriver:
@@ -135,7 +152,7 @@ class RunDriver:
                 first = search_first or task.started_before or bool(task.retry)
                 self._create(task, first, described)
             self._new_polls(task)
-        except OpenApiException as error:
+        except (Decided, OpenApiException) as error:
             self._fail(task, error)
             if task.outcome is None:
                 self.start(task, search_first=search_first)
@@ -149,7 +166,7 @@ class RunDriver:
         """
         try:
             run = self.core(task).read(self._wait())
-        except RunGone:
+        except Gone:
             if not task.retry:
                 raise
         else:
@@ -164,8 +181,8 @@ class RunDriver:
         """Ask once for the output that has failed in an earlier call. Return whether it fails."""
         try:
             self._receive(task, self.core(task).output_now(self._wait(LAST_TRY)))
-        except ApiException as error:
-            if error.whose == "all":
+        except (Decided, ApiException) as error:
+            if whose_is(error) == "all":
                 raise
             return True
         return False
@@ -207,7 +224,7 @@ class RunDriver:
                 return found
             try:
                 return Create(creation, self._wait(), posts=_MOST_POSTS).run()
-            except RunStartAmbiguous:
+            except Unclear:
                 if plan.unclear == "raise":
                     raise
             # With ``unclear="start"`` the caller accepts a second run.
@@ -241,15 +258,15 @@ class RunDriver:
         try:
             create = Create(creation, self._wait(), since=task.posted_at)
             create.search(max(0.0, young), proof=task.started_before)
-        except RunStartAmbiguous as error:
+        except Unclear as unclear:
             # The create follows all the same in two cases:
             # - The caller accepts a second run.
             # - The server cannot search, and no earlier call has started the task. Then there is
             #   another run only if an executor has repeated the task.
-            cause = error.__cause__
+            cause = unclear.error.__cause__
             passes = isinstance(cause, ApiException) and failure_of(cause).passes
             first = not task.started_before
-            if error.searched or plan.unclear == "start" or (first and not passes):
+            if unclear.error.searched or plan.unclear == "start" or (first and not passes):
                 return None
             raise
         return create
@@ -290,7 +307,7 @@ class RunDriver:
                 wait.pause(pause)
                 return False
             self._receive(task, output)
-        except OpenApiException as error:
+        except (Decided, OpenApiException) as error:
             self._fail(task, error)
         return True
 
@@ -324,27 +341,25 @@ class RunDriver:
         self._new_polls(task)
         return None
 
-    def _fail(self, task: Task, error: OpenApiException) -> None:
+    def _fail(self, task: Task, failed: Decided | OpenApiException) -> None:
         """Make an error the outcome of a task. If all runs would get the error, raise it."""
         if self.stop.is_set():
-            raise BatchEnded from error
-        if is_by_function(error):
-            raise error
-        if isinstance(error, ApiException):
-            if error.whose == "all":
-                raise error
-            if error.whose in READS_OF_A_RUN:
-                self._try_again(task, error)
-                return
-            if task.core is not None:
-                task.core.name_in(error)
+            raise BatchEnded from failed
+        if whose_is(failed) == "all":
+            raise failed
+        if isinstance(failed, Decided) and failed.whose in READS_OF_A_RUN:
+            self._try_again(task, failed)
+            return
+        error = undecided(failed)
+        if isinstance(error, ApiException) and task.core is not None:
+            task.core.name_in(error)
         self._end(task, error)
 
-    def _try_again(self, task: Task, error: ApiException) -> None:
+    def _try_again(self, task: Task, failed: Decided) -> None:
         """Send a request once more that has failed for an outage, if the server serves others."""
         try:
-            received = self.blame.last_try(self.core(task), error)
-        except ApiException as last:
+            received = self.blame.last_try(self.core(task), failed)
+        except Decided as last:
             task.final = last.whose == "run"
             self._fail(task, last)
             return
@@ -353,7 +368,7 @@ class RunDriver:
         try:
             if isinstance(received, RunOutput):
                 self._receive(task, received)
-        except OpenApiException as other:
+        except (Decided, OpenApiException) as other:
             self._fail(task, other)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:

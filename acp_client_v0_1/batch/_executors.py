@@ -35,6 +35,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark, client_token_of
+from acp_client_v0_1.handles._rules import Decided, undecided
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import server_of
 from acp_client_v0_1.handles.agent import AgentHandle
@@ -83,9 +84,11 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         #
         # An error of ``connect`` gets here, and of the driver only an error that all runs would
         # get. Both end the batch, as an error of a thread does. But an OSError of ``connect`` may
-        # be of this worker's machine only, so it is the outcome of this task.
-        task.outcome = error
-        task.ends_batch = is_by_function(error) or not isinstance(error, OSError)
+        # be of this worker's machine only, so it is the outcome of this task. A timeout of the
+        # driver is an OSError, too.
+        task.outcome = undecided(error)
+        of_all = isinstance(error, Decided) or is_by_function(error)
+        task.ends_batch = of_all or not isinstance(error, OSError)
     # The caller has the input, so there is no need to send it back.
     task.input = None
     return task

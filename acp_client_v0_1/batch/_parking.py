@@ -24,8 +24,7 @@ from typing import Any
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
-from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._rules import BESIDE
+from acp_client_v0_1.handles._rules import BESIDE, Decided
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.models import Run, RunStatus
@@ -197,9 +196,9 @@ class ParkedRuns:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
                         break
                     return pending
-        except (ApiException, TimeoutError) as error:
-            # If the batch ends meanwhile, `perform` raises a TimeoutError.
-            if isinstance(error, TimeoutError) or failure_of(error).is_outage:
+        except Decided as decided:
+            # If the batch ends meanwhile, the error is a TimeoutError.
+            if isinstance(decided.error, TimeoutError) or failure_of(decided.error).is_outage:
                 return None
         # Searches are given up for this batch: the server cannot search, the search had too many
         # pages, or searches have made too many mistakes.

@@ -25,9 +25,10 @@ from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._known import Gone
+from acp_client_v0_1.handles._rules import Decided, undecided
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.agent import AgentHandle
-from acp_client_v0_1.handles.errors import RunGone
 
 _log = package_logger(__name__)
 
@@ -153,7 +154,7 @@ class Workers:
             except BatchEnded:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised by `take`
-                self._ended.put(error)
+                self._ended.put(undecided(error))
 
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
@@ -263,15 +264,15 @@ def _cancel_run(core: RunCore, stop: Flag, ends: float) -> Literal["gone", "ende
         # has ended:
         # - If the run ended before that read, no DELETE was sent, and the server has the run.
         # - If the run ended between the read and the DELETE, the DELETE may have removed it. Then
-        #   the next line raises `RunGone`, and the run counts as gone.
+        #   the next line raises `Gone`, and the run counts as gone.
         core.read(core.wait(clock.cancel))
         return "ended"
-    except RunGone:
+    except Gone:
         return "gone"
-    except ApiException as error:
-        log_undeleted(error)
+    except (ApiException, Decided) as error:
+        log_undeleted(undecided(error))
         return "left"
 
 
-def log_undeleted(error: ApiException) -> None:
+def log_undeleted(error: BaseException) -> None:
     _log.warning("runs of the batch could not be deleted: %s", error)

@@ -31,9 +31,9 @@ from acp_client_v0_1._contract import FINAL
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._known import utc
+from acp_client_v0_1.handles._known import Gone, utc
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._rules import Decided, Pause, undecided
 from acp_client_v0_1.handles._schemas import dict_of, json_digest
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._wait import Wait
@@ -297,7 +297,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> bool | Pause:
         if error.status == 404:
             if not _has_moved_on(core.read(wait), question):
-                raise core.not_served(error) from error
+                raise core.not_served(error)
             return bool(lost)
         if error.status == 409:
             # If the run has not moved on, its thread of ACP is busy with another run, and is free
@@ -308,12 +308,13 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
     try:
         arrived: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
-    except ApiException as error:
+    except (ApiException, Decided) as failed:
+        error = undecided(failed)
         # If the run is gone, or the server refuses the second answer, the error is raised as it is.
         # After any other error, such as the end of the wait or a run that cannot be read, nothing
         # shows whether the answer whose response was lost has arrived.
         refused = error.method == "POST" and error not in lost[-1:]
-        if not lost or refused or isinstance(error, errors.RunGone):
+        if not lost or refused or isinstance(failed, Gone):
             raise
         raise errors.ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=len(lost), why=str(lost[-1])

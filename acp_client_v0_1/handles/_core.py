@@ -17,14 +17,14 @@ from acp_client_v0_1._contract import FINAL, WITH_OUTPUT
 from acp_client_v0_1._text import one_line
 from acp_client_v0_1.exceptions import ApiException, NotFoundException, RunWaitTimeout
 from acp_client_v0_1.handles._create import Create
-from acp_client_v0_1.handles._known import KnownRun, received_id
+from acp_client_v0_1.handles._known import Gone, KnownRun, received_id
 from acp_client_v0_1.handles._marks import Habits
-from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Pause
+from acp_client_v0_1.handles._rules import BESIDE, ONCE, Caller, Decided, Pause, undecided
 from acp_client_v0_1.handles._schemas import Cached, cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._typed import JsonType
 from acp_client_v0_1.handles._wait import Contact, Wait, no_probe
-from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunTimedOut
+from acp_client_v0_1.handles.errors import RunFailed, RunTimedOut
 from acp_client_v0_1.models import Agent, Run, RunCreate, RunError, RunOutput, RunStatus
 
 if TYPE_CHECKING:
@@ -224,7 +224,8 @@ class RunCore(KnownRun):
         # request.
 
         def probe(again: ApiException) -> RunOutput | None:
-            raise self.not_served(again) from error
+            again.__cause__ = error
+            raise self.not_served(again)
 
         return self.output_now(wait, probe)
 
@@ -278,12 +279,12 @@ class RunCore(KnownRun):
             lost += not missing
             try:
                 run = self.read(wait)
-            except RunGone:
+            except Gone:
                 if seen or lost:
                     return None
                 raise
             if missing:
-                raise self.not_served(error) from error
+                raise self.not_served(error)
             if keep_final and run.status in FINAL:
                 return run
             if lost > 1:
@@ -302,7 +303,7 @@ class RunCore(KnownRun):
         status = None
         # The run has failed in any case. If its status cannot be read, the message of the error
         # says "error or timeout".
-        with suppress(ApiException):
+        with suppress(ApiException, Decided):
             status = self.read(wait.part(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
@@ -346,7 +347,7 @@ def create_core(
             try:
                 made = make()
             except BaseException as error:
-                span.end(error)
+                span.end(undecided(error))
                 raise
     core = RunCore.of_create(runs, made)
     if span is not None:

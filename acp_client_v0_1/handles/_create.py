@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from typing import Literal
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import AMBIGUOUS, is_by_function, moves_elsewhere
@@ -26,13 +27,20 @@ from acp_client_v0_1.handles import _marks
 from acp_client_v0_1.handles._known import add_note
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, Mark
 from acp_client_v0_1.handles._match import asked_for, is_of, other_values, plain_id
-from acp_client_v0_1.handles._rules import Pause, is_unserved
+from acp_client_v0_1.handles._rules import Decided, Pause, is_unserved, undecided
 from acp_client_v0_1.handles._search import Search
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import token_of_create
 from acp_client_v0_1.handles._wait import Wait
 from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models import Run, RunCreate
+
+
+class Unclear(Decided):
+    """Nothing shows whether a create has made a run: the error is a `RunStartAmbiguous`."""
+
+    error: RunStartAmbiguous
+
 
 # Why a response is not believed, if another create was given its run. Neither create is, then.
 _EARLIER = "of an earlier create"
@@ -107,7 +115,7 @@ class Create:
         try:
             found = self.wait.perform("create", self._post, longest=math.inf, probe=self._reconcile)
         except BaseException as error:
-            self.name_in(error)
+            self.name_in(undecided(error))
             raise
         self.found = found
         return self
@@ -186,16 +194,15 @@ class Create:
         seconds = timing().young if again and failure_of(error).limits else timing().search
         try:
             found = self.search(seconds, proof=again)
-        except RunStartAmbiguous as ambiguous:
-            if not again or not ambiguous.searched or self.wait.stopped:
+        except Unclear as unclear:
+            if not again or not unclear.error.searched or self.wait.stopped:
                 raise
             return Pause(0.0)
         except Exception as failed:
             if not is_by_function(failed):
                 raise
-            lost = self._ambiguous(f"a function for the search raised {type(failed).__name__}")
-            lost.whose = "all"
-            raise lost from failed
+            why = f"a function for the search raised {type(failed).__name__}"
+            raise self._unclear(failed, why, whose="all") from None
         doubted = self._doubted
         if doubted is not None and doubted.run_id in [run.run_id for run in found]:
             self.proven = True
@@ -203,7 +210,7 @@ class Create:
             # The server has refused a mark of the create. So runs of earlier calls are found, too.
             found = asked_for(found, self.creation, self._habits)
         if not found:
-            raise self._ambiguous() from error
+            raise self._unclear(error)
         return found
 
     def search(self, longest: float | None = None, *, proof: bool = False) -> list[Run]:
@@ -212,22 +219,22 @@ class Create:
         The search begins after any ``Retry-After``, takes at most ``longest`` seconds, by default
         10, and ends no later than the wait. A batch repeats it until one search works.
 
-        If the search ends without a run, raise `RunStartAmbiguous`. With ``proof``, its `searched`
-        says whether there certainly is no run. If the search is denied, and this process has not
-        sent the create, raise its error as it is.
+        If the search ends without a run, raise `Unclear`. With ``proof``, the `searched` of its
+        error says whether there certainly is no run. If the search is denied, and this process has
+        not sent the create, raise its error as it is.
         """
         wait, failure, clock = self.wait, self._failure, timing()
         longest = wait.held + (clock.search if longest is None else longest)
         self._ends = clock.now() + longest
         part = wait.part(math.inf if wait.caller.shared else longest)
-        part.late = lambda _: self._ambiguous()
+        part.late = lambda _: self._unclear()
         self._needs_proof = proof
         mark = self.mark or Mark(CLIENT_TOKEN_KEY, "")
         self._begin(part, Search(wait.contact, mark, self._agent, self._posted_at()))
         try:
             if self.mark is None:
                 self._server_works()
-                raise self._ambiguous()
+                raise self._unclear()
             found = part.perform("search", self._send, probe=self._probe)
             self.found, self.proven = found, self._search.proven
             if not self.proven and other_values(found[0], self.creation):
@@ -235,21 +242,22 @@ class Create:
                 self._habits.facts.add(("rewrites", self._agent))
             self._habits.made.append((found[0].run_id, self._marks))
             return found
-        except RunStartAmbiguous as error:
-            raise error from failure or error.__cause__
-        except ApiException as error:
-            if is_by_function(error):
-                raise
+        except Unclear as unclear:
+            unclear.error.__cause__ = failure or unclear.__cause__
+            raise
+        except Decided as decided:
+            error = decided.error
             # If this process has not sent the create, there is no other error to report. A search
             # that was denied, as by a 401 or 403, would be denied again.
             denied = failure is None and failure_of(error).kind == "denied"
             no_agent = isinstance(error, NotFoundException)
             if failure is not None and self._is_everybodys(error):
-                failure.whose = "all"
-                raise failure from error
-            if error.whose == "all" and (denied or no_agent or wait.caller.shared):
-                raise error from failure
-            raise self._ambiguous() from failure or error
+                failure.__cause__ = error
+                raise Decided(failure, "all") from None
+            if decided.whose == "all" and (denied or no_agent or wait.caller.shared):
+                error.__cause__ = failure
+                raise
+            raise self._unclear(failure or error) from None
 
     def _is_everybodys(self, error: ApiException) -> bool:
         """Tell whether a create and the search for its run have failed as every request would.
@@ -260,11 +268,8 @@ class Create:
         first = self._failure
         if first is None:
             return False
-        if failure_of(first).ended and failure_of(error).ended:
-            # The rules would ask again after such an error.
-            error.whose = "all"
-            return True
-        return moves_elsewhere(first) and moves_elsewhere(error)
+        ended = failure_of(first).ended and failure_of(error).ended
+        return ended or (moves_elsewhere(first) and moves_elsewhere(error))
 
     def find(self) -> list[Run]:
         """Search once for the runs with the caller's client token. Return them, oldest first.
@@ -309,8 +314,11 @@ class Create:
             failure = failure_of(error)
             # The server may limit requests. So from now on there are few searches.
             self._delay = timing().backoff[1]
-            if failure.retry_after or is_by_function(error) or self._is_everybodys(error):
+            if failure.retry_after or is_by_function(error):
                 raise
+            if self._is_everybodys(error):
+                # The rules would ask again.
+                raise Decided(error, "all") from None
             self._check_agent()
             self._failures += failure.is_outage and not failure.limits
             most, fails = 2 if search.by_mark else timing().refusals, part.contact.health.fails
@@ -320,8 +328,7 @@ class Create:
                 raise
             if not search.by_mark:
                 fails.add("search")
-                error.whose = "run"
-                raise
+                raise Decided(error) from None
         # The look at the agent has used the turn of this request, and some of the time.
         part.take_turn()
         self._failures, search.fails = 0, True
@@ -381,13 +388,15 @@ class Create:
             )
         except ApiException as error:
             if error.status == 404 and not is_unserved(error):
-                error.whose = "all"
-            if error.whose:
+                raise Decided(error, "all") from None
+            if is_by_function(error):
                 raise
             return not failure_of(error).is_outage
         return True
 
-    def _ambiguous(self, why: str = "") -> RunStartAmbiguous:
+    def _unclear(
+        self, cause: Exception | None = None, why: str = "", whose: Literal["run", "all"] = "run"
+    ) -> Unclear:
         """Return the error of a search that is over."""
         failure, error, search = self._failure, self._part.error, self._search
         known, why = why, why or search.nobody_knows or "no run with its client token was found"
@@ -406,9 +415,11 @@ class Create:
             why = f"{one_line(began, LONGEST_WHY - len(end), 0 if failure.status else 42)}{end}"
         certain = search.is_certain or (search.compares and not search.nobody_knows)
         certain = certain if self._needs_proof else not search.nobody_knows
-        return RunStartAmbiguous(
+        ambiguous = RunStartAmbiguous(
             client_token=_marks.client_token_of(self.creation),
             token=self._token(),
             why=why,
             searched=self._worked and error is None and certain,
         )
+        ambiguous.__cause__ = cause
+        return Unclear(ambiguous, whose)

@@ -135,14 +135,9 @@ class Turns:
                 self._held_by, self.held_until, self._next = error, until, until
                 self.era += 1
 
-    def asked_by(self, whose: str = "") -> ApiException:
-        """Return a copy of the error that asked for the last hold, as an error of ``whose``.
-
-        Several threads may raise that error. So each gets a copy, with its own `whose`.
-        """
-        error = copy(self._held_by or ApiException())
-        error.whose = whose
-        return error
+    def asked_by(self) -> ApiException:
+        """Return a copy of the error that asked for the last hold: several threads may raise it."""
+        return copy(self._held_by or ApiException())
 
     def succeeded(self) -> None:
         """Shorten the time between two requests, after a response that is no limit."""

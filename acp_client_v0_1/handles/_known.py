@@ -28,7 +28,7 @@ from acp_client_v0_1._text import HARMLESS_ID, one_line, package_logger, short, 
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, ResponseValidationError
 from acp_client_v0_1.handles._marks import CREATE_KEY, Habits, Mark, client_token_of, is_mask
 from acp_client_v0_1.handles._match import is_of, may_repeat, other_values, same_id
-from acp_client_v0_1.handles._rules import is_unserved
+from acp_client_v0_1.handles._rules import Decided, is_unserved, settled
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, server_of
 from acp_client_v0_1.handles.errors import RunGone
@@ -43,6 +43,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = package_logger("acp_client_v0_1.handles")
+
+
+class Gone(Decided):
+    """The error is a `RunGone`."""
 
 
 def received_id(name: str, record: Run | Agent) -> str:
@@ -191,8 +195,8 @@ class KnownRun:
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it.
 
-        Raises `ResponseValidationError` if the record is of another run, and `RunGone` if the
-        server has given the id to a run with another mark.
+        Raises `ResponseValidationError` if the record is of another run, and `Gone` if the server
+        has given the id to a run with another mark.
         """
         # This comparison is only for speed.
         if run.run_id != self.run_id:
@@ -266,7 +270,7 @@ class KnownRun:
         return RunOutput(RunResult.model_construct(**fields))
 
     def _check_mark(self, mark: Mark, run: Run) -> None:
-        """Raise `RunGone` if a record of the run shows another mark."""
+        """Raise `Gone` if a record of the run shows another mark."""
         asked, habits = self.creation, self.habits or Habits()
         agent_id = self.agent_id or run.agent_id if asked is None else asked.agent_id
         shown = habits.shows(mark, run, agent_id, "look")
@@ -302,7 +306,7 @@ class KnownRun:
         # A test may pass a stand-in for `runs` that has no client, and so no server.
         return self.token() if hasattr(self.runs, "api_client") else ""
 
-    def gone(self, error: ApiException | None = None, *, taken: bool = False) -> RunGone:
+    def gone(self, error: ApiException | None = None, *, taken: bool = False) -> Gone:
         """Return the error of a run for which the server responded with a 404.
 
         The message says that the run is gone. If the server may not serve the paths of runs at all,
@@ -313,28 +317,27 @@ class KnownRun:
         gone = RunGone(run_id=self.run_id, token=token, server=server, served=served, taken=taken)
         if error is not None and error.proxy:
             gone.reason = f"{gone.reason}; connections use {error.proxy}"
-        gone.__cause__, gone.whose = error, "run"
-        return gone
+        gone.__cause__ = error
+        return Gone(gone)
 
-    def not_served(self, error: ApiException) -> ApiException:
-        """Change the reason of ``error``, and return ``error``.
+    def not_served(self, error: ApiException) -> Decided:
+        """Change the reason of ``error``, and return the error to raise.
 
         The new reason is that the server has the run, and does not serve the path of the request.
         """
-        error.whose = "all" if is_unserved(error) else "run"
         error.reason = (
             f"the server at {server_of(self.runs.api_client)} has the run and does not serve this "
             "path: does it speak ACP 0.1, and is the base path of host right?"
         )
-        return error
+        return Decided(error, "all" if is_unserved(error) else "run")
 
     def named(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that is about the run, and return what it returns.
 
-        An exception names the run.
+        An exception names the run. The error of a `Decided` is raised itself.
         """
         try:
-            return work(*args, **kwargs)
+            return settled(work, *args, **kwargs)
         except BaseException as error:
             self.name_in(error)
             raise

@@ -17,14 +17,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from acp_client_v0_1._http.retry import Failure, backoff, failure_of
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._health import DISPENSABLE, Action, Health
 from acp_client_v0_1.handles._timing import timing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 CHANGES: frozenset[Action] = frozenset(("create", "resume", "delete"))
 # The reads of one run. If one of them keeps failing, the reason may be the run or the server.
@@ -132,6 +136,34 @@ class Raise(NamedTuple):
 
 
 Decision = Pause | Probe | Raise
+
+
+class Decided(Exception):
+    """An error that is to end a call, with the decision about it. No loop judges it again.
+
+    It stays inside this layer: `settled` and `KnownRun.named` raise the error itself.
+    """
+
+    def __init__(self, error: ApiException, whose: Whose = "run") -> None:
+        super().__init__(error, whose)
+        self.error = error
+        self.whose: Whose = whose
+
+
+def undecided(error: Decided | E) -> ApiException | E:
+    """Return the error that a caller gets for an error of this layer."""
+    return error.error if isinstance(error, Decided) else error
+
+
+def settled(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function, and return what it returns. Raise the error of a `Decided` itself."""
+    try:
+        return work(*args, **kwargs)
+    except Decided as decided:
+        ended = [decided.error]
+    # Raised here, the error does not have the `Decided` as its context. A variable that kept the
+    # error would make a cycle of references, by the frame in its traceback.
+    raise ended.pop()
 
 
 def decide(

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from urllib3 import HTTPHeaderDict
 
+from acp_client_v0_1._errors import is_by_function
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import failure_of, limit_of, policy_of, retry_after
 from acp_client_v0_1._text import package_logger, short
@@ -44,7 +45,7 @@ from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._health import Action, Health, Turns
 from acp_client_v0_1.handles._known import KnownRun
-from acp_client_v0_1.handles._rules import CHANGES, Caller, Pause
+from acp_client_v0_1.handles._rules import CHANGES, Caller, Decided, Pause
 from acp_client_v0_1.handles._timing import timing
 
 T = TypeVar("T")
@@ -94,8 +95,7 @@ class Contact(NamedTuple):
 
 
 def no_probe(error: ApiException) -> NoReturn:
-    error.whose = "run"
-    raise error
+    raise Decided(error)
 
 
 class Wait:
@@ -236,9 +236,7 @@ class Wait:
         if self.late is not None:
             late = self.late(self)
             late.__cause__ = cause
-        if isinstance(late, ApiException):
-            late.whose = "run"
-        return late
+        return Decided(late) if isinstance(late, ApiException) else late
 
     def pause(self, seconds: float) -> None:
         """Sleep for some seconds, or less, to leave time for one more request.
@@ -271,11 +269,11 @@ class Wait:
             now, era = clock.now(), turns.era
             held, survives = turns.held_until - now, self.caller.survives
             if held > min(self.ends - now, survives):
-                asked = turns.asked_by("all")
+                asked = turns.asked_by()
                 # The error says what the server asked for. But a 204 is no error: outside of a
                 # batch, a call that a 204 holds for too long is out of time.
                 if held > survives > 0 and (self.caller.shared or asked.status != 204):
-                    raise asked
+                    raise Decided(asked, "all")
                 break
             # Near the deadline, it is better to send a request out of turn than not at all.
             turn = min(turns.next_turn(now), self.ends - self.least_left)
@@ -309,8 +307,7 @@ class Wait:
                     self.ends = after + self.least_left
             except ApiException as error:
                 # It is no failure of the request during which it was raised.
-                error.whose = "run"
-                raise
+                raise Decided(error) from None
         return self._overran
 
     def _tick_after_request(self, is_last: bool) -> bool:
@@ -370,8 +367,8 @@ class Wait:
                 if not isinstance(value, Pause):
                     return value
             except ApiException as failure:
-                # An inner `perform` has decided about its error. It is no failure of this request.
-                if failure.whose:
+                # A function of the user's has failed, so there was no request.
+                if is_by_function(failure):
                     raise
                 self.error = failure
             except _StopSet:
@@ -407,7 +404,7 @@ class Wait:
                 with _NOTHING if span is None else span.active(), self._watching():
                     value = send(self.limit(longest, action))
         except ApiException as failed:
-            if not failed.whose:
+            if not is_by_function(failed):
                 turns.failed(failure_of(failed), failed, era, timing().now())
             raise
         if turns.interval:
@@ -475,5 +472,4 @@ class Wait:
             error.attempts, error.elapsed = 1 + self._failures, lasted
         if decision.why == "late":
             return self.late_error()
-        error.whose = decision.whose
-        return error
+        return Decided(error, decision.whose)

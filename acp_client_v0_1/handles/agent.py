@@ -29,6 +29,7 @@ from acp_client_v0_1.handles._known import add_note, received_id
 from acp_client_v0_1.handles._lookup import explain_id, find_agent, read_agent
 from acp_client_v0_1.handles._match import asked_for
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options, showing
+from acp_client_v0_1.handles._rules import settled
 from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import token_of_create
@@ -598,13 +599,13 @@ class AgentHandle(NoSettings, Generic[In, Out]):
             check_values(descriptor, creation.input or {}, creation.config)
         habits = wait.contact.health.marks
         # Runs that were made for another request are an error, and on another thread left out.
-        found = asked_for(create.find(), creation, habits) if reuse else []
+        found = asked_for(settled(create.find), creation, habits) if reuse else []
         try:
             if found:
                 core = RunCore.of_runs(self.runs, found, wait.contact)
             else:
                 about = self._agent.latest
-                make = partial(create_core, creation, self.runs, about, create.run)
+                make = partial(settled, create_core, creation, self.runs, about, create.run)
                 core = self._explained(make) if new else self._start_by_token(creation, make, reuse)
             core.agent_descriptor, core.agent_name = self._descriptor, self._name()
             return core, not found
@@ -647,7 +648,7 @@ class AgentHandle(NoSettings, Generic[In, Out]):
             wait.turns = call.turns
             if core is None:
                 again = create.again(wait)
-                again.search()
+                settled(again.search)
                 core = RunCore.of_create(self.runs, again)
             cancelled = core.named(core.cancel, wait, proven=True)
         except ApiException as error:

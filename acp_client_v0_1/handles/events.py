@@ -31,10 +31,11 @@ from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._text import package_logger, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, EventTooLarge
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
+from acp_client_v0_1.handles._known import Gone
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import BESIDE, is_unserved
+from acp_client_v0_1.handles._rules import BESIDE, Decided, is_unserved
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles.errors import RunGone, StreamGap
+from acp_client_v0_1.handles.errors import StreamGap
 from acp_client_v0_1.models import Run, RunError, RunResult, RunStatus, StreamingMode
 
 if TYPE_CHECKING:
@@ -201,12 +202,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Call `_receive`, and act on an error that ends the iteration or the wait."""
         try:
             self._receive(waited)
-        except RunGone:
+        except Gone:
             self._end("gone")
             raise
-        except TimeoutError:
+        except Decided as decided:
             # `close` in another thread also ends the wait, which is no error.
-            if not self._closing.is_set():
+            if not (self._closing.is_set() and isinstance(decided.error, TimeoutError)):
                 raise
 
     def _receive(self, waited: bool) -> None:
@@ -290,7 +291,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 if failure_of(error).kind == "unreadable":
                     # The server has a stream, and its next response will probably be the same.
                     self._begin_polling(error)
-            # If the run is gone, this raises `RunGone`.
+            # If the run is gone, this raises `Gone`.
             self._decide(stream_ended=False)
             # A 405 or 501 shows that the server has no streams. A 404 shows this only if the run
             # continues, because the stream of a run that has ended may be gone. If the run
@@ -377,10 +378,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         beside.caller = BESIDE
         try:
             run = core.read(beside)
-        except ApiException as error:
-            # Only a `RunGone` and a failure of the kind "denied" are raised. After a "denied", the
+        except Decided as decided:
+            # Only a `Gone` and a failure of the kind "denied" are raised. After a "denied", the
             # stream stays open for the next `next()`.
-            if isinstance(error, RunGone) or failure_of(error).kind == "denied":
+            if isinstance(decided, Gone) or failure_of(decided.error).kind == "denied":
                 raise
             # The stream still works, so other failures are ignored.
             return

@@ -23,7 +23,7 @@ from acp_client_v0_1.handles._known import received_id
 from acp_client_v0_1.handles._lookup import explain_id
 from acp_client_v0_1.handles._marks import CLIENT_TOKEN_KEY, CREATE_KEY
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import BESIDE
+from acp_client_v0_1.handles._rules import BESIDE, settled
 from acp_client_v0_1.handles._token import decode_token, server_of
 from acp_client_v0_1.handles._typed import JsonType, Out
 from acp_client_v0_1.handles._wait import Contact, Wait
@@ -184,7 +184,7 @@ class RunHandle(NoSettings, Generic[Out]):
         contact = Contact.of(runs)
         marks = {CLIENT_TOKEN_KEY: known.client_token, CREATE_KEY: known.create_mark}
         marked = RunCreate(agent_id=known.agent, metadata=marks)
-        found = Create(marked, Wait(contact, timeout), since=-math.inf).search()
+        found = settled(Create(marked, Wait(contact, timeout), since=-math.inf).search)
         core = RunCore.of_runs(runs, found, contact)
         core.note_token(known)
         return handle_of(cls, core)
@@ -221,7 +221,7 @@ class RunHandle(NoSettings, Generic[Out]):
         # These requests have the client's own retries.
         wait = Wait(Contact.of(runs)._replace(runs=runs), caller=BESIDE)
         marked = RunCreate(agent_id=agent_id or "", metadata={CLIENT_TOKEN_KEY: client_token})
-        found = Create(marked, wait).find()
+        found = settled(Create(marked, wait).find)
         if not found and agent_id is not None and not UUID_FORM.fullmatch(agent_id):
             try:
                 AgentsApi(runs.api_client).get_agent_by_id(agent_id)

@@ -14,7 +14,13 @@ from support.parts import failure_of
 from support.serving import a_contact
 from support.timing import SetTiming
 
-from acp_client_v0_1 import AgentHandle, ApiException, ResponseValidationError, RunWaitTimeout
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiException,
+    ApiTimeoutError,
+    ResponseValidationError,
+    RunWaitTimeout,
+)
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._parking import ParkedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -159,7 +165,7 @@ def test_long_polls_are_short_while_others_wait_for_their_turn(searched):
     [
         *map(ApiException, (503, 429)),
         ResponseValidationError(status=200, reason="no JSON"),
-        TimeoutError("the batch has ended"),
+        ApiTimeoutError(reason="the batch has ended"),
     ],
     ids=str,
 )

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from support.parts import Contact, Wait
+from support.parts import Contact, Wait, settled
 from support.serving import (
     NOTHING,
     QUESTION,
@@ -425,7 +425,7 @@ def test_each_call_in_a_long_outage_says_that_it_waits(client, clock, caplog):
         assert isinstance(wait.judge("output", failure), Pause)
         clock.now = begins + 301
         with pytest.raises(acp.ApiException) as caught:
-            wait.judge("output", failure)
+            settled(wait.judge, "output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
 

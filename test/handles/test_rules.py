@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
-from support.parts import RetryCounter, Wait, failure_of, policy_of
+from support.parts import Decided, RetryCounter, Wait, failure_of, policy_of
 from support.serving import a_contact
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
@@ -502,16 +502,16 @@ def test_a_retry_after_holds_the_call_or_the_batch_that_got_it(clock):
 
 
 def test_each_wait_that_a_retry_after_ends_raises_an_error_of_its_own(clock):
-    """Threads of a batch raise it at once, and each notes in it whose failure it is."""
+    """Threads of a batch raise it at once, and each names its run in it."""
     contact, first = a_contact(batch=True), answer(429, 400)
-    raised: list[acp.ApiException] = []
+    raised: list[Decided] = []
     for caller in (IN_BATCH, BESIDE, IN_BATCH):
-        with pytest.raises(acp.ApiException) as caught:
+        with pytest.raises(Decided) as caught:
             Wait(contact, caller=caller).perform("look", Mock(side_effect=[first]))
         raised.append(caught.value)
-    assert [error.whose for error in raised] == ["all", "run", "all"]
-    assert len({id(error) for error in raised}) == 3
-    assert {str(error) for error in raised} == {str(first)}
+    assert [decided.whose for decided in raised] == ["all", "run", "all"]
+    assert len({id(decided.error) for decided in raised}) == 3
+    assert {str(decided.error) for decided in raised} == {str(first)}
 
 
 @pytest.mark.parametrize(

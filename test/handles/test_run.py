@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.parts import Contact, Wait
+from support.parts import Contact, Decided, Wait, undecided
 from support.serving import (
     NOTHING,
     QUESTION,
@@ -538,12 +538,12 @@ def test_no_request_of_a_batch_waits_out_too_long_a_retry_after(clock, asked, be
     contact = a_contact(batch=True)
     assert contact.turns is not None
     contact.turns.hold(clock.now + asked, limited)
-    with pytest.raises(acp.ApiException) as caught:
+    with pytest.raises(Decided) as caught:
         wait = Wait(contact, 4.0, caller=BESIDE if beside else None, late=lambda _: late)
         wait.perform("search", lambda limit: None)
-    assert str(caught.value) == str(limited if whose == "all" else late)
+    assert str(caught.value.error) == str(limited if whose == "all" else late)
     assert caught.value.whose == whose
-    assert str(Wait(contact).late_error()) == str(limited)
+    assert str(undecided(Wait(contact).late_error())) == str(limited)
     assert clock.pauses == [] and (whose == "all" or str(late.__cause__) == str(limited))
 
 

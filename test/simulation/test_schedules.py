@@ -24,7 +24,7 @@ from simulation.promises import (
     nobody_can_tell,
 )
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Trouble, World, check, client_of
-from support.parts import Contact, Polls, Wait
+from support.parts import Contact, Polls, Wait, settled
 from support.timing import using
 
 import acp_client_v0_1 as acp
@@ -158,7 +158,7 @@ def wait(world: World, client: Any, rng: random.Random) -> None:
                 handle.resume({"to": 0}, timeout=timeout)
             else:
                 core = handle._core  # as a batch deletes
-                core.delete(core.wait(timeout, what="was not deleted"))
+                settled(core.delete, core.wait(timeout, what="was not deleted"))
 
 
 def drive(world: World, client: Any, rng: random.Random) -> None:

@@ -45,6 +45,7 @@ from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1._text import package_logger, warn_caller
 from acp_client_v0_1.api.runs_api import _CREATE_RUN as CREATE_RUN
 from acp_client_v0_1.handles._polls import Polls
+from acp_client_v0_1.handles._rules import Decided, settled, undecided
 from acp_client_v0_1.handles._wait import Contact, Wait
 from acp_client_v0_1.handles.agent import _earlier_creates as earlier_creates
 from acp_client_v0_1.testing._server.echo import echo_of, stored
