@@ -43,9 +43,8 @@ class Blame:
         try:
             return self._send(core, failed)
         except Decided as last:
-            last.whose = "all" if last.whose == "all" else "run"
             last.error.attempts, last.error.elapsed = error.attempts + 1, error.elapsed
-            raise
+            raise Decided(last.error, "all" if last.whose == "all" else "run") from None
 
     def _send(self, core: RunCore, failed: Decided) -> RunOutput | Run | None:
         """Send the failed request once for a run. If it gets a limit, send it again."""

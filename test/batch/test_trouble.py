@@ -9,10 +9,13 @@ import re
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from support.batches import (
@@ -34,6 +37,8 @@ from acp_client_v0_1.batch._lines import encode_line
 from acp_client_v0_1.testing import Fault
 
 pytestmark = pytest.mark.load
+
+PACKAGE = str(Path(acp.__file__).parent)
 
 
 # What is wrong with all runs
@@ -372,3 +377,82 @@ def test_one_run_without_an_output_ends_no_batch(server, agent):
     server.faults.add(gone)
     (error,) = [item.error for item in agent.map(numbers(4), concurrency=1) if not item.ok]
     assert isinstance(error, acp.NotFoundException)
+
+
+# Errors that are raised again
+
+
+@using(outage=0.3, backoff=(0.05, 0.1))
+def test_an_error_that_was_judged_before_is_judged_anew_by_another_call(agent, monkeypatch):
+    """A mock raises one error again and again, and a function for a token may keep one."""
+    kept, real = acp.ServiceException(status=503, reason="kept"), acp.RunsApi.get_run_output
+    failures = itertools.chain([kept] * 1000)
+
+    def fail(*given: Any, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return real(*given, **options)
+
+    monkeypatch.setattr(acp.RunsApi, "get_run_output", fail)
+    with pytest.raises(acp.ServiceException) as caught:
+        agent.start({"n": 0}).result()
+    assert caught.value is kept and kept.attempts > 1
+    failures = itertools.chain([kept] * 2)
+    assert [item.result()["n"] for item in agent.map(numbers(3), concurrency=1)] == [0, 1, 2]
+    failures = itertools.chain([kept] * 2)
+    assert agent.run({"n": 4})["n"] == 4
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["a new error", "one of another call"])
+@using(outage=0.3, backoff=(0.05, 0.1))
+def test_an_error_of_a_function_for_credentials_ends_a_batch_whoever_raised_it_first(server, used):
+    failure, calls = acp.ServiceException(status=503, reason="the vault is away"), itertools.count()
+    if used:
+        server.faults.add(Fault(path="/runs/*/output", status=503, times=None))
+        other = acp.ApiClient(acp.Configuration(host=server.url))
+        with other, pytest.raises(acp.ServiceException) as caught:
+            acp.RunHandle(str(uuid4()), other).result()
+        failure = caught.value
+        server.faults.clear()
+
+    def refresh(configuration: acp.Configuration) -> None:
+        if next(calls) >= 3:
+            raise failure
+
+    settings = acp.Configuration(host=server.url, api_key={"ApiKeyAuth": "x"})
+    settings.refresh_api_key_hook = refresh
+    with acp.ApiClient(settings) as client:
+        agent, items = acp.AgentHandle(server.agents[0].agent_id, client), list[object]()
+        with pytest.raises(type(failure)) as raised, agent.map(numbers(4), concurrency=1) as batch:
+            items.extend(batch)
+    assert raised.value is failure and len(items) == 1 and next(calls) == 4
+
+
+@using(outage=0.3, window=1)
+def test_polls_that_all_time_out_end_the_batch(server, executor):
+    """A timeout is an `OSError`, too, like an error that only one machine of an executor has."""
+    server.faults.add(Fault(path="/runs/*/output", delay=30, times=None))
+    connect = partial(
+        acp.ApiClient, acp.Configuration(host=server.url, timeout=0.3, block_margin=0.1)
+    )
+    with connect() as client, pytest.raises(acp.ApiTimeoutError):
+        agent = acp.AgentHandle(server.agents[0].agent_id, client)
+        more = {} if executor is None else {"executor": executor, "connect": connect}
+        list(agent.map(numbers(2), concurrency=1, **more))
+
+
+# What an error shows
+
+
+def frames(error: BaseException) -> int:
+    """Count the frames of the package in a traceback."""
+    return sum(PACKAGE in each.filename for each in traceback.extract_tb(error.__traceback__))
+
+
+def test_the_traceback_of_an_error_is_short(server, agent):
+    with pytest.raises(acp.RunWaitTimeout) as late:
+        agent.run({"n": 0, "seconds": 30}, timeout=0.3)
+    assert frames(late.value) <= 6
+    with pytest.raises(acp.NotFoundException) as missing:
+        list(acp.AgentHandle(str(uuid4()), agent.runs.api_client).map(numbers(2)))
+    assert frames(missing.value) <= 12

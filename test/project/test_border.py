@@ -44,3 +44,23 @@ def test_ci_runs_the_interpreters_of_the_metadata_and_of_compat_and_pins_each_ac
     used = re.findall(r"uses: (.*)", text)
     assert used
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used)
+
+
+def test_no_private_attribute_is_set_on_an_error():
+    """The error is the user's, who may raise it again: no decision of the client lives in it."""
+    names = "error|failure|failed|gone|late|asked|last|lost|again|ambiguous"
+    written = re.compile(
+        rf"\b(?:{names})\.(_[a-z]\w*|whose)\b.* = |\bvars\((?:{names})\)(\[.* = .*|\.update.*)"
+    )
+    found = set[str]()
+    for path in PACKAGE.rglob("*.py"):
+        for private, other in written.findall(path.read_text("utf-8")):
+            found.add(f"{path.name}: {private or other}")
+    assert found == {
+        # It marks what a function of the user's raises, of any class, each time it does.
+        '_errors.py: ["by_function"] = True',
+        # Public attributes, also of an exception that forbids an assignment.
+        '_create.py: ["token"] = token',
+        '_known.py: ["__notes__"] = [*kept, note]',
+        '_runs.py: ["cancelled"] = run.run_id',
+    }
