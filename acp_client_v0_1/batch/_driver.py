@@ -27,6 +27,7 @@ from acp_client_v0_1.batch._blame import Blame
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._answering import Questions, outcome_of
 from acp_client_v0_1.handles._core import RunCore, create_core
 from acp_client_v0_1.handles._create import Create, Unclear
@@ -36,16 +37,7 @@ from acp_client_v0_1.handles._marks import by_key, with_marks
 from acp_client_v0_1.handles._match import plain_id
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._polls import Polls
-from acp_client_v0_1.handles._rules import (
-    IN_BATCH,
-    LAST_TRY,
-    READS_OF_A_RUN,
-    Caller,
-    Decided,
-    Pause,
-    Whose,
-    undecided,
-)
+from acp_client_v0_1.handles._rules import Caller, Decided, Pause, undecided
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import token_of_create
@@ -67,7 +59,7 @@ class BatchEnded(Exception):
     """The batch has ended, and its tasks are left as they are."""
 
 
-def whose_is(error: Decided | OpenApiException) -> Whose:
+def whose_is(error: Decided | OpenApiException) -> _rules.Whose:
     """Tell whose an error is. A batch cannot go on without the functions of its caller."""
     if isinstance(error, Decided):
         return error.whose
@@ -119,7 +111,7 @@ class RunDriver:
             task.core.open_span()
         return task.core
 
-    def _wait(self, caller: Caller = IN_BATCH) -> Wait:
+    def _wait(self, caller: Caller = _rules.IN_BATCH) -> Wait:
         """Return a `Wait` without a deadline. The end of the batch or a long outage ends it."""
         return Wait(self.contact, stop=self.stop, caller=caller, late=BatchEnded)
 
@@ -180,7 +172,7 @@ class RunDriver:
     def _output_fails(self, task: Task) -> bool:
         """Ask once for the output that has failed in an earlier call. Return whether it fails."""
         try:
-            self._receive(task, self.core(task).output_now(self._wait(LAST_TRY)))
+            self._receive(task, self.core(task).output_now(self._wait(_rules.LAST_TRY)))
         except (Decided, ApiException) as error:
             if whose_is(error) == "all":
                 raise
@@ -347,7 +339,7 @@ class RunDriver:
             raise BatchEnded from failed
         if whose_is(failed) == "all":
             raise failed
-        if isinstance(failed, Decided) and failed.whose in READS_OF_A_RUN:
+        if isinstance(failed, Decided) and failed.whose in _rules.READS_OF_A_RUN:
             self._try_again(task, failed)
             return
         error = undecided(failed)

@@ -202,13 +202,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         """Call `_receive`, and act on an error that ends the iteration or the wait."""
         try:
             self._receive(waited)
-        except Gone:
-            self._end("gone")
-            raise
         except Decided as decided:
+            if isinstance(decided, Gone):
+                self._end("gone")
             # `close` in another thread also ends the wait, which is no error.
-            if not (self._closing.is_set() and isinstance(decided.error, TimeoutError)):
-                raise
+            elif self._closing.is_set() and isinstance(decided.error, TimeoutError):
+                return
+            raise
 
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, a stream ends, or it is time to check the run.
