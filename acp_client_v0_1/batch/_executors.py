@@ -113,10 +113,7 @@ def _shared_driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            _clients[plan.call_id] = (
-                client,
-                RunDriver(plan, attach(plan.agent_id, client)),
-            )
+            _clients[plan.call_id] = (client, RunDriver(plan, attach(plan.agent_id, client)))
         return _clients[plan.call_id][1]
 
 

@@ -67,11 +67,7 @@ class Search:
     fails: bool = False
 
     def __init__(
-        self,
-        contact: Contact,
-        mark: Mark,
-        agent_id: str,
-        since: float = -math.inf,
+        self, contact: Contact, mark: Mark, agent_id: str, since: float = -math.inf
     ) -> None:
         self._contact, self._mark, self._agent_id = contact, mark, agent_id
         self._since, self._habits = since, contact.health.marks
